@@ -1,0 +1,5 @@
+"""Models: tensors in, tensors out."""
+
+from geqlib.models.ponita import PONITA
+
+__all__ = ["PONITA"]

@@ -1,0 +1,215 @@
+"""Convolutions over positions and over orientations."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation, SumAggregation
+from torch_geometric.nn.resolver import aggregation_resolver
+
+from geqlib.nn.kernel import Basis
+
+
+class PositionOrientationConv(nn.Module):
+    """Depthwise convolution over R^n, R^n x S^(n-1) or SE(3).
+
+    Symmetry: that of the basis: exact for the rotations of the grid's group, and for all rotations
+    with one orientation a node (see `geqlib.nn.KernelBasis`). Source: Bekkers et al. (ICLR 2024,
+    arXiv 2310.02970), eq. 8 and 9. With k = W phi, a separable layer computes
+
+        y1[i, o] = sum_j k(r_ij, o) x[j, o],    y[i, p] = 1/O sum_o (U psi)(p, o) y1[i, o] + b
+
+    and a full one y[i, p] = 1/O sum_j sum_o k(r_ij, p, o) x[j, o] + b, all channel by channel.
+
+    Args:
+        channels: C.
+        basis: B, as of the `KernelBasis` that makes the basis values.
+        separable: as of the `KernelBasis`. A full kernel is an [R, O, O, C] tensor.
+        bias: whether to add b.
+        aggr: the sum over neighbours, or any aggregation of torch_geometric, by name or as a
+            module, in its place. Aggregations see sets of [C] features, one set a node and
+            orientation.
+        aggr_kwargs: arguments of an aggregation that is given by name.
+
+    Initial kernels are scaled by 1 / sqrt(B), whatever the data: nothing is calibrated in
+    `forward`.
+
+    Example:
+        >>> from geqlib.geometry.grids import sphere_grid
+        >>> from geqlib.nn import KernelBasis
+        >>> kernel, conv = KernelBasis("R3xS2", 8, grid=sphere_grid(12)), PositionOrientationConv(4, 8)
+        >>> pos, edge_index = torch.randn(5, 3), torch.tensor([[0, 1, 2], [1, 2, 3]])
+        >>> conv(torch.randn(5, 12, 4), kernel(pos, edge_index)).shape
+        torch.Size([5, 12, 4])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        basis: int,
+        *,
+        separable: bool = True,
+        bias: bool = True,
+        aggr: str | Aggregation = "sum",
+        aggr_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels, self.basis = channels, basis
+        self.aggr = aggregation_resolver(aggr, **(aggr_kwargs or {}))
+        self.kernel = nn.Linear(basis, channels, bias=False)
+        self.fiber = FiberConv(channels, basis) if separable else None
+        self.bias = nn.Parameter(torch.empty(channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
+        self.aggr.reset_parameters()
+        if self.fiber is not None:
+            self.fiber.reset_parameters()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, basis: Basis) -> Tensor:
+        """Convolve x [N, O, C]; O = 1 for R^n and with one orientation a node."""
+        if x.size(-1) != self.channels:
+            raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
+        y = self._spatial(x, basis)
+        if self.fiber is not None and basis.fiber is not None:
+            y = self.fiber(y, basis.fiber)
+        return y if self.bias is None else y + self.bias
+
+    def _spatial(self, x: Tensor, basis: Basis) -> Tensor:
+        kernel = self.kernel(basis.edge)
+        if kernel.dim() == 4:
+            kernel = kernel / x.size(1)
+        loop = None if basis.loop is None else self._at_node(x, self.kernel(basis.loop))
+        if isinstance(self.aggr, SumAggregation) and kernel.dim() < 4:
+            y = _sum_over_rows(kernel, x, basis)
+            return y if loop is None else y + loop
+        return self._aggregate(kernel, x, basis, loop)
+
+    def _aggregate(self, kernel: Tensor, x: Tensor, basis: Basis, loop: Tensor | None) -> Tensor:
+        """Messages as one tensor [M, O, C], for aggregations that need to see them all."""
+        plan, paired = basis.plan, basis.plan.paired
+        messages = [_transport(kernel, x.index_select(0, plan.source))]
+        index = [plan.target]
+        if paired:
+            back = _transport(kernel[:paired], _turn(x, basis).index_select(0, plan.target[:paired]))
+            messages.append(_turn(back, basis))
+            index.append(plan.source[:paired])
+        if loop is not None:
+            messages.append(loop)
+            index.append(torch.arange(plan.num_nodes, device=x.device))
+        message, where = torch.cat(messages), torch.cat(index)
+        return self._reduce(message, where, plan.num_nodes)
+
+    def _reduce(self, message: Tensor, index: Tensor, num_nodes: int) -> Tensor:
+        """Aggregate the set of every (orientation, node) apart; sets are sorted by their index."""
+        index, order = torch.sort(index, stable=True)
+        message = message.index_select(0, order)
+        orientations = message.size(1)
+        sets = index + num_nodes * torch.arange(orientations, device=index.device)[:, None]
+        flat = message.transpose(0, 1).flatten(0, 1)
+        out = self.aggr(flat, sets.flatten(), dim_size=orientations * num_nodes)
+        return out.view(orientations, num_nodes, -1).transpose(0, 1)
+
+    @staticmethod
+    def _at_node(x: Tensor, kernel: Tensor) -> Tensor:
+        return _transport(kernel, x) if kernel.dim() == 4 else kernel * x
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels}, basis={self.basis}, aggr={self.aggr})"
+
+
+class FiberConv(nn.Module):
+    """Depthwise convolution over the orientations of each node.
+
+    y[n, p] = 1/O sum_o (U psi)(p, o) x[n, o], channel by channel (Bekkers et al., eq. 9).
+
+    Args:
+        channels: C.
+        basis: B of the fiber basis psi.
+
+    Shapes:
+        x [N, O, C], psi [O, O, B], output [N, O, C].
+    """
+
+    def __init__(self, channels: int, basis: int) -> None:
+        super().__init__()
+        self.channels, self.basis = channels, basis
+        self.kernel = nn.Linear(basis, channels, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
+
+    def forward(self, x: Tensor, psi: Tensor) -> Tensor:
+        kernel = self.kernel(psi) / x.size(1)
+        return torch.einsum("poc,noc->npc", kernel, x)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels}, basis={self.basis})"
+
+
+def _transport(kernel: Tensor, x: Tensor) -> Tensor:
+    """Kernel times feature a row: pointwise, or over source orientations for a full kernel."""
+    return torch.einsum("rpoc,roc->rpc", kernel, x) if kernel.dim() == 4 else kernel * x
+
+
+def _turn(x: Tensor, basis: Basis) -> Tensor:
+    """Swap each orientation with its opposite."""
+    return x if basis.antipode is None else x.index_select(1, basis.antipode)
+
+
+def _sum_over_rows(kernel: Tensor, x: Tensor, basis: Basis) -> Tensor:
+    plan, paired = basis.plan, basis.plan.paired
+    y = _GatherScatter.apply(kernel, x, plan.source, plan.target)
+    if not paired:
+        return y
+    turned = _turn(x, basis)
+    back = _GatherScatter.apply(
+        kernel[:paired], turned, plan.target[:paired], plan.source[:paired]
+    )
+    return y + _turn(back, basis)
+
+
+class _GatherScatter(torch.autograd.Function):
+    """y[target[e]] += kernel[e] * x[source[e]]: keeps neither messages nor gathered features.
+
+    The form sum_e g[target] kernel x[source] is linear in each of its three arguments, so every
+    derivative is this function or `_GatherProduct` again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(kernel, x, source, target)
+        message = x.index_select(0, source).mul_(kernel)
+        return torch.zeros_like(x).index_add_(0, target, message)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        kernel, x, source, target = ctx.saved_tensors
+        need_kernel, need_x = ctx.needs_input_grad[:2]
+        kernel_grad = _GatherProduct.apply(grads[0], x, target, source) if need_kernel else None
+        x_grad = _GatherScatter.apply(kernel, grads[0], target, source) if need_x else None
+        return kernel_grad, x_grad, None, None
+
+
+class _GatherProduct(torch.autograd.Function):
+    """k[e] = a[first[e]] * b[second[e]]."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b, first, second)
+        return a.index_select(0, first).mul_(b.index_select(0, second))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        a, b, first, second = ctx.saved_tensors
+        need_a, need_b = ctx.needs_input_grad[:2]
+        a_grad = _GatherScatter.apply(grads[0], b, second, first) if need_a else None
+        b_grad = _GatherScatter.apply(grads[0], a, first, second) if need_b else None
+        return a_grad, b_grad, None, None

@@ -1,0 +1,237 @@
+"""The kernel basis that all layers of a position-orientation network share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geqlib.geometry.attributes import (
+    DIMENSION,
+    FIBER,
+    SPATIAL,
+    Space,
+    check_space,
+    fiber_attributes,
+    pair_attributes,
+    pair_count,
+    safe_sqrt,
+    spatial_attributes,
+)
+from geqlib.geometry.grids import antipodes
+from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.nn.radial import PolynomialCutoff, PolynomialFeatures
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Values of the basis functions on one batch, with the plan that says what each row serves.
+
+    Args:
+        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
+            for R^n and with one orientation a node.
+        loop: the same for a zero offset, [1, O, B], [1, O, O, B] or [N, 1, B]; None without loops.
+        fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
+        plan: the rows.
+        antipode: [O] index of -o for each grid orientation o, where rows are shared.
+    """
+
+    edge: Tensor
+    loop: Tensor | None
+    fiber: Tensor | None
+    plan: EdgePlan
+    antipode: Tensor | None
+
+
+class KernelBasis(nn.Module):
+    """Learnt functions of the invariant attributes of position-orientation pairs.
+
+    Source: Bekkers et al. (ICLR 2024, arXiv 2310.02970), section 3: a polynomial embedding of the
+    attributes and a two-layer network, phi = gelu(W2 gelu(W1 poly(a))), once for all layers; each
+    layer's kernel is a linear map of it. Separable kernels are products of phi(o.r, |r_perp|) and
+    psi(o.o').
+
+    Symmetry: with a grid, exact for the rotations that map the grid to itself; with one
+    orientation a node (`grid=None`) exact for all of SE(d), and O(d) unless `chiral`.
+
+    Args:
+        space: "R2", "R3", "R2xS1", "R3xS2" or "SE3".
+        basis: B, the number of basis functions.
+        grid: [O, d] unit vectors or [O, 3, 3] rotations that all nodes share; None for R^n and
+            for one orientation a node.
+        hidden: width of the network, B by default.
+        degree: of the polynomial embedding.
+        edge_dim: invariant features of an edge beside the geometric ones.
+        cutoff: distance at which phi vanishes smoothly; None for no cutoff.
+        separable: product of a spatial and a fiber kernel; else one kernel of all attributes.
+        smooth, fourth, chiral: see `geqlib.geometry.attributes`; the last two need kernels that
+            see both orientations (`separable=False`, or one orientation a node).
+        self_loops: whether every node also is its own neighbour, with zero edge features.
+
+    Example:
+        >>> from geqlib.geometry.grids import sphere_grid
+        >>> kernel = KernelBasis("R3xS2", 8, grid=sphere_grid(12))
+        >>> edge_index = torch.tensor([[0, 1], [1, 0]])
+        >>> basis = kernel(torch.randn(2, 3), edge_index)
+        >>> basis.edge.shape, basis.fiber.shape       # one row serves both directions
+        (torch.Size([1, 12, 8]), torch.Size([12, 12, 8]))
+    """
+
+    grid: Tensor | None
+    antipode: Tensor | None
+
+    def __init__(
+        self,
+        space: Space,
+        basis: int,
+        *,
+        grid: Tensor | None = None,
+        hidden: int | None = None,
+        degree: int = 3,
+        edge_dim: int = 0,
+        cutoff: float | None = None,
+        separable: bool = True,
+        smooth: bool = False,
+        fourth: bool = False,
+        chiral: bool = False,
+        self_loops: bool = True,
+    ) -> None:
+        super().__init__()
+        check_space(space)
+        self.space: Space = space
+        self.oriented = FIBER[space] > 0
+        self.separable = separable and grid is not None
+        self._check_options(grid, fourth, chiral)
+        self.basis, self.edge_dim, self.self_loops = basis, edge_dim, self_loops
+        self.smooth, self.fourth, self.chiral = smooth, fourth, chiral
+        pair = self.oriented and not self.separable
+        count = pair_count(space, fourth=fourth, chiral=chiral) if pair else SPATIAL[space]
+        hidden = basis if hidden is None else hidden
+        self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
+        self.edge = _network(count, edge_dim, hidden, basis, degree)
+        self.fiber = _network(FIBER[space], 0, hidden, basis, degree) if self.separable else None
+        shared = grid is not None and not chiral
+        self.register_buffer("grid", None if grid is None else grid.detach().double())
+        self.register_buffer("antipode", antipodes(grid) if shared else None, persistent=False)
+
+    def plan(self, edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> EdgePlan:
+        """The rows this kernel needs on a graph: one for both directions where that is exact."""
+        if self.antipode is None and self.oriented:
+            return directed_plan(edge_index, num_nodes)
+        return paired_plan(edge_index, num_nodes, reverse_edges(edge_index, num_nodes, edge_attr))
+
+    def forward(
+        self,
+        pos: Tensor,
+        edge_index: Tensor,
+        edge_attr: Tensor | None = None,
+        ori: Tensor | None = None,
+        plan: EdgePlan | None = None,
+    ) -> Basis:
+        """Evaluate the basis.
+
+        Args:
+            pos: [N, d].
+            edge_index: [2, E], source and target.
+            edge_attr: [E, edge_dim].
+            ori: [N, d], or [N, 3, 3] for SE(3): one orientation a node, only if `grid` is None.
+            plan: rows made before by `plan()`.
+        """
+        self._check_inputs(pos, edge_attr, ori)
+        if plan is None:
+            plan = self.plan(edge_index, pos.size(0), edge_attr)
+        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
+        edge = self._evaluate(offset, extra, ori, plan.source, plan.target)
+        loop = self._loop(pos, ori) if self.self_loops else None
+        fiber = None
+        if self.fiber is not None and self.grid is not None:
+            grid = self.grid.to(pos.dtype)
+            fiber = self.fiber(fiber_attributes(self.space, grid[:, None], grid[None]))
+        return Basis(edge, loop, fiber, plan, self.antipode)
+
+    def _evaluate(
+        self,
+        offset: Tensor,
+        extra: Tensor | None,
+        ori: Tensor | None,
+        source: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> Tensor:
+        attributes = self._attributes(offset, ori, source, target)
+        lead = attributes.shape[1:-1]
+        if extra is not None:
+            extra = extra.view(-1, *[1] * len(lead), self.edge_dim).expand(-1, *lead, -1)
+            attributes = torch.cat([attributes, extra.to(attributes.dtype)], -1)
+        value = self.edge(attributes)
+        if self.cutoff is None:
+            return value
+        distance = safe_sqrt((offset * offset).sum(-1))
+        return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1))
+
+    def _attributes(
+        self, offset: Tensor, ori: Tensor | None, source: Tensor | None, target: Tensor | None
+    ) -> Tensor:
+        """[R, O, K] or [R, O, O, K]."""
+        grid = None if self.grid is None else self.grid.to(offset.dtype)
+        if self.separable or not self.oriented:
+            return spatial_attributes(self.space, offset[:, None], grid, smooth=self.smooth)
+        options = {"smooth": self.smooth, "fourth": self.fourth, "chiral": self.chiral}
+        if grid is not None:
+            offset = offset[:, None, None]
+            return pair_attributes(self.space, offset, grid[:, None], grid[None], **options)
+        here = ori if target is None else ori.index_select(0, target)
+        there = ori if source is None else ori.index_select(0, source)
+        return pair_attributes(self.space, offset, here, there, **options)[:, None]
+
+    def _loop(self, pos: Tensor, ori: Tensor | None) -> Tensor:
+        zero = torch.zeros_like(pos) if ori is not None else pos.new_zeros(1, pos.size(1))
+        extra = pos.new_zeros(zero.size(0), self.edge_dim) if self.edge_dim else None
+        return self._evaluate(zero, extra, ori)
+
+    def _check_options(self, grid: Tensor | None, fourth: bool, chiral: bool) -> None:
+        if grid is not None and not self.oriented:
+            raise ValueError(f"space {self.space!r} has no orientations: leave `grid` out.")
+        shape = (3, 3) if self.space == "SE3" else (DIMENSION[self.space],)
+        if grid is not None and grid.shape[1:] != shape:
+            raise ValueError(
+                f"grid has shape {tuple(grid.shape)}, but space {self.space!r} needs "
+                f"[orientations, {', '.join(map(str, shape))}]."
+            )
+        if (fourth or chiral) and (self.separable or not self.oriented):
+            raise ValueError(
+                "fourth and chiral are attributes of both orientations: use separable=False, or "
+                "one orientation a node (grid=None), in a space that has orientations."
+            )
+        if fourth and self.space != "R3xS2":
+            raise ValueError(f"fourth completes R3xS2; the attributes of {self.space} are complete.")
+        if chiral and self.space == "SE3":
+            raise ValueError("chiral is already in the attributes of SE3: leave it out.")
+
+    def _check_inputs(self, pos: Tensor, edge_attr: Tensor | None, ori: Tensor | None) -> None:
+        if pos.dim() != 2 or pos.size(1) != DIMENSION[self.space]:
+            raise ValueError(
+                f"pos has shape {tuple(pos.shape)}, but space {self.space!r} needs "
+                f"[nodes, {DIMENSION[self.space]}]."
+            )
+        given = 0 if edge_attr is None else edge_attr.size(-1)
+        if given != self.edge_dim:
+            raise ValueError(f"edge_attr has {given} features, but edge_dim is {self.edge_dim}.")
+        if self.oriented and (self.grid is None) == (ori is None):
+            raise ValueError(
+                "Orientations must come either from the grid or from `ori`, one a node: "
+                f"grid is {'absent' if self.grid is None else 'set'} and ori is "
+                f"{'absent' if ori is None else 'given'}."
+            )
+
+
+def _network(attributes: int, extra: int, hidden: int, basis: int, degree: int) -> nn.Sequential:
+    embed = PolynomialFeatures(attributes + extra, degree)
+    return nn.Sequential(
+        embed,
+        nn.Linear(embed.out_features, hidden),
+        nn.GELU(),
+        nn.Linear(hidden, basis),
+        nn.GELU(),
+    )
