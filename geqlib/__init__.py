@@ -1,0 +1,20 @@
+"""Equivariant graph neural networks: layers, models and benchmarks that reproduce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geqlib.checkpoint import load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # `load` needs the models; importing geqlib should cost nothing that is not used
+    if name == "load":
+        from geqlib.checkpoint import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

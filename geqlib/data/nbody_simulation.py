@@ -10,7 +10,7 @@ draws come in the order of the reference generator, so that one seed gives one s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,23 +100,22 @@ def simulate(
     system: NBodySystem,
     start: InitialState,
     frames: tuple[int, ...],
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions and velocities at `frames`, each [S, len(frames), n, dim], float64.
 
-    Frame k is the state after 100 (k + 1) steps. `progress` is called with the number of
-    simulations that each finished chunk holds.
+    Frame k is the state after 100 (k + 1) steps. `progress` wraps the list of chunks that the loop
+    runs over, as `rich.progress.track` does.
     """
     if not frames or list(frames) != sorted(set(frames)) or frames[0] < 0:
         raise ValueError(f"frames must be increasing and not negative, got {frames}.")
     count = len(start.pos)
     pos = np.empty((count, len(frames), system.n_balls, system.dim))
     vel = np.empty_like(pos)
-    for first in range(0, count, CHUNK):
+    for first in progress(range(0, count, CHUNK)):
         part = slice(first, min(first + CHUNK, count))
         for k, (x, v) in enumerate(_trajectory(system, start, part, frames)):
             pos[part, k], vel[part, k] = x, v
-        progress(part.stop - first)
     return pos, vel
 
 
@@ -137,7 +136,9 @@ def _reflect(x: np.ndarray, v: np.ndarray, box: float) -> tuple[np.ndarray, np.n
     return x, v
 
 
-def _trajectory(system: NBodySystem, start: InitialState, part: slice, frames: tuple[int, ...]):
+def _trajectory(
+    system: NBodySystem, start: InitialState, part: slice, frames: tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield ([S, n, dim], [S, n, dim]) at each frame; inside, simulations are the last axis."""
     x = np.ascontiguousarray(start.pos[part].transpose(2, 1, 0))
     v = np.ascontiguousarray(start.vel[part].transpose(2, 1, 0))

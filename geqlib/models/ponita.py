@@ -18,6 +18,7 @@ from geqlib.graph.pool import sum_pool
 from geqlib.nn.fiber import PositionOrientationConv
 from geqlib.nn.kernel import Basis, KernelBasis
 from geqlib.nn.lift import lengths, lift_vectors, orientation_axes, read_vectors
+from geqlib.nn.radial import LogGaussianBasis
 
 
 class PONITA(nn.Module):
@@ -46,7 +47,7 @@ class PONITA(nn.Module):
             for one orientation a node, given to `forward` as `ori`: exact for all rotations.
         level: "node", or "graph" for sums over the nodes of each graph.
         edge_dim: invariant features of an edge, such as products of charges.
-        degree, cutoff, separable, smooth, fourth, chiral: see `geqlib.nn.KernelBasis`.
+        degree, radial, cutoff, separable, smooth, fourth, chiral: see `geqlib.nn.KernelBasis`.
         widen: hidden width of a block, in units of `channels`.
         readouts: "all" averages a read-out of every layer, "last" uses the last one.
         layer_scale: initial scale of each block's residual branch; None for no such scale.
@@ -76,6 +77,7 @@ class PONITA(nn.Module):
         level: Literal["node", "graph"] = "node",
         edge_dim: int = 0,
         degree: int = 3,
+        radial: LogGaussianBasis | None = None,
         cutoff: float | None = None,
         separable: bool = True,
         smooth: bool = False,
@@ -101,6 +103,7 @@ class PONITA(nn.Module):
             grid=None if orientations is None else _grid(space, orientations),
             hidden=channels,
             degree=degree,
+            radial=radial,
             edge_dim=edge_dim,
             cutoff=cutoff,
             separable=separable,
@@ -126,12 +129,14 @@ class PONITA(nn.Module):
             for _ in range(layers)
         )
         count = layers if readouts == "all" else 1
-        self.scalars = nn.ModuleList(nn.Linear(channels, out_scalars) for _ in range(count))
+        self.scalars = nn.ModuleList(
+            nn.Linear(channels, out_scalars) for _ in range(count if out_scalars else 0)
+        )
         self.vectors = nn.ModuleList(
             nn.Linear(channels, out_vectors * views, bias=False)
             if self.oriented
             else OffsetReadout(channels, basis, in_vectors, out_vectors)
-            for _ in range(count)
+            for _ in range(count if out_vectors else 0)
         )
 
     def reset_parameters(self) -> None:
@@ -169,13 +174,13 @@ class PONITA(nn.Module):
         basis = self.kernel(pos, edge_index, edge_attr, ori, plan)
         axes = self._axes(pos, ori)
         h = self._lift(pos, x, vec, axes)
-        scalars, vectors = [], []
-        for k, block in enumerate(self.blocks):
+        states = []
+        for block in self.blocks:
             h = block(h, basis)
-            if self.readouts == "all" or k == len(self.blocks) - 1:
-                scalars.append(self.scalars[len(scalars)](h.mean(1)))
-                vectors.append(self._read_vectors(h, len(vectors), axes, basis, pos, vec))
-        s, v = torch.stack(scalars).mean(0), torch.stack(vectors).mean(0)
+            states.append(h)
+        read = states if self.readouts == "all" else states[-1:]
+        s = self._read_scalars(read, pos)
+        v = self._read_vectors(read, axes, basis, pos, vec)
         if self.level == "node":
             return s, v
         return sum_pool(s, batch, num_graphs), sum_pool(v, batch, num_graphs)
@@ -200,14 +205,28 @@ class PONITA(nn.Module):
             h = h + self.embed_vectors(seen)
         return h
 
+    def _read_scalars(self, states: list[Tensor], pos: Tensor) -> Tensor:
+        if not self.out_scalars:
+            return pos.new_zeros(pos.size(0), 0)
+        parts = [read(h.mean(1)) for read, h in zip(self.scalars, states, strict=True)]
+        return torch.stack(parts).mean(0)
+
     def _read_vectors(
-        self, h: Tensor, step: int, axes: Tensor | None, basis: Basis, pos: Tensor,
+        self,
+        states: list[Tensor],
+        axes: Tensor | None,
+        basis: Basis,
+        pos: Tensor,
         vec: Tensor | None,
     ) -> Tensor:
         if not self.out_vectors:
             return pos.new_zeros(pos.size(0), 0, pos.size(1))
-        read = self.vectors[step]
-        return read(h, basis, pos, vec) if axes is None else read_vectors(read(h), axes)
+        pairs = zip(self.vectors, states, strict=True)
+        if axes is None:
+            parts = [read(h, basis, pos, vec) for read, h in pairs]
+        else:
+            parts = [read_vectors(read(h), axes) for read, h in pairs]
+        return torch.stack(parts).mean(0)
 
     def _check(self, channels: int, layers: int, level: str, readouts: str) -> None:
         if channels < 1 or layers < 1:

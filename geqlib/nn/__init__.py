@@ -2,12 +2,13 @@
 
 from geqlib.nn.fiber import FiberConv, PositionOrientationConv
 from geqlib.nn.kernel import Basis, KernelBasis
-from geqlib.nn.radial import PolynomialCutoff, PolynomialFeatures
+from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
 
 __all__ = [
     "Basis",
     "FiberConv",
     "KernelBasis",
+    "LogGaussianBasis",
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",

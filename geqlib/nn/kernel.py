@@ -21,7 +21,7 @@ from geqlib.geometry.attributes import (
 )
 from geqlib.geometry.grids import antipodes
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
-from geqlib.nn.radial import PolynomialCutoff, PolynomialFeatures
+from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class KernelBasis(nn.Module):
             for one orientation a node.
         hidden: width of the network, B by default.
         degree: of the polynomial embedding.
+        radial: radial basis functions in place of the published embedding, a polynomial in
+            attributes with the unit of length: then phi sees products of the functions of |r|
+            with polynomials in the directions o.r / |r|.
         edge_dim: invariant features of an edge beside the geometric ones.
         cutoff: distance at which phi vanishes smoothly; None for no cutoff.
         separable: product of a spatial and a fiber kernel; else one kernel of all attributes.
@@ -89,6 +92,7 @@ class KernelBasis(nn.Module):
         grid: Tensor | None = None,
         hidden: int | None = None,
         degree: int = 3,
+        radial: LogGaussianBasis | None = None,
         edge_dim: int = 0,
         cutoff: float | None = None,
         separable: bool = True,
@@ -109,8 +113,19 @@ class KernelBasis(nn.Module):
         count = pair_count(space, fourth=fourth, chiral=chiral) if pair else SPATIAL[space]
         hidden = basis if hidden is None else hidden
         self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
-        self.edge = _network(count, edge_dim, hidden, basis, degree)
-        self.fiber = _network(FIBER[space], 0, hidden, basis, degree) if self.separable else None
+        self.radial = radial
+        # |r_perp| / |r| is a function of o.r / |r|
+        self._redundant = 1 if radial is not None and space == "R3xS2" else None
+        angles = count if self._redundant is None else count - 1
+        self.monomials = PolynomialFeatures(angles, degree)
+        features = self.monomials.out_features
+        if radial is not None:
+            features = radial.count * (features + 1 if self.oriented else 1)
+        self.edge = _network(features + edge_dim, hidden, basis)
+        self.fiber = None
+        if self.separable:
+            embed = PolynomialFeatures(FIBER[space], degree)
+            self.fiber = nn.Sequential(embed, *_network(embed.out_features, hidden, basis))
         shared = grid is not None and not chiral
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         self.register_buffer("antipode", antipodes(grid) if shared else None, persistent=False)
@@ -159,16 +174,35 @@ class KernelBasis(nn.Module):
         source: Tensor | None = None,
         target: Tensor | None = None,
     ) -> Tensor:
-        attributes = self._attributes(offset, ori, source, target)
-        lead = attributes.shape[1:-1]
+        feature = self._features(offset, ori, source, target)
+        lead = feature.shape[1:-1]
         if extra is not None:
             extra = extra.view(-1, *[1] * len(lead), self.edge_dim).expand(-1, *lead, -1)
-            attributes = torch.cat([attributes, extra.to(attributes.dtype)], -1)
-        value = self.edge(attributes)
+            feature = torch.cat([feature, extra.to(feature.dtype)], -1)
+        value = self.edge(feature)
         if self.cutoff is None:
             return value
         distance = safe_sqrt((offset * offset).sum(-1))
         return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1))
+
+    def _features(
+        self, offset: Tensor, ori: Tensor | None, source: Tensor | None, target: Tensor | None
+    ) -> Tensor:
+        """[R, O, F] or [R, O, O, F]: monomials of the attributes, times radial functions."""
+        if self.radial is None:
+            return self.monomials(self._attributes(offset, ori, source, target))
+        distance = ((offset * offset).sum(-1) + self.radial.softening**2).sqrt()
+        radial = self.radial(distance)
+        if not self.oriented:
+            return radial[:, None]
+        angle = self._attributes(offset / distance[:, None], ori, source, target)
+        if self._redundant is not None:
+            kept = [k for k in range(angle.size(-1)) if k != self._redundant]
+            angle = angle[..., kept]
+        monomials = self.monomials(angle)
+        monomials = torch.cat([torch.ones_like(monomials[..., :1]), monomials], -1)
+        radial = radial.view(-1, *[1] * (monomials.dim() - 1), self.radial.count)
+        return (monomials[..., None] * radial).flatten(-2)
 
     def _attributes(
         self, offset: Tensor, ori: Tensor | None, source: Tensor | None, target: Tensor | None
@@ -226,12 +260,7 @@ class KernelBasis(nn.Module):
             )
 
 
-def _network(attributes: int, extra: int, hidden: int, basis: int, degree: int) -> nn.Sequential:
-    embed = PolynomialFeatures(attributes + extra, degree)
+def _network(features: int, hidden: int, basis: int) -> nn.Sequential:
     return nn.Sequential(
-        embed,
-        nn.Linear(embed.out_features, hidden),
-        nn.GELU(),
-        nn.Linear(hidden, basis),
-        nn.GELU(),
+        nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, basis), nn.GELU()
     )

@@ -1,9 +1,9 @@
-"""Functions of invariants: monomials up to a degree, and smooth cutoffs."""
+"""Functions of invariants: monomials, radial bases, smooth cutoffs."""
 
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
-from math import comb
+from math import comb, log
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,51 @@ class PolynomialFeatures(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_features}, degree={self.degree})"
+
+
+class LogGaussianBasis(nn.Module):
+    """Gaussians in the logarithm of a distance: equal relative resolution near and far.
+
+    g_k(d) = exp(-(log d - u_k)^2 / (2 w^2)), centres u_k equispaced from log r_min to log r_max,
+    width w = their spacing. Forces that diverge at contact change most at short distances, where
+    a polynomial in d is nearly constant.
+
+    Args:
+        count: number of functions, at least 2.
+        r_min, r_max: range of distances to resolve, in the units of the positions.
+
+    Shapes:
+        [...] positive distances to [..., count].
+
+    Example:
+        >>> LogGaussianBasis(3, 0.1, 10.0)(torch.tensor([1.0])).round(decimals=2).tolist()
+        [[0.6100000143051147, 1.0, 0.6100000143051147]]
+    """
+
+    centres: Tensor
+
+    def __init__(self, count: int = 16, r_min: float = 0.1, r_max: float = 10.0) -> None:
+        super().__init__()
+        if count < 2 or not 0 < r_min < r_max:
+            raise ValueError(
+                f"count must be at least 2 and 0 < r_min < r_max, got {count}, {r_min}, {r_max}."
+            )
+        self.count, self.r_min, self.r_max = count, r_min, r_max
+        centres = torch.linspace(log(r_min), log(r_max), count, dtype=torch.float64)
+        self.register_buffer("centres", centres, persistent=False)
+
+    @property
+    def softening(self) -> float:
+        """Distance below which nothing is resolved: added in quadrature, it avoids log 0."""
+        return self.r_min / 10
+
+    def forward(self, distance: Tensor) -> Tensor:
+        width = (log(self.r_max) - log(self.r_min)) / (self.count - 1)
+        step = (distance.log()[..., None] - self.centres.to(distance.dtype)) / width
+        return torch.exp(-0.5 * step**2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.count}, r_min={self.r_min}, r_max={self.r_max})"
 
 
 class PolynomialCutoff(nn.Module):

@@ -1,0 +1,105 @@
+"""The `geqlib` command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TRAINING = ("fit", "validate", "test", "predict")
+# advice that Lightning gives on every run, which a user of these commands cannot act on
+HINTS = (
+    "does not have many workers",
+    "number of training batches",
+    "LightningCLI's args parameter",
+    "LeafSpec",
+    "torch.jit.script",
+)
+USAGE = """usage: geqlib COMMAND [options]
+
+  fit       train: geqlib fit --config configs/nbody_ponita.yaml
+  validate  measure on the validation split
+  test      measure on the test split, write results.json
+  predict   write predictions.safetensors
+  check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
+  report    table, pictures and page of runs: geqlib report RUN... --out DIR
+
+`geqlib COMMAND --help` lists the options of a command.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code. Errors of the user's are one sentence on stderr."""
+    args = list(sys.argv[1:] if args is None else args)
+    commands = dict.fromkeys(TRAINING, _train) | {"check": _check, "report": _report}
+    if not args or args[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0 if args else 2
+    if args[0] == "--version":
+        from geqlib import __version__
+
+        sys.stdout.write(f"geqlib {__version__}\n")
+        return 0
+    if args[0] not in commands:
+        return _fail(f"there is no command {args[0]!r}: choose one of {', '.join(commands)}.")
+    try:
+        return commands[args[0]](args)
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+
+
+def _train(args: list[str]) -> int:
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from geqlib.train.cli import TrainCLI
+
+    for hint in HINTS:
+        warnings.filterwarnings("ignore", message=f".*{hint}.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        TrainCLI(args)
+    except SIGTERMException:
+        sys.stderr.write(
+            "geqlib: stopped by SIGTERM; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"
+        )
+        return 143
+    return 0
+
+
+def _check(args: list[str]) -> int:
+    from geqlib.check import check_model
+
+    parser = ArgumentParser("geqlib check", description="Measure the symmetry errors of a model.")
+    parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
+    parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
+    parser.add_argument("--samples", type=int, default=8, help="random group elements each")
+    given = parser.parse_args(args[1:])
+    if (given.checkpoint is None) == (given.config is None):
+        raise ValueError("geqlib check needs a checkpoint or --config FILE, one of the two.")
+    check_model(given.checkpoint, given.config, given.samples)
+    return 0
+
+
+def _report(args: list[str]) -> int:
+    from geqlib.report import write_report
+
+    parser = ArgumentParser("geqlib report", description="Table, pictures and page of runs.")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
+    given = parser.parse_args(args[1:])
+    page: Any = write_report(given.runs, given.out)
+    sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"geqlib: error: {sentence}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

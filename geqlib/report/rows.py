@@ -1,0 +1,178 @@
+"""Rows of the result table: seeds of one configuration together, then the baselines."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from geqlib.report.runs import Metrics, Run
+
+# where a run was written, and what differs between seeds
+_NOT_COMPARED = {
+    "seed_everything",
+    "seed",
+    "shuffle_seed",
+    "save_dir",
+    "default_root_dir",
+    "dirpath",
+    "ckpt_path",
+}
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone, all tested or all not.
+
+    Args:
+        name: unique in the report.
+        runs: at least one.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def tested(self) -> bool:
+        return self.runs[0].metrics is not None
+
+    @property
+    def seeds(self) -> str:
+        """How many runs, and their seeds: `3 (0, 1, 2)`."""
+        known = ", ".join(str(run.seed) for run in self.runs if run.seed is not None)
+        return f"{len(self.runs)} ({known})" if known else str(len(self.runs))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text: `rows` for groups of runs, `baselines` below them, all as wide as `header`."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    baselines: tuple[tuple[str, ...], ...]
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups in the order of their first run, seeds in ascending order."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(_identity(run), []).append(run)
+    groups = []
+    for same in found.values():
+        name = same[0].name if len(same) == 1 else _seedless(same[0])
+        same.sort(key=lambda run: (run.seed is None, run.seed))
+        groups.append(Group(name, tuple(same)))
+    names = [group.name for group in groups]
+    return [
+        replace(g, name=f"{g.name} ({g.runs[0].folder})") if names.count(g.name) > 1 else g
+        for g in groups
+    ]
+
+
+def build_table(groups: Sequence[Group]) -> Table:
+    """The result table: mean ± sample standard deviation where a group has several runs."""
+    baselines = common_baselines(groups)
+    measured = [run.metrics or {} for group in groups for run in group.runs]
+    metrics = tuple(dict.fromkeys(key for m in [*measured, *baselines.values()] for key in m))
+    columns = metrics or ("test",)
+    header = ("name", "seeds", "parameters", "minutes", "epochs", *columns)
+    rows = tuple(_row(group, columns) for group in groups)
+    blank = (NONE,) * 4
+    below = tuple(
+        (f"{name} (baseline)", *blank, *(_cell([m[c]] if c in m else []) for c in columns))
+        for name, m in baselines.items()
+    )
+    return Table(header, rows, below)
+
+
+def common_baselines(groups: Sequence[Group]) -> dict[str, Metrics]:
+    """Baselines under the names of the test metrics that they are compared with.
+
+    Where groups were tested on different test sets, a baseline has one entry for each, which names
+    the group that it belongs to.
+    """
+    found: dict[str, list[tuple[str, Metrics]]] = {}
+    for group in groups:
+        for run in group.runs:
+            for name, metrics in run.baselines.items():
+                named = {k if "/" in k else f"test/{k}": v for k, v in metrics.items()}
+                known = found.setdefault(name, [])
+                if not any(_close(named, other) for _, other in known):
+                    known.append((group.name, named))
+    return {
+        name if len(known) == 1 else f"{name}, for {group}": metrics
+        for name, known in found.items()
+        for group, metrics in known
+    }
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with four significant digits, without an exponent where that stays readable."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    if 10 ** (digits - 1) <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def _row(group: Group, columns: Sequence[str]) -> tuple[str, ...]:
+    fits = [run.fit for run in group.runs]
+    parameters = _mean(fits, "parameters")
+    minutes, epochs = _mean(fits, "seconds"), _mean(fits, "epochs")
+    known = (
+        group.name,
+        group.seeds,
+        NONE if parameters is None else f"{parameters:,.0f}",
+        NONE if minutes is None else number(minutes / 60),
+        NONE if epochs is None else f"{epochs:.4g}",
+    )
+    if not group.tested:
+        return (*known, "not tested", *(NONE for _ in columns[1:]))
+    values = ([r.metrics[c] for r in group.runs if r.metrics and c in r.metrics] for c in columns)
+    return (*known, *map(_cell, values))
+
+
+def _mean(fits: Sequence[Metrics], key: str) -> float | None:
+    values = [fit[key] for fit in fits if key in fit]
+    return fmean(values) if values else None
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return NONE
+    text = number(fmean(values))
+    if len(values) > 1 and all(map(math.isfinite, values)):
+        return f"{text} ± {number(stdev(values), 2)}"
+    return text
+
+
+def _close(a: Metrics, b: Metrics) -> bool:
+    return a.keys() == b.keys() and all(math.isclose(a[k], b[k], rel_tol=1e-4) for k in a)
+
+
+def _identity(run: Run) -> str:
+    facts = [_seedless(run), run.metrics is None, run.about, _comparable(run.config)]
+    return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _seedless(run: Run) -> str:
+    """The name without the seed: `ponita-seed1`, and `ponita-1` where 1 is the seed."""
+    name = re.sub(r"[-_. ]?seed[-_=. ]?\d+", "", run.name, flags=re.IGNORECASE)
+    if run.seed is not None:
+        name = re.sub(rf"[-_]{run.seed}$", "", name)
+    return name or run.name
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _comparable(v) for k, v in value.items() if k not in _NOT_COMPARED}
+    if isinstance(value, list):
+        return [_comparable(v) for v in value]
+    return value

@@ -1,0 +1,175 @@
+"""Run folders: what a training run left behind, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from geqlib.report.history import History, read_history
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Args:
+        folder: where it lies.
+        name: of the results, else of the folder.
+        seed: of the results, else of the configuration.
+        about: model, data and task by name, as far as known.
+        config: the LightningCLI configuration, empty when there is none.
+        fit: seconds, epochs, steps and parameters, as far as known.
+        metrics: of the test; `None` when the run has not been tested.
+        baselines: for each baseline its metrics on the same test set.
+        environment: versions, machine and commit of the test.
+        history: see `read_history`.
+    """
+
+    folder: Path
+    name: str
+    seed: int | None
+    about: dict[str, str]
+    config: dict[str, Any]
+    fit: Metrics
+    metrics: Metrics | None
+    baselines: dict[str, Metrics]
+    environment: dict[str, str]
+    history: History
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; all files but one of `config.yaml` and `results.json` may be missing.
+
+    Raises:
+        ValueError: when the folder is no run folder, or one of its files is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no run folder {folder}: check the path, or run `geqlib fit`.")
+    config_path, results_path = folder / "config.yaml", folder / "results.json"
+    if not config_path.exists() and not results_path.exists():
+        raise ValueError(
+            f"The folder {folder} holds neither config.yaml nor results.json: name a folder that "
+            "`geqlib fit` wrote."
+        )
+    config = _read_config(config_path)
+    results = _read_json(results_path, "test the run again")
+    metrics = None
+    if results_path.exists():
+        metrics = _metrics(results, "metrics", results_path)
+    seed = results.get("seed", config.get("seed_everything"))
+    return Run(
+        folder=folder,
+        name=str(results.get("name") or folder.resolve().name),
+        seed=seed if type(seed) is int else None,
+        about={key: str(results[key]) for key in ("model", "data", "task") if key in results},
+        config=config,
+        fit=_read_fit(folder / "fit.json", results, results_path),
+        metrics=metrics,
+        baselines=_baselines(results, results_path),
+        environment={k: str(v) for k, v in _part(results, "environment", results_path).items()},
+        history=read_history(folder),
+    )
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
+    """Predicted and true positions of the test set, as `trajectories.png` draws them.
+
+    Returns:
+        `pos`, `true`, `predicted` [N, d], `batch` [N] and `path` [N, F, d], or `None` when the run
+        kept no predictions or they are not of moving points.
+
+    Raises:
+        ValueError: when the file is damaged, or its arrays do not belong together.
+    """
+    path = folder / "predictions.safetensors"
+    if not path.exists():
+        return None
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"The file {path} is damaged ({error}): test the run again, or delete the file to do "
+            "without the picture."
+        ) from error
+    if "path" not in arrays:
+        return None
+    _check_shapes(arrays, path)
+    return arrays
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], path: Path) -> None:
+    missing = {"pos", "true", "predicted", "batch"} - arrays.keys()
+    if missing:
+        raise ValueError(f"The file {path} lacks {', '.join(sorted(missing))}: test the run again.")
+    n, *rest = arrays["path"].shape
+    shape = (n, rest[-1] if rest else 0)
+    fits = all(arrays[key].shape == shape for key in ("pos", "true", "predicted"))
+    if len(rest) != 2 or not fits or arrays["batch"].shape != (n,):
+        shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in sorted(arrays.items()))
+        raise ValueError(
+            f"The arrays in {path} do not belong together ({shapes}): path must be [N, F, d], "
+            "batch [N] and the others [N, d]; test the run again."
+        )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The file {path} is not valid YAML: repair it, or fit again.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"The file {path} holds no configuration: repair it, or fit again.")
+    return config
+
+
+def _read_json(path: Path, mend: str) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"The file {path} is not valid JSON ({error}): {mend}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"The file {path} must hold a JSON object: {mend}.")
+    return content
+
+
+def _part(content: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    part = content.get(key) or {}
+    if not isinstance(part, dict):
+        raise ValueError(f"The entry {key} in {path} must be an object: test the run again.")
+    return part
+
+
+def _metrics(content: dict[str, Any], key: str, path: Path) -> Metrics:
+    part = _part(content, key, path)
+    for name, value in part.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(
+                f"The entry {key}: {name} in {path} must be a number, got {value!r}: test the run "
+                "again."
+            )
+    return {name: float(value) for name, value in part.items()}
+
+
+def _baselines(results: dict[str, Any], path: Path) -> dict[str, Metrics]:
+    part = _part(results, "baselines", path)
+    return {name: _metrics(part, name, path) for name in part}
+
+
+def _read_fit(path: Path, results: dict[str, Any], results_path: Path) -> Metrics:
+    if path.exists():
+        return _metrics({"fit": _read_json(path, "fit again")}, "fit", path)
+    return _metrics(results, "fit", results_path)

@@ -1,0 +1,105 @@
+"""`geqlib fit | validate | test | predict`: Lightning's CLI with this library's defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+import geqlib.data
+import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
+from geqlib.checkpoint import read_checkpoint
+from geqlib.train.record import RunRecord
+from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.task import Task
+
+
+class TrainCLI(LightningCLI):
+    """Options beside Lightning's: `--ema` and `--monitor`.
+
+    Every run gets, in `trainer.default_root_dir`: config.yaml, metrics/ (CSV), tensorboard/,
+    checkpoints/last.ckpt at each epoch end and checkpoints/best.ckpt, fit.json and results.json.
+    """
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            model_class=Task,
+            datamodule_class=L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=KeepConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "default_root_dir": "runs/default",
+                "gradient_clip_val": 0.5,
+                "enable_model_summary": False,
+            },
+            parser_kwargs={"description": "Train, measure and use models."},
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--ema",
+            type=float | None,
+            default=None,
+            help="decay a step of the averaged weights, which are validated and saved",
+        )
+        parser.add_argument(
+            "--monitor", type=str, default="val/mse", help="metric that chooses best.ckpt"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would load the file here, and report a bad one with a traceback
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and path not in ("best", "last", "hpc", "registry"):
+            read_checkpoint(path)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        given = self._get(self.config_init, "trainer", default={})
+        root = Path(given["default_root_dir"])
+        fitting = self.config.subcommand == "fit"
+        if given.get("logger") is None:
+            kwargs["logger"] = _loggers(root) if fitting else False
+        kwargs["callbacks"] = [*(given.get("callbacks") or []), *self._callbacks(root, fitting)]
+        kwargs["plugins"] = [*(given.get("plugins") or []), SafeCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _callbacks(self, root: Path, fitting: bool) -> list[L.Callback]:
+        seed = self._get(self.config, "seed_everything", default=0)
+        ema = self._get(self.config, "ema")
+        monitor = self._get(self.config, "monitor")
+        record = RunRecord(root, seed)
+        if not fitting:
+            return [record]
+        folder = root / "checkpoints"
+        averaging = [] if ema is None else [EMAWeightAveraging(decay=ema)]
+        best = ModelCheckpoint(
+            folder, "best", monitor=monitor, mode="min", enable_version_counter=False
+        )
+        last = ModelCheckpoint(
+            folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        return [ReseedBatches(int(seed)), *averaging, LearningRateMonitor(), record, best, last]
+
+
+class KeepConfig(SaveConfigCallback):
+    """Write config.yaml into the run's folder when training starts."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(
+            self.config, folder / "config.yaml", skip_none=False, overwrite=True, multifile=False
+        )
+
+
+def _loggers(root: Path) -> list[Any]:
+    return [CSVLogger(root, "metrics"), TensorBoardLogger(root, "tensorboard")]

@@ -1,0 +1,110 @@
+"""Predicting where points will be."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torchmetrics import CatMetric, MeanSquaredError
+
+from geqlib.train.task import Task
+
+
+ROOT_FLOOR = 1e-4
+
+
+class DisplacementTask(Task):
+    """Later positions: y = pos + the first vector that the model predicts for each node.
+
+    `mse` is the squared error a coordinate, as in the n-body tables of the literature; `median`
+    is the median over graphs of the same, because a few close encounters carry most of the mean.
+
+    Args:
+        model: returns (scalars, vectors) with vectors [N, 1, dim], or vectors alone.
+        loss: "mse", or "rmse": the mean over graphs of sqrt(mse of the graph + 1e-4). Chaotic
+            graphs, whose error no model can remove, then weigh in proportion to their error, not
+            to its square.
+        lr, warmup, weight_decay, rotate: see `Task`.
+
+    Example:
+        >>> from geqlib.models import PONITA
+        >>> task = DisplacementTask(PONITA(1, 1, 0, 1, edge_dim=1), lr=1e-3)
+    """
+
+    inputs = {
+        "pos": "point",
+        "vec": "vector",
+        "x": "scalar",
+        "edge_index": "edge_index",
+        "edge_attr": "edge_scalar",
+        "batch": "batch",
+    }
+    outputs = {"y": "point"}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: Literal["mse", "rmse"] = "mse",
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = True,
+    ) -> None:
+        super().__init__(
+            model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate
+        )
+        if loss not in ("mse", "rmse"):
+            raise ValueError(f'loss must be "mse" or "rmse", got {loss!r}.')
+        self.loss = loss
+        self.mse = nn.ModuleDict({stage: MeanSquaredError() for stage in ("val", "test")})
+        self.graph_errors = nn.ModuleDict({stage: CatMetric() for stage in ("val", "test")})
+
+    def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
+        out = self(batch)
+        vectors = out[1] if isinstance(out, tuple) else out
+        return {"y": batch.pos + vectors.reshape(batch.pos.shape)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        batch = self.rotated(batch)
+        error = graph_errors(self.predict_outputs(batch)["y"], batch)
+        loss = error.mean() if self.loss == "mse" else (error + ROOT_FLOOR).sqrt().mean()
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        predicted = self.predict_outputs(batch)["y"]
+        return {"pos": batch.pos, "true": batch.y, "predicted": predicted, "batch": batch.batch}
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_median("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_median("test")
+
+    def _measure(self, batch: Batch, stage: str) -> None:
+        predicted = self.predict_outputs(batch)["y"]
+        self.mse[stage].update(predicted, batch.y)
+        self.graph_errors[stage].update(graph_errors(predicted, batch))
+        self.log(f"{stage}/mse", self.mse[stage], prog_bar=True, batch_size=batch.num_graphs)
+
+    def _log_median(self, stage: str) -> None:
+        errors: Any = self.graph_errors[stage]
+        self.log(f"{stage}/median", torch.median(errors.compute()))
+        errors.reset()
+
+
+def graph_errors(predicted: Tensor, batch: Batch) -> Tensor:
+    """[graphs] mean squared error a coordinate of each graph; 0 for a graph without nodes."""
+    error = ((predicted - batch.y) ** 2).mean(-1)
+    total = error.new_zeros(batch.num_graphs).index_add(0, batch.batch, error)
+    count = torch.bincount(batch.batch, minlength=batch.num_graphs)
+    return total / count.clamp(min=1)

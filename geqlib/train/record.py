@@ -1,0 +1,138 @@
+"""What a run leaves in its folder beside checkpoints: fit.json, results.json, predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from geqlib.data.cache import replace_file
+
+
+class RunRecord(L.Callback):
+    """Write down how long a run took, what it measured and what it predicted.
+
+    fit.json: seconds of training (all parts of a resumed run), epochs, steps, parameters.
+    results.json: metrics of the test split, baselines on the same split where the data module has
+    `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned.
+
+    Args:
+        folder: of the run.
+        seed: of the run.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.seconds, self.started = 0.0, 0.0
+        self.predictions: list[dict[str, Tensor]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._write(
+            "fit.json",
+            {
+                "seconds": round(self._elapsed(), 1),
+                "epochs": trainer.current_epoch,
+                "steps": trainer.global_step,
+                "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
+            },
+        )
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        fit = self.folder / "fit.json"
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self._write(
+            "results.json",
+            {
+                "name": self.folder.name,
+                "seed": self.seed,
+                "task": type(pl_module).__name__,
+                "model": type(getattr(pl_module, "model", pl_module)).__name__,
+                "data": type(data).__name__,
+                "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+                "baselines": _baselines(data),
+                "fit": json.loads(fit.read_text()) if fit.exists() else {},
+                "environment": environment(),
+            },
+        )
+
+    def on_predict_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.predictions.append({key: value.cpu() for key, value in outputs.items()})
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        graphs = 0
+        for part in self.predictions:
+            count = int(part["batch"].max()) + 1 if part["batch"].numel() else 0
+            part["batch"] = part["batch"] + graphs
+            graphs += count
+        whole = {
+            key: torch.cat([part[key] for part in self.predictions]).contiguous()
+            for key in self.predictions[0]
+        }
+        replace_file(self.folder / "predictions.safetensors", lambda part: save_file(whole, part))
+        self.predictions = []
+
+    def _elapsed(self) -> float:
+        return self.seconds + (time.perf_counter() - self.started if self.started else 0.0)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        text = json.dumps(content, indent=1)
+        replace_file(self.folder / name, lambda part: part.write_text(text))
+
+
+def environment() -> dict[str, str]:
+    """Versions, machine and commit that a number was measured with."""
+    packages = ("torch", "torch-geometric", "lightning", "geqlib")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _baselines(data: Any) -> dict[str, dict[str, float]]:
+    errors = data.baselines() if hasattr(data, "baselines") else {}
+    return {
+        name: {"mse": float(e.mean()), "median": float(e.median())} for name, e in errors.items()
+    }

@@ -1,0 +1,57 @@
+"""Resuming that equals an uninterrupted run, and checkpoints that survive a full disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from geqlib.checkpoint import first_line, read_checkpoint
+from geqlib.data.cache import replace_file
+
+_MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+
+
+class ReseedBatches(L.Callback):
+    """Draw the randomness of each training step from (seed, epoch, batch, rank) alone.
+
+    Random states are not in a checkpoint, so a resumed run would draw other dropout masks and
+    augmentations than the run it continues. With this callback, and a sampler that shuffles by
+    seed and epoch (torch's `DistributedSampler` does), both give the same weights, bit for bit on
+    one machine.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        place = zip(_MIX, (trainer.current_epoch, batch_idx, trainer.global_rank), strict=True)
+        torch.manual_seed((self.seed + sum(a * (b + 1) for a, b in place)) % 2**63)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints whole or not at all; read tensors and plain values only."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        try:
+            replace_file(Path(path), lambda part: torch.save(checkpoint, part))
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                f"The checkpoint {path} could not be written ({first_line(error)}); the one before "
+                "is untouched: make room on the disk and resume from it."
+            ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(path, map_location)

@@ -1,0 +1,104 @@
+"""What all training tasks share: the recipe, and how a batch reaches a model."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from geqlib.geometry.rotations import random_rotations
+
+
+class Task(L.LightningModule):
+    """A model with a loss, metrics and the paper's recipe.
+
+    The recipe of Bekkers et al. (ICLR 2024): Adam, linear warm-up and cosine decay a step, no
+    weight decay on biases, norms and other vectors, training batches rotated at random.
+
+    A task says by `types` how its inputs and outputs transform (see `geqlib.testing`), which is
+    also what augmentation and `geqlib check` go by. The model gets those tensors of the batch
+    that its `forward` names.
+
+    Args:
+        model: any module.
+        lr: peak learning rate.
+        warmup: share of all steps in which the learning rate rises.
+        weight_decay: of matrices, decoupled from the gradient (AdamW).
+        rotate: whether training batches are rotated, each graph by its own rotation.
+    """
+
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        # a pickled module in the checkpoint could not be read back without running code
+        if isinstance(self.hparams.get("model"), nn.Module):
+            del self.hparams["model"]
+        if lr <= 0:
+            raise ValueError(f"lr must be positive, got {lr}.")
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
+        self.model = model
+        self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
+        self._wanted = frozenset(inspect.signature(model.forward).parameters)
+
+    def forward(self, batch: Batch) -> Any:
+        named = {key: getattr(batch, key, None) for key in self._wanted}
+        return self.model(**{key: value for key, value in named.items() if value is not None})
+
+    def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's outputs by name, in the batch's own units: what `outputs` gives types to."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict_outputs(batch).")
+
+    def configure_optimizers(self) -> Any:
+        matrices = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
+        vectors = [p for p in self.parameters() if p.requires_grad and p.dim() <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        rising = max(int(self.warmup * steps), 1)
+
+        def share(step: int) -> float:
+            cosine = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+            return min((step + 1) / rising, 1.0) * cosine
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def rotated(self, batch: Batch) -> Batch:
+        """A copy of the batch with every graph rotated by its own random rotation."""
+        if not self.rotate:
+            return batch
+        types = self.inputs | self.outputs
+        names = [k for k, t in types.items() if t in ("point", "vector") and k in batch]
+        first = batch[names[0]]
+        rotation = random_rotations(
+            batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
+        ).index_select(0, batch.batch)
+        turned = batch.clone()
+        for name in names:
+            value = batch[name]
+            rows = value.reshape(value.size(0), -1, value.size(-1))
+            turned[name] = torch.einsum("nij,nkj->nki", rotation, rows).reshape(value.shape)
+        return turned
