@@ -49,7 +49,13 @@ def build(description: dict[str, Any]) -> nn.Module:
 
     Only modules of geqlib and torch_geometric are built, so that a file cannot name other code.
     """
-    path = str(description.get("class_path"))
+    cls = imported(str(description.get("class_path")), nn.Module)
+    arguments = description.get("init_args") or {}
+    return cls(**{key: _nested(value) for key, value in arguments.items()})
+
+
+def imported(path: str, kind: type) -> type:
+    """The class that a checkpoint names, if it is a `kind` of geqlib or torch_geometric."""
     place, _, name = path.rpartition(".")
     if place.split(".")[0] not in ("geqlib", "torch_geometric"):
         raise ValueError(
@@ -57,13 +63,12 @@ def build(description: dict[str, Any]) -> nn.Module:
             "build it yourself and pass it as load(path, model=...)."
         )
     try:
-        cls = getattr(importlib.import_module(place), name)
+        found = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The checkpoint asks for {path}, which this version lacks.") from error
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ValueError(f"The checkpoint asks for {path}, which is not a module.")
-    arguments = description.get("init_args") or {}
-    return cls(**{key: _nested(value) for key, value in arguments.items()})
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(f"The checkpoint asks for {path}, which is not a {kind.__name__}.")
+    return found
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:

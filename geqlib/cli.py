@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 TRAINING = ("fit", "validate", "test", "predict")
-# advice that Lightning gives on every run, which a user of these commands cannot act on
-HINTS = (
-    "does not have many workers",
-    "number of training batches",
-    "LightningCLI's args parameter",
-    "LeafSpec",
-    "torch.jit.script",
-)
 USAGE = """usage: geqlib COMMAND [options]
 
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
@@ -53,15 +43,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _train(args: list[str]) -> int:
+    from jsonargparse import ArgumentError
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from geqlib.train.cli import TrainCLI
 
-    for hint in HINTS:
-        warnings.filterwarnings("ignore", message=f".*{hint}.*")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         TrainCLI(args)
+    except ArgumentError as error:
+        raise ValueError(" ".join(str(error).split())) from error
     except SIGTERMException:
         sys.stderr.write(
             "geqlib: stopped by SIGTERM; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"

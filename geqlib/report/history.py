@@ -65,5 +65,6 @@ def _numbers(row: dict[str, str]) -> _Row:
 
 
 def _steps_per_epoch(rows: list[_Row]) -> float:
-    """Values are logged at the end of an epoch at the latest, so the largest ratio is the count."""
-    return max(((row["step"] + 1) / (row["epoch"] + 1) for row in rows if "epoch" in row), default=1)
+    """The largest ratio, because the last values of an epoch are logged at its end."""
+    ratios = ((row["step"] + 1) / (row["epoch"] + 1) for row in rows if "epoch" in row)
+    return max(ratios, default=1)

@@ -22,7 +22,7 @@ _NOT_COMPARED = {
     "dirpath",
     "ckpt_path",
 }
-NONE = "–"
+NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def build_table(groups: Sequence[Group]) -> Table:
     measured = [run.metrics or {} for group in groups for run in group.runs]
     metrics = tuple(dict.fromkeys(key for m in [*measured, *baselines.values()] for key in m))
     columns = metrics or ("test",)
-    header = ("name", "seeds", "parameters", "minutes", "epochs", *columns)
+    header = ("name", "runs (seeds)", "parameters", "minutes", "epochs", *columns)
     rows = tuple(_row(group, columns) for group in groups)
     blank = (NONE,) * 4
     below = tuple(
@@ -112,14 +112,14 @@ def common_baselines(groups: Sequence[Group]) -> dict[str, Metrics]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number with four significant digits, without an exponent where that stays readable."""
+    """A number with that many significant digits, without an exponent where it stays readable."""
     if not math.isfinite(value):
         return str(value)
     if value == 0:
         return "0"
-    if 10 ** (digits - 1) <= abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+    if not 1e-6 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(digits - 1 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
 def _row(group: Group, columns: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,18 @@ from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.task import Task
 
 
+# advice that Lightning gives on every run, which a user of these commands cannot act on
+HINTS = (
+    "The '.*' does not have many workers",
+    "The number of training batches",
+    "LightningCLI's args parameter",
+    "Checkpoint directory .* exists and is not empty",
+    "Be aware that when using `ckpt_path`",
+    "`isinstance\\(treespec, LeafSpec\\)`",
+    "`torch.jit.script` is deprecated",
+)
+
+
 class TrainCLI(LightningCLI):
     """Options beside Lightning's: `--ema` and `--monitor`.
 
@@ -25,7 +39,11 @@ class TrainCLI(LightningCLI):
     checkpoints/last.ckpt at each epoch end and checkpoints/best.ckpt, fit.json and results.json.
     """
 
-    def __init__(self, args: list[str] | None = None) -> None:
+    def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+        for hint in HINTS:
+            warnings.filterwarnings("ignore", message=f".*{hint}")
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        quiet = {"exit_on_error": False}
         super().__init__(
             model_class=Task,
             datamodule_class=L.LightningDataModule,
@@ -39,8 +57,10 @@ class TrainCLI(LightningCLI):
                 "gradient_clip_val": 0.5,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"description": "Train, measure and use models."},
+            parser_kwargs={"exit_on_error": False, **{name: quiet for name in self.subcommands()}},
+            auto_configure_optimizers=False,
             args=args,
+            run=run,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -56,14 +76,14 @@ class TrainCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would load the file here, and report a bad one with a traceback
-        path = self.config[self.config.subcommand].get("ckpt_path")
+        path = self.config.get(str(self.config.get("subcommand")), self.config).get("ckpt_path")
         if path and path not in ("best", "last", "hpc", "registry"):
             read_checkpoint(path)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self._get(self.config_init, "trainer", default={})
         root = Path(given["default_root_dir"])
-        fitting = self.config.subcommand == "fit"
+        fitting = self.config.get("subcommand") == "fit"
         if given.get("logger") is None:
             kwargs["logger"] = _loggers(root) if fitting else False
         kwargs["callbacks"] = [*(given.get("callbacks") or []), *self._callbacks(root, fitting)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from typing import Any
 
 import lightning as L
@@ -45,7 +46,9 @@ class Task(L.LightningModule):
         rotate: bool = True,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
+            self.save_hyperparameters()
         # a pickled module in the checkpoint could not be read back without running code
         if isinstance(self.hparams.get("model"), nn.Module):
             del self.hparams["model"]

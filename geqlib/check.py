@@ -1,0 +1,122 @@
+"""The `geqlib check` command: how symmetric is this model, measured?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch_geometric.data import Batch
+
+import geqlib.data  # noqa: F401  (the classes that checkpoints name)
+from geqlib.checkpoint import imported, load, read_checkpoint
+from geqlib.geometry.grids import rotation_group
+from geqlib.testing import equivariance_error
+from geqlib.train.task import Task
+
+GRAPHS = 4
+
+
+def check_model(
+    checkpoint: Path | None, config: Path | None, samples: int, console: Console | None = None
+) -> dict[str, dict[str, float]]:
+    """Print the equivariance error of a task's outputs on validation data, symmetry by symmetry.
+
+    Args:
+        checkpoint: of `geqlib fit`, or None.
+        config: configuration of an untrained model, or None.
+        samples: random elements of each group.
+        console: where the table goes.
+
+    Returns:
+        {symmetry: {"float32": error, "float64": error}}.
+    """
+    task, data = _from_config(config) if checkpoint is None else _from_checkpoint(checkpoint)
+    batch = _first_graphs(data)
+    errors: dict[str, dict[str, float]] = {}
+    # float64 first: it needs the constants that a cast to float32 would round
+    for dtype in (torch.float64, torch.float32):
+        task = task.to(dtype).eval()
+        inputs = _inputs(task, batch, dtype)
+        fn = _function(task, batch)
+        for name, group in _symmetries(batch).items():
+            error = equivariance_error(fn, inputs, task.outputs, group, samples=samples)
+            errors.setdefault(name, {})[str(dtype).removeprefix("torch.")] = error
+    _print(errors, task, console or Console())
+    return errors
+
+
+def _symmetries(batch: Batch) -> dict[str, str | Tensor]:
+    dim = batch.pos.size(-1)
+    found: dict[str, str | Tensor] = {
+        "relabelling S_n": "S_n",
+        f"translations T({dim})": f"T({dim})",
+    }
+    if dim == 3:
+        for name in ("tetrahedral", "octahedral", "icosahedral"):
+            found[f"{name} rotations"] = rotation_group(name)
+    return found | {f"rotations SO({dim})": f"SO({dim})", f"and reflections O({dim})": f"O({dim})"}
+
+
+def _inputs(task: Task, batch: Batch, dtype: torch.dtype) -> dict[str, tuple[Tensor, str]]:
+    named = {key: (batch[key], kind) for key, kind in task.inputs.items() if key in batch}
+    return {
+        key: (value.to(dtype) if value.is_floating_point() else value, kind)
+        for key, (value, kind) in named.items()
+    }
+
+
+def _function(task: Task, batch: Batch) -> Any:
+    def run(**tensors: Tensor) -> dict[str, Tensor]:
+        moved = batch.clone()
+        for key, value in tensors.items():
+            moved[key] = value
+        with torch.no_grad():
+            return task.predict_outputs(moved)
+
+    return run
+
+
+def _first_graphs(data: L.LightningDataModule) -> Batch:
+    data.prepare_data()
+    data.setup("validate")
+    dataset = data.val_dataloader().dataset
+    if len(dataset) == 0:
+        raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
+    return dataset.__getitems__(range(min(GRAPHS, len(dataset))))
+
+
+def _from_checkpoint(path: Path) -> tuple[Task, L.LightningDataModule]:
+    stored = read_checkpoint(path)
+    arguments = stored.get("hyper_parameters", {})
+    source = dict(stored.get("datamodule_hyper_parameters") or {})
+    if "_class_path" not in arguments or "_class_path" not in source:
+        raise ValueError(
+            f"The checkpoint {path} was not written by `geqlib fit`: check it with --config FILE."
+        )
+    task = imported(arguments["_class_path"], Task)(load(path))
+    source.pop("_instantiator", None)
+    data = imported(source.pop("_class_path"), L.LightningDataModule)(**source)
+    return task, data
+
+
+def _from_config(path: Path | None) -> tuple[Task, L.LightningDataModule]:
+    from geqlib.train.cli import TrainCLI
+
+    cli = TrainCLI(["--config", str(path)], run=False)
+    return cli.model, cli.datamodule
+
+
+def _print(errors: dict[str, dict[str, float]], task: Task, console: Console) -> None:
+    table = Table(title=f"Equivariance error of {type(task.model).__name__}")
+    table.add_column("symmetry")
+    table.add_column("float32", justify="right")
+    table.add_column("float64", justify="right")
+    for name, row in errors.items():
+        table.add_row(name, f"{row['float32']:.1e}", f"{row['float64']:.1e}")
+    console.print(table)
+    console.print("max |f(g x) - g f(x)| / max(1, max |f|), on validation graphs")

@@ -1,0 +1,159 @@
+"""From run folders to a report: a table, pictures, and how the numbers were made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as TerminalTable
+from rich.text import Text
+
+from geqlib.data.cache import replace_file
+from geqlib.report.curves import draw_learning_curves
+from geqlib.report.document import (
+    Block,
+    Bullets,
+    Commands,
+    Heading,
+    Paragraph,
+    Picture,
+    to_html,
+    to_markdown,
+)
+from geqlib.report.rows import Group, Table, build_table, common_baselines, group_runs
+from geqlib.report.runs import Run, read_predictions, read_run
+from geqlib.report.trajectories import draw_trajectories
+
+_NOTES = {
+    "seeds": "Where several runs share a row: mean ± sample standard deviation over their seeds; "
+    "minutes and epochs are means.",
+    "baselines": "Baselines need no training and are measured on the same test set.",
+    "untested": "Runs marked not tested have no results.json yet: run geqlib test on them.",
+}
+
+
+def write_report(runs: Sequence[Path], out: Path, console: Console | None = None) -> Path:
+    """Compare runs in one table and in pictures.
+
+    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run kept predictions of
+    moving points, `trajectories.png`. Each file appears whole or not at all, the reports after the
+    pictures.
+
+    Args:
+        runs: run folders; one named twice counts once.
+        out: folder of the report, made if need be.
+        console: where the table is printed, the terminal by default.
+
+    Returns:
+        the path of `report.md`.
+
+    Raises:
+        ValueError: when there are no runs, a folder is no run folder, a file in it is damaged, or
+            `out` is a file.
+    """
+    if not runs:
+        raise ValueError("There are no runs to report on: name at least one run folder.")
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"The report folder {out} is a file: choose another --out.")
+    folders = {Path(folder).resolve(): Path(folder) for folder in runs}
+    groups = group_runs([read_run(folder) for folder in folders.values()])
+    table = build_table(groups)
+    pictures = _draw(groups, out)
+    title = "Report: " + ", ".join(group.name for group in groups[:3])
+    title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
+    blocks = [
+        Heading("Results"),
+        table,
+        Paragraph(_notes(groups, table)),
+        *pictures,
+        *_origin(groups),
+    ]
+    page, markdown = to_html(title, blocks), to_markdown(title, blocks)
+    replace_file(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    replace_file(out / "report.md", lambda part: part.write_text(markdown, encoding="utf-8"))
+    _print(table, console or Console())
+    return out / "report.md"
+
+
+def _notes(groups: Sequence[Group], table: Table) -> str:
+    holds = {
+        "seeds": any(len(group.runs) > 1 for group in groups),
+        "baselines": bool(table.baselines),
+        "untested": not all(group.tested for group in groups),
+    }
+    notes = " ".join(text for key, text in _NOTES.items() if holds[key])
+    return notes or "Metrics of the test set, measured once after training."
+
+
+def _draw(groups: Sequence[Group], out: Path) -> list[Block]:
+    baselines = common_baselines(groups)
+    comparable = {name for g in groups for run in g.runs for name in run.baselines}
+    shared = baselines if baselines.keys() == comparable else {}
+    curves = out / "learning_curves.png"
+    blocks: list[Block] = [Heading("Learning curves")]
+    if draw_learning_curves(groups, shared, curves):
+        dashed = " Dashed lines are baselines, measured on the test set." if shared else ""
+        blocks.append(Picture(curves, f"Training and validation after each epoch.{dashed}"))
+    else:
+        blocks.append(Paragraph("The runs have logged no values yet."))
+    return blocks + _draw_first_trajectories(groups, out / "trajectories.png")
+
+
+def _draw_first_trajectories(groups: Sequence[Group], path: Path) -> list[Block]:
+    for run in (run for group in groups for run in group.runs):
+        arrays = read_predictions(run.folder)
+        if arrays is not None and draw_trajectories(run.name, arrays, path):
+            caption = (
+                f"Test simulations of {run.name}, at fixed quantiles of the squared error a "
+                "coordinate. One colour a ball; each panel is seen along its flattest direction, "
+                "and the bar is a length in the data's own unit."
+            )
+            return [Heading("Predicted trajectories"), Picture(path, caption)]
+    return []
+
+
+def _origin(groups: Sequence[Group]) -> list[Block]:
+    runs = [run for group in groups for run in group.runs]
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        facts = ", ".join(f"{key} {value}" for key, value in run.environment.items())
+        if facts:
+            found.setdefault(facts, []).append(str(run.folder))
+    single = len(found) == 1
+    places = [f if single else f"{f}: {', '.join(names)}" for f, names in found.items()]
+    blocks: list[Block] = [
+        Heading("Environment"),
+        Bullets(tuple(places)) if places else Paragraph("Not recorded: no run has been tested."),
+        Heading("How the numbers were made"),
+        Bullets(tuple(_line(run) for run in runs)),
+        Paragraph(
+            "Test metrics come from each run's results.json, minutes (wall clock of training) and "
+            "parameters from its fit.json, curves from its metrics.csv. All settings are in "
+            "config.yaml; the same training again:"
+        ),
+    ]
+    configs = [run.folder / "config.yaml" for run in runs if run.config]
+    lines = tuple(f"geqlib fit --config {shlex.quote(str(path))}" for path in configs)
+    return [*blocks, Commands(lines)] if lines else blocks[:-1]
+
+
+def _line(run: Run) -> str:
+    seed = [] if run.seed is None else [f"seed {run.seed}"]
+    facts = [*(f"{key} {value}" for key, value in run.about.items()), *seed]
+    return f"{run.folder}: {', '.join(facts) or 'not tested'}"
+
+
+def _print(table: Table, console: Console) -> None:
+    shown = TerminalTable(box=SIMPLE_HEAD, pad_edge=False)
+    for k, name in enumerate(table.header):
+        shown.add_column(Text(name), justify="right" if k else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    shown.add_section()
+    for row in table.baselines:
+        shown.add_row(*map(Text, row), style="dim")
+    console.print(shown)
