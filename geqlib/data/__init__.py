@@ -1,5 +1,6 @@
 """Benchmark data as Lightning data modules."""
 
+from geqlib.data.digits import DigitsData
 from geqlib.data.nbody import NBodyData
 
-__all__ = ["NBodyData"]
+__all__ = ["DigitsData", "NBodyData"]

@@ -29,7 +29,7 @@ class NBodyData(L.LightningDataModule):
     one random stream (seed 43), in which 10 000 training simulations come first.
 
     Batches hold `pos` [N, dim], `vec` [N, 1, dim] velocities, `x` [N, 1] charges, `edge_index`
-    [2, E] all pairs within a simulation, `edge_attr` [E, 1] products of charges, `y` [N, dim] the
+    [2, E] all pairs within a simulation, `edge_attr` [E, 1] products of charges (on request), `y` [N, dim] the
     later positions, and `batch`. Units are the simulation's own.
 
     Args:
@@ -39,6 +39,7 @@ class NBodyData(L.LightningDataModule):
         input_frame, target_frame: a frame is 100 steps of 1e-3.
         data_seed: seed of the simulations.
         shuffle_seed: seed of the order of the training simulations.
+        charge_products: whether batches hold `edge_attr`.
         cache: folder for generated data; the user's cache folder by default.
 
     Example:
@@ -66,6 +67,7 @@ class NBodyData(L.LightningDataModule):
         target_frame: int = 40,
         data_seed: int = 43,
         shuffle_seed: int = 0,
+        charge_products: bool = False,
         cache: str | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +92,7 @@ class NBodyData(L.LightningDataModule):
             strength=strength,
             frames=max(49, target_frame + 1),
         )
+        self.charge_products = charge_products
         self.cache = None if cache is None else Path(cache)
         self.splits: dict[str, NBodyDataset] = {}
 
@@ -100,7 +103,7 @@ class NBodyData(L.LightningDataModule):
         arrays = self._arrays()
         for split in self.sizes:
             part = {key: arrays[f"{split}_{key}"] for key in ("charge", "pos", "vel")}
-            self.splits[split] = NBodyDataset(**part)
+            self.splits[split] = NBodyDataset(**part, charge_products=self.charge_products)
 
     def train_dataloader(self) -> DataLoader:
         sampler = DistributedSampler(
@@ -177,9 +180,18 @@ class NBodyDataset(Dataset):
         charge: [S, n].
         pos: [S, frames, n, dim]: the first frame is the input, the last the target.
         vel: [S, n, dim] at the first frame.
+        charge_products: whether batches hold q_i q_j as `edge_attr`.
     """
 
-    def __init__(self, charge: np.ndarray, pos: np.ndarray, vel: np.ndarray) -> None:
+    def __init__(
+        self,
+        charge: np.ndarray,
+        pos: np.ndarray,
+        vel: np.ndarray,
+        *,
+        charge_products: bool = False,
+    ) -> None:
+        self.charge_products = charge_products
         dtype = torch.get_default_dtype()
         self.charge = torch.as_tensor(charge, dtype=dtype)
         self.path = torch.as_tensor(pos, dtype=dtype)
@@ -202,16 +214,18 @@ class NBodyDataset(Dataset):
         ptr = n * torch.arange(count + 1)
         charge = self.charge[chosen].flatten()
         edge_index = (self.pairs[:, None] + ptr[:-1, None]).flatten(1)
-        return Batch(
+        batch = Batch(
             pos=self.pos[chosen].flatten(0, 1),
             vec=self.vel[chosen].flatten(0, 1)[:, None],
             x=charge[:, None],
             edge_index=edge_index,
-            edge_attr=(charge[edge_index[0]] * charge[edge_index[1]])[:, None],
             y=self.y[chosen].flatten(0, 1),
             batch=torch.arange(count).repeat_interleave(n),
             ptr=ptr,
         )
+        if self.charge_products:
+            batch.edge_attr = (charge[edge_index[0]] * charge[edge_index[1]])[:, None]
+        return batch
 
 
 def _same(batch: Batch) -> Batch:

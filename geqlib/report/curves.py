@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from geqlib.report.figures import PALE, STYLE, colour, dashes, label_right, literal, save_figure
 from geqlib.report.rows import Group
@@ -88,6 +88,7 @@ def _draw_panel(axes: Axes, groups: Sequence[Group], column: str) -> None:
     axes.set_title(_title(column), loc="left")
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.grid(True)
 
 
@@ -124,6 +125,8 @@ def _set_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=steps, numticks=10))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+    if few:
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _draw_legend(figure: Figure, columns: Sequence[Axes], count: int) -> None:

@@ -28,7 +28,8 @@ th { border-bottom: 2px solid var(--pale); }
 th:first-child, td:first-child { text-align: left; padding-left: 0.4rem; }
 tr.baseline { color: var(--pale); font-style: italic; background: var(--band); }
 figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
+img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; padding: 6px;
+  box-sizing: border-box; }
 figcaption, .note { color: var(--pale); font-size: 0.92rem; }
 pre { background: var(--band); border: 1px solid var(--line); border-radius: 6px;
   padding: 0.7rem 1rem; overflow-x: auto; }

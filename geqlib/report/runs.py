@@ -158,8 +158,8 @@ def _metrics(content: dict[str, Any], key: str, path: Path) -> Metrics:
     for name, value in part.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(
-                f"The entry {key}: {name} in {path} must be a number, got {value!r}: test the run "
-                "again."
+                f"The entry {key}: {name} in {path} must be a number, got {value!r}: "
+                "repair it, or run that step again."
             )
     return {name: float(value) for name, value in part.items()}
 

@@ -96,7 +96,7 @@ def _draw_simulation(axes: Axes, arrays: Mapping[str, np.ndarray], rows: np.ndar
         axes.plot(*path[k].T, color=ink, linewidth=1.8, solid_capstyle="round", zorder=2)
         axes.plot(*path[k, 0], "o", color=ink, markersize=4, zorder=3)
         axes.plot(*true[k], "o", mfc="white", mec=ink, mew=1.6, markersize=9, zorder=4)
-        axes.plot(*np.stack([true[k], predicted[k]]).T, ":", color=ink, linewidth=1.1, zorder=5)
+        axes.plot(*np.stack([true[k], predicted[k]]).T, ":", color=ink, linewidth=1.1, zorder=3)
         axes.plot(*predicted[k], "x", color=ink, mew=2, markersize=7, zorder=6)
     _frame(axes)
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as TerminalTable
@@ -26,6 +27,8 @@ from geqlib.report.document import (
 from geqlib.report.rows import Group, Table, build_table, common_baselines, group_runs
 from geqlib.report.runs import Run, read_predictions, read_run
 from geqlib.report.trajectories import draw_trajectories
+
+Predictions = tuple[str, dict[str, np.ndarray]]
 
 _NOTES = {
     "seeds": "Where several runs share a row: mean ± sample standard deviation over their seeds; "
@@ -61,15 +64,16 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         raise ValueError(f"The report folder {out} is a file: choose another --out.")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
+    predictions = _first_predictions(groups)  # all is read before anything is written
     table = build_table(groups)
-    pictures = _draw(groups, out)
     title = "Report: " + ", ".join(group.name for group in groups[:3])
     title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
     blocks = [
         Heading("Results"),
         table,
         Paragraph(_notes(groups, table)),
-        *pictures,
+        *_draw_curves(groups, out / "learning_curves.png"),
+        *_draw_trajectories(predictions, out / "trajectories.png"),
         *_origin(groups),
     ]
     page, markdown = to_html(title, blocks), to_markdown(title, blocks)
@@ -89,31 +93,36 @@ def _notes(groups: Sequence[Group], table: Table) -> str:
     return notes or "Metrics of the test set, measured once after training."
 
 
-def _draw(groups: Sequence[Group], out: Path) -> list[Block]:
+def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:
     baselines = common_baselines(groups)
     comparable = {name for g in groups for run in g.runs for name in run.baselines}
     shared = baselines if baselines.keys() == comparable else {}
-    curves = out / "learning_curves.png"
     blocks: list[Block] = [Heading("Learning curves")]
-    if draw_learning_curves(groups, shared, curves):
+    if draw_learning_curves(groups, shared, path):
         dashed = " Dashed lines are baselines, measured on the test set." if shared else ""
-        blocks.append(Picture(curves, f"Training and validation after each epoch.{dashed}"))
+        blocks.append(Picture(path, f"Training and validation after each epoch.{dashed}"))
     else:
         blocks.append(Paragraph("The runs have logged no values yet."))
-    return blocks + _draw_first_trajectories(groups, out / "trajectories.png")
+    return blocks
 
 
-def _draw_first_trajectories(groups: Sequence[Group], path: Path) -> list[Block]:
+def _first_predictions(groups: Sequence[Group]) -> Predictions | None:
     for run in (run for group in groups for run in group.runs):
         arrays = read_predictions(run.folder)
-        if arrays is not None and draw_trajectories(run.name, arrays, path):
-            caption = (
-                f"Test simulations of {run.name}, at fixed quantiles of the squared error a "
-                "coordinate. One colour a ball; each panel is seen along its flattest direction, "
-                "and the bar is a length in the data's own unit."
-            )
-            return [Heading("Predicted trajectories"), Picture(path, caption)]
-    return []
+        if arrays is not None:
+            return run.name, arrays
+    return None
+
+
+def _draw_trajectories(predictions: Predictions | None, path: Path) -> list[Block]:
+    if predictions is None or not draw_trajectories(*predictions, path):
+        return []
+    caption = (
+        f"Test simulations of {predictions[0]}, at fixed quantiles of the squared error a "
+        "coordinate. One colour a ball; dotted lines join true and predicted ends. Each panel is "
+        "seen along its flattest direction, and the bar is a length in the data's own unit."
+    )
+    return [Heading("Predicted trajectories"), Picture(path, caption)]
 
 
 def _origin(groups: Sequence[Group]) -> list[Block]:
@@ -150,7 +159,9 @@ def _line(run: Run) -> str:
 def _print(table: Table, console: Console) -> None:
     shown = TerminalTable(box=SIMPLE_HEAD, pad_edge=False)
     for k, name in enumerate(table.header):
-        shown.add_column(Text(name), justify="right" if k else "left", overflow="fold")
+        head = Text(name.replace("/", "/\n"))  # two lines, for terminals of 80 characters
+        side = "right" if k else "left"
+        shown.add_column(head, justify=side, overflow="fold", no_wrap=name == "parameters")
     for row in table.rows:
         shown.add_row(*map(Text, row))
     shown.add_section()

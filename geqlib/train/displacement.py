@@ -16,7 +16,7 @@ ROOT_FLOOR = 1e-4
 
 
 class DisplacementTask(Task):
-    """Later positions: y = pos + the first vector that the model predicts for each node.
+    """Later positions: y = pos + elapsed * velocity + the vector that the model predicts.
 
     `mse` is the squared error a coordinate, as in the n-body tables of the literature; `median`
     is the median over graphs of the same, because a few close encounters carry most of the mean.
@@ -26,6 +26,10 @@ class DisplacementTask(Task):
         loss: "mse", or "rmse": the mean over graphs of sqrt(mse of the graph + 1e-4). Chaotic
             graphs, whose error no model can remove, then weigh in proportion to their error, not
             to its square.
+        elapsed: time from input to target, in units of the velocities `vec[:, 0]`: the model then
+            predicts the deviation from free flight. 0 leaves all of the displacement to it.
+        conjugate: train on both signs of `x`, drawn for each graph: for charges, because equal
+            and opposite charges move alike.
         lr, warmup, weight_decay, rotate: see `Task`.
 
     Example:
@@ -48,6 +52,8 @@ class DisplacementTask(Task):
         model: nn.Module,
         *,
         loss: Literal["mse", "rmse"] = "mse",
+        elapsed: float = 0.0,
+        conjugate: bool = False,
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
@@ -58,17 +64,18 @@ class DisplacementTask(Task):
         )
         if loss not in ("mse", "rmse"):
             raise ValueError(f'loss must be "mse" or "rmse", got {loss!r}.')
-        self.loss = loss
+        self.loss, self.elapsed, self.conjugate = loss, elapsed, conjugate
         self.mse = nn.ModuleDict({stage: MeanSquaredError() for stage in ("val", "test")})
         self.graph_errors = nn.ModuleDict({stage: CatMetric() for stage in ("val", "test")})
 
     def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
         out = self(batch)
         vectors = out[1] if isinstance(out, tuple) else out
-        return {"y": batch.pos + vectors.reshape(batch.pos.shape)}
+        later = batch.pos + vectors.reshape(batch.pos.shape)
+        return {"y": later + self.elapsed * batch.vec[:, 0] if self.elapsed else later}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        batch = self.rotated(batch)
+        batch = self._augmented(batch)
         error = graph_errors(self.predict_outputs(batch)["y"], batch)
         loss = error.mean() if self.loss == "mse" else (error + ROOT_FLOOR).sqrt().mean()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
@@ -89,6 +96,14 @@ class DisplacementTask(Task):
 
     def on_test_epoch_end(self) -> None:
         self._log_median("test")
+
+    def _augmented(self, batch: Batch) -> Batch:
+        batch = self.rotated(batch)
+        if self.conjugate:
+            batch = batch.clone()
+            sign = 2 * torch.randint(2, (batch.num_graphs, 1), device=batch.x.device) - 1
+            batch.x = batch.x * sign.index_select(0, batch.batch)
+        return batch
 
     def _measure(self, batch: Batch, stage: str) -> None:
         predicted = self.predict_outputs(batch)["y"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from geqlib.geometry.rotations import random_rotations
+from geqlib.graph.checks import check_graph
 
 
 class Task(L.LightningModule):
@@ -58,11 +59,30 @@ class Task(L.LightningModule):
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
+        self._first_epoch = 0
         self._wanted = frozenset(inspect.signature(model.forward).parameters)
 
     def forward(self, batch: Batch) -> Any:
         named = {key: getattr(batch, key, None) for key in self._wanted}
         return self.model(**{key: value for key, value in named.items() if value is not None})
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # every batch once: later epochs see the same graphs, and a check stalls an accelerator
+        if self.trainer.current_epoch == self._first_epoch:
+            check_graph(batch)
+
+    def on_fit_start(self) -> None:
+        self._first_epoch = self.trainer.current_epoch
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if self.trainer.current_epoch == self._first_epoch:
+            check_graph(batch)
+
+    def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        check_graph(batch)
+
+    def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        check_graph(batch)
 
     def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """The task's outputs by name, in the batch's own units: what `outputs` gives types to."""

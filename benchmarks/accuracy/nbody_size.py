@@ -1,0 +1,108 @@
+"""How small can the network be? Test error at equal training steps against the cost of a step.
+
+Protocol: configs/nbody_ponita.yaml, seed 0, 40 epochs (1200 steps) each; one thing changed at a
+time around the default, and the published size beside it. Seconds a step are medians of one
+interleaved run of forward and backward on one batch of 100 graphs.
+
+    python benchmarks/accuracy/nbody_size.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.measure import RESULTS, interleaved, write_result
+from benchmarks.training import RUNS, show, trained
+from geqlib.data import NBodyData
+from geqlib.models import PONITA
+from geqlib.nn import LogGaussianBasis
+
+CONFIG = Path("configs/nbody_ponita.yaml")
+DEFAULT = {"channels": 32, "basis": 32, "layers": 4, "orientations": 12}
+SIZES: dict[str, dict[str, int]] = {
+    "default": {},
+    "basis 8": {"basis": 8},
+    "basis 16": {"basis": 16},
+    "basis 64": {"basis": 64},
+    "6 orientations": {"orientations": 6},
+    "8 orientations": {"orientations": 8},
+    "20 orientations": {"orientations": 20},
+    "16 channels": {"channels": 16, "basis": 16},
+    "64 channels": {"channels": 64},
+    "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
+}
+EPOCHS = 40
+
+
+def main() -> None:
+    errors = {name: _error(name, change) for name, change in SIZES.items()}
+    seconds = interleaved({name: _step(change) for name, change in SIZES.items()}, 7)
+    rows = {
+        name: {
+            "size": DEFAULT | change,
+            "mse": errors[name]["metrics"]["test/mse"],
+            "median": errors[name]["metrics"]["test/median"],
+            "parameters": errors[name]["fit"]["parameters"],
+            "seconds_a_step": seconds[name],
+        }
+        for name, change in SIZES.items()
+    }
+    show(
+        f"Test error after {EPOCHS} epochs",
+        ("", "MSE", "median", "parameters", "s / step"),
+        [
+            (n, f"{r['mse']:.5f}", f"{r['median']:.6f}", r["parameters"], r["seconds_a_step"])
+            for n, r in rows.items()
+        ],
+    )
+    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
+    path = write_result("nbody_size", {"protocol": protocol, "rows": rows})
+    _draw(rows).savefig(RESULTS / "nbody_size.png", dpi=150)
+    sys.stdout.write(f"wrote {path}\n")
+
+
+def _error(name: str, change: dict[str, int]) -> dict[str, Any]:
+    prefix = "model.init_args.model.init_args."
+    options = {prefix + key: value for key, value in change.items()}
+    options["trainer.max_epochs"] = EPOCHS
+    return trained(RUNS / f"nbody-size-{name.replace(' ', '-')}", CONFIG, options, 0)
+
+
+def _step(change: dict[str, int]) -> Callable[[], None]:
+    data = NBodyData()
+    data.prepare_data()
+    data.setup()
+    batch = data.splits["train"].__getitems__(range(100))
+    net = PONITA(1, 1, 0, 1, radial=LogGaussianBasis(), **(DEFAULT | change))
+
+    def step() -> None:
+        net.zero_grad(set_to_none=True)
+        vectors = net(batch.pos, batch.edge_index, x=batch.x, vec=batch.vec)[1]
+        torch.mean(vectors**2).backward()
+
+    return step
+
+
+def _draw(rows: dict[str, dict[str, Any]]) -> Figure:
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, row in rows.items():
+        axes.plot(row["seconds_a_step"], row["mse"], "o", color="#0072B2")
+        axes.annotate(name, (row["seconds_a_step"], row["mse"]), xytext=(4, 4),
+                      textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel="seconds a training step", ylabel="test MSE")
+    axes.set_title(f"PONITA on 5-body after {EPOCHS} epochs: error against cost")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How the benchmarks measure: interleaved medians, peak memory in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.progress import track
+
+from geqlib.data.cache import replace_file
+from geqlib.train.record import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, all of them once a round: the machine's drift hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in track(range(rounds), "timing"):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: median(seconds) for name, seconds in times.items()}
+
+
+def peak_memory(run: Callable[[], object]) -> float:
+    """MiB by which `run` raises this process's peak: call it once, in a fresh process.
+
+    Linux only: `getrusage` would not do, because a child starts with its parent's peak there.
+    """
+    before = _high_water()
+    run()
+    return (_high_water() - before) / 1024
+
+
+def in_own_process(script: str, *args: str) -> Any:
+    """The last line that `script` prints in a fresh process, read as JSON."""
+    command = [sys.executable, script, *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def write_result(name: str, content: dict[str, Any]) -> Path:
+    """Write benchmarks/results/NAME.json, with the environment it was measured in."""
+    path = RESULTS / f"{name}.json"
+    text = json.dumps(content | {"environment": environment()}, indent=1)
+    replace_file(path, lambda part: part.write_text(text + "\n"))
+    return path
+
+
+def _high_water() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])

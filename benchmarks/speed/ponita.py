@@ -1,0 +1,101 @@
+"""A training step of PONITA at the published size, against the published algorithm.
+
+Protocol: charged 5-body batches of 100 graphs, all 25 edges a graph (self-loops included), 16
+orientations (8 axes and their opposites), 128 channels, basis 256, 5 layers, float32; forward and
+backward of the mean squared output; same weights for both; medians of an interleaved run. Peak
+memory is the rise of a fresh process's maximum resident size over one step.
+
+    python benchmarks/speed/ponita.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.peers.ponita_direct import DirectPONITA
+from geqlib.data import NBodyData
+from geqlib.models import PONITA
+
+ROUNDS = 15
+SIZE = {"channels": 128, "basis": 256, "layers": 5, "orientations": 16}
+
+
+def steps() -> tuple[dict[str, Callable[[], torch.Tensor]], PONITA]:
+    """One forward and backward of each implementation, returning the output."""
+    torch.manual_seed(0)
+    data = NBodyData(100, train=100, val=1, test=1, input_frame=0, target_frame=1, charge_products=True)
+    data.prepare_data()
+    data.setup()
+    batch = data.splits["train"].__getitems__(range(100))
+    model = PONITA(1, 1, 0, 1, edge_dim=1, **SIZE)
+    direct = DirectPONITA(model)
+    plan = model.kernel.plan(batch.edge_index, batch.num_nodes)
+    inputs = (batch.pos, batch.edge_index, batch.x, batch.vec, batch.edge_attr)
+
+    def step(run: Callable[[], torch.Tensor]) -> torch.Tensor:
+        model.zero_grad(set_to_none=True)
+        out = run()
+        (out**2).mean().backward()
+        return out.detach()
+
+    return {
+        "geqlib": lambda: step(lambda: model(*inputs, plan=plan)[1]),
+        "published algorithm": lambda: step(lambda: direct(*inputs)),
+    }, model
+
+
+def difference() -> tuple[float, float]:
+    """Largest relative difference of outputs and of parameter gradients."""
+    runs, model = steps()
+    outputs, gradients = [], []
+    for run in runs.values():
+        outputs.append(run())
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    output = (outputs[0] - outputs[1]).abs().max() / outputs[1].abs().max()
+    pairs = zip(*gradients, strict=True)
+    gradient = max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    return float(output), gradient
+
+
+def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] == "--memory":
+        sys.stdout.write(json.dumps(peak_memory(steps()[0][sys.argv[2]])) + "\n")
+        return
+    runs, _ = steps()
+    output, gradient = difference()
+    seconds = interleaved(runs, ROUNDS)
+    memory = {name: in_own_process(__file__, "--memory", name) for name in runs}
+    ours, theirs = runs
+    result = {
+        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
+        "seconds": seconds,
+        "memory_mib": memory,
+        "speedup": seconds[theirs] / seconds[ours],
+        "memory_ratio": memory[ours] / memory[theirs],
+        "output_difference": output,
+        "gradient_difference": gradient,
+    }
+    table = Table("", "s / step", "peak MiB", title="PONITA at the published size")
+    for name in runs:
+        table.add_row(name, f"{seconds[name]:.3f}", f"{memory[name]:.0f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{result['speedup']:.2f} times faster at {100 * result['memory_ratio']:.0f} % of the peak "
+        f"memory; largest relative difference {output:.0e} (outputs), {gradient:.0e} (gradients)"
+    )
+    console.print(f"wrote {write_result('speed_ponita', result)}")
+
+
+if __name__ == "__main__":
+    main()

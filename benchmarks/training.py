@@ -1,0 +1,61 @@
+"""Training runs as the benchmarks use them: by the `geqlib` command, resumable, one folder a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RUNS = Path("runs")
+
+
+def trained(folder: Path, config: Path, options: Mapping[str, object], seed: int) -> dict[str, Any]:
+    """Results of a run: read if it is complete, continued if it was cut off, else made.
+
+    Args:
+        folder: of the run.
+        config: configuration file.
+        options: changes to it, by dotted name.
+        seed: of weights, augmentation and the order of the data.
+    """
+    results = folder / "results.json"
+    if results.exists():
+        return json.loads(results.read_text())
+    last = folder / "checkpoints" / "last.ckpt"
+    arguments = [f"--{key}={json.dumps(value)}" for key, value in options.items()]
+    arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
+    if not (folder / "fit.json").exists():
+        resume = [f"--ckpt_path={last}"] if last.exists() else []
+        _geqlib("fit", f"--config={config}", *arguments, *resume)
+    best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+    _geqlib("test", f"--config={folder / 'config.yaml'}", best)
+    return json.loads(results.read_text())
+
+
+def summary(results: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """Mean and standard deviation of a metric over seeds, with the single values."""
+    values = [r["metrics"][metric] for r in results]
+    return {
+        "mean": mean(values),
+        "std": stdev(values) if len(values) > 1 else None,
+        "values": values,
+    }
+
+
+def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; floats with three significant digits."""
+    table = Table(*header, title=title)
+    for row in rows:
+        table.add_row(*[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row])
+    Console().print(table)
+
+
+def _geqlib(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "geqlib.cli", *arguments], check=True)

@@ -1,0 +1,83 @@
+"""Is this a graph that a model can work with? Asked once, before training or prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_graph(data: Any) -> None:
+    """Raise a ValueError that names what is wrong with a graph or batch, and where.
+
+    Looks at those of `pos`, `edge_index`, `edge_attr`, `batch` and the floating-point tensors of
+    the node that are present: shapes, finite numbers, edges and graph numbers in range.
+
+    Args:
+        data: anything with tensors as attributes, such as a `torch_geometric.data.Data`.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> check_graph(Data(pos=torch.zeros(2, 3), edge_index=torch.tensor([[0], [5]])))
+        Traceback (most recent call last):
+        ...
+        ValueError: edge 0 is 0 -> 5, but there are only nodes 0 to 1: count nodes from 0.
+    """
+    pos = getattr(data, "pos", None)
+    if pos is None:
+        raise ValueError("The graph has no positions: give it `pos`, [nodes, 2 or 3].")
+    if pos.dim() != 2 or pos.size(1) not in (2, 3):
+        raise ValueError(f"pos has shape {tuple(pos.shape)}: expected [nodes, 2 or 3].")
+    batch = _graph_numbers(getattr(data, "batch", None), pos.size(0))
+    for name in ("pos", "vec", "x", "y", "edge_attr"):
+        value = getattr(data, name, None)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            _check_finite(name, value, batch)
+    edge_index = getattr(data, "edge_index", None)
+    if edge_index is not None:
+        _check_edges(edge_index, pos.size(0), getattr(data, "edge_attr", None))
+
+
+def _graph_numbers(batch: Tensor | None, nodes: int) -> Tensor | None:
+    if batch is None:
+        return None
+    if batch.shape != (nodes,):
+        raise ValueError(
+            f"batch has shape {tuple(batch.shape)}, but there are {nodes} nodes: it numbers the "
+            "graph of every node."
+        )
+    return batch
+
+
+def _check_finite(name: str, value: Tensor, batch: Tensor | None) -> None:
+    bad = ~torch.isfinite(value)
+    if not bad.any():
+        return
+    row = int(bad.flatten(1).any(1).nonzero()[0] if value.dim() > 1 else bad.nonzero()[0])
+    graph = ""
+    if batch is not None and name != "edge_attr" and row < len(batch):
+        graph = f" (graph {int(batch[row])} of the batch)"
+    raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: mend or drop that graph.")
+
+
+def _check_edges(edge_index: Tensor, nodes: int, edge_attr: Tensor | None) -> None:
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(
+            f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "
+            "targets."
+        )
+    if edge_index.dtype != torch.long:
+        raise ValueError(f"edge_index has dtype {edge_index.dtype}: convert it with .long().")
+    if isinstance(edge_attr, Tensor) and edge_attr.size(0) != edge_index.size(1):
+        raise ValueError(
+            f"edge_attr has {edge_attr.size(0)} rows, but there are {edge_index.size(1)} edges."
+        )
+    bad = ((edge_index < 0) | (edge_index >= nodes)).any(0)
+    if bad.any():
+        edge = int(bad.nonzero()[0])
+        source, target = edge_index[:, edge].tolist()
+        raise ValueError(
+            f"edge {edge} is {source} -> {target}, but there are only nodes 0 to {nodes - 1}: "
+            "count nodes from 0."
+        )
