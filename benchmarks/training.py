@@ -1,4 +1,4 @@
-"""Training runs as the benchmarks use them: by the `geqlib` command, resumable, one folder a run."""
+"""Training runs for the benchmarks: by the `geqlib` command, resumable, one folder a run."""
 
 from __future__ import annotations
 

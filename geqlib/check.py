@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch_geometric.data import Batch
+from torch_geometric.data import Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.checkpoint import imported, load, read_checkpoint
@@ -50,8 +50,8 @@ def check_model(
     return errors
 
 
-def _symmetries(batch: Batch) -> dict[str, str | Tensor]:
-    dim = batch.pos.size(-1)
+def _symmetries(batch: Data) -> dict[str, str | Tensor]:
+    dim = batch["pos"].size(-1)
     found: dict[str, str | Tensor] = {
         "relabelling S_n": "S_n",
         f"translations T({dim})": f"T({dim})",
@@ -62,7 +62,7 @@ def _symmetries(batch: Batch) -> dict[str, str | Tensor]:
     return found | {f"rotations SO({dim})": f"SO({dim})", f"and reflections O({dim})": f"O({dim})"}
 
 
-def _inputs(task: Task, batch: Batch, dtype: torch.dtype) -> dict[str, tuple[Tensor, str]]:
+def _inputs(task: Task, batch: Data, dtype: torch.dtype) -> dict[str, tuple[Tensor, str]]:
     named = {key: (batch[key], kind) for key, kind in task.inputs.items() if key in batch}
     return {
         key: (value.to(dtype) if value.is_floating_point() else value, kind)
@@ -70,7 +70,7 @@ def _inputs(task: Task, batch: Batch, dtype: torch.dtype) -> dict[str, tuple[Ten
     }
 
 
-def _function(task: Task, batch: Batch) -> Any:
+def _function(task: Task, batch: Data) -> Any:
     def run(**tensors: Tensor) -> dict[str, Tensor]:
         moved = batch.clone()
         for key, value in tensors.items():
@@ -81,7 +81,7 @@ def _function(task: Task, batch: Batch) -> Any:
     return run
 
 
-def _first_graphs(data: L.LightningDataModule) -> Batch:
+def _first_graphs(data: L.LightningDataModule) -> Data:
     data.prepare_data()
     data.setup("validate")
     dataset = data.val_dataloader().dataset

@@ -96,8 +96,13 @@ def _draw(rows: dict[str, dict[str, Any]]) -> Figure:
     axes = figure.add_subplot()
     for name, row in rows.items():
         axes.plot(row["seconds_a_step"], row["mse"], "o", color="#0072B2")
-        axes.annotate(name, (row["seconds_a_step"], row["mse"]), xytext=(4, 4),
-                      textcoords="offset points", fontsize=8)
+        axes.annotate(
+            name,
+            (row["seconds_a_step"], row["mse"]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     axes.set(xscale="log", xlabel="seconds a training step", ylabel="test MSE")
     axes.set_title(f"PONITA on 5-body after {EPOCHS} epochs: error against cost")
     axes.grid(alpha=0.3)

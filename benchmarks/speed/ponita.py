@@ -33,7 +33,9 @@ SIZE = {"channels": 128, "basis": 256, "layers": 5, "orientations": 16}
 def steps() -> tuple[dict[str, Callable[[], torch.Tensor]], PONITA]:
     """One forward and backward of each implementation, returning the output."""
     torch.manual_seed(0)
-    data = NBodyData(100, train=100, val=1, test=1, input_frame=0, target_frame=1, charge_products=True)
+    data = NBodyData(
+        100, train=100, val=1, test=1, input_frame=0, target_frame=1, charge_products=True
+    )
     data.prepare_data()
     data.setup()
     batch = data.splits["train"].__getitems__(range(100))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 
@@ -57,16 +58,19 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Args:
         path: the file; its folder is made if need be.
         write: writes the content to the path that it is given.
+
+    Raises:
+        OSError: if it could not be written; the old file is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         write(part)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path} could not be written ({error}): make room on the disk.") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -85,7 +89,7 @@ def _read(folder: Path, parameters: dict[str, Any]) -> dict[str, np.ndarray] | N
         known = json.loads(manifest.read_text())
         if known["parameters"] == parameters and known["sha256"] == file_hash(data):
             return load_file(data)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         pass
     warnings.warn(f"The cached data in {folder} is damaged: it is made again.", stacklevel=3)
     return None

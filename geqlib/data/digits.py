@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -59,11 +60,12 @@ class DigitsData(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         images, labels = load_digits(return_X_y=True)
-        split = {"random_state": self.data_seed}
+        seed = self.data_seed
+        everything = np.arange(len(labels))
         train, rest = train_test_split(
-            np.arange(len(labels)), test_size=0.3, stratify=labels, **split
+            everything, test_size=0.3, stratify=labels, random_state=seed
         )
-        val, test = train_test_split(rest, test_size=0.5, stratify=labels[rest], **split)
+        val, test = train_test_split(rest, test_size=0.5, stratify=labels[rest], random_state=seed)
         angles = np.random.default_rng(self.data_seed).uniform(0, 2 * math.pi, len(labels))
         if self.test_rotation == "none":
             angles[:] = 0
@@ -128,5 +130,5 @@ def _rotation(angle: float) -> Tensor:
     return torch.tensor([[c, -s], [s, c]])
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Any) -> Any:
     return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -29,8 +30,8 @@ class NBodyData(L.LightningDataModule):
     one random stream (seed 43), in which 10 000 training simulations come first.
 
     Batches hold `pos` [N, dim], `vec` [N, 1, dim] velocities, `x` [N, 1] charges, `edge_index`
-    [2, E] all pairs within a simulation, `edge_attr` [E, 1] products of charges (on request), `y` [N, dim] the
-    later positions, and `batch`. Units are the simulation's own.
+    [2, E] all pairs within a simulation, on request `edge_attr` [E, 1] products of charges, `y`
+    [N, dim] the later positions, and `batch`. Units are the simulation's own.
 
     Args:
         batch_size: simulations in a batch.
@@ -74,6 +75,10 @@ class NBodyData(L.LightningDataModule):
         self.save_hyperparameters()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if min(train, val, test) < 0:
+            raise ValueError(
+                f"train, val and test must not be negative, got {train}, {val} and {test}."
+            )
         if not 0 <= input_frame < target_frame:
             raise ValueError(
                 f"input_frame {input_frame} must not be negative and come before target_frame "
@@ -228,5 +233,5 @@ class NBodyDataset(Dataset):
         return batch
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Any) -> Any:
     return batch

@@ -124,7 +124,7 @@ def _charge_table(charges: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
 
     The zero stays in the table because `choice` searches the cumulated probabilities.
     """
-    if set(charges) == {-1.0, 1.0}:
+    if sorted(charges) == [-1.0, 1.0]:
         return np.array([-1.0, 0.0, 1.0]), np.array([0.5, 0.0, 0.5])
     return np.array(charges), np.full(len(charges), 1 / len(charges))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 
@@ -39,7 +39,7 @@ def radius_graph(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Ten
     if batch is not None:
         apart = batch.cpu().double().numpy()[:, None] * (2 * cutoff)
         points = np.concatenate([points, apart], 1)
-    pairs = cKDTree(points).query_pairs(cutoff, output_type="ndarray")
+    pairs = KDTree(points).query_pairs(cutoff, output_type="ndarray")
     source, target = np.concatenate([pairs, pairs[:, ::-1]]).T
     order = np.lexsort((source, target))
     edges = np.stack([source[order], target[order]]).astype(np.int64)

@@ -188,9 +188,10 @@ class PONITA(nn.Module):
     def _axes(self, pos: Tensor, ori: Tensor | None) -> Tensor | None:
         if not self.oriented:
             return None
-        if self.kernel.grid is None:
+        if ori is not None:
             return orientation_axes(ori, single=True)
-        return orientation_axes(self.kernel.grid.to(pos.dtype), single=False)
+        grid = self.kernel.grid
+        return None if grid is None else orientation_axes(grid.to(pos.dtype), single=False)
 
     def _lift(
         self, pos: Tensor, x: Tensor | None, vec: Tensor | None, axes: Tensor | None

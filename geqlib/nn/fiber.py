@@ -40,7 +40,8 @@ class PositionOrientationConv(nn.Module):
     Example:
         >>> from geqlib.geometry.grids import sphere_grid
         >>> from geqlib.nn import KernelBasis
-        >>> kernel, conv = KernelBasis("R3xS2", 8, grid=sphere_grid(12)), PositionOrientationConv(4, 8)
+        >>> kernel = KernelBasis("R3xS2", 8, grid=sphere_grid(12))
+        >>> conv = PositionOrientationConv(4, 8)
         >>> pos, edge_index = torch.randn(5, 3), torch.tensor([[0, 1, 2], [1, 2, 3]])
         >>> conv(torch.randn(5, 12, 4), kernel(pos, edge_index)).shape
         torch.Size([5, 12, 4])
@@ -97,7 +98,9 @@ class PositionOrientationConv(nn.Module):
         messages = [_transport(kernel, x.index_select(0, plan.source))]
         index = [plan.target]
         if paired:
-            back = _transport(kernel[:paired], _turn(x, basis).index_select(0, plan.target[:paired]))
+            back = _transport(
+                kernel[:paired], _turn(x, basis).index_select(0, plan.target[:paired])
+            )
             messages.append(_turn(back, basis))
             index.append(plan.source[:paired])
         if loop is not None:
@@ -170,9 +173,7 @@ def _sum_over_rows(kernel: Tensor, x: Tensor, basis: Basis) -> Tensor:
     if not paired:
         return y
     turned = _turn(x, basis)
-    back = _GatherScatter.apply(
-        kernel[:paired], turned, plan.target[:paired], plan.source[:paired]
-    )
+    back = _GatherScatter.apply(kernel[:paired], turned, plan.target[:paired], plan.source[:paired])
     return y + _turn(back, basis)
 
 

@@ -126,9 +126,9 @@ class KernelBasis(nn.Module):
         if self.separable:
             embed = PolynomialFeatures(FIBER[space], degree)
             self.fiber = nn.Sequential(embed, *_network(embed.out_features, hidden, basis))
-        shared = grid is not None and not chiral
         self.register_buffer("grid", None if grid is None else grid.detach().double())
-        self.register_buffer("antipode", antipodes(grid) if shared else None, persistent=False)
+        opposite = None if grid is None or chiral else antipodes(grid)
+        self.register_buffer("antipode", opposite, persistent=False)
 
     def plan(self, edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> EdgePlan:
         """The rows this kernel needs on a graph: one for both directions where that is exact."""
@@ -215,6 +215,8 @@ class KernelBasis(nn.Module):
         if grid is not None:
             offset = offset[:, None, None]
             return pair_attributes(self.space, offset, grid[:, None], grid[None], **options)
+        if ori is None:
+            raise ValueError(f"space {self.space!r} without a grid needs `ori`, one a node.")
         here = ori if target is None else ori.index_select(0, target)
         there = ori if source is None else ori.index_select(0, source)
         return pair_attributes(self.space, offset, here, there, **options)[:, None]
@@ -239,7 +241,7 @@ class KernelBasis(nn.Module):
                 "one orientation a node (grid=None), in a space that has orientations."
             )
         if fourth and self.space != "R3xS2":
-            raise ValueError(f"fourth completes R3xS2; the attributes of {self.space} are complete.")
+            raise ValueError(f"fourth completes R3xS2; leave it out for {self.space}.")
         if chiral and self.space == "SE3":
             raise ValueError("chiral is already in the attributes of SE3: leave it out.")
 

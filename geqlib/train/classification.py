@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar, cast
+
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch_geometric.data import Batch
 from torchmetrics.classification import MulticlassAccuracy
 
 from geqlib.train.task import Task
@@ -25,7 +26,7 @@ class ClassificationTask(Task):
         >>> task = ClassificationTask(net, 10, lr=1e-3)
     """
 
-    inputs = {
+    inputs: ClassVar = {
         "pos": "point",
         "vec": "vector",
         "x": "scalar",
@@ -33,7 +34,7 @@ class ClassificationTask(Task):
         "edge_attr": "edge_scalar",
         "batch": "batch",
     }
-    outputs = {"logits": "graph:scalar"}
+    outputs: ClassVar = {"logits": "graph:scalar"}
 
     def __init__(
         self,
@@ -55,34 +56,35 @@ class ClassificationTask(Task):
             {stage: MulticlassAccuracy(classes, average="micro") for stage in stages}
         )
 
-    def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         out = self(batch)
         return {"logits": out[0] if isinstance(out, tuple) else out}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.rotated(batch)
         logits = self.predict_outputs(batch)["logits"]
         loss = cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return {"logits": self.predict_outputs(batch)["logits"], "true": batch.y}
 
-    def _measure(self, batch: Batch, stage: str) -> None:
+    def _measure(self, batch: Any, stage: str) -> None:
         logits = self.predict_outputs(batch)["logits"]
-        self.accuracy[stage].update(logits, batch.y)
+        accuracy = cast(MulticlassAccuracy, self.accuracy[stage])
+        accuracy.update(logits, batch.y)
         loss = cross_entropy(logits, batch.y)
         self.log(f"{stage}/loss", loss, batch_size=batch.num_graphs)
         self.log(
             f"{stage}/accuracy",
-            self.accuracy[stage],
+            accuracy,
             prog_bar=True,
             on_epoch=True,
             batch_size=batch.num_graphs,

@@ -19,7 +19,6 @@ from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.task import Task
 
-
 # advice that Lightning gives on every run, which a user of these commands cannot act on
 HINTS = (
     "The '.*' does not have many workers",

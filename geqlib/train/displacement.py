@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 from torchmetrics import CatMetric, MeanSquaredError
 
 from geqlib.train.task import Task
-
 
 ROOT_FLOOR = 1e-4
 
@@ -37,7 +35,7 @@ class DisplacementTask(Task):
         >>> task = DisplacementTask(PONITA(1, 1, 0, 1, edge_dim=1), lr=1e-3)
     """
 
-    inputs = {
+    inputs: ClassVar = {
         "pos": "point",
         "vec": "vector",
         "x": "scalar",
@@ -45,7 +43,7 @@ class DisplacementTask(Task):
         "edge_attr": "edge_scalar",
         "batch": "batch",
     }
-    outputs = {"y": "point"}
+    outputs: ClassVar = {"y": "point"}
 
     def __init__(
         self,
@@ -59,35 +57,33 @@ class DisplacementTask(Task):
         weight_decay: float = 0.0,
         rotate: bool = True,
     ) -> None:
-        super().__init__(
-            model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate
-        )
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
         if loss not in ("mse", "rmse"):
             raise ValueError(f'loss must be "mse" or "rmse", got {loss!r}.')
         self.loss, self.elapsed, self.conjugate = loss, elapsed, conjugate
         self.mse = nn.ModuleDict({stage: MeanSquaredError() for stage in ("val", "test")})
         self.graph_errors = nn.ModuleDict({stage: CatMetric() for stage in ("val", "test")})
 
-    def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         out = self(batch)
         vectors = out[1] if isinstance(out, tuple) else out
         later = batch.pos + vectors.reshape(batch.pos.shape)
         return {"y": later + self.elapsed * batch.vec[:, 0] if self.elapsed else later}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self._augmented(batch)
         error = graph_errors(self.predict_outputs(batch)["y"], batch)
         loss = error.mean() if self.loss == "mse" else (error + ROOT_FLOOR).sqrt().mean()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         predicted = self.predict_outputs(batch)["y"]
         return {"pos": batch.pos, "true": batch.y, "predicted": predicted, "batch": batch.batch}
 
@@ -97,7 +93,7 @@ class DisplacementTask(Task):
     def on_test_epoch_end(self) -> None:
         self._log_median("test")
 
-    def _augmented(self, batch: Batch) -> Batch:
+    def _augmented(self, batch: Any) -> Any:
         batch = self.rotated(batch)
         if self.conjugate:
             batch = batch.clone()
@@ -105,19 +101,20 @@ class DisplacementTask(Task):
             batch.x = batch.x * sign.index_select(0, batch.batch)
         return batch
 
-    def _measure(self, batch: Batch, stage: str) -> None:
+    def _measure(self, batch: Any, stage: str) -> None:
         predicted = self.predict_outputs(batch)["y"]
-        self.mse[stage].update(predicted, batch.y)
-        self.graph_errors[stage].update(graph_errors(predicted, batch))
-        self.log(f"{stage}/mse", self.mse[stage], prog_bar=True, batch_size=batch.num_graphs)
+        mse = cast(MeanSquaredError, self.mse[stage])
+        mse.update(predicted, batch.y)
+        cast(CatMetric, self.graph_errors[stage]).update(graph_errors(predicted, batch))
+        self.log(f"{stage}/mse", mse, prog_bar=True, batch_size=batch.num_graphs)
 
     def _log_median(self, stage: str) -> None:
-        errors: Any = self.graph_errors[stage]
+        errors = cast(CatMetric, self.graph_errors[stage])
         self.log(f"{stage}/median", torch.median(errors.compute()))
         errors.reset()
 
 
-def graph_errors(predicted: Tensor, batch: Batch) -> Tensor:
+def graph_errors(predicted: Tensor, batch: Any) -> Tensor:
     """[graphs] mean squared error a coordinate of each graph; 0 for a graph without nodes."""
     error = ((predicted - batch.y) ** 2).mean(-1)
     total = error.new_zeros(batch.num_graphs).index_add(0, batch.batch, error)

@@ -112,7 +112,8 @@ def environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": str(torch.get_num_threads()),
         "commit": _commit(),
     }
 

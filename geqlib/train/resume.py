@@ -46,12 +46,19 @@ class SafeCheckpointIO(TorchCheckpointIO):
         try:
             replace_file(Path(path), lambda part: torch.save(checkpoint, part))
         except (OSError, RuntimeError) as error:
+            reason = first_line(error.__cause__ or error)
             raise OSError(
-                f"The checkpoint {path} could not be written ({first_line(error)}); the one before "
+                f"The checkpoint {path} could not be written ({reason}); the one before "
                 "is untouched: make room on the disk and resume from it."
             ) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return read_checkpoint(path, map_location)
+        checkpoint = read_checkpoint(path, map_location)
+        if "pytorch-lightning_version" not in checkpoint:
+            raise ValueError(
+                f"{path} holds weights, but not the state of a training run: read it with "
+                "geqlib.load(path, model=...)."
+            )
+        return checkpoint

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 
 from geqlib.geometry.rotations import random_rotations
 from geqlib.graph.checks import check_graph
@@ -34,8 +33,8 @@ class Task(L.LightningModule):
         rotate: whether training batches are rotated, each graph by its own rotation.
     """
 
-    inputs: dict[str, str] = {}
-    outputs: dict[str, str] = {}
+    inputs: ClassVar[dict[str, str]] = {}
+    outputs: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class Task(L.LightningModule):
         self._first_epoch = 0
         self._wanted = frozenset(inspect.signature(model.forward).parameters)
 
-    def forward(self, batch: Batch) -> Any:
+    def forward(self, batch: Any) -> Any:
         named = {key: getattr(batch, key, None) for key in self._wanted}
         return self.model(**{key: value for key, value in named.items() if value is not None})
 
@@ -74,7 +73,9 @@ class Task(L.LightningModule):
     def on_fit_start(self) -> None:
         self._first_epoch = self.trainer.current_epoch
 
-    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_validation_batch_start(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         if self.trainer.current_epoch == self._first_epoch:
             check_graph(batch)
 
@@ -84,7 +85,7 @@ class Task(L.LightningModule):
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         check_graph(batch)
 
-    def predict_outputs(self, batch: Batch) -> dict[str, Tensor]:
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         """The task's outputs by name, in the batch's own units: what `outputs` gives types to."""
         raise NotImplementedError(f"{type(self).__name__} must define predict_outputs(batch).")
 
@@ -109,7 +110,7 @@ class Task(L.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def rotated(self, batch: Batch) -> Batch:
+    def rotated(self, batch: Any) -> Any:
         """A copy of the batch with every graph rotated by its own random rotation."""
         if not self.rotate:
             return batch

@@ -22,7 +22,7 @@ from geqlib.testing import equivariance_error
 from tests.contract import Case, Contract, Typed, all_edges
 from tests.nn.oracle_ponita import gelu, phi, position_orientation_conv
 
-SMALL = {"channels": 6, "basis": 5, "layers": 2, "widen": 2}
+SMALL = {"channels": 6, "basis": 5, "layers": 1, "widen": 2}
 BOTH = ("scalar", "vector")
 ICOSAHEDRAL = rotation_group("icosahedral")
 MIRRORED = torch.cat([ICOSAHEDRAL, -ICOSAHEDRAL])
@@ -74,7 +74,7 @@ class TestContract(Contract):
     cases = (
         Case(
             "R3xS2",
-            ponita(layers=1, readouts="last"),
+            ponita(readouts="last"),
             graph,
             BOTH,
             groups=("T(3)", MIRRORED),
@@ -91,7 +91,7 @@ class TestContract(Contract):
         ),
         Case(
             "SE3",
-            ponita(space="SE3", orientations=12, degree=2, layers=1),
+            ponita(space="SE3", orientations=12, degree=2),
             graph,
             BOTH,
             groups=("T(3)", TETRAHEDRAL),
@@ -100,7 +100,7 @@ class TestContract(Contract):
         ),
         Case(
             "R2xS1",
-            ponita(space="R2xS1", orientations=8, aggr="mean"),
+            ponita(layers=2, space="R2xS1", orientations=8, aggr="mean"),
             graph,
             BOTH,
             groups=("T(2)", TURNS),
@@ -119,7 +119,7 @@ class TestContract(Contract):
         ),
         Case(
             "graph level",
-            ponita(level="graph", layer_scale=0.5),
+            ponita(layers=2, level="graph", layer_scale=0.5),
             graph_with_number,
             ("graph:scalar", "graph:vector"),
             groups=("T(3)", MIRRORED),
@@ -229,7 +229,7 @@ def offset_vectors(net: PONITA, tensors: dict[str, Tensor], h: Tensor) -> Tensor
 )
 def test_one_layer_is_the_formulas(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    net = ponita(2, 1, 3, 2, layers=1, layer_scale=0.7, **options)().double()
+    net = ponita(2, 1, 3, 2, layer_scale=0.7, **options)().double()
     tensors = sample(net)
     for leaf in (tensors["pos"], tensors["x"], tensors["vec"]):
         leaf.requires_grad_()
@@ -244,7 +244,7 @@ def test_one_layer_is_the_formulas(options: dict[str, Any]) -> None:
 
 def test_all_readouts_are_the_mean_of_the_last_ones() -> None:
     torch.manual_seed(0)
-    net = ponita()().double()
+    net = ponita(layers=3)().double()
     tensors, said = sample(net), []
     for k in range(len(net.blocks)):
         one = deepcopy(net)
@@ -269,7 +269,7 @@ def test_all_readouts_are_the_mean_of_the_last_ones() -> None:
 def test_a_linear_signal_reads_its_share(options: dict[str, Any], share: float) -> None:
     """v . o is read as v / d from unit vectors, and from rotations as v."""
     torch.manual_seed(0)
-    net = ponita(2, 1, 0, 1, layers=1, **options)().double()
+    net = ponita(2, 1, 0, 1, **options)().double()
     views = 3 if net.space == "SE3" else 1
     for linear in (net.embed_scalars, net.blocks[0].contract):
         for parameter in linear.parameters():
@@ -342,7 +342,7 @@ def test_a_plan_made_before_changes_nothing() -> None:
 
 
 def test_learnt_aggregations_belong_to_their_layer() -> None:
-    net = ponita(aggr=SoftmaxAggregation(learn=True))()
+    net = ponita(layers=2, aggr=SoftmaxAggregation(learn=True))()
     assert sum("aggr.t" in name for name, _ in net.named_parameters()) == 2
 
 
@@ -359,7 +359,7 @@ POS, EDGES, X, VEC = torch.zeros(3, 3), all_edges(3), torch.zeros(3, 2), torch.z
 PLAIN = PONITA(2, 1, 1, 1, channels=4, layers=1)
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "space": (ponita(space="S2"), "space 'S2' is unknown: choose one of R2, R3"),
-    "channels": (ponita(channels=0), "channels and layers must be positive, got 0 and 2"),
+    "channels": (ponita(channels=0), "channels and layers must be positive, got 0 and 1"),
     "layers": (ponita(layers=0), "channels and layers must be positive, got 6 and 0"),
     "level": (ponita(level="edge"), 'level must be "node" or "graph", got \'edge\''),
     "readouts": (ponita(readouts="first"), 'readouts must be "all" or "last", got \'first\''),
