@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
-from geqlib.checkpoint import imported, load, read_checkpoint
+from geqlib.checkpoint import build, load, read_checkpoint
 from geqlib.geometry.grids import rotation_group
 from geqlib.testing import equivariance_error
 from geqlib.train.task import Task
@@ -92,16 +92,24 @@ def _first_graphs(data: L.LightningDataModule) -> Data:
 
 def _from_checkpoint(path: Path) -> tuple[Task, L.LightningDataModule]:
     stored = read_checkpoint(path)
-    arguments = stored.get("hyper_parameters", {})
-    source = dict(stored.get("datamodule_hyper_parameters") or {})
-    if "_class_path" not in arguments or "_class_path" not in source:
+    described = [
+        _description(stored.get(key)) for key in ("hyper_parameters", "datamodule_hyper_parameters")
+    ]
+    if not all(described):
         raise ValueError(
             f"The checkpoint {path} was not written by `geqlib fit`: check it with --config FILE."
         )
-    task = imported(arguments["_class_path"], Task)(load(path))
-    source.pop("_instantiator", None)
-    data = imported(source.pop("_class_path"), L.LightningDataModule)(**source)
-    return task, data
+    task, data = described
+    return build(task, Task, load(path)), build(data, L.LightningDataModule)
+
+
+def _description(arguments: Any) -> dict[str, Any]:
+    """What `build` needs, of the hyperparameters that LightningCLI keeps; empty without a class."""
+    if not isinstance(arguments, dict) or "_class_path" not in arguments:
+        return {}
+    others = ("_class_path", "_instantiator", "model")
+    own = {key: value for key, value in arguments.items() if key not in others}
+    return {"class_path": arguments["_class_path"], "init_args": own}
 
 
 def _from_config(path: Path | None) -> tuple[Task, L.LightningDataModule]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 import pickle
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, TypeVar
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import nn
+
+T = TypeVar("T")
+# elsewhere in torch_geometric there are constructors that evaluate their arguments
+LAYERS = ("aggr", "conv", "models", "norm")
+TRUSTED = ("geqlib.", *(f"torch_geometric.nn.{part}." for part in LAYERS))
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -25,13 +30,14 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     if model is None:
-        description = checkpoint.get("hyper_parameters", {}).get("model")
+        arguments = checkpoint.get("hyper_parameters")
+        description = arguments.get("model") if isinstance(arguments, dict) else None
         if not isinstance(description, dict):
             raise ValueError(
                 f"The checkpoint {path} does not say how its model was built: pass the module as "
                 "load(path, model=...)."
             )
-        model = build(description)
+        model = build(description, nn.Module)
     weights = {
         key.removeprefix("model."): value
         for key, value in checkpoint["state_dict"].items()
@@ -40,34 +46,56 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"The weights of {path} do not fit the model: {error}") from error
+        raise ValueError(
+            f"The weights of {path} do not fit the model ({first_mismatch(error)}): pass the one "
+            "that they were trained for as load(path, model=...)."
+        ) from error
     return model.eval()
 
 
-def build(description: dict[str, Any]) -> nn.Module:
-    """A module from `{"class_path": ..., "init_args": {...}}`, as configurations describe it.
+def build(description: dict[str, Any], kind: type[T], *given: Any) -> T:
+    """An object from `{"class_path": ..., "init_args": {...}}`, as configurations describe it.
 
-    Only modules of geqlib and torch_geometric are built, so that a file cannot name other code.
+    Only classes of geqlib and layers and models of torch_geometric are built, so that a file
+    cannot name other code.
+
+    Args:
+        description: from a checkpoint.
+        kind: what it must be.
+        given: first arguments.
+
+    Raises:
+        ValueError: if the class is another, or does not take these arguments.
     """
-    cls = imported(str(description.get("class_path")), nn.Module)
+    path = str(description.get("class_path"))
+    cls = imported(path, kind)
     arguments = description.get("init_args") or {}
-    return cls(**{key: _nested(value) for key, value in arguments.items()})
-
-
-def imported(path: str, kind: type) -> type:
-    """The class that a checkpoint names, if it is a `kind` of geqlib or torch_geometric."""
-    place, _, name = path.rpartition(".")
-    if place.split(".")[0] not in ("geqlib", "torch_geometric"):
+    try:
+        return cls(*given, **{str(key): _nested(value) for key, value in dict(arguments).items()})
+    except TypeError as error:
         raise ValueError(
-            f"The checkpoint asks for {path}, which is not a class of geqlib or torch_geometric: "
+            f"The checkpoint gives {path} arguments that this version does not take ({error}): "
             "build it yourself and pass it as load(path, model=...)."
-        )
+        ) from error
+
+
+def imported(path: str, kind: type[T]) -> type[T]:
+    """The class that a checkpoint names, if it is a `kind` of geqlib or torch_geometric.nn."""
+    place, _, name = path.rpartition(".")
+    foreign = ValueError(
+        f"The checkpoint asks for {path}, which is not a class of geqlib or a layer of "
+        "torch_geometric: build it yourself and pass it as load(path, model=...)."
+    )
+    if not f"{place}.".startswith(("geqlib.", "torch_geometric.nn.")):
+        raise foreign
     try:
         found = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The checkpoint asks for {path}, which this version lacks.") from error
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise ValueError(f"The checkpoint asks for {path}, which is not a {kind.__name__}.")
+    if not f"{found.__module__}.".startswith(TRUSTED):
+        raise foreign
     return found
 
 
@@ -80,6 +108,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if not Path(path).is_file():
         raise ValueError(f"There is no checkpoint {path}: check the path.")
     try:
+        with ZipFile(path) as archive:
+            if archive.testzip() is not None:  # torch.load does not compare checksums
+                raise BadZipFile("a checksum disagrees")
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
@@ -91,16 +122,22 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             f"The checkpoint {path} is truncated or damaged ({first_line(error)}): use an earlier "
             "one."
         ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not (isinstance(content, dict) and isinstance(content.get("state_dict"), dict)):
         raise ValueError(f"{path} is not a checkpoint: it holds no state_dict.")
     return content
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, in one short line."""
     text = str(error).strip()
     return text.splitlines()[0][:120] if text else type(error).__name__
 
 
+def first_mismatch(error: RuntimeError) -> str:
+    """The first tensor that `load_state_dict` complains about."""
+    lines = str(error).strip().splitlines()
+    return lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
+
+
 def _nested(value: Any) -> Any:
-    return build(value) if isinstance(value, dict) and "class_path" in value else value
+    return build(value, nn.Module) if isinstance(value, dict) and "class_path" in value else value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,20 +39,17 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(f"there is no command {args[0]!r}: choose one of {', '.join(commands)}.")
     try:
         return commands[args[0]](args)
-    except (ValueError, OSError) as error:
-        return _fail(str(error))
+    except (ValueError, OSError, ArgumentError) as error:
+        return _fail(_sentence(error))
 
 
 def _train(args: list[str]) -> int:
-    from jsonargparse import ArgumentError
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from geqlib.train.cli import TrainCLI
 
     try:
         TrainCLI(args)
-    except ArgumentError as error:
-        raise ValueError(" ".join(str(error).split())) from error
     except SIGTERMException:
         sys.stderr.write(
             "geqlib: stopped by SIGTERM; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"
@@ -84,6 +82,13 @@ def _report(args: list[str]) -> int:
     page: Any = write_report(given.runs, given.out)
     sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """One line; of jsonargparse's reports, which list every type that was tried, the reason."""
+    tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
+    text = re.sub(tried, "", str(error), flags=re.DOTALL)
+    return " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
 
 
 def _fail(sentence: str) -> int:

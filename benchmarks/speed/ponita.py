@@ -3,7 +3,8 @@
 Protocol: charged 5-body batches of 100 graphs, all 25 edges a graph (self-loops included), 16
 orientations (8 axes and their opposites), 128 channels, basis 256, 5 layers, float32; forward and
 backward of the mean squared output; same weights for both; medians of an interleaved run. Peak
-memory is the rise of a fresh process's maximum resident size over one step.
+memory is the rise of a fresh process's maximum resident size over one step, after a step on two
+graphs that loads all code.
 
     python benchmarks/speed/ponita.py
 """
@@ -26,11 +27,11 @@ from benchmarks.peers.ponita_direct import DirectPONITA
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 
-ROUNDS = 15
+ROUNDS = 9
 SIZE = {"channels": 128, "basis": 256, "layers": 5, "orientations": 16}
 
 
-def steps() -> tuple[dict[str, Callable[[], torch.Tensor]], PONITA]:
+def steps(graphs: int = 100) -> tuple[dict[str, Callable[[], torch.Tensor]], PONITA]:
     """One forward and backward of each implementation, returning the output."""
     torch.manual_seed(0)
     data = NBodyData(
@@ -38,7 +39,7 @@ def steps() -> tuple[dict[str, Callable[[], torch.Tensor]], PONITA]:
     )
     data.prepare_data()
     data.setup()
-    batch = data.splits["train"].__getitems__(range(100))
+    batch = data.splits["train"].__getitems__(range(graphs))
     model = PONITA(1, 1, 0, 1, edge_dim=1, **SIZE)
     direct = DirectPONITA(model)
     plan = model.kernel.plan(batch.edge_index, batch.num_nodes)
@@ -71,7 +72,9 @@ def difference() -> tuple[float, float]:
 
 def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "--memory":
-        sys.stdout.write(json.dumps(peak_memory(steps()[0][sys.argv[2]])) + "\n")
+        name = sys.argv[2]
+        steps(graphs=2)[0][name]()
+        sys.stdout.write(json.dumps(peak_memory(steps()[0][name])) + "\n")
         return
     runs, _ = steps()
     output, gradient = difference()

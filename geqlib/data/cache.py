@@ -65,12 +65,18 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
+        part.touch()
+        mode = part.stat().st_mode & 0o777
         write(part)
+        part.chmod(mode)  # safetensors makes files that only their owner can read
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, SafetensorError) as error:
-        raise OSError(f"{path} could not be written ({error}): make room on the disk.") from error
+        raise OSError(
+            f"{path} could not be written ({error}): check the permissions and the room on the "
+            "disk."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

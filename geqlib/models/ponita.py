@@ -19,6 +19,7 @@ from geqlib.nn.fiber import PositionOrientationConv
 from geqlib.nn.kernel import Basis, KernelBasis
 from geqlib.nn.lift import lengths, lift_vectors, orientation_axes, read_vectors
 from geqlib.nn.radial import LogGaussianBasis
+from geqlib.nn.recompute import gelu_linear
 
 
 class PONITA(nn.Module):
@@ -140,7 +141,8 @@ class PONITA(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        reset(self)
+        for part in self.children():
+            reset(part)
 
     def forward(
         self,
@@ -274,13 +276,23 @@ class ConvNeXtBlock(nn.Module):
         self.expand = nn.Linear(channels, widen * channels)
         self.contract = nn.Linear(widen * channels, channels)
         self.dropout = nn.Dropout(dropout)
+        self.initial_scale = layer_scale
         self.layer_scale = None
         if layer_scale is not None:
             self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
 
+    def reset_parameters(self) -> None:
+        for part in (self.conv, self.norm, self.expand, self.contract):
+            part.reset_parameters()
+        if self.layer_scale is not None and self.initial_scale is not None:
+            nn.init.constant_(self.layer_scale, self.initial_scale)
+
     def forward(self, x: Tensor, basis: Basis) -> Tensor:
-        h = gelu(self.expand(self.norm(self.conv(x, basis))))
-        h = self.contract(self.dropout(h))
+        h = self.expand(self.norm(self.conv(x, basis)))
+        if self.dropout.p > 0:
+            h = self.contract(self.dropout(gelu(h)))
+        else:
+            h = gelu_linear(h, self.contract.weight, self.contract.bias)
         return x + (h if self.layer_scale is None else self.layer_scale * h)
 
 
@@ -296,7 +308,11 @@ class OffsetReadout(nn.Module):
         self.in_vectors, self.out_vectors = in_vectors, out_vectors
         self.kernel = nn.Linear(basis, channels, bias=False)
         self.weight = nn.Linear(channels, out_vectors, bias=False)
-        self.mix = nn.Linear(channels, out_vectors * in_vectors)
+        self.mix = nn.Linear(channels, out_vectors * in_vectors) if in_vectors else None
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            reset(part)
 
     def forward(self, h: Tensor, basis: Basis, pos: Tensor, vec: Tensor | None) -> Tensor:
         plan, kernel, h = basis.plan, self.kernel(basis.edge)[:, 0], h[:, 0]
@@ -308,7 +324,7 @@ class OffsetReadout(nn.Module):
         there = kernel[back] * h.index_select(0, plan.target[back])
         there = self.weight(there)[..., None] * -offset[back]
         out = out.index_add(0, plan.source[back], there)
-        if vec is None or not self.in_vectors:
+        if vec is None or self.mix is None:
             return out
         return out + self.mix(h).view(-1, self.out_vectors, self.in_vectors) @ vec
 

@@ -84,9 +84,7 @@ class PositionOrientationConv(nn.Module):
 
     def _spatial(self, x: Tensor, basis: Basis) -> Tensor:
         kernel = self.kernel(basis.edge)
-        if kernel.dim() == 4:
-            kernel = kernel / x.size(1)
-        loop = None if basis.loop is None else self._at_node(x, self.kernel(basis.loop))
+        loop = None if basis.loop is None else _transport(self.kernel(basis.loop), x)
         if isinstance(self.aggr, SumAggregation) and kernel.dim() < 4:
             y = _sum_over_rows(kernel, x, basis)
             return y if loop is None else y + loop
@@ -117,11 +115,7 @@ class PositionOrientationConv(nn.Module):
         sets = index + num_nodes * torch.arange(orientations, device=index.device)[:, None]
         flat = message.transpose(0, 1).flatten(0, 1)
         out = self.aggr(flat, sets.flatten(), dim_size=orientations * num_nodes)
-        return out.view(orientations, num_nodes, -1).transpose(0, 1)
-
-    @staticmethod
-    def _at_node(x: Tensor, kernel: Tensor) -> Tensor:
-        return _transport(kernel, x) if kernel.dim() == 4 else kernel * x
+        return out.view(orientations, num_nodes, out.size(-1)).transpose(0, 1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis}, aggr={self.aggr})"
@@ -158,8 +152,10 @@ class FiberConv(nn.Module):
 
 
 def _transport(kernel: Tensor, x: Tensor) -> Tensor:
-    """Kernel times feature a row: pointwise, or over source orientations for a full kernel."""
-    return torch.einsum("rpoc,roc->rpc", kernel, x) if kernel.dim() == 4 else kernel * x
+    """Kernel times feature a row: pointwise, or the mean over source orientations if full."""
+    if kernel.dim() < 4:
+        return kernel * x
+    return torch.einsum("rpoc,roc->rpc", kernel / x.size(1), x)
 
 
 def _turn(x: Tensor, basis: Basis) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 
 from geqlib.geometry.attributes import (
     DIMENSION,
@@ -129,6 +130,14 @@ class KernelBasis(nn.Module):
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         opposite = None if grid is None or chiral else antipodes(grid)
         self.register_buffer("antipode", opposite, persistent=False)
+
+    def reset_parameters(self) -> None:
+        reset(self.edge)
+        reset(self.fiber)
+
+    def __repr__(self) -> str:
+        count = 1 if self.grid is None else len(self.grid)
+        return f"{type(self).__name__}({self.space}, {self.basis}, orientations={count})"
 
     def plan(self, edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> EdgePlan:
         """The rows this kernel needs on a graph: one for both directions where that is exact."""

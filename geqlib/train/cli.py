@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
 from geqlib.checkpoint import read_checkpoint
+from geqlib.data.cache import replace_file
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.task import Task
@@ -42,25 +44,30 @@ class TrainCLI(LightningCLI):
         for hint in HINTS:
             warnings.filterwarnings("ignore", message=f".*{hint}")
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        self.commands = run
         quiet = {"exit_on_error": False}
-        super().__init__(
-            model_class=Task,
-            datamodule_class=L.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_callback=KeepConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={
-                "default_root_dir": "runs/default",
-                "gradient_clip_val": 0.5,
-                "enable_model_summary": False,
-            },
-            parser_kwargs={"exit_on_error": False, **{name: quiet for name in self.subcommands()}},
-            auto_configure_optimizers=False,
-            args=args,
-            run=run,
-        )
+        parsers = {"exit_on_error": False, **{name: quiet for name in self.subcommands()}}
+        try:
+            super().__init__(
+                model_class=Task,
+                datamodule_class=L.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                save_config_callback=KeepConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                trainer_defaults={
+                    "default_root_dir": "runs/default",
+                    "gradient_clip_val": 0.5,
+                    "enable_model_summary": False,
+                },
+                parser_kwargs=parsers,
+                auto_configure_optimizers=False,
+                args=args,
+                run=run,
+            )
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -72,10 +79,13 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--monitor", type=str, default="val/mse", help="metric that chooses best.ckpt"
         )
+        if not self.commands:  # so that the config.yaml of a run can be read without a command
+            for name in ("--ckpt_path", "--weights_only"):
+                parser.add_argument(name, default=None)
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would load the file here, and report a bad one with a traceback
-        path = self.config.get(str(self.config.get("subcommand")), self.config).get("ckpt_path")
+        path = self.config[self.config["subcommand"]].get("ckpt_path") if self.commands else None
         if path and path not in ("best", "last", "hpc", "registry"):
             read_checkpoint(path)
 
@@ -114,9 +124,9 @@ class KeepConfig(SaveConfigCallback):
         if stage != "fit":
             return
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(
-            self.config, folder / "config.yaml", skip_none=False, overwrite=True, multifile=False
+        replace_file(
+            folder / "config.yaml",
+            lambda part: self.parser.save(self.config, part, skip_none=False, multifile=False),
         )
 
 

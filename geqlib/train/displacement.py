@@ -62,7 +62,9 @@ class DisplacementTask(Task):
             raise ValueError(f'loss must be "mse" or "rmse", got {loss!r}.')
         self.loss, self.elapsed, self.conjugate = loss, elapsed, conjugate
         self.mse = nn.ModuleDict({stage: MeanSquaredError() for stage in ("val", "test")})
-        self.graph_errors = nn.ModuleDict({stage: CatMetric() for stage in ("val", "test")})
+        self.graph_errors = nn.ModuleDict(
+            {stage: CatMetric(nan_strategy="disable") for stage in ("val", "test")}
+        )
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         out = self(batch)

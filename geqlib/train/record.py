@@ -88,6 +88,8 @@ class RunRecord(L.Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         graphs = 0
         for part in self.predictions:
+            if "batch" not in part:
+                continue
             count = int(part["batch"].max()) + 1 if part["batch"].numel() else 0
             part["batch"] = part["batch"] + graphs
             graphs += count

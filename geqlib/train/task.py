@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from geqlib.checkpoint import first_mismatch
 from geqlib.geometry.rotations import random_rotations
 from geqlib.graph.checks import check_graph
 
@@ -58,26 +59,42 @@ class Task(L.LightningModule):
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
-        self._first_epoch = 0
+        self._unchecked = {"train", "val"}
         self._wanted = frozenset(inspect.signature(model.forward).parameters)
 
     def forward(self, batch: Any) -> Any:
         named = {key: getattr(batch, key, None) for key in self._wanted}
         return self.model(**{key: value for key, value in named.items() if value is not None})
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # every batch once: later epochs see the same graphs, and a check stalls an accelerator
-        if self.trainer.current_epoch == self._first_epoch:
-            check_graph(batch)
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().load_state_dict(state_dict, *args, **kwargs)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The weights do not fit {type(self.model).__name__} ({first_mismatch(error)}): "
+                "use the config.yaml of the run that wrote them."
+            ) from error
 
     def on_fit_start(self) -> None:
-        self._first_epoch = self.trainer.current_epoch
+        # every batch once: later epochs see the same graphs, and a check stalls an accelerator
+        self._unchecked = {"train", "val"}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if "train" in self._unchecked:
+            check_graph(batch)
+
+    def on_train_epoch_end(self) -> None:
+        self._unchecked.discard("train")
 
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if self.trainer.current_epoch == self._first_epoch:
+        if "val" in self._unchecked:
             check_graph(batch)
+
+    def on_validation_end(self) -> None:
+        if not self.trainer.sanity_checking:
+            self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         check_graph(batch)
@@ -97,7 +114,13 @@ class Task(L.LightningModule):
             {"params": vectors, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError(
+                "The learning rate falls until the end, and this run has none: set "
+                "trainer.max_epochs or trainer.max_steps."
+            )
+        steps = max(int(steps), 1)
         rising = max(int(self.warmup * steps), 1)
 
         def share(step: int) -> float:
