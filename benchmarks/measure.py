@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,9 +44,14 @@ def peak_memory(run: Callable[[], object]) -> float:
 
 
 def in_own_process(script: str, *args: str) -> Any:
-    """The last line that `script` prints in a fresh process, read as JSON."""
+    """The last line that `script` prints in a fresh process, read as JSON.
+
+    The process gives freed tensors back to the system at once (glibc otherwise keeps some), so
+    that its resident size is that of the live tensors.
+    """
     command = [sys.executable, script, *args]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    settings = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=settings)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

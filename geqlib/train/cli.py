@@ -28,6 +28,7 @@ HINTS = (
     "LightningCLI's args parameter",
     "Checkpoint directory .* exists and is not empty",
     "Be aware that when using `ckpt_path`",
+    "The dirpath has changed",
     "`isinstance\\(treespec, LeafSpec\\)`",
     "`torch.jit.script` is deprecated",
 )
@@ -126,7 +127,9 @@ class KeepConfig(SaveConfigCallback):
         folder = Path(trainer.default_root_dir)
         replace_file(
             folder / "config.yaml",
-            lambda part: self.parser.save(self.config, part, skip_none=False, multifile=False),
+            lambda part: self.parser.save(
+                self.config, part, skip_none=False, overwrite=True, multifile=False
+            ),
         )
 
 
