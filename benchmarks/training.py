@@ -16,7 +16,13 @@ from rich.table import Table
 RUNS = Path("runs")
 
 
-def trained(folder: Path, config: Path, options: Mapping[str, object], seed: int) -> dict[str, Any]:
+def trained(
+    folder: Path,
+    config: Path,
+    options: Mapping[str, object],
+    seed: int,
+    tested: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
     """Results of a run: read if it is complete, continued if it was cut off, else made.
 
     Args:
@@ -24,19 +30,24 @@ def trained(folder: Path, config: Path, options: Mapping[str, object], seed: int
         config: configuration file.
         options: changes to it, by dotted name.
         seed: of weights, augmentation and the order of the data.
+        tested: changes for the test alone; each set of them is tested apart.
     """
     results = folder / "results.json"
-    if results.exists():
-        return json.loads(results.read_text())
+    variant = "-".join(str(value) for value in (tested or {}).values())
+    kept = folder / f"results-{variant}.json" if variant else results
+    if kept.exists():
+        return json.loads(kept.read_text())
     last = folder / "checkpoints" / "last.ckpt"
-    arguments = [f"--{key}={json.dumps(value)}" for key, value in options.items()]
+    arguments = _options(options)
     arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
     if not (folder / "fit.json").exists():
         resume = [f"--ckpt_path={last}"] if last.exists() else []
         _geqlib("fit", f"--config={config}", *arguments, *resume)
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    _geqlib("test", f"--config={folder / 'config.yaml'}", best)
-    return json.loads(results.read_text())
+    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *_options(tested or {}))
+    if kept != results:
+        results.replace(kept)
+    return json.loads(kept.read_text())
 
 
 def summary(results: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
@@ -55,6 +66,10 @@ def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
     for row in rows:
         table.add_row(*[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row])
     Console().print(table)
+
+
+def _options(changes: Mapping[str, object]) -> list[str]:
+    return [f"--{key}={json.dumps(value)}" for key, value in changes.items()]
 
 
 def _geqlib(*arguments: str) -> None:

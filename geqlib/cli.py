@@ -51,10 +51,11 @@ def _train(args: list[str]) -> int:
     try:
         TrainCLI(args)
     except SIGTERMException:
-        sys.stderr.write(
-            "geqlib: stopped by SIGTERM; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"
-        )
-        return 143
+        return _stopped("SIGTERM", 143)
+    except SystemExit as stop:  # so Lightning ends after Ctrl-C, without a word
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        return _stopped("SIGINT", 130)
     return 0
 
 
@@ -82,6 +83,13 @@ def _report(args: list[str]) -> int:
     page: Any = write_report(given.runs, given.out)
     sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
     return 0
+
+
+def _stopped(signal: str, code: int) -> int:
+    sys.stderr.write(
+        f"geqlib: stopped by {signal}; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"
+    )
+    return code
 
 
 def _sentence(error: Exception) -> str:

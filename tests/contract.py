@@ -11,6 +11,7 @@ What a module cannot keep stands in `exceptions` with the reason, and is reporte
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -351,4 +352,5 @@ def _assert_drawn_alike(name: str, fresh: Tensor, built: Tensor) -> None:
         return
     assert not torch.equal(fresh, built), f"{name} is not drawn again"
     ratio = float(fresh.detach().norm() / built.detach().norm())
-    assert fresh.numel() < 16 or 0.6 < ratio < 1.7, f"{name} is drawn {ratio:.2f} times as large"
+    likely = math.exp(5 / math.sqrt(fresh.numel()))  # five standard deviations of normal entries
+    assert 1 / likely < ratio < likely, f"{name} is drawn {ratio:.2f} times as large"

@@ -22,13 +22,14 @@ from geqlib.graph.neighbors import radius_graph
 class DigitsData(L.LightningDataModule):
     """Which digit is it, whichever way up? Upright training, test images turned at random.
 
-    The 1797 images of 8 x 8 pixels that scikit-learn ships. A pixel with ink is a point: `pos`
-    [N, 2] its centre in pixels, relative to the centroid of the ink, `x` [N, 1] the ink in
-    [0, 1], edges between points at most `cutoff` apart, `y` the digit.
+    The 1797 images of 8 x 8 pixels that scikit-learn ships. A pixel with at least `ink` is a point:
+    `pos` [N, 2] its centre relative to the centroid of the ink, in half image sides, `x` [N, 1]
+    the ink in (0, 1], edges between points at most `cutoff` apart, `y` the digit.
 
     Args:
         batch_size: images in a batch.
-        cutoff: in pixels.
+        ink: from 0, white, to 1, black.
+        cutoff: in half image sides; the default joins all pairs.
         test_rotation: "random" angles for the test images (validation images are upright),
             or "none".
         data_seed: of the split (70 % training, 15 % validation, 15 % test, by class) and angles.
@@ -45,7 +46,8 @@ class DigitsData(L.LightningDataModule):
         self,
         batch_size: int = 64,
         *,
-        cutoff: float = 2.3,
+        ink: float = 0.25,
+        cutoff: float = 3.0,
         test_rotation: str = "random",
         data_seed: int = 0,
         shuffle_seed: int = 0,
@@ -54,7 +56,10 @@ class DigitsData(L.LightningDataModule):
         self.save_hyperparameters()
         if test_rotation not in ("random", "none"):
             raise ValueError(f'test_rotation must be "random" or "none", got {test_rotation!r}.')
-        self.batch_size, self.cutoff, self.test_rotation = batch_size, cutoff, test_rotation
+        if not 0 < ink < 1:
+            raise ValueError(f"ink must be between 0 and 1, got {ink}.")
+        self.batch_size, self.ink, self.cutoff = batch_size, ink, cutoff
+        self.test_rotation = test_rotation
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.splits: dict[str, GraphList] = {}
 
@@ -99,10 +104,10 @@ class DigitsData(L.LightningDataModule):
         )
 
     def _graph(self, image: np.ndarray, label: int, angle: float) -> Data:
-        ink = torch.as_tensor(image.reshape(8, 8) / 16, dtype=torch.get_default_dtype())
-        row, column = ink.nonzero(as_tuple=True)
-        weight = ink[row, column]
-        pos = torch.stack([column, -row], -1).to(ink.dtype)
+        level = torch.as_tensor(image.reshape(8, 8) / 16, dtype=torch.get_default_dtype())
+        row, column = (level >= self.ink).nonzero(as_tuple=True)
+        weight = level[row, column]
+        pos = torch.stack([column, -row], -1).to(level.dtype) / 4
         pos = pos - (weight[:, None] * pos).sum(0) / weight.sum()
         edge_index = radius_graph(pos, self.cutoff)
         turned = pos @ _rotation(angle).to(pos.dtype).T

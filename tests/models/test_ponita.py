@@ -91,7 +91,7 @@ class TestContract(Contract):
         ),
         Case(
             "SE3",
-            ponita(space="SE3", orientations=12, degree=2),
+            ponita(space="SE3", orientations=12, degree=1),
             graph,
             BOTH,
             groups=("T(3)", TETRAHEDRAL),
@@ -100,7 +100,7 @@ class TestContract(Contract):
         ),
         Case(
             "R2xS1",
-            ponita(layers=2, space="R2xS1", orientations=8, aggr="mean"),
+            ponita(space="R2xS1", orientations=8, aggr="mean"),
             graph,
             BOTH,
             groups=("T(2)", TURNS),
@@ -128,7 +128,7 @@ class TestContract(Contract):
         ),
         Case(
             "full chiral",
-            ponita(2, 1, 2, 0, orientations=6, separable=False, fourth=True, chiral=True),
+            ponita(2, 1, 2, 0, orientations=6, separable=False, fourth=True, chiral=True, degree=2),
             graph,
             ("scalar", None),
             groups=("T(3)", OCTAHEDRAL),
