@@ -133,7 +133,7 @@ def test_broken_functions_fail():
     assert equivariance_error(halves, POINTS, "graph:point", "S_n x E(3)") > BROKEN
 
 
-def test_translation_dependence_shows_in_E_but_not_in_O():
+def test_translation_dependence_shows_with_translations_only():
     def fn(pos):
         return pos.norm(dim=1)
 

@@ -2,8 +2,8 @@
 
 Protocol: charged 5-body, configs/nbody_ponita.yaml with the space and the width changed (46
 thousand parameters each, within 2 %; 12 orientations where there are any), 30 epochs, seed 0.
-Seconds a step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory: rise of
-a fresh process over one such step.
+Seconds a step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory:
+rise of a fresh process over one such step.
 
     python benchmarks/accuracy/nbody_space.py
 """

@@ -39,6 +39,9 @@ class EdgePlan:
         return replace(self, **moved)
 
 
+torch.export.register_dataclass(EdgePlan)
+
+
 def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
     """One row an edge: right for every graph, and for kernels without an antipodal symmetry."""
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
@@ -77,7 +80,8 @@ def reverse_edges(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None =
     forward, backward = source * num_nodes + target, target * num_nodes + source
     if edge_attr is not None:
         kind = torch.unique(edge_attr.flatten(1), dim=0, return_inverse=True)[1]
-        forward, backward = (k + num_nodes**2 * kind for k in (forward, backward))
+        pair = torch.unique(torch.cat([forward, backward]), return_inverse=True)[1]
+        forward, backward = (k + len(pair) * kind for k in pair.chunk(2))
     order_f, order_b = (torch.argsort(k, stable=True) for k in (forward, backward))
     keys, wanted = forward[order_f], backward[order_b]
     reverse = torch.full_like(source, -1)

@@ -22,6 +22,8 @@ def sum_pool(x: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
         >>> sum_pool(torch.ones(3, 1), torch.tensor([0, 0, 2]), 4).flatten().tolist()
         [2.0, 0.0, 1.0, 0.0]
     """
+    if batch is None and num_graphs not in (None, 1):
+        raise ValueError(f"num_graphs is {num_graphs}, but batch is missing: pass it too.")
     if batch is None:
         return x.sum(0, keepdim=True)
     if num_graphs is None:

@@ -27,7 +27,8 @@ class PositionOrientationConv(nn.Module):
     Args:
         channels: C.
         basis: B, as of the `KernelBasis` that makes the basis values.
-        separable: as of the `KernelBasis`. A full kernel is an [R, O, O, C] tensor.
+        separable: whether the basis has a fiber part: False for full kernels (an [R, O, O, C]
+            tensor), for R^n, and with one orientation a node.
         bias: whether to add b.
         aggr: the sum over neighbours, or any aggregation of torch_geometric, by name or as a
             module, in its place. Aggregations see sets of [C] features, one set a node and
@@ -77,10 +78,28 @@ class PositionOrientationConv(nn.Module):
         """Convolve x [N, O, C]; O = 1 for R^n and with one orientation a node."""
         if x.size(-1) != self.channels:
             raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
+        self._check(x, basis)
         y = self._spatial(x, basis)
         if self.fiber is not None and basis.fiber is not None:
             y = self.fiber(y, basis.fiber)
         return y if self.bias is None else y + self.bias
+
+    def _check(self, x: Tensor, basis: Basis) -> None:
+        if basis.edge.size(-1) != self.basis:
+            raise ValueError(
+                f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
+                f"for {self.basis}."
+            )
+        if (self.fiber is None) != (basis.fiber is None):
+            raise ValueError(
+                f"the kernel basis {'lacks' if basis.fiber is None else 'has'} a fiber part: build "
+                f"the layer with separable={basis.fiber is not None}."
+            )
+        if x.dim() != 3 or x.size(1) != basis.edge.size(1):
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, expected [nodes, {basis.edge.size(1)} "
+                "orientations, channels]."
+            )
 
     def _spatial(self, x: Tensor, basis: Basis) -> Tensor:
         kernel = self.kernel(basis.edge)
@@ -181,8 +200,11 @@ class _GatherScatter(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, kernel: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(kernel, x, source, target)
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(kernel: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
         message = x.index_select(0, source).mul_(kernel)
         return torch.zeros_like(x).index_add_(0, target, message)
 
@@ -199,8 +221,11 @@ class _GatherProduct(torch.autograd.Function):
     """k[e] = a[first[e]] * b[second[e]]."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b, first, second)
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
         return a.index_select(0, first).mul_(b.index_select(0, second))
 
     @staticmethod

@@ -141,7 +141,9 @@ class KernelBasis(nn.Module):
 
     def plan(self, edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> EdgePlan:
         """The rows this kernel needs on a graph: one for both directions where that is exact."""
-        if self.antipode is None and self.oriented:
+        # a shared row would send the whole gradient to one edge of the pair
+        differentiated = edge_attr is not None and edge_attr.requires_grad
+        if differentiated or (self.antipode is None and self.oriented):
             return directed_plan(edge_index, num_nodes)
         return paired_plan(edge_index, num_nodes, reverse_edges(edge_index, num_nodes, edge_attr))
 
@@ -260,9 +262,20 @@ class KernelBasis(nn.Module):
                 f"pos has shape {tuple(pos.shape)}, but space {self.space!r} needs "
                 f"[nodes, {DIMENSION[self.space]}]."
             )
+        if edge_attr is not None and edge_attr.dim() != 2:
+            raise ValueError(
+                f"edge_attr has shape {tuple(edge_attr.shape)}, expected [edges, features]."
+            )
         given = 0 if edge_attr is None else edge_attr.size(-1)
         if given != self.edge_dim:
             raise ValueError(f"edge_attr has {given} features, but edge_dim is {self.edge_dim}.")
+        if ori is not None and not self.oriented:
+            raise ValueError(f"space {self.space!r} has no orientations: leave `ori` out.")
+        shape = (3, 3) if self.space == "SE3" else (DIMENSION[self.space],)
+        if ori is not None and ori.shape != (pos.size(0), *shape):
+            raise ValueError(
+                f"ori has shape {tuple(ori.shape)}, expected [nodes, {', '.join(map(str, shape))}]."
+            )
         if self.oriented and (self.grid is None) == (ori is None):
             raise ValueError(
                 "Orientations must come either from the grid or from `ori`, one a node: "

@@ -35,13 +35,18 @@ class PolynomialFeatures(nn.Module):
             raise ValueError(f"degree must be at least 1, got {degree}.")
         self.in_features, self.degree = in_features, degree
         self.out_features = comb(in_features + degree, degree) - 1
+        self.terms = [
+            term
+            for d in range(1, degree + 1)
+            for term in combinations_with_replacement(range(in_features), d)
+        ]
 
     def forward(self, a: Tensor) -> Tensor:
         factors = a.unbind(-1)
-        known: dict[tuple[int, ...], Tensor] = {(k,): f for k, f in enumerate(factors)}
-        for degree in range(2, self.degree + 1):
-            for term in combinations_with_replacement(range(self.in_features), degree):
-                known[term] = known[term[:-1]] * factors[term[-1]]
+        known: dict[tuple[int, ...], Tensor] = {}
+        for term in self.terms:
+            last = factors[term[-1]]
+            known[term] = known[term[:-1]] * last if len(term) > 1 else last
         return torch.stack(list(known.values()), -1)
 
     def __repr__(self) -> str:

@@ -56,8 +56,9 @@ def command(name: str, run: Path, *options: object, epochs: int = EPOCHS) -> lis
 
 
 def geqlib(arguments: list[str]) -> int:
-    """`geqlib ARGUMENTS` in this process."""
+    """`geqlib ARGUMENTS` in this process; of the warnings only those that a user would see."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
         return main(arguments)
 
 
