@@ -69,7 +69,10 @@ def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
 
 
 def _options(changes: Mapping[str, object]) -> list[str]:
-    return [f"--{key}={json.dumps(value)}" for key, value in changes.items()]
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in changes.items()
+    ]
 
 
 def _geqlib(*arguments: str) -> None:

@@ -96,7 +96,9 @@ def _sentence(error: Exception) -> str:
     """One line; of jsonargparse's reports, which list every type that was tried, the reason."""
     tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
     text = re.sub(tried, "", str(error), flags=re.DOTALL)
-    return " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
+    return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason
 
 
 def _fail(sentence: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -110,7 +111,10 @@ def test_missing_arguments(capsys):
         (("--model.lr", "fast"), "\"lr\": Expected a <class 'float'>. Got value: fast"),
         (("--model.model.layers", "two"), "\"layers\": Expected a <class 'int'>. Got value: two"),
         (("--model.loss", "mae"), "mae"),
-        (("--trainer.max_epochs", "ten"), "\"trainer.max_epochs\": Expected a <class 'int'>"),
+        (
+            ("--trainer.max_epochs", "ten"),
+            "\"trainer.max_epochs\": Expected a <class 'int'>. Got value: ten",
+        ),
         (("--model.lr", "-1"), "lr must be positive, got -1.0."),
         (("--model.model.layers", "0"), "channels and layers must be positive, got 4 and 0."),
         (("--data.train", "-5"), "train, val and test must not be negative, got -5, 9 and 7."),
@@ -181,16 +185,18 @@ def infinite_target(batch):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("name", "spoil", "said"),
     [
-        (nan_position, "pos is NaN or infinite at row 7 (graph 1 of the batch)"),
-        (far_edge, "but there are only nodes 0 to"),
-        (wrong_shape, "expected [nodes, 2 or 3]."),
-        (short_attributes, "edge_attr has 3 rows, but there are"),
-        (infinite_target, "y is NaN or infinite at row 0"),
+        ("fit", nan_position, "pos is NaN or infinite at row 7 (graph 1 of the batch)"),
+        ("fit", far_edge, "but there are only nodes 0 to"),
+        ("fit", wrong_shape, "expected [nodes, 2 or 3]."),
+        ("fit", short_attributes, "edge_attr has 3 rows, but there are"),
+        ("fit", infinite_target, "y is NaN or infinite at row 0"),
+        ("validate", far_edge, "but there are only nodes 0 to"),
+        ("test", nan_position, "pos is NaN or infinite at row 7"),
+        ("predict", nan_position, "pos is NaN or infinite at row 7"),
     ],
 )
-@pytest.mark.parametrize("name", ["fit", "validate", "test", "predict"])
 def test_bad_graphs(name, spoil, said, capsys, tmp_path, monkeypatch):
     fetch = NBodyDataset.__getitems__
 
@@ -201,6 +207,22 @@ def test_bad_graphs(name, spoil, said, capsys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(NBodyDataset, "__getitems__", spoilt)
     assert said in refused(tiny.command(name, tmp_path / "run"), capsys)
+
+
+def test_ctrl_c(capsys, tmp_path, monkeypatch):
+    def stop(*args):
+        if args[0].current_epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("geqlib.train.DisplacementTask.on_train_epoch_start", stop)
+    handler = signal.getsignal(signal.SIGINT)
+    try:  # Lightning ignores further signals
+        assert tiny.geqlib(tiny.command("fit", tmp_path / "run")) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    err = capsys.readouterr().err
+    assert "geqlib: stopped by SIGINT; resume with --ckpt_path" in err
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["epoch"] == 0
 
 
 # --- fit, test, predict, check, report -----------------------------------------------------------
@@ -285,7 +307,32 @@ def test_check(source, run, capsys):
     assert errors["rotations SO(3)"][1] > 1e-4
 
 
-def test_check_of_another_samples(run, capsys):
+def test_classifiers_too(tmp_path, capsys):
+    run = tmp_path / "run"
+    net = {"in_scalars": 1, "in_vectors": 0, "out_scalars": 10, "out_vectors": 0}
+    net |= {"space": "R2xS1", "orientations": 4, "level": "graph", "channels": 4, "layers": 1}
+    model = {"class_path": "geqlib.models.PONITA", "init_args": net}
+    few = {f"limit_{stage}_batches": 2 for stage in ("train", "val", "predict")}
+    settings = {
+        "monitor": "val/loss",
+        "model": {
+            "class_path": "geqlib.train.ClassificationTask",
+            "init_args": {"classes": 10, "model": model},
+        },
+        "data": {"class_path": "geqlib.data.DigitsData", "init_args": {"batch_size": 4}},
+        "trainer": tiny.config(epochs=1)["trainer"] | few | {"default_root_dir": str(run)},
+    }
+    path, last = tmp_path / "digits.yaml", str(run / "checkpoints" / "last.ckpt")
+    path.write_text(yaml.safe_dump(settings))
+    assert tiny.geqlib(["fit", "--config", str(path)]) == 0
+    assert tiny.geqlib(["predict", "--config", str(path), "--ckpt_path", last]) == 0
+    found = load_file(run / "predictions.safetensors")
+    assert found["logits"].shape == (8, 10) and found["true"].shape == (8,)
+    assert tiny.geqlib(["check", last, "--samples", "1"]) == 0
+    assert "rotations SO(2)" in capsys.readouterr().out
+
+
+def test_check_without_samples(run, capsys):
     assert tiny.geqlib(["check", str(run / "checkpoints" / "best.ckpt"), "--samples", "0"]) == 2
     assert "samples" in sentence(capsys)
 

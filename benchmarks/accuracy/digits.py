@@ -24,7 +24,7 @@ CONFIGS = {
     "PONITA R2": Path("configs/digits_ponita_r2.yaml"),
     "PointNet": Path("configs/digits_pointnet.yaml"),
 }
-SEEDS = (0, 1)
+SEEDS = (0,)
 
 
 def main() -> None:

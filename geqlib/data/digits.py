@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -48,7 +48,7 @@ class DigitsData(L.LightningDataModule):
         *,
         ink: float = 0.25,
         cutoff: float = 3.0,
-        test_rotation: str = "random",
+        test_rotation: Literal["random", "none"] = "random",
         data_seed: int = 0,
         shuffle_seed: int = 0,
     ) -> None:

@@ -29,6 +29,8 @@ def check_graph(data: Any) -> None:
         raise ValueError("The graph has no positions: give it `pos`, [nodes, 2 or 3].")
     if pos.dim() != 2 or pos.size(1) not in (2, 3):
         raise ValueError(f"pos has shape {tuple(pos.shape)}: expected [nodes, 2 or 3].")
+    if not pos.is_floating_point():
+        raise ValueError(f"pos has dtype {pos.dtype}: convert it with .float().")
     batch = _graph_numbers(getattr(data, "batch", None), pos.size(0))
     for name in ("pos", "vec", "x", "y", "edge_attr"):
         value = getattr(data, name, None)

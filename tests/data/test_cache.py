@@ -152,7 +152,9 @@ def test_two_processes_at_once(tmp_path):
         "import time\n"
         "def build():\n"
         "    (m['Path'](sys.argv[1]) / f'here{os.getpid()}').touch()\n"
-        "    while len(list(m['Path'](sys.argv[1]).glob('here*'))) < 2: time.sleep(0.001)\n"
+        "    end = time.time() + 30\n"
+        "    while len(list(m['Path'](sys.argv[1]).glob('here*'))) < 2 and time.time() < end:\n"
+        "        time.sleep(0.001)\n"
         "    return {'a': np.arange(6.0).reshape(2, 3).T, 'b': np.array([1, 2])}\n"
         f"m['cached_arrays']('data', {PARAMETERS!r}, build, m['Path'](sys.argv[1]))\n"
     )

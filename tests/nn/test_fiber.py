@@ -461,3 +461,20 @@ class TestContract(Contract):
             backend="eager",
         ),
     )
+
+
+def test_forces_by_torch_func():
+    """The engine of compiled forces: torch.func.grad agrees with autograd."""
+    torch.manual_seed(0)
+    kernel = KernelBasis("R3xS2", 6, grid=sphere_grid(12)).double()
+    conv = PositionOrientationConv(3, 6).double()
+    pos, x = torch.randn(4, 3).double(), torch.randn(4, 12, 3).double()
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 3]])
+    plan = kernel.plan(edge_index, 4)
+
+    def energy(pos):
+        return conv(x, kernel(pos, edge_index, plan=plan)).square().sum()
+
+    moved = pos.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(energy(moved), moved)
+    torch.testing.assert_close(torch.func.grad(energy)(pos), expected)

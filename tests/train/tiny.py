@@ -75,5 +75,8 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str]:
     """Exit code and standard error."""
-    error = process.communicate(timeout=timeout)[1]
+    try:
+        error = process.communicate(timeout=timeout)[1]
+    finally:
+        process.kill()
     return process.returncode, error

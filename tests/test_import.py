@@ -1,0 +1,61 @@
+"""Importing geqlib costs nothing that is not used."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import geqlib
+
+HEAVY = ("lightning", "matplotlib", "torch_geometric", "e3nn", "sklearn", "tensorboard")
+
+
+def loaded(statement):
+    """Top-level packages that a fresh interpreter has loaded after a statement."""
+    script = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_is_light():
+    found = loaded("import geqlib")
+    assert "geqlib" in found and not found & set(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["nope"]])
+def test_command_line_answers_without_loading_anything(arguments):
+    found = loaded(
+        f"import os, geqlib.cli as c; o = sys.stdout; sys.stdout = open(os.devnull, 'w')\n"
+        f"c.main({arguments!r}); sys.stdout.close(); sys.stdout = o"
+    )
+    assert not found & {*HEAVY, "torch"}
+
+
+def modules():
+    yield geqlib
+    for info in pkgutil.walk_packages(geqlib.__path__, "geqlib."):
+        yield importlib.import_module(info.name)
+
+
+def test_public_names_resolve():
+    assert {"__version__", "load"} <= set(geqlib.__all__)
+    for module in modules():
+        names = getattr(module, "__all__", ())
+        assert len(set(names)) == len(names)
+        for name in names:
+            assert getattr(module, name) is not None, f"{module.__name__}.{name}"
+
+
+def test_public_functions():
+    from geqlib.checkpoint import load
+
+    assert geqlib.load is load
+    assert geqlib.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="module 'geqlib' has no attribute 'nope'"):
+        geqlib.nope  # noqa: B018
