@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.func import functional_call
 
-from geqlib.testing import OutputTypes, _parse_type, degenerate_sets, equivariance_error
+from geqlib.testing import OutputTypes, degenerate_sets, equivariance_error, parse_type
 
 Typed = dict[str, tuple[Tensor, str]]
 RAGGED = (4, 1, 0, 3, 2, 0)
@@ -87,7 +87,7 @@ class Case:
         found: dict[str, list[Tensor]] = {"node": [], "edge": [], "graph": []}
         for x, text in pairs:
             if text is not None:
-                found[_parse_type(self.name, text).rows].append(x)
+                found[parse_type(self.name, text).rows].append(x)
         return found
 
     def tensors(self, result: Any) -> list[Tensor]:
@@ -266,13 +266,13 @@ def random_graphs(case: Case, sizes: Sequence[int], kept: float = 0.7) -> list[T
 def join(graphs: Sequence[Typed]) -> Typed:
     """One batch of several graphs."""
     nodes = [
-        next(x.size(0) for x, text in graph.values() if _parse_type("", text).rows == "node")
+        next(x.size(0) for x, text in graph.values() if parse_type("", text).rows == "node")
         for graph in graphs
     ]
     shifts = {"edge_index": [0, *accumulate(nodes)], "batch": range(len(graphs))}
     joined = {}
     for name, (_, text) in graphs[0].items():
-        type_ = _parse_type(name, text)
+        type_ = parse_type(name, text)
         parts = [graph[name][0] for graph in graphs]
         if type_.kind in shifts:
             parts = [x + s for x, s in zip(parts, shifts[type_.kind], strict=False)]

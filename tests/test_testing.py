@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import geqlib.testing
+from geqlib.geometry.irreps import act_irreps
 from geqlib.testing import (
     assert_equivariant,
     degenerate_sets,
@@ -103,7 +104,7 @@ def test_irreps_transform_like_e3nn(irreps, improper):
         blocks = [ir.D_from_matrix(matrix) for mul, ir in o3.Irreps(irreps) for _ in range(mul)]
     finally:
         torch.set_default_dtype(default)
-    moved = geqlib.testing._act_irreps(x, irreps, matrix)
+    moved = act_irreps(x, irreps, matrix)
     torch.testing.assert_close(moved, x @ torch.block_diag(*blocks).T, atol=1e-11, rtol=0)
 
 

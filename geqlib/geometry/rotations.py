@@ -33,3 +33,21 @@ def random_rotations(
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
     return torch.stack([torch.stack(row, -1) for row in rows], 1)
+
+
+def random_rotation(
+    d: int, generator: torch.Generator, dtype: torch.dtype = torch.float64, improper: bool = False
+) -> Tensor:
+    """Haar-random rotation [d, d], made in float64 and cast; `improper` gives determinant -1."""
+    q, r = torch.linalg.qr(random_translation(d * d, generator).view(d, d))
+    q = q * r.diagonal().sign()  # without the signs QR is not Haar distributed
+    flip = torch.linalg.det(q).sign() * (-1 if improper else 1)
+    return torch.cat([q[:, :1] * flip, q[:, 1:]], dim=1).to(dtype)
+
+
+def random_translation(
+    d: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Standard normal vector [d], made in float64 and cast."""
+    shift = torch.randn(d, generator=generator, dtype=torch.float64, device=generator.device)
+    return shift.to(dtype)
