@@ -31,7 +31,8 @@ class NBodyData(L.LightningDataModule):
 
     Batches hold `pos` [N, dim], `vec` [N, 1, dim] velocities, `x` [N, 1] charges, `edge_index`
     [2, E] all pairs within a simulation, on request `edge_attr` [E, 1] products of charges, `y`
-    [N, dim] the later positions, and `batch`. Units are the simulation's own.
+    [N, dim] the later positions, `path` [N, frames, dim] the way there, for pictures, and `batch`.
+    Units are the simulation's own.
 
     Args:
         batch_size: simulations in a batch.
@@ -111,6 +112,8 @@ class NBodyData(L.LightningDataModule):
             self.splits[split] = NBodyDataset(**part, charge_products=self.charge_products)
 
     def train_dataloader(self) -> DataLoader:
+        if not self.sizes["train"]:
+            raise ValueError("The training split is empty: set `train` to at least 1.")
         sampler = DistributedSampler(
             self.splits["train"],
             num_replicas=self.trainer.world_size if self.trainer else 1,
@@ -225,6 +228,7 @@ class NBodyDataset(Dataset):
             x=charge[:, None],
             edge_index=edge_index,
             y=self.y[chosen].flatten(0, 1),
+            path=self.path[chosen].transpose(1, 2).flatten(0, 1),
             batch=torch.arange(count).repeat_interleave(n),
             ptr=ptr,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -80,13 +80,27 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--monitor", type=str, default="val/mse", help="metric that chooses best.ckpt"
         )
+        parser.add_argument(
+            "--monitor_mode",
+            type=Literal["min", "max"],
+            default="min",
+            help="whether the metric is an error (min) or a score (max)",
+        )
         if not self.commands:  # so that the config.yaml of a run can be read without a command
             for name in ("--ckpt_path", "--weights_only"):
                 parser.add_argument(name, default=None)
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would load the file here, and report a bad one with a traceback
-        path = self.config[self.config["subcommand"]].get("ckpt_path") if self.commands else None
+        if not self.commands:
+            return
+        command = self.config["subcommand"]
+        path = self.config[command].get("ckpt_path")
+        if path is None and command != "fit":
+            raise ValueError(
+                f"geqlib {command} needs a trained model: give it --ckpt_path "
+                "RUN/checkpoints/best.ckpt."
+            )
         if path and path not in ("best", "last", "hpc", "registry"):
             read_checkpoint(path)
 
@@ -109,8 +123,9 @@ class TrainCLI(LightningCLI):
             return [record]
         folder = root / "checkpoints"
         averaging = [] if ema is None else [EMAWeightAveraging(decay=ema)]
+        mode = self._get(self.config, "monitor_mode")
         best = ModelCheckpoint(
-            folder, "best", monitor=monitor, mode="min", enable_version_counter=False
+            folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
         )
         last = ModelCheckpoint(
             folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
@@ -119,16 +134,20 @@ class TrainCLI(LightningCLI):
 
 
 class KeepConfig(SaveConfigCallback):
-    """Write config.yaml into the run's folder when training starts."""
+    """Write config.yaml into the run's folder when training starts.
+
+    Without the checkpoint that this part of the run was resumed from: the file describes the run.
+    """
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        folder = Path(trainer.default_root_dir)
+        config = self.config.clone()
+        config["ckpt_path"] = None
         replace_file(
-            folder / "config.yaml",
+            Path(trainer.default_root_dir) / "config.yaml",
             lambda part: self.parser.save(
-                self.config, part, skip_none=False, overwrite=True, multifile=False
+                config, part, skip_none=False, overwrite=True, multifile=False
             ),
         )
 

@@ -87,7 +87,8 @@ class DisplacementTask(Task):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         predicted = self.predict_outputs(batch)["y"]
-        return {"pos": batch.pos, "true": batch.y, "predicted": predicted, "batch": batch.batch}
+        found = {"pos": batch.pos, "true": batch.y, "predicted": predicted, "batch": batch.batch}
+        return found | ({"path": batch.path} if "path" in batch else {})
 
     def on_validation_epoch_end(self) -> None:
         self._log_median("val")

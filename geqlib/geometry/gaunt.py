@@ -1,0 +1,133 @@
+"""Integrals of three spherical harmonics, and of their Poisson brackets.
+
+    gaunt     integral of Y_1 Y_2 Y_3                     non-zero for even l1 + l2 + l3 only
+    bracket   integral of {Y_1, Y_2} Y_3                  non-zero for odd l1 + l2 + l3 only
+
+with {f, g} = r . (grad f x grad g) = (df/dt dg/dp - df/dp dg/dt) / sin t on the unit sphere. By
+Schur's lemma each is e3nn's `wigner_3j` times one number a path (l1, l2, l3) that depends on no m.
+Both integrands separate into a polynomial in cos t and a trigonometric polynomial in p, so
+Gauss-Legendre times uniform quadrature is exact, to rounding, for every degree.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from geqlib.geometry.harmonics import (
+    azimuthal_parts,
+    gauss_legendre,
+    polar_parts,
+    uniform_angles,
+)
+
+Kind = Literal["gaunt", "bracket"]
+_ZERO = 1e-14
+
+
+def path_exists(kind: Kind, l1: int, l2: int, l3: int) -> bool:
+    """Whether the coefficients of a path are not all zero."""
+    odd = (l1 + l2 + l3) % 2 == 1
+    return abs(l1 - l2) <= l3 <= l1 + l2 and odd == (kind == "bracket")
+
+
+def gaunt_coefficients(l1: int, l2: int, l3: int, *, kind: Kind = "gaunt") -> Tensor:
+    """The coefficients of one path, [2 l1 + 1, 2 l2 + 1, 2 l3 + 1] in float64.
+
+    Example:
+        >>> gaunt_coefficients(0, 1, 1)[0].diagonal()
+        tensor([0.2821, 0.2821, 0.2821], dtype=torch.float64)
+        >>> gaunt_coefficients(1, 1, 1, kind="bracket")[0, 1, 2]  # {x, y} ~ z
+        tensor(0.4886, dtype=torch.float64)
+    """
+    degrees = (l1, l2, l3)
+    index, value = nonzero_coefficients(*degrees, kind)
+    index = index - torch.tensor([[l * l] for l in degrees])
+    size = torch.tensor([[2 * l + 1] for l in degrees])
+    inside = ((index >= 0) & (index < size)).all(0)
+    dense = torch.zeros([2 * l + 1 for l in degrees], dtype=torch.float64)
+    dense[tuple(index[:, inside])] = value[inside]
+    return dense
+
+
+@lru_cache(maxsize=16)
+def nonzero_coefficients(l1: int, l2: int, l3: int, kind: Kind) -> tuple[Tensor, Tensor]:
+    """All non-zero coefficients up to the degrees l1, l2, l3.
+
+    Returns:
+        Indices l^2 + l + m of the three harmonics [3, n], sorted by the third, and values [n].
+    """
+    angle, weight = gauss_legendre(l1 + l2 + l3)
+    polar = [polar_parts(l, angle) for l in (l1, l2, l3)]
+    third = polar[2].value * weight
+    value, turned = _azimuthal_integrals(l1, l2, l3, kind)
+    entries = []
+    for m1, m2, m3 in _coupled_orders(value, turned, (l1, l2, l3)):
+        a, b = (parts[:, abs(m)] for parts, m in zip(map(torch.stack, polar), (m1, m2), strict=False))
+        at = (m1 + l1, m2 + l2, m3 + l3)
+        c = third[abs(m3)]
+        if kind == "gaunt":
+            block = value[at] * _polar_integrals(a[0], b[0], c)
+        else:
+            block = value[at] * _polar_integrals(a[1], b[2], c)
+            block = block - turned[at] * _polar_integrals(a[2], b[1], c)
+        entries.append(_entries(block, (m1, m2, m3), kind))
+    index, values = (torch.cat(parts, -1) for parts in zip(*entries, strict=True))
+    order = torch.argsort(index[2], stable=True)
+    return index[:, order], values[order]
+
+
+@lru_cache(maxsize=64)
+def path_variances(l1: int, l2: int, l3: int, kind: Kind) -> float:
+    """Variance of each output component of a path whose inputs have independent unit variances.
+
+    The sum of squared coefficients over m1 and m2, which is the same for every m3: taken at m3 = 0,
+    where |m1| = |m2|.
+    """
+    if not path_exists(kind, l1, l2, l3):
+        return 0.0
+    angle, weight = gauss_legendre(l1 + l2 + l3)
+    m = min(l1, l2) + 1
+    a, b = (polar_parts(max(l1, l2), angle) for _ in range(2))
+    c = polar_parts(l3, angle).value[0, l3] * weight * torch.pi
+    if kind == "gaunt":
+        integral = (a.value[:m, l1] * b.value[:m, l2] * c).sum(-1)
+        return float(4 * integral[0] ** 2 + 2 * integral[1:].square().sum())
+    both = a.slope[:m, l1] * b.azimuthal[:m, l2] + a.azimuthal[:m, l1] * b.slope[:m, l2]
+    return float(2 * (both * c).sum(-1).square().sum())
+
+
+def _azimuthal_integrals(l1: int, l2: int, l3: int, kind: Kind) -> tuple[Tensor, Tensor]:
+    """Integrals over p of T T T; of the bracket's two terms, T T' T and T' T T, up to |m|."""
+    angle = uniform_angles(l1 + l2 + l3)
+    (a, da), (b, db), (c, _) = (azimuthal_parts(l, angle) for l in (l1, l2, l3))
+    c = c * (2 * torch.pi / len(angle))
+    pairs = ((a, b), (a, b)) if kind == "gaunt" else ((a, db), (da, b))
+    first, second = (torch.einsum("ip,jp,kp->ijk", f, g, c) for f, g in pairs)
+    return first, second
+
+
+def _coupled_orders(
+    value: Tensor, turned: Tensor, degrees: tuple[int, int, int]
+) -> list[tuple[int, int, int]]:
+    found = ((value.abs() > 1e-9) | (turned.abs() > 1e-9)).nonzero()
+    shifts = torch.tensor(degrees)
+    return [(int(i), int(j), int(k)) for i, j, k in (found - shifts).tolist()]
+
+
+def _polar_integrals(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """[l1, l2, l3] from [l, angles] each."""
+    pairs = (a[:, None] * b).flatten(0, 1)
+    return (pairs @ c.T).unflatten(0, (len(a), len(b)))
+
+
+def _entries(block: Tensor, m: tuple[int, int, int], kind: Kind) -> tuple[Tensor, Tensor]:
+    """Keep what the selection rules allow: the rest is zero, but for rounding."""
+    shape = [range(n) for n in block.shape]
+    allowed = torch.tensor([path_exists(kind, *ls) for ls in product(*shape)]).view(block.shape)
+    kept = (allowed & (block.abs() > _ZERO)).nonzero().T
+    return kept * (kept + 1) + torch.tensor(m)[:, None], block[tuple(kept)]

@@ -1,0 +1,130 @@
+"""Real spherical harmonics of any degree, their polar parts and exact quadratures.
+
+The basis is that of e3nn: orthonormal on the unit sphere, polar axis y, m = -l, ..., l, no
+Condon-Shortley phase. With y = cos t, z = sin t cos p, x = sin t sin p,
+
+    Y_lm = P_l|m|(t) T_m(p),    T_m = cos(m p) for m >= 0,  sin(|m| p) for m < 0,
+
+and (l, m) stands at index l^2 + l + m. e3nn's own functions end at l = 11; the recurrences here are
+those of Holmes and Featherstone (J. Geodesy 76, 2002), stable to degrees in the hundreds.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class PolarParts(NamedTuple):
+    """P, its derivative dP/dt, and m P / sin t: each [|m|, l, angles], zero where l < |m|."""
+
+    value: Tensor
+    slope: Tensor
+    azimuthal: Tensor
+
+
+def legendre(degree: int, cosine: Tensor) -> Tensor:
+    """Q_lm = P_lm / sin^m t, polynomials in cos t, as [|m|, l, ...]; zero where l < |m|.
+
+    The factor sqrt(2) of m > 0 is included, so that Y_lm has norm 1.
+
+    Example:
+        >>> legendre(1, torch.tensor([0.5]))[0, 1] / legendre(1, torch.tensor([0.5]))[1, 1]
+        tensor([0.5000])
+    """
+    zero = torch.zeros_like(cosine)
+    rows, sectoral = [], zero + 1 / sqrt(4 * pi)
+    for m in range(degree + 1):
+        if m:
+            sectoral = sectoral * sqrt((2 * m + 1) / (2 * m) * (2 if m == 1 else 1))
+        column = [zero] * m + [sectoral]
+        for l in range(m + 1, degree + 1):
+            column.append(_next(l, m, cosine, column[l - 1], column[l - 2] if l > 1 else zero))
+        rows.append(torch.stack(column))
+    return torch.stack(rows)
+
+
+def spherical_harmonics(degree: int, points: Tensor) -> Tensor:
+    """Y_lm for l = 0, ..., degree at unit vectors.
+
+    Polynomials in x, y and z, so that every derivative exists at every point, the poles included.
+
+    Args:
+        degree: highest l, at least 0.
+        points: [..., 3] unit vectors.
+
+    Returns:
+        [..., (degree + 1)^2], in the type of `points`.
+
+    Raises:
+        ValueError: a negative degree, or points that are not [..., 3].
+
+    Example:
+        >>> 4 * torch.pi / 3 * spherical_harmonics(1, torch.tensor([0.0, 0.6, 0.8]))[1:] ** 2
+        tensor([0.0000, 0.3600, 0.6400])
+    """
+    if degree < 0:
+        raise ValueError(f"degree must be at least 0, got {degree}.")
+    if points.dim() == 0 or points.size(-1) != 3:
+        raise ValueError(f"points must have shape [..., 3], got {tuple(points.shape)}.")
+    x, y, z = points.unbind(-1)
+    q = legendre(degree, y)
+    turns = [(torch.ones_like(x), torch.zeros_like(x))]
+    for _ in range(degree):  # sin^m t e^(imp) = (z + ix)^m
+        c, s = turns[-1]
+        turns.append((c * z - s * x, c * x + s * z))
+    pairs = orders(degree)
+    return torch.stack([q[abs(m), l] * turns[abs(m)][int(m < 0)] for l, m in pairs], -1)
+
+
+def orders(degree: int) -> list[tuple[int, int]]:
+    """(l, m) of each index l^2 + l + m."""
+    return [(l, m) for l in range(degree + 1) for m in range(-l, l + 1)]
+
+
+def polar_parts(degree: int, angle: Tensor) -> PolarParts:
+    """P_lm, its derivative and m P_lm / sin t at polar angles t [n].
+
+    All three are trigonometric polynomials in t, also beyond pi: there sin t is negative.
+    """
+    cosine, sine = angle.cos(), angle.sin()
+    q, m = legendre(degree, cosine), torch.arange(degree + 1, dtype=angle.dtype)[:, None, None]
+    l = torch.arange(degree + 1, dtype=angle.dtype)[None, :, None]
+    over = q * sine ** (m - 1).clamp(min=0)  # P / sin t, for m > 0
+    below = torch.cat([torch.zeros_like(over[:, :1]), over[:, :-1]], 1)
+    weight = ((l**2 - m**2).clamp(min=0) * (2 * l + 1) / (2 * l - 1).clamp(min=1)).sqrt()
+    slope = l * cosine * over - weight * below
+    slope[0] = -(l[0] * (l[0] + 1) / 2).sqrt() * over[1] * sine if degree else 0.0
+    return PolarParts(q * sine**m, slope, m * over)
+
+
+def azimuthal_parts(degree: int, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """T_m and T_m' / |m|, each [m + degree, angles] for m = -degree, ..., degree."""
+    m = torch.arange(-degree, degree + 1, dtype=angle.dtype)[:, None]
+    c, s = (m.abs() * angle).cos(), (m.abs() * angle).sin()
+    return torch.where(m < 0, s, c), torch.where(m < 0, c, -s)
+
+
+def gauss_legendre(degree: int) -> tuple[Tensor, Tensor]:
+    """Polar angles and weights that integrate polynomials in cos t up to `degree` exactly.
+
+    Their number is even, so that no angle is pi / 2 and the first half is one hemisphere.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(2 * (degree // 4 + 1))
+    order = np.argsort(-nodes)
+    return torch.from_numpy(np.arccos(nodes[order])), torch.from_numpy(weights[order])
+
+
+def uniform_angles(degree: int) -> Tensor:
+    """Angles on the circle whose mean integrates trigonometric polynomials up to `degree`."""
+    return torch.arange(degree + 1, dtype=torch.float64) * (2 * pi / (degree + 1))
+
+
+def _next(l: int, m: int, cosine: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    a = sqrt((4 * l * l - 1) / (l * l - m * m))
+    b = sqrt(((l - 1) ** 2 - m * m) / (4 * (l - 1) ** 2 - 1)) if l > 1 else 0.0
+    return a * (cosine * last - b * before)

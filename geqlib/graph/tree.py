@@ -1,0 +1,213 @@
+"""Balanced reduction trees of ragged sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TreeLevel:
+    """How the rows of one level are arranged: left partners, right partners, waiting, finished.
+
+    Args:
+        order: [rows] the arrangement: indices of elements at the first level, later indices of the
+            products of the level before, followed by its waiting rows.
+        inverse: [rows] the inverse permutation.
+        pairs: how many rows are left partners, and how many are right ones.
+        twice: in the first `twice` pairs both partners are products of the level before; the right
+            partners of the others had been waiting. Zero at the first level.
+        odd: how many rows wait for the next level.
+        done: how many sets are finished: their product is one of the last `done` rows.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    pairs: int
+    twice: int
+    odd: int
+    done: int
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """The reduction trees of a batch of sets: built once a batch by `tree_plan`.
+
+    Each level joins the rows 2k and 2k + 1 of every set, and an odd last one waits, so that n rows
+    become ceil(n / 2), and n elements take n - 1 products in ceil(log2 n) levels. The tree of a set
+    depends on its size and on the order of its elements alone.
+
+    Args:
+        levels: one for each step, and a last one of which all rows are done; none without elements.
+        sets: [num_sets] the set of each finished product, level by level, and then of each empty
+            set.
+        roots: [num_sets] the inverse permutation.
+        empty: how many sets are empty.
+        num_elements: elements in the batch.
+        num_sets: sets in the batch.
+    """
+
+    levels: tuple[TreeLevel, ...]
+    sets: Tensor
+    roots: Tensor
+    empty: int
+    num_elements: int
+    num_sets: int
+
+    @property
+    def depth(self) -> int:
+        """Steps that follow each other: ceil(log2) of the largest set's size."""
+        return max(len(self.levels) - 1, 0)
+
+    def to(self, *args: Any, **kwargs: Any) -> TreePlan:
+        """The same plan on another device."""
+        levels = tuple(
+            replace(x, order=x.order.to(*args, **kwargs), inverse=x.inverse.to(*args, **kwargs))
+            for x in self.levels
+        )
+        sets, roots = self.sets.to(*args, **kwargs), self.roots.to(*args, **kwargs)
+        return replace(self, levels=levels, sets=sets, roots=roots)
+
+
+torch.export.register_dataclass(TreeLevel)
+torch.export.register_dataclass(TreePlan)
+
+
+def tree_plan(
+    index: Tensor | None = None,
+    dim_size: int | None = None,
+    *,
+    ptr: Tensor | None = None,
+    key: Tensor | torch.Generator | None = None,
+) -> TreePlan:
+    """The reduction trees of sets that are given by `index` or by `ptr`.
+
+    Args:
+        index: [N] the set of each element, in any order.
+        dim_size: number of sets; by default just enough for `index`.
+        ptr: [num_sets + 1] in place of index: set i holds the elements ptr[i] to ptr[i + 1] - 1.
+        key: the order of the elements within their set: rising in key [N], such as a score; drawn
+            at random from a generator; None for the order in which they stand. Elements with equal
+            keys keep the order in which they stand.
+
+    Raises:
+        ValueError: index and ptr both given or both missing, of a wrong shape or type, or out of
+            range; key of another length.
+
+    Example:
+        >>> plan = tree_plan(torch.tensor([2, 0, 2, 2]), 4)
+        >>> [(level.pairs, level.odd, level.done) for level in plan.levels]
+        [(1, 1, 1), (1, 0, 0), (0, 0, 1)]
+        >>> plan.depth, plan.empty, plan.levels[0].order.tolist()
+        (2, 2, [0, 2, 3, 1])
+    """
+    if (index is None) == (ptr is None):
+        raise ValueError("Sets need either index or ptr: give exactly one of them.")
+    if ptr is not None:
+        sizes = _sizes_from_ptr(ptr, dim_size)
+        index = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+    else:
+        check_index(index, dim_size)
+        sizes = torch.bincount(index, minlength=dim_size or 0)
+    return _plan(sizes, _sorted_elements(index, key, presorted=ptr is not None))
+
+
+def check_index(index: Any, dim_size: int | None) -> None:
+    """Raise a ValueError unless index is a vector of set numbers from 0 to dim_size - 1."""
+    if index.dim() != 1 or index.dtype not in (torch.long, torch.int):
+        raise ValueError(
+            f"index has shape {tuple(index.shape)} and dtype {index.dtype}: expected a vector of "
+            "integers, the set of each element."
+        )
+    if index.numel() == 0:
+        return
+    low, high = (int(x) for x in torch.aminmax(index))
+    if low < 0 or (dim_size is not None and high >= dim_size):
+        raise ValueError(
+            f"index goes from {low} to {high}, but sets are numbered from 0 to "
+            f"{'dim_size - 1' if dim_size is None else dim_size - 1}: mend index or dim_size."
+        )
+
+
+def _sizes_from_ptr(ptr: Tensor, dim_size: int | None) -> Tensor:
+    if ptr.dim() != 1 or ptr.dtype not in (torch.long, torch.int) or len(ptr) == 0:
+        raise ValueError(
+            f"ptr has shape {tuple(ptr.shape)} and dtype {ptr.dtype}: expected [sets + 1] integers."
+        )
+    sizes = ptr.diff()
+    if int(ptr[0]) != 0 or bool((sizes < 0).any()):
+        raise ValueError("ptr must start at 0 and never fall: it says where each set begins.")
+    if dim_size is not None and dim_size != len(sizes):
+        raise ValueError(f"ptr is made for {len(sizes)} sets, but dim_size is {dim_size}.")
+    return sizes
+
+
+def _sorted_elements(
+    index: Any, key: Tensor | torch.Generator | None, *, presorted: bool
+) -> Tensor:
+    """[N] elements set by set, in each set by their key."""
+    if key is None:
+        plain = torch.arange(len(index), device=index.device)
+        return plain if presorted else torch.argsort(index, stable=True)
+    if isinstance(key, torch.Generator):
+        key = torch.randperm(len(index), generator=key, device=key.device).to(index.device)
+    if key.shape != index.shape:
+        raise ValueError(
+            f"key has shape {tuple(key.shape)}, but there are {len(index)} elements: give each one "
+            "number."
+        )
+    by_key = torch.argsort(key, stable=True)
+    return by_key[torch.argsort(index[by_key], stable=True)]
+
+
+def _plan(sizes: Tensor, elements: Tensor) -> TreePlan:
+    """Trees of sets with these sizes; `elements` lists the rows set by set."""
+    levels, finished = [], []
+    sets = torch.arange(len(sizes), device=sizes.device)
+    empty, full = sets[sizes == 0], sizes > 0
+    sets, count, place, products = sets[full], sizes[full], elements, None
+    while len(sets):
+        level, place = _level(count, place, products)
+        levels.append(level)
+        finished.append(sets[count == 1])
+        live = count > 1
+        sets, count, products = sets[live], (count[live] + 1) // 2, level.pairs
+    order = torch.cat([*finished, empty])
+    return TreePlan(
+        tuple(levels), order, _invert(order), len(empty), len(elements), num_sets=len(sizes)
+    )
+
+
+def _level(count: Tensor, place: Tensor, products: int | None) -> tuple[TreeLevel, Tensor]:
+    """One level, and where the next one finds its rows.
+
+    Args:
+        count: [sets] rows of each set that is not finished.
+        place: [rows] where each row is stored, set by set.
+        products: how many products the level before made; they are stored first.
+    """
+    row = torch.arange(len(place), device=place.device)
+    size = count.repeat_interleave(count)
+    rank = row - (count.cumsum(0) - count).repeat_interleave(count)
+    last, even = rank == size - 1, rank % 2 == 0
+    left, odd, done = (x.nonzero()[:, 0] for x in (even & ~last, even & last & (rank > 0), size == 1))
+    twice = 0
+    if products is not None:
+        waited = place[left + 1] >= products
+        left, twice = left[torch.argsort(waited, stable=True)], int((~waited).sum())
+    order = place[torch.cat([left, left + 1, odd, done])]
+    level = TreeLevel(order, _invert(order), len(left), twice, len(odd), len(done))
+    # rows of the next level, set by set, start where those of a set started, halved
+    target = torch.full_like(row, -1)
+    kept = torch.cat([left, odd])
+    target[kept] = torch.arange(len(kept), device=row.device)
+    return level, target[target >= 0]
+
+
+def _invert(order: Tensor) -> Tensor:
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return inverse
