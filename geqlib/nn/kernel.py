@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn.inits import reset
 
 from geqlib.geometry.attributes import (
     DIMENSION,
@@ -130,10 +129,14 @@ class KernelBasis(nn.Module):
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         opposite = None if grid is None or chiral else antipodes(grid)
         self.register_buffer("antipode", opposite, persistent=False)
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        reset(self.edge)
-        reset(self.fiber)
+        """He initialisation: torch's default would leave the basis nearly constant in space."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def __repr__(self) -> str:
         count = 1 if self.grid is None else len(self.grid)
