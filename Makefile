@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -23,6 +23,13 @@ lint: .venv/installed
 # every number of the README; each script states its protocol and writes benchmarks/results
 bench: .venv/installed
 	for script in benchmarks/speed/*.py benchmarks/accuracy/*.py; do $(BIN)/python $$script || exit 1; done
+
+# after `make demo`: what the README shows of it
+readme: .venv/installed
+	mkdir -p docs/images
+	cp demo/nbody/results.json benchmarks/results/demo.json
+	cp demo/trajectories.png demo/learning_curves.png docs/images/
+	$(BIN)/python benchmarks/tables.py
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from geqlib.geometry.harmonics import (
+    PolarParts,
     azimuthal_parts,
     gauss_legendre,
     polar_parts,
@@ -46,10 +47,10 @@ def gaunt_coefficients(l1: int, l2: int, l3: int, *, kind: Kind = "gaunt") -> Te
     """
     degrees = (l1, l2, l3)
     index, value = nonzero_coefficients(*degrees, kind)
-    index = index - torch.tensor([[l * l] for l in degrees])
-    size = torch.tensor([[2 * l + 1] for l in degrees])
+    index = index - torch.tensor([[ell * ell] for ell in degrees])
+    size = torch.tensor([[2 * ell + 1] for ell in degrees])
     inside = ((index >= 0) & (index < size)).all(0)
-    dense = torch.zeros([2 * l + 1 for l in degrees], dtype=torch.float64)
+    dense = torch.zeros([2 * ell + 1 for ell in degrees], dtype=torch.float64)
     dense[tuple(index[:, inside])] = value[inside]
     return dense
 
@@ -62,49 +63,59 @@ def nonzero_coefficients(l1: int, l2: int, l3: int, kind: Kind) -> tuple[Tensor,
         Indices l^2 + l + m of the three harmonics [3, n], sorted by the third, and values [n].
     """
     angle, weight = gauss_legendre(l1 + l2 + l3)
-    polar = [polar_parts(l, angle) for l in (l1, l2, l3)]
-    third = polar[2].value * weight
+    polar = [polar_parts(ell, angle) for ell in (l1, l2)]
+    third = polar_parts(l3, angle).value * weight
     value, turned = _azimuthal_integrals(l1, l2, l3, kind)
-    entries = []
+    entries = [(torch.zeros(3, 0, dtype=torch.long), third.new_zeros(0))]
+    allowed = _allowed(l1, l2, l3, kind)
     for m1, m2, m3 in _coupled_orders(value, turned, (l1, l2, l3)):
-        a, b = (parts[:, abs(m)] for parts, m in zip(map(torch.stack, polar), (m1, m2), strict=False))
-        at = (m1 + l1, m2 + l2, m3 + l3)
-        c = third[abs(m3)]
+        a, b = (
+            PolarParts(*(part[abs(m)] for part in p)) for p, m in zip(polar, (m1, m2), strict=True)
+        )
+        at, c = (m1 + l1, m2 + l2, m3 + l3), third[abs(m3)]
         if kind == "gaunt":
-            block = value[at] * _polar_integrals(a[0], b[0], c)
+            block = value[at] * _polar_integrals(a.value, b.value, c)
         else:
-            block = value[at] * _polar_integrals(a[1], b[2], c)
-            block = block - turned[at] * _polar_integrals(a[2], b[1], c)
-        entries.append(_entries(block, (m1, m2, m3), kind))
+            block = value[at] * _polar_integrals(a.slope, b.azimuthal, c)
+            block = block - turned[at] * _polar_integrals(a.azimuthal, b.slope, c)
+        entries.append(_entries(block, allowed, (m1, m2, m3)))
     index, values = (torch.cat(parts, -1) for parts in zip(*entries, strict=True))
     order = torch.argsort(index[2], stable=True)
     return index[:, order], values[order]
 
 
-@lru_cache(maxsize=64)
-def path_variances(l1: int, l2: int, l3: int, kind: Kind) -> float:
-    """Variance of each output component of a path whose inputs have independent unit variances.
+@lru_cache(maxsize=16)
+def path_variances(l1: int, l2: int, l3: int, kind: Kind) -> Tensor:
+    """Variance of an output component by path, if input components have independent variances 1.
 
     The sum of squared coefficients over m1 and m2, which is the same for every m3: taken at m3 = 0,
-    where |m1| = |m2|.
+    where |m1| = |m2|. All paths up to the degrees given: [l1 + 1, l2 + 1, l3 + 1].
     """
-    if not path_exists(kind, l1, l2, l3):
-        return 0.0
     angle, weight = gauss_legendre(l1 + l2 + l3)
     m = min(l1, l2) + 1
-    a, b = (polar_parts(max(l1, l2), angle) for _ in range(2))
-    c = polar_parts(l3, angle).value[0, l3] * weight * torch.pi
-    if kind == "gaunt":
-        integral = (a.value[:m, l1] * b.value[:m, l2] * c).sum(-1)
-        return float(4 * integral[0] ** 2 + 2 * integral[1:].square().sum())
-    both = a.slope[:m, l1] * b.azimuthal[:m, l2] + a.azimuthal[:m, l1] * b.slope[:m, l2]
-    return float(2 * (both * c).sum(-1).square().sum())
+    a, b = (PolarParts(*(part[:m] for part in polar_parts(ell, angle))) for ell in (l1, l2))
+    c = polar_parts(l3, angle).value[0] * weight * torch.pi
+    pairs = [(a.value, b.value)]
+    if kind == "bracket":
+        pairs = [(a.slope, b.azimuthal), (a.azimuthal, b.slope)]
+    integral = sum(torch.einsum("mit,mjt,kt->mijk", f, g, c) for f, g in pairs)
+    square = 2 * torch.as_tensor(integral).square()
+    square[0] *= 2  # cos(0 p)^2 has the mean 1, the others 1/2
+    return square.sum(0) * _allowed(l1, l2, l3, kind)
+
+
+@lru_cache(maxsize=16)
+def _allowed(l1: int, l2: int, l3: int, kind: Kind) -> Tensor:
+    """[l1 + 1, l2 + 1, l3 + 1], whether the path exists."""
+    shape = [ell + 1 for ell in (l1, l2, l3)]
+    paths = product(*map(range, shape))
+    return torch.tensor([path_exists(kind, *path) for path in paths]).view(shape)
 
 
 def _azimuthal_integrals(l1: int, l2: int, l3: int, kind: Kind) -> tuple[Tensor, Tensor]:
     """Integrals over p of T T T; of the bracket's two terms, T T' T and T' T T, up to |m|."""
     angle = uniform_angles(l1 + l2 + l3)
-    (a, da), (b, db), (c, _) = (azimuthal_parts(l, angle) for l in (l1, l2, l3))
+    (a, da), (b, db), (c, _) = (azimuthal_parts(ell, angle) for ell in (l1, l2, l3))
     c = c * (2 * torch.pi / len(angle))
     pairs = ((a, b), (a, b)) if kind == "gaunt" else ((a, db), (da, b))
     first, second = (torch.einsum("ip,jp,kp->ijk", f, g, c) for f, g in pairs)
@@ -125,9 +136,7 @@ def _polar_integrals(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return (pairs @ c.T).unflatten(0, (len(a), len(b)))
 
 
-def _entries(block: Tensor, m: tuple[int, int, int], kind: Kind) -> tuple[Tensor, Tensor]:
+def _entries(block: Tensor, allowed: Tensor, m: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """Keep what the selection rules allow: the rest is zero, but for rounding."""
-    shape = [range(n) for n in block.shape]
-    allowed = torch.tensor([path_exists(kind, *ls) for ls in product(*shape)]).view(block.shape)
     kept = (allowed & (block.abs() > _ZERO)).nonzero().T
     return kept * (kept + 1) + torch.tensor(m)[:, None], block[tuple(kept)]

@@ -42,8 +42,10 @@ def legendre(degree: int, cosine: Tensor) -> Tensor:
         if m:
             sectoral = sectoral * sqrt((2 * m + 1) / (2 * m) * (2 if m == 1 else 1))
         column = [zero] * m + [sectoral]
-        for l in range(m + 1, degree + 1):
-            column.append(_next(l, m, cosine, column[l - 1], column[l - 2] if l > 1 else zero))
+        for ell in range(m + 1, degree + 1):
+            column.append(
+                _next(ell, m, cosine, column[ell - 1], column[ell - 2] if ell > 1 else zero)
+            )
         rows.append(torch.stack(column))
     return torch.stack(rows)
 
@@ -78,12 +80,12 @@ def spherical_harmonics(degree: int, points: Tensor) -> Tensor:
         c, s = turns[-1]
         turns.append((c * z - s * x, c * x + s * z))
     pairs = orders(degree)
-    return torch.stack([q[abs(m), l] * turns[abs(m)][int(m < 0)] for l, m in pairs], -1)
+    return torch.stack([q[abs(m), ell] * turns[abs(m)][int(m < 0)] for ell, m in pairs], -1)
 
 
 def orders(degree: int) -> list[tuple[int, int]]:
     """(l, m) of each index l^2 + l + m."""
-    return [(l, m) for l in range(degree + 1) for m in range(-l, l + 1)]
+    return [(ell, m) for ell in range(degree + 1) for m in range(-ell, ell + 1)]
 
 
 def polar_parts(degree: int, angle: Tensor) -> PolarParts:
@@ -93,12 +95,12 @@ def polar_parts(degree: int, angle: Tensor) -> PolarParts:
     """
     cosine, sine = angle.cos(), angle.sin()
     q, m = legendre(degree, cosine), torch.arange(degree + 1, dtype=angle.dtype)[:, None, None]
-    l = torch.arange(degree + 1, dtype=angle.dtype)[None, :, None]
+    ell = torch.arange(degree + 1, dtype=angle.dtype)[None, :, None]
     over = q * sine ** (m - 1).clamp(min=0)  # P / sin t, for m > 0
     below = torch.cat([torch.zeros_like(over[:, :1]), over[:, :-1]], 1)
-    weight = ((l**2 - m**2).clamp(min=0) * (2 * l + 1) / (2 * l - 1).clamp(min=1)).sqrt()
-    slope = l * cosine * over - weight * below
-    slope[0] = -(l[0] * (l[0] + 1) / 2).sqrt() * over[1] * sine if degree else 0.0
+    weight = ((ell**2 - m**2).clamp(min=0) * (2 * ell + 1) / (2 * ell - 1).clamp(min=1)).sqrt()
+    slope = ell * cosine * over - weight * below
+    slope[0] = -(ell[0] * (ell[0] + 1) / 2).sqrt() * over[1] * sine if degree else 0.0
     return PolarParts(q * sine**m, slope, m * over)
 
 
@@ -124,7 +126,7 @@ def uniform_angles(degree: int) -> Tensor:
     return torch.arange(degree + 1, dtype=torch.float64) * (2 * pi / (degree + 1))
 
 
-def _next(l: int, m: int, cosine: Tensor, last: Tensor, before: Tensor) -> Tensor:
-    a = sqrt((4 * l * l - 1) / (l * l - m * m))
-    b = sqrt(((l - 1) ** 2 - m * m) / (4 * (l - 1) ** 2 - 1)) if l > 1 else 0.0
+def _next(ell: int, m: int, cosine: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    a = sqrt((4 * ell * ell - 1) / (ell * ell - m * m))
+    b = sqrt(((ell - 1) ** 2 - m * m) / (4 * (ell - 1) ** 2 - 1)) if ell > 1 else 0.0
     return a * (cosine * last - b * before)

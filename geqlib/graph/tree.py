@@ -1,7 +1,8 @@
-"""Balanced reduction trees of ragged sets."""
+"""Balanced reduction trees of ragged sets: their plan, and the reduction itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,15 +105,79 @@ def tree_plan(
         >>> plan.depth, plan.empty, plan.levels[0].order.tolist()
         (2, 2, [0, 2, 3, 1])
     """
-    if (index is None) == (ptr is None):
-        raise ValueError("Sets need either index or ptr: give exactly one of them.")
-    if ptr is not None:
+    if ptr is not None and index is None:
         sizes = _sizes_from_ptr(ptr, dim_size)
         index = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-    else:
+    elif index is not None and ptr is None:
         check_index(index, dim_size)
         sizes = torch.bincount(index, minlength=dim_size or 0)
+    else:
+        raise ValueError("Sets need either index or ptr: give exactly one of them.")
     return _plan(sizes, _sorted_elements(index, key, presorted=ptr is not None))
+
+
+def reduce_tree(
+    product: Callable[[Tensor, Tensor], Tensor], rows: Tensor, identity: Tensor, plan: TreePlan
+) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Reduce every set by products of two stacks of rows, [P, ...] and [P, ...] -> [P, ...].
+
+    Args:
+        product: called once a level; no elements, no call.
+        rows: [N, ...] the elements.
+        identity: [...] the result of an empty set.
+        plan: of these elements.
+
+    Returns:
+        [num_sets, ...], and left partners, right partners and waiting rows of each level that has
+        pairs.
+
+    Example:
+        >>> plan = tree_plan(torch.tensor([2, 0, 2, 2]), 4)
+        >>> reduce_tree(torch.add, torch.arange(4.0), torch.zeros(()), plan)[0].tolist()
+        [1.0, 0.0, 5.0, 0.0]
+    """
+    finished, joined = [] if plan.levels else [rows], []
+    for level in plan.levels:
+        rows = _permute(rows, level.order, level.inverse)
+        parts = (level.pairs, level.pairs, level.odd, level.done)
+        left, right, odd, done = rows.split(parts)
+        finished.append(done)
+        if level.pairs:
+            joined.append((left, right, odd))
+            rows = torch.cat([_checked(product, left, right), odd])
+    empty = identity.expand(plan.empty, *identity.shape)
+    return _permute(torch.cat([*finished, empty]), plan.roots, plan.sets), joined
+
+
+def _checked(product: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor) -> Tensor:
+    result = product(left, right)
+    if result.shape != left.shape:
+        raise ValueError(
+            f"The operator made {tuple(result.shape)} of two tensors {tuple(left.shape)}: its "
+            "output must have the shape of each input."
+        )
+    return result.to(left.dtype)
+
+
+def _permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    return _Permute.apply(x, order, inverse)
+
+
+class _Permute(torch.autograd.Function):
+    """x[order]: its derivative gathers too, where that of an index scatters, which is slower."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        order, inverse = ctx.saved_tensors
+        return _Permute.apply(grads[0], inverse, order), None, None
 
 
 def check_index(index: Any, dim_size: int | None) -> None:
@@ -193,7 +258,9 @@ def _level(count: Tensor, place: Tensor, products: int | None) -> tuple[TreeLeve
     size = count.repeat_interleave(count)
     rank = row - (count.cumsum(0) - count).repeat_interleave(count)
     last, even = rank == size - 1, rank % 2 == 0
-    left, odd, done = (x.nonzero()[:, 0] for x in (even & ~last, even & last & (rank > 0), size == 1))
+    left, odd, done = (
+        x.nonzero()[:, 0] for x in (even & ~last, even & last & (rank > 0), size == 1)
+    )
     twice = 0
     if products is not None:
         waited = place[left + 1] >= products

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
-from geqlib.graph.tree import TreePlan, tree_plan
+from geqlib.graph.tree import TreePlan, reduce_tree, tree_plan
 from geqlib.nn.operators import (
     BinaryGRU,
     ComplexProduct,
@@ -17,16 +17,15 @@ from geqlib.nn.operators import (
     LogSumExp,
     Max,
     Operator,
+    Product,
     Sum,
     TopK,
     UserOperator,
 )
-from geqlib.nn.regularisers import associativity_loss, identity_loss
-from geqlib.nn.tree_reduce import permute_rows, reduce_tree
 
 Name = Literal["gru", "gated", "topk", "logsumexp", "max", "sum", "product"]
 Order = Literal["stable", "random", "canonical", "average"]
-OPERATORS: dict[str, type[Operator]] = {
+OPERATORS: dict[str, Callable[[int], Operator]] = {
     "gru": BinaryGRU,
     "gated": GatedSum,
     "topk": TopK,
@@ -35,6 +34,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "sum": Sum,
     "product": ComplexProduct,
 }
+Joined = list[tuple[Tensor, Tensor, Tensor]]  # left, right and waiting rows of each level
 
 
 class MonoidAggregation(Aggregation):
@@ -97,11 +97,13 @@ class MonoidAggregation(Aggregation):
                 f"and {identity}."
             )
         several = isinstance(operator, Sequence) and not isinstance(operator, str)
-        chosen = list(operator) if several else [operator]
+        given: Any = operator
+        chosen = list(given) if several else [given]
         self.channels, self.order, self.samples, self.shuffle = channels, order, samples, shuffle
         self.assoc, self.identity = assoc, identity
-        self.operators = nn.ModuleList([_operator(channels, x) for x in chosen])
-        width = sum(x.out_channels for x in self.operators)
+        made = [_operator(channels, x) for x in chosen]
+        self.operators: Any = nn.ModuleList(made)
+        width = sum(x.out_channels for x in made)
         self.project = nn.Linear(width, channels) if several or width != channels else None
         self.aux_losses: list[Tensor] = []
 
@@ -137,11 +139,14 @@ class MonoidAggregation(Aggregation):
         rows = x.movedim(dim, 0)
         if plan is None:
             _check_finite(x)
-            plans = self._plans(rows, index, ptr, dim_size)
+            plans = self._plans(rows, index=index, ptr=ptr, dim_size=dim_size)
         else:
             plans = [plan]
         if plans[0].num_elements != len(rows):
-            raise ValueError(f"{plans[0].num_elements} elements are indexed, but x has {len(rows)}.")
+            raise ValueError(
+                f"x has {len(rows)} elements, but {plans[0].num_elements} are in sets: give each "
+                "element a set."
+            )
         results = [self._reduce(rows, p) for p in plans]
         out = results[0] if len(results) == 1 else torch.stack(results).mean(0)
         return out.movedim(0, dim)
@@ -154,18 +159,112 @@ class MonoidAggregation(Aggregation):
         if dim in (-1, x.dim() - 1):
             raise ValueError(f"dim is {dim}, but the last dimension holds the channels.")
 
-    def _plans(
-        self, rows: Tensor, index: Tensor | None, ptr: Tensor | None, dim_size: int | None
-    ) -> list[TreePlan]:
-        order = "stable" if all(x.exact for x in self.operators) else self.order
-        if self.training and order != "stable" or self.training and self.shuffle:
-            order = "random" if self.shuffle else "stable"
-        return []
+    def _plans(self, rows: Tensor, **sets: Any) -> list[TreePlan]:
+        order = "random" if self.training and self.shuffle else self.order
+        if order == "stable" or all(x.exact for x in self.operators):
+            return [tree_plan(**sets)]
+        if order == "canonical":
+            return [tree_plan(**sets, key=_score(rows.detach()))]
+        if order == "random":
+            return [tree_plan(**sets, key=torch.randperm(len(rows), device=rows.device))]
+        seeds = range(self.samples)
+        return [tree_plan(**sets, key=torch.Generator().manual_seed(seed)) for seed in seeds]
 
     def _reduce(self, rows: Tensor, plan: TreePlan) -> Tensor:
         results = []
-        return results[0]
+        for operator in self.operators:
+            state = operator.encode(rows)
+            neutral = operator.identity(state)
+            product = operator.product()
+            out, joined = reduce_tree(product, state, neutral, plan)
+            results.append(operator.decode(out))
+            if self.training and not operator.exact:
+                self._keep_losses(product, state, neutral, plan, joined)
+        out = results[0] if len(results) == 1 else torch.cat(results, -1)
+        return out if self.project is None else self.project(out)
+
+    def _keep_losses(
+        self, product: Product, state: Tensor, neutral: Tensor, plan: TreePlan, joined: Joined
+    ) -> None:
+        if self.assoc and len(joined) > 1:
+            self.aux_losses.append(self.assoc * _associativity_loss(product, plan, joined))
+        if self.identity:
+            error = product(state, neutral.expand_as(state)) - state
+            self.aux_losses.append(self.identity * _mean_square(error))
 
     def __repr__(self) -> str:
         names = ", ".join(map(repr, self.operators))
         return f"{type(self).__name__}({self.channels}, operator=[{names}], order={self.order!r})"
+
+
+def auxiliary_loss(model: nn.Module) -> Tensor | float:
+    """The sum of what the model's `MonoidAggregation`s have to add to a training loss.
+
+    They keep their losses from forward passes in training; this takes them, so call it once a step:
+    `(loss + auxiliary_loss(model)).backward()`. It is 0 for models that have none.
+
+    Example:
+        >>> agg = MonoidAggregation(8, assoc=1.0)
+        >>> y = agg(torch.randn(5, 8))
+        >>> bool(auxiliary_loss(agg) > 0), auxiliary_loss(agg)
+        (True, 0.0)
+    """
+    total: Tensor | float = 0.0
+    for layer in model.modules():
+        if isinstance(layer, MonoidAggregation):
+            total = sum(layer.aux_losses, start=total)
+            layer.aux_losses.clear()
+    return total
+
+
+def _operator(channels: int, given: Any) -> Operator:
+    if isinstance(given, str):
+        if given not in OPERATORS:
+            raise ValueError(f"operator '{given}' is unknown: choose {', '.join(OPERATORS)}.")
+        return OPERATORS[given](channels)
+    if not isinstance(given, nn.Module):
+        raise ValueError(f"operator must be a name or a module f(a, b), got {given!r}.")
+    given = given if isinstance(given, Operator) else UserOperator(channels, given)
+    if given.channels != channels:
+        raise ValueError(f"{given} has {given.channels} channels, but the layer has {channels}.")
+    return given
+
+
+def _check_finite(x: Tensor) -> None:
+    # one pass without a temporary: a sum shows every NaN
+    if not torch.compiler.is_compiling() and bool(x.detach().sum().isnan()):
+        raise ValueError("x is NaN or infinite somewhere: mend or drop that element.")
+
+
+def _score(rows: Tensor) -> Tensor:
+    """[N] a projection onto cos 1, ..., cos C: independent over the rationals, so few ties."""
+    weights = torch.arange(1, rows.size(-1) + 1, device=rows.device).double().cos()
+    return (rows.double() * weights).flatten(1).sum(1)
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    """The mean of |x|^2 over rows, 0 if there are none."""
+    return x.square().sum() / max(x.numel() // x.size(-1), 1)
+
+
+def _associativity_loss(product: Product, plan: TreePlan, joined: Joined) -> Tensor:
+    """The mean of |(a b) c - a (b c)|^2 over the tree's own triples.
+
+    A node ((a, b), (c, d)) has two: (a, b, c) and (b, c, d); a node ((a, b), c) whose right
+    partner had been waiting has one.
+    """
+    two, one, ends = [], [], []
+    for level, below, (ab, cd, _) in zip(plan.levels[1:], joined, joined[1:], strict=False):
+        left, right, odd = below
+        of_left, of_right = level.order[: 2 * level.pairs].chunk(2)
+        triple = (left[of_left], right[of_left], torch.cat([left, odd])[of_right], ab)
+        n = level.twice
+        two.append([x[:n] for x in triple])
+        one.append([x[n:] for x in triple])
+        ends.append((cd[:n], right[of_right[:n]]))
+    a, b, c, ab = (torch.cat(x) for x in zip(*two, *one, strict=True))
+    cd, d = (torch.cat(x) for x in zip(*ends, strict=True))
+    bc, n = product(b, c), len(d)
+    from_left = product(torch.cat([ab, bc[:n]]), torch.cat([c, d]))
+    from_right = product(torch.cat([a, b[:n]]), torch.cat([bc, cd]))
+    return _mean_square(from_left - from_right)
