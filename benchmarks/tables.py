@@ -49,8 +49,9 @@ def _error(value: float) -> str:
 
 
 def _spread(entry: dict[str, Any]) -> str:
-    spread = "" if entry["std"] is None else f" ± {entry['std']:.4f}"
-    return _error(entry["mean"]) + spread
+    if entry["std"] is None:
+        return _error(entry["mean"])
+    return f"{entry['mean']:.5f} ± {entry['std']:.5f}"
 
 
 def _demo() -> str:
@@ -75,7 +76,7 @@ def _nbody() -> str:
         for name, r in found["baselines"].items()
     ]
     rows += [(name, _error(e), "", "published") for name, e in found["published_mse"].items()]
-    ours = f"measured, {len(found['seeds'])} seeds, {minutes} minutes on {threads} thread(s)"
+    ours = f"measured, {len(found['seeds'])} seeds, {minutes} minutes on {threads} core(s)"
     rows.append(("**geqlib PONITA**", _spread(found["mse"]), _error(found["median"]["mean"]), ours))
     return _table(("", "test MSE", "median", ""), rows)
 
