@@ -205,8 +205,19 @@ def test_bad_graphs(name, spoil, said, capsys, tmp_path, monkeypatch):
         spoil(batch)
         return batch
 
+    run, options = tmp_path / "run", []
+    if name != "fit":
+        assert tiny.geqlib(tiny.command("fit", run, epochs=1)) == 0
+        options = ["--ckpt_path", run / "checkpoints" / "last.ckpt"]
+        capsys.readouterr()
     monkeypatch.setattr(NBodyDataset, "__getitems__", spoilt)
-    assert said in refused(tiny.command(name, tmp_path / "run"), capsys)
+    assert said in refused(tiny.command(name, run, *options), capsys)
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+def test_measuring_needs_a_checkpoint(name, capsys, tmp_path):
+    said = refused(tiny.command(name, tmp_path / "run"), capsys)
+    assert f"geqlib {name} needs a trained model: give it --ckpt_path" in said
 
 
 def test_ctrl_c(capsys, tmp_path, monkeypatch):

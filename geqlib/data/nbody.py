@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -171,7 +172,7 @@ class NBodyData(L.LightningDataModule):
         for split, size in self.sizes.items():
             start = draw_initial_states(self.system, max(DRAWN[split], size), rng, size)
             pos, vel = simulate(
-                self.system, start, self.frames, lambda parts, s=split: track(parts, f"n-body {s}")
+                self.system, start, self.frames, lambda parts, s=split: _progress(parts, s)
             )
             arrays |= {
                 f"{split}_charge": start.charge,
@@ -235,6 +236,11 @@ class NBodyDataset(Dataset):
         if self.charge_products:
             batch.edge_attr = (charge[edge_index[0]] * charge[edge_index[1]])[:, None]
         return batch
+
+
+def _progress(parts: Sequence[int], split: str) -> Iterable[int]:
+    console = Console(stderr=True)
+    return track(parts, f"n-body {split}", console=console, disable=not console.is_terminal)
 
 
 def _same(batch: Any) -> Any:

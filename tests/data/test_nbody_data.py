@@ -69,6 +69,7 @@ def test_batches(make, dim, balls):
         "edge_index": (2, e),
         "edge_attr": (e, 1),
         "y": (n, dim),
+        "path": (n, batch.path.size(1), dim),
         "batch": (n,),
         "ptr": (3,),
     }
@@ -76,6 +77,7 @@ def test_batches(make, dim, balls):
     assert torch.equal(batch.pos, part.pos[:2].reshape(n, dim))
     assert torch.equal(batch.vec[:, 0], part.vel[:2].reshape(n, dim))
     assert torch.equal(batch.y, part.path[:2, -1].reshape(n, dim))
+    assert torch.equal(batch.path[:, 0], batch.pos) and torch.equal(batch.path[:, -1], batch.y)
     assert torch.equal(batch.x[:, 0], part.charge[:2].flatten())
     assert batch.batch.tolist() == [0] * balls + [1] * balls
     floats = [value.dtype for value in batch.to_dict().values() if value.is_floating_point()]
@@ -121,13 +123,18 @@ def test_other_splits_keep_their_order(make):
     assert starts(data.predict_dataloader()) == starts(data.test_dataloader())
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 0), (0, 0, 3), (13, 9, 9)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 0), (3, 0, 3), (13, 9, 9)])
 def test_small_splits(make, sizes):
     data = make(batch_size=4, **dict(zip(SPLITS, sizes, strict=True)))
     for loader, size in zip(loaders(data).values(), sizes, strict=True):
         # a training split that is smaller than a batch is one batch; a longer one drops its rest
         whole = size - size % 4 if loader.drop_last and size > 4 else size
         assert sum(batch.num_graphs for batch in loader) == whole
+
+
+def test_empty_training_split(make):
+    with pytest.raises(ValueError, match="training split is empty: set `train`"):
+        make(train=0).train_dataloader()
 
 
 def test_baselines(make):

@@ -106,6 +106,9 @@ def sample(kernel: str, graph: str, attributes: str | None = None, **options: An
     basis = KernelBasis(basis=BASIS, **chosen)
     layer = PositionOrientationConv(CHANNELS, BASIS, separable=basis.separable, **conv)
     nn.init.normal_(layer.bias) if layer.bias is not None else None
+    for part in basis.modules():  # zero biases would make loops zero: ties for "max"
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.bias)
     nodes, edges = GRAPHS[graph]
     edge_index = torch.tensor(edges).long().view(2, -1)
     width = 1 if basis.grid is None else len(basis.grid)
