@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from geqlib.geometry.attributes import safe_sqrt
 
 
 def orientation_axes(directions: Tensor, single: bool) -> Tensor:
@@ -48,6 +49,7 @@ def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
         [N, V, d].
 
     Example:
+        >>> import torch
         >>> from geqlib.geometry.grids import sphere_grid
         >>> axes = orientation_axes(sphere_grid(12), single=False)
         >>> v = torch.randn(5, 2, 3, dtype=torch.float64)
@@ -62,6 +64,4 @@ def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
 
 def lengths(vec: Tensor) -> Tensor:
     """|v| of vectors [N, V, d], with derivative 0 where v = 0."""
-    square = (vec * vec).sum(-1)
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    return safe_sqrt((vec * vec).sum(-1))

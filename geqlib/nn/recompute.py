@@ -12,8 +12,8 @@ from torch.nn.functional import gelu, linear
 def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """linear(gelu(x), weight, bias), which keeps x for the derivatives, but not gelu(x).
 
-    In a ConvNeXt block the hidden features are four times as wide as the others, so this saves
-    nearly half of what the block keeps.
+    In a ConvNeXt block the hidden features are four times as wide as the others, so they
+    are most of what the block would keep.
 
     Args:
         x: [..., C].
