@@ -26,9 +26,7 @@ bench: .venv/installed
 
 # after `make demo`: what the README shows of it
 readme: .venv/installed
-	mkdir -p docs/images
-	cp demo/nbody/results.json benchmarks/results/demo.json
-	cp demo/trajectories.png demo/learning_curves.png docs/images/
+	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/tables.py
 
 .venv/installed: pyproject.toml

@@ -56,11 +56,24 @@ def in_own_process(script: str, *args: str) -> Any:
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME.json, with the environment it was measured in."""
+    """Write benchmarks/results/NAME.json, with the environment it was measured in.
+
+    Args:
+        name: of the script below benchmarks/, such as "accuracy/nbody".
+        content: JSON values.
+    """
     path = RESULTS / f"{name}.json"
-    text = json.dumps(content | {"environment": environment()}, indent=1)
+    text = json.dumps({"environment": environment()} | content, indent=1)
     replace_file(path, lambda part: part.write_text(text + "\n"))
     return path
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """What `write_result` wrote."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise ValueError(f"There is no {path.name}: run python benchmarks/{name}.py first.")
+    return json.loads(path.read_text())
 
 
 def _high_water() -> int:

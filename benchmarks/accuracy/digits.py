@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import RUNS, show, summary, trained
 
@@ -46,7 +47,7 @@ def main() -> None:
         ],
     )
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    path = write_result("digits", {"protocol": protocol, "seeds": SEEDS, "rows": rows})
+    path = write_result("accuracy/digits", {"protocol": protocol, "seeds": SEEDS, "rows": rows})
     sys.stdout.write(f"wrote {path}\n")
 
 
@@ -59,6 +60,19 @@ def _run(name: str, config: Path, seed: int, turn: str) -> dict[str, Any]:
         seed,
         tested={"data.init_args.test_rotation": turn},
     )
+
+
+def table(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{100 * r['upright']['mean']:.1f} %",
+            f"{100 * r['turned']['mean']:.1f} %",
+            r["parameters"],
+        )
+        for name, r in found["rows"].items()
+    ]
+    return markdown(("", "upright", "turned", "parameters"), rows)
 
 
 if __name__ == "__main__":

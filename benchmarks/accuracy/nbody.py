@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown, small, spread
 from benchmarks.measure import write_result
 from benchmarks.training import RUNS, show, summary, trained
 
@@ -51,7 +53,20 @@ def main() -> None:
         )
     )
     show("Charged 5-body, test error", ("", "MSE", "median", ""), rows)
-    sys.stdout.write(f"wrote {write_result('nbody', content)}\n")
+    sys.stdout.write(f"wrote {write_result('accuracy/nbody', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    minutes = ", ".join(f"{m:.1f}" for m in found["minutes"])
+    cores = found["trained_on"]["threads"]
+    ours = f"measured, {len(found['seeds'])} seeds, {minutes} minutes on {cores} core(s)"
+    rows: list[tuple[object, ...]] = [
+        (name, small(r["mse"]), small(r["median"]), "measured")
+        for name, r in found["baselines"].items()
+    ]
+    rows += [(name, small(mse), "", "published") for name, mse in found["published_mse"].items()]
+    rows.append(("**geqlib PONITA**", spread(found["mse"]), small(found["median"]["mean"]), ours))
+    return markdown(("", "test MSE", "median", ""), rows)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown, small
 from benchmarks.measure import RESULTS, interleaved, write_result
 from benchmarks.training import RUNS, show, trained
 from geqlib.data import NBodyData
@@ -62,8 +63,8 @@ def main() -> None:
         ],
     )
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    path = write_result("nbody_size", {"protocol": protocol, "rows": rows})
-    _draw(rows).savefig(RESULTS / "nbody_size.png", dpi=150)
+    path = write_result("accuracy/nbody_size", {"protocol": protocol, "rows": rows})
+    _draw(rows).savefig(RESULTS / "accuracy" / "nbody_size.png", dpi=150)
     sys.stdout.write(f"wrote {path}\n")
 
 
@@ -105,6 +106,14 @@ def _draw(rows: dict[str, dict[str, Any]]) -> Figure:
     axes.set_title(f"PONITA on 5-body after {EPOCHS} epochs: error against cost")
     axes.grid(alpha=0.3)
     return figure
+
+
+def table(found: dict[str, Any]) -> str:
+    rows = [
+        (name, small(r["mse"]), small(r["median"]), r["parameters"], f"{r['seconds_a_step']:.3f}")
+        for name, r in found["rows"].items()
+    ]
+    return markdown(("", "test MSE", "median", "parameters", "s / step"), rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown, small, spread
 from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
 from benchmarks.training import RUNS, show, summary, trained
 from geqlib.data import NBodyData
@@ -70,7 +71,7 @@ def main() -> None:
     )
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
     content = {"protocol": protocol, "seeds": SEEDS, "rows": rows}
-    sys.stdout.write(f"wrote {write_result('nbody_space', content)}\n")
+    sys.stdout.write(f"wrote {write_result('accuracy/nbody_space', content)}\n")
 
 
 def step(change: dict[str, Any], graphs: int = 100) -> Callable[[], None]:
@@ -94,6 +95,21 @@ def _run(name: str, change: dict[str, Any], seed: int) -> dict[str, Any]:
     options = {prefix + key: value for key, value in change.items()}
     options |= {"trainer.max_epochs": EPOCHS, "trainer.enable_progress_bar": False}
     return trained(RUNS / f"nbody-space-{name}-seed{seed}", CONFIG, options, seed)
+
+
+def table(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            spread(r["mse"]),
+            small(r["median"]["mean"]),
+            r["parameters"],
+            f"{r['seconds_a_step']:.3f}",
+            f"{r['peak_mib']:.0f}",
+        )
+        for name, r in found["rows"].items()
+    ]
+    return markdown(("space", "test MSE", "median", "parameters", "s / step", "peak MiB"), rows)
 
 
 if __name__ == "__main__":

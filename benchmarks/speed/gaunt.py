@@ -88,7 +88,7 @@ def main() -> None:
     ]
     show("Gaunt products", ("L", "", "ms", "times as fast as e3nn"), rows)
     content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "seconds": seconds}
-    sys.stdout.write(f"wrote {write_result('speed_gaunt', content)}\n")
+    sys.stdout.write(f"wrote {write_result('speed/gaunt', content)}\n")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     show("Import", ("", "seconds"), list(seconds.items()))
     sys.stdout.write(
         f"geqlib adds {100 * (package / plain - 1):.0f} %, its layers and models "
-        f"{100 * (models / layers - 1):.0f} %\nwrote {write_result('import_time', content)}\n"
+        f"{100 * (models / layers - 1):.0f} %\nwrote {write_result('speed/import_time', content)}\n"
     )
 
 

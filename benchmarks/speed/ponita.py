@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -22,6 +23,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown
 from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
 from benchmarks.peers.ponita_direct import DirectPONITA
 from geqlib.data import NBodyData
@@ -102,7 +104,19 @@ def main() -> None:
         f"{result['speedup']:.2f} times faster at {100 * result['memory_ratio']:.0f} % of the peak "
         f"memory; largest relative difference {output:.0e} (outputs), {gradient:.0e} (gradients)"
     )
-    console.print(f"wrote {write_result('speed_ponita', result)}")
+    console.print(f"wrote {write_result('speed/ponita', result)}")
+
+
+def table(found: dict[str, Any]) -> str:
+    rows = [
+        (name, f"{found['seconds'][name]:.2f}", f"{found['memory_mib'][name]:.0f}")
+        for name in found["seconds"]
+    ]
+    return (
+        markdown(("a training step at the published size", "seconds", "peak MiB"), rows)
+        + f"\n{found['speedup']:.2f} times faster at {100 * found['memory_ratio']:.0f} % of the "
+        "peak memory, for the same outputs and gradients.\n"
+    )
 
 
 if __name__ == "__main__":

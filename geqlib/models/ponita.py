@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
 
@@ -15,11 +14,12 @@ from geqlib.geometry.attributes import DIMENSION, FIBER, Space, check_space
 from geqlib.geometry.grids import circle_grid, rotation_grid, sphere_grid
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.pool import sum_pool
+from geqlib.nn.convnext import ConvNeXtBlock
 from geqlib.nn.fiber import PositionOrientationConv
 from geqlib.nn.kernel import Basis, KernelBasis
 from geqlib.nn.lift import lengths, lift_vectors, orientation_axes, read_vectors
+from geqlib.nn.offset_readout import OffsetReadout
 from geqlib.nn.radial import LogGaussianBasis
-from geqlib.nn.recompute import gelu_linear
 
 
 class PONITA(nn.Module):
@@ -144,6 +144,16 @@ class PONITA(nn.Module):
         for part in self.children():
             reset(part)
 
+    def plan(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        edge_attr: Tensor | None = None,
+        reverse: Tensor | None = None,
+    ) -> EdgePlan:
+        """The edge rows of a batch: see `geqlib.nn.KernelBasis.plan`."""
+        return self.kernel.plan(edge_index, num_nodes, edge_attr, reverse)
+
     def forward(
         self,
         pos: Tensor,
@@ -151,6 +161,8 @@ class PONITA(nn.Module):
         x: Tensor | None = None,
         vec: Tensor | None = None,
         edge_attr: Tensor | None = None,
+        edge_shift: Tensor | None = None,
+        reverse: Tensor | None = None,
         ori: Tensor | None = None,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
@@ -165,15 +177,19 @@ class PONITA(nn.Module):
             x: [N, in_scalars].
             vec: [N, in_vectors, d].
             edge_attr: [E, edge_dim].
+            edge_shift: [E, d] added to pos[source] - pos[target], for periodic images.
+            reverse: [E] index of each edge's reverse, where it is known: saves a search.
             ori: [N, d] unit vectors (SE3: [N, 3, 3] rotations) if `orientations` is None.
             batch: [N] graph of each node, and num_graphs: how many there are; for graph outputs.
-            plan: edge rows made before, by `kernel.plan(...)`: needed for compile and export.
+            plan: edge rows made before, by `plan(...)`: needed for compile and export.
 
         Returns:
             Scalars [N or graphs, out_scalars] and vectors [N or graphs, out_vectors, d].
         """
         self._check_inputs(pos, x, vec)
-        basis = self.kernel(pos, edge_index, edge_attr, ori, plan)
+        if plan is None and reverse is not None:
+            plan = self.plan(edge_index, pos.size(0), edge_attr, reverse)
+        basis = self.kernel(pos, edge_index, edge_attr, ori, plan, edge_shift)
         axes = self._axes(pos, ori)
         h = self._lift(pos, x, vec, axes)
         states = []
@@ -182,7 +198,7 @@ class PONITA(nn.Module):
             states.append(h)
         read = states if self.readouts == "all" else states[-1:]
         s = self._read_scalars(read, pos)
-        v = self._read_vectors(read, axes, basis, pos, vec)
+        v = self._read_vectors(read, axes, basis, vec)
         if self.level == "node":
             return s, v
         return sum_pool(s, batch, num_graphs), sum_pool(v, batch, num_graphs)
@@ -219,14 +235,13 @@ class PONITA(nn.Module):
         states: list[Tensor],
         axes: Tensor | None,
         basis: Basis,
-        pos: Tensor,
         vec: Tensor | None,
     ) -> Tensor:
         if not self.out_vectors:
-            return pos.new_zeros(pos.size(0), 0, pos.size(1))
+            return states[-1].new_zeros(states[-1].size(0), 0, basis.offset.size(1))
         pairs = zip(self.vectors, states, strict=True)
         if axes is None:
-            parts = [read(h, basis, pos, vec) for read, h in pairs]
+            parts = [read(h, basis, vec) for read, h in pairs]
         else:
             parts = [read_vectors(read(h), axes) for read, h in pairs]
         return torch.stack(parts).mean(0)
@@ -249,84 +264,6 @@ class PONITA(nn.Module):
             if given is not None and given.shape != (pos.size(0), *expected):
                 wanted = ", ".join(map(str, ("nodes", *expected)))
                 raise ValueError(f"{name} has shape {tuple(given.shape)}, expected [{wanted}].")
-
-
-class ConvNeXtBlock(nn.Module):
-    """x + s W2 gelu(W1 norm(conv(x))): equivariant because all but conv acts on channels alone.
-
-    Args:
-        conv: the position-orientation convolution.
-        widen: hidden width in units of the channels.
-        layer_scale: initial value of s, one a channel; None for s = 1.
-        dropout: of the hidden features.
-    """
-
-    def __init__(
-        self,
-        conv: PositionOrientationConv,
-        *,
-        widen: int = 4,
-        layer_scale: float | None = None,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        channels = conv.channels
-        self.conv = conv
-        self.norm = nn.LayerNorm(channels)
-        self.expand = nn.Linear(channels, widen * channels)
-        self.contract = nn.Linear(widen * channels, channels)
-        self.dropout = nn.Dropout(dropout)
-        self.initial_scale = layer_scale
-        self.layer_scale = None
-        if layer_scale is not None:
-            self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
-
-    def reset_parameters(self) -> None:
-        for part in (self.conv, self.norm, self.expand, self.contract):
-            part.reset_parameters()
-        if self.layer_scale is not None and self.initial_scale is not None:
-            nn.init.constant_(self.layer_scale, self.initial_scale)
-
-    def forward(self, x: Tensor, basis: Basis) -> Tensor:
-        h = self.expand(self.norm(self.conv(x, basis)))
-        if self.dropout.p > 0:
-            h = self.contract(self.dropout(gelu(h)))
-        else:
-            h = gelu_linear(h, self.contract.weight, self.contract.bias)
-        return x + (h if self.layer_scale is None else self.layer_scale * h)
-
-
-class OffsetReadout(nn.Module):
-    """Vectors from positions alone: sum_j k(|r_ij|) . h_j r_ij + sum_m c_m(h_i) v_im.
-
-    Exactly equivariant under O(d). Here r_ij = p_j - p_i, k is a linear map of the kernel basis,
-    and v_im are the input vectors.
-    """
-
-    def __init__(self, channels: int, basis: int, in_vectors: int, out_vectors: int) -> None:
-        super().__init__()
-        self.in_vectors, self.out_vectors = in_vectors, out_vectors
-        self.kernel = nn.Linear(basis, channels, bias=False)
-        self.weight = nn.Linear(channels, out_vectors, bias=False)
-        self.mix = nn.Linear(channels, out_vectors * in_vectors) if in_vectors else None
-
-    def reset_parameters(self) -> None:
-        for part in self.children():
-            reset(part)
-
-    def forward(self, h: Tensor, basis: Basis, pos: Tensor, vec: Tensor | None) -> Tensor:
-        plan, kernel, h = basis.plan, self.kernel(basis.edge)[:, 0], h[:, 0]
-        offset = (pos.index_select(0, plan.source) - pos.index_select(0, plan.target))[:, None]
-        out = pos.new_zeros(pos.size(0), self.out_vectors, pos.size(1))
-        here = self.weight(kernel * h.index_select(0, plan.source))[..., None] * offset
-        out = out.index_add(0, plan.target, here)
-        back = slice(0, plan.paired)
-        there = kernel[back] * h.index_select(0, plan.target[back])
-        there = self.weight(there)[..., None] * -offset[back]
-        out = out.index_add(0, plan.source[back], there)
-        if vec is None or self.mix is None:
-            return out
-        return out + self.mix(h).view(-1, self.out_vectors, self.in_vectors) @ vec
 
 
 def _grid(space: Space, orientations: int) -> Tensor | None:

@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from geqlib.geometry.attributes import (
     DIMENSION,
     FIBER,
-    SPATIAL,
     Space,
     check_space,
     fiber_attributes,
-    pair_attributes,
-    pair_count,
     safe_sqrt,
-    spatial_attributes,
 )
 from geqlib.geometry.grids import antipodes
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.nn.embedding import AttributeEmbedding
 from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
 
 
@@ -33,6 +30,7 @@ class Basis:
             for R^n and with one orientation a node.
         loop: the same for a zero offset, [1, O, B], [1, O, O, B] or [N, 1, B]; None without loops.
         fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
+        offset: [R, d] from the target to the source of each row.
         plan: the rows.
         antipode: [O] index of -o for each grid orientation o, where rows are shared.
     """
@@ -40,6 +38,7 @@ class Basis:
     edge: Tensor
     loop: Tensor | None
     fiber: Tensor | None
+    offset: Tensor
     plan: EdgePlan
     antipode: Tensor | None
 
@@ -62,9 +61,7 @@ class KernelBasis(nn.Module):
             for one orientation a node.
         hidden: width of the network, B by default.
         degree: of the polynomial embedding.
-        radial: radial basis functions in place of the published embedding, a polynomial in
-            attributes with the unit of length: then phi sees products of the functions of |r|
-            with polynomials in the directions o.r / |r|.
+        radial: radial functions in place of the published embedding (`AttributeEmbedding`).
         edge_dim: invariant features of an edge beside the geometric ones.
         cutoff: distance at which phi vanishes smoothly; None for no cutoff.
         separable: product of a spatial and a fiber kernel; else one kernel of all attributes.
@@ -108,20 +105,18 @@ class KernelBasis(nn.Module):
         self.separable = separable and grid is not None
         self._check_options(grid, fourth, chiral)
         self.basis, self.edge_dim, self.self_loops = basis, edge_dim, self_loops
-        self.smooth, self.fourth, self.chiral = smooth, fourth, chiral
-        pair = self.oriented and not self.separable
-        count = pair_count(space, fourth=fourth, chiral=chiral) if pair else SPATIAL[space]
         hidden = basis if hidden is None else hidden
         self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
-        self.radial = radial
-        # |r_perp| / |r| is a function of o.r / |r|
-        self._redundant = 1 if radial is not None and space == "R3xS2" else None
-        angles = count if self._redundant is None else count - 1
-        self.monomials = PolynomialFeatures(angles, degree)
-        features = self.monomials.out_features
-        if radial is not None:
-            features = radial.count * (features + 1 if self.oriented else 1)
-        self.edge = _network(features + edge_dim, hidden, basis)
+        self.embedding = AttributeEmbedding(
+            space,
+            degree,
+            radial=radial,
+            pairs=self.oriented and not self.separable,
+            smooth=smooth,
+            fourth=fourth,
+            chiral=chiral,
+        )
+        self.edge = _network(self.embedding.out_features + edge_dim, hidden, basis)
         self.fiber = None
         if self.separable:
             embed = PolynomialFeatures(FIBER[space], degree)
@@ -142,13 +137,32 @@ class KernelBasis(nn.Module):
         count = 1 if self.grid is None else len(self.grid)
         return f"{type(self).__name__}({self.space}, {self.basis}, orientations={count})"
 
-    def plan(self, edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> EdgePlan:
-        """The rows this kernel needs on a graph: one for both directions where that is exact."""
+    def plan(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        edge_attr: Tensor | None = None,
+        reverse: Tensor | None = None,
+    ) -> EdgePlan:
+        """The rows this kernel needs on a graph: one for both directions where that is exact.
+
+        Args:
+            edge_index: [2, E], source and target.
+            num_nodes: N.
+            edge_attr: [E, edge_dim]; edges that differ in them are not joined.
+            reverse: [E] index of each edge's reverse, or -1, where it is known; needed to join
+                edges between periodic images, which `edge_index` does not tell apart.
+        """
         # a shared row would send the whole gradient to one edge of the pair
         differentiated = edge_attr is not None and edge_attr.requires_grad
         if differentiated or (self.antipode is None and self.oriented):
             return directed_plan(edge_index, num_nodes)
-        return paired_plan(edge_index, num_nodes, reverse_edges(edge_index, num_nodes, edge_attr))
+        if reverse is None:
+            reverse = reverse_edges(edge_index, num_nodes, edge_attr)
+        elif edge_attr is not None:
+            same = (edge_attr == edge_attr.index_select(0, reverse.clamp(min=0))).all(1)
+            reverse = torch.where(same, reverse, -1)
+        return paired_plan(edge_index, num_nodes, reverse)
 
     def forward(
         self,
@@ -157,6 +171,7 @@ class KernelBasis(nn.Module):
         edge_attr: Tensor | None = None,
         ori: Tensor | None = None,
         plan: EdgePlan | None = None,
+        edge_shift: Tensor | None = None,
     ) -> Basis:
         """Evaluate the basis.
 
@@ -166,29 +181,29 @@ class KernelBasis(nn.Module):
             edge_attr: [E, edge_dim].
             ori: [N, d], or [N, 3, 3] for SE(3): one orientation a node, only if `grid` is None.
             plan: rows made before by `plan()`.
+            edge_shift: [E, d] added to pos[source] - pos[target]: from the source to its image.
         """
         self._check_inputs(pos, edge_attr, ori)
-        if plan is None:
+        if plan is None and edge_shift is not None:
+            plan = directed_plan(edge_index, pos.size(0))
+        elif plan is None:
             plan = self.plan(edge_index, pos.size(0), edge_attr)
         offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        if edge_shift is not None:
+            offset = offset + edge_shift.index_select(0, plan.edge)
         extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
-        edge = self._evaluate(offset, extra, ori, plan.source, plan.target)
+        edge = self._evaluate(offset, extra, *self._orientations(pos, ori, plan))
         loop = self._loop(pos, ori) if self.self_loops else None
         fiber = None
         if self.fiber is not None and self.grid is not None:
             grid = self.grid.to(pos.dtype)
             fiber = self.fiber(fiber_attributes(self.space, grid[:, None], grid[None]))
-        return Basis(edge, loop, fiber, plan, self.antipode)
+        return Basis(edge, loop, fiber, offset, plan, self.antipode)
 
     def _evaluate(
-        self,
-        offset: Tensor,
-        extra: Tensor | None,
-        ori: Tensor | None,
-        source: Tensor | None = None,
-        target: Tensor | None = None,
+        self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
     ) -> Tensor:
-        feature = self._features(offset, ori, source, target)
+        feature = self.embedding(offset, here, there)
         lead = feature.shape[1:-1]
         if extra is not None:
             extra = extra.view(-1, *[1] * len(lead), self.edge_dim).expand(-1, *lead, -1)
@@ -199,46 +214,20 @@ class KernelBasis(nn.Module):
         distance = safe_sqrt((offset * offset).sum(-1))
         return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1))
 
-    def _features(
-        self, offset: Tensor, ori: Tensor | None, source: Tensor | None, target: Tensor | None
-    ) -> Tensor:
-        """[R, O, F] or [R, O, O, F]: monomials of the attributes, times radial functions."""
-        if self.radial is None:
-            return self.monomials(self._attributes(offset, ori, source, target))
-        distance = ((offset * offset).sum(-1) + self.radial.softening**2).sqrt()
-        radial = self.radial(distance)
-        if not self.oriented:
-            return radial[:, None]
-        angle = self._attributes(offset / distance[:, None], ori, source, target)
-        if self._redundant is not None:
-            kept = [k for k in range(angle.size(-1)) if k != self._redundant]
-            angle = angle[..., kept]
-        monomials = self.monomials(angle)
-        monomials = torch.cat([torch.ones_like(monomials[..., :1]), monomials], -1)
-        radial = radial.view(-1, *[1] * (monomials.dim() - 1), self.radial.count)
-        return (monomials[..., None] * radial).flatten(-2)
-
-    def _attributes(
-        self, offset: Tensor, ori: Tensor | None, source: Tensor | None, target: Tensor | None
-    ) -> Tensor:
-        """[R, O, K] or [R, O, O, K]."""
-        grid = None if self.grid is None else self.grid.to(offset.dtype)
-        if self.separable or not self.oriented:
-            return spatial_attributes(self.space, offset[:, None], grid, smooth=self.smooth)
-        options = {"smooth": self.smooth, "fourth": self.fourth, "chiral": self.chiral}
-        if grid is not None:
-            offset = offset[:, None, None]
-            return pair_attributes(self.space, offset, grid[:, None], grid[None], **options)
+    def _orientations(
+        self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Of target and source: the grid, or one a row; the rows of self-loops without a plan."""
         if ori is None:
-            raise ValueError(f"space {self.space!r} without a grid needs `ori`, one a node.")
-        here = ori if target is None else ori.index_select(0, target)
-        there = ori if source is None else ori.index_select(0, source)
-        return pair_attributes(self.space, offset, here, there, **options)[:, None]
+            return None if self.grid is None else self.grid.to(pos.dtype), None
+        if plan is None:
+            return ori, ori
+        return ori.index_select(0, plan.target), ori.index_select(0, plan.source)
 
     def _loop(self, pos: Tensor, ori: Tensor | None) -> Tensor:
         zero = torch.zeros_like(pos) if ori is not None else pos.new_zeros(1, pos.size(1))
         extra = pos.new_zeros(zero.size(0), self.edge_dim) if self.edge_dim else None
-        return self._evaluate(zero, extra, ori)
+        return self._evaluate(zero, extra, *self._orientations(pos, ori, None))
 
     def _check_options(self, grid: Tensor | None, fourth: bool, chiral: bool) -> None:
         if grid is not None and not self.oriented:

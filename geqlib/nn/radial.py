@@ -56,20 +56,22 @@ class PolynomialFeatures(nn.Module):
 class LogGaussianBasis(nn.Module):
     """Gaussians in the logarithm of a distance: equal relative resolution near and far.
 
-    g_k(d) = exp(-(log d - u_k)^2 / (2 w^2)), centres u_k equispaced from log r_min to log r_max,
-    width w = their spacing. Forces that diverge at contact change most at short distances, where
-    a polynomial in d is nearly constant.
+    g_k(d) = exp(-(log(d + r_min) - u_k)^2 / (2 w^2)), centres u_k equispaced from log r_min to
+    log r_max, width w = their spacing. Forces that diverge at contact change most at short
+    distances, where a polynomial in d is nearly constant. At d = 0 the first function is 1: a
+    node's own row is not lost.
 
     Args:
         count: number of functions, at least 2.
-        r_min, r_max: range of distances to resolve, in the units of the positions.
+        r_min: distance below which resolution is absolute, not relative.
+        r_max: the largest distance to resolve, both in the units of the positions.
 
     Shapes:
-        [...] positive distances to [..., count].
+        [...] distances to [..., count].
 
     Example:
-        >>> LogGaussianBasis(3, 0.1, 10.0)(torch.tensor([1.0])).round(decimals=2).tolist()
-        [[0.6100000143051147, 1.0, 0.6100000143051147]]
+        >>> LogGaussianBasis(3, 0.1, 10.0)(torch.tensor([0.0])).round(decimals=2).tolist()
+        [[1.0, 0.6100000143051147, 0.14000000059604645]]
     """
 
     centres: Tensor
@@ -86,12 +88,12 @@ class LogGaussianBasis(nn.Module):
 
     @property
     def softening(self) -> float:
-        """Distance below which nothing is resolved: added in quadrature, it avoids log 0."""
+        """Added to distances in quadrature, so that directions are smooth at contact."""
         return self.r_min / 10
 
     def forward(self, distance: Tensor) -> Tensor:
         width = (log(self.r_max) - log(self.r_min)) / (self.count - 1)
-        step = (distance.log()[..., None] - self.centres.to(distance.dtype)) / width
+        step = ((distance + self.r_min).log()[..., None] - self.centres.to(distance.dtype)) / width
         return torch.exp(-0.5 * step**2)
 
     def __repr__(self) -> str:

@@ -105,11 +105,11 @@ def psi(kernel: KernelBasis, target: Tensor, source: Tensor) -> Tensor:
 
 def embedding(kernel: KernelBasis, r: Tensor, o: Tensor | None, there: Tensor | None) -> Tensor:
     """Monomials of the attributes, or radial functions times monomials of the directions."""
-    degree = kernel.monomials.degree
-    if kernel.radial is None:
+    degree = kernel.embedding.monomials.degree
+    if kernel.embedding.radial is None:
         return monomials(attributes(kernel, r, o, there), degree)
-    distance = (r @ r + (kernel.radial.r_min / 10) ** 2).sqrt()
-    radial = log_gaussians(kernel.radial, distance)
+    distance = (r @ r + (kernel.embedding.radial.r_min / 10) ** 2).sqrt()
+    radial = log_gaussians(kernel.embedding.radial, distance)
     if o is None:
         return radial
     angles = attributes(kernel, r / distance, o, there)
@@ -123,7 +123,7 @@ def attributes(
     kernel: KernelBasis, r: Tensor, o: Tensor | None, there: Tensor | None
 ) -> list[Tensor]:
     """Theorem 1, and the two that geqlib adds."""
-    size = square if kernel.smooth else norm
+    size = square if kernel.embedding.smooth else norm
     if o is None:
         return [size(r)]
     seen = {
@@ -134,11 +134,11 @@ def attributes(
     if there is None:
         return seen
     seen += fiber_attributes(kernel.space, o, there)
-    if kernel.fourth:
+    if kernel.embedding.fourth:
         seen.append(there @ r)
-    if kernel.chiral and kernel.space == "R2xS1":
+    if kernel.embedding.chiral and kernel.space == "R2xS1":
         seen.append(o[0] * there[1] - o[1] * there[0])
-    elif kernel.chiral:
+    elif kernel.embedding.chiral:
         seen.append(torch.linalg.det(torch.stack([r, o, there])))
     return seen
 
@@ -157,7 +157,8 @@ def log_gaussians(radial: LogGaussianBasis, distance: Tensor) -> Tensor:
     low, high = log(radial.r_min), log(radial.r_max)
     step = (high - low) / (radial.count - 1)
     centres = [low + k * step for k in range(radial.count)]
-    return torch.stack([torch.exp(-((distance.log() - u) ** 2) / (2 * step**2)) for u in centres])
+    place = (distance + radial.r_min).log()
+    return torch.stack([torch.exp(-((place - u) ** 2) / (2 * step**2)) for u in centres])
 
 
 def network(layers: nn.Sequential, features: Tensor) -> Tensor:

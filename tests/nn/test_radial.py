@@ -62,13 +62,12 @@ def test_log_gaussians_are_the_formula() -> None:
     basis = LogGaussianBasis(5, 0.1, 10.0)
     width = log(10.0 / 0.1) / 4
     centres = [0.1 * exp(k * width) for k in range(5)]
-    for distance in (1e-3, 0.1, 0.37, 25.0):
-        expected = [exp(-(log(distance / c) ** 2) / (2 * width**2)) for c in centres]
+    for distance in (0.0, 1e-3, 0.1, 0.37, 25.0):
+        expected = [exp(-(log((distance + 0.1) / c) ** 2) / (2 * width**2)) for c in centres]
         got = basis(torch.tensor(distance, dtype=torch.float64))
         assert got.tolist() == pytest.approx(expected, rel=1e-12)
-    assert basis(torch.tensor(centres, dtype=torch.float64)).diagonal().tolist() == pytest.approx(
-        [1.0] * 5
-    )
+    peaks = torch.tensor(centres, dtype=torch.float64) - 0.1
+    assert basis(peaks).diagonal().tolist() == pytest.approx([1.0] * 5)
 
 
 def test_log_gaussians_keep_shape_and_dtype() -> None:
