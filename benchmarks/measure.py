@@ -34,10 +34,11 @@ def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def peak_memory(run: Callable[[], object]) -> float:
-    """MiB by which `run` raises this process's peak: call it once, in a fresh process.
+    """MiB that `run` needs at its peak beyond what this process holds already.
 
     Linux only: `getrusage` would not do, because a child starts with its parent's peak there.
     """
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
     before = _high_water()
     run()
     return (_high_water() - before) / 1024

@@ -36,6 +36,9 @@ SIZES: dict[str, dict[str, int]] = {
     "8 orientations": {"orientations": 8},
     "16 channels": {"channels": 16, "basis": 16},
     "64 channels": {"channels": 64},
+    "128 channels": {"channels": 128, "basis": 64},
+    "128 channels, 5 layers": {"channels": 128, "basis": 64, "layers": 5},
+    "published, basis 64": {"channels": 128, "basis": 64, "layers": 5, "orientations": 16},
     "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
 }
 EPOCHS = 10
@@ -72,7 +75,8 @@ def _error(name: str, change: dict[str, int]) -> dict[str, Any]:
     prefix = "model.init_args.model.init_args."
     options = {prefix + key: value for key, value in change.items()}
     options |= {"trainer.max_epochs": EPOCHS, "trainer.enable_progress_bar": False}
-    return trained(RUNS / f"nbody-size-{name.replace(' ', '-')}", CONFIG, options, 0)
+    folder = RUNS / f"nbody-size-{name.replace(',', '').replace(' ', '-')}"
+    return trained(folder, CONFIG, options, 0)
 
 
 def _step(change: dict[str, int]) -> Callable[[], None]:

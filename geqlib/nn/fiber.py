@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.nn.gather import gather_scatter
 from geqlib.nn.kernel import Basis
 
 
@@ -164,10 +165,33 @@ class FiberConv(nn.Module):
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
         kernel = self.kernel(psi) / x.size(1)
-        return torch.einsum("poc,noc->npc", kernel, x)
+        # one matrix product a channel: products of strided matrices would copy them one by one
+        y = torch.bmm(_transposed(x, (2, 0, 1)), _transposed(kernel, (2, 1, 0)))
+        return _transposed(y, (1, 2, 0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis})"
+
+
+def _transposed(x: Tensor, order: tuple[int, int, int]) -> Tensor:
+    return _Transposed.apply(x, order)
+
+
+class _Transposed(torch.autograd.Function):
+    """x.permute(order), contiguous, and so are its derivatives."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.order = inputs[1]
+
+    @staticmethod
+    def forward(x: Tensor, order: tuple[int, int, int]) -> Tensor:
+        return x.permute(order).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        back = tuple(ctx.order.index(k) for k in range(3))
+        return _Transposed.apply(grads[0], back), None
 
 
 def _transport(kernel: Tensor, x: Tensor) -> Tensor:
@@ -184,54 +208,9 @@ def _turn(x: Tensor, basis: Basis) -> Tensor:
 
 def _sum_over_rows(kernel: Tensor, x: Tensor, basis: Basis) -> Tensor:
     plan, paired = basis.plan, basis.plan.paired
-    y = _GatherScatter.apply(kernel, x, plan.source, plan.target)
+    y = gather_scatter(kernel, x, plan.source, plan.target)
     if not paired:
         return y
     turned = _turn(x, basis)
-    back = _GatherScatter.apply(kernel[:paired], turned, plan.target[:paired], plan.source[:paired])
+    back = gather_scatter(kernel[:paired], turned, plan.target[:paired], plan.source[:paired])
     return y + _turn(back, basis)
-
-
-class _GatherScatter(torch.autograd.Function):
-    """y[target[e]] += kernel[e] * x[source[e]]: keeps neither messages nor gathered features.
-
-    The form sum_e g[target] kernel x[source] is linear in each of its three arguments, so every
-    derivative is this function or `_GatherProduct` again.
-    """
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def forward(kernel: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        message = x.index_select(0, source).mul_(kernel)
-        return torch.zeros_like(x).index_add_(0, target, message)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        kernel, x, source, target = ctx.saved_tensors
-        need_kernel, need_x = ctx.needs_input_grad[:2]
-        kernel_grad = _GatherProduct.apply(grads[0], x, target, source) if need_kernel else None
-        x_grad = _GatherScatter.apply(kernel, grads[0], target, source) if need_x else None
-        return kernel_grad, x_grad, None, None
-
-
-class _GatherProduct(torch.autograd.Function):
-    """k[e] = a[first[e]] * b[second[e]]."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def forward(a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        return a.index_select(0, first).mul_(b.index_select(0, second))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        a, b, first, second = ctx.saved_tensors
-        need_a, need_b = ctx.needs_input_grad[:2]
-        a_grad = _GatherScatter.apply(grads[0], b, second, first) if need_a else None
-        b_grad = _GatherScatter.apply(grads[0], a, first, second) if need_b else None
-        return a_grad, b_grad, None, None

@@ -136,12 +136,19 @@ class TrainCLI(LightningCLI):
 class KeepConfig(SaveConfigCallback):
     """Write config.yaml into the run's folder when training starts.
 
-    Without the checkpoint that this part of the run was resumed from: the file describes the run.
+    Not before: a run that cannot start, say from a checkpoint that does not fit, must not replace
+    the configuration of the one before it. Without the checkpoint that this part of the run was
+    resumed from: the file describes the run.
     """
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        pass
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.save_config(trainer, pl_module, "fit")
+
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
         config = self.config.clone()
         config["ckpt_path"] = None
         replace_file(
