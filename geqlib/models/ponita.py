@@ -14,9 +14,10 @@ from geqlib.geometry.attributes import DIMENSION, FIBER, Space, check_space
 from geqlib.geometry.grids import circle_grid, rotation_grid, sphere_grid
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.pool import sum_pool
+from geqlib.nn.basis import Basis
 from geqlib.nn.convnext import ConvNeXtBlock
 from geqlib.nn.fiber import PositionOrientationConv
-from geqlib.nn.kernel import Basis, KernelBasis
+from geqlib.nn.kernel import KernelBasis
 from geqlib.nn.lift import lengths, lift_vectors, orientation_axes, read_vectors
 from geqlib.nn.offset_readout import OffsetReadout
 from geqlib.nn.radial import LogGaussianBasis
@@ -48,7 +49,8 @@ class PONITA(nn.Module):
             for one orientation a node, given to `forward` as `ori`: exact for all rotations.
         level: "node", or "graph" for sums over the nodes of each graph.
         edge_dim: invariant features of an edge, such as products of charges.
-        degree, radial, cutoff, separable, smooth, fourth, chiral: see `geqlib.nn.KernelBasis`.
+        degree, radial, cutoff, separable, factored, smooth, fourth, chiral: see
+            `geqlib.nn.KernelBasis`.
         widen: hidden width of a block, in units of `channels`.
         readouts: "all" averages a read-out of every layer, "last" uses the last one.
         layer_scale: initial scale of each block's residual branch; None for no such scale.
@@ -81,6 +83,7 @@ class PONITA(nn.Module):
         radial: LogGaussianBasis | None = None,
         cutoff: float | None = None,
         separable: bool = True,
+        factored: bool = False,
         smooth: bool = False,
         fourth: bool = False,
         chiral: bool = False,
@@ -108,6 +111,7 @@ class PONITA(nn.Module):
             edge_dim=edge_dim,
             cutoff=cutoff,
             separable=separable,
+            factored=factored,
             smooth=smooth,
             fourth=fourth,
             chiral=chiral,
@@ -121,7 +125,11 @@ class PONITA(nn.Module):
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(
                 PositionOrientationConv(
-                    channels, basis, separable=self.kernel.separable, aggr=deepcopy(aggr)
+                    channels,
+                    basis,
+                    harmonics=self.kernel.harmonics,
+                    separable=self.kernel.separable,
+                    aggr=deepcopy(aggr),
                 ),
                 widen=widen,
                 layer_scale=layer_scale,

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from geqlib.nn.basis import Basis
 from geqlib.nn.fiber import PositionOrientationConv
-from geqlib.nn.kernel import Basis
 from geqlib.nn.recompute import gelu_linear
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.nn.basis import Basis
 from geqlib.nn.gather import gather_scatter
-from geqlib.nn.kernel import Basis
 
 
 class PositionOrientationConv(nn.Module):
@@ -28,6 +28,7 @@ class PositionOrientationConv(nn.Module):
     Args:
         channels: C.
         basis: B, as of the `KernelBasis` that makes the basis values.
+        harmonics: M of a factored basis, `KernelBasis.harmonics`; 0 for others.
         separable: whether the basis has a fiber part: False for full kernels (an [R, O, O, C]
             tensor), for R^n, and with one orientation a node.
         bias: whether to add b.
@@ -54,21 +55,22 @@ class PositionOrientationConv(nn.Module):
         channels: int,
         basis: int,
         *,
+        harmonics: int = 0,
         separable: bool = True,
         bias: bool = True,
         aggr: str | Aggregation = "sum",
         aggr_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.channels, self.basis = channels, basis
+        self.channels, self.basis, self.harmonics = channels, basis, harmonics
         self.aggr = aggregation_resolver(aggr, **(aggr_kwargs or {}))
-        self.kernel = nn.Linear(basis, channels, bias=False)
+        self.kernel = nn.Linear(basis, max(harmonics, 1) * channels, bias=False)
         self.fiber = FiberConv(channels, basis) if separable else None
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
+        nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis * max(self.harmonics, 1)))
         self.aggr.reset_parameters()
         if self.fiber is not None:
             self.fiber.reset_parameters()
@@ -91,24 +93,39 @@ class PositionOrientationConv(nn.Module):
                 f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
                 f"for {self.basis}."
             )
+        given = 0 if basis.angle is None else basis.angle.size(-1)
+        if given != self.harmonics:
+            raise ValueError(
+                f"the kernel basis has {given} harmonics, but the layer was built for "
+                f"{self.harmonics}: pass harmonics=kernel.harmonics."
+            )
         if (self.fiber is None) != (basis.fiber is None):
             raise ValueError(
                 f"the kernel basis {'lacks' if basis.fiber is None else 'has'} a fiber part: build "
                 f"the layer with separable={basis.fiber is not None}."
             )
-        if x.dim() != 3 or x.size(1) != basis.edge.size(1):
+        if x.dim() != 3 or x.size(1) != basis.orientations:
             raise ValueError(
-                f"x has shape {tuple(x.shape)}, expected [nodes, {basis.edge.size(1)} "
+                f"x has shape {tuple(x.shape)}, expected [nodes, {basis.orientations} "
                 "orientations, channels]."
             )
 
     def _spatial(self, x: Tensor, basis: Basis) -> Tensor:
-        kernel = self.kernel(basis.edge)
-        loop = None if basis.loop is None else _transport(self.kernel(basis.loop), x)
+        kernel = self._kernel(basis.edge, basis.angle)
+        loop = None
+        if basis.loop is not None:
+            loop = _transport(self._kernel(basis.loop, basis.loop_angle), x)
         if isinstance(self.aggr, SumAggregation) and kernel.dim() < 4:
             y = _sum_over_rows(kernel, x, basis)
             return y if loop is None else y + loop
         return self._aggregate(kernel, x, basis, loop)
+
+    def _kernel(self, value: Tensor, angle: Tensor | None) -> Tensor:
+        """W phi, [R, O, C]; if factored sum_m (W_m phi) Y_m."""
+        kernel = self.kernel(value)
+        if angle is None:
+            return kernel
+        return torch.bmm(angle, kernel.view(-1, self.harmonics, self.channels))
 
     def _aggregate(self, kernel: Tensor, x: Tensor, basis: Basis, loop: Tensor | None) -> Tensor:
         """Messages as one tensor [M, O, C], for aggregations that need to see them all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,32 +15,12 @@ from geqlib.geometry.attributes import (
     fiber_attributes,
     safe_sqrt,
 )
+from geqlib.geometry.directions import direction_harmonics, harmonic_count
 from geqlib.geometry.grids import antipodes
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.nn.basis import Basis
 from geqlib.nn.embedding import AttributeEmbedding
 from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Values of the basis functions on one batch, with the plan that says what each row serves.
-
-    Args:
-        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
-            for R^n and with one orientation a node.
-        loop: the same for a zero offset, [1, O, B], [1, O, O, B] or [N, 1, B]; None without loops.
-        fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
-        offset: [R, d] from the target to the source of each row.
-        plan: the rows.
-        antipode: [O] index of -o for each grid orientation o, where rows are shared.
-    """
-
-    edge: Tensor
-    loop: Tensor | None
-    fiber: Tensor | None
-    offset: Tensor
-    plan: EdgePlan
-    antipode: Tensor | None
 
 
 class KernelBasis(nn.Module):
@@ -51,6 +31,10 @@ class KernelBasis(nn.Module):
     layer's kernel is a linear map of it. Separable kernels are products of phi(o.r, |r_perp|) and
     psi(o.o').
 
+    Factored kernels are sums of products R_m(|r|) Y_m of radial functions and harmonics of the
+    direction o.r / |r|: the network runs once an edge, not once an edge and orientation, and
+    learns faster where forces are trained on.
+
     Symmetry: with a grid, exact for the rotations that map the grid to itself; with one
     orientation a node (`grid=None`) exact for all of SE(d), and O(d) unless `chiral`.
 
@@ -60,11 +44,13 @@ class KernelBasis(nn.Module):
         grid: [O, d] unit vectors or [O, 3, 3] rotations that all nodes share; None for R^n and
             for one orientation a node.
         hidden: width of the network, B by default.
-        degree: of the polynomial embedding.
+        degree: of the polynomial embedding, or of the harmonics.
         radial: radial functions in place of the published embedding (`AttributeEmbedding`).
         edge_dim: invariant features of an edge beside the geometric ones.
         cutoff: distance at which phi vanishes smoothly; None for no cutoff.
         separable: product of a spatial and a fiber kernel; else one kernel of all attributes.
+        factored: whether spatial kernels are sums of radial functions times harmonics; needs
+            `radial`, and a separable kernel.
         smooth, fourth, chiral: see `geqlib.geometry.attributes`; the last two need kernels that
             see both orientations (`separable=False`, or one orientation a node).
         self_loops: whether every node also is its own neighbour, with zero edge features.
@@ -93,6 +79,7 @@ class KernelBasis(nn.Module):
         edge_dim: int = 0,
         cutoff: float | None = None,
         separable: bool = True,
+        factored: bool = False,
         smooth: bool = False,
         fourth: bool = False,
         chiral: bool = False,
@@ -104,19 +91,26 @@ class KernelBasis(nn.Module):
         self.oriented = FIBER[space] > 0
         self.separable = separable and grid is not None
         self._check_options(grid, fourth, chiral)
+        self._check_factored(factored, radial)
         self.basis, self.edge_dim, self.self_loops = basis, edge_dim, self_loops
         hidden = basis if hidden is None else hidden
         self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
-        self.embedding = AttributeEmbedding(
-            space,
-            degree,
-            radial=radial,
-            pairs=self.oriented and not self.separable,
-            smooth=smooth,
-            fourth=fourth,
-            chiral=chiral,
-        )
-        self.edge = _network(self.embedding.out_features + edge_dim, hidden, basis)
+        self.degree, self.harmonics = degree, harmonic_count(space, degree) if factored else 0
+        if factored and radial is not None:
+            self.embedding: nn.Module = radial
+            features = radial.count
+        else:
+            self.embedding = AttributeEmbedding(
+                space,
+                degree,
+                radial=radial,
+                pairs=self.oriented and not self.separable,
+                smooth=smooth,
+                fourth=fourth,
+                chiral=chiral,
+            )
+            features = self.embedding.out_features
+        self.edge = _network(features + edge_dim, hidden, basis)
         self.fiber = None
         if self.separable:
             embed = PolynomialFeatures(FIBER[space], degree)
@@ -193,26 +187,37 @@ class KernelBasis(nn.Module):
             offset = offset + edge_shift.index_select(0, plan.edge)
         extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
         edge = self._evaluate(offset, extra, *self._orientations(pos, ori, plan))
-        loop = self._loop(pos, ori) if self.self_loops else None
+        loop = self._loop(pos, ori) if self.self_loops else (None, None)
         fiber = None
         if self.fiber is not None and self.grid is not None:
             grid = self.grid.to(pos.dtype)
             fiber = self.fiber(fiber_attributes(self.space, grid[:, None], grid[None]))
-        return Basis(edge, loop, fiber, offset, plan, self.antipode)
+        return Basis(*edge, *loop, fiber, offset, plan, self.antipode)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
-    ) -> Tensor:
-        feature = self.embedding(offset, here, there)
+    ) -> tuple[Tensor, Tensor | None]:
+        """Basis values, and harmonics if factored."""
+        if self.harmonics and here is not None:
+            feature, angle = self._factors(offset, here)
+        else:
+            feature, angle = self.embedding(offset, here, there), None
         lead = feature.shape[1:-1]
         if extra is not None:
             extra = extra.view(-1, *[1] * len(lead), self.edge_dim).expand(-1, *lead, -1)
             feature = torch.cat([feature, extra.to(feature.dtype)], -1)
         value = self.edge(feature)
         if self.cutoff is None:
-            return value
+            return value, angle
         distance = safe_sqrt((offset * offset).sum(-1))
-        return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1))
+        return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1)), angle
+
+    def _factors(self, offset: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+        """Radial functions [R, K], and harmonics [R, O, M]."""
+        radial = cast(LogGaussianBasis, self.embedding)
+        distance = ((offset * offset).sum(-1) + radial.softening**2).sqrt()
+        direction = (offset / distance[:, None])[:, None]
+        return radial(distance), direction_harmonics(self.space, direction, here, self.degree)
 
     def _orientations(
         self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
@@ -224,7 +229,7 @@ class KernelBasis(nn.Module):
             return ori, ori
         return ori.index_select(0, plan.target), ori.index_select(0, plan.source)
 
-    def _loop(self, pos: Tensor, ori: Tensor | None) -> Tensor:
+    def _loop(self, pos: Tensor, ori: Tensor | None) -> tuple[Tensor, Tensor | None]:
         zero = torch.zeros_like(pos) if ori is not None else pos.new_zeros(1, pos.size(1))
         extra = pos.new_zeros(zero.size(0), self.edge_dim) if self.edge_dim else None
         return self._evaluate(zero, extra, *self._orientations(pos, ori, None))
@@ -247,6 +252,13 @@ class KernelBasis(nn.Module):
             raise ValueError(f"fourth completes R3xS2; leave it out for {self.space}.")
         if chiral and self.space == "SE3":
             raise ValueError("chiral is already in the attributes of SE3: leave it out.")
+
+    def _check_factored(self, factored: bool, radial: LogGaussianBasis | None) -> None:
+        if factored and (radial is None or not self.separable):
+            raise ValueError(
+                "factored=True needs `radial`, a grid of orientations and separable=True: it makes "
+                "kernels of radial functions times harmonics of the direction seen from the grid."
+            )
 
     def _check_inputs(self, pos: Tensor, edge_attr: Tensor | None, ori: Tensor | None) -> None:
         if pos.dim() != 2 or pos.size(1) != DIMENSION[self.space]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
-from geqlib.nn.kernel import Basis
+from geqlib.nn.basis import Basis
 
 
 class OffsetReadout(nn.Module):

@@ -81,6 +81,14 @@ class TestContract(Contract):
             extra=plan,
         ),
         Case(
+            "factored",
+            ponita(factored=True, radial=LogGaussianBasis(4), cutoff=2.0),
+            graph,
+            BOTH,
+            groups=("T(3)", MIRRORED),
+            extra=plan,
+        ),
+        Case(
             "R3",
             ponita(space="R3", cutoff=2.0, radial=LogGaussianBasis(4)),
             graph,

@@ -66,6 +66,8 @@ def message(
     source: Tensor | None,
 ) -> Tensor:
     """What [C] one neighbour with features `sent` [O, C] says at the p-th orientation."""
+    if kernel.harmonics:
+        return factored(kernel, weight, r, kernel.grid[p], extra) * sent[p]
     if kernel.grid is None:
         return weight @ phi(kernel, r, target, source, extra) * sent[0]
     if kernel.separable:
@@ -75,6 +77,35 @@ def message(
         for there, x in zip(kernel.grid, sent, strict=True)
     ]
     return total(torch.stack(terms)) / len(terms)
+
+
+def factored(
+    kernel: KernelBasis, weight: Tensor, r: Tensor, o: Tensor, extra: Tensor | None
+) -> Tensor:
+    """sum_m (W_m phi(|r|)) Y_m(direction), [C]."""
+    distance = (r @ r + (kernel.embedding.r_min / 10) ** 2).sqrt()
+    features = log_gaussians(kernel.embedding, distance)
+    features = features if extra is None else torch.cat([features, extra])
+    value = network(kernel.edge, features)
+    if kernel.cutoff is not None:
+        value = value * envelope(norm(r) / kernel.cutoff.cutoff)
+    each = (weight @ value).view(kernel.harmonics, -1)
+    seen = harmonics(kernel.space, r / distance, o, kernel.degree)
+    return total(torch.stack([y * k for y, k in zip(seen, each, strict=True)]))
+
+
+def harmonics(space: str, u: Tensor, o: Tensor, degree: int) -> list[Tensor]:
+    """By explicit formulas, up to degree 3 (SE(3): 1)."""
+    if space == "SE3":
+        assert degree == 1
+        return [torch.ones_like(u[0]), *(sqrt(3) * o.T @ u)]
+    if space == "R2xS1":
+        z = torch.complex(o @ u, o[0] * u[1] - o[1] * u[0])
+        powers = [z**m for m in range(1, degree + 1)]
+        return [z.real * 0 + 1, *(sqrt(2) * part for w in powers for part in (w.real, w.imag))]
+    c = o @ u
+    legendre = [c * 0 + 1, c, (3 * c**2 - 1) / 2, (5 * c**3 - 3 * c) / 2]
+    return [sqrt(2 * k + 1) * p for k, p in enumerate(legendre[: degree + 1])]
 
 
 def fiber_conv(kernel: KernelBasis, weight: Tensor, y1: Sequence[Tensor]) -> list[Tensor]:

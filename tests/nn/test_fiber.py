@@ -30,6 +30,7 @@ from tests.nn.oracle_ponita import Collect, position_orientation_conv, total
 CHANNELS, BASIS = 3, 4
 Options = dict[str, Any]
 FULL: Options = {"separable": False}
+FACTORED: Options = {"factored": True, "radial": LogGaussianBasis(3)}
 KERNELS: dict[str, Options] = {
     "R2": {"space": "R2"},
     "R3": {"space": "R3"},
@@ -49,6 +50,9 @@ KERNELS: dict[str, Options] = {
     "R3xS2 radial": {"space": "R3xS2", "grid": sphere_grid(6), "radial": LogGaussianBasis(3)},
     "R3xS2 full radial": {"space": "R3xS2", "grid": sphere_grid(2), "radial": LogGaussianBasis(3)}
     | FULL,
+    "R2xS1 factored": {"space": "R2xS1", "grid": circle_grid(4)} | FACTORED,
+    "R3xS2 factored": {"space": "R3xS2", "grid": sphere_grid(6), "cutoff": 2.0} | FACTORED,
+    "SE3 factored": {"space": "SE3", "grid": rotation_grid(3, "spiral")} | FACTORED | {"degree": 1},
     "SE3": {"space": "SE3", "grid": rotation_grid(3, "spiral"), "degree": 2},
     "SE3 full": {"space": "SE3", "grid": rotation_grid(2, "spiral"), "degree": 2} | FULL,
     "SE3 node": {"space": "SE3", "degree": 2},
@@ -104,7 +108,8 @@ def sample(kernel: str, graph: str, attributes: str | None = None, **options: An
     conv = {key: options.pop(key) for key in ("aggr", "bias") if key in options}
     chosen = KERNELS[kernel] | ({} if attributes is None else {"edge_dim": 2}) | options
     basis = KernelBasis(basis=BASIS, **chosen)
-    layer = PositionOrientationConv(CHANNELS, BASIS, separable=basis.separable, **conv)
+    conv |= {"harmonics": basis.harmonics, "separable": basis.separable}
+    layer = PositionOrientationConv(CHANNELS, BASIS, **conv)
     nn.init.normal_(layer.bias) if layer.bias is not None else None
     for part in basis.modules():  # zero biases would make loops zero: ties for "max"
         if isinstance(part, nn.Linear):
@@ -309,7 +314,11 @@ class LiftConvRead(nn.Module):
         super().__init__()
         self.kernel = KernelBasis(space, BASIS, **options)
         self.conv = PositionOrientationConv(
-            CHANNELS, BASIS, separable=self.kernel.separable, aggr=aggr
+            CHANNELS,
+            BASIS,
+            harmonics=self.kernel.harmonics,
+            separable=self.kernel.separable,
+            aggr=aggr,
         )
 
     def reset_parameters(self) -> None:
