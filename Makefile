@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test lint bench readme clean
+.PHONY: demo test lint bench peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -23,6 +23,14 @@ lint: .venv/installed
 # every number of the README; each script states its protocol and writes benchmarks/results
 bench: .venv/installed
 	for script in benchmarks/speed/*.py benchmarks/accuracy/*.py; do $(BIN)/python $$script || exit 1; done
+
+# what some benchmarks compare with; MACE pins an old e3nn, so it gets an environment of its own
+peers: .peers/mace/installed
+
+.peers/mace/installed:
+	$(PYTHON) -m venv .peers/mace
+	.peers/mace/bin/pip install --quiet "mace-torch>=0.3.13"
+	touch $@
 
 # after `make demo`: what the README shows of it
 readme: .venv/installed

@@ -1,0 +1,134 @@
+"""Energies and forces of 3BPA at 300 K: PONITA and MACE, 20 minutes each.
+
+Protocol: configs/3bpa_ponita.yaml, seed 0, and MACE (32x0e + 32x1o, max_ell 2, correlation 3, two
+interactions, batch 5, learning rate 0.01, EMA 0.99) by its own command for as many minutes, one
+after the other on the same machine and the same 450 / 50 frames of train_300K; both tested with
+averaged weights on the 1669 frames of test_300K and, out of distribution, on train_mixedT, PONITA
+from its epoch of lowest force error in validation. Published rows used all of the 2000 epochs.
+
+    make peers
+    GEQLIB_DATA=FOLDER python benchmarks/accuracy/potential_3bpa.py
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import write_result
+from benchmarks.peers import mace
+from benchmarks.training import RUNS, show, trained
+from geqlib.data import MoleculeData
+
+CONFIG = Path("configs/3bpa_ponita.yaml")
+MINUTES = 20
+FRAMES = {"300 K": "3bpa/test_300K.xyz.xz", "mixed": "3bpa/train_mixedT.xyz.xz"}
+PUBLISHED = {"MACE": (3.0, 8.8), "NequIP": (3.3, 10.8), "MACE-Gaunt": (2.9, 9.2)}
+
+
+def main() -> None:
+    ours = {
+        name: trained(
+            RUNS / "3bpa-ponita",
+            CONFIG,
+            {"trainer.enable_progress_bar": False},
+            0,
+            None if name == "300 K" else {"data.init_args.test": path},
+        )
+        for name, path in FRAMES.items()
+    }
+    rows = {
+        "geqlib PONITA": {
+            "errors": {name: _errors(r["metrics"]) for name, r in ours.items()},
+            "curve": _curve(RUNS / "3bpa-ponita"),
+            "parameters": ours["300 K"]["fit"]["parameters"],
+            "minutes": ours["300 K"]["fit"]["seconds"] / 60,
+        }
+    }
+    if mace.available():
+        rows["MACE"] = _mace()
+    show(
+        "3BPA, RMSE of energy in meV and of forces in meV/angstrom",
+        ("", *FRAMES, "minutes"),
+        [(n, *map(_pair, r["errors"].values()), f"{r['minutes']:.1f}") for n, r in rows.items()],
+    )
+    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
+    content = {"protocol": protocol, "rows": rows, "published": PUBLISHED}
+    path = write_result("accuracy/potential_3bpa", content)
+    draw(rows).savefig(path.with_suffix(".png"), dpi=150)
+    sys.stdout.write(f"wrote {path}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    rows: list[tuple[object, ...]] = [
+        (
+            f"**{name}**",
+            *map(_pair, row["errors"].values()),
+            f"measured, {row['minutes']:.0f} minutes on 2 cores",
+        )
+        for name, row in found["rows"].items()
+    ]
+    rows += [(name, _pair(pair), "", "published") for name, pair in found["published"].items()]
+    return markdown(("energy / force RMSE, meV and meV/Å", *FRAMES, ""), rows)
+
+
+def draw(rows: dict[str, Any]) -> Figure:
+    """Validation error against minutes of training."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, row), colour in zip(rows.items(), ("#0072B2", "#D55E00"), strict=False):
+        minutes, errors = zip(*row["curve"], strict=True)
+        axes.plot(minutes, errors, label=name, color=colour)
+    axes.set(yscale="log", xlabel="minutes of training", ylabel="force RMSE, meV/Å, validation")
+    axes.set_title("3BPA at 300 K: error against time on 2 cores")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return figure
+
+
+def _mace() -> dict[str, Any]:
+    train = "3bpa/train_300K.xyz.xz"
+    data = {
+        name: MoleculeData(train, 50, path, reference_file="3bpa/iso_atoms.xyz", cutoff=5.0)
+        for name, path in FRAMES.items()
+    }
+    for part in data.values():
+        part.setup()
+    splits = {part: mace.frames(data["300 K"], part) for part in ("train", "val")}
+    splits["test"] = [
+        atoms for name in FRAMES for atoms in mace.frames(data[name], "test", _word(name))
+    ]
+    folder = RUNS / "3bpa-mace"
+    found = mace.train(folder, splits, data["300 K"].reference_energies, MINUTES)
+    errors = {name: found["test"][_word(name)] for name in FRAMES}
+    return {"errors": errors, "curve": found["curve"], "minutes": found["curve"][-1][0]}
+
+
+def _word(name: str) -> str:
+    return name.replace(" ", "")
+
+
+def _errors(metrics: dict[str, float]) -> tuple[float, float]:
+    return metrics["test/energy_rmse"], metrics["test/forces_rmse"]
+
+
+def _pair(errors: tuple[float, float]) -> str:
+    return f"{errors[0]:.1f} / {errors[1]:.1f}"
+
+
+def _curve(folder: Path) -> list[tuple[float, float]]:
+    (path,) = sorted((folder / "metrics").glob("*/metrics.csv"))[-1:]
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/forces_rmse")]
+    return [(float(row["minutes"]), float(row["val/forces_rmse"])) for row in rows]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Sets larger than those of the training: the second smallest number, and two parities.
+
+Protocol: 65 536 training sets of 1 to 16 numbers from 0 to 255, 1024 validation sets of 32, 1024
+test sets of each size; the epoch with the best validation accuracy is tested; an answer is right if
+all of its bits are. Every run has the same processor time for its training steps, the network of
+configs/second_minimum_monoid.yaml (64 channels) and, but for its aggregation, the same recipe.
+Published: Ong and Velickovic (LoG 2022), after 1000 epochs at 128 channels.
+
+    python benchmarks/accuracy/second_minimum.py [--minutes 10] [--seeds 0 1 2] [--tasks ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.budget import budgeted
+from benchmarks.curves import plot_curves
+from benchmarks.markdown import markdown
+from benchmarks.measure import RESULTS, write_result
+from benchmarks.training import RUNS, show, summary, trained
+from geqlib.data.sets import OUT_BITS, TEST_SIZES
+
+CONFIG = Path("configs/second_minimum_monoid.yaml")
+CHANNELS = 64
+SET_SIZES = [0, *[1] * 16]  # none of size 0, as many of 1 to 16 each
+EXACT = {
+    "second_minimum": ["topk"],
+    "size_parity": ["product", "sum"],
+    "bit_parity": ["product", "sum"],
+}
+# accuracy on sets of 200
+PUBLISHED = {
+    "sum": 0.045,
+    "max": 0.069,
+    "PNA": 0.110,
+    "GRU": 0.912,
+    "monoid, learnt": 0.822,
+}
+
+
+def methods(task: str) -> dict[str, Any]:
+    """The aggregation of each row, as a configuration describes it."""
+    peers = "benchmarks.peers.aggregations"
+    ours = "geqlib.nn.MonoidAggregation"
+    return {
+        "sum": "sum",
+        "max": "max",
+        "PNA": _made(f"{peers}.PNAAggregation", channels=CHANNELS, degrees=SET_SIZES),
+        "GRU": _made(f"{peers}.RecurrentAggregation", channels=CHANNELS),
+        "GRU, swap": _made(f"{peers}.RecurrentAggregation", channels=CHANNELS, swap=0.1),
+        "LCM of torch_geometric": _made(
+            "torch_geometric.nn.aggr.LCMAggregation",
+            in_channels=CHANNELS,
+            out_channels=CHANNELS,
+            project=False,
+        ),
+        "monoid, learnt": _made(ours, channels=CHANNELS, operator="gru", assoc=0.1),
+        "monoid, exact": _made(ours, channels=CHANNELS, operator=EXACT[task]),
+    }
+
+
+def main() -> None:
+    given = _arguments()
+    rows: dict[str, Any] = {}
+    for task in given.tasks:
+        chosen = {k: v for k, v in methods(task).items() if k in (given.methods or methods(task))}
+        runs = {f"{task}/{name}": (CONFIG, _options(task, aggr)) for name, aggr in chosen.items()}
+        budget = budgeted("second-minimum", runs, given.minutes)
+        rows[task] = {
+            name: _row(
+                [_run(task, name, options | budget[key], s, given.minutes) for s in given.seeds]
+            )
+            for name, (key, (_, options)) in zip(chosen, runs.items(), strict=True)
+        }
+    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
+    content = {
+        "protocol": protocol,
+        "seeds": given.seeds,
+        "minutes": given.minutes,
+        "rows": rows,
+        "published_200": PUBLISHED,
+    }
+    _show(rows)
+    plot_curves(
+        RESULTS / "accuracy" / "second_minimum.png",
+        {task.replace("_", " "): _curves(found) for task, found in rows.items()},
+        x="size of the set",
+        y="right answers",
+        trained=(1, 16),
+        logarithmic=True,
+    )
+    sys.stdout.write(f"wrote {write_result('accuracy/second_minimum', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    sizes = ("16", "32", "200", "1000")
+    lines = []
+    for task, rows in found["rows"].items():
+        for name, row in rows.items():
+            cells = [_percent(row["accuracy"][size]) for size in sizes]
+            published = found["published_200"].get(name) if task == "second_minimum" else None
+            shown = "" if published is None else f"{100 * published:.1f} %"
+            lines.append((task.replace("_", " "), name, *cells, shown))
+    header = ("", "aggregation", *(f"sets of {size}" for size in sizes), "200, published")
+    image = "![accuracy against set size](../benchmarks/results/accuracy/second_minimum.png)\n"
+    return f"{markdown(header, lines)}\n{image}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0, help="of processor time a run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", default=list(OUT_BITS), choices=list(OUT_BITS))
+    parser.add_argument("--methods", nargs="+", choices=list(methods("second_minimum")))
+    return parser.parse_args()
+
+
+def _made(path: str, **arguments: object) -> dict[str, object]:
+    return {"class_path": path, "init_args": arguments}
+
+
+def _options(task: str, aggr: object) -> dict[str, object]:
+    net = "model.init_args.model.init_args"
+    return {
+        f"{net}.aggr": aggr,
+        f"{net}.out_bits": OUT_BITS[task],
+        "data.init_args.task": task,
+        "trainer.enable_progress_bar": False,
+    }
+
+
+def _run(
+    task: str, name: str, options: dict[str, object], seed: int, minutes: float
+) -> dict[str, Any]:
+    words = name.replace(",", "").replace(" ", "-")
+    folder = RUNS / f"sets-{task}-{words}-{minutes:g}min-seed{seed}"
+    return trained(folder, CONFIG, options, seed)
+
+
+def _row(results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "accuracy": {str(n): summary(results, f"test/accuracy_{n}") for n in TEST_SIZES},
+        "parameters": results[0]["fit"]["parameters"],
+        "epochs": results[0]["fit"]["epochs"],
+        "seconds": [r["fit"]["seconds"] for r in results],
+    }
+
+
+def _curves(rows: dict[str, Any]) -> dict[str, dict[float, dict[str, Any]]]:
+    return {
+        name: {float(n): entry for n, entry in row["accuracy"].items()}
+        for name, row in rows.items()
+    }
+
+
+def _show(rows: dict[str, Any]) -> None:
+    sizes = ("16", "32", "200", "1000")
+    for task, found in rows.items():
+        lines = [
+            (name, *(_percent(row["accuracy"][n]) for n in sizes), row["parameters"], row["epochs"])
+            for name, row in found.items()
+        ]
+        show(task, ("", *sizes, "parameters", "epochs"), lines)
+
+
+def _percent(entry: dict[str, Any]) -> str:
+    spread = "" if entry["std"] is None else f" ± {100 * entry['std']:.1f}"
+    return f"{100 * entry['mean']:.1f}{spread} %"
+
+
+if __name__ == "__main__":
+    main()
