@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measure import read_result
+from benchmarks.measure import RESULTS, read_result
 
 TOP = Path(__file__).parents[1]
 MARKS = re.compile(r"(<!-- table:([\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -38,6 +38,8 @@ def _rewritten(path: Path) -> str:
 
 
 def _table(name: str) -> str:
+    if not (RESULTS / f"{name}.json").exists():
+        return "Not measured yet.\n"
     script = import_module(f"benchmarks.{name.replace('/', '.')}")
     return script.table(read_result(name))
 

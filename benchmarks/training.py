@@ -38,13 +38,13 @@ def trained(
     if kept.exists():
         return json.loads(kept.read_text())
     last = folder / "checkpoints" / "last.ckpt"
-    arguments = _options(options)
+    arguments = as_arguments(options)
     arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
     if not (folder / "fit.json").exists():
         resume = [f"--ckpt_path={last}"] if last.exists() else []
         _geqlib("fit", f"--config={config}", *arguments, *resume)
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *_options(tested or {}))
+    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *as_arguments(tested or {}))
     if kept != results:
         results.replace(kept)
     return json.loads(kept.read_text())
@@ -68,7 +68,8 @@ def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
     Console().print(table)
 
 
-def _options(changes: Mapping[str, object]) -> list[str]:
+def as_arguments(changes: Mapping[str, object]) -> list[str]:
+    """Options by dotted name as the command line takes them."""
     return [
         f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in changes.items()

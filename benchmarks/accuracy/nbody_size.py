@@ -35,10 +35,12 @@ SIZES: dict[str, dict[str, int]] = {
     "6 orientations": {"orientations": 6},
     "8 orientations": {"orientations": 8},
     "16 channels": {"channels": 16, "basis": 16},
+    "factored": {"factored": True},
     "64 channels": {"channels": 64},
+    "64 channels, factored": {"channels": 64, "factored": True},
     "128 channels": {"channels": 128, "basis": 64},
+    "128 channels, factored": {"channels": 128, "basis": 64, "factored": True},
     "128 channels, 5 layers": {"channels": 128, "basis": 64, "layers": 5},
-    "published, basis 64": {"channels": 128, "basis": 64, "layers": 5, "orientations": 16},
     "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
 }
 EPOCHS = 10

@@ -41,7 +41,7 @@ class PONITA(nn.Module):
         out_scalars, out_vectors: output channels of each kind.
         channels: C, width of the network.
         layers: number of ConvNeXt blocks.
-        basis: B, number of kernel basis functions; `channels` by default.
+        basis: B, number of kernel basis functions; `channels`, but at most 64, by default.
         space: "R3" (positions alone), "R3xS2", "SE3", "R2" or "R2xS1". Without orientations,
             input vectors enter by their lengths, and output vectors are learnt combinations of
             the input vectors and the offsets to the neighbours.
@@ -72,7 +72,7 @@ class PONITA(nn.Module):
         out_scalars: int,
         out_vectors: int,
         *,
-        channels: int = 64,
+        channels: int = 128,
         layers: int = 4,
         basis: int | None = None,
         space: Space = "R3xS2",
@@ -100,7 +100,7 @@ class PONITA(nn.Module):
         self.level, self.readouts = level, readouts
         self.in_scalars, self.in_vectors, self.channels = in_scalars, in_vectors, channels
         self.out_scalars, self.out_vectors = out_scalars, out_vectors
-        basis = channels if basis is None else basis
+        basis = min(channels, 64) if basis is None else basis
         self.kernel = KernelBasis(
             space,
             basis,
