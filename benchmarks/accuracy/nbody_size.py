@@ -29,7 +29,7 @@ from geqlib.nn import LogGaussianBasis
 CONFIG = Path("configs/nbody_ponita.yaml")
 DEFAULT = {"channels": 32, "basis": 32, "layers": 4, "orientations": 12}
 SIZES: dict[str, dict[str, int]] = {
-    "default": {},
+    "as configured": {},
     "basis 8": {"basis": 8},
     "basis 16": {"basis": 16},
     "6 orientations": {"orientations": 6},
@@ -97,18 +97,21 @@ def _step(change: dict[str, int]) -> Callable[[], None]:
 
 
 def _draw(rows: dict[str, dict[str, Any]]) -> Figure:
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
     for name, row in rows.items():
-        axes.plot(row["seconds_a_step"], row["mse"], "o", color="#0072B2")
+        below = "factored" in name
+        axes.plot(row["seconds_a_step"], row["mse"], "s" if below else "o", color="#0072B2")
         axes.annotate(
             name,
             (row["seconds_a_step"], row["mse"]),
-            xytext=(4, 4),
+            xytext=(4, -11 if below else 4),
             textcoords="offset points",
             fontsize=8,
         )
-    axes.set(xscale="log", xlabel="seconds a training step", ylabel="test MSE")
+    axes.set(xscale="log", xlabel="seconds a training step", ylabel="test MSE", xlim=(0.03, 1.2))
+    ticks = [0.03, 0.1, 0.3, 1.0]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.set_title(f"PONITA on 5-body after {EPOCHS} epochs: error against cost")
     axes.grid(alpha=0.3)
     return figure
