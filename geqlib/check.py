@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch_geometric.data import Data
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.checkpoint import build, load, read_checkpoint
 from geqlib.geometry.grids import rotation_group
+from geqlib.nn.monoid import MonoidAggregation, Order
 from geqlib.testing import equivariance_error
 from geqlib.train.task import Task
 
@@ -25,6 +28,8 @@ def check_model(
     checkpoint: Path | None, config: Path | None, samples: int, console: Console | None = None
 ) -> dict[str, dict[str, float]]:
     """Print the equivariance error of a task's outputs on validation data, symmetry by symmetry.
+
+    Relabelling is measured once more for each `order` of the model's `MonoidAggregation`s.
 
     Args:
         checkpoint: of `geqlib fit`, or None.
@@ -43,23 +48,37 @@ def check_model(
         task = task.to(dtype).eval()
         inputs = _inputs(task, batch, dtype)
         fn = _function(task, batch)
-        for name, group in _symmetries(batch).items():
-            error = equivariance_error(fn, inputs, task.outputs, group, samples=samples)
+        measure = partial(equivariance_error, fn, inputs, task.outputs, samples=samples)
+        found = {name: measure(group) for name, group in _symmetries(batch).items()}
+        for name, error in (found | _order_errors(task, measure)).items():
             errors.setdefault(name, {})[str(dtype).removeprefix("torch.")] = error
     _print(errors, task, console or Console())
     return errors
 
 
 def _symmetries(batch: Data) -> dict[str, str | Tensor]:
+    found: dict[str, str | Tensor] = {"relabelling S_n": "S_n"}
+    if "pos" not in batch:
+        return found
     dim = batch["pos"].size(-1)
-    found: dict[str, str | Tensor] = {
-        "relabelling S_n": "S_n",
-        f"translations T({dim})": f"T({dim})",
-    }
+    found[f"translations T({dim})"] = f"T({dim})"
     if dim == 3:
         for name in ("tetrahedral", "octahedral", "icosahedral"):
             found[f"{name} rotations"] = rotation_group(name)
     return found | {f"rotations SO({dim})": f"SO({dim})", f"and reflections O({dim})": f"O({dim})"}
+
+
+def _order_errors(task: Task, measure: Callable[[str], float]) -> dict[str, float]:
+    """Of relabelling, for each order in which learnt aggregations can take their elements."""
+    layers = [m for m in task.model.modules() if isinstance(m, MonoidAggregation) and not m.exact]
+    kept, errors = [layer.order for layer in layers], {}
+    for order in Order.__args__ if layers else ():
+        for layer in layers:
+            layer.order = order
+        errors[f"S_n, order={order!r}"] = measure("S_n")
+    for layer, order in zip(layers, kept, strict=True):
+        layer.order = order
+    return errors
 
 
 def _inputs(task: Task, batch: Data, dtype: torch.dtype) -> dict[str, tuple[Tensor, str]]:
@@ -84,10 +103,13 @@ def _function(task: Task, batch: Data) -> Any:
 def _first_graphs(data: L.LightningDataModule) -> Data:
     data.prepare_data()
     data.setup("validate")
-    dataset = data.val_dataloader().dataset
+    loader: Any = data.val_dataloader()
+    dataset = (loader[0] if isinstance(loader, list) else loader).dataset
     if len(dataset) == 0:
         raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
-    return dataset.__getitems__(range(min(GRAPHS, len(dataset))))
+    batch = dataset.__getitems__(range(min(GRAPHS, len(dataset))))
+    batch.plan = None  # it belongs to one labelling of the nodes
+    return batch
 
 
 def _from_checkpoint(path: Path) -> tuple[Task, L.LightningDataModule]:

@@ -11,6 +11,8 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import nn
 
+from geqlib.model_file import is_model_file, read_model_file
+
 T = TypeVar("T")
 # elsewhere in torch_geometric there are constructors that evaluate their arguments
 LAYERS = ("aggr", "conv", "models", "norm")
@@ -21,14 +23,14 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The model of a checkpoint, in evaluation mode, with the averaged weights where there are any.
 
     Args:
-        path: a checkpoint of `geqlib fit`.
+        path: a checkpoint of `geqlib fit`, or a file of `geqlib export`.
         model: the architecture, for checkpoints of training scripts that built it themselves.
 
     Raises:
         ValueError: if the file is missing, damaged or would run code, or does not say how its
             model was built.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_stored(path)
     if model is None:
         arguments = checkpoint.get("hyper_parameters")
         description = arguments.get("model") if isinstance(arguments, dict) else None
@@ -99,6 +101,11 @@ def imported(path: str, kind: type[T]) -> type[T]:
     return found
 
 
+def read_stored(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint, or of an exported model in the same shape."""
+    return read_model_file(path) if is_model_file(path) else read_checkpoint(path)
+
+
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The content of a checkpoint, loaded without running any code from it.
 
@@ -125,6 +132,13 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if not (isinstance(content, dict) and isinstance(content.get("state_dict"), dict)):
         raise ValueError(f"{path} is not a checkpoint: it holds no state_dict.")
     return content
+
+
+def data_cutoff(stored: dict[str, Any]) -> float | None:
+    """The cutoff of the data that a stored model was trained on; None if it had none."""
+    data = stored.get("datamodule_hyper_parameters")
+    cutoff = data.get("cutoff") if isinstance(data, dict) else None
+    return None if cutoff is None else float(cutoff)
 
 
 def first_line(error: BaseException) -> str:

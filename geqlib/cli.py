@@ -16,8 +16,11 @@ USAGE = """usage: geqlib COMMAND [options]
   validate  measure on the validation split
   test      measure on the test split, write results.json
   predict   write predictions.safetensors
+  cv        folds x seeds, both protocols: geqlib cv --config configs/mutag_spen.yaml
+  learning-curve  errors at several training sizes: geqlib learning-curve --config FILE --sizes 50 100
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
+  export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
 
 `geqlib COMMAND --help` lists the options of a command.
 """
@@ -26,7 +29,8 @@ USAGE = """usage: geqlib COMMAND [options]
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code. Errors of the user's are one sentence on stderr."""
     args = list(sys.argv[1:] if args is None else args)
-    commands = dict.fromkeys(TRAINING, _train) | {"check": _check, "report": _report}
+    commands = dict.fromkeys(TRAINING, _train) | {"cv": _cv, "check": _check}
+    commands |= {"report": _report, "learning-curve": _learning_curve, "export": _export}
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return 0 if args else 2
@@ -57,6 +61,24 @@ def _train(args: list[str]) -> int:
             raise
         return _stopped("SIGINT", 130)
     return 0
+
+
+def _cv(args: list[str]) -> int:
+    from geqlib.cv import main
+
+    return main(args[1:])
+
+
+def _learning_curve(args: list[str]) -> int:
+    from geqlib.learning_curve import main
+
+    return main(args[1:])
+
+
+def _export(args: list[str]) -> int:
+    from geqlib.export import main
+
+    return main(args[1:])
 
 
 def _check(args: list[str]) -> int:

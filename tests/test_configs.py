@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from geqlib.cli import main
+from tests.data import raw_frames, raw_molecules
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-SMALL = {"NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"]}
+SMALL = {
+    "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
+    "SetData": ["train=64", "val=8", "test=4"],
+    "MoleculeData": ["val=2", "num_train=8"],
+    "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
+}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -15,7 +22,15 @@ def test_two_steps(config, tmp_path, monkeypatch):
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(Path(__file__).parents[1])
     text = config.read_text()
-    small = next((options for name, options in SMALL.items() if name in text), [])
+    if "MoleculeNetData" in text or "ZincData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_molecules.write(tmp_path)
+    if "MoleculeNetData" in text:
+        pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
+    if "geqlib.data.MoleculeData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_frames.write_files(yaml.safe_load(text)["data"]["init_args"], tmp_path)
+    small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
     arguments += [
         f"--trainer.default_root_dir={tmp_path / 'run'}",

@@ -87,7 +87,7 @@ def main() -> None:
     console.print(table)
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
     result = {"protocol": protocol, "rounds": rounds, "seconds": seconds, "memory_mib": memory}
-    console.print(f"wrote {write_result('speed_monoid', result)}")
+    console.print(f"wrote {write_result('speed/monoid', result)}")
 
 
 if __name__ == "__main__":

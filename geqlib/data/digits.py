@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import lightning as L
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from geqlib.data.loaders import SplitLoaders
 from geqlib.graph.neighbors import radius_graph
 
 
-class DigitsData(L.LightningDataModule):
+class DigitsData(SplitLoaders):
     """Which digit is it, whichever way up? Upright training, test images turned at random.
 
     The 1797 images of 8 x 8 pixels that scikit-learn ships. A pixel with at least `ink` is a point:
@@ -41,6 +40,8 @@ class DigitsData(L.LightningDataModule):
         >>> next(iter(data.test_dataloader())).num_graphs
         4
     """
+
+    drop_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -79,30 +80,6 @@ class DigitsData(L.LightningDataModule):
             graphs = [self._graph(images[k], int(labels[k]), float(turn[k])) for k in members]
             self.splits[name] = GraphList(graphs)
 
-    def train_dataloader(self) -> DataLoader:
-        sampler = DistributedSampler(
-            self.splits["train"],
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=True,
-            seed=self.shuffle_seed,
-        )
-        return self._loader("train", sampler=sampler)
-
-    def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
-    def _loader(self, split: str, **options) -> DataLoader:
-        return DataLoader(
-            self.splits[split], batch_size=self.batch_size, collate_fn=_same, **options
-        )
-
     def _graph(self, image: np.ndarray, label: int, angle: float) -> Data:
         level = torch.as_tensor(image.reshape(8, 8) / 16, dtype=torch.get_default_dtype())
         row, column = (level >= self.ink).nonzero(as_tuple=True)
@@ -133,7 +110,3 @@ class GraphList(Dataset):
 def _rotation(angle: float) -> Tensor:
     c, s = math.cos(angle), math.sin(angle)
     return torch.tensor([[c, -s], [s, c]])
-
-
-def _same(batch: Any) -> Any:
-    return batch

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
 from geqlib.data.cache import cached_arrays
+from geqlib.data.loaders import SplitLoaders
 from geqlib.data.nbody_simulation import NBodySystem, draw_initial_states, simulate
 
 DRAWN = {"train": 10_000, "val": 2_000, "test": 2_000}
 
 
-class NBodyData(L.LightningDataModule):
+class NBodyData(SplitLoaders):
     """Where will each ball be ten frames on? Charged balls in free space.
 
     The protocol of Satorras, Hoogeboom, Welling (ICML 2021): positions and velocities of frame 30
@@ -112,27 +110,6 @@ class NBodyData(L.LightningDataModule):
             part = {key: arrays[f"{split}_{key}"] for key in ("charge", "pos", "vel")}
             self.splits[split] = NBodyDataset(**part, charge_products=self.charge_products)
 
-    def train_dataloader(self) -> DataLoader:
-        if not self.sizes["train"]:
-            raise ValueError("The training split is empty: set `train` to at least 1.")
-        sampler = DistributedSampler(
-            self.splits["train"],
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=True,
-            seed=self.shuffle_seed,
-        )
-        return self._loader("train", sampler=sampler, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
     def baselines(self) -> dict[str, Tensor]:
         """Squared error a coordinate of each test simulation, for predictors without a network.
 
@@ -151,10 +128,6 @@ class NBodyData(L.LightningDataModule):
             "linear": test.pos + fit[0] * centred + fit[1] * test.vel,
         }
         return {name: ((g - test.y) ** 2).mean((1, 2)) for name, g in guesses.items()}
-
-    def _loader(self, split: str, **options) -> DataLoader:
-        size = min(self.batch_size, max(len(self.splits[split]), 1))
-        return DataLoader(self.splits[split], batch_size=size, collate_fn=_same, **options)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         parameters = {
@@ -241,7 +214,3 @@ class NBodyDataset(Dataset):
 def _progress(parts: Sequence[int], split: str) -> Iterable[int]:
     console = Console(stderr=True)
     return track(parts, f"n-body {split}", console=console, disable=not console.is_terminal)
-
-
-def _same(batch: Any) -> Any:
-    return batch

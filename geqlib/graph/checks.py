@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+HEAVIEST = 118
+
 
 def check_graph(data: Any) -> None:
     """Raise a ValueError that names what is wrong with a graph or batch, and where.
 
-    Looks at those of `pos`, `edge_index`, `edge_attr`, `batch` and the floating-point tensors of
-    the node that are present: shapes, finite numbers, edges and graph numbers in range.
+    Looks at those of `pos`, `edge_index`, `edge_attr`, `batch`, atomic numbers `z`, cells `cell`,
+    `cell_shift` and the floating-point tensors of the node that are present: shapes, finite
+    numbers, edges, graph and atomic numbers in range.
 
     Args:
         data: anything with tensors as attributes, such as a `torch_geometric.data.Data`.
@@ -36,9 +39,13 @@ def check_graph(data: Any) -> None:
         value = getattr(data, name, None)
         if isinstance(value, Tensor) and value.is_floating_point():
             _check_finite(name, value, batch)
+    _check_atoms(getattr(data, "z", None), pos.size(0))
+    _check_cells(getattr(data, "cell", None), batch)
     edge_index = getattr(data, "edge_index", None)
     if edge_index is not None:
-        _check_edges(edge_index, pos.size(0), getattr(data, "edge_attr", None))
+        _check_edges(edge_index, pos.size(0))
+        for name in ("edge_attr", "cell_shift", "reverse"):
+            _check_rows(name, getattr(data, name, None), edge_index.size(1))
 
 
 def _graph_numbers(batch: Tensor | None, nodes: int) -> Tensor | None:
@@ -63,7 +70,39 @@ def _check_finite(name: str, value: Tensor, batch: Tensor | None) -> None:
     raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: mend or drop that graph.")
 
 
-def _check_edges(edge_index: Tensor, nodes: int, edge_attr: Tensor | None) -> None:
+def _check_atoms(z: Tensor | None, nodes: int) -> None:
+    if z is None:
+        return
+    if z.shape != (nodes,) or z.dtype != torch.long:
+        raise ValueError(
+            f"z has shape {tuple(z.shape)} and dtype {z.dtype}: expected one atomic number a node, "
+            f"[{nodes}], as .long()."
+        )
+    bad = (z < 1) | (z > HEAVIEST)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"z is {int(z[row])} at row {row}: atomic numbers go from 1 to {HEAVIEST}."
+        )
+
+
+def _check_cells(cell: Tensor | None, batch: Tensor | None) -> None:
+    if cell is None:
+        return
+    graphs = 1 if batch is None else int(batch.max()) + 1 if batch.numel() else 0
+    if cell.dim() != 3 or cell.shape[1:] != (3, 3) or cell.size(0) < graphs:
+        raise ValueError(
+            f"cell has shape {tuple(cell.shape)}: expected [graphs, 3, 3], cell vectors in rows."
+        )
+    _check_finite("cell", cell, None)
+
+
+def _check_rows(name: str, value: Tensor | None, edges: int) -> None:
+    if isinstance(value, Tensor) and value.size(0) != edges:
+        raise ValueError(f"{name} has {value.size(0)} rows, but there are {edges} edges.")
+
+
+def _check_edges(edge_index: Tensor, nodes: int) -> None:
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(
             f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "
@@ -71,10 +110,6 @@ def _check_edges(edge_index: Tensor, nodes: int, edge_attr: Tensor | None) -> No
         )
     if edge_index.dtype != torch.long:
         raise ValueError(f"edge_index has dtype {edge_index.dtype}: convert it with .long().")
-    if isinstance(edge_attr, Tensor) and edge_attr.size(0) != edge_index.size(1):
-        raise ValueError(
-            f"edge_attr has {edge_attr.size(0)} rows, but there are {edge_index.size(1)} edges."
-        )
     bad = ((edge_index < 0) | (edge_index >= nodes)).any(0)
     if bad.any():
         edge = int(bad.nonzero()[0])

@@ -1,5 +1,23 @@
 """Models: tensors in, tensors out."""
 
+from geqlib.models.forces import compiled_energy_forces, energy_forces
+from geqlib.models.graph_baselines import MessagePassingNet
+from geqlib.models.ign import IGN
+from geqlib.models.monoid_gnn import MonoidGNN
 from geqlib.models.ponita import PONITA
+from geqlib.models.potential import Energies, Potential
+from geqlib.models.set_network import SetNetwork
+from geqlib.models.spen import SPEN
 
-__all__ = ["PONITA"]
+__all__ = [
+    "IGN",
+    "PONITA",
+    "SPEN",
+    "Energies",
+    "MessagePassingNet",
+    "MonoidGNN",
+    "Potential",
+    "SetNetwork",
+    "compiled_energy_forces",
+    "energy_forces",
+]

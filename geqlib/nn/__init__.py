@@ -1,13 +1,20 @@
 """Layers: ordinary modules on plain tensors."""
 
+from geqlib.nn.aggregate import AggregateConv
+from geqlib.nn.categories import CategoryEmbedding
 from geqlib.nn.fiber import FiberConv, PositionOrientationConv
 from geqlib.nn.gaunt import GauntTensorProduct
 from geqlib.nn.kernel import Basis, KernelBasis
 from geqlib.nn.monoid import MonoidAggregation, auxiliary_loss
 from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
+from geqlib.nn.subgraph import SubgraphConv
+from geqlib.nn.zbl import ZBL
 
 __all__ = [
+    "ZBL",
+    "AggregateConv",
     "Basis",
+    "CategoryEmbedding",
     "FiberConv",
     "GauntTensorProduct",
     "KernelBasis",
@@ -16,5 +23,6 @@ __all__ = [
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",
+    "SubgraphConv",
     "auxiliary_loss",
 ]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
+from geqlib.graph.groups import random_groups
 from geqlib.graph.tree import TreePlan, reduce_tree, tree_plan
+from geqlib.nn.binary_gru import BinaryGRU
 from geqlib.nn.operators import (
-    BinaryGRU,
     ComplexProduct,
     GatedSum,
     LogSumExp,
@@ -35,6 +36,7 @@ OPERATORS: dict[str, Callable[[int], Operator]] = {
     "product": ComplexProduct,
 }
 Joined = list[tuple[Tensor, Tensor, Tensor]]  # left, right and waiting rows of each level
+Plans = tuple[TreePlan, ...]  # of the elements, then of what they made, ...
 
 
 class MonoidAggregation(Aggregation):
@@ -59,6 +61,9 @@ class MonoidAggregation(Aggregation):
             (invariant up to ties), or the average over random orders.
         samples: how many random orders are averaged; they are the same at every call.
         shuffle: whether training takes a random order.
+        regroup: whether training joins random groups of every set first and then the groups, as
+            many products in trees of all shapes: what it learns carries over to larger sets. Sets
+            that are given by a plan or by ptr keep their trees.
         assoc: weight of the associativity loss |(a + b) + c - a + (b + c)|^2 on the tree's triples.
         identity: weight of the identity loss |x + e - x|^2 on the elements x.
 
@@ -85,6 +90,7 @@ class MonoidAggregation(Aggregation):
         order: Order = "stable",
         samples: int = 4,
         shuffle: bool = True,
+        regroup: bool = False,
         assoc: float = 0.0,
         identity: float = 0.0,
     ) -> None:
@@ -100,12 +106,17 @@ class MonoidAggregation(Aggregation):
         given: Any = operator
         chosen = list(given) if several else [given]
         self.channels, self.order, self.samples, self.shuffle = channels, order, samples, shuffle
-        self.assoc, self.identity = assoc, identity
+        self.regroup, self.assoc, self.identity = regroup, assoc, identity
         made = [_operator(channels, x) for x in chosen]
         self.operators: Any = nn.ModuleList(made)
         width = sum(x.out_channels for x in made)
         self.project = nn.Linear(width, channels) if several or width != channels else None
         self.aux_losses: list[Tensor] = []
+
+    @property
+    def exact(self) -> bool:
+        """Whether every operator is associative up to rounding, so that order is idle."""
+        return all(operator.exact for operator in self.operators)
 
     def reset_parameters(self) -> None:
         for operator in self.operators:
@@ -141,11 +152,11 @@ class MonoidAggregation(Aggregation):
             _check_finite(x)
             plans = self._plans(rows, index=index, ptr=ptr, dim_size=dim_size)
         else:
-            plans = [plan]
-        if plans[0].num_elements != len(rows):
+            plans = [(plan,)]
+        if plans[0][0].num_elements != len(rows):
             raise ValueError(
-                f"x has {len(rows)} elements, but {plans[0].num_elements} are in sets: give each "
-                "element a set."
+                f"x has {len(rows)} elements, but {plans[0][0].num_elements} are in sets: give "
+                "each element a set."
             )
         results = [self._reduce(rows, p) for p in plans]
         out = results[0] if len(results) == 1 else torch.stack(results).mean(0)
@@ -159,27 +170,34 @@ class MonoidAggregation(Aggregation):
         if dim in (-1, x.dim() - 1):
             raise ValueError(f"dim is {dim}, but the last dimension holds the channels.")
 
-    def _plans(self, rows: Tensor, **sets: Any) -> list[TreePlan]:
+    def _plans(self, rows: Tensor, index: Any, ptr: Any, dim_size: Any) -> list[Plans]:
+        sets = {"index": index, "ptr": ptr, "dim_size": dim_size}
+        if self.training and self.regroup and ptr is None and not self.exact:
+            group, owner = random_groups(index, dim_size)
+            first = tree_plan(group, key=_random(rows))
+            return [(first, tree_plan(owner, dim_size, key=_random(owner)))]
         order = "random" if self.training and self.shuffle else self.order
-        if order == "stable" or all(x.exact for x in self.operators):
-            return [tree_plan(**sets)]
+        if order == "stable" or self.exact:
+            return [(tree_plan(**sets),)]
         if order == "canonical":
-            return [tree_plan(**sets, key=_score(rows.detach()))]
+            return [(tree_plan(**sets, key=_score(rows.detach())),)]
         if order == "random":
-            return [tree_plan(**sets, key=torch.randperm(len(rows), device=rows.device))]
+            return [(tree_plan(**sets, key=_random(rows)),)]
         seeds = range(self.samples)
-        return [tree_plan(**sets, key=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return [(tree_plan(**sets, key=torch.Generator().manual_seed(seed)),) for seed in seeds]
 
-    def _reduce(self, rows: Tensor, plan: TreePlan) -> Tensor:
+    def _reduce(self, rows: Tensor, plans: Plans) -> Tensor:
         results = []
         for operator in self.operators:
             state = operator.encode(rows)
             neutral = operator.identity(state)
             product = operator.product()
-            out, joined = reduce_tree(product, state, neutral, plan)
-            results.append(operator.decode(out))
-            if self.training and not operator.exact:
-                self._keep_losses(product, state, neutral, plan, joined)
+            for plan in plans:
+                out, joined = reduce_tree(product, state, neutral, plan)
+                if self.training and not operator.exact:
+                    self._keep_losses(product, state, neutral, plan, joined)
+                state = out
+            results.append(operator.decode(state))
         out = results[0] if len(results) == 1 else torch.cat(results, -1)
         return out if self.project is None else self.project(out)
 
@@ -198,10 +216,10 @@ class MonoidAggregation(Aggregation):
 
 
 def auxiliary_loss(model: nn.Module) -> Tensor | float:
-    """The sum of what the model's `MonoidAggregation`s have to add to a training loss.
+    """The sum of what layers such as `MonoidAggregation` have to add to a training loss.
 
-    They keep their losses from forward passes in training; this takes them, so call it once a step:
-    `(loss + auxiliary_loss(model)).backward()`. It is 0 for models that have none.
+    They list it as `aux_losses` in forward passes in training; this takes it, so call it once a
+    step: `(loss + auxiliary_loss(model)).backward()`. It is 0 for models that have none.
 
     Example:
         >>> agg = MonoidAggregation(8, assoc=1.0)
@@ -211,9 +229,10 @@ def auxiliary_loss(model: nn.Module) -> Tensor | float:
     """
     total: Tensor | float = 0.0
     for layer in model.modules():
-        if isinstance(layer, MonoidAggregation):
-            total = sum(layer.aux_losses, start=total)
-            layer.aux_losses.clear()
+        losses = getattr(layer, "aux_losses", None)
+        if isinstance(losses, list):
+            total = sum(losses, start=total)
+            losses.clear()
     return total
 
 
@@ -234,6 +253,10 @@ def _check_finite(x: Tensor) -> None:
     # one pass without a temporary: a sum shows every NaN
     if not torch.compiler.is_compiling() and bool(x.detach().sum().isnan()):
         raise ValueError("x is NaN or infinite somewhere: mend or drop that element.")
+
+
+def _random(rows: Tensor) -> Tensor:
+    return torch.randperm(len(rows), device=rows.device)
 
 
 def _score(rows: Tensor) -> Tensor:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 Product = Callable[[Tensor, Tensor], Tensor]
-_sigmoid_backward = torch.ops.aten.sigmoid_backward
-_tanh_backward = torch.ops.aten.tanh_backward
 
 
 class Operator(nn.Module):
@@ -65,118 +62,6 @@ class LearntOperator(Operator):
 
     def identity(self, state: Tensor) -> Tensor:
         return self.neutral.to(state.dtype).expand(state.shape[1:])
-
-
-class BinaryGRU(LearntOperator):
-    """f(a, b) = (GRU(a, b) + GRU(b, a)) / 2: commutative, associative only as far as trained.
-
-    Source: Ong and Velickovic (LoG 2022, arXiv 2212.08541), section 4; GRU is torch's cell, input
-    first. With s = a + b and d = a - b both orders share their products, W_i a + W_h b and its
-    mirror image being ((W_i + W_h) s +- (W_i - W_h) d) / 2: 8 C^2 multiplications in place of 12.
-
-    Shapes:
-        a, b and output [..., C].
-
-    Example:
-        >>> a, b = torch.randn(2, 5, 8)
-        >>> f = BinaryGRU(8)
-        >>> torch.equal(f(a, b), f(b, a))
-        True
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.cell = nn.GRUCell(channels, channels)
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        self.cell.reset_parameters()
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return _symmetric_gru(a, b, *self._weights())
-
-    def product(self) -> Product:
-        weights = self._weights()
-        return lambda a, b: _symmetric_gru(a, b, *weights)
-
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of s and of d: rows for both gates, the input's share of the news, the state's share."""
-        c = 2 * self.channels
-        w_i, w_h, b_i, b_h = (w / 2 for w in self.cell.parameters())
-        news = (w_i[c:], w_h[c:])
-        bias = torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2
-        return torch.cat([w_i[:c] + w_h[:c], *news]), torch.cat([w_i[:c] - w_h[:c], *news]), bias
-
-
-def _symmetric_gru(a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(a.device.type):
-        return _blend(a, b, *_cells(a, b, *weights))
-    return _SymmetricGRU.apply(a, b, *weights)[0]
-
-
-def _cells(a: Tensor, b: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-    """Gates r, z and the products W_in x, W_hn x, side by side, and the news n: of both orders."""
-    of_sum, of_difference, bias = weights
-    even = nn.functional.linear(a + b, of_sum, bias).to(a.dtype)
-    odd = nn.functional.linear(a - b, of_difference).to(a.dtype)
-    first, second = even + odd, even - odd
-    gates = 2 * a.size(-1)
-    first[..., :gates].sigmoid_()
-    second[..., :gates].sigmoid_()
-    (r1, _, i1, h1), (r2, _, i2, h2) = first.chunk(4, -1), second.chunk(4, -1)
-    return first, second, torch.addcmul(i1, r1, h2).tanh_(), torch.addcmul(i2, r2, h1).tanh_()
-
-
-def _blend(a: Tensor, b: Tensor, first: Tensor, second: Tensor, n1: Tensor, n2: Tensor) -> Tensor:
-    """The mean of (1 - z) n + z h over both orders."""
-    z1, z2 = first.chunk(4, -1)[1], second.chunk(4, -1)[1]
-    return torch.lerp(n1, b, z1).add_(torch.lerp(n2, a, z2)).div_(2)
-
-
-class _SymmetricGRU(torch.autograd.Function):
-    """The operator and, not to be differentiated, what its derivative needs.
-
-    Autograd's own derivative of these formulas takes more passes over memory than products.
-    """
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs, *output[1:])
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def forward(a: Tensor, b: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        cells = _cells(a, b, *weights)
-        return _blend(a, b, *cells), *cells
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        if grads[0] is None:
-            return (None,) * 5
-        inputs, cells = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
-        if torch.is_grad_enabled():  # second derivatives follow the cells back to the inputs
-            cells = _cells(*inputs)
-        return _gradients(grads[0] / 2, inputs, cells)
-
-
-def _gradients(g: Tensor, inputs: Any, cells: Any) -> tuple[Tensor, ...]:
-    """Of a, b and the three weights, from half of the output's gradient."""
-    a, b, of_sum, of_difference, _ = inputs
-    first, second, n1, n2 = cells
-    (r1, z1, _, h1), (r2, z2, _, h2) = first.chunk(4, -1), second.chunk(4, -1)
-    of_b, of_a = g * z1, g * z2
-    news1, news2 = _tanh_backward(g - of_b, n1), _tanh_backward(g - of_a, n2)
-    gates1, gates2 = first[..., : 2 * a.size(-1)], second[..., : 2 * a.size(-1)]
-    gates1 = _sigmoid_backward(torch.cat([news1 * h2, g * (b - n1)], -1), gates1)
-    gates2 = _sigmoid_backward(torch.cat([news2 * h1, g * (a - n2)], -1), gates2)
-    of_first = torch.cat([gates1, news1, news2 * r2], -1)
-    of_second = torch.cat([gates2, news2, news1 * r1], -1)
-    even, odd = of_first + of_second, of_first - of_second
-    to_sum, to_difference = even @ of_sum, odd @ of_difference
-    even, odd, s, d = (x.flatten(0, -2) for x in (even, odd, a + b, a - b))
-    of_a, of_b = of_a + to_sum + to_difference, of_b + to_sum - to_difference
-    return of_a, of_b, even.T @ s, odd.T @ d, even.sum(0)
 
 
 class GatedSum(LearntOperator):

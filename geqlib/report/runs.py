@@ -82,11 +82,12 @@ def read_run(folder: Path) -> Run:
 
 
 def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
-    """Predicted and true positions of the test set, as `trajectories.png` draws them.
+    """Predicted and true values of the test set, of moving points or of energies and forces.
 
     Returns:
-        `pos`, `true`, `predicted` [N, d], `batch` [N] and `path` [N, F, d], or `None` when the run
-        kept no predictions or they are not of moving points.
+        Of moving points `pos`, `true`, `predicted` [N, d], `batch` [N] and `path` [N, F, d]; of
+        structures `energy` [G], `batch` [N] and where they are known `energy_true`, `forces` and
+        `forces_true` [N, 3]. `None` when the run kept no predictions, or others.
 
     Raises:
         ValueError: when the file is damaged, or its arrays do not belong together.
@@ -101,10 +102,26 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
             f"The file {path} is damaged ({error}): test the run again, or delete the file to do "
             "without the picture."
         ) from error
-    if "path" not in arrays:
-        return None
-    _check_shapes(arrays, path)
-    return arrays
+    if "path" in arrays:
+        _check_shapes(arrays, path)
+        return arrays
+    if {"energy", "batch"} <= arrays.keys():
+        _check_structures(arrays, path)
+        return arrays
+    return None
+
+
+def _check_structures(arrays: dict[str, np.ndarray], path: Path) -> None:
+    graphs, atoms = arrays["energy"].shape, (*arrays["batch"].shape, 3)
+    shapes = {"energy_true": graphs, "forces": atoms, "forces_true": atoms}
+    count = int(arrays["batch"].max(initial=-1)) + 1
+    wrong = [key for key, shape in shapes.items() if key in arrays and arrays[key].shape != shape]
+    if wrong or graphs != (count,):
+        shown = ", ".join(f"{key} {list(value.shape)}" for key, value in sorted(arrays.items()))
+        raise ValueError(
+            f"The arrays in {path} do not belong together ({shown}): energies must be [G], batch "
+            "[N] and forces [N, 3]; predict again."
+        )
 
 
 def _check_shapes(arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -24,6 +24,7 @@ from geqlib.report.document import (
     to_html,
     to_markdown,
 )
+from geqlib.report.parity import draw_parity
 from geqlib.report.rows import Group, Table, build_table, common_baselines, group_runs
 from geqlib.report.runs import Run, read_predictions, read_run
 from geqlib.report.trajectories import draw_trajectories
@@ -42,7 +43,7 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
     """Compare runs in one table and in pictures.
 
     Writes `report.md`, `report.html`, `learning_curves.png` and, where a run kept predictions of
-    moving points, `trajectories.png`. Each file appears whole or not at all, the reports after the
+    moving points, `trajectories.png`, or of energies and forces, `parity.png`. Each file appears whole or not at all, the reports after the
     pictures.
 
     Args:
@@ -64,7 +65,8 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         raise ValueError(f"The report folder {out} is a file: choose another --out.")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
-    predictions = _first_predictions(groups)  # all is read before anything is written
+    # all is read before anything is written
+    moving, energies = (_first_predictions(groups, key) for key in ("path", "energy"))
     table = build_table(groups)
     title = "Report: " + ", ".join(group.name for group in groups[:3])
     title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
@@ -73,7 +75,8 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         table,
         Paragraph(_notes(groups, table)),
         *_draw_curves(groups, out / "learning_curves.png"),
-        *_draw_trajectories(predictions, out / "trajectories.png"),
+        *_draw_trajectories(moving, out / "trajectories.png"),
+        *_draw_parity(energies, out / "parity.png"),
         *_origin(groups),
     ]
     page, markdown = to_html(title, blocks), to_markdown(title, blocks)
@@ -106,10 +109,11 @@ def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:
     return blocks
 
 
-def _first_predictions(groups: Sequence[Group]) -> Predictions | None:
+def _first_predictions(groups: Sequence[Group], key: str) -> Predictions | None:
+    """Of the first run that predicted something of that name."""
     for run in (run for group in groups for run in group.runs):
         arrays = read_predictions(run.folder)
-        if arrays is not None:
+        if arrays is not None and key in arrays:
             return run.name, arrays
     return None
 
@@ -123,6 +127,17 @@ def _draw_trajectories(predictions: Predictions | None, path: Path) -> list[Bloc
         "seen along its flattest direction, and the bar is a length in the data's own unit."
     )
     return [Heading("Predicted trajectories"), Picture(path, caption)]
+
+
+def _draw_parity(predictions: Predictions | None, path: Path) -> list[Block]:
+    if predictions is None or not draw_parity(*predictions, path):
+        return []
+    caption = (
+        f"Test set of {predictions[0]}: predicted against true values, and predicted minus true. "
+        "Energies are an atom's share, less the mean; forces are components. Errors beyond the "
+        "99.5 % quantile are in the outermost bars."
+    )
+    return [Heading("Energies and forces"), Picture(path, caption)]
 
 
 def _origin(groups: Sequence[Group]) -> list[Block]:

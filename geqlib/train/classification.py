@@ -65,7 +65,7 @@ class ClassificationTask(Task):
         logits = self.predict_outputs(batch)["logits"]
         loss = cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return loss
+        return self.with_auxiliary(loss)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "val")

@@ -77,7 +77,7 @@ class DisplacementTask(Task):
         error = graph_errors(self.predict_outputs(batch)["y"], batch)
         loss = error.mean() if self.loss == "mse" else (error + ROOT_FLOOR).sqrt().mean()
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return loss
+        return self.with_auxiliary(loss)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch, "val")

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from geqlib.data.cache import replace_file
+from geqlib.train.structures_record import write_structures
 
 
 class RunRecord(L.Callback):
@@ -24,7 +25,8 @@ class RunRecord(L.Callback):
 
     fit.json: seconds of training (all parts of a resumed run), epochs, steps, parameters.
     results.json: metrics of the test split, baselines on the same split where the data module has
-    `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned.
+    `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned;
+    predictions.xyz: the same of energies and forces, where the data module has `atoms(index)`.
 
     Args:
         folder: of the run.
@@ -102,6 +104,8 @@ class RunRecord(L.Callback):
             for key in self.predictions[0]
         }
         replace_file(self.folder / "predictions.safetensors", lambda part: save_file(whole, part))
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        write_structures(self.folder / "predictions.xyz", data, whole)
         self.predictions = []
 
     def _elapsed(self) -> float:

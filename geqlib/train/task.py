@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from geqlib.checkpoint import first_mismatch
 from geqlib.geometry.rotations import random_rotations
 from geqlib.graph.checks import check_graph
+from geqlib.nn.monoid import auxiliary_loss
 
 
 class Task(L.LightningModule):
@@ -81,7 +82,7 @@ class Task(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if "train" in self._unchecked:
-            check_graph(batch)
+            self.check_batch(batch)
 
     def on_train_epoch_end(self) -> None:
         self._unchecked.discard("train")
@@ -90,17 +91,25 @@ class Task(L.LightningModule):
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if "val" in self._unchecked:
-            check_graph(batch)
+            self.check_batch(batch)
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        check_graph(batch)
+        self.check_batch(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.check_batch(batch)
+
+    def check_batch(self, batch: Any) -> None:
+        """Raise a ValueError that names what is wrong with a batch."""
         check_graph(batch)
+
+    def with_auxiliary(self, loss: Tensor) -> Tensor:
+        """A training loss, with what the model's aggregations add to it."""
+        return loss + auxiliary_loss(self.model)
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         """The task's outputs by name, in the batch's own units: what `outputs` gives types to."""

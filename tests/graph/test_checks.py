@@ -53,6 +53,9 @@ GOOD = {
     },
     "coincident nodes": {"pos": torch.zeros(6, 3)},
     "integers": {"x": torch.ones(6, dtype=torch.long), "y": torch.tensor([0, 1])},
+    "atoms": {"z": torch.tensor([1, 118, 6, 7, 8, 9])},
+    "cells": {"cell": torch.zeros(2, 3, 3), "cell_shift": torch.zeros(6, 3, dtype=torch.long)},
+    "a last graph without nodes": {"cell": torch.eye(3).expand(3, 3, 3)},
     "labels of graphs": {"y": torch.tensor([[0.5], [1.0]])},
     "half precision": {"pos": torch.zeros(6, 3, dtype=torch.bfloat16)},
 }
@@ -122,6 +125,39 @@ BAD = {
         {"edge_attr": torch.zeros(5, 1)},
         "edge_attr has 5 rows, but there are 6 edges.",
     ),
+    "too few shifts": (
+        {"cell_shift": torch.zeros(7, 3, dtype=torch.long)},
+        "cell_shift has 7 rows, but there are 6 edges.",
+    ),
+    "too few reverses": (
+        {"reverse": torch.zeros(5, dtype=torch.long)},
+        "reverse has 5 rows, but there are 6 edges.",
+    ),
+    "no such element": (
+        {"z": torch.tensor([1, 1, 119, 1, 0, 1])},
+        "z is 119 at row 2: atomic numbers go from 1 to 118.",
+    ),
+    "atomic number 0": (
+        {"z": torch.tensor([1, 1, 1, 1, 0, 1])},
+        "z is 0 at row 4: atomic numbers go from 1 to 118.",
+    ),
+    "floating atoms": (
+        {"z": torch.ones(6)},
+        "z has shape (6,) and dtype torch.float32: expected one atomic number a node, [6], as",
+    ),
+    "too few atoms": (
+        {"z": torch.ones(5, dtype=torch.long)},
+        "z has shape (5,) and dtype torch.int64: expected one atomic number a node, [6]",
+    ),
+    "one cell for two graphs": (
+        {"cell": torch.eye(3)[None]},
+        "cell has shape (1, 3, 3): expected [graphs, 3, 3], cell vectors in rows.",
+    ),
+    "cells stacked flat": (
+        {"cell": torch.zeros(6, 3)},
+        "cell has shape (6, 3): expected [graphs, 3, 3], cell vectors in rows.",
+    ),
+    "NaN cell": ({"cell": spoilt((2, 3, 3), (1, 0, 0))}, "cell is NaN or infinite at row 1: mend"),
     "short batch": (
         {"batch": torch.zeros(5, dtype=torch.long)},
         "batch has shape (5,), but there are 6 nodes: it numbers the graph of every node.",

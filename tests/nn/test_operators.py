@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
+from geqlib.nn.binary_gru import BinaryGRU
 from geqlib.nn.operators import (
-    BinaryGRU,
     ComplexProduct,
     GatedSum,
     LogSumExp,

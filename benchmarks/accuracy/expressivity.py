@@ -1,0 +1,123 @@
+"""Which pairs of graphs that 1-WL cannot tell apart does a model separate, with random weights?
+
+Protocol: untrained networks in float64, five layers of width 16, all weights drawn at random; a
+pair counts as separated if the outputs differ by more than 1e-8 of their largest entry. Every graph
+is compared with a random isomorphic copy of itself, too: if one of these is separated, the model's
+row is void.
+
+    python benchmarks/accuracy/expressivity.py [--sets graph8c CSL ...] [--models "SPEN k=2" ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.measure import write_result
+from benchmarks.training import show
+from geqlib.data.expressivity import GraphPairs, PlainGraph, graph_pairs
+from geqlib.models import IGN, SPEN, MessagePassingNet
+
+SETS = ("graph8c", "CSL", "SR", "EXP", "BREC")
+SAME = 1e-8
+WIDTH = 16
+SIZE: dict[str, Any] = {"channels": WIDTH, "layers": 5}
+MODELS: dict[str, Callable[[int], nn.Module]] = {
+    "GIN": lambda kinds: MessagePassingNet(kinds, WIDTH, **SIZE),
+    "IGN": lambda kinds: IGN(kinds, WIDTH, **SIZE),
+    "SPEN k=1": lambda kinds: SPEN(kinds, WIDTH, **SIZE),
+    "SPEN k=2": lambda kinds: SPEN(kinds, WIDTH, hops=2, **SIZE),
+    "SPEN k=1, centre": lambda kinds: SPEN(kinds, WIDTH, centre=True, **SIZE),
+    "SPEN k=2, centre": lambda kinds: SPEN(kinds, WIDTH, hops=2, centre=True, **SIZE),
+}
+
+
+def main() -> None:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    given = parser.parse_args()
+    rows: dict[str, Any] = {}
+    for name in given.sets:
+        pairs = graph_pairs(name)
+        for model in given.models:
+            rows.setdefault(model, {})[name] = separated(MODELS[model], pairs)
+    show(
+        "Pairs separated",
+        ("", *given.sets, "copies separated"),
+        [
+            (model, *(_cell(row[s]) for s in given.sets), _copies(row))
+            for model, row in rows.items()
+        ],
+    )
+    if tuple(given.sets) == SETS and given.models == list(MODELS):
+        protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
+        path = write_result("expressivity", {"protocol": protocol, "rows": rows})
+        sys.stdout.write(f"wrote {path}\n")
+
+
+def separated(build: Callable[[int], nn.Module], pairs: GraphPairs) -> dict[str, Any]:
+    """How many pairs of each part a model separates, and how many isomorphic copies."""
+    kinds = 1 + max(int(graph.kind.max(initial=0)) for graph in pairs.graphs)
+    torch.manual_seed(0)
+    model = build(kinds).double().eval()
+    for name, parameter in model.named_parameters():
+        if "leave" in name or name.endswith("bias"):  # what starts at 0
+            nn.init.normal_(parameter, std=0.1)
+    rng = np.random.default_rng(0)
+    one = _outputs(model, pairs.graphs, kinds)
+    copy = _outputs(model, [graph.relabelled(rng) for graph in pairs.graphs], kinds)
+    scale = one.abs().max()
+    first, second = torch.tensor(pairs.pairs).T
+    apart = (one[first] - one[second]).abs().amax(1) / scale
+    alike = (one - copy).abs().amax(1) / scale
+    ends = [0, *accumulate(pairs.parts.values())]
+    return {
+        "pairs": len(pairs.pairs),
+        "separated": int((apart > SAME).sum()),
+        "parts": {
+            part: int((apart[a:b] > SAME).sum())
+            for part, a, b in zip(pairs.parts, ends, ends[1:], strict=False)
+        },
+        "copies_separated": int((alike > SAME).sum()),
+        "largest_difference_of_copies": float(alike.max()),
+        "smallest_difference_separated": _smallest(apart),
+    }
+
+
+def _smallest(apart: Tensor) -> float | None:
+    found = apart[apart > SAME]
+    return float(found.min()) if len(found) else None
+
+
+def _outputs(model: nn.Module, graphs: Sequence[PlainGraph], kinds: int) -> Tensor:
+    """[graphs, WIDTH]; graph by graph, so that the largest decides the memory."""
+    eye, found = torch.eye(kinds).double(), []
+    with torch.no_grad():
+        for graph in track(graphs, "graphs"):
+            x, edges = eye[torch.from_numpy(graph.kind)], torch.from_numpy(graph.edge_index)
+            found.append(model(x, edges))
+    return torch.cat(found)
+
+
+def _cell(found: dict[str, Any]) -> str:
+    return f"{found['separated']} / {found['pairs']}"
+
+
+def _copies(row: dict[str, Any]) -> int:
+    return sum(found["copies_separated"] for found in row.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Ego nets made once a graph, before batching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from geqlib.graph.ego import ego_plan
+from geqlib.graph.reach import Direction, Oversize, Reach
+
+
+class EgoNets(BaseTransform):
+    """Keep the ego nets of a graph as `data.plan`.
+
+    A batch then has the plans of its graphs in a list, which `geqlib.models.SPEN` and
+    `geqlib.graph.join_plans` take.
+
+    Args:
+        hops, direction, max_size, oversize, seed: see `geqlib.graph.Reach`.
+
+    Example:
+        >>> import torch
+        >>> graph = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
+        >>> EgoNets(hops=2)(graph).plan.size.tolist()
+        [2, 2, 1]
+    """
+
+    def __init__(
+        self,
+        hops: int = 1,
+        *,
+        direction: Direction = "out",
+        max_size: int | None = None,
+        oversize: Oversize = "raise",
+        seed: int = 0,
+    ) -> None:
+        self.reach = Reach(hops, direction, max_size, oversize, seed)
+
+    def forward(self, data: Any) -> Data:
+        data.plan = ego_plan(data.edge_index, data.num_nodes, **vars(self.reach))
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.reach})"

@@ -1,0 +1,190 @@
+"""What is known of a structure: under which keys a file keeps it, and in which units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms, units
+
+EnergyUnit = Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"]
+LengthUnit = Literal["angstrom", "bohr"]
+ForcesUnit = Literal["eV/A", "meV/A", "Hartree/bohr", "kcal/mol/A", "kJ/mol/A"]
+StressUnit = Literal["eV/A^3", "meV/A^3", "Hartree/bohr^3", "GPa", "kbar"]
+
+ENERGY = {
+    "eV": 1.0,
+    "meV": 1e-3,
+    "Hartree": units.Hartree,
+    "kcal/mol": units.kcal / units.mol,
+    "kJ/mol": units.kJ / units.mol,
+}
+LENGTH = {"angstrom": 1.0, "bohr": units.Bohr}
+FORCES = {
+    "eV/A": 1.0,
+    "meV/A": 1e-3,
+    "Hartree/bohr": units.Hartree / units.Bohr,
+    "kcal/mol/A": units.kcal / units.mol,
+    "kJ/mol/A": units.kJ / units.mol,
+}
+STRESS = {
+    "eV/A^3": 1.0,
+    "meV/A^3": 1e-3,
+    "Hartree/bohr^3": units.Hartree / units.Bohr**3,
+    "GPa": units.GPa,
+    "kbar": 0.1 * units.GPa,
+}
+PER_ATOM = ("forces", "energies")
+VOIGT = [0, 5, 4, 5, 1, 3, 4, 3, 2]  # of xx, yy, zz, yz, xz, xy, for the rows of the matrix
+SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Where a file keeps the labels of a structure; they become eV and angstrom on reading.
+
+    Args:
+        energy, forces, stress, energies, charge: the key of the total energy, the forces, the
+            stress, the energies of the atoms and the total charge; None if it is not to be read.
+            A stress is a 3 x 3 matrix or xx, yy, zz, yz, xz, xy, positive under tension:
+            (dE / d strain) / volume. Some codes write the opposite sign.
+        virial: the key of -(dE / d strain), read in place of the stress.
+        energy_unit, length_unit: of all energies, and of positions and cells.
+        forces_unit: energy_unit / length_unit by default.
+        stress_unit: energy_unit / length_unit^3 by default.
+
+    Example:
+        >>> atoms = Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"E": -1.0})
+        >>> labels = Labels(energy="E", forces=None, energy_unit="Hartree")
+        >>> float(labels.read(atoms)["energy"].round(3))
+        -27.211
+    """
+
+    energy: str | None = "energy"
+    forces: str | None = "forces"
+    stress: str | None = None
+    virial: str | None = None
+    energies: str | None = None
+    charge: str | None = None
+    energy_unit: EnergyUnit = "eV"
+    length_unit: LengthUnit = "angstrom"
+    forces_unit: ForcesUnit | None = None
+    stress_unit: StressUnit | None = None
+
+    def __post_init__(self) -> None:
+        tables = {
+            "energy_unit": ENERGY,
+            "length_unit": LENGTH,
+            "forces_unit": FORCES,
+            "stress_unit": STRESS,
+        }
+        for name, table in tables.items():
+            value = getattr(self, name)
+            optional = name in ("forces_unit", "stress_unit")
+            if value not in table and not (optional and value is None):
+                raise ValueError(f"{name} must be one of {', '.join(table)}, got {value!r}.")
+        if self.stress and self.virial:
+            raise ValueError(
+                f"Both stress ({self.stress!r}) and virial ({self.virial!r}) are named: the "
+                "virial is read in place of the stress, so name one."
+            )
+
+    @property
+    def length(self) -> float:
+        """Angstrom in the unit of length."""
+        return LENGTH[self.length_unit]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of each label that is read."""
+        named = {
+            "energy": self.energy,
+            "forces": self.forces,
+            "stress": self.stress or self.virial,
+            "energies": self.energies,
+            "charge": self.charge,
+        }
+        return {name: key for name, key in named.items() if key is not None}
+
+    def energy_only(self) -> Labels:
+        """The same units, and no other key than that of the energy."""
+        nothing = dict.fromkeys(("forces", "stress", "virial", "energies", "charge"))
+        return replace(self, **nothing)
+
+    def read(
+        self, atoms: Atoms, *, missing: Literal["error", "mask"] = "error"
+    ) -> dict[str, np.ndarray]:
+        """Labels by name, in eV and angstrom: float64, NaN where they are missing.
+
+        Constraints of the atoms change nothing: forces are those of the file.
+
+        Raises:
+            ValueError: if a label is missing, unless `missing` is "mask"; if one is infinite, or
+                has another shape than it should.
+        """
+        return {name: self._label(atoms, name, key, missing) for name, key in self.keys.items()}
+
+    def _label(self, atoms: Atoms, name: str, key: str, missing: str) -> np.ndarray:
+        shape = {"forces": (len(atoms), 3), "stress": (3, 3), "energies": (len(atoms),)}
+        value = _find(atoms, key, per_atom=name in PER_ATOM)
+        if value is None and missing == "error":
+            raise ValueError(
+                f"there is no key {key!r} for the {name}, only {_keys(atoms)}: name the right "
+                'one, null to do without, or set missing to "mask" if some frames lack it.'
+            )
+        if value is None:
+            return np.full(shape.get(name, ()), np.nan)
+        array = _numbers(value, name, key, shape.get(name, ())) * self._factor(name, atoms)
+        with np.errstate(over="ignore"):
+            if np.isinf(array.astype(np.float32)).any():
+                raise ValueError(f"{key!r} ({name}) is infinite, or as good as that.")
+        if missing == "error" and np.isnan(array).any():
+            raise ValueError(
+                f'{key!r} ({name}) is NaN: mend it, or set missing to "mask" if that says that '
+                "it is unknown."
+            )
+        return array
+
+    def _factor(self, name: str, atoms: Atoms) -> float:
+        energy = ENERGY[self.energy_unit]
+        if name == "forces":
+            return FORCES[self.forces_unit] if self.forces_unit else energy / self.length
+        if name == "stress" and self.virial:
+            volume = abs(np.linalg.det(atoms.cell.array)) * self.length**3
+            if not volume > 0:
+                raise ValueError("a virial becomes a stress by the volume, but there is no cell.")
+            return -energy / volume
+        if name == "stress":
+            return STRESS[self.stress_unit] if self.stress_unit else energy / self.length**3
+        return 1.0 if name == "charge" else energy
+
+
+def _find(atoms: Atoms, key: str, *, per_atom: bool) -> Any:
+    """ASE moves some keys, energy and forces among them, from the frame to a calculator."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    places = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
+    return next((place[key] for place in (results, *places) if key in place), None)
+
+
+def _keys(atoms: Atoms) -> str:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    known = {str(key)[:40] for place in (results, atoms.info, atoms.arrays) for key in place}
+    found = sorted(known - {"numbers", "positions"})
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (", ".join(found[:SHOWN]) or "none") + more
+
+
+def _numbers(value: Any, name: str, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{key!r} ({name}) is {str(value)[:40]!r}, which is no number.")
+    if name == "stress" and array.shape == (6,):
+        array = array[VOIGT]
+    if name == "stress" and array.shape == (9,):
+        array = array.reshape(3, 3)
+    if array.shape != shape:
+        raise ValueError(
+            f"{key!r} ({name}) has shape {array.shape}: expected {shape or 'one number'}."
+        )
+    return array.astype(np.float64)

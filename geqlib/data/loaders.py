@@ -1,0 +1,80 @@
+"""Loaders that all data modules share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+
+class SplitLoaders(L.LightningDataModule):
+    """Serves `splits`: training in an order that (seed, epoch) decide, the others as they stand.
+
+    That order is what lets a resumed run equal an uninterrupted one. A subclass's `setup` fills
+    `splits` with data sets whose `__getitems__` makes a whole batch at once.
+
+    Attributes:
+        splits: "train", "val" and "test".
+        batch_size: graphs in a batch.
+        eval_batch_size: the same outside of training; `batch_size` where it is None.
+        shuffle_seed: seed of the order of the training graphs.
+        workers: processes that make batches, beside the one that trains.
+        drop_last: whether a last, smaller training batch is left out. A split that is smaller
+            than one batch is one batch.
+    """
+
+    batch_size: int
+    eval_batch_size: int | None = None
+    shuffle_seed: int = 0
+    workers: int = 0
+    drop_last: ClassVar[bool] = True
+    splits: dict[str, Any]
+
+    def train_dataloader(self) -> DataLoader:
+        data = self._split("train")
+        if not len(data):
+            raise ValueError("The training split is empty: set `train` to at least 1.")
+        sampler = DistributedSampler(
+            data,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            shuffle=True,
+            seed=self.shuffle_seed,
+        )
+        size = min(self.batch_size, len(sampler))
+        return self._loader(data, size, sampler=sampler, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._in_order("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._in_order("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._in_order("test")
+
+    def _in_order(self, split: str) -> DataLoader:
+        data = self._split(split)
+        size = self.eval_batch_size or self.batch_size
+        return self._loader(data, min(size, max(len(data), 1)))
+
+    def _split(self, split: str) -> Any:
+        if split not in self.splits:
+            raise ValueError(f"There is no {split} split: name its data in `{split}`.")
+        return self.splits[split]
+
+    def _loader(self, data: Dataset, size: int, **options: Any) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=size,
+            collate_fn=_same,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            **options,
+        )
+
+
+def _same(batch: Any) -> Any:
+    return batch

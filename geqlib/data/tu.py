@@ -1,0 +1,83 @@
+"""TU graph classification sets from their text files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.io import read_tu_data
+
+from geqlib.data.cache import cached_arrays, file_hash
+from geqlib.data.mirror import find_file
+
+SUFFIXES = (
+    "A",
+    "graph_indicator",
+    "graph_labels",
+    "node_labels",
+    "node_attributes",
+    "edge_labels",
+    "edge_attributes",
+)
+
+
+def tu_arrays(name: str, cache: Path | None = None) -> dict[str, np.ndarray]:
+    """All graphs of a set, read once and kept in the cache.
+
+    Source: Morris et al., "TUDataset" (ICML workshop GRL+ 2020). The files are looked for below the
+    folder that the environment variable GEQLIB_DATA names, as TUDataset/NAME/raw/NAME_A.txt and so
+    on, torch_geometric's layout; nothing is written there.
+
+    Args:
+        name: such as "MUTAG".
+        cache: folder for the arrays; the user's cache folder by default.
+
+    Returns:
+        "nodes", "edges" [G] counts, "edge_index" [2, E] counted from 0 in each graph, without loops
+        and repeats, "y" [G] classes, and those of "label" [N, kinds], "attribute" [N, ...],
+        "edge_label" [E, kinds] and "edge_attribute" [E, ...] that the set has.
+
+    Raises:
+        ValueError: if files are missing or are not a TU set.
+    """
+    found = {s: find_file(f"TUDataset/{name}/raw/{name}_{s}.txt") for s in SUFFIXES}
+    needed = next((s for s in SUFFIXES[:3] if found[s] is None), None)
+    if needed is not None:
+        raise ValueError(
+            f"There is no TUDataset/{name}/raw/{name}_{needed}.txt: put the files there, below "
+            "the folder that GEQLIB_DATA names."
+        )
+    paths = {suffix: path for suffix, path in found.items() if path is not None}
+    hashes = {suffix: file_hash(path) for suffix, path in paths.items()}
+    parameters = {"name": name, "sha256": hashes, "format": 1}
+    return cached_arrays("tu", parameters, lambda: _read(paths["A"].parent, name), cache)
+
+
+def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
+    try:
+        data, slices, sizes = read_tu_data(str(folder), name)
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder} does not hold the TU set {name} ({error}): use the published files."
+        ) from error
+    counts = np.bincount(np.loadtxt(folder / f"{name}_graph_indicator.txt", dtype=np.int64))[1:]
+    ends = slices["edge_index"].numpy()
+    whole = {
+        "nodes": counts,
+        "edges": np.diff(ends),
+        "edge_index": data.edge_index.numpy(),
+        "y": data.y.numpy(),
+    }
+    whole |= _columns(data.x, sizes["num_node_attributes"], "attribute", "label")
+    edge_attr = data.edge_attr
+    return whole | _columns(edge_attr, sizes["num_edge_attributes"], "edge_attribute", "edge_label")
+
+
+def _columns(x: Any, attributes: int, *names: str) -> dict[str, np.ndarray]:
+    """torch_geometric puts attributes before labels, in one matrix."""
+    if x is None:
+        return {}
+    parts = zip(names, torch.tensor_split(x, [attributes], 1), strict=True)
+    return {name: part.numpy() for name, part in parts if part.size(1)}

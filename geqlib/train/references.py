@@ -1,0 +1,164 @@
+"""What a training set says of energies before any network: references, scale and shift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from torch import Tensor
+
+from geqlib.models.potential import ELEMENTS
+
+NOTHING = 1e-6  # eV or eV/angstrom: less than this is rounding, not spread
+References = Literal["least_squares", "isolated", "none"] | dict[str, float]
+
+
+@dataclass(frozen=True)
+class EnergyStatistics:
+    """What `AtomicStatistics.set` takes.
+
+    Args:
+        references: [119] energy of an atom of each element, in eV, float64.
+        seen: [119] whether the training set has the element.
+        scale: eV for one unit of the network's output.
+        shift: eV an atom.
+    """
+
+    references: Tensor
+    seen: Tensor
+    scale: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The compositions and labels of a training set.
+
+    Args:
+        counts: [G, 119] atoms of each element.
+        energies: [G] total energies in eV, NaN where missing.
+        forces_rms: root of the mean square of a component of the forces in eV/angstrom; NaN
+            without forces.
+    """
+
+    counts: np.ndarray
+    energies: np.ndarray
+    forces_rms: float
+
+
+def summarise(batches: Iterable[Any]) -> TrainingSet:
+    """Go over a training set once.
+
+    Args:
+        batches: with `z` [N], `batch` [N], and what is known of `energy` [G] and `forces` [N, 3],
+            NaN where a label is missing.
+    """
+    counts, energies, squares, components = [], [], 0.0, 0
+    for batch in batches:
+        graph, z = batch.batch.cpu(), batch.z.cpu().long()
+        energy, forces = (getattr(batch, name, None) for name in ("energy", "forces"))
+        graphs = int(batch.num_graphs) if energy is None else len(energy)
+        flat = torch.bincount(graph * ELEMENTS + z, minlength=graphs * ELEMENTS)
+        counts.append(flat.view(graphs, ELEMENTS).int().numpy())
+        missing = np.full(graphs, np.nan)
+        energies.append(missing if energy is None else energy.cpu().double().numpy())
+        if forces is not None:
+            known = forces[forces.isfinite()].double()
+            squares, components = squares + float(known @ known), components + known.numel()
+    if not counts:
+        raise ValueError("The training set is empty: there is nothing to fit references to.")
+    rms = (squares / components) ** 0.5 if components else float("nan")
+    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms)
+
+
+def fit_statistics(
+    frames: TrainingSet,
+    references: References = "least_squares",
+    isolated: Mapping[int, float] | None = None,
+) -> EnergyStatistics:
+    """References, scale and shift of a training set.
+
+    The scale is the root mean square of the forces, as in MACE; without forces the standard
+    deviation of the energy an atom after subtraction of the references; 1 if that is nothing. The
+    shift is the mean of that energy.
+
+    Args:
+        frames: what `summarise` found.
+        references: energies of atoms: "least_squares" fits them to the total energies, of all
+            solutions the one with the smallest sum of squares where compositions do not determine
+            them (all frames of one molecule, say); "isolated" takes those of isolated atoms;
+            "none" takes 0; or a dictionary from symbols to eV.
+        isolated: eV of isolated atoms by atomic number, beside those in the training set.
+
+    Raises:
+        ValueError: if an element of the training set has no reference, naming it.
+
+    Example:
+        >>> water = np.zeros((1, 119), dtype=int); water[0, [1, 8]] = 2, 1
+        >>> frames = TrainingSet(water, np.array([-2078.5]), 0.7)
+        >>> found = fit_statistics(frames, {"H": -13.5, "O": -2041.5})
+        >>> found.scale, round(found.shift, 3)
+        (0.7, -3.333)
+    """
+    seen: np.ndarray = np.asarray(frames.counts.any(0))
+    known = np.isfinite(frames.energies) & frames.counts.any(1)
+    counts, energies = frames.counts[known].astype(float), frames.energies[known]
+    table = _table(counts, energies, seen, references, isolated or {})
+    rest = (energies - counts @ table) / counts.sum(1)
+    spread = frames.forces_rms if np.isfinite(frames.forces_rms) else rest.std() if len(rest) else 0
+    return EnergyStatistics(
+        references=torch.from_numpy(table),
+        seen=torch.from_numpy(seen),
+        scale=float(spread) if spread > NOTHING else 1.0,
+        shift=float(rest.mean()) if len(rest) else 0.0,
+    )
+
+
+def _table(
+    counts: np.ndarray,
+    energies: np.ndarray,
+    seen: np.ndarray,
+    references: References,
+    isolated: Mapping[int, float],
+) -> np.ndarray:
+    """[119] energies of atoms."""
+    table = np.zeros(ELEMENTS)
+    if references == "least_squares":
+        table[seen] = np.linalg.lstsq(counts[:, seen], energies, rcond=None)[0]
+    elif references == "isolated":
+        given = _single_atoms(counts, energies) | dict(isolated)
+        _fill(table, seen, given, 'add isolated atoms, or use references="least_squares"')
+    elif isinstance(references, Mapping):
+        given = {_number(symbol): float(energy) for symbol, energy in references.items()}
+        _fill(table, seen, given, "add it to `references`")
+    elif references != "none":
+        raise ValueError(
+            'references must be "least_squares", "isolated", "none" or energies by symbol, '
+            f"got {references!r}."
+        )
+    return table
+
+
+def _single_atoms(counts: np.ndarray, energies: np.ndarray) -> dict[int, float]:
+    """Mean energy of the frames that are one atom, by element."""
+    alone = counts.sum(1) == 1
+    elements = counts[alone].argmax(1)
+    return {int(z): float(energies[alone][elements == z].mean()) for z in np.unique(elements)}
+
+
+def _fill(table: np.ndarray, seen: np.ndarray, given: Mapping[int, float], mend: str) -> None:
+    missing = [chemical_symbols[z] for z in np.flatnonzero(seen) if z not in given]
+    if missing:
+        raise ValueError(f"There is no reference energy for {', '.join(missing)}: {mend}.")
+    table[list(given)] = list(given.values())
+
+
+def _number(symbol: str | int) -> int:
+    number = atomic_numbers.get(symbol, symbol) if isinstance(symbol, str) else symbol
+    if not (isinstance(number, int) and 1 <= number < ELEMENTS):
+        raise ValueError(f"references name {symbol!r}, which is no element: use symbols like C.")
+    return number

@@ -1,0 +1,212 @@
+"""Plans number slots, pairs and places as they say, and survive batching."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from geqlib.data import EgoNets
+from geqlib.graph import EgoPlan, Incidence, ego_plan, graph_plan, join_plans, split_by_size
+
+PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+
+
+def random_graphs(seed: int) -> list[tuple[Tensor, int]]:
+    """Some graphs, with loops and repeated edges, some of them empty."""
+    rng = np.random.default_rng(seed)
+    graphs = []
+    for _ in range(int(rng.integers(1, 5))):
+        nodes = int(rng.integers(0, 7))
+        edges = int(rng.integers(0, 2 * nodes + 1)) if nodes else 0
+        graphs.append((torch.from_numpy(rng.integers(0, max(nodes, 1), (2, edges))), nodes))
+    return graphs
+
+
+def joined(graphs: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """edge_index and batch."""
+    nodes = torch.tensor([n for _, n in graphs])
+    starts = nodes.cumsum(0) - nodes
+    edges = torch.cat([e + s for (e, _), s in zip(graphs, starts, strict=True)], 1)
+    return edges, torch.arange(len(graphs)).repeat_interleave(nodes)
+
+
+def tensors(value: Any, name: str = "") -> dict[str, Any]:
+    """All index tensors by their names."""
+    if not isinstance(value, EgoPlan | Incidence):
+        return {name: value}
+    found = {}
+    for f in fields(value):
+        found |= tensors(getattr(value, f.name), f"{name}.{f.name}")
+    return found
+
+
+def assert_same(one: EgoPlan, other: EgoPlan) -> None:
+    expected = tensors(other)
+    for name, value in tensors(one).items():
+        same = torch.equal(value, expected[name]) if isinstance(value, Tensor) else True
+        assert same and type(value) is type(expected[name]), name
+
+
+def dense(matrix: Incidence) -> Tensor:
+    """The matrix, after its two orders of storage have been compared."""
+    forward = matrix @ torch.eye(len(matrix.back_ptr) - 1)
+    assert torch.equal(forward, (matrix.T @ torch.eye(len(matrix.ptr) - 1)).T)
+    return forward
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_the_tensors_mean(seed: int) -> None:
+    graphs = random_graphs(seed)
+    edge_index, batch = joined(graphs)
+    nodes, hops = len(batch), seed % 4
+    plan = ego_plan(edge_index, nodes, hops=hops)
+    pairs = list(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
+    slots = list(zip(plan.ego.tolist(), plan.node.tolist(), strict=True))
+    held = {(g, i) for g, i in slots}
+    wanted = {(i, j) for g in range(nodes) for h, i in slots if h == g for j in range(nodes)}
+    wanted = {(i, j) for i, j in wanted if any((g, i) in held and (g, j) in held for g, _ in slots)}
+    assert pairs == sorted(wanted) and slots == sorted(held)
+    places = [(plan.row[q], plan.column[q]) for q in range(len(plan.pair))]
+    for q, (s, t) in enumerate(places):
+        assert slots[s][0] == slots[t][0]
+        assert pairs[plan.pair[q]] == (slots[s][1], slots[t][1])
+    assert len(places) == int((plan.size**2).sum())
+    assert [pairs[p] for p in plan.diagonal] == [(i, i) for i in range(nodes)]
+    turned = dense(plan.transpose).argmax(1) if pairs else []
+    assert [pairs[p] for p in turned] == [(j, i) for i, j in pairs]
+    begun = [[k for k, (i, _) in enumerate(pairs) if i == node] for node in range(nodes)]
+    assert [row.nonzero()[:, 0].tolist() for row in dense(plan.sources)] == begun
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_matrices(seed: int) -> None:
+    edge_index, batch = joined(random_graphs(seed))
+    nodes = len(batch)
+    plan = ego_plan(edge_index, nodes, hops=seed % 3)
+    S, P, E = len(plan.node), len(plan.target), edge_index.size(1)
+    at, one = torch.arange(S), torch.eye(max(S, P, nodes, 1))
+    assert torch.equal(dense(plan.members), one[plan.node, :nodes])
+    nets = torch.zeros(nodes, nodes).index_put((plan.ego, plan.node), torch.ones(S))
+    assert torch.equal(dense(plan.nets), nets)
+    slots = torch.zeros(nodes, S).index_put((plan.ego, at), torch.ones(S))
+    assert torch.equal(dense(plan.slots), slots)
+    both = torch.cat([one[plan.node, :nodes], one[plan.ego, :nodes]], 1)
+    assert torch.equal(dense(plan.parents), both)
+    places = torch.zeros(2 * S, P)
+    places[2 * plan.row, plan.pair] = 1
+    places[2 * plan.column + 1, plan.pair] = 1
+    assert torch.equal(dense(plan.places), places)
+    pairs = zip(plan.source.tolist(), plan.target.tolist(), strict=True)
+    number = {pair: k for k, pair in enumerate(pairs)}
+    spokes = torch.zeros(2 * S, P)
+    for s in range(S):
+        centre, node = int(plan.ego[s]), int(plan.node[s])
+        spokes[2 * s, number[centre, node]] = spokes[2 * s + 1, number[node, centre]] = 1
+    assert torch.equal(dense(plan.spokes), spokes)
+    assert plan.node[plan.centre].tolist() == list(range(nodes))
+    edges = torch.zeros(P, E)
+    for e, pair in enumerate(edge_index.T.tolist()):
+        if tuple(pair) in number:  # with no hops, only loops are
+            edges[number[tuple(pair)], e] = 1
+    assert torch.equal(dense(plan.edges), edges)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_joined_plans_are_that_of_the_batch(seed: int) -> None:
+    graphs = random_graphs(seed)
+    edge_index, batch = joined(graphs)
+    hops = seed % 4
+    assert_same(
+        join_plans([ego_plan(e, n, hops=hops) for e, n in graphs]),
+        ego_plan(edge_index, len(batch), hops=hops),
+    )
+    assert_same(
+        join_plans([graph_plan(e, n) for e, n in graphs]),
+        graph_plan(edge_index, len(batch), batch, len(graphs)),
+    )
+
+
+def test_whole_graphs() -> None:
+    plan = graph_plan(PATH, 4, torch.tensor([0, 0, 0, 2]), 4)
+    assert plan.size.tolist() == [3, 0, 1, 0] and len(plan.target) == 10
+    assert plan.centre is None and plan.spokes is None and plan.hops is None
+
+
+def test_far_ego_nets_hold_what_is_in_reach() -> None:
+    plan = ego_plan(PATH, 4, hops=99)
+    assert plan.size.tolist() == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_by_size(seed: int) -> None:
+    edge_index, batch = joined(random_graphs(seed))
+    plan = ego_plan(edge_index, len(batch))
+    parts = split_by_size(plan, (1, 3, 4))
+    kept = torch.tensor([1, 3, 4])
+    for k, part in enumerate(parts):
+        nearest = (plan.size[:, None] - kept).abs().argmin(1)
+        assert torch.equal(part.ego, (nearest == k).nonzero()[:, 0])
+        own = part.plan
+        assert torch.equal(part.node[own.node], plan.node[nearest[plan.ego] == k])
+        for name in ("source", "target"):
+            there = getattr(plan, name)[part.pair]
+            assert torch.equal(part.node[getattr(own, name)], there)
+        assert torch.equal(part.node[own.node[own.centre]], plan.node[plan.centre][part.ego])
+    for name, rows in (("node", len(batch)), ("pair", len(plan.target))):
+        numbers = torch.cat([getattr(part, name) for part in parts])
+        shares = torch.cat([getattr(part, f"{name}_share")[:, 0] for part in parts])
+        total = torch.zeros(rows).index_add(0, numbers, shares)
+        torch.testing.assert_close(total, torch.ones(rows))
+
+
+def test_the_transform_survives_batching() -> None:
+    graphs = [Data(edge_index=PATH, num_nodes=4), Data(edge_index=PATH[:, :2], num_nodes=2)]
+    batch: Any = Batch.from_data_list([EgoNets(hops=2)(graph) for graph in graphs])
+    assert_same(join_plans(batch.plan), ego_plan(batch.edge_index, 6, hops=2))
+    assert repr(EgoNets(hops=2, max_size=9)) == (
+        "EgoNets(Reach(hops=2, direction='out', max_size=9, oversize='raise', seed=0))"
+    )
+
+
+def test_moves() -> None:
+    plan = ego_plan(PATH, 3).to("meta")
+    kinds = {x.device.type for x in tensors(plan).values() if isinstance(x, Tensor)}
+    assert kinds == {"meta"} and plan.hops == 1
+
+
+def test_large_sparse_graphs_take_linear_memory() -> None:
+    ring = torch.arange(20_000)
+    plan = ego_plan(torch.stack([ring, (ring + 1) % 20_000]), 20_000)
+    numbers = sum(x.numel() for x in tensors(plan).values() if isinstance(x, Tensor))
+    assert numbers < 120 * 20_000  # 2 slots, 3 pairs, 4 places a node
+
+
+ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
+    "range": (lambda: ego_plan(PATH, 2), "goes from 0 to 2, but there are 2 nodes: count them"),
+    "negative": (lambda: ego_plan(PATH - 1, 3), "edge_index goes from -1 to 1"),
+    "shape": (lambda: ego_plan(PATH.T, 3), "edge_index has shape (4, 2): expected [2, edges]"),
+    "batch": (lambda: graph_plan(PATH, 3, PATH[0, :3]), "batch is given without num_graphs"),
+    "order": (lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2), "batch falls somewhere"),
+    "none": (lambda: join_plans([]), "no plans to join: give at least one"),
+    "mixed": (
+        lambda: join_plans([ego_plan(PATH, 3), ego_plan(PATH, 3, hops=2)]),
+        "ego nets of different hops: make them all alike",
+    ),
+    "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and rising, got (2, 2)"),
+    "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and rising, got ()"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_say_what_and_how_to_mend(error: str) -> None:
+    call, message = ERRORS[error]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

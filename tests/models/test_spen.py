@@ -1,0 +1,154 @@
+"""SPEN equals its dense, looping form, and keeps the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+
+from benchmarks.peers.spen_dense import DenseSPEN
+from geqlib.graph import ego_plan, split_by_size
+from geqlib.models import IGN, SPEN
+from tests.contract import Case, Contract, Typed
+
+EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3, 3, 4], [1, 0, 2, 1, 3, 2, 1, 3, 4, 3]])
+
+
+def model(**options: Any) -> SPEN:
+    torch.manual_seed(0)
+    made = SPEN(2, 3, **({"channels": 4, "layers": 2} | options)).double().eval()
+    for name, x in [*made.named_parameters(), *made.named_buffers()]:
+        if x.is_floating_point():
+            nn.init.uniform_(x, 0.5, 1.5) if "running_var" in name else nn.init.normal_(x, std=0.4)
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hops": 2, "orders": (0, 1, 2), "centre": True, "edge_dim": 1},
+        {"hops": None, "norm": "none", "residual": False},
+        {"weights": "size", "sizes": (2, 3), "put_back": "sum", "norm": "layer", "layers": 3},
+        {"orders": (1,), "readout": "mean", "act": "relu"},
+    ],
+    ids=str,
+)
+def test_values_and_gradients_are_the_dense_ones(options: dict[str, Any]) -> None:
+    made = model(**options)
+    x = torch.randn(6, 2).double().requires_grad_()
+    edge_attr = torch.randn(10, 1).double().requires_grad_() if made.edge_dim else None
+    points = [p for p in (x, edge_attr, *made.parameters()) if p is not None]
+    found = []
+    for net in (made, DenseSPEN(made)):
+        out = net(x, EDGES, edge_attr)
+        found.append([out, *grad(out.sin().sum(), points, allow_unused=True)])
+    for got, expected in zip(*found, strict=True):
+        if got is None:
+            assert expected is None
+        else:
+            torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_plans_can_be_made_before() -> None:
+    made, x = model(weights="size", sizes=(2, 3)), torch.randn(6, 2).double()
+    expected = made(x, EDGES)
+    plan = made.plan(EDGES, 6)
+    assert torch.equal(made(x, EDGES, plan=plan), expected)
+    assert torch.equal(made(x, EDGES, plan=plan, parts=split_by_size(plan, (2, 3))), expected)
+    both = torch.cat([EDGES, EDGES + 6], 1)
+    batch = torch.arange(12) // 6
+    twice = made(torch.cat([x, x]), both, batch=batch, num_graphs=2, plan=[plan, plan])
+    torch.testing.assert_close(twice, expected.expand(2, 3), atol=1e-12, rtol=0)
+
+
+def test_whole_graphs_are_an_invariant_graph_network() -> None:
+    net = IGN(2, 3, channels=4, layers=1)
+    assert net.hops is None and isinstance(net, SPEN)
+    assert net.plan(EDGES, 6).size.tolist() == [6]
+
+
+def test_graphs_that_message_passing_cannot_tell_apart() -> None:
+    """A ring of six and two triangles: 1-hop ego nets are paths here and triangles there."""
+    ring = torch.arange(6)
+    six = torch.cat([torch.stack([ring, (ring + s) % 6]) for s in (1, 5)], 1)
+    three = torch.cat([torch.stack([ring, ring // 3 * 3 + (ring + s) % 3]) for s in (1, 2)], 1)
+    made, x = model(), torch.ones(6, 2).double()
+    assert (made(x, six) - made(x, three)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_training_on_tiny_batches(norm: Any, rows: int) -> None:
+    made = SPEN(2, 3, channels=4, layers=2, norm=norm, dropout=0.5)
+    batch = torch.zeros(rows, dtype=torch.long)
+    out = made(torch.ones(rows, 2), EDGES[:, :0], batch=batch, num_graphs=2)
+    out.sum().backward()
+    assert out.isfinite().all()
+
+
+X = torch.zeros(6, 2)
+ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
+    "layers": (lambda: SPEN(2, 3, layers=0), "layers must be at least 1, got 0"),
+    "norm": (lambda: SPEN(2, 3, norm="pair"), 'norm must be "batch", "layer" or "none"'),  # type: ignore
+    "x": (lambda: SPEN(3, 3)(X, EDGES), "x has shape (6, 2), expected [nodes, 3]"),
+    "edges": (
+        lambda: SPEN(2, 3, edge_dim=4)(X, EDGES),
+        "edge_attr has shape (10, 0), expected (10, 4)",
+    ),
+    "graphs": (lambda: SPEN(2, 3)(X, EDGES, batch=torch.zeros(6).long()), "batch is given without"),
+    "hops": (
+        lambda: SPEN(2, 3, hops=2)(X, EDGES, plan=ego_plan(EDGES, 6)),
+        "plan has ego nets of 1 hops, but the model was built for 2: make it by model.plan",
+    ),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_say_what_and_how_to_mend(error: str) -> None:
+    call, message = ERRORS[error]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+def graph(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
+    x, edge_attr = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((len(pos), 2), (edge_index.size(1), 1))
+    )
+    return {
+        "x": (x, "scalar"),
+        "edge_index": (edge_index, "edge_index"),
+        "edge_attr": (edge_attr, "edge_scalar"),
+        "batch": (torch.zeros(len(pos), dtype=torch.long), "batch"),
+    }
+
+
+def plan(net: SPEN, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
+    ends = tensors["edge_index"], len(tensors["x"]), tensors["batch"], graphs
+    return {"plan": net.plan(*ends), "num_graphs": graphs}
+
+
+def spen(**options: Any) -> partial[SPEN]:
+    return partial(SPEN, 2, 3, channels=4, layers=2, edge_dim=1, **options)
+
+
+class TestContract(Contract):
+    cases = (
+        Case("SPEN", spen(), graph, "graph:scalar", extra=plan),
+        Case(
+            "centred",
+            spen(centre=True, hops=2, orders=(0, 2), readout="mean"),
+            graph,
+            "graph:scalar",
+            extra=plan,
+            backend="eager",
+        ),
+        Case("IGN", spen(hops=None), graph, "graph:scalar", extra=plan, backend="eager"),
+    )

@@ -1,0 +1,64 @@
+"""`geqlib predict` writes structures that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.io import read
+from safetensors.numpy import load_file
+
+from geqlib.calculators import GeqCalculator
+from geqlib.train.structures_record import write_structures
+from tests.train.potential import write_config, write_frames
+from tests.train.tiny import geqlib
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predictions")
+    write_frames(folder / "frames.xyz")
+    path = write_config(folder / "config.yaml", folder / "frames.xyz", eval_batch_size=4)
+    given = ["--config", str(path), "--trainer.default_root_dir", str(folder / "run")]
+    assert geqlib(["fit", *given]) == 0
+    best = folder / "run" / "checkpoints" / "best.ckpt"
+    assert geqlib(["predict", *given, "--ckpt_path", str(best)]) == 0
+    return folder / "run"
+
+
+def test_predicted_and_true_values_stand_side_by_side(run):
+    arrays = load_file(run / "predictions.safetensors")
+    frames = read(run / "predictions.xyz", ":")
+    source = read(run.parent / "frames.xyz", ":")
+    assert [atoms.info["index"] for atoms in frames] == arrays["index"].tolist()
+    for k, atoms in enumerate(frames):
+        mine = arrays["batch"] == k
+        original = source[atoms.info["index"]]
+        # a file of extended XYZ has 8 digits behind the point
+        np.testing.assert_allclose(atoms.get_potential_energy(), arrays["energy"][k], rtol=1e-12)
+        np.testing.assert_allclose(atoms.get_forces(), arrays["forces"][mine], atol=1e-7)
+        np.testing.assert_allclose(atoms.info["REF_energy"], original.info["E"], rtol=1e-12)
+        np.testing.assert_allclose(atoms.arrays["REF_forces"], original.arrays["F"], atol=1e-6)
+        np.testing.assert_allclose(atoms.positions, original.positions, atol=1e-6)
+        assert (atoms.pbc == original.pbc).all() and (atoms.numbers == original.numbers).all()
+
+
+def test_they_are_those_of_the_calculator(run):
+    for path in sorted((run / "checkpoints").glob("best.ckpt")):
+        calculator = GeqCalculator(path)
+        for atoms in read(run / "predictions.xyz", ":"):
+            fresh = atoms.copy()
+            fresh.calc = calculator
+            # float32 in batches and alone
+            np.testing.assert_allclose(fresh.get_forces(), atoms.get_forces(), atol=1e-4)
+            assert fresh.get_potential_energy() == pytest.approx(
+                atoms.get_potential_energy(), abs=1e-4
+            )
+
+
+def test_data_without_structures_writes_none(tmp_path):
+    predictions = {"energy": torch.zeros(1), "index": torch.zeros(1), "batch": torch.zeros(1)}
+    assert not write_structures(tmp_path / "none.xyz", object(), predictions)
+    assert not list(tmp_path.iterdir())
