@@ -17,7 +17,8 @@ USAGE = """usage: geqlib COMMAND [options]
   test      measure on the test split, write results.json
   predict   write predictions.safetensors
   cv        folds x seeds, both protocols: geqlib cv --config configs/mutag_spen.yaml
-  learning-curve  errors at several training sizes: geqlib learning-curve --config FILE --sizes 50 100
+  learning-curve
+            errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib

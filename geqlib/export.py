@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
 
 from geqlib import __version__
 from geqlib.checkpoint import data_cutoff, load, read_stored
@@ -105,7 +106,7 @@ def energy_program(potential: Potential) -> torch.export.ExportedProgram:
     exported: Any = torch.export.export
     try:
         return exported(Energy(potential), (), examples[0], dynamic_shapes=sizes)
-    except (RuntimeError, torch._dynamo.exc.UserError) as error:
+    except (RuntimeError, UserError) as error:
         reason = " ".join(str(error).split())[:300]
         name = type(potential.model).__name__
         raise ValueError(f"torch cannot export {name} for all sizes: {reason}") from error

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import torch.fx.experimental._config as fx_config
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.func import functional_call
@@ -205,7 +206,9 @@ class Contract:
         torch.compiler.reset()
         module = case.make()
         compiled = torch.compile(module, fullgraph=True, dynamic=True, backend=case.backend)
-        _assert_same(case, module, compiled, SIZES[0])
+        # lengths that are equal by chance in the first sample are no condition for the others
+        with fx_config.patch(use_duck_shape=False):
+            _assert_same(case, module, compiled, SIZES[0])
         with torch.compiler.set_stance("fail_on_recompile"):
             _assert_same(case, module, compiled, SIZES[1])
 

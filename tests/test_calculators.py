@@ -92,8 +92,10 @@ def test_dynamics_conserves_energy(periodic):
 
 @pytest.mark.parametrize("periodic", [False, True])
 def test_a_skin_changes_nothing(periodic):
-    rng, near, moving = np.random.default_rng(0), SkinNeighbors(CUTOFF, skin=0.6), atoms(
-        6, periodic=periodic
+    rng, near, moving = (
+        np.random.default_rng(0),
+        SkinNeighbors(CUTOFF, skin=0.6),
+        atoms(6, periodic=periodic),
     )
     cell, pbc = torch.tensor(moving.cell.array), torch.tensor(moving.pbc)
     for _ in range(30):

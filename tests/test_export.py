@@ -142,8 +142,9 @@ def test_the_program_serves_other_sizes(exported, tmp_path):
     cutoff = json.loads(notes["geqlib.json"])["cutoff"]
     potential = geqlib.load(exported[0]).requires_grad_(False)
     for nodes, periodic in ((8, True), (3, False), (1, False)):
-        pos, z, cell = (x.float() if x.is_floating_point() else x for x in
-                        system(nodes, periodic=periodic))
+        pos, z, cell = (
+            x.float() if x.is_floating_point() else x for x in system(nodes, periodic=periodic)
+        )
         inputs = energy_inputs(potential, pos, z, cell=cell, cutoff=cutoff)
         kept = {name: value for name, value in inputs.items() if name != "rows"}
         expected = energy_forces(potential, **kept)

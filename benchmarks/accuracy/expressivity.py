@@ -33,6 +33,8 @@ SETS = ("graph8c", "CSL", "SR", "EXP", "BREC")
 SAME = 1e-8
 WIDTH = 16
 SIZE: dict[str, Any] = {"channels": WIDTH, "layers": 5}
+# ego nets that share nothing, marked centres, symmetric features
+APART: dict[str, Any] = {"shared": False, "centre": True, "symmetric": True, "orders": (0, 1, 2)}
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "GIN": lambda kinds: MessagePassingNet(kinds, WIDTH, **SIZE),
     "IGN": lambda kinds: IGN(kinds, WIDTH, **SIZE),
@@ -40,6 +42,9 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "SPEN k=2": lambda kinds: SPEN(kinds, WIDTH, hops=2, **SIZE),
     "SPEN k=1, centre": lambda kinds: SPEN(kinds, WIDTH, centre=True, **SIZE),
     "SPEN k=2, centre": lambda kinds: SPEN(kinds, WIDTH, hops=2, centre=True, **SIZE),
+    "SPEN k=1, symmetric": lambda kinds: SPEN(kinds, WIDTH, symmetric=True, **SIZE),
+    "SPEN k=1, centre, apart": lambda kinds: SPEN(kinds, WIDTH, **APART, **SIZE),
+    "SPEN k=2, centre, apart": lambda kinds: SPEN(kinds, WIDTH, hops=2, **APART, **SIZE),
 }
 
 

@@ -29,6 +29,14 @@ def find_ego_nets(edges: Sequence[Sequence[int]], nodes: int, hops: int) -> list
     return nets
 
 
+def number_pairs(nets: list[list[int]], symmetric: bool) -> dict[tuple[int, int], int]:
+    """The row of each pair of nodes that share an ego net; both orders have one if symmetric."""
+    pairs = {(i, j) for net in nets for i in net for j in net}
+    rows = sorted({(min(p), max(p)) if symmetric else p for p in pairs})
+    number = {pair: k for k, pair in enumerate(rows)}
+    return {p: number[(min(p), max(p)) if symmetric else p] for p in pairs}
+
+
 def dense_maps(
     maps: EquivariantMaps,
     x: dict[int, Tensor],
@@ -149,12 +157,12 @@ def dense_conv(
 
     Args:
         nets: nodes of each ego net; net g has the centre g if the layer has centres.
-        pairs: (source, target) -> row of order-2 features.
+        pairs: (source, target) -> row of order-2 features; of symmetric ones for both orders.
     """
     collected: dict[int, list[list[Tensor]]] = {
         0: [[] for _ in nets],
         1: [[] for _ in range(nodes)],
-        2: [[] for _ in pairs],
+        2: [[] for _ in set(pairs.values())],
     }
     for g, net in enumerate(nets):
         rows = {0: torch.tensor(g), 1: torch.tensor(net)}
@@ -162,10 +170,11 @@ def dense_conv(
         maps, given = _layer(conv, len(net))
         root = net.index(g) if maps.centre else None
         own = {k: v[rows[k]] for k, v in x.items()}
+        once = torch.ones(len(net), len(net)).bool()
+        once = once.triu() if maps.symmetric else once
         for order, y in dense_maps(maps, own, len(net), root, *given).items():
-            for row, value in zip(
-                rows[order].flatten().tolist(), y.reshape(-1, y.size(-1)), strict=True
-            ):
+            at, y = (rows[2][once], y[once]) if order == 2 else (rows[order].reshape(-1), y)
+            for row, value in zip(at.tolist(), y.reshape(len(at), -1), strict=True):
                 collected[order][row].append(value)
     combine: PutBack = (lambda v: v.mean(0)) if conv.put_back == "mean" else (lambda v: v.sum(0))
     return {
@@ -192,7 +201,7 @@ class DenseSPEN:
         """[N, ...] what each node knows after all layers."""
         net, nodes, edges = self.model, len(x), edge_index.T.tolist()
         nets = [list(range(nodes))] if net.hops is None else find_ego_nets(edges, nodes, net.hops)
-        pairs = {p: k for k, p in enumerate(sorted({(i, j) for n in nets for i in n for j in n}))}
+        pairs = number_pairs(nets, net.symmetric)
         h, known = {2: self._embed(x, edges, edge_attr, pairs)}, []
         for conv, norms in zip(net.convs, net.norms, strict=True):
             y = dense_conv(conv, h, nets, pairs, nodes)
@@ -204,9 +213,9 @@ class DenseSPEN:
     def _embed(self, x: Tensor, edges: list, edge_attr: Tensor | None, pairs: dict) -> Tensor:
         net = self.model
         out, into = ([sum(e[k] == i for e in edges) for i in range(len(x))] for k in (0, 1))
-        rows = [torch.zeros(net.edge_dim + 2).to(x) for _ in pairs]
+        rows = [torch.zeros(net.edge_dim + 2).to(x) for _ in set(pairs.values())]
         for e, (i, j) in enumerate(edges):
-            edge = torch.tensor([1.0, (out[i] * into[j]) ** -0.5]).to(x)
+            edge = x.new_tensor([1.0, (out[i] * into[j]) ** -0.5])
             edge = edge if edge_attr is None else torch.cat([edge, edge_attr[e]])
             rows[pairs[i, j]] = rows[pairs[i, j]] + edge
         h = [net.embed_pair(row) for row in rows]

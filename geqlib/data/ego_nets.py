@@ -19,6 +19,7 @@ class EgoNets(BaseTransform):
 
     Args:
         hops, direction, max_size, oversize, seed: see `geqlib.graph.Reach`.
+        symmetric, shared: see `geqlib.graph.ego_plan`.
 
     Example:
         >>> import torch
@@ -31,16 +32,20 @@ class EgoNets(BaseTransform):
         self,
         hops: int = 1,
         *,
+        symmetric: bool = False,
+        shared: bool = True,
         direction: Direction = "out",
         max_size: int | None = None,
         oversize: Oversize = "raise",
         seed: int = 0,
     ) -> None:
-        self.reach = Reach(hops, direction, max_size, oversize, seed)
+        reach = Reach(hops, direction, max_size, oversize, seed)
+        self.options = vars(reach) | {"symmetric": symmetric, "shared": shared}
 
     def forward(self, data: Any) -> Data:
-        data.plan = ego_plan(data.edge_index, data.num_nodes, **vars(self.reach))
+        data.plan = ego_plan(data.edge_index, data.num_nodes, **self.options)
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.reach})"
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({options})"

@@ -11,11 +11,12 @@ import numpy as np
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
+from geqlib.data.ego_nets import EgoNets
 from geqlib.data.folds import check_folds, read_folds, split_validation, stratified_folds
 from geqlib.data.graph_arrays import GraphArrays, graph_arrays
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.tu import tu_arrays
-from geqlib.graph.ego import EgoPlan, ego_plan, join_plans
+from geqlib.graph.ego import EgoPlan, join_plans
 
 KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 
@@ -41,7 +42,8 @@ class GraphData(SplitLoaders):
         validation: share of the training part.
         attributes: whether `x` has the attributes of nodes, too.
         edge_labels: whether there is `edge_attr`.
-        hops: whether there is `plan`, and how far its ego nets go.
+        hops, symmetric, shared: which ego nets are `plan` (see `geqlib.graph.ego_plan`), made once;
+            with hops None there is none, and a model that needs one makes it for every batch.
         data_seed: of stratified folds, and of the validation graphs.
         shuffle_seed: of the order of the training graphs.
         cache: folder for the graphs; the user's cache folder by default.
@@ -65,6 +67,8 @@ class GraphData(SplitLoaders):
         attributes: bool = False,
         edge_labels: bool = False,
         hops: int | None = None,
+        symmetric: bool = False,
+        shared: bool = True,
         data_seed: int = 0,
         shuffle_seed: int = 0,
         cache: str | None = None,
@@ -81,7 +85,10 @@ class GraphData(SplitLoaders):
         self.num_folds = 10 if folds == "files" else num_folds
         if not 0 <= fold < self.num_folds:
             raise ValueError(f"fold is {fold}: choose one of 0 to {self.num_folds - 1}.")
-        self.validation, self.hops = validation, hops
+        self.validation = validation
+        self.ego_nets = None
+        if hops is not None:
+            self.ego_nets = EgoNets(hops, symmetric=symmetric, shared=shared)
         self.attributes, self.edge_labels = attributes, edge_labels
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
@@ -138,7 +145,7 @@ class GraphData(SplitLoaders):
             train, val = split_validation(train, y, self.validation, seed + self.fold)
             parts = {"train": train, "val": val, "test": test}
         self.numbers = parts
-        self.splits = {k: _planned(graphs.subset(part), self.hops) for k, part in parts.items()}
+        self.splits = {k: self._planned(graphs.subset(part)) for k, part in parts.items()}
 
     def val_dataloader(self) -> Any:
         """Validation graphs and test fold, or the test fold alone."""
@@ -150,6 +157,9 @@ class GraphData(SplitLoaders):
         train = self.splits["train"]
         return (train.graphs if isinstance(train, PlannedGraphs) else train).degrees()
 
+    def _planned(self, graphs: GraphArrays) -> Dataset:
+        return graphs if self.ego_nets is None else PlannedGraphs(graphs, self.ego_nets)
+
     def _arrays(self) -> dict[str, np.ndarray]:
         return tu_arrays(self.name, self.cache) if self.given is None else self.given
 
@@ -159,15 +169,12 @@ class PlannedGraphs(Dataset):
 
     Args:
         graphs: without ego nets.
-        hops: how far they go.
+        ego_nets: makes them.
     """
 
-    def __init__(self, graphs: GraphArrays, hops: int) -> None:
+    def __init__(self, graphs: GraphArrays, ego_nets: EgoNets) -> None:
         self.graphs = graphs
-        self.plans: list[EgoPlan] = []
-        for k in range(len(graphs)):
-            graph: Any = graphs[k]
-            self.plans.append(ego_plan(graph.edge_index, len(graph.batch), hops=hops))
+        self.plans: list[EgoPlan] = [ego_nets(graphs[k]).plan for k in range(len(graphs))]
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -238,7 +245,3 @@ def _degrees(arrays: dict[str, np.ndarray]) -> np.ndarray:
     degree = np.bincount(arrays["edge_index"][0] + start, minlength=arrays["nodes"].sum())
     kinds, place = np.unique(degree, return_inverse=True)
     return np.eye(len(kinds), dtype=np.float32)[place]
-
-
-def _planned(graphs: GraphArrays, hops: int | None) -> Dataset:
-    return graphs if hops is None else PlannedGraphs(graphs, hops)

@@ -15,7 +15,12 @@ from geqlib.data.loaders import SplitLoaders
 
 Question = Literal["second_minimum", "size_parity", "bit_parity"]
 OUT_BITS = {"second_minimum": 8, "size_parity": 1, "bit_parity": 8}
-TEST_SIZES = (1, 2, 4, 8, 16, 32, 64, 100, 128, 200, 256, 400, 512, 700, 1000)
+# even sizes and the odd ones before them, without which a constant would know the parity
+TEST_SIZES = tuple(
+    size
+    for even in (2, 4, 8, 16, 32, 64, 100, 128, 200, 256, 400, 700, 1000)
+    for size in (even - 1, even)
+)
 TEST_ELEMENTS = 32_768
 
 
@@ -38,7 +43,7 @@ class SetData(SplitLoaders):
         task: the question.
         train, val, test: number of sets; `test` of each size.
         min_size, max_size: of training sets.
-        val_size: of validation sets.
+        val_size: of validation sets; half of them are smaller by one if the size is asked for.
         test_sizes: each of them has its own data loader.
         data_seed: of the sets.
         shuffle_seed: of their order in training.
@@ -81,7 +86,8 @@ class SetData(SplitLoaders):
             )
         self.task: Question = task
         self.batch_size, self.sets = batch_size, {"train": train, "val": val}
-        self.sizes = {"train": (min_size, max_size), "val": (val_size, val_size)}
+        smaller = max(val_size - (task == "size_parity"), 1)
+        self.sizes = {"train": (min_size, max_size), "val": (smaller, val_size)}
         for size in test_sizes:
             self.sets[f"test {size}"], self.sizes[f"test {size}"] = test, (size, size)
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed

@@ -31,7 +31,7 @@ class EgoPlan:
         source, target: [P] nodes of each pair.
         diagonal: [N] number of the pair (i, i).
         count: [P] how many ego nets hold each pair.
-        sources: [N x P] nodes by the pairs that begin with them; of symmetric pairs, by all of
+        around: [N x P] nodes by the pairs that begin with them; of symmetric pairs, by all of
             theirs.
         edges: [P x E] pairs by the edges from source to target; of symmetric pairs, either way.
         members: [S x N] slots by their nodes.
@@ -53,7 +53,7 @@ class EgoPlan:
     target: Tensor
     diagonal: Tensor
     count: Tensor
-    sources: Incidence
+    around: Incidence
     edges: Incidence
     members: Incidence
     nets: Incidence
@@ -89,8 +89,8 @@ class EgoPlan:
             (tensor([0, 0, 1, 1, 2]), tensor([0, 1, 0, 1, 2]), tensor([0, 1, 2, 3, 3]))
         """
         sides = 1 if self.symmetric else 2
-        slot = torch.arange(len(self.node), device=self.node.device)
-        total = len(self.places.index) // sides
+        slot = torch.arange(self.node.size(0), device=self.node.device)
+        total = self.places.index.size(0) // sides
         row = slot.repeat_interleave(self.size[self.ego], output_size=total)
         begin = self.places.ptr[::sides] // sides
         step = torch.arange(total, device=row.device) - begin[row]
@@ -207,7 +207,7 @@ def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
             parts = [getattr(p, name) for p in plans]
             if parts[0] is not None:
                 joined[name] = shifted(parts, counts)
-    for name in ("sources", "edges", "members", "places", "spokes"):
+    for name in ("around", "edges", "members", "places", "spokes"):
         parts = [getattr(p, name) for p in plans]
         if parts[0] is not None:
             joined[name] = block_diagonal(parts)

@@ -52,7 +52,7 @@ def ego_index(
         "target": torch.from_numpy(target),
         "diagonal": torch.from_numpy(diagonal),
         "count": torch.from_numpy(_holders(pair, row, column, len(source), symmetric)),
-        "sources": _sources(source, target, names, symmetric),
+        "around": _around(source, target, names, symmetric),
         "edges": _edges(keys, _keys(*edges, num_nodes, symmetric)),
         "members": _one_each(name, names),
         "places": _places(row, column, pair, mirror, begin, order, symmetric),
@@ -74,14 +74,14 @@ def ego_index(
 
 def relations(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> dict[str, Incidence]:
     """What follows from the slots: ego nets by their nodes, slots by their nodes and ego nets."""
-    nodes, slots = len(members.back_ptr) - 1, len(node)
+    nodes, slots = len(members.start) - 1, len(node)
     parents = Incidence(
         torch.stack([node, ego + nodes], 1).flatten(),
         2 * members.ptr,
         torch.cat([members.back, members.ptr[:-1]]),
-        torch.cat([members.back_ptr, ptr[1:] + slots]),
+        torch.cat([members.start, ptr[1:] + slots]),
     )
-    nets = Incidence(node, ptr, ego[members.back], members.back_ptr)
+    nets = Incidence(node, ptr, ego[members.back], members.start)
     return {"nets": nets, "parents": parents}
 
 
@@ -122,7 +122,7 @@ def _one_each(index: np.ndarray, columns: int) -> Incidence:
     return incidence(index, np.arange(len(index) + 1), columns)
 
 
-def _sources(source: np.ndarray, target: np.ndarray, nodes: int, symmetric: bool) -> Incidence:
+def _around(source: np.ndarray, target: np.ndarray, nodes: int, symmetric: bool) -> Incidence:
     """[N x P] nodes by the pairs that begin with them; of symmetric pairs by those with them."""
     ends, loop = np.stack([source, target], 1), source == target
     second = ~loop if symmetric else np.zeros_like(loop)
@@ -162,5 +162,5 @@ def _places(
         index[here], index[here + count[row]] = pair, mirror
         back = np.stack([2 * row, 2 * column + 1], 1)[order].reshape(-1)
         held = 2 * held
-    back_ptr = np.concatenate([[0], held])
-    return Incidence(*(torch.from_numpy(x) for x in (index, ptr, back, back_ptr)))
+    start = np.concatenate([[0], held])
+    return Incidence(*(torch.from_numpy(x) for x in (index, ptr, back, start)))

@@ -63,7 +63,8 @@ def _part(plan: EgoPlan, chosen: np.ndarray, size: np.ndarray) -> EgoPart:
     index = ego_index(ptr, node, len(known), NO_EDGES, centre, symmetric=plan.symmetric)
     own = EgoPlan(**index)
     keys = (plan.source * nodes + plan.target).cpu().numpy()
-    pair = np.searchsorted(keys, known[own.source] * nodes + known[own.target])
+    ends = known[own.source.numpy()], known[own.target.numpy()]
+    pair = np.searchsorted(keys, ends[0] * nodes + ends[1])
     numbers = [torch.from_numpy(x).to(device) for x in (known, ego, pair)]
     own = own.to(device)
     held, holders = own.members.T.counts(), plan.members.T.counts()

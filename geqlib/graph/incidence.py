@@ -23,7 +23,7 @@ class Incidence:
         index: [E] columns of the ones, row by row; a column may be named more than once.
         ptr: [rows + 1] where each row begins in `index`.
         back: [E] rows of the ones, column by column.
-        back_ptr: [columns + 1] where each column begins in `back`.
+        start: [columns + 1] where each column begins in `back`.
 
     Example:
         >>> sets = incidence(np.array([2, 0, 2]), np.array([0, 2, 2, 3]), 3)
@@ -33,22 +33,23 @@ class Incidence:
         [1.0, 0.0, 5.0]
     """
 
+    # torch.export mixes up names of which one begins with another
     index: Tensor
     ptr: Tensor
     back: Tensor
-    back_ptr: Tensor
+    start: Tensor
 
     @property
     def T(self) -> Incidence:  # noqa: N802
-        return Incidence(self.back, self.back_ptr, self.index, self.ptr)
+        return Incidence(self.back, self.start, self.index, self.ptr)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """[columns, C] -> [rows, C]."""
-        return _Reduce.apply(x, self.index, self.ptr, self.back, self.back_ptr, "sum")
+        return _Reduce.apply(x, self.index, self.ptr, self.back, self.start, "sum")
 
     def mean(self, x: Tensor) -> Tensor:
         """[columns, C] -> [rows, C]."""
-        return _Reduce.apply(x, self.index, self.ptr, self.back, self.back_ptr, "mean")
+        return _Reduce.apply(x, self.index, self.ptr, self.back, self.start, "mean")
 
     def counts(self) -> Tensor:
         """[rows] ones in each row."""
@@ -66,19 +67,19 @@ def incidence(index: np.ndarray, ptr: np.ndarray, columns: int) -> Incidence:
     """The matrix whose row r has ones in the columns index[ptr[r]:ptr[r + 1]]."""
     order = np.argsort(index, kind="stable")
     row = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
-    back_ptr = np.concatenate([[0], np.bincount(index, minlength=columns).cumsum()])
-    parts = (index, ptr, row[order], back_ptr)
+    start = np.concatenate([[0], np.bincount(index, minlength=columns).cumsum()])
+    parts = (index, ptr, row[order], start)
     return Incidence(*(torch.from_numpy(x.astype(np.int64, copy=False)) for x in parts))
 
 
 def block_diagonal(parts: Sequence[Incidence]) -> Incidence:
     """One matrix with the given ones along its diagonal."""
-    rows, columns = ([len(getattr(p, x)) - 1 for p in parts] for x in ("ptr", "back_ptr"))
+    rows, columns = ([len(getattr(p, x)) - 1 for p in parts] for x in ("ptr", "start"))
     return Incidence(
         shifted([p.index for p in parts], columns),
         _joined([p.ptr for p in parts]),
         shifted([p.back for p in parts], rows),
-        _joined([p.back_ptr for p in parts]),
+        _joined([p.start for p in parts]),
     )
 
 
@@ -105,14 +106,16 @@ class _Reduce(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, index: Tensor, ptr: Tensor, back: Tensor, back_ptr: Tensor, mode: str
+        x: Tensor, index: Tensor, ptr: Tensor, back: Tensor, start: Tensor, mode: str
     ) -> Tensor:
-        return embedding_bag(index, x.contiguous(), ptr, mode=mode, include_last_offset=True)
+        # detached, as it would otherwise compute what its own derivative needs
+        rows = x.detach().contiguous()
+        return embedding_bag(index, rows, ptr, mode=mode, include_last_offset=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        index, ptr, back, back_ptr = ctx.saved_tensors
+        index, ptr, back, start = ctx.saved_tensors
         grad = grads[0]
         if ctx.mode == "mean":
             grad = grad / ptr.diff().clamp(min=1)[:, None]
-        return _Reduce.apply(grad, back, back_ptr, index, ptr, "sum"), *(None,) * 5
+        return _Reduce.apply(grad, back, start, index, ptr, "sum"), *(None,) * 5

@@ -7,13 +7,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
 from geqlib.graph.ego import EgoPlan, ego_plan, graph_plan, join_plans
 from geqlib.graph.ego_parts import EgoPart, split_by_size
+from geqlib.graph.pool import sum_pool
 from geqlib.nn.subgraph import SubgraphConv
 
 
@@ -42,6 +43,10 @@ class SPEN(nn.Module):
         orders: of the features, some of 0, 1, 2.
         edge_dim: features of an edge.
         weights, sizes, centre, put_back: see `geqlib.nn.SubgraphConv`.
+        symmetric: whether a pair of nodes and its transpose have one feature, which more than
+            halves time and memory: for graphs whose edges have no direction.
+        shared: whether ego nets share nodes and pairs and put their results back after every layer,
+            as in the paper; otherwise each ego net is a graph of its own until the read-out.
         norm: over all nodes or pairs of a batch ("batch"), over channels ("layer"), or "none".
         act: activation by its name in torch, or torch_geometric.
         residual: whether layers are added to their inputs.
@@ -69,6 +74,8 @@ class SPEN(nn.Module):
         sizes: Sequence[int] | None = None,
         centre: bool = False,
         put_back: str | Aggregation = "mean",
+        symmetric: bool = False,
+        shared: bool = True,
         norm: Literal["batch", "layer", "none"] = "batch",
         act: str = "elu",
         residual: bool = True,
@@ -80,7 +87,10 @@ class SPEN(nn.Module):
             raise ValueError(f"layers must be at least 1, got {layers}.")
         if norm not in ("batch", "layer", "none"):
             raise ValueError(f'norm must be "batch", "layer" or "none", got {norm!r}.')
+        if hops is None and not shared:
+            raise ValueError("shared=False needs ego nets: give hops.")
         self.in_channels, self.edge_dim, self.hops = in_channels, edge_dim, hops
+        self.symmetric, self.shared = symmetric, shared
         self.orders, self.sizes, self.residual = tuple(orders), sizes, residual
         self.embed_node = nn.Linear(in_channels + 1, channels, bias=False)
         self.embed_pair = nn.Linear(edge_dim + 2, channels)
@@ -94,6 +104,7 @@ class SPEN(nn.Module):
                 sizes=sizes,
                 centre=centre,
                 put_back=put_back,
+                symmetric=symmetric,
             )
             for k in range(layers)
         )
@@ -121,8 +132,9 @@ class SPEN(nn.Module):
     ) -> EgoPlan:
         """The ego nets of a batch, as this model needs them."""
         if self.hops is None:
-            return graph_plan(edge_index, num_nodes, batch, num_graphs)
-        return ego_plan(edge_index, num_nodes, hops=self.hops)
+            return graph_plan(edge_index, num_nodes, batch, num_graphs, symmetric=self.symmetric)
+        options = {"symmetric": self.symmetric, "shared": self.shared}
+        return ego_plan(edge_index, num_nodes, hops=self.hops, **options)
 
     def forward(
         self,
@@ -147,15 +159,12 @@ class SPEN(nn.Module):
         Returns:
             [graphs, out_channels].
         """
-        self._check(x, edge_index, edge_attr)
+        if not torch.compiler.is_compiling():
+            self._check(x, edge_index, edge_attr)
         if plan is None:
             plan = self.plan(edge_index, len(x), batch, num_graphs)
         plan = plan if isinstance(plan, EgoPlan) else join_plans(plan)
-        if plan.hops != self.hops:
-            raise ValueError(
-                f"The plan has ego nets of {plan.hops} hops, but the model was built for "
-                f"{self.hops}: make it by model.plan(...), or set hops of the data."
-            )
+        self._check_plan(plan)
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
@@ -164,6 +173,8 @@ class SPEN(nn.Module):
             new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts).items()}
             h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
             known.append(self._read(h, plan))
+        if batch is not None and plan.origin is not None:
+            batch = batch.index_select(0, plan.origin)
         return self._head(torch.cat(known, 1), batch, num_graphs)
 
     def _embed(
@@ -171,19 +182,20 @@ class SPEN(nn.Module):
     ) -> Tensor:
         """[P, channels] the input tensor of order 2."""
         one, (source, target) = x.new_ones(edge_index.size(1)), edge_index
-        out, into = (x.new_zeros(len(x)).index_add(0, end, one) for end in (source, target))
+        out, into = (x.new_zeros(x.size(0)).index_add(0, end, one) for end in (source, target))
         weight = (out.index_select(0, source) * into.index_select(0, target)).rsqrt()
         edge = torch.stack([one, weight], 1)
         edge = edge if edge_attr is None else torch.cat([edge, edge_attr.to(x.dtype)], 1)
-        node = torch.cat([x, x.new_ones(len(x), 1)], 1)
+        node = self.embed_node(torch.cat([x, x.new_ones(x.size(0), 1)], 1))
+        node = node if plan.origin is None else node.index_select(0, plan.origin)
         h = self.embed_pair(plan.edges @ edge)
-        return h.index_add(0, plan.diagonal, self.embed_node(node).to(h.dtype))
+        return h.index_add(0, plan.diagonal, node.to(h.dtype))
 
     def _read(self, h: dict[int, Tensor], plan: EgoPlan) -> Tensor:
         """[N, ...] what each node knows."""
         known = []
         if 2 in h:
-            known += [h[2].index_select(0, plan.diagonal), plan.sources.mean(h[2])]
+            known += [h[2].index_select(0, plan.diagonal), plan.around.mean(h[2])]
         if 1 in h:
             known.append(h[1])
         if 0 in h:
@@ -191,12 +203,32 @@ class SPEN(nn.Module):
         return torch.cat(known, 1)
 
     def _head(self, known: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
+        pooled = self.dropout(self._pool(known, batch, num_graphs))
+        return self.out(self.dropout(self.act(self.hidden(pooled))))
+
+    def _pool(self, known: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
+        """From nodes to graphs."""
+        if isinstance(self.readout, SumAggregation):
+            return sum_pool(known, batch, num_graphs)
         if batch is None:
-            batch, num_graphs = torch.zeros(len(known), dtype=torch.long, device=known.device), 1
+            batch = torch.zeros(known.size(0), dtype=torch.long, device=known.device)
+            num_graphs = 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        pooled = self.dropout(self.readout(known, batch, dim_size=num_graphs))
-        return self.out(self.dropout(self.act(self.hidden(pooled))))
+        return self.readout(known, batch, dim_size=num_graphs)
+
+    def _check_plan(self, plan: EgoPlan) -> None:
+        given = {
+            "hops": plan.hops,
+            "symmetric": plan.symmetric,
+            "shared": plan.origin is None,
+        }
+        for name, value in given.items():
+            if value != getattr(self, name):
+                raise ValueError(
+                    f"The plan has {name}={value}, but the model was built for "
+                    f"{getattr(self, name)}: make it by model.plan(...), or change the data."
+                )
 
     def _check(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> None:
         if x.dim() != 2 or x.size(1) != self.in_channels:

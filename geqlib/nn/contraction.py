@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,10 +38,10 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
         channels: C.
         centre: whether the centre is told from the other nodes.
     """
-    width = channels if plan.symmetric else 2 * channels
+    shape = (plan.node.size(0), channels if plan.symmetric else 2 * channels)
     slots, nodes, egos = [], [], []
     if 2 in x:
-        slots.append(plan.places.mean(x[2]).view(-1, width))
+        slots.append(plan.places.mean(x[2]).view(shape))
         nodes.append(x[2].index_select(0, plan.diagonal))
         egos.append(plan.slots.mean(slots[0])[:, :channels])  # rows and columns have one mean
     if 1 in x:
@@ -52,18 +52,18 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     if node is not None:
         egos.append(plan.nets.mean(node))
     if centre:
-        _contract_centre(x, plan, width, node, slots, egos)
+        _contract_centre(x, plan, shape, node, slots, egos)
     slot = torch.cat(slots, 1) if slots else None
     return Contraction(slot, node, torch.cat(egos, 1))
 
 
 def _contract_centre(
-    x: Features, plan: EgoPlan, width: int, node: Tensor | None, slots: list, egos: list
+    x: Features, plan: EgoPlan, shape: Any, node: Tensor | None, slots: list, egos: list
 ) -> None:
     if plan.centre is None or plan.spokes is None:
         raise ValueError("centre=True needs ego nets with centres: make the plan by ego_plan.")
     if node is not None:
         egos.append(node.index_select(0, plan.node.index_select(0, plan.centre)))
     if 2 in x:
-        slots.append((plan.spokes @ x[2]).view(-1, width))
+        slots.append((plan.spokes @ x[2]).view(shape))
         egos.append(plan.slots.mean(slots[-1]))

@@ -60,7 +60,9 @@ class EquivariantMaps(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.in_orders, self.out_orders = tuple(in_orders), tuple(out_orders)
         self.centre, self.symmetric, self.sides = centre, symmetric, 1 if symmetric else 2
-        given, wanted = ([int(k in orders) for k in (0, 1, 2)] for orders in (in_orders, out_orders))
+        given, wanted = (
+            [int(k in orders) for k in (0, 1, 2)] for orders in (in_orders, out_orders)
+        )
         sides, node = self.sides * given[2], given[1] + given[2]
         self.ego_width = in_channels * (node + given[2] + given[0] + centre * (node + sides))
         # rows and columns, and the same of the centre; diagonal and order 1
@@ -163,7 +165,7 @@ class EquivariantMaps(nn.Module):
         """[S, ...] to the row and to the column of each slot, and to those of the centre."""
         everywhere = pad(everywhere, (self.wide - everywhere.size(1), 0))
         if wide is None:
-            wide = everywhere.new_zeros(len(plan.diagonal), self.wide)
+            wide = everywhere.new_zeros(plan.diagonal.size(0), self.wide)
         spread = plan.parents @ torch.cat([wide, everywhere.to(wide.dtype)])
         if seen.slot is None or self.spread is None:
             return spread

@@ -191,6 +191,8 @@ class FiberConv(nn.Module):
 
 
 def _transposed(x: Tensor, order: tuple[int, int, int]) -> Tensor:
+    if torch.compiler.is_compiling():  # see `gather_scatter`
+        return x.permute(order).contiguous()
     return _Transposed.apply(x, order)
 
 

@@ -31,6 +31,9 @@ def gather_scatter(kernel: Tensor, x: Tensor, source: Tensor, target: Tensor) ->
         >>> gather_scatter(kernel, x, torch.tensor([0, 1]), torch.tensor([1, 1])).tolist()
         [[0.0], [32.0]]
     """
+    # compiled code would lose the second derivatives of a custom function, without a word
+    if torch.compiler.is_compiling():
+        return _GatherScatter.forward(kernel, x, source, target)
     return _GatherScatter.apply(kernel, x, source, target)
 
 
@@ -80,7 +83,7 @@ class _GatherProduct(torch.autograd.Function):
 
 
 def _parts(rows: Tensor) -> Iterator[slice]:
-    """Runs of rows that fit into the cache; all at once where the compiler or a GPU fuses them."""
+    """Runs of rows that fit into the cache; all at once for the compiler and on a GPU."""
     if torch.compiler.is_compiling() or rows.device.type != "cpu":
         yield slice(None)
         return

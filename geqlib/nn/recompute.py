@@ -28,6 +28,9 @@ def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         >>> torch.allclose(gelu_linear(x, w, b), linear(gelu(x), w, b))
         True
     """
+    # compiled code would lose the second derivatives of a custom function, without a word
+    if torch.compiler.is_compiling():
+        return linear(gelu(x), weight, bias)
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     return _GeluLinear.apply(x.to(dtype), weight.to(dtype), bias.to(dtype))

@@ -101,7 +101,8 @@ class SubgraphConv(nn.Module):
         self, x: Features, plan: EgoPlan, parts: Sequence[EgoPart] | None = None
     ) -> dict[int, Tensor]:
         """Convolve x; `parts` is split_by_size(plan, sizes), made here if it is not given."""
-        self._check(x, plan)
+        if not torch.compiler.is_compiling():
+            self._check(x, plan)
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         if self.aggr is not None:
@@ -130,7 +131,7 @@ class SubgraphConv(nn.Module):
         if self.embedding is not None:
             given = self.embedding(plan.size, next(iter(x.values())))
             made = [self.maps[0].unfold(x, plan, *given)]
-            egos = torch.arange(len(plan.size), device=plan.ego.device)
+            egos = torch.arange(plan.size.size(0), device=plan.ego.device)
             index = {0: [egos], 1: [plan.node], 2: [plan.grid()[2]]}
         else:
             made = [f.unfold(_rows(x, p), p.plan) for f, p in zip(self.maps, parts, strict=True)]
@@ -208,7 +209,7 @@ class SizeEmbedding(nn.Module):
 
 
 def _sizes(plan: EgoPlan) -> dict[int, int]:
-    return {0: len(plan.nets.ptr) - 1, 1: len(plan.diagonal), 2: len(plan.source)}
+    return {0: plan.nets.ptr.size(0) - 1, 1: plan.diagonal.size(0), 2: plan.source.size(0)}
 
 
 def _numbers(part: EgoPart) -> dict[int, Tensor]:

@@ -43,8 +43,8 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
     """Compare runs in one table and in pictures.
 
     Writes `report.md`, `report.html`, `learning_curves.png` and, where a run kept predictions of
-    moving points, `trajectories.png`, or of energies and forces, `parity.png`. Each file appears whole or not at all, the reports after the
-    pictures.
+    moving points, `trajectories.png`, or of energies and forces, `parity.png`. Each file appears
+    whole or not at all, the reports after the pictures.
 
     Args:
         runs: run folders; one named twice counts once.

@@ -122,7 +122,7 @@ class TrainCLI(LightningCLI):
         if not fitting:
             return [record]
         folder = root / "checkpoints"
-        averaging = [] if ema is None else [EMAWeightAveraging(decay=ema)]
+        averaging = [] if ema is None else [EMAWeightAveraging(decay=ema, use_buffers=False)]
         mode = self._get(self.config, "monitor_mode")
         best = ModelCheckpoint(
             folder, "best", monitor=monitor, mode=mode, enable_version_counter=False

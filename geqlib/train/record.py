@@ -49,7 +49,7 @@ class RunRecord(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and self.started:
-            self.log("minutes", self._elapsed() / 60)
+            pl_module.log("minutes", self._elapsed() / 60)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._write(
@@ -104,7 +104,7 @@ class RunRecord(L.Callback):
             for key in self.predictions[0]
         }
         replace_file(self.folder / "predictions.safetensors", lambda part: save_file(whole, part))
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = getattr(trainer, "datamodule", None)
         write_structures(self.folder / "predictions.xyz", data, whole)
         self.predictions = []
 

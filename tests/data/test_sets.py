@@ -96,6 +96,13 @@ def test_each_test_size_has_its_loader_and_its_own_stream() -> None:
     assert not torch.equal(data.splits["val"].values[:4, :3], data.splits["test 3"].values)
 
 
+def test_parity_is_validated_on_odd_and_even_sizes() -> None:
+    sizes = made("size_parity", val=100).splits["val"].sizes
+    assert 20 < int((sizes == 31).sum()) < 80  # six standard deviations
+    assert set(sizes.tolist()) == {31, 32}
+    assert set(made("bit_parity").splits["val"].sizes.tolist()) == {32}
+
+
 def test_evaluation_takes_few_large_sets_at_once() -> None:
     data = made(val=40, val_size=10_000)
     assert max(batch.num_graphs for batch in data.val_dataloader()) == 3

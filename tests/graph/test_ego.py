@@ -57,40 +57,55 @@ def assert_same(one: EgoPlan, other: EgoPlan) -> None:
 
 def dense(matrix: Incidence) -> Tensor:
     """The matrix, after its two orders of storage have been compared."""
-    forward = matrix @ torch.eye(len(matrix.back_ptr) - 1)
+    forward = matrix @ torch.eye(len(matrix.start) - 1)
     assert torch.equal(forward, (matrix.T @ torch.eye(len(matrix.ptr) - 1)).T)
     return forward
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_what_the_tensors_mean(seed: int) -> None:
-    graphs = random_graphs(seed)
-    edge_index, batch = joined(graphs)
+def shown(plan: EgoPlan, pair: tuple[int, int]) -> tuple[int, int]:
+    return (min(pair), max(pair)) if plan.symmetric else pair
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_tensors_mean(seed: int, symmetric: bool) -> None:
+    edge_index, batch = joined(random_graphs(seed))
     nodes, hops = len(batch), seed % 4
-    plan = ego_plan(edge_index, nodes, hops=hops)
+    plan = ego_plan(edge_index, nodes, hops=hops, symmetric=symmetric)
+    assert plan.symmetric is symmetric and plan.origin is None
     pairs = list(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
     slots = list(zip(plan.ego.tolist(), plan.node.tolist(), strict=True))
-    held = {(g, i) for g, i in slots}
-    wanted = {(i, j) for g in range(nodes) for h, i in slots if h == g for j in range(nodes)}
-    wanted = {(i, j) for i, j in wanted if any((g, i) in held and (g, j) in held for g, _ in slots)}
-    assert pairs == sorted(wanted) and slots == sorted(held)
-    places = [(plan.row[q], plan.column[q]) for q in range(len(plan.pair))]
-    for q, (s, t) in enumerate(places):
-        assert slots[s][0] == slots[t][0]
-        assert pairs[plan.pair[q]] == (slots[s][1], slots[t][1])
-    assert len(places) == int((plan.size**2).sum())
+    assert slots == sorted(slots)
+    nets = [[i for h, i in slots if h == g] for g in range(nodes)]
+    held = [shown(plan, (i, j)) for net in nets for i in net for j in net]
+    assert pairs == sorted(set(held))
+    row, column, pair = plan.grid()
+    for s, t, p in zip(row.tolist(), column.tolist(), pair.tolist(), strict=True):
+        assert slots[s][0] == slots[t][0] and (s <= t or not symmetric)
+        assert pairs[p] == shown(plan, (slots[s][1], slots[t][1]))
+    places = (plan.size**2 + plan.size) // 2 if symmetric else plan.size**2
+    assert (
+        len(row) == int(places.sum()) == len(set(zip(row.tolist(), column.tolist(), strict=True)))
+    )
     assert [pairs[p] for p in plan.diagonal] == [(i, i) for i in range(nodes)]
-    turned = dense(plan.transpose).argmax(1) if pairs else []
-    assert [pairs[p] for p in turned] == [(j, i) for i, j in pairs]
-    begun = [[k for k, (i, _) in enumerate(pairs) if i == node] for node in range(nodes)]
-    assert [row.nonzero()[:, 0].tolist() for row in dense(plan.sources)] == begun
+    both = [sum(i in net and j in net for net in nets) for i, j in pairs]
+    assert plan.count.tolist() == both
+    begun = [
+        [k for k, p in enumerate(pairs) if i == p[0] or (symmetric and i in p)]
+        for i in range(nodes)
+    ]
+    assert [found.nonzero()[:, 0].tolist() for found in dense(plan.around)] == begun
+    if not symmetric:
+        turned = dense(plan.transpose).argmax(1) if pairs else []
+        assert [pairs[p] for p in turned] == [(j, i) for i, j in pairs]
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_matrices(seed: int) -> None:
+def test_matrices(seed: int, symmetric: bool) -> None:
     edge_index, batch = joined(random_graphs(seed))
     nodes = len(batch)
-    plan = ego_plan(edge_index, nodes, hops=seed % 3)
+    plan = ego_plan(edge_index, nodes, hops=seed % 3, symmetric=symmetric)
     S, P, E = len(plan.node), len(plan.target), edge_index.size(1)
     at, one = torch.arange(S), torch.eye(max(S, P, nodes, 1))
     assert torch.equal(dense(plan.members), one[plan.node, :nodes])
@@ -100,37 +115,63 @@ def test_matrices(seed: int) -> None:
     assert torch.equal(dense(plan.slots), slots)
     both = torch.cat([one[plan.node, :nodes], one[plan.ego, :nodes]], 1)
     assert torch.equal(dense(plan.parents), both)
-    places = torch.zeros(2 * S, P)
-    places[2 * plan.row, plan.pair] = 1
-    places[2 * plan.column + 1, plan.pair] = 1
-    assert torch.equal(dense(plan.places), places)
+    sides = 1 if symmetric else 2
+    places, spokes = torch.zeros(sides * S, P), torch.zeros(sides * S, P)
     pairs = zip(plan.source.tolist(), plan.target.tolist(), strict=True)
     number = {pair: k for k, pair in enumerate(pairs)}
-    spokes = torch.zeros(2 * S, P)
-    for s in range(S):
-        centre, node = int(plan.ego[s]), int(plan.node[s])
-        spokes[2 * s, number[centre, node]] = spokes[2 * s + 1, number[node, centre]] = 1
+    for s, t in (plan.ego[:, None] == plan.ego).nonzero().tolist():
+        i, j = int(plan.node[s]), int(plan.node[t])
+        for side, pair in enumerate(((i, j), (j, i))[:sides]):
+            places[sides * s + side, number[shown(plan, pair)]] = 1
+            if i == plan.ego[s] and s == plan.centre[plan.ego[s]]:
+                spokes[sides * t + side, number[shown(plan, pair)]] = 1
+    assert torch.equal(dense(plan.places), places)
     assert torch.equal(dense(plan.spokes), spokes)
     assert plan.node[plan.centre].tolist() == list(range(nodes))
     edges = torch.zeros(P, E)
     for e, pair in enumerate(edge_index.T.tolist()):
-        if tuple(pair) in number:  # with no hops, only loops are
-            edges[number[tuple(pair)], e] = 1
+        if shown(plan, tuple(pair)) in number:  # with no hops, only loops are
+            edges[number[shown(plan, tuple(pair))], e] = 1
     assert torch.equal(dense(plan.edges), edges)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_nodes_and_pairs_of_their_own(seed: int, symmetric: bool) -> None:
+    """Ego nets that share nothing are separate graphs of copies."""
+    edge_index, batch = joined(random_graphs(seed))
+    nodes = len(batch)
+    own = ego_plan(edge_index, nodes, symmetric=symmetric, shared=False)
+    common = ego_plan(edge_index, nodes, symmetric=symmetric)
+    assert torch.equal(own.origin, common.node) and torch.equal(own.ego, common.ego)
+    assert own.node.tolist() == list(range(len(common.node)))
+    whole = graph_plan(edge_index[:, :0], len(own.node), own.ego, nodes, symmetric=symmetric)
+    same = ("source", "target", "diagonal", "count", "places", "transpose", "around", "members")
+    for name in same:
+        for key, value in tensors(getattr(own, name), name).items():
+            expected = tensors(getattr(whole, name), name)[key]
+            assert value is expected is None or torch.equal(value, expected), key
+    shared = torch.stack([own.origin[own.source], own.origin[own.target]], 1).tolist()
+    pairs = zip(common.source.tolist(), common.target.tolist(), strict=True)
+    number = {pair: k for k, pair in enumerate(pairs)}
+    rows = [number[shown(common, (i, j))] for i, j in shared]
+    assert torch.equal(dense(own.edges), dense(common.edges)[rows])
+    assert torch.equal(own.centre, common.centre)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_joined_plans_are_that_of_the_batch(seed: int) -> None:
     graphs = random_graphs(seed)
     edge_index, batch = joined(graphs)
-    hops = seed % 4
+    options = {"symmetric": seed % 2 == 0, "shared": seed % 3 == 0, "hops": seed % 4}
     assert_same(
-        join_plans([ego_plan(e, n, hops=hops) for e, n in graphs]),
-        ego_plan(edge_index, len(batch), hops=hops),
+        join_plans([ego_plan(e, n, **options) for e, n in graphs]),
+        ego_plan(edge_index, len(batch), **options),
     )
+    symmetric = seed % 2 == 0
     assert_same(
-        join_plans([graph_plan(e, n) for e, n in graphs]),
-        graph_plan(edge_index, len(batch), batch, len(graphs)),
+        join_plans([graph_plan(e, n, symmetric=symmetric) for e, n in graphs]),
+        graph_plan(edge_index, len(batch), batch, len(graphs), symmetric=symmetric),
     )
 
 
@@ -148,7 +189,7 @@ def test_far_ego_nets_hold_what_is_in_reach() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_parts_by_size(seed: int) -> None:
     edge_index, batch = joined(random_graphs(seed))
-    plan = ego_plan(edge_index, len(batch))
+    plan = ego_plan(edge_index, len(batch), symmetric=seed % 2 == 0)
     parts = split_by_size(plan, (1, 3, 4))
     kept = torch.tensor([1, 3, 4])
     for k, part in enumerate(parts):
@@ -163,8 +204,8 @@ def test_parts_by_size(seed: int) -> None:
     for name, rows in (("node", len(batch)), ("pair", len(plan.target))):
         numbers = torch.cat([getattr(part, name) for part in parts])
         shares = torch.cat([getattr(part, f"{name}_share")[:, 0] for part in parts])
-        total = torch.zeros(rows).index_add(0, numbers, shares)
-        torch.testing.assert_close(total, torch.ones(rows))
+        total = torch.zeros(rows).double().index_add(0, numbers, shares)
+        torch.testing.assert_close(total, torch.ones_like(total))
 
 
 def test_the_transform_survives_batching() -> None:
@@ -172,7 +213,8 @@ def test_the_transform_survives_batching() -> None:
     batch: Any = Batch.from_data_list([EgoNets(hops=2)(graph) for graph in graphs])
     assert_same(join_plans(batch.plan), ego_plan(batch.edge_index, 6, hops=2))
     assert repr(EgoNets(hops=2, max_size=9)) == (
-        "EgoNets(Reach(hops=2, direction='out', max_size=9, oversize='raise', seed=0))"
+        "EgoNets(hops=2, direction='out', max_size=9, oversize='raise', seed=0, symmetric=False, "
+        "shared=True)"
     )
 
 
@@ -198,7 +240,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "none": (lambda: join_plans([]), "no plans to join: give at least one"),
     "mixed": (
         lambda: join_plans([ego_plan(PATH, 3), ego_plan(PATH, 3, hops=2)]),
-        "ego nets of different hops: make them all alike",
+        "plans have different options: make them all alike",
     ),
     "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and rising, got (2, 2)"),
     "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and rising, got ()"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 from benchmarks.peers.spen_dense import DenseSPEN
-from geqlib.graph import ego_plan, split_by_size
+from geqlib.graph import ego_plan, graph_plan, split_by_size
 from geqlib.models import IGN, SPEN
 from tests.contract import Case, Contract, Typed
 
@@ -37,6 +37,7 @@ def model(**options: Any) -> SPEN:
         {"hops": None, "norm": "none", "residual": False},
         {"weights": "size", "sizes": (2, 3), "put_back": "sum", "norm": "layer", "layers": 3},
         {"orders": (1,), "readout": "mean", "act": "relu"},
+        {"symmetric": True, "centre": True, "edge_dim": 1},
     ],
     ids=str,
 )
@@ -66,6 +67,30 @@ def test_plans_can_be_made_before() -> None:
     batch = torch.arange(12) // 6
     twice = made(torch.cat([x, x]), both, batch=batch, num_graphs=2, plan=[plan, plan])
     torch.testing.assert_close(twice, expected.expand(2, 3), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_ego_nets_of_their_own_are_separate_graphs(symmetric: bool) -> None:
+    """Without sharing, SPEN is an IGN on the disjoint union of all ego nets."""
+    options = {"orders": (0, 1, 2), "symmetric": symmetric, "layers": 3}
+    made, whole = model(shared=False, **options), model(hops=None, **options)
+    x, plan = torch.randn(6, 2).double(), made.plan(EDGES, 6)
+    copies = [
+        [
+            (s, t)
+            for s in range(len(plan.node))
+            for t in range(len(plan.node))
+            if plan.ego[s] == plan.ego[t] and (i, j) == (plan.origin[s], plan.origin[t])
+        ]
+        for i, j in EDGES.T.tolist()
+    ]
+    edges = torch.tensor([pair for pairs in copies for pair in pairs]).T
+    # the normalised adjacency is that of the graph, which the union does not know
+    with torch.no_grad():
+        made.embed_pair.weight[:, 1], whole.embed_pair.weight[:, 1] = 0, 0
+    together = graph_plan(edges, len(plan.node), plan.ego, 6, symmetric=symmetric)
+    out = whole(x[plan.origin], edges, plan=together)
+    torch.testing.assert_close(made(x, EDGES), out, atol=1e-12, rtol=0)
 
 
 def test_whole_graphs_are_an_invariant_graph_network() -> None:
@@ -105,8 +130,13 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "graphs": (lambda: SPEN(2, 3)(X, EDGES, batch=torch.zeros(6).long()), "batch is given without"),
     "hops": (
         lambda: SPEN(2, 3, hops=2)(X, EDGES, plan=ego_plan(EDGES, 6)),
-        "plan has ego nets of 1 hops, but the model was built for 2: make it by model.plan",
+        "plan has hops=1, but the model was built for 2: make it by model.plan",
     ),
+    "symmetric": (
+        lambda: SPEN(2, 3, symmetric=True)(X, EDGES, plan=ego_plan(EDGES, 6)),
+        "plan has symmetric=False, but the model was built for True",
+    ),
+    "shared": (lambda: SPEN(2, 3, hops=None, shared=False), "shared=False needs ego nets"),
 }
 
 
@@ -141,10 +171,18 @@ def spen(**options: Any) -> partial[SPEN]:
 
 class TestContract(Contract):
     cases = (
-        Case("SPEN", spen(), graph, "graph:scalar", extra=plan),
+        Case("SPEN", spen(), graph, "graph:scalar", extra=plan, backend="eager"),
         Case(
             "centred",
             spen(centre=True, hops=2, orders=(0, 2), readout="mean"),
+            graph,
+            "graph:scalar",
+            extra=plan,
+            backend="eager",
+        ),
+        Case(
+            "ego nets of their own",
+            spen(shared=False, symmetric=True, orders=(0, 1, 2)),
             graph,
             "graph:scalar",
             extra=plan,

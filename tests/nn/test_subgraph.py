@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from benchmarks.peers.spen_dense import dense_conv, dense_maps
+from benchmarks.peers.spen_dense import dense_conv, dense_maps, number_pairs
 from geqlib.graph import EgoPlan, ego_plan, graph_plan, split_by_size
 from geqlib.nn import MonoidAggregation, SubgraphConv
 from geqlib.nn.equivariant_maps import EquivariantMaps
@@ -45,8 +45,8 @@ def dense(made: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> dict[int, 
     nets: list[list[int]] = [[] for _ in plan.size]
     for g, i in zip(plan.ego.tolist(), plan.node.tolist(), strict=True):
         nets[g].append(i)
-    pairs = zip(plan.source.tolist(), plan.target.tolist(), strict=True)
-    return dense_conv(made, x, nets, {p: k for k, p in enumerate(pairs)}, len(plan.diagonal))
+    pairs = number_pairs(nets, plan.symmetric)
+    return dense_conv(made, x, nets, pairs, len(plan.diagonal))
 
 
 def assert_dense(made: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> None:
@@ -62,12 +62,13 @@ def assert_dense(made: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> Non
 
 @pytest.mark.parametrize(("given", "wanted"), list(product(ORDERS, ORDERS)), ids=str)
 @pytest.mark.parametrize("centre", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
 def test_every_map_is_the_dense_one(
-    given: Sequence[int], wanted: Sequence[int], centre: bool
+    given: Sequence[int], wanted: Sequence[int], centre: bool, symmetric: bool
 ) -> None:
-    plan = ego_plan(RAGGED, 9)
+    plan = ego_plan(RAGGED, 9, symmetric=symmetric)
     assert sorted(plan.size.unique().tolist()) == [1, 2, 3]
-    made = layer(in_orders=given, orders=wanted, centre=centre)
+    made = layer(in_orders=given, orders=wanted, centre=centre, symmetric=symmetric)
     assert_dense(made, features(given, plan), plan)
 
 
@@ -84,9 +85,13 @@ def test_graphs(graph: str, put_back: str, hops: int | None) -> None:
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (2,), (2, 7)], ids=str)
 @pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("put_back", ["mean", "sum"])
-def test_weights_for_each_size(sizes: tuple[int, ...], centre: bool, put_back: str) -> None:
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_weights_for_each_size(
+    sizes: tuple[int, ...], centre: bool, put_back: str, symmetric: bool
+) -> None:
     options = {"orders": (0, 1, 2), "weights": "size", "sizes": sizes, "put_back": put_back}
-    plan, made = ego_plan(RAGGED, 9), layer(centre=centre, **options)
+    plan = ego_plan(RAGGED, 9, symmetric=symmetric)
+    made = layer(centre=centre, symmetric=symmetric, **options)
     x = features((0, 1, 2), plan)
     assert_dense(made, x, plan)
     given = made(x, plan, split_by_size(plan, sizes))
@@ -96,9 +101,13 @@ def test_weights_for_each_size(sizes: tuple[int, ...], centre: bool, put_back: s
 
 @pytest.mark.parametrize("weights", [{}, {"weights": "size", "sizes": (1, 3)}], ids=str)
 @pytest.mark.parametrize("centre", [False, True])
-def test_aggregations_see_what_each_ego_net_makes(weights: dict, centre: bool) -> None:
-    plan = ego_plan(RAGGED, 9)
-    x, options = features((0, 1, 2), plan), {"orders": (0, 1, 2), "centre": centre, **weights}
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_aggregations_see_what_each_ego_net_makes(
+    weights: dict, centre: bool, symmetric: bool
+) -> None:
+    plan = ego_plan(RAGGED, 9, symmetric=symmetric)
+    options = {"orders": (0, 1, 2), "centre": centre, "symmetric": symmetric, **weights}
+    x = features((0, 1, 2), plan)
     fast = {name: layer(put_back=name, **options) for name in ("mean", "sum")}
     slow = {name: layer(put_back=f"{name}Aggregation", **options) for name in fast}
     for name in fast:
@@ -147,6 +156,40 @@ def test_the_basis_is_complete(size: int, rank: int) -> None:
     eye = torch.eye(size**2)
     equations = torch.cat([torch.kron(eye, p) - torch.kron(p.T.contiguous(), eye) for p in moved])
     assert size**4 - torch.linalg.matrix_rank(equations.double()) == rank
+
+
+def test_symmetric_tensors_have_nine_maps() -> None:
+    maps = EquivariantMaps(1, 1, (2,), (2,), symmetric=True, bias=False)
+    assert sum(p.numel() for p in maps.parameters()) == 9
+
+
+def test_symmetric_features_are_those_of_tied_weights() -> None:
+    """On symmetric input a layer whose weights do not tell rows from columns stays symmetric."""
+    made = layer(symmetric=True, in_orders=(2,))
+    tied = layer(in_orders=(2,))
+    one, two = made.maps[0], tied.maps[0]
+    D = 2
+    with torch.no_grad():
+        for name, x in made.embedding.named_parameters():
+            tied.embedding.get_parameter(name).zero_() if "leave" in name else None
+            x.zero_() if "leave" in name else None
+        two.pair.copy_(torch.cat([one.pair, 0 * one.pair]))
+        two.spread.copy_(torch.block_diag(one.spread, one.spread))
+        two.low.copy_(torch.cat([one.low, 0 * one.low]))
+        wide, low = one.node.split([D, 2 * D], 1)
+        two.node.copy_(torch.cat([wide, wide, low], 1))
+        two.ego.copy_(torch.cat([2 * one.ego[:, :D], one.ego[:, D:]], 1))
+    half, whole = (ego_plan(RAGGED, 9, symmetric=s) for s in (True, False))
+    x = features((2,), half)[2]
+    number = {
+        pair: k
+        for k, pair in enumerate(zip(half.source.tolist(), half.target.tolist(), strict=True))
+    }
+    pairs = zip(whole.source.tolist(), whole.target.tolist(), strict=True)
+    rows = [number[min(p), max(p)] for p in pairs]
+    expected, got = made({2: x}, half), tied({2: x[rows]}, whole)
+    torch.testing.assert_close(got[1], expected[1], atol=1e-12, rtol=0)
+    torch.testing.assert_close(got[2], expected[2][rows], atol=1e-12, rtol=0)
 
 
 def test_there_are_34_maps() -> None:
@@ -201,13 +244,17 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "sizes": (lambda: layer(weights="size"), 'sizes must be given with weights="size"'),
     "no sizes": (lambda: layer(sizes=(2,)), 'sizes must be given with weights="size", and only'),
     "missing": (lambda: layer()(features((2,), PLAN), PLAN), "x has the orders [2], but the layer"),
+    "symmetric": (
+        lambda: layer(symmetric=True)(features((1, 2), PLAN), PLAN),
+        "The plan has symmetric=False, but the layer was built for True: make both alike",
+    ),
     "width": (
         lambda: layer()(features((1, 2), PLAN, 4), PLAN),
         "x of order 1 has shape (9, 4), but plan and layer need (9, 3)",
     ),
     "rows": (
         lambda: layer()(features((1, 2), PLAN), ego_plan(NONE, 9)),
-        "x of order 2 has shape (21, 3), but plan and layer need (9, 3)",
+        "x of order 2 has shape (23, 3), but plan and layer need (9, 3)",
     ),
 }
 
@@ -221,7 +268,8 @@ def test_errors_say_what_and_how_to_mend(error: str) -> None:
 
 def test_repr() -> None:
     assert repr(SubgraphConv(3, 2, in_orders=(2,), centre=True)) == (
-        "SubgraphConv(3, 2, (2,) -> (1, 2), weights='shared', centre=True, put_back='mean')"
+        "SubgraphConv(3, 2, (2,) -> (1, 2), weights='shared', centre=True, symmetric=False, "
+        "put_back='mean')"
     )
 
 
@@ -235,15 +283,16 @@ class OnNodes(nn.Module):
     def reset_parameters(self) -> None:
         self.conv.reset_parameters()
 
-    def forward(self, x: Tensor, edge_attr: Tensor, plan: EgoPlan, **parts: Any) -> Tensor:
+    def forward(self, x: Tensor, edge_attr: Tensor, plan: EgoPlan) -> Tensor:
         pairs = (plan.edges @ edge_attr).index_add(0, plan.diagonal, x)
         given = {0: plan.nets.mean(x), 1: x, 2: pairs}
-        y = self.conv({k: given[k] for k in self.conv.in_orders}, plan, **parts)
-        known = {0: lambda v: plan.nets.T.mean(v), 1: lambda v: v, 2: lambda v: plan.sources @ v}
+        y = self.conv({k: given[k] for k in self.conv.in_orders}, plan)
+        known = {0: lambda v: plan.nets.T.mean(v), 1: lambda v: v, 2: lambda v: plan.around @ v}
         return torch.cat([known[k](v) for k, v in y.items()], 1)
 
 
 def inputs(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
+    edge_index = torch.cat([edge_index, torch.zeros(2, min(len(pos), 1)).long()], 1)  # a loop
     x, edge_attr = (
         torch.randn(rows, 2, generator=generator, dtype=torch.float64)
         for rows in (len(pos), edge_index.size(1))
@@ -265,12 +314,14 @@ class Planned(nn.Module):
     def reset_parameters(self) -> None:
         self.inner.reset_parameters()
 
-    def forward(self, x: Tensor, edge_attr: Tensor, edge_index: Tensor, **plan: Any) -> Tensor:
-        return self.inner(x, edge_attr, **plan)
+    def forward(self, x: Tensor, edge_attr: Tensor, edge_index: Tensor, plan: EgoPlan) -> Tensor:
+        return self.inner(x, edge_attr, plan)
 
 
 def plan(hops: int, module: Any, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
-    return {"plan": ego_plan(tensors["edge_index"], len(tensors["x"]), hops=hops)}
+    symmetric = module.inner.conv.maps[0].symmetric
+    nodes = len(tensors["x"])
+    return {"plan": ego_plan(tensors["edge_index"], nodes, hops=hops, symmetric=symmetric)}
 
 
 PARTS = "parts of different sizes are different graphs of operations"
@@ -278,6 +329,7 @@ CASES: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "orders 1, 2": (1, {}, {}),
     "all, centred": (2, {"orders": (0, 1, 2), "centre": True}, {}),
     "sum": (1, {"put_back": "sum"}, {}),
+    "symmetric": (2, {"symmetric": True}, {}),
     "max": (1, {"put_back": "max"}, {"derivatives": "a maximum has none where two places tie"}),
     "size": (1, {"weights": "size", "sizes": (1, 3)}, {"compile": PARTS, "export": PARTS}),
 }
