@@ -45,7 +45,7 @@ def direction_harmonics(space: Space, direction: Tensor, ori: Tensor, degree: in
         return _legendre((ori * direction).sum(-1), degree)
     seen = spatial_attributes(space, direction, ori)
     if space == "R2xS1":
-        return _circular(*seen.unbind(-1), degree)
+        return _circular(seen[..., 0], seen[..., 1], degree)
     degrees = list(range(degree + 1))
     return spherical_harmonics(degrees, seen, normalize=False, normalization="component")
 

@@ -81,7 +81,7 @@ class AttributeEmbedding(nn.Module):
         return (monomials[..., None] * radial).flatten(-2)
 
     def _attributes(self, offset: Tensor, here: Tensor | None, there: Tensor | None) -> Tensor:
-        if not self.pairs:
+        if here is None or not self.pairs:
             return spatial_attributes(self.space, offset[:, None], here, smooth=self.smooth)
         options = {"smooth": self.smooth, "fourth": self.fourth, "chiral": self.chiral}
         if there is None:  # every source orientation of the grid for every target orientation
