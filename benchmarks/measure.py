@@ -44,6 +44,13 @@ def peak_memory(run: Callable[[], object]) -> float:
     return (_high_water() - before) / 1024
 
 
+def processor_seconds(pid: int) -> float:
+    """Seconds that all threads of a running process have computed (Linux only)."""
+    # behind the name, which may hold spaces, in its parentheses
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def in_own_process(script: str, *args: str) -> Any:
     """The last line that `script` prints in a fresh process, read as JSON.
 

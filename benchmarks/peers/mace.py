@@ -7,12 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.io import write
+
+from benchmarks.measure import processor_seconds
 
 BIN = Path(".peers/mace/bin")
 # of the 3BPA example, smaller: 32x0e + 32x1o, correlation 3, two interactions
@@ -58,13 +59,13 @@ def frames(data: Any, split: str, name: str = "Default") -> list[Atoms]:
 def train(
     folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float], minutes: float
 ) -> dict[str, Any]:
-    """Train for some minutes of wall time, from the last checkpoint's evaluation on to the test.
+    """Train for some minutes of processor time, then test the last checkpoint.
 
     Args:
         folder: of the run, relative to the current one; results.json ends up there.
         splits: "train", "val" and "test".
         energies: of isolated atoms.
-        minutes: after which training is stopped.
+        minutes: of processor time, summed over cores, after which training is stopped.
 
     Returns:
         "curve", rows of (minutes, force RMSE in meV/angstrom on the validation frames), and
@@ -104,7 +105,7 @@ def train(
 def _timed(folder: Path, command: list[str], minutes: float) -> tuple[int, list[list[float]]]:
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     curve: list[list[float]] = []
-    epoch, start = 0, None
+    epoch, start, passed = 0, None, 0.0
     with (folder / "train.log").open("w") as log:
         run = subprocess.Popen(
             command,
@@ -118,9 +119,9 @@ def _timed(folder: Path, command: list[str], minutes: float) -> tuple[int, list[
             log.write(line)
             found = re.search(r"Epoch (\d+):.*RMSE_F=\s*([\d.]+)", line)
             if start is None and "Initial" in line:
-                start = time.perf_counter()
+                start = processor_seconds(run.pid)
             if found and start is not None:
-                passed = (time.perf_counter() - start) / 60
+                passed = (processor_seconds(run.pid) - start) / 60
                 epoch = int(found[1])
                 curve.append([passed, float(found[2])])
                 if passed >= minutes:

@@ -23,7 +23,8 @@ from geqlib.train.structures_record import write_structures
 class RunRecord(L.Callback):
     """Write down how long a run took, what it measured and what it predicted.
 
-    fit.json: seconds of training (all parts of a resumed run), epochs, steps, parameters.
+    fit.json: seconds of training and of the processor's time in them (all parts of a resumed run),
+    epochs, steps, parameters; the metrics log both in minutes at every validation.
     results.json: metrics of the test split, baselines on the same split where the data module has
     `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned;
     predictions.xyz: the same of energies and forces, where the data module has `atoms(index)`.
@@ -35,27 +36,34 @@ class RunRecord(L.Callback):
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.seed = folder, seed
-        self.seconds, self.started = 0.0, 0.0
+        self.before = (0.0, 0.0)
+        self.started: tuple[float, float] | None = None
         self.predictions: list[dict[str, Tensor]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self._elapsed()}
+        seconds, processor = self._elapsed()
+        return {"seconds": seconds, "processor_seconds": processor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = state_dict["seconds"]
+        # checkpoints of the first versions do not have the second
+        self.before = (state_dict["seconds"], state_dict.get("processor_seconds", 0.0))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.started = time.perf_counter()
+        self.started = _clocks()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and self.started:
-            pl_module.log("minutes", self._elapsed() / 60)
+            seconds, processor = self._elapsed()
+            pl_module.log("minutes", seconds / 60)
+            pl_module.log("processor_minutes", processor / 60)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seconds, processor = self._elapsed()
         self._write(
             "fit.json",
             {
-                "seconds": round(self._elapsed(), 1),
+                "seconds": round(seconds, 1),
+                "processor_seconds": round(processor, 1),
                 "epochs": trainer.current_epoch,
                 "steps": trainer.global_step,
                 "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
@@ -108,12 +116,23 @@ class RunRecord(L.Callback):
         write_structures(self.folder / "predictions.xyz", data, whole)
         self.predictions = []
 
-    def _elapsed(self) -> float:
-        return self.seconds + (time.perf_counter() - self.started if self.started else 0.0)
+    def _elapsed(self) -> tuple[float, float]:
+        if self.started is None:
+            return self.before
+        now = _clocks()
+        wall, processor = (
+            b + n - s for b, n, s in zip(self.before, now, self.started, strict=True)
+        )
+        return wall, processor
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1)
         replace_file(self.folder / name, lambda part: part.write_text(text))
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall time and processor time of all threads, in seconds."""
+    return time.perf_counter(), time.process_time()
 
 
 def environment() -> dict[str, str]:
