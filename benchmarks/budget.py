@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from itertools import cycle, islice
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,10 +44,11 @@ def budgeted(
 
 
 def _options(steps: float, measured: Mapping[str, float]) -> dict[str, float]:
-    epochs = steps / measured["steps_an_epoch"]
-    if epochs >= 1:
-        return {"trainer.max_epochs": round(epochs)}
-    return {"trainer.max_epochs": 1, "trainer.limit_train_batches": max(int(steps), 1)}
+    epochs = ceil(steps / measured["steps_an_epoch"])
+    return {
+        "trainer.max_epochs": epochs,
+        "trainer.limit_train_batches": max(round(steps / epochs), 1),
+    }
 
 
 def _measured(

@@ -1,23 +1,30 @@
 """Every configuration of the repository trains: two steps each."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from geqlib.cli import main
-from tests.data import raw_frames, raw_molecules
+from geqlib.data.qm9 import Target
+from tests.data import raw_frames, raw_molecules, raw_qm9
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
+TARGETS = [path for path in CONFIGS if path.name.startswith("qm9") and path != QM9]
 SMALL = {
     "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
     "SetData": ["train=64", "val=8", "test=4"],
     "MoleculeData": ["val=2", "num_train=8"],
+    "QM9Data": ["train=12", "val=3"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config", [c for c in CONFIGS if c not in TARGETS], ids=lambda path: path.stem
+)
 def test_two_steps(config, tmp_path, monkeypatch):
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(Path(__file__).parents[1])
@@ -30,6 +37,9 @@ def test_two_steps(config, tmp_path, monkeypatch):
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_frames.write_files(yaml.safe_load(text)["data"]["init_args"], tmp_path)
+    if "geqlib.data.QM9Data" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_qm9.write_npz(tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
     arguments += [
@@ -48,3 +58,14 @@ def test_configurations_are_short():
     assert CONFIGS
     for config in CONFIGS:
         assert len(config.read_text().splitlines()) < 40, config.name
+
+
+def test_configurations_of_qm9_differ_in_their_target():
+    def target_of(path):
+        return yaml.safe_load(path.read_text())["data"]["init_args"]["target"]
+
+    assert {target_of(path) for path in [QM9, *TARGETS]} == set(get_args(Target))
+    first = QM9.read_text().split("\n", 1)[1]
+    for path in TARGETS:
+        expected = first.replace("target: alpha", f"target: {target_of(path)}")
+        assert path.read_text().split("\n", 1)[1] == expected

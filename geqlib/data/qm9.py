@@ -145,6 +145,11 @@ class QM9Data(SplitLoaders):
                 molecules.select(chosen), self.cutoff, keep_edges=False
             )
 
+    def target_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the target over the training molecules."""
+        y = self.splits["train"].structures.labels["y"].double()
+        return float(y.mean()), float(y.std())
+
 
 def qm9_arrays(cache: Path | None = None) -> dict[str, np.ndarray]:
     """All of QM9: "index", "n_atoms", "z", "pos", "y" and "y_names", in the data set's own units.

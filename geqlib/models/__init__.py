@@ -3,6 +3,7 @@
 from geqlib.models.forces import compiled_energy_forces, energy_forces
 from geqlib.models.graph_baselines import MessagePassingNet
 from geqlib.models.ign import IGN
+from geqlib.models.molecule import MoleculeModel
 from geqlib.models.monoid_gnn import MonoidGNN
 from geqlib.models.ponita import PONITA
 from geqlib.models.potential import Energies, Potential
@@ -15,6 +16,7 @@ __all__ = [
     "SPEN",
     "Energies",
     "MessagePassingNet",
+    "MoleculeModel",
     "MonoidGNN",
     "Potential",
     "SetNetwork",

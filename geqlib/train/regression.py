@@ -34,6 +34,7 @@ class RegressionTask(Task):
     inputs: ClassVar = {
         "pos": "point",
         "vec": "vector",
+        "z": "scalar",
         "x": "scalar",
         "edge_index": "edge_index",
         "edge_attr": "edge_scalar",

@@ -15,17 +15,25 @@ from ase.io import write
 def write_files(data: dict[str, Any], folder: Path) -> None:
     """Files of the `init_args` of a `MoleculeData`, below a folder."""
     rng = np.random.default_rng(0)
+    alone = [_labelled(Atoms(symbol), -1.0) for symbol in "HCNO"]
     for key in ("train", "test"):
         names = [data[key]] if isinstance(data.get(key), str) else []
         for name in names:
-            _write(folder / name, [_shaken(rng) for _ in range(12)])
+            frames = [_shaken(rng, data) for _ in range(12)]
+            inside = key == "train" and data.get("isolated_atoms") == "references"
+            _write(folder / name, frames + (alone if inside else []))
     if "reference_file" in data:
-        _write(folder / data["reference_file"], [_labelled(Atoms(s), -1.0) for s in "HCNO"])
+        _write(folder / data["reference_file"], alone)
 
 
-def _shaken(rng: np.random.Generator) -> Atoms:
+def _shaken(rng: np.random.Generator, data: dict[str, Any]) -> Atoms:
     atoms = molecule("CH3CHO")
     atoms.rattle(0.05, rng=rng)
+    for key in ("stress_key", "virial_key"):
+        if key in data:
+            atoms.cell, atoms.pbc = (6.0, 6.5, 7.0), True
+            noise = rng.normal(scale=0.01, size=(3, 3))
+            atoms.info[data[key]] = noise + noise.T
     return _labelled(atoms, -10.0 + rng.normal(), rng.normal(size=(len(atoms), 3)))
 
 

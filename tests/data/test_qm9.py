@@ -13,34 +13,17 @@ from torch_geometric.datasets.qm9 import HAR2EV, KCALMOL2EV, atomrefs
 from geqlib.data import QM9Data
 from geqlib.data.qm9 import ATOMS, COLUMNS, PACKED, qm9_arrays
 from geqlib.graph import check_graph, neighbor_list
+from tests.data.raw_qm9 import NAMES, arrays, write_npz
 
 MIRROR = os.environ.get("GEQLIB_DATA")
 needs_mirror = pytest.mark.skipif(MIRROR is None, reason="GEQLIB_DATA is not set")
-NAMES = [name for name, _ in PACKED]
 SIZES = {"train": 12, "val": 3}
-
-
-def arrays(count=20, seed=0):
-    """Chains of random atoms with random properties, in the layout of the npz."""
-    rng = np.random.default_rng(seed)
-    n_atoms = rng.integers(1, 6, count).astype(np.uint8)
-    place = np.concatenate([np.arange(n) for n in n_atoms])
-    pos = np.stack([place, *(0.1 * rng.normal(size=(2, len(place))))], -1)
-    return {
-        "index": np.arange(1, 2 * count, 2, dtype=np.int32),
-        "n_atoms": n_atoms,
-        "z": rng.choice([1, 6, 7, 8, 9], len(place)).astype(np.uint8),
-        "pos": pos.astype(np.float32),
-        "y": rng.normal(size=(count, len(NAMES))),
-        "y_names": np.array(NAMES),
-    }
 
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """A mirror of twenty molecules."""
-    (tmp_path / "qm9").mkdir()
-    np.savez(tmp_path / "qm9" / "qm9_130831.npz", **arrays())
+    write_npz(tmp_path)
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
     return arrays()
 

@@ -1,0 +1,95 @@
+"""Steps of molecular dynamics a second: geqlib's calculator beside MACE's.
+
+Protocol: the models that benchmarks/accuracy/potential_3bpa.py trained, on one frame of 3BPA (27
+atoms), velocity Verlet of ASE with steps of 0.5 fs; blocks of 50 steps alternate between the two
+processes, medians of 9 blocks after one that is not counted.
+
+    GEQLIB_DATA=FOLDER python benchmarks/speed/dynamics.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.io import write
+from ase.md.velocitydistribution import thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import interleaved, write_result
+from benchmarks.peers import mace
+from benchmarks.training import RUNS, show
+from geqlib.calculators import GeqCalculator
+from geqlib.data import MoleculeData
+
+OURS = RUNS / "3bpa-ponita" / "checkpoints" / "best.ckpt"
+THEIRS = RUNS / "3bpa-mace" / "mace.model"
+STEPS, BLOCKS = 50, 9
+DTYPES = ("float32", "float64")
+
+
+def main() -> None:
+    data = MoleculeData("3bpa/train_300K.xyz.xz", 50, "3bpa/test_300K.xyz.xz", cutoff=5.0)
+    data.setup("test")
+    atoms = data.atoms(int(data.splits["test"].index[0]), "test")
+    with TemporaryDirectory() as folder:
+        frame = Path(folder) / "frame.xyz"
+        write(frame, Atoms(atoms.numbers, atoms.positions), format="extxyz")
+        runs: dict[str, Callable[[], object]] = {}
+        for dtype in DTYPES:
+            runs[f"geqlib PONITA, {dtype}"] = _ours(atoms, getattr(torch, dtype))
+            if mace.available() and THEIRS.exists():
+                runs[f"MACE, {dtype}"] = _theirs(frame, dtype)
+        seconds = interleaved(runs, BLOCKS)
+    rates = {name: STEPS / value for name, value in seconds.items()}
+    show("steps a second", ("", "steps / s"), list(rates.items()))
+    content = {
+        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
+        "threads": torch.get_num_threads(),
+        "rates": rates,
+    }
+    sys.stdout.write(f"wrote {write_result('speed/dynamics', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    header = ("molecular dynamics of 27 atoms", f"steps a second, {found['threads']} threads")
+    return markdown(header, [(name, f"{rate:.0f}") for name, rate in found["rates"].items()])
+
+
+def _ours(atoms: Atoms, dtype: torch.dtype) -> Callable[[], object]:
+    moving = Atoms(atoms.numbers, atoms.positions, calculator=GeqCalculator(OURS, dtype=dtype))
+    thermalize_momenta(moving, 300, rng=np.random.default_rng(0))
+    verlet = VelocityVerlet(moving, 0.5 * units.fs)
+    return lambda: verlet.run(STEPS)
+
+
+def _theirs(frame: Path, dtype: str) -> Callable[[], object]:
+    script = Path(mace.__file__).with_name("mace_dynamics.py")
+    command = [str(mace.BIN / "python"), str(script), str(THEIRS), str(frame), dtype, str(STEPS)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def block() -> None:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("MACE's process has no pipes.")
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            if line.startswith("seconds"):
+                return
+        raise RuntimeError("MACE's process ended: see its message above.")
+
+    return block
+
+
+if __name__ == "__main__":
+    main()
