@@ -10,14 +10,14 @@ import torch
 
 from geqlib.data.datasets import StructureDataset
 from geqlib.data.labels import ENERGY
-from geqlib.data.loaders import SplitLoaders
+from geqlib.data.loaders import StructureLoaders
 from geqlib.data.mirror import find_file
 from geqlib.data.structures import Structures, in_free_space
 
 FRAMES = 100_000
 
 
-class MD17Data(SplitLoaders):
+class MD17Data(StructureLoaders):
     """Energies and forces along a simulation of one molecule, in eV and angstrom.
 
     The split of Bekkers et al. (ICLR 2024): of the first 100 000 frames every hundredth is taken,

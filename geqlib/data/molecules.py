@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from ase import Atoms
 from ase.data import chemical_symbols
 
 from geqlib.data.datasets import StreamedDataset, StructureDataset
 from geqlib.data.extxyz import Frame, read_frames
 from geqlib.data.frame_index import FrameIndex, index_frames
 from geqlib.data.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
-from geqlib.data.loaders import SplitLoaders
+from geqlib.data.loaders import StructureLoaders
 from geqlib.data.mirror import find_files
 from geqlib.data.splits import split_frames
 from geqlib.data.structures import Structures, pack
@@ -23,7 +22,7 @@ from geqlib.data.structures import Structures, pack
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
-class MoleculeData(SplitLoaders):
+class MoleculeData(StructureLoaders):
     """Molecules, crystals and surfaces with what is known of them, in eV and angstrom.
 
     Batches hold `pos` [N, 3], `z` [N] atomic numbers, `edge_index` [2, E] and `reverse` [E] of all
@@ -63,6 +62,7 @@ class MoleculeData(SplitLoaders):
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> from ase import Atoms
         >>> from ase.io import write
         >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, x]], info={"E": -x}) for x in (0.7, 0.8, 0.9)]
         >>> with TemporaryDirectory() as folder:
@@ -156,16 +156,6 @@ class MoleculeData(SplitLoaders):
                 self.splits[split] = self._dataset(self._read(self.files[split]))
             else:
                 self._split_training()
-
-    def atoms(self, index: int, split: str = "test") -> Atoms:
-        """The structure of a split that has this `index`, for ASE.
-
-        Its labels, in eV and angstrom, are called REF_energy, REF_forces and so on.
-        """
-        position = (self.splits[split].index == index).nonzero()
-        if len(position) == 0:
-            raise ValueError(f"There is no frame {index} in the {split} split.")
-        return self.splits[split].atoms(int(position[0]))
 
     def _split_training(self) -> None:
         frames = self._read(self.files["train"], training=True)

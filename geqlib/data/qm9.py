@@ -17,7 +17,7 @@ from rich.progress import track
 
 from geqlib.data.cache import cached_arrays
 from geqlib.data.datasets import StructureDataset
-from geqlib.data.loaders import SplitLoaders
+from geqlib.data.loaders import StructureLoaders
 from geqlib.data.mirror import find_file
 from geqlib.data.structures import Structures, in_free_space
 
@@ -66,7 +66,7 @@ PACKED = (
 )
 
 
-class QM9Data(SplitLoaders):
+class QM9Data(StructureLoaders):
     """A property of a small organic molecule: 130 831 molecules of H, C, N, O and F.
 
     The data of Ramakrishnan et al. (Sci. Data 1, 140022, 2014), without the 3054 molecules that

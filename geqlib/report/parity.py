@@ -1,4 +1,4 @@
-"""The picture of energies and forces: predicted against true, and how the errors are spread."""
+"""The picture of energies, forces and stress: predicted against true, and how errors spread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from geqlib.report.rows import number
 
 FEW = 2000  # points that are drawn one by one
 MILLI = 1000.0
+LABELS = {
+    "energy": ("Energy", "eV an atom"),
+    "forces": ("Force", "eV/Å"),
+    "stress": ("Stress", "eV/Å³"),
+}
 
 
 @dataclass(frozen=True)
 class Parity:
-    """A label of a test set, in eV an atom or eV/angstrom.
+    """A label of a test set, in eV an atom, eV/angstrom or eV/angstrom^3.
 
     Args:
         name: of the label.
@@ -44,8 +49,8 @@ def draw_parity(name: str, arrays: Mapping[str, np.ndarray], path: Path) -> bool
 
     Args:
         name: of the run.
-        arrays: predictions of energies and forces; "energy_true" and "forces_true" may be missing,
-            and NaN is no label.
+        arrays: predictions of energies, forces and stress, and with `_true` behind the name their
+            labels, which may be missing; NaN is no label.
         path: of the PNG file.
 
     Returns:
@@ -66,9 +71,9 @@ def draw_parity(name: str, arrays: Mapping[str, np.ndarray], path: Path) -> bool
 
 
 def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
-    """Energies an atom less the mean of the true ones, and components of forces, with labels."""
+    """Energies an atom less the mean of the true ones, components of forces and of stress."""
     found = []
-    for key, name, unit in (("energy", "Energy", "eV an atom"), ("forces", "Force", "eV/Å")):
+    for key, (name, unit) in LABELS.items():
         if not {key, f"{key}_true"} <= arrays.keys() or np.isnan(arrays[f"{key}_true"]).all():
             continue
         predicted, true = (arrays[k].astype(float) for k in (key, f"{key}_true"))

@@ -158,8 +158,8 @@ class EnergyForces(Task):
         self._measure(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        found = self._evaluate(batch, "reverse")
-        names = [name for name in ("energy", "forces") if name in batch]
+        found = self._evaluate(batch, "reverse", stress="stress" in batch)
+        names = [name for name in ("energy", "forces", "stress") if name in batch]
         true = {f"{name}_true": batch[name] for name in names}
         return found | true | {k: batch[k] for k in ("index", "batch") if k in batch}
 

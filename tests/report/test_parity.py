@@ -35,6 +35,14 @@ def test_energies_are_counted_an_atom_and_forces_a_component():
     np.testing.assert_allclose(forces.errors, 500.0, rtol=1e-5)
 
 
+def test_stress_is_a_row_of_its_own():
+    true = np.zeros((4, 3, 3))
+    true[2:] = np.nan
+    arrays = predictions(stress_true=true, stress=np.full((4, 3, 3), 0.002))
+    _, _, stress = parities(arrays)
+    np.testing.assert_allclose(stress.errors, np.full(18, 2.0))
+
+
 def test_missing_labels_are_left_out():
     true = predictions()["energy_true"].copy()
     true[1:3] = np.nan

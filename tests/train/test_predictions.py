@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.io import read
 from safetensors.numpy import load_file
 
@@ -62,3 +63,23 @@ def test_data_without_structures_writes_none(tmp_path):
     predictions = {"energy": torch.zeros(1), "index": torch.zeros(1), "batch": torch.zeros(1)}
     assert not write_structures(tmp_path / "none.xyz", object(), predictions)
     assert not list(tmp_path.iterdir())
+
+
+def test_stress_goes_to_structures_that_have_a_volume(tmp_path):
+    class Data:
+        @staticmethod
+        def atoms(index):
+            return Atoms("Cu", cell=[3.0, 3.0, 3.0], pbc=True) if index else Atoms("Cu")
+
+    stress = torch.arange(18.0).view(2, 3, 3)
+    predictions = {
+        "energy": torch.zeros(2),
+        "index": torch.arange(2),
+        "batch": torch.arange(2),
+        "forces": torch.zeros(2, 3),
+        "stress": stress + stress.mT,
+    }
+    assert write_structures(tmp_path / "both.xyz", Data(), predictions)
+    alone, crystal = read(tmp_path / "both.xyz", ":")
+    assert "stress" not in alone.calc.results
+    np.testing.assert_allclose(crystal.get_stress(voigt=False), (stress + stress.mT)[1].numpy())
