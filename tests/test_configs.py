@@ -8,15 +8,16 @@ import yaml
 
 from geqlib.cli import main
 from geqlib.data.qm9 import Target
-from tests.data import raw_frames, raw_molecules, raw_qm9
+from tests.data import raw_frames, raw_md17, raw_molecules, raw_qm9
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
-TARGETS = [path for path in CONFIGS if path.name.startswith("qm9") and path != QM9]
+TARGETS = [path for path in CONFIGS[0].parent.glob("qm9_*_ponita.yaml") if path != QM9]
 SMALL = {
     "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
     "SetData": ["train=64", "val=8", "test=4"],
     "MoleculeData": ["val=2", "num_train=8"],
+    "MD17Data": ["stride=40"],
     "QM9Data": ["train=12", "val=3"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
@@ -40,6 +41,9 @@ def test_two_steps(config, tmp_path, monkeypatch):
     if "geqlib.data.QM9Data" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_qm9.write_npz(tmp_path)
+    if "geqlib.data.MD17Data" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_md17.revised(tmp_path / "md17" / "rmd17_aspirin.npz")
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
     arguments += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,14 @@ from geqlib.data.extxyz import Frame, parse_frame, read_frames
 from geqlib.data.labels import Labels
 
 VERSION = 1
+COLUMNS = {
+    "file": np.int64,
+    "start": np.int64,
+    "stop": np.int64,
+    "index": np.int64,
+    "periodic": np.bool_,
+    "isolated": np.bool_,
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,7 @@ class FrameIndex:
 
     def select(self, chosen: Tensor) -> FrameIndex:
         """Some of them, in the order of their positions `chosen`."""
-        columns = ("file", "start", "stop", "index", "periodic", "isolated")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
+        return replace(self, **{name: getattr(self, name)[chosen] for name in COLUMNS})
 
     def read(self, positions: Sequence[int]) -> Iterator[Frame]:
         """Frames from the disk."""
@@ -114,9 +122,13 @@ def index_frames(
             alone=alone,
             report=notes.append,
         )
-        rows = [_row(frame, paths) for frame in frames]
-        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        return columns | {"notes": np.frombuffer("".join(notes).encode(), np.uint8)}
+        # numbers, not objects: there may be millions of frames
+        columns = {name: array("q") for name in COLUMNS}
+        for frame in frames:
+            for name, value in _row(frame, paths).items():
+                columns[name].append(value)
+        arrays = {name: np.array(columns[name], dtype) for name, dtype in COLUMNS.items()}
+        return arrays | {"notes": np.frombuffer("".join(notes).encode(), np.uint8)}
 
     arrays = cached_arrays("frames", parameters, build, cache)
     if notes := arrays.pop("notes").tobytes().decode():

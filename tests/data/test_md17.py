@@ -8,38 +8,9 @@ import torch
 
 from geqlib.data import MD17Data
 from geqlib.graph import check_graph
+from tests.data.raw_md17 import Z, arrays, original, revised
 
 KCAL = 0.0433641
-Z = np.array([6, 8, 1, 1], dtype=np.uint8)
-
-
-def arrays(count, seed=0):
-    rng = np.random.default_rng(seed)
-    pos = 1.5 * rng.normal(size=(count, 4, 3))
-    energy = -406_757.5 - 0.001 * np.arange(count)
-    return pos, energy, rng.normal(size=(count, 4, 3))
-
-
-def revised(path, count=430):
-    """As in the archive of revised MD17."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pos, energy, forces = arrays(count)
-    np.savez(
-        path,
-        nuclear_charges=Z,
-        coords=pos,
-        energies=energy,
-        forces=forces,
-        old_indices=np.arange(count),
-    )
-
-
-def original(path, count=430):
-    """As on the pages of sGDML: energies in a column, and objects that would need pickle."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pos, energy, forces = arrays(count)
-    names = np.array([{"theory": "PBE"}], dtype=object)
-    np.savez(path, z=Z, R=pos, E=energy[:, None], F=forces, name=names)
 
 
 @pytest.fixture

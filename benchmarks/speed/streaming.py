@@ -1,0 +1,114 @@
+"""Memory of training from a file that is read frame by frame, against the size of the file.
+
+Protocol: files of ethanol molecules, shaken at random, with energies and forces;
+`MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, 20 training steps of batches of 5
+drawn from the whole file, one process a file; the peak of its resident memory beyond that before
+the data module was made, and the seconds of finding and checking all frames, which is done once a
+file.
+
+    python benchmarks/speed/streaming.py [--frames 1000 10000 100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from ase.build import molecule
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import in_own_process, peak_memory, write_result
+from benchmarks.training import show
+from geqlib.data import MoleculeData
+from geqlib.models import PONITA, Potential, energy_forces
+
+STEPS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--frames", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    rows = []
+    for frames in parser.parse_args().frames:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "ethanol.xyz"
+            _write(path, frames)
+            found = in_own_process(__file__, "--child", str(path))
+            rows.append({"frames": frames, "file_mib": path.stat().st_size / 2**20} | found)
+    show("Streaming", ("frames", "file, MiB", "peak, MiB", "first reading, s"), _cells(rows))
+    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
+    path = write_result("speed/streaming", {"protocol": protocol, "rows": rows})
+    sys.stdout.write(f"wrote {path}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    return markdown(
+        ("frames", "file, MiB", "peak memory, MiB", "first reading, s"), _cells(found["rows"])
+    )
+
+
+def child(path: str) -> None:
+    """Train on the file, print the peak of memory."""
+    torch.manual_seed(0)
+    seconds = []
+
+    def train() -> None:
+        start = time.perf_counter()
+        data = MoleculeData(path, 10, cutoff=5.0, stream=True, cache=str(Path(path).parent))
+        data.setup("fit")
+        seconds.append(time.perf_counter() - start)
+        potential = Potential(PONITA(8, 0, 1, 0, channels=16, layers=1, cutoff=5.0))
+        optimizer = torch.optim.Adam(potential.parameters())
+        for batch in islice(data.train_dataloader(), STEPS):
+            found = energy_forces(
+                potential,
+                batch.pos,
+                batch.z,
+                batch.edge_index,
+                batch=batch.batch,
+                num_graphs=batch.num_graphs,
+                create_graph=True,
+            )
+            optimizer.zero_grad()
+            (found["forces"] - batch.forces).square().mean().backward()
+            optimizer.step()
+
+    peak = peak_memory(train)
+    sys.stdout.write(json.dumps({"peak_mib": peak, "seconds": seconds[0]}) + "\n")
+
+
+def _write(path: Path, frames: int) -> None:
+    ethanol, rng = molecule("CH3CH2OH"), np.random.default_rng(0)
+    symbols = ethanol.get_chemical_symbols()
+    head = 'Properties=species:S:1:pos:R:3:forces:R:3 pbc="F F F" energy='
+    with path.open("w") as file:
+        for _ in range(frames):
+            shift = rng.normal(scale=0.05, size=(len(ethanol), 3))
+            rows = np.concatenate([ethanol.positions + shift, -shift], 1).tolist()
+            file.write(f"{len(ethanol)}\n{head}{0.5 * np.square(shift).sum():.8f}\n")
+            for symbol, row in zip(symbols, rows, strict=True):
+                file.write(f"{symbol} {' '.join(f'{x:.8f}' for x in row)}\n")
+
+
+def _cells(rows: list[dict[str, float]]) -> list[tuple[object, ...]]:
+    return [
+        (row["frames"], f"{row['file_mib']:.0f}", f"{row['peak_mib']:.0f}", f"{row['seconds']:.0f}")
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2])
+    else:
+        main()
