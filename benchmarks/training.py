@@ -30,23 +30,21 @@ def trained(
         config: configuration file.
         options: changes to it, by dotted name.
         seed: of weights, augmentation and the order of the data.
-        tested: changes for the test alone; each set of them is tested apart.
+        tested: changes for the test alone, whose results go to a folder of their own in the run's.
     """
-    results = folder / "results.json"
-    variant = "-".join(str(value) for value in (tested or {}).values())
-    kept = folder / f"results-{variant}.json" if variant else results
+    variant = "-".join(str(value).replace("/", "-") for value in (tested or {}).values())
+    kept = folder / variant / "results.json"
     if kept.exists():
         return json.loads(kept.read_text())
     last = folder / "checkpoints" / "last.ckpt"
-    arguments = as_arguments(options)
-    arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
     if not (folder / "fit.json").exists():
+        arguments = as_arguments(options)
+        arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
         resume = [f"--ckpt_path={last}"] if last.exists() else []
         _geqlib("fit", f"--config={config}", *arguments, *resume)
+    changes = as_arguments((tested or {}) | {"trainer.default_root_dir": str(kept.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *as_arguments(tested or {}))
-    if kept != results:
-        results.replace(kept)
+    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
     return json.loads(kept.read_text())
 
 

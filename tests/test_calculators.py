@@ -177,3 +177,20 @@ def test_elements_and_models_it_does_not_know():
     for options in ({"cutoff": -1.0}, {"skin": -1.0}, {"dtype": torch.float16}):
         with pytest.raises(ValueError, match="must"):
             GeqCalculator(potential, **options)
+
+
+def test_an_average_over_rotations():
+    given = atoms(4, periodic=False)
+    potential = ponita(layers=1)
+    given.calc = GeqCalculator(potential, rotations=2)
+    found = given.get_potential_energy()
+    energies = []
+    for turn in given.calc.potential.model.rotations.numpy():
+        turned = given.copy()
+        turned.positions = given.positions @ turn.T
+        turned.calc = GeqCalculator(potential)
+        energies.append(turned.get_potential_energy())
+    assert found == pytest.approx(np.mean(energies), abs=1e-12)
+    assert energies[0] != pytest.approx(energies[1], abs=1e-9)
+    with pytest.raises(ValueError, match="no grid of orientations"):
+        GeqCalculator(pairs(), rotations=2)

@@ -7,6 +7,7 @@ from geqlib.models.molecule import MoleculeModel
 from geqlib.models.monoid_gnn import MonoidGNN
 from geqlib.models.ponita import PONITA
 from geqlib.models.potential import Energies, Potential
+from geqlib.models.rotation_average import RotationAverage
 from geqlib.models.set_network import SetNetwork
 from geqlib.models.spen import SPEN
 
@@ -19,6 +20,7 @@ __all__ = [
     "MoleculeModel",
     "MonoidGNN",
     "Potential",
+    "RotationAverage",
     "SetNetwork",
     "compiled_energy_forces",
     "energy_forces",
