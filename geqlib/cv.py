@@ -17,6 +17,7 @@ from rich.console import Console
 
 from geqlib.report.cross_validation import read_folds, write_summary
 from geqlib.train.cli import TrainCLI
+from geqlib.train.stages import complete
 
 DESCRIPTION = """Train and test a configuration on every fold and seed, and report it two ways:
 with the epoch whose test accuracy is highest in the mean over all folds (as most published tables
@@ -124,29 +125,14 @@ def run_all(runs: Sequence[FoldRun], jobs: int = 1) -> int:
 
 def make(run: FoldRun) -> int:
     """Train, test and predict, whatever of that is missing; returns the exit code."""
-    from geqlib.cli import main as geqlib
-
     torch.set_num_threads(run.threads)
-    checkpoints = run.folder / "checkpoints"
-    arguments = [
-        *run.arguments,
-        f"--seed_everything={run.seed}",
-        f"--data.init_args.fold={run.fold}",
-        f"--trainer.default_root_dir={run.folder}",
-        "--trainer.enable_progress_bar=false",
-    ]
-    if not (run.folder / "fit.json").exists():
-        last = checkpoints / "last.ckpt"
-        resume = [f"--ckpt_path={last}"] if last.exists() else []
-        if code := geqlib(["fit", *arguments, *resume]):
-            return code
-    tested = checkpoints / ("best.ckpt" if run.selected else "last.ckpt")
-    for command, product in (("test", "results.json"), ("predict", "predictions.safetensors")):
-        if (run.folder / product).exists():
-            continue
-        if code := geqlib([command, *arguments, f"--ckpt_path={tested}"]):
-            return code
-    return 0
+    return complete(
+        run.folder,
+        [*run.arguments, f"--data.init_args.fold={run.fold}"],
+        seed=run.seed,
+        checkpoint="best" if run.selected else "last",
+        predict=True,
+    )
 
 
 def _summarise(out: Path, runs: Sequence[FoldRun], against: Sequence[Path]) -> int:

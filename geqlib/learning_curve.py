@@ -14,6 +14,7 @@ from rich.console import Console
 
 from geqlib.report.size_curves import write_size_curves
 from geqlib.train.cli import TrainCLI
+from geqlib.train.stages import complete
 
 DESCRIPTION = """Train and test a configuration with several numbers of training examples
 (data.init_args.num_train), of which a smaller one is a part of a larger one. Options that are not
@@ -81,29 +82,10 @@ def run_all(runs: Sequence[SizeRun]) -> int:
     console = Console(stderr=True)
     for k, run in enumerate(missing):
         console.print(f"{run.folder.name}, {k + 1} of {len(missing)}", highlight=False)
-        if code := make(run):
+        arguments = [*run.arguments, f"--data.init_args.num_train={run.size}"]
+        if code := complete(run.folder, arguments, seed=run.seed):
             return code
     return 0
-
-
-def make(run: SizeRun) -> int:
-    """Train and test, whatever of that is missing; returns the exit code."""
-    from geqlib.cli import main as geqlib
-
-    checkpoints = run.folder / "checkpoints"
-    arguments = [
-        *run.arguments,
-        f"--seed_everything={run.seed}",
-        f"--data.init_args.num_train={run.size}",
-        f"--trainer.default_root_dir={run.folder}",
-        "--trainer.enable_progress_bar=false",
-    ]
-    if not (run.folder / "fit.json").exists():
-        last = checkpoints / "last.ckpt"
-        resume = [f"--ckpt_path={last}"] if last.exists() else []
-        if code := geqlib(["fit", *arguments, *resume]):
-            return code
-    return geqlib(["test", *arguments, f"--ckpt_path={checkpoints / 'best.ckpt'}"])
 
 
 def like(monitor: str, results: dict[Any, dict[str, float]]) -> list[str]:

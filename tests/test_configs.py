@@ -8,7 +8,7 @@ import yaml
 
 from geqlib.cli import main
 from geqlib.data.qm9 import Target
-from tests.data import raw_frames, raw_md17, raw_molecules, raw_qm9
+from tests.data import raw_frames, raw_graphs, raw_md17, raw_molecules, raw_qm9
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
@@ -44,6 +44,9 @@ def test_two_steps(config, tmp_path, monkeypatch):
     if "geqlib.data.MD17Data" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_md17.revised(tmp_path / "md17" / "rmd17_aspirin.npz")
+    if "geqlib.data.GraphData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_graphs.write_for(yaml.safe_load(text), tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
     arguments += [

@@ -128,6 +128,9 @@ def test_several_at_a_time(tmp_path) -> None:
     runs = geqlib.cv.plan_runs(tmp_path, [f"--config={config(tmp_path)}"], None, [0, 0], jobs=2)
     assert [run.fold for run in runs] == list(range(10)) and runs[0].threads >= 1
     assert geqlib.cv.run_all([], jobs=2) == 0
+    given = ("--config", config(tmp_path), "--out", tmp_path / "out", "--folds", 0, 1)
+    assert cv(*given, "--jobs", 2, "--trainer.max_epochs=1") == 0
+    assert read(tmp_path / "out")["folds"] == [0, 1]
 
 
 @pytest.mark.parametrize(

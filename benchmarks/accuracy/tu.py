@@ -1,13 +1,15 @@
-"""Graph classification on TU sets: SPEN, GIN and PNA by ten folds, beside published tables.
+"""Graph classification on TU sets: SPEN and GIN by ten folds, beside published tables.
 
 Protocol: the ten usual index files, `geqlib cv` with the configurations configs/*_spen.yaml; GIN
-and PNA (torch_geometric) at the same width, depth, batch size, epochs and learning rate. "Published
-protocol": one epoch for all folds, that with the best mean test accuracy, mean and standard
-deviation over folds. "Fold-wise": each fold's epoch is chosen by validation graphs out of its
-training part (10 %), on which the model is not trained in either protocol. Tests are paired where
-both rows were measured here, and Welch's with 10 folds where one is published.
+(and PNA, on request; torch_geometric) at the same width, depth, batch size, epochs and learning
+rate. "Published protocol": one epoch for all folds, that with the best mean test accuracy, mean and
+standard deviation over folds. "Fold-wise": each fold's epoch is chosen by validation graphs out of
+its training part (10 %), on which the model is not trained in either protocol. Tests are paired
+where both rows were measured here, and Welch's with 10 folds where one is published.
 
-    python benchmarks/accuracy/tu.py [--sets MUTAG ...] [--models SPEN ...] [--minutes M] [--jobs J]
+Finished folds are not trained again, and the result file is written after each set.
+
+    python benchmarks/accuracy/tu.py [MUTAG ...] [--models GIN PNA SPEN] [--minutes M] [--jobs J]
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ from scipy.stats import ttest_ind_from_stats
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.budget import budgeted
-from benchmarks.measure import write_result
+from benchmarks.markdown import markdown
+from benchmarks.measure import RESULTS, read_result, write_result
 from benchmarks.training import RUNS, as_arguments, show
 from geqlib.cv import main as cross_validate
 from geqlib.data import GraphData
@@ -39,6 +43,7 @@ SETS = {
     "IMDB-BINARY": "imdb_binary",
 }
 MODELS = ("GIN", "PNA", "SPEN")
+RECIPE = ("lr", "warmup", "weight_decay", "label_smoothing")
 # mean and standard deviation in percent, as printed in the papers; no deviation was given for
 # DiffPool
 PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
@@ -63,21 +68,28 @@ PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
 
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("sets", nargs="*", help=f"some of {', '.join(SETS)}; all by default")
+    parser.add_argument("--models", nargs="+", default=["GIN", "SPEN"], choices=MODELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--minutes", type=float, help="of training steps a fold, at most")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time")
     given = parser.parse_args()
-    rows: dict[str, Any] = {}
-    for name in given.sets:
-        rows[name] = {model: measured(name, model, given) for model in given.models}
-        rows[name] |= {"tests": compared(name, rows[name])}
-        report(name, rows[name])
+    if strange := set(given.sets) - set(SETS):
+        parser.error(f"unknown sets {', '.join(sorted(strange))}: choose from {', '.join(SETS)}")
+    for name in given.sets or SETS:
+        row = {model: measured(name, model, given) for model in sorted(given.models)}
+        row |= {"tests": compared(name, row), "minutes_a_fold": given.minutes}
+        report(name, row)
+        sys.stdout.write(f"wrote {written(name, row)}\n")
+
+
+def written(name: str, row: dict[str, Any]) -> Path:
+    """The result file with this set's row, and the rows of other sets that it has already."""
+    known = read_result("accuracy/tu") if (RESULTS / "accuracy/tu.json").exists() else {}
+    rows = known.get("rows", {}) | {name: row}
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    result = {"protocol": protocol, "minutes_a_fold": given.minutes, "rows": rows}
-    path = write_result("tu", result | {"published": PUBLISHED})
-    sys.stdout.write(f"wrote {path}\n")
+    content = {"protocol": protocol, "rows": {k: rows[k] for k in SETS if k in rows}}
+    return write_result("accuracy/tu", content | {"published": PUBLISHED})
 
 
 def measured(name: str, model: str, given: Namespace) -> dict[str, Any]:
@@ -111,7 +123,8 @@ def settings(name: str, model: str) -> tuple[Path, dict[str, object]]:
     same = ("in_channels", "channels", "layers", "readout", "dropout")
     options: dict[str, object] = {f"{place}.{key}": net[key] for key in same if key in net}
     options[f"{place}.conv"] = model
-    options["model.init_args.lr"] = known["model"]["init_args"]["lr"]
+    recipe = known["model"]["init_args"]
+    options |= {f"model.init_args.{key}": recipe[key] for key in RECIPE if key in recipe}
     options["trainer.max_epochs"] = known["trainer"]["max_epochs"]
     options["data.init_args.name"] = name
     options["data.init_args.batch_size"] = known["data"]["init_args"]["batch_size"]
@@ -144,14 +157,9 @@ def welch(mean: float, std: float, other: float, other_std: float, folds: int = 
 
 def report(name: str, row: dict[str, Any]) -> None:
     lines: list[tuple[object, ...]] = []
-    for model, found in row.items():
-        if model == "tests":
-            continue
+    for model, found in _models(row).items():
         tests = row["tests"].get(model, {})
-        cells = [
-            f"{t['difference']:+.1f}" + ("" if t["p"] is None else f" (p {t['p']:.2g})")
-            for t in tests.values()
-        ]
+        cells = [_test(test) for test in tests.values()]
         epochs = f"{found['epochs']} epochs, {found['minutes']:.0f} min"
         lines.append(
             (model, _spread(found["published"]), _spread(found["selected"]), *cells, epochs)
@@ -162,6 +170,49 @@ def report(name: str, row: dict[str, Any]) -> None:
         ("", "published protocol", "fold-wise", *(f"less {other}" for other in others), ""),
         lines,
     )
+
+
+def table(found: dict[str, Any]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for name, row in found["rows"].items():
+        if not {"GIN", "SPEN"} <= set(row):
+            continue
+        known = {k: v[name] for k, v in found["published"].items() if name in v}
+        best = max(known, key=lambda k: known[k][0])
+        ours, gin = row["SPEN"], row["GIN"]
+        paired = next(test for key, test in ours["against"].items() if key.endswith("-GIN"))
+        rows.append(
+            (
+                name,
+                f"**{_spread(ours['published'])}**",
+                f"{_spread(gin['published'])}, {_test(_percent(paired['published']))}",
+                _printed(known["LPEGN (SPEN's ancestor)"]),
+                f"{best} {_printed(known[best])}, {_test(row['tests']['SPEN'][best])}",
+                _spread(ours["selected"]),
+                f"{_spread(gin['selected'])}, {_test(_percent(paired['selected']))}",
+                f"{ours['minutes']:.0f}, {gin['minutes']:.0f}",
+            )
+        )
+    head = ("", "SPEN", "GIN, same run", "LPEGN, published", "best published")
+    return markdown((*head, "SPEN fold-wise", "GIN fold-wise", "minutes of training"), rows)
+
+
+def _percent(test: Mapping[str, float]) -> dict[str, float]:
+    return {"difference": 100 * test["difference"], "p": test["p"]}
+
+
+def _models(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {model: row[model] for model in MODELS if model in row}
+
+
+def _test(test: Mapping[str, Any]) -> str:
+    p = "" if test["p"] is None else f" (p {test['p']:.2g})"
+    return f"{test['difference']:+.1f}{p}"
+
+
+def _printed(published: tuple[float, float | None]) -> str:
+    mean, std = published
+    return f"{mean}" if std is None else f"{mean} ± {std}"
 
 
 def _spread(found: dict[str, Any] | None) -> str:

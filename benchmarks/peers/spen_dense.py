@@ -187,7 +187,7 @@ def _layer(conv: SubgraphConv, size: int) -> tuple[EquivariantMaps, list[Tensor]
     if conv.sizes is not None:
         nearest = min(range(len(conv.sizes)), key=lambda k: abs(conv.sizes[k] - size))
         return conv.maps[nearest], []
-    gain, shift = conv.embedding(torch.tensor([size]), conv.maps[0].ego)
+    gain, shift = conv.embedding.of_sizes(torch.tensor([size]), conv.maps[0].ego)
     return conv.maps[0], [gain[0], None if shift is None else shift[0]]
 
 
@@ -224,17 +224,30 @@ class DenseSPEN:
         return torch.stack(h)
 
     def _read(self, h: dict[int, Tensor], nets: list, pairs: dict, nodes: int) -> list[Tensor]:
-        known = []
+        known, holding = [], [[g for g, net in enumerate(nets) if i in net] for i in range(nodes)]
         if 2 in h:
+            known += self._sides(h[2], holding, nets, pairs)
             known.append(torch.stack([h[2][pairs[i, i]] for i in range(nodes)]))
-            rows = [[k for (i, _), k in pairs.items() if i == node] for node in range(nodes)]
-            known.append(torch.stack([h[2][row].mean(0) for row in rows]))
         if 1 in h:
             known.append(h[1])
         if 0 in h:
-            holding = [[g for g, net in enumerate(nets) if i in net] for i in range(nodes)]
             known.append(torch.stack([h[0][egos].mean(0) for egos in holding]))
         return known
 
+    def _sides(self, h: Tensor, holding: list, nets: list, pairs: dict) -> list[Tensor]:
+        """Means over the ego nets of each node of its row and column, and of the centre's."""
+        sides: list[Callable[[int, int], Tensor]] = [
+            lambda i, g: torch.stack([h[pairs[i, j]] for j in nets[g]]).mean(0),
+            lambda i, g: torch.stack([h[pairs[j, i]] for j in nets[g]]).mean(0),
+        ][: 1 if self.model.symmetric else 2]
+        if self.model.centre:
+            spokes = [lambda i, g: h[pairs[g, i]], lambda i, g: h[pairs[i, g]]]
+            sides += spokes[: len(sides)]
+        return [
+            torch.stack([torch.stack([side(i, g) for g in egos]).mean(0) for i, egos in all_])
+            for side in sides
+            for all_ in [list(enumerate(holding))]
+        ]
+
     def __call__(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None) -> Tensor:
-        return self.model._head(self.known(x, edge_index, edge_attr), None, None)
+        return self.model._head([self.known(x, edge_index, edge_attr)], None, None)

@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown
 from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
 from benchmarks.peers.spen_dense import DenseSPEN
 from benchmarks.training import show
@@ -65,7 +66,7 @@ def main() -> None:
     report(mutag, steps, curve, large)
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
     result = {"protocol": protocol, "mutag_seconds": mutag, "proteins_seconds": steps}
-    path = write_result("speed_spen", result | {"memory": curve, "large": large})
+    path = write_result("speed/spen", result | {"memory": curve, "large": large})
     sys.stdout.write(f"wrote {path}\n")
 
 
@@ -98,7 +99,7 @@ def against_loops(rounds: int) -> dict[str, float]:
 
     def loops() -> Tensor:
         known = [dense.known(g.x, g.edge_index) for g in single]
-        return model._head(torch.cat(known), batch.batch, 8)
+        return model._head([torch.cat(known)], batch.batch, 8)
 
     def ours() -> Tensor:
         return model(batch.x, batch.edge_index, batch=batch.batch, num_graphs=8)
@@ -132,7 +133,7 @@ def memory(kind: str, nodes: int) -> dict[str, float]:
     """Peak MiB, seconds and nodes of one forward and backward."""
     torch.manual_seed(0)
     model = KINDS[kind](3, 2, channels=32, layers=4)
-    if nodes == LARGE:
+    if nodes > max(NODES):
         ring = torch.arange(nodes)
         edges = torch.cat([torch.stack([ring, (ring + d) % nodes]) for d in (1, -1, 2, -2)], 1)
         x = torch.eye(3)[ring % 3]
@@ -170,10 +171,35 @@ def report(mutag: Any, steps: Any, curve: Any, large: Any) -> None:
         [(kind, *(found["mib"] for found in row.values())) for kind, row in curve.items()],
     )
     for kind, found in large.items():
-        Console().print(
-            f"{kind} on {found['nodes']} nodes: {found['mib'] / 1024:.1f} GiB, "
-            f"{found['seconds']:.1f} s with the plan"
-        )
+        Console().print(_large(kind, found))
+
+
+def table(found: dict[str, Any]) -> str:
+    mutag, steps, curve = (found[k] for k in ("mutag_seconds", "proteins_seconds", "memory"))
+    gin = {width: seconds["GIN"] for width, seconds in steps.items()}
+    rows: list[tuple[object, ...]] = [
+        (name, *(f"{s[name] / gin[width]:.1f}" for width, s in steps.items()))
+        for name in curve
+        if name != "IGN"
+    ]
+    head = ("a training step on 32 graphs of PROTEINS, times that of GIN",)
+    nodes = [f"{peak['nodes']} nodes" for peak in curve["IGN"].values()]
+    peaks = [(kind, *(f"{p['mib']:.0f}" for p in row.values())) for kind, row in curve.items()]
+    large = " ".join(f"{_large(kind, peak)}." for kind, peak in found["large"].items())
+    return (
+        markdown((*head, *(f"width {width}" for width in steps)), rows)
+        + "\n"
+        + markdown(("peak MiB of forward and backward", *nodes), peaks)
+        + f"\nPlan and training step on 8 graphs of MUTAG: {mutag[LOOPS] / mutag[OURS]:.0f} times "
+        f"faster than {LOOPS}. {large}\n"
+    )
+
+
+def _large(kind: str, found: dict[str, float]) -> str:
+    return (
+        f"{kind} on a graph of {found['nodes']} nodes: {found['mib'] / 1024:.1f} GiB, "
+        f"{found['seconds']:.0f} s with the plan"
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class EgoNets(BaseTransform):
         seed: int = 0,
     ) -> None:
         reach = Reach(hops, direction, max_size, oversize, seed)
-        self.options = vars(reach) | {"symmetric": symmetric, "shared": shared}
+        self.options: dict[str, Any] = vars(reach) | {"symmetric": symmetric, "shared": shared}
 
     def forward(self, data: Any) -> Data:
         data.plan = ego_plan(data.edge_index, data.num_nodes, **self.options)

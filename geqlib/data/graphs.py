@@ -9,14 +9,13 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 from torch.utils.data import Dataset
-from torch_geometric.data import Batch
 
-from geqlib.data.ego_nets import EgoNets
 from geqlib.data.folds import check_folds, read_folds, split_validation, stratified_folds
 from geqlib.data.graph_arrays import GraphArrays, graph_arrays
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.planned import PlannedGraphs
 from geqlib.data.tu import tu_arrays
-from geqlib.graph.ego import EgoPlan, join_plans
+from geqlib.graph.reach import Oversize, Reach
 
 KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 
@@ -42,8 +41,9 @@ class GraphData(SplitLoaders):
         validation: share of the training part.
         attributes: whether `x` has the attributes of nodes, too.
         edge_labels: whether there is `edge_attr`.
-        hops, symmetric, shared: which ego nets are `plan` (see `geqlib.graph.ego_plan`), made once;
-            with hops None there is none, and a model that needs one makes it for every batch.
+        hops, symmetric, shared, max_size, oversize: which ego nets are `plan` (see
+            `geqlib.graph.ego_plan`), made once; with hops None there is none, and a model that
+            needs one makes it for every batch.
         data_seed: of stratified folds, and of the validation graphs.
         shuffle_seed: of the order of the training graphs.
         cache: folder for the graphs; the user's cache folder by default.
@@ -53,6 +53,7 @@ class GraphData(SplitLoaders):
             not there, options out of range. Graphs that no fold tests are a warning.
     """
 
+    name: str
     drop_last = False
 
     def __init__(
@@ -69,6 +70,8 @@ class GraphData(SplitLoaders):
         hops: int | None = None,
         symmetric: bool = False,
         shared: bool = True,
+        max_size: int | None = None,
+        oversize: Oversize = "raise",
         data_seed: int = 0,
         shuffle_seed: int = 0,
         cache: str | None = None,
@@ -86,9 +89,10 @@ class GraphData(SplitLoaders):
         if not 0 <= fold < self.num_folds:
             raise ValueError(f"fold is {fold}: choose one of 0 to {self.num_folds - 1}.")
         self.validation = validation
-        self.ego_nets = None
+        self.reach = None
         if hops is not None:
-            self.ego_nets = EgoNets(hops, symmetric=symmetric, shared=shared)
+            self.reach = Reach(hops, max_size=max_size, oversize=oversize)
+        self.options = {"symmetric": symmetric, "shared": shared}
         self.attributes, self.edge_labels = attributes, edge_labels
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
@@ -123,7 +127,8 @@ class GraphData(SplitLoaders):
         """
         if len(graphs) != len(classes):
             raise ValueError(f"There are {len(graphs)} graphs, but {len(classes)} classes.")
-        data = cls("networkx", **({"folds": "stratified"} | options))
+        given: dict[str, Any] = {"folds": "stratified"} | options
+        data = cls("networkx", **given)
         data.given = networkx_arrays(graphs, classes, nodes, edges)
         return data
 
@@ -158,34 +163,10 @@ class GraphData(SplitLoaders):
         return (train.graphs if isinstance(train, PlannedGraphs) else train).degrees()
 
     def _planned(self, graphs: GraphArrays) -> Dataset:
-        return graphs if self.ego_nets is None else PlannedGraphs(graphs, self.ego_nets)
+        return graphs if self.reach is None else PlannedGraphs(graphs, self.reach, **self.options)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return tu_arrays(self.name, self.cache) if self.given is None else self.given
-
-
-class PlannedGraphs(Dataset):
-    """Graphs with their ego nets, which are made once; indexing with a list makes a batch.
-
-    Args:
-        graphs: without ego nets.
-        ego_nets: makes them.
-    """
-
-    def __init__(self, graphs: GraphArrays, ego_nets: EgoNets) -> None:
-        self.graphs = graphs
-        self.plans: list[EgoPlan] = [ego_nets(graphs[k]).plan for k in range(len(graphs))]
-
-    def __len__(self) -> int:
-        return len(self.graphs)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        batch: Any = self.graphs.__getitems__(indices)
-        batch.plan = join_plans([self.plans[k] for k in indices])
-        return batch
 
 
 def networkx_arrays(

@@ -64,12 +64,8 @@ def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
         ) from error
     counts = np.bincount(np.loadtxt(folder / f"{name}_graph_indicator.txt", dtype=np.int64))[1:]
     ends = slices["edge_index"].numpy()
-    whole = {
-        "nodes": counts,
-        "edges": np.diff(ends),
-        "edge_index": data.edge_index.numpy(),
-        "y": data.y.numpy(),
-    }
+    edges, classes = np.asarray(data.edge_index), np.asarray(data.y)
+    whole = {"nodes": counts, "edges": np.diff(ends), "edge_index": edges, "y": classes}
     whole |= _columns(data.x, sizes["num_node_attributes"], "attribute", "label")
     edge_attr = data.edge_attr
     return whole | _columns(edge_attr, sizes["num_edge_attributes"], "edge_attribute", "edge_label")

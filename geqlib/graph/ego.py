@@ -31,11 +31,11 @@ class EgoPlan:
         source, target: [P] nodes of each pair.
         diagonal: [N] number of the pair (i, i).
         count: [P] how many ego nets hold each pair.
-        around: [N x P] nodes by the pairs that begin with them; of symmetric pairs, by all of
-            theirs.
         edges: [P x E] pairs by the edges from source to target; of symmetric pairs, either way.
         members: [S x N] slots by their nodes.
         nets: [G x N] ego nets by the nodes that they hold.
+        sizes: [U] the different sizes of ego nets, ascending.
+        alike: [G x U] ego nets by their sizes.
         parents: [S x (N + G)] slots by their nodes and ego nets.
         places: [2S x P]; row 2s has the pairs (s, t) for all t of the ego net of s, row 2s + 1 has
             the pairs (t, s). Of symmetric plans [S x P].
@@ -53,10 +53,11 @@ class EgoPlan:
     target: Tensor
     diagonal: Tensor
     count: Tensor
-    around: Incidence
     edges: Incidence
     members: Incidence
     nets: Incidence
+    sizes: Tensor
+    alike: Incidence
     parents: Incidence
     places: Incidence
     transpose: Incidence | None = None
@@ -148,6 +149,29 @@ def ego_plan(
     edges = _checked(edge_index, num_nodes)
     ptr, node = ego_nets(edges, num_nodes, Reach(hops, direction, max_size, oversize, seed))
     options = {"symmetric": symmetric, "shared": shared}
+    return listed_plan(ptr, node, edge_index, num_nodes, hops=hops, **options)
+
+
+def listed_plan(
+    ptr: np.ndarray,
+    node: np.ndarray,
+    edge_index: Tensor,
+    num_nodes: int,
+    *,
+    hops: int,
+    symmetric: bool = False,
+    shared: bool = True,
+) -> EgoPlan:
+    """`ego_plan` of ego nets that are known: node i is the centre of the i-th.
+
+    Args:
+        ptr, node: the ego net of i holds node[ptr[i]:ptr[i + 1]], ascending (see
+            `geqlib.graph.reach.ego_nets`).
+        hops: how far they go.
+        edge_index, num_nodes, symmetric, shared: see `ego_plan`.
+    """
+    edges = _checked(edge_index, num_nodes)
+    options = {"symmetric": symmetric, "shared": shared}
     index = ego_index(ptr, node, num_nodes, edges, np.arange(num_nodes), **options)
     return EgoPlan(**index, hops=hops).to(edge_index.device)
 
@@ -207,7 +231,7 @@ def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
             parts = [getattr(p, name) for p in plans]
             if parts[0] is not None:
                 joined[name] = shifted(parts, counts)
-    for name in ("around", "edges", "members", "places", "spokes"):
+    for name in ("edges", "members", "places", "spokes"):
         parts = [getattr(p, name) for p in plans]
         if parts[0] is not None:
             joined[name] = block_diagonal(parts)

@@ -45,6 +45,7 @@ def ego_index(
     diagonal[name] = own
     origin = np.arange(num_nodes) if shared else node
     keys = _keys(origin[source], origin[target], num_nodes, symmetric)
+    wanted = _keys(edges[0], edges[1], num_nodes, symmetric)
     plan: dict[str, Any] = {
         "node": torch.from_numpy(name),
         "ego": torch.from_numpy(ego),
@@ -52,8 +53,7 @@ def ego_index(
         "target": torch.from_numpy(target),
         "diagonal": torch.from_numpy(diagonal),
         "count": torch.from_numpy(_holders(pair, row, column, len(source), symmetric)),
-        "around": _around(source, target, names, symmetric),
-        "edges": _edges(keys, _keys(*edges, num_nodes, symmetric)),
+        "edges": _edges(keys, wanted),
         "members": _one_each(name, names),
         "places": _places(row, column, pair, mirror, begin, order, symmetric),
     }
@@ -72,8 +72,8 @@ def ego_index(
     return plan
 
 
-def relations(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> dict[str, Incidence]:
-    """What follows from the slots: ego nets by their nodes, slots by their nodes and ego nets."""
+def relations(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> dict[str, Any]:
+    """What follows from the slots: ego nets by nodes and sizes, slots by nodes and ego nets."""
     nodes, slots = len(members.start) - 1, len(node)
     parents = Incidence(
         torch.stack([node, ego + nodes], 1).flatten(),
@@ -82,7 +82,10 @@ def relations(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> dic
         torch.cat([members.start, ptr[1:] + slots]),
     )
     nets = Incidence(node, ptr, ego[members.back], members.start)
-    return {"nets": nets, "parents": parents}
+    sizes, kind = np.unique(np.diff(ptr.cpu().numpy()), return_inverse=True)
+    alike = _one_each(kind, len(sizes)).to(ptr.device)
+    sizes = torch.from_numpy(sizes).to(ptr.device)
+    return {"nets": nets, "parents": parents, "sizes": sizes, "alike": alike}
 
 
 def involution(order: Tensor) -> Incidence:
@@ -120,15 +123,6 @@ def _holders(
 
 def _one_each(index: np.ndarray, columns: int) -> Incidence:
     return incidence(index, np.arange(len(index) + 1), columns)
-
-
-def _around(source: np.ndarray, target: np.ndarray, nodes: int, symmetric: bool) -> Incidence:
-    """[N x P] nodes by the pairs that begin with them; of symmetric pairs by those with them."""
-    ends, loop = np.stack([source, target], 1), source == target
-    second = ~loop if symmetric else np.zeros_like(loop)
-    kept = np.stack([np.ones_like(loop), second], 1)
-    ptr = np.concatenate([[0], (1 + second).cumsum()])
-    return incidence(ends[kept], ptr, nodes).T
 
 
 def _edges(keys: np.ndarray, wanted: np.ndarray) -> Incidence:

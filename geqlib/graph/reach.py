@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array, vstack
+from scipy.sparse import csr_array, vstack
 
 Direction = Literal["out", "in", "both"]
 Oversize = Literal["raise", "shrink", "sample"]
@@ -42,8 +42,9 @@ class Reach:
             raise ValueError(f"max_size must be at least 1, got {self.max_size}.")
         for name, kind in (("direction", Direction), ("oversize", Oversize)):
             value = getattr(self, name)
-            if value not in kind.__args__:
-                raise ValueError(f"{name} {value!r} is unknown: choose {', '.join(kind.__args__)}.")
+            if value not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise ValueError(f"{name} {value!r} is unknown: choose {choices}.")
 
     @property
     def limit(self) -> int:
@@ -72,17 +73,18 @@ def ego_nets(edges: np.ndarray, nodes: int, reach: Reach) -> tuple[np.ndarray, n
     rng, step = np.random.default_rng(reach.seed), _steps(edges, nodes, reach.direction)
     # a node with more neighbours than fit makes any net with it too large: the rest is not needed
     few = _cut(step, np.full(nodes, -1), reach.limit, rng)
-    alone = eye_array(nodes, dtype=np.int32, format="csr")
+    centre = np.arange(nodes)
+    alone = csr_array((np.ones(nodes, np.int32), centre, np.arange(nodes + 1)), (nodes, nodes))
     pairs, blocks = 0.0, [alone[:0]]
     try:
-        for block in _grow(alone, np.arange(nodes), few, reach, rng):
+        for block in _grow(alone, centre, few, reach, rng):
             blocks.append(block)
             pairs += float((np.diff(block.indptr).astype(float) ** 2).sum())
             if pairs > MOST_PAIRS:
                 raise ValueError(_too_many(blocks))
     except _TooLargeError as error:
         raise ValueError(_too_large(error.node, step, reach)) from None
-    whole = vstack(blocks, format="csr")
+    whole = _stack(blocks)
     return whole.indptr.astype(np.int64), whole.indices.astype(np.int64)
 
 
@@ -130,7 +132,11 @@ def _grow(
 def _choose(flags: np.ndarray, a: csr_array, b: csr_array) -> csr_array:
     """Rows of a where the flag is set, of b elsewhere."""
     row = np.arange(len(flags))
-    return vstack([a, b], format="csr")[np.where(flags, row, row + len(flags))]
+    return _stack([a, b])[np.where(flags, row, row + len(flags))]
+
+
+def _stack(blocks: Sequence[csr_array]) -> csr_array:
+    return csr_array(vstack(blocks, format="csr"))
 
 
 def _cut(nets: csr_array, centre: np.ndarray, limit: int, rng: np.random.Generator) -> csr_array:
@@ -147,7 +153,7 @@ def _cut(nets: csr_array, centre: np.ndarray, limit: int, rng: np.random.Generat
 
 
 def _too_large(node: int, step: csr_array, reach: Reach) -> str:
-    net = csr_array(np.eye(1, step.shape[0], node, dtype=np.int32))
+    net = csr_array(np.eye(1, len(step.indptr) - 1, node, dtype=np.int32))
     for _ in range(reach.hops):
         net = net + net @ step
         net.data[:] = 1

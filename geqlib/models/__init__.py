@@ -1,6 +1,7 @@
 """Models: tensors in, tensors out."""
 
 from geqlib.models.forces import compiled_energy_forces, energy_forces
+from geqlib.models.gaunt_net import GauntNet
 from geqlib.models.graph_baselines import MessagePassingNet
 from geqlib.models.ign import IGN
 from geqlib.models.molecule import MoleculeModel
@@ -16,6 +17,7 @@ __all__ = [
     "PONITA",
     "SPEN",
     "Energies",
+    "GauntNet",
     "MessagePassingNet",
     "MoleculeModel",
     "MonoidGNN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch_geometric.nn.resolver import activation_resolver, aggregation_resolve
 from geqlib.graph.ego import EgoPlan, ego_plan, graph_plan, join_plans
 from geqlib.graph.ego_parts import EgoPart, split_by_size
 from geqlib.graph.pool import sum_pool
+from geqlib.nn.contraction import Contraction, contract
 from geqlib.nn.subgraph import SubgraphConv
 
 
@@ -30,9 +31,9 @@ class SPEN(nn.Module):
         x <- x + act(norm(SubgraphConv(x)))       for the features of every order
 
     and the read-out joins, for every layer, sums over the nodes of what each knows (order 1, its
-    diagonal entry, the mean of its row of pairs, order 0 of its ego net), and ends in a two-layer
-    network. Beyond the paper: residuals, edge features, read-out of all layers, and the choices of
-    `SubgraphConv`.
+    diagonal entry, means of its rows and columns of pairs, and order 0, in the ego nets that hold
+    it), normalised, and ends in a two-layer network. Beyond the paper: residuals, edge features,
+    read-out of all layers, and the choices of `SubgraphConv`.
 
     Args:
         in_channels: features of a node; 0 for none.
@@ -47,7 +48,8 @@ class SPEN(nn.Module):
             halves time and memory: for graphs whose edges have no direction.
         shared: whether ego nets share nodes and pairs and put their results back after every layer,
             as in the paper; otherwise each ego net is a graph of its own until the read-out.
-        norm: over all nodes or pairs of a batch ("batch"), over channels ("layer"), or "none".
+        norm: over all nodes, pairs or graphs of a batch ("batch"), over channels ("layer"), or
+            "none".
         act: activation by its name in torch, or torch_geometric.
         residual: whether layers are added to their inputs.
         readout: from nodes to graphs: "sum", "mean", or any aggregation of torch_geometric.
@@ -77,7 +79,7 @@ class SPEN(nn.Module):
         symmetric: bool = False,
         shared: bool = True,
         norm: Literal["batch", "layer", "none"] = "batch",
-        act: str = "elu",
+        act: str = "relu",
         residual: bool = True,
         readout: str | Aggregation = "sum",
         dropout: float = 0.0,
@@ -90,6 +92,7 @@ class SPEN(nn.Module):
         if hops is None and not shared:
             raise ValueError("shared=False needs ego nets: give hops.")
         self.in_channels, self.edge_dim, self.hops = in_channels, edge_dim, hops
+        self.channels, self.centre = channels, centre
         self.symmetric, self.shared = symmetric, shared
         self.orders, self.sizes, self.residual = tuple(orders), sizes, residual
         self.embed_node = nn.Linear(in_channels + 1, channels, bias=False)
@@ -108,14 +111,16 @@ class SPEN(nn.Module):
             )
             for k in range(layers)
         )
-        self.norms = nn.ModuleList(
+        self.norms: Any = nn.ModuleList(
             nn.ModuleDict({str(order): _norm(norm, channels) for order in orders})
             for _ in range(layers)
         )
         self.act = activation_resolver(act)
         self.readout = aggregation_resolver(readout)
-        known = (len(self.orders) + (2 in self.orders)) * layers
-        self.hidden = nn.Linear(known * channels, channels)
+        sides = (1 if symmetric else 2) * (1 + centre)
+        known = len(self.orders) + sides * (2 in self.orders)
+        self.norm = _norm(norm, known * layers * channels)
+        self.hidden = nn.Linear(known * layers * channels, channels)
         self.out = nn.Linear(channels, out_channels)
         self.dropout = nn.Dropout(dropout)
 
@@ -133,8 +138,9 @@ class SPEN(nn.Module):
         """The ego nets of a batch, as this model needs them."""
         if self.hops is None:
             return graph_plan(edge_index, num_nodes, batch, num_graphs, symmetric=self.symmetric)
-        options = {"symmetric": self.symmetric, "shared": self.shared}
-        return ego_plan(edge_index, num_nodes, hops=self.hops, **options)
+        return ego_plan(
+            edge_index, num_nodes, hops=self.hops, symmetric=self.symmetric, shared=self.shared
+        )
 
     def forward(
         self,
@@ -168,14 +174,15 @@ class SPEN(nn.Module):
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
-        known = []
+        known, seen = [], None
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts).items()}
+            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts, seen).items()}
             h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
-            known.append(self._read(h, plan))
+            seen = contract(h, plan, self.channels, centre=self.centre)
+            known += self._read(h, seen, plan)
         if batch is not None and plan.origin is not None:
             batch = batch.index_select(0, plan.origin)
-        return self._head(torch.cat(known, 1), batch, num_graphs)
+        return self._head(known, batch, num_graphs)
 
     def _embed(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: EgoPlan
@@ -191,31 +198,31 @@ class SPEN(nn.Module):
         h = self.embed_pair(plan.edges @ edge)
         return h.index_add(0, plan.diagonal, node.to(h.dtype))
 
-    def _read(self, h: dict[int, Tensor], plan: EgoPlan) -> Tensor:
+    def _read(self, h: dict[int, Tensor], seen: Contraction, plan: EgoPlan) -> list[Tensor]:
         """[N, ...] what each node knows."""
-        known = []
-        if 2 in h:
-            known += [h[2].index_select(0, plan.diagonal), plan.around.mean(h[2])]
-        if 1 in h:
-            known.append(h[1])
-        if 0 in h:
-            known.append(plan.nets.T.mean(h[0]))
-        return torch.cat(known, 1)
+        known = [part for part in (seen.mean, seen.node) if part is not None]
+        return [*known, plan.nets.T.mean(h[0])] if 0 in h else known
 
-    def _head(self, known: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
-        pooled = self.dropout(self._pool(known, batch, num_graphs))
+    def _head(
+        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+    ) -> Tensor:
+        """From all that each node knows to the outputs of each graph."""
+        pooled = self.dropout(self.norm(self._pool(known, batch, num_graphs)))
         return self.out(self.dropout(self.act(self.hidden(pooled))))
 
-    def _pool(self, known: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
+    def _pool(
+        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+    ) -> Tensor:
         """From nodes to graphs."""
         if isinstance(self.readout, SumAggregation):
-            return sum_pool(known, batch, num_graphs)
+            return torch.cat([sum_pool(part, batch, num_graphs) for part in known], 1)
+        x = torch.cat(list(known), 1)
         if batch is None:
-            batch = torch.zeros(known.size(0), dtype=torch.long, device=known.device)
+            batch = torch.zeros(x.size(0), dtype=torch.long, device=x.device)
             num_graphs = 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        return self.readout(known, batch, dim_size=num_graphs)
+        return self.readout(x, batch, dim_size=num_graphs)
 
     def _check_plan(self, plan: EgoPlan) -> None:
         given = {

@@ -4,9 +4,12 @@ from geqlib.nn.aggregate import AggregateConv
 from geqlib.nn.categories import CategoryEmbedding
 from geqlib.nn.fiber import FiberConv, PositionOrientationConv
 from geqlib.nn.gaunt import GauntTensorProduct
+from geqlib.nn.gaunt_convolution import GauntConvolution
+from geqlib.nn.gaunt_power import GauntPower
 from geqlib.nn.kernel import Basis, KernelBasis
 from geqlib.nn.monoid import MonoidAggregation, auxiliary_loss
 from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
+from geqlib.nn.self_mix import SelfMix
 from geqlib.nn.subgraph import SubgraphConv
 from geqlib.nn.zbl import ZBL
 
@@ -16,6 +19,8 @@ __all__ = [
     "Basis",
     "CategoryEmbedding",
     "FiberConv",
+    "GauntConvolution",
+    "GauntPower",
     "GauntTensorProduct",
     "KernelBasis",
     "LogGaussianBasis",
@@ -23,6 +28,7 @@ __all__ = [
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",
+    "SelfMix",
     "SubgraphConv",
     "auxiliary_loss",
 ]

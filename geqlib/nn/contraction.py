@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ class Contraction(NamedTuple):
     Args:
         slot: [S, ...] means over rows and over columns; with centres also the centre's row and
             column.
+        mean: [N, ...] means of `slot` over the ego nets that hold a node.
         node: [N, ...] diagonal and order 1.
         ego: [G, ...] means of order 2, order 0, means of the diagonal and of order 1; with centres
             also the centre's own diagonal and order 1, and the means of its row and column.
     """
 
     slot: Tensor | None
+    mean: Tensor | None
     node: Tensor | None
     ego: Tensor
 
@@ -39,31 +41,41 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
         centre: whether the centre is told from the other nodes.
     """
     shape = (plan.node.size(0), channels if plan.symmetric else 2 * channels)
-    slots, nodes, egos = [], [], []
+    if centre and (plan.centre is None or plan.spokes is None):
+        raise ValueError("centre=True needs ego nets with centres: make the plan by ego_plan.")
+    slots, nodes = [], []
     if 2 in x:
-        slots.append(plan.places.mean(x[2]).view(shape))
-        nodes.append(x[2].index_select(0, plan.diagonal))
-        egos.append(plan.slots.mean(slots[0])[:, :channels])  # rows and columns have one mean
+        rows, diagonal = plan.places.mean_and_rows(x[2], plan.diagonal)
+        slots.append(rows.view(shape))
+        nodes.append(diagonal)
+    if 2 in x and centre and plan.spokes is not None:
+        slots.append((plan.spokes @ x[2]).view(shape))
     if 1 in x:
         nodes.append(x[1])
+    slot, node = _joined(slots), _joined(nodes)
+    mean, common, spokes = _means(slot, plan, shape[1])
+    egos = [part[:, :channels] for part in common]  # rows and columns have one mean
     if 0 in x:
         egos.append(x[0])
-    node = torch.cat(nodes, 1) if nodes else None
     if node is not None:
         egos.append(plan.nets.mean(node))
-    if centre:
-        _contract_centre(x, plan, shape, node, slots, egos)
-    slot = torch.cat(slots, 1) if slots else None
-    return Contraction(slot, node, torch.cat(egos, 1))
-
-
-def _contract_centre(
-    x: Features, plan: EgoPlan, shape: Any, node: Tensor | None, slots: list, egos: list
-) -> None:
-    if plan.centre is None or plan.spokes is None:
-        raise ValueError("centre=True needs ego nets with centres: make the plan by ego_plan.")
-    if node is not None:
+    if node is not None and centre and plan.centre is not None:
         egos.append(node.index_select(0, plan.node.index_select(0, plan.centre)))
-    if 2 in x:
-        slots.append((plan.spokes @ x[2]).view(shape))
-        egos.append(plan.slots.mean(slots[-1]))
+    return Contraction(slot, mean, node, torch.cat([*egos, *spokes], 1))
+
+
+def _means(
+    slot: Tensor | None, plan: EgoPlan, width: int
+) -> tuple[Tensor | None, Sequence[Tensor], Sequence[Tensor]]:
+    """Over the ego nets of a node; over an ego net; the same of the centre's row and column."""
+    if slot is None:
+        return None, [], []
+    mean, ego = plan.parents.T.mean(slot).tensor_split([plan.diagonal.size(0)])
+    common, *spokes = ego.split(width, 1)
+    return mean, [common], spokes
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor | None:
+    if len(parts) > 1:
+        return torch.cat(list(parts), 1)
+    return parts[0] if parts else None

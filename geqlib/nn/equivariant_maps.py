@@ -92,7 +92,13 @@ class EquivariantMaps(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, x: Features, plan: EgoPlan, gain: Tensor | None = None, shift: Tensor | None = None
+        self,
+        x: Features,
+        plan: EgoPlan,
+        gain: Tensor | None = None,
+        shift: Tensor | None = None,
+        *,
+        seen: Contraction | None = None,
     ) -> dict[int, Tensor]:
         """The maps, averaged over all ego nets that hold a pair or node.
 
@@ -101,18 +107,20 @@ class EquivariantMaps(nn.Module):
             plan: of the ego nets.
             gain: [G, ego_width] factors of what is known to the whole ego net.
             shift: [G, sum(split)] added to what is broadcast from it.
+            seen: contract(x, plan, in_channels, centre=centre), made here if it is not given.
 
         Returns:
             order -> [G, D], [N, D] or [P, D].
         """
-        seen = contract(x, plan, self.in_channels, centre=self.centre)
+        if seen is None:
+            seen = contract(x, plan, self.in_channels, centre=self.centre)
         everywhere, low_ego, top, hub = self._heads(seen, gain, shift)
         wide, low_node = self._node_heads(seen)
         low = plan.nets.T.mean(low_ego)
         if low_node is not None:
             low = low + low_node
-        if seen.slot is not None and self.low is not None:
-            low = torch.addmm(low, plan.members.T.mean(seen.slot), self.low)
+        if seen.mean is not None and self.low is not None:
+            low = torch.addmm(low, seen.mean, self.low)
         if self.centre and plan.centre is not None:
             node = plan.node.index_select(0, plan.centre)
             hub = hub / plan.members.T.counts().index_select(0, node)[:, None]
@@ -124,10 +132,17 @@ class EquivariantMaps(nn.Module):
         return {order: out.get(order, low) for order in self.out_orders}
 
     def unfold(
-        self, x: Features, plan: EgoPlan, gain: Tensor | None = None, shift: Tensor | None = None
+        self,
+        x: Features,
+        plan: EgoPlan,
+        gain: Tensor | None = None,
+        shift: Tensor | None = None,
+        *,
+        seen: Contraction | None = None,
     ) -> dict[int, Tensor]:
         """The maps before they are averaged: order -> [G, D], slots [S, D] or places [Q, D]."""
-        seen = contract(x, plan, self.in_channels, centre=self.centre)
+        if seen is None:
+            seen = contract(x, plan, self.in_channels, centre=self.centre)
         everywhere, low_ego, top, hub = self._heads(seen, gain, shift)
         wide, low_node = self._node_heads(seen)
         low = low_ego.index_select(0, plan.ego)
@@ -169,23 +184,26 @@ class EquivariantMaps(nn.Module):
         spread = plan.parents @ torch.cat([wide, everywhere.to(wide.dtype)])
         if seen.slot is None or self.spread is None:
             return spread
-        return torch.addmm(spread, seen.slot, self.spread)
+        return (seen.slot @ self.spread).add_(spread)
 
     def _pairs(self, x: Features, plan: EgoPlan, spread: Tensor, diagonal: Tensor) -> Tensor:
         """[P, D]; a place sums what its row and its column say, so there are twice as many."""
-        rows, *spokes = spread.split(self.sides * self.out_channels, 1)
-        y = plan.places.T.mean(rows.reshape(-1, self.out_channels))
-        if self.centre and plan.spokes is not None:
-            alone = plan.spokes.T @ spokes[0].reshape(-1, self.out_channels)
-            y = y + alone / (2 * plan.count[:, None])
-        if self.pair is None:
-            y = 2 * y
-        else:
-            here, *mirrored = self.pair.split(self.in_channels)
-            y = torch.addmm(y, x[2], here, beta=2)
-            if plan.transpose is not None:
-                y = y.addmm(plan.transpose @ x[2], mirrored[0])
+        rows, spokes = spread, None
+        if self.centre:
+            rows, spokes = spread.split(self.sides * self.out_channels, 1)
+        y = plan.places.T.mean(rows.reshape(-1, self.out_channels), times=2)
+        if spokes is not None and plan.spokes is not None:
+            alone = plan.spokes.T @ spokes.reshape(-1, self.out_channels)
+            y = y + alone / plan.count[:, None]
+        if self.pair is not None:
+            y = self._alone(x[2], self.pair, plan).add_(y)
         return y.index_add_(0, plan.diagonal, diagonal.to(y.dtype))
+
+    def _alone(self, x: Tensor, weight: Tensor, plan: EgoPlan) -> Tensor:
+        """[P, D] what pairs say of themselves and of their transposes."""
+        here, *mirrored = weight.split(self.in_channels)
+        y = x @ here
+        return y if plan.transpose is None else y.add_(plan.transpose @ (x @ mirrored[0]))
 
     def _places(self, x: Features, plan: EgoPlan, spread: Tensor, diagonal: Tensor) -> Tensor:
         """[Q, D]."""
@@ -194,11 +212,7 @@ class EquivariantMaps(nn.Module):
         y = parts[0].index_select(0, row)
         y = y + parts[self.sides - 1].index_select(0, column)
         if self.pair is not None:
-            here, *mirrored = self.pair.split(self.in_channels)
-            pairs = x[2] @ here
-            if plan.transpose is not None:
-                pairs = pairs.addmm(plan.transpose @ x[2], mirrored[0])
-            y = y + pairs.index_select(0, pair)
+            y = y + self._alone(x[2], self.pair, plan).index_select(0, pair)
         if self.centre and plan.centre is not None:
             hub = plan.centre.index_select(0, plan.ego).index_select(0, row)
             begins, ends = row == hub, column == hub

@@ -13,7 +13,7 @@ from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.ego import EgoPlan
 from geqlib.graph.ego_parts import EgoPart, split_by_size
-from geqlib.nn.contraction import Features
+from geqlib.nn.contraction import Contraction, Features
 from geqlib.nn.equivariant_maps import EquivariantMaps
 
 
@@ -98,24 +98,37 @@ class SubgraphConv(nn.Module):
                 part.reset_parameters()
 
     def forward(
-        self, x: Features, plan: EgoPlan, parts: Sequence[EgoPart] | None = None
+        self,
+        x: Features,
+        plan: EgoPlan,
+        parts: Sequence[EgoPart] | None = None,
+        seen: Contraction | None = None,
     ) -> dict[int, Tensor]:
-        """Convolve x; `parts` is split_by_size(plan, sizes), made here if it is not given."""
+        """Convolve x.
+
+        Args:
+            x: features of every order.
+            plan: of the ego nets.
+            parts: split_by_size(plan, sizes), made here if it is not given.
+            seen: contract(x, plan, in_channels, centre=...), made here if it is not given.
+        """
         if not torch.compiler.is_compiling():
             self._check(x, plan)
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         if self.aggr is not None:
-            return self._aggregate(x, plan, parts)
-        out = self._mean(x, plan, parts)
+            return self._aggregate(x, plan, parts, seen)
+        out = self._mean(x, plan, parts, seen)
         if self.put_back == "sum":
             counts = {1: plan.members.T.counts()[:, None], 2: plan.count[:, None]}
             out = {k: y * counts[k].to(y.dtype) if k else y for k, y in out.items()}
         return out
 
-    def _mean(self, x: Features, plan: EgoPlan, parts: Any) -> dict[int, Tensor]:
+    def _mean(
+        self, x: Features, plan: EgoPlan, parts: Any, seen: Contraction | None
+    ) -> dict[int, Tensor]:
         if self.embedding is not None:
-            return self.maps[0](x, plan, *self.embedding(plan.size, next(iter(x.values()))))
+            return self.maps[0](x, plan, *self.embedding(plan, next(iter(x.values()))), seen=seen)
         found = [(p, f(_rows(x, p), p.plan)) for f, p in zip(self.maps, parts, strict=True)]
         out = {}
         for order in self.orders:
@@ -126,11 +139,13 @@ class SubgraphConv(nn.Module):
             out[order] = y.new_zeros(_sizes(plan)[order], y.size(1)).index_add(0, rows, y)
         return out
 
-    def _aggregate(self, x: Features, plan: EgoPlan, parts: Any) -> dict[int, Tensor]:
+    def _aggregate(
+        self, x: Features, plan: EgoPlan, parts: Any, seen: Contraction | None
+    ) -> dict[int, Tensor]:
         """By an aggregation that needs to see what each ego net has made."""
         if self.embedding is not None:
-            given = self.embedding(plan.size, next(iter(x.values())))
-            made = [self.maps[0].unfold(x, plan, *given)]
+            given = self.embedding(plan, next(iter(x.values())))
+            made = [self.maps[0].unfold(x, plan, *given, seen=seen)]
             egos = torch.arange(plan.size.size(0), device=plan.ego.device)
             index = {0: [egos], 1: [plan.node], 2: [plan.grid()[2]]}
         else:
@@ -197,8 +212,13 @@ class SizeEmbedding(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, size: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[G] sizes to factors [G, ego_width] and biases [G, sum(split)]."""
+    def forward(self, plan: EgoPlan, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Factors [G, ego_width] and biases [G, sum(split)]."""
+        gain, shift = self.of_sizes(plan.sizes, like)
+        return plan.alike @ gain, None if shift is None else plan.alike @ shift
+
+    def of_sizes(self, size: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same for ego nets of each of the given sizes."""
         size = size.clamp(min=1).to(like.dtype)  # empty graphs have none
         known = torch.stack([size.log(), 1 / size], 1)
         gain, shift = self.leave(torch.tanh(self.enter(known))).split(self.widths, 1)

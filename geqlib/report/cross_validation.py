@@ -70,7 +70,7 @@ def write_summary(
     found["against"] = {
         str(folder.name): _compare(found, read_folds(folder), folder) for folder in against
     }
-    counts = sum(run["confusion"] for run in runs)
+    counts = np.sum([run["confusion"] for run in runs], axis=0)
     found["confusion"] = counts.tolist()
     draw_confusion(counts, out / "confusion.png")
     validation = _by_seed(runs, "validation") if selected else {}

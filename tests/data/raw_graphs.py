@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -23,6 +24,12 @@ def write(folder: Path, name: str, kinds: int = 0, edge_kinds: int = 0, graphs: 
     made = [shape(3 + k % 6) for k in range(graphs // 2) for shape in (nx.cycle_graph, star)]
     write_set(folder, name, made, [k % 2 for k in range(graphs)], kinds, edge_kinds)
     write_folds(folder, name, np.arange(graphs).reshape(10, -1).tolist(), graphs)
+
+
+def write_for(settings: dict[str, Any], folder: Path) -> None:
+    """The set of a configuration, with as many labels of nodes as its network reads."""
+    net = settings["model"]["init_args"]["model"]["init_args"]
+    write(folder, settings["data"]["init_args"]["name"], kinds=net["in_channels"])
 
 
 def star(nodes: int) -> nx.Graph:

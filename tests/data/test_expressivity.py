@@ -8,14 +8,19 @@ from itertools import combinations
 import networkx as nx
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+from benchmarks.accuracy.expressivity import separated
 from geqlib.data.expressivity import (
     CSL_SKIPS,
+    GraphPairs,
     PlainGraph,
     colour_refinement,
     graph_pairs,
     plain,
 )
+from geqlib.models import SPEN, MessagePassingNet
 
 MIRROR = os.environ.get("GEQLIB_DATA")
 needs_mirror = pytest.mark.skipif(
@@ -55,6 +60,40 @@ def networkx(graph: PlainGraph) -> nx.Graph:
     made = nx.Graph(graph.edge_index.T.tolist())
     made.add_nodes_from((i, {"kind": int(k)}) for i, k in enumerate(graph.kind))
     return made
+
+
+def test_models_are_put_to_the_test() -> None:
+    ring, triangles = nx.cycle_graph(6), nx.disjoint_union_all([nx.cycle_graph(3)] * 2)
+    twin = nx.relabel_nodes(ring, {0: 3, 3: 0})
+    pairs = GraphPairs(
+        tuple(map(plain, (ring, triangles, twin))), ((0, 1), (0, 2)), {"apart": 1, "alike": 1}
+    )
+    found = {
+        name: separated(build, pairs)
+        for name, build in {
+            "GIN": lambda kinds: MessagePassingNet(kinds, 4, channels=4, layers=2),
+            "SPEN": lambda kinds: SPEN(kinds, 4, channels=4, layers=2),
+            "in order": FirstNodes,
+        }.items()
+    }
+    assert found["GIN"]["parts"] == {"apart": 0, "alike": 0}
+    assert found["SPEN"]["parts"] == {"apart": 1, "alike": 0}
+    assert found["GIN"]["copies_separated"] == found["SPEN"]["copies_separated"] == 0
+    assert found["in order"]["copies_separated"] > 0  # which makes its row void
+
+
+class FirstNodes(nn.Module):
+    """Looks at how nodes are numbered."""
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        first = torch.searchsorted(batch, torch.arange(num_graphs))
+        source, target = edge_index - first[batch[edge_index[0]]]
+        seen = (source + 2 * target**2).sin().double()
+        graph = batch[edge_index[0]]
+        return torch.zeros(num_graphs).double().index_add(0, graph, seen)[:, None]
 
 
 def test_circular_skip_links() -> None:

@@ -66,6 +66,17 @@ def test_ego_nets_are_made_before(mirror: Path) -> None:
     assert sum(data.degrees()) == sum(len(b.x) for b in data.train_dataloader())
 
 
+def test_hubs(mirror: Path) -> None:
+    with pytest.raises(ValueError, match="nodes, and at most 4 fit: take fewer hops"):
+        ready(hops=1, max_size=4)
+    sizes = [
+        size
+        for batch in ready(hops=1, max_size=4, oversize="shrink").train_dataloader()
+        for size in batch.plan.size.tolist()
+    ]
+    assert set(sizes) == {1, 2, 3, 4}  # rings, leaves, and hubs of which little or nothing is left
+
+
 def test_nothing_is_written_into_the_mirror(mirror: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in mirror.rglob("*")}
     first = ready().splits["train"]

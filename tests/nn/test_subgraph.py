@@ -273,6 +273,12 @@ def test_repr() -> None:
     )
 
 
+def of_nodes(plan: EgoPlan, y: Tensor) -> Tensor:
+    """Sums over the pairs that begin with a node; of symmetric ones over those that end there."""
+    begun = y.new_zeros(plan.diagonal.size(0), y.size(1)).index_add(0, plan.source, y)
+    return begun.index_add(0, plan.target, y) if plan.symmetric else begun
+
+
 class OnNodes(nn.Module):
     """The layer with what the contract gives: features of nodes and edges in, of nodes out."""
 
@@ -287,7 +293,7 @@ class OnNodes(nn.Module):
         pairs = (plan.edges @ edge_attr).index_add(0, plan.diagonal, x)
         given = {0: plan.nets.mean(x), 1: x, 2: pairs}
         y = self.conv({k: given[k] for k in self.conv.in_orders}, plan)
-        known = {0: lambda v: plan.nets.T.mean(v), 1: lambda v: v, 2: lambda v: plan.around @ v}
+        known = {0: lambda v: plan.nets.T.mean(v), 1: lambda v: v, 2: partial(of_nodes, plan)}
         return torch.cat([known[k](v) for k, v in y.items()], 1)
 
 
@@ -324,12 +330,10 @@ def plan(hops: int, module: Any, tensors: dict[str, Tensor], graphs: int) -> dic
     return {"plan": ego_plan(tensors["edge_index"], nodes, hops=hops, symmetric=symmetric)}
 
 
-EXPORT = "the exported program gives other values: not understood yet"
 PARTS = "parts of different sizes are different graphs of operations"
 CASES: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "orders 1, 2": (1, {}, {}),
     "all, centred": (2, {"orders": (0, 1, 2), "centre": True}, {}),
-    "sum": (1, {"put_back": "sum"}, {}),
     "symmetric": (2, {"symmetric": True}, {}),
     "max": (1, {"put_back": "max"}, {"derivatives": "a maximum has none where two places tie"}),
     "size": (1, {"weights": "size", "sizes": (1, 3)}, {"compile": PARTS, "export": PARTS}),
@@ -345,7 +349,7 @@ class TestContract(Contract):
             "scalar",
             extra=partial(plan, hops),
             backend="aot_eager" if name == "orders 1, 2" else "eager",
-            exceptions={"export": EXPORT} | exceptions,
+            exceptions=exceptions,
         )
         for name, (hops, options, exceptions) in CASES.items()
     )

@@ -1,0 +1,90 @@
+"""Many-body products: powers on one grid against MACE's symmetric contraction.
+
+Protocol: products of order 3 of features of natural parity to degree L, 32 channels, 500 nodes of 4
+elements, outputs to degree L, float32; forward and backward to the features and the weights. MACE's
+`SymmetricContraction` (mace-torch, its own environment) has weights for every path, geqlib's
+`GauntPower` for every degree. Each is timed in processes of its own, alternately; the median of
+their medians. Peak memory is the rise of a fresh process's maximum resident size over one step,
+after steps on two nodes that load all code.
+
+    make peers
+    python benchmarks/speed/gaunt_power.py [ROUNDS] [DEGREES ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import write_result
+from benchmarks.peers import mace
+from benchmarks.training import show
+
+WORKER = Path(__file__).parents[1] / "peers" / "many_body.py"
+CHANNELS, NODES, ORDER = 32, 500, 3
+SECONDS = 2.0  # of timing in each process
+
+
+def once(name: str, degree: int, seconds: float, **settings: str) -> float:
+    """Median seconds of a step, or its peak MiB for `seconds` 0, in a process of its own."""
+    python = sys.executable if name == "geqlib" else str(mace.BIN / "python")
+    sizes = [str(n) for n in (degree, CHANNELS, NODES, ORDER, seconds)]
+    command = [python, str(WORKER), name, *sizes]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | settings
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure(degree: int, rounds: int) -> dict[str, dict[str, float]]:
+    seconds: dict[str, list[float]] = {"geqlib": [], "mace": []}
+    for _ in range(rounds):
+        for name, times in seconds.items():
+            times.append(once(name, degree, SECONDS))
+    # freed tensors go back to the system at once, so that sizes are those of the live ones
+    threshold = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    return {
+        name: {"seconds": median(times), "memory_mib": once(name, degree, 0, **threshold)}
+        for name, times in seconds.items()
+    }
+
+
+def main() -> None:
+    if not mace.available():
+        raise SystemExit("MACE is missing: run make peers.")
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    degrees = [int(word) for word in sys.argv[2:]] or [1, 2, 3]
+    found = {str(degree): measure(degree, rounds) for degree in degrees}
+    show("Products of order 3", ("L", "", "ms", "peak MiB", "times", "memory"), _rows(found))
+    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "degrees": found}
+    sys.stdout.write(f"wrote {write_result('speed/gaunt_power', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    head = ("L", "forward and backward", "ms", "peak MiB", "times as fast", "of the memory")
+    return markdown(head, _rows(found["degrees"]))
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    names = {"geqlib": "`GauntPower`", "mace": "MACE's `SymmetricContraction`"}
+    rows: list[tuple[object, ...]] = []
+    for degree, pair in found.items():
+        for name, run in pair.items():
+            ratios = [pair["mace"][key] / run[key] for key in ("seconds", "memory_mib")]
+            speed = f"{ratios[0]:.1f}" if name == "geqlib" else ""
+            share = f"{100 / ratios[1]:.0f} %" if name == "geqlib" else ""
+            values = (f"{1e3 * run['seconds']:.2f}", f"{run['memory_mib']:.1f}", speed, share)
+            rows.append((degree, names[name], *values))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

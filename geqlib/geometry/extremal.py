@@ -1,0 +1,137 @@
+"""Frames from the points themselves, where the covariance has no unique eigenvectors.
+
+The first axis points to the longest vector, the second to the one farthest from that line, and so
+on. Where several are equally extreme, as on a cube, each of them starts a frame of its own. All
+choices go by invariants, so that the set of frames turns with the points, and exchanging points
+leaves it as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geqlib.geometry.stabilisers import orthogonal_average, sign_patterns
+
+Array = np.ndarray
+FLAT = 0.01
+
+
+@dataclass(frozen=True)
+class ExtremalFrames:
+    """Recipes of frames: axis k is the vector number `index`, times `sign`, or `constant`.
+
+    Each is then orthogonalised to the axes before it.
+
+    Args:
+        index: [F, d], -1 where no vector is left.
+        sign: [F, d].
+        constant: [F, d, d], axes in rows, orthogonal to all vectors.
+        weight: [F], sums to 1.
+    """
+
+    index: Array
+    sign: Array
+    constant: Array
+    weight: Array
+
+    @property
+    def rank(self) -> int:
+        """How many axes the vectors give."""
+        return int((self.index[0] >= 0).sum())
+
+
+def extremal_frames(vectors: Array, *, proper: bool, eps: float, degree: int = 1) -> ExtremalFrames:
+    """An equivariant set of frames for any vectors, even none.
+
+    Exchanging all frames of a set for their products with reflections of some axes keeps it
+    equivariant. That is done with axes along which the vectors extend at most `FLAT` of their
+    length: directions are then uncertain, but the mean over both signs depends on them only as far
+    as the vectors extend.
+
+    Args:
+        vectors: [m, d] in float64.
+        proper: only rotations.
+        eps: rounding unit of the data; numbers that differ by less than its square root in
+            proportion count as equal.
+        degree: of what is averaged; see `orthogonal_average`.
+    """
+    d = vectors.shape[1]
+    chains, axes, lengths = _chains(vectors, d - proper, eps)
+    rank, flat = chains.shape[1], [k for k, length in enumerate(lengths) if length <= FLAT]
+    others, share = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
+    signs = np.ones((2 ** len(flat), rank))
+    signs[:, flat] = sign_patterns(len(flat))
+    found, index, weight = [], [], []
+    for chain, basis in zip(chains, axes, strict=True):
+        rest = _complement(basis)
+        for sign in signs:
+            for matrix, part in zip(others, share, strict=True):
+                constant = np.concatenate([basis * sign[:, None], matrix @ rest])
+                if proper and np.linalg.det(constant) < 0:
+                    constant[-1] *= -1
+                found.append((np.concatenate([sign, np.ones(d - rank)]), constant))
+                index.append(np.concatenate([chain, np.full(d - rank, -1)]))
+                weight.append(part)
+    sign, constant = (np.stack(column) for column in zip(*found, strict=True))
+    share = np.array(weight)
+    return ExtremalFrames(np.stack(index).astype(np.int64), sign, constant, share / share.sum())
+
+
+def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list[float]]:
+    """Numbers [c, r] of successive extremal vectors, axes [c, r, d], and r relative lengths."""
+    m, d = vectors.shape
+    size = np.abs(vectors).max(initial=0.0)
+    unit = vectors / size if size > 0 else vectors
+    longest = np.linalg.norm(unit, axis=1).max(initial=0.0)
+    unit = unit / longest if longest > 0 else unit
+    chains, axes = np.zeros((1, 0), np.int64), np.zeros((1, 0, d))
+    residual, lengths = unit[None], []
+    while chains.shape[1] < levels and m:
+        length = np.linalg.norm(residual, axis=2)
+        if length.max() <= 64 * eps:
+            break
+        lengths.append(float(length.max()))
+        keys = [np.einsum("md,cd->cm", unit, axis) for axis in axes.swapaxes(0, 1)]
+        which, point = np.nonzero(_extreme([length, *(keys or _moments(unit))], eps))
+        new = residual[which, point] / length[which, point, None]
+        axes = np.concatenate([axes[which], new[:, None]], 1)
+        chains = np.concatenate([chains[which], point[:, None]], 1)
+        chains, axes = _different(chains, axes, eps)
+        residual = np.broadcast_to(unit, (len(axes), m, d))
+        for axis in (*axes.swapaxes(0, 1), *axes.swapaxes(0, 1)):  # twice is enough
+            residual = residual - np.einsum("cmd,cd->cm", residual, axis)[..., None] * axis[:, None]
+    return chains, axes, lengths
+
+
+def _extreme(keys: list[Array], eps: float) -> Array:
+    """Where [c, m] the first key is largest, among those the second, and so on; ties included."""
+    kept = np.ones(keys[0].shape, bool)
+    for key in keys:
+        best = key[kept].max()
+        kept &= key >= best - np.sqrt(eps) * abs(best) - 64 * eps
+    return kept
+
+
+def _moments(unit: Array) -> list[Array]:
+    """Sums over j of (v_i . v_j)^3 and ^4: they tell most vectors of equal length apart."""
+    third = np.einsum("ia,ib,ic->abc", unit, unit, unit, optimize=True) / len(unit)
+    fourth = np.einsum("ia,ib,ic,id->abcd", unit, unit, unit, unit, optimize=True) / len(unit)
+    three = np.einsum("abc,ia,ib,ic->i", third, unit, unit, unit, optimize=True)
+    four = np.einsum("abcd,ia,ib,ic,id->i", fourth, unit, unit, unit, unit, optimize=True)
+    return [three[None], four[None]]
+
+
+def _different(chains: Array, axes: Array, eps: float) -> tuple[Array, Array]:
+    """One chain for each set of equal axes: coincident vectors give equal ones."""
+    flat = axes.reshape(len(axes), -1)
+    new = np.ones(len(flat), bool)
+    for k in range(1, len(flat)):
+        new[k] = not (np.abs(flat[:k][new[:k]] - flat[k]) <= 64 * eps).all(1).any()
+    return chains[new], axes[new]
+
+
+def _complement(basis: Array) -> Array:
+    """Orthonormal rows [d - r, d] orthogonal to those of the basis [r, d]."""
+    return np.linalg.qr(basis.T, mode="complete")[0][:, len(basis) :].T

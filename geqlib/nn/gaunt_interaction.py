@@ -1,0 +1,123 @@
+"""What a many-body potential is made of: densities of neighbours, their powers, and readouts."""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from geqlib.nn.gaunt_power import GauntPower
+from geqlib.nn.neighbor_messages import NeighborMessages
+from geqlib.nn.sphere_rows import RowsLinear
+
+
+def natural_irreps(channels: int, degree: int) -> o3.Irreps:
+    """Functions on the sphere up to a degree: "Cx0e+Cx1o+Cx2e+...".
+
+    Example:
+        >>> natural_irreps(8, 2)
+        8x0e+8x1o+8x2e
+    """
+    return o3.Irreps([(channels, (ell, (-1) ** ell)) for ell in range(degree + 1)])
+
+
+class NeighborDensity(nn.Module):
+    """The density of neighbours of each element, projected on radial functions and harmonics.
+
+    Symmetry: O(3), exactly. Source: Drautz (Phys. Rev. B 99, 014104), eq. 17-19. With learnt W,
+
+        A_lmc = sum_zh W_l,zh,c  sum over neighbours j of element z of h(r_ij) S_lm(v_ij).
+
+    Args:
+        elements: number of elements.
+        features: H, number of radial functions h.
+        degree: highest l.
+        channels: C.
+
+    Shapes:
+        harmonics [N, K, (degree + 1)^2] (0 in empty slots), radial [N, K, H], one-hot elements
+        [N, elements], neighbor [N, K] to rows [k, N, C].
+    """
+
+    def __init__(self, elements: int, features: int, degree: int, channels: int) -> None:
+        super().__init__()
+        # a neighbour is of one element only
+        self.mix = RowsLinear(
+            range(degree + 1), elements * features, channels, scale=sqrt(elements)
+        )
+        self.components = (degree + 1) ** 2
+
+    def forward(
+        self, harmonics: Tensor, radial: Tensor, choice: Tensor, neighbor: Tensor
+    ) -> Tensor:
+        near = choice.index_select(0, neighbor.flatten()).unflatten(0, neighbor.shape)
+        known = (near.unsqueeze(3) * radial.unsqueeze(2)).flatten(2)
+        return self.mix(torch.bmm(harmonics[..., : self.components].mT, known).transpose(0, 1))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.mix})"
+
+
+class GauntInteraction(nn.Module):
+    """Messages from neighbours, and powers of their sum: one layer of a many-body network.
+
+    Symmetry: O(3), exactly. x <- P(A) + W_z x, with A = W' sum_j (w(r_ij) S(v_ij)) * (W'' x_j) by
+    Gaunt products, P the powers of `GauntPower` with weights for each element, and W_z a linear map
+    of each element.
+
+    Args:
+        elements: number of elements.
+        features: H, number of radial functions.
+        hidden_degree, degree, out_degree: highest l of x, of the harmonics and messages, and of
+            the output.
+        order: highest power.
+        channels: C.
+
+    Shapes:
+        rows [k, N, C], and arguments of `NeighborDensity`, to rows [k_out, N, C].
+    """
+
+    def __init__(
+        self,
+        elements: int,
+        features: int,
+        *,
+        channels: int,
+        hidden_degree: int,
+        degree: int,
+        out_degree: int,
+        order: int,
+    ) -> None:
+        super().__init__()
+        irreps = [natural_irreps(channels, ell) for ell in (hidden_degree, degree, out_degree)]
+        self.before = RowsLinear(range(hidden_degree + 1), channels, channels)
+        self.radial = RowsLinear([0], features, (degree + 1) * channels)
+        self.messages = NeighborMessages(irreps[0], irreps[1], degree)
+        # the messages have the variance (hidden_degree + 1)^2 / 4 pi
+        scale = sqrt(4 * pi) / (hidden_degree + 1)
+        self.mix = RowsLinear(range(degree + 1), channels, channels, scale=scale)
+        self.power = GauntPower(irreps[1], irreps[2], order, elements=elements)
+        self.after = RowsLinear(range(out_degree + 1), channels, channels)
+        shared = min(hidden_degree, out_degree)
+        self.skip = RowsLinear(
+            range(shared + 1), elements * channels, channels, scale=sqrt(elements)
+        )
+        self.shared = (shared + 1) ** 2
+
+    def forward(
+        self, rows: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, neighbor: Tensor
+    ) -> Tensor:
+        weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).unflatten(2, (-1, rows.size(2)))
+        weight = weight.squeeze(0).unflatten(0, neighbor.shape)
+        near = self.messages(self.before(rows), harmonics, weight, neighbor)
+        found = self.after(self.power.rows(self.mix(near), choice))
+        own = (rows[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2)
+        own = self.skip(own)
+        if self.shared == found.size(0):
+            return found + own
+        return torch.cat([found[: self.shared] + own, found[self.shared :]])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.messages}, {self.power})"
