@@ -86,7 +86,7 @@ def draw(time: np.ndarray, energy: np.ndarray) -> Figure:
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(time, energy, color="#0072B2", linewidth=0.8)
-    axes.set(xlabel="ps", ylabel="total energy, meV an atom, from its start")
+    axes.set(xlabel="ps", ylabel="total energy, meV an atom")
     axes.set_title("3BPA, velocity Verlet, 0.5 fs, no thermostat")
     axes.grid(alpha=0.3)
     return figure

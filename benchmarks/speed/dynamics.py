@@ -75,7 +75,9 @@ def _ours(atoms: Atoms, dtype: torch.dtype) -> Callable[[], object]:
 
 def _theirs(frame: Path, dtype: str) -> Callable[[], object]:
     script = Path(mace.__file__).with_name("mace_dynamics.py")
-    command = [str(mace.BIN / "python"), str(script), str(THEIRS), str(frame), dtype, str(STEPS)]
+    # -P: the script's folder has a mace.py of its own
+    command = [str(mace.BIN / "python"), "-P", str(script), str(THEIRS), str(frame), dtype]
+    command.append(str(STEPS))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def block() -> None:
