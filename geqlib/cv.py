@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ def plan_runs(
     strange = next((k for k in chosen if not 0 <= k < count), None)
     if strange is not None:
         raise ValueError(f"--folds names {strange}: choose from 0 to {count - 1}.")
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(torch.get_num_threads() // jobs, 1)  # which knows OMP_NUM_THREADS
     return [
         FoldRun(out / f"fold{k}-seed{s}", k, s, tuple(arguments), data.validation > 0, threads)
         for s in dict.fromkeys(seeds)

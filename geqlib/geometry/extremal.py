@@ -59,24 +59,26 @@ def extremal_frames(vectors: Array, *, proper: bool, eps: float, degree: int = 1
     """
     d = vectors.shape[1]
     chains, axes, lengths = _chains(vectors, d - proper, eps)
-    rank, flat = chains.shape[1], [k for k, length in enumerate(lengths) if length <= FLAT]
-    others, share = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
-    signs = np.ones((2 ** len(flat), rank))
+    count, rank = chains.shape
+    flat = [k for k, length in enumerate(lengths) if length <= FLAT]
+    signs = np.ones((2 ** len(flat), d))
     signs[:, flat] = sign_patterns(len(flat))
-    found, index, weight = [], [], []
-    for chain, basis in zip(chains, axes, strict=True):
-        rest = _complement(basis)
-        for sign in signs:
-            for matrix, part in zip(others, share, strict=True):
-                constant = np.concatenate([basis * sign[:, None], matrix @ rest])
-                if proper and np.linalg.det(constant) < 0:
-                    constant[-1] *= -1
-                found.append((np.concatenate([sign, np.ones(d - rank)]), constant))
-                index.append(np.concatenate([chain, np.full(d - rank, -1)]))
-                weight.append(part)
-    sign, constant = (np.stack(column) for column in zip(*found, strict=True))
-    share = np.array(weight)
-    return ExtremalFrames(np.stack(index).astype(np.int64), sign, constant, share / share.sum())
+    others, share = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
+    shape = (count, len(signs), len(others))
+    constant = np.empty((*shape, d, d))
+    constant[..., :rank, :] = (axes[:, None] * signs[:, :rank, None])[:, :, None]
+    constant[..., rank:, :] = np.einsum("oij,cjk->coik", others, _complements(axes))[:, None]
+    if proper:
+        constant[..., -1, :] *= np.linalg.det(constant)[..., None]
+    index = np.full((*shape, d), -1)
+    index[..., :rank] = chains[:, None, None]
+    weight = np.broadcast_to(share / (count * len(signs)), shape)
+    return ExtremalFrames(
+        index.reshape(-1, d),
+        np.broadcast_to(signs[:, None], (*shape, d)).reshape(-1, d),
+        constant.reshape(-1, d, d),
+        weight.ravel(),
+    )
 
 
 def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list[float]]:
@@ -116,10 +118,10 @@ def _extreme(keys: list[Array], eps: float) -> Array:
 
 def _moments(unit: Array) -> list[Array]:
     """Sums over j of (v_i . v_j)^3 and ^4: they tell most vectors of equal length apart."""
-    third = np.einsum("ia,ib,ic->abc", unit, unit, unit, optimize=True) / len(unit)
-    fourth = np.einsum("ia,ib,ic,id->abcd", unit, unit, unit, unit, optimize=True) / len(unit)
-    three = np.einsum("abc,ia,ib,ic->i", third, unit, unit, unit, optimize=True)
-    four = np.einsum("abcd,ia,ib,ic,id->i", fourth, unit, unit, unit, unit, optimize=True)
+    third = np.einsum("ia,ib,ic->abc", unit, unit, unit) / len(unit)
+    fourth = np.einsum("ia,ib,ic,id->abcd", unit, unit, unit, unit) / len(unit)
+    three = np.einsum("abc,ia,ib,ic->i", third, unit, unit, unit)
+    four = np.einsum("abcd,ia,ib,ic,id->i", fourth, unit, unit, unit, unit)
     return [three[None], four[None]]
 
 
@@ -132,6 +134,9 @@ def _different(chains: Array, axes: Array, eps: float) -> tuple[Array, Array]:
     return chains[new], axes[new]
 
 
-def _complement(basis: Array) -> Array:
-    """Orthonormal rows [d - r, d] orthogonal to those of the basis [r, d]."""
-    return np.linalg.qr(basis.T, mode="complete")[0][:, len(basis) :].T
+def _complements(axes: Array) -> Array:
+    """Orthonormal rows [c, d - r, d] orthogonal to those of the axes [c, r, d]."""
+    if axes.shape[1] == 0:
+        return np.broadcast_to(np.eye(axes.shape[2]), (len(axes), *[axes.shape[2]] * 2))
+    whole = np.linalg.qr(axes.swapaxes(1, 2), mode="complete")[0]
+    return whole[:, :, axes.shape[1] :].swapaxes(1, 2)

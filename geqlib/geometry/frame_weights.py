@@ -7,9 +7,9 @@ vanish where a frame becomes undefined can be. With the smallest relative gap be
     F(X) = a(gap) eigenvectors  +  (1 - a(gap)) sum over pairs (i, j) of w_ij frame(x_i, x_j)
 
 where a rises smoothly from 0 at `CLOSE` to 1 at `APART`, frame(x_i, x_j) is their Gram-Schmidt
-basis, and w_ij falls from the pair of the largest |x_i| |x_i x x_j| to 0 at `WITHIN` less than
-that. All frames come with all signs. In the plane, single vectors and their lengths take the place
-of pairs.
+basis, and w_ij is largest for the pair of the largest |x_i| |x_i x x_j| and 0 for those that are
+`WITHIN` less. All frames come with all signs. In the plane, single vectors and their lengths take
+the place of pairs.
 """
 
 from __future__ import annotations

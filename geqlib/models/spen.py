@@ -28,7 +28,7 @@ class SPEN(nn.Module):
     2111.11840). The input is a tensor of order 2: features of the nodes on its diagonal, of the
     edges, with a one and the normalised adjacency D^-1/2 A D^-1/2, beside it. Each layer is
 
-        x <- x + act(norm(SubgraphConv(x)))       for the features of every order
+        x <- x + norm(act(SubgraphConv(x)))       for the features of every order
 
     and the read-out joins, for every layer, sums over the nodes of what each knows (order 1, its
     diagonal entry, means of its rows and columns of pairs, and order 0, in the ego nets that hold
@@ -176,7 +176,7 @@ class SPEN(nn.Module):
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
         known, seen = [], None
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts, seen).items()}
+            new = {k: norms[str(k)](self.act(y)) for k, y in conv(h, plan, parts, seen).items()}
             h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
             seen = contract(h, plan, self.channels, centre=self.centre)
             known += self._read(h, seen, plan)

@@ -20,7 +20,7 @@ def eigen_frames(centred: Array, proper: bool) -> list[Array]:
 
 
 def stabiliser(centred: Array, proper: bool) -> list[Array]:
-    """Orthogonal matrices that map a set of rank 3 to itself: one for each good relabelling."""
+    """All orthogonal matrices that map a set of rank 3 to itself, by trying all relabellings."""
     found = []
     for order in permutations(range(len(centred))):
         g = np.linalg.lstsq(centred, centred[list(order)], rcond=None)[0].T

@@ -57,7 +57,7 @@ TYPES = {
 
 
 def graph(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
-    n, _d = pos.shape
+    n = len(pos)
     given = {
         "pos": pos,
         "vec": 0.0 * pos[:, None] if n < 2 else pos[:, None] - pos.roll(1, 0)[:, None],

@@ -1,0 +1,194 @@
+"""Polarisabilities of water molecules: degree-2 outputs of GauntNet and of e3nn's network.
+
+Protocol: 1000 molecules (`water_tensors`), 600 for training, 100 for validation, 300 for the test,
+by one permutation. The polarisability (atomic units) in its irreps 0e + 2e, each divided by its
+spread in training after subtraction of the mean scalar; sums over atoms. GauntNet (16 channels,
+degree 2) and e3nn's `MessagePassing` (width chosen for about as many parameters), both Adam with
+learning rate 0.01, cosine decay, batches of 20; the epoch of lowest validation error is tested.
+Errors are root mean squares relative to the spread; "turned" is the largest relative difference
+between the tensor of a turned molecule and the turned tensor, in float64.
+
+    GEQLIB_DATA=FOLDER python benchmarks/accuracy/water_tensors.py [EPOCHS] [SEEDS]
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import torch
+from ase.io import iread
+from e3nn import o3
+from rich.progress import track
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import write_result
+from benchmarks.peers.e3nn_network import GateNetwork
+from benchmarks.training import show
+from geqlib.geometry.rotations import random_rotations
+from geqlib.graph import sum_pool
+from geqlib.models import GauntNet
+
+FILE = "water_tensors/water_monomers_1k.xyz.xz"
+SPLIT = (600, 100, 300)
+BATCH, LR, CUTOFF = 20, 0.01, 4.0
+# orthonormal basis [6, 3, 3] of symmetric matrices that turns like 0e + 2e
+BASIS = torch.cat(
+    [
+        o3.wigner_3j(1, 1, ell, dtype=torch.float64).movedim(2, 0) * (2 * ell + 1) ** 0.5
+        for ell in (0, 2)
+    ]
+)
+PAIRS = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])  # edges of a molecule
+
+
+class Water(NamedTuple):
+    """Molecules: positions [M, 3, 3], elements [M, 3], polarisabilities in irreps [M, 6]."""
+
+    pos: Tensor
+    z: Tensor
+    y: Tensor
+
+
+def read() -> Water:
+    frames = list(iread(Path(os.environ["GEQLIB_DATA"]) / FILE, format="extxyz"))
+    pos = torch.tensor([atoms.positions.tolist() for atoms in frames], dtype=torch.float64)
+    z = torch.tensor([atoms.numbers.tolist() for atoms in frames])
+    alpha = torch.tensor([atoms.info["alpha"].tolist() for atoms in frames], dtype=torch.float64)
+    return Water(pos, z, torch.einsum("mij,kij->mk", alpha.view(-1, 3, 3), BASIS))
+
+
+def splits(water: Water) -> tuple[list[Water], Tensor]:
+    """Training, validation and test set with scaled targets, and the two spreads."""
+    order = torch.randperm(len(water.y), generator=torch.Generator().manual_seed(0))
+    train = water.y[order[: SPLIT[0]]]
+    shift = torch.cat([train[:, :1].mean(0), torch.zeros(5).double()])
+    size = (train - shift).square()
+    spread = torch.stack([size[:, 0].mean(), size[:, 1:].mean()]).sqrt()
+    scaled = (water.y - shift) / spread[[0, 1, 1, 1, 1, 1]]
+    parts = [Water(water.pos[k], water.z[k], scaled[k]) for k in order.split(SPLIT)]
+    return parts, spread
+
+
+def networks() -> dict[str, Callable[[], nn.Module]]:
+    shared: dict[str, Any] = {"cutoff": CUTOFF, "neighbors": 2.0, "irreps_out": "1x0e+1x2e"}
+    return {
+        "GauntNet": lambda: GauntNet(
+            [1, 8], channels=16, degree=2, hidden_degree=2, readout=16, **shared
+        ),
+        "e3nn": lambda: GateNetwork([1, 8], channels=5, degree=2, layers=3, **shared),
+    }
+
+
+def predict(net: Any, pos: Tensor, z: Tensor) -> Tensor:
+    """[M, 6] of molecules."""
+    count = len(z)
+    edges = PAIRS.to(z.device).unsqueeze(1) + 3 * torch.arange(count)[None, :, None]
+    batch = torch.arange(count).repeat_interleave(3)
+    atoms = net(pos.reshape(-1, 3), z.flatten(), edges.flatten(1))
+    return sum_pool(atoms, batch, count)
+
+
+def errors(net: Any, part: Water) -> tuple[float, float]:
+    """Of the scalar and of the degree-2 part, relative to their spreads."""
+    with torch.no_grad():
+        wrong = predict(net, part.pos.float(), part.z) - part.y
+    return wrong[:, 0].square().mean().sqrt().item(), wrong[:, 1:].square().mean().sqrt().item()
+
+
+def train(build: Callable[[], nn.Module], parts: list[Water], epochs: int, seed: int) -> Any:
+    torch.manual_seed(seed)
+    net, start = build(), time.process_time()
+    steps = epochs * (SPLIT[0] // BATCH)
+    optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    fit, lowest, best = parts[0], math.inf, net.state_dict()
+    for _ in track(range(epochs), f"seed {seed}"):
+        for rows in torch.randperm(SPLIT[0]).split(BATCH):
+            optimizer.zero_grad()
+            wrong = predict(net, fit.pos[rows].float(), fit.z[rows]) - fit.y[rows].float()
+            wrong.square().mean().backward()
+            optimizer.step()
+            schedule.step()
+        found = sum(errors(net, parts[1]))
+        if found < lowest:
+            lowest, best = found, {k: v.clone() for k, v in net.state_dict().items()}
+    net.load_state_dict(best)
+    return net, time.process_time() - start
+
+
+def turned(net: nn.Module, part: Water) -> float:
+    """How far the tensor of a turned molecule is from the turned tensor."""
+    net = net.double()
+    turn = random_rotations(1, 3, dtype=torch.float64)[0]
+    before = predict(net, part.pos, part.z)
+    after = predict(net, part.pos @ turn.T, part.z)
+    before, after = (torch.einsum("mk,kij->mij", y, BASIS) for y in (before, after))
+    tensor = turn @ before @ turn.T
+    difference = (after - tensor).abs().max()
+    return (difference / tensor.abs().max()).item()
+
+
+def main() -> None:
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    parts, spread = splits(read())
+    rows: dict[str, Any] = {}
+    for name, build in networks().items():
+        runs = [train(build, parts, epochs, seed) for seed in seeds]
+        pairs = [errors(net.float(), parts[2]) for net, _ in runs]
+        rows[name] = {
+            "scalar": [100 * a for a, _ in pairs],
+            "degree 2": [100 * b for _, b in pairs],
+            "minutes": mean(seconds for _, seconds in runs) / 60,
+            "parameters": sum(p.numel() for p in runs[0][0].parameters()),
+            "turned": turned(runs[0][0], parts[2]),
+        }
+    content = {
+        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
+        "epochs": epochs,
+        "spread": spread.tolist(),
+        "rows": rows,
+    }
+    show("Polarisability of water", HEAD, _table(content))
+    sys.stdout.write(f"wrote {write_result('accuracy/water_tensors', content)}\n")
+
+
+HEAD = ("", "scalar, %", "degree 2, %", "minutes of one core", "parameters", "turned")
+
+
+def table(found: dict[str, Any]) -> str:
+    return markdown(HEAD, _table(found))
+
+
+def _table(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (
+            name,
+            _spread(row["scalar"]),
+            _spread(row["degree 2"]),
+            f"{row['minutes']:.1f}",
+            row["parameters"],
+            f"{row['turned']:.0e}",
+        )
+        for name, row in found["rows"].items()
+    ]
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

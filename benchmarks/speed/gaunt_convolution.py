@@ -1,0 +1,114 @@
+"""Convolutions over edges, by degree: Gaunt products in three forms, e3nn's products, SO(2).
+
+Protocol: 256 nodes with 16 neighbours each, 32 channels, float32, features, edge harmonics and
+outputs of natural parity to degree L; forward and backward to features, directions and weights of
+the edges. Gaunt forms compute one function, with a weight for each edge, degree and channel. Beside
+them e3nn's `uvu` product with a weight for each edge, path and channel (the paths that Gaunt
+products have) and a linear map of its outputs, `FullyConnectedTensorProduct` with matrices that all
+edges share, and eSCN's SO(2) convolution. Medians of an interleaved run; peak memory is the rise of
+a fresh process's maximum resident size over one step, after a step on four nodes that loads all
+code. e3nn's products are left out above degrees at which building them takes minutes.
+
+    python benchmarks/speed/gaunt_convolution.py [ROUNDS] [DEGREES ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.markdown import markdown
+from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
+from benchmarks.training import show
+from geqlib.nn import GauntConvolution
+
+CHANNELS, NODES, NEIGHBORS = 32, 256, 16
+FORMS = {"neighbors": 6, "grid": 10, "aligned": 10}  # and the highest degree of each
+E3NN = {"uvu": 6, "full": 4}
+SO2 = "SO(2)"
+
+
+def contestants(degree: int) -> list[str]:
+    names = [name for name, top in (FORMS | E3NN).items() if degree <= top]
+    return [*names, SO2]
+
+
+def step(name: str, degree: int, nodes: int = NODES) -> Callable[[], None]:
+    """Forward and backward."""
+    torch.manual_seed(0)
+    irreps = "+".join(f"{CHANNELS}x{n}{'eo'[n % 2]}" for n in range(degree + 1))
+    shape: tuple[int, ...] = (degree + 1, CHANNELS)
+    if name in FORMS:
+        layer: Any = GauntConvolution(irreps, irreps, degree, method=name)  # type: ignore
+    else:
+        peers = {SO2: lambda: SO2Convolution(CHANNELS, degree)}
+        build = peers.get(name, lambda: ProductConvolution(CHANNELS, degree, full=name == "full"))
+        layer = build()
+        shape = (layer.weights,)
+    edges = nodes * NEIGHBORS
+    x = torch.randn(nodes, CHANNELS * (degree + 1) ** 2, requires_grad=True)
+    direction = torch.nn.functional.normalize(torch.randn(edges, 3), dim=1).requires_grad_()
+    weight = torch.randn(edges, *shape, requires_grad=True)
+    source = torch.randint(nodes, (edges,))
+    edge_index = torch.stack([source, torch.arange(nodes).repeat_interleave(NEIGHBORS)])
+    leaves = [x, direction, weight, *layer.parameters()]
+
+    def run() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        layer(x, direction, weight, edge_index).square().mean().backward()
+
+    return run
+
+
+def measure(degree: int, rounds: int) -> dict[str, dict[str, float]]:
+    names = contestants(degree)
+    seconds = interleaved({name: step(name, degree) for name in names}, rounds)
+    return {
+        name: {
+            "seconds": seconds[name],
+            "memory_mib": in_own_process(__file__, "--memory", name, str(degree)),
+        }
+        for name in names
+    }
+
+
+def main() -> None:
+    if len(sys.argv) == 4 and sys.argv[1] == "--memory":
+        name, degree = sys.argv[2], int(sys.argv[3])
+        step(name, degree, nodes=4)()
+        sys.stdout.write(json.dumps(peak_memory(step(name, degree))) + "\n")
+        return
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    degrees = [int(word) for word in sys.argv[2:]] or [2, 4, 6, 8, 10]
+    found = {str(degree): measure(degree, rounds) for degree in degrees}
+    show("Convolutions over 4096 edges", ("L", "", "ms", "peak MiB"), _rows(found))
+    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "degrees": found}
+    sys.stdout.write(f"wrote {write_result('speed/gaunt_convolution', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    head = ("L", "forward and backward, 4096 edges", "ms", "peak MiB")
+    return markdown(head, _rows(found["degrees"]))
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    titles = {name: f'`GauntConvolution`, "{name}"' for name in FORMS}
+    titles |= {"uvu": "e3nn `uvu`", "full": "e3nn `FullyConnectedTensorProduct`", SO2: "SO(2)"}
+    return [
+        (degree, titles[name], f"{1e3 * run['seconds']:.1f}", f"{run['memory_mib']:.1f}")
+        for degree, runs in found.items()
+        for name, run in runs.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
