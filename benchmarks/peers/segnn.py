@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from geqlib.nn import GauntTensorProduct
 
+INITIAL = 0.1  # size of the first displacements
 Kind = Literal["clebsch-gordan", "gaunt"]
 
 
@@ -77,8 +78,8 @@ class SteerableGNN(nn.Module):
             u = joined([x, m], self.hidden)
             for layer in update:
                 u = layer(u, node)
-            x = x + u
-        return self.read(x, node)
+            x = x + u / len(self.messages) ** 0.5
+        return INITIAL * self.read(x, node)
 
     def _harmonics(self, vector: Tensor) -> Tensor:
         return o3.spherical_harmonics(self.attribute, vector, True, normalization="component")

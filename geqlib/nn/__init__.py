@@ -1,6 +1,7 @@
 """Layers: ordinary modules on plain tensors."""
 
 from geqlib.nn.aggregate import AggregateConv
+from geqlib.nn.bessel import BesselBasis, RadialNetwork
 from geqlib.nn.categories import CategoryEmbedding
 from geqlib.nn.fiber import FiberConv, PositionOrientationConv
 from geqlib.nn.gaunt import GauntTensorProduct
@@ -17,6 +18,7 @@ __all__ = [
     "ZBL",
     "AggregateConv",
     "Basis",
+    "BesselBasis",
     "CategoryEmbedding",
     "FiberConv",
     "GauntConvolution",
@@ -28,6 +30,7 @@ __all__ = [
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",
+    "RadialNetwork",
     "SelfMix",
     "SubgraphConv",
     "auxiliary_loss",
