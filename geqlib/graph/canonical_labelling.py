@@ -5,6 +5,9 @@ Individualisation and refinement (McKay, "Practical graph isomorphism", Congress
 a colour each of them in turn gets one of its own, and so on down a tree whose leaves are
 labellings. The leaf with the greatest certificate wins. Two leaves with equal certificates give an
 automorphism, and branches that automorphisms map to explored ones are left out.
+
+Connected components are labelled one by one and then sorted, those first of which colour refinement
+leaves most nodes alike: their places do not depend on what else is in the graph.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Array = np.ndarray
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -62,10 +67,41 @@ def canonical_labelling(
         True
     """
     kinds = np.zeros(num_nodes, np.int64) if colour is None else np.asarray(colour, np.int64)
-    edges = np.zeros(edge_index.shape[1], np.int64) if edge_colour is None else edge_colour
-    search = _Search(np.asarray(edge_index), np.asarray(edges, np.int64), kinds, limit)
-    search.explore(search.refined(_ranks(kinds)), [], [])
-    return Labelling(search.best, search.orbits([]), search.certificate)
+    lines = np.zeros(edge_index.shape[1], np.int64) if edge_colour is None else edge_colour
+    edges, lines, parts = np.asarray(edge_index), np.asarray(lines, np.int64), []
+    for nodes, own in _components(edges, num_nodes):
+        search = _Search(np.searchsorted(nodes, edges[:, own]), lines[own], kinds[nodes], limit)
+        start = search.refined(_ranks(search.kinds))
+        search.explore(start, [], [])
+        alike = len(nodes) - len(np.unique(start))
+        parts.append((-alike, -len(nodes), search.certificate, nodes[search.best], search, nodes))
+    parts.sort(key=lambda part: part[:3])
+    order, orbit = np.zeros(0, np.int64), np.arange(num_nodes)
+    known: dict[bytes, Array] = {}
+    for _, _, certificate, places, search, nodes in parts:
+        orbit[nodes] = nodes[search.orbits([])]
+        first = known.setdefault(certificate, places)  # equal components exchange their nodes
+        orbit[places] = orbit[first]
+        order = np.concatenate([order, places])
+    certificates = b"".join(part[2] for part in parts)
+    return Labelling(order, _lowest(orbit), certificates)
+
+
+def _components(edges: Array, n: int) -> list[tuple[Array, Array]]:
+    """Nodes, ascending, and numbers of edges of each connected component."""
+    ones = np.ones(edges.shape[1], np.int8)
+    count, label = connected_components(coo_array((ones, (edges[0], edges[1])), shape=(n, n)))
+    if count == 1:
+        return [(np.arange(n), np.arange(edges.shape[1]))]
+    return [
+        (np.flatnonzero(label == k), np.flatnonzero(label[edges[0]] == k)) for k in range(count)
+    ]
+
+
+def _lowest(orbit: Array) -> Array:
+    """Each class called by its first node."""
+    _, first, inverse = np.unique(orbit, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)]
 
 
 @dataclass

@@ -40,7 +40,9 @@ class GauntNet(nn.Module):
 
     Args:
         elements: symbols or atomic numbers of all elements that may come.
-        channels: C, of each degree.
+        channels: C of the messages, which are made for each edge.
+        width: W of x, of the densities and of their powers, which are made for each atom; twice
+            `channels` by default.
         degree: highest l of the densities and messages.
         hidden_degree: highest l of x.
         order: highest power.
@@ -68,6 +70,7 @@ class GauntNet(nn.Module):
         elements: Sequence[str | int],
         *,
         channels: int = 32,
+        width: int | None = None,
         degree: int = 3,
         hidden_degree: int = 1,
         order: int = 3,
@@ -82,9 +85,10 @@ class GauntNet(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_out = read_irreps("irreps_out", irreps_out)
-        self._check_options(channels, layers, degree, hidden_degree, neighbors)
+        width = 2 * channels if width is None else width
+        self._check_options(min(channels, width), layers, degree, hidden_degree, neighbors)
         numbers = _atomic_numbers(elements)
-        self.cutoff, self.channels, self.neighbors = cutoff, channels, neighbors
+        self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
         odd = torch.tensor([ell % 2 == 1 for ell in range(degree + 1) for _ in range(2 * ell + 1)])
         self.register_buffer("odd", odd, persistent=False)
@@ -92,10 +96,10 @@ class GauntNet(nn.Module):
         degrees = [hidden_degree] * (layers - 1) + [top]
         self.harmonics = SolidHarmonics(degree)
         self.radial = RadialNetwork(features, cutoff, count=count, hidden=hidden)
-        self.density = NeighborDensity(len(numbers), features, degree, channels)
+        self.density = NeighborDensity(len(numbers), features, degree, width)
         self.power = GauntPower(
-            natural_irreps(channels, degree),
-            natural_irreps(channels, degrees[0]),
+            natural_irreps(width, degree),
+            natural_irreps(width, degrees[0]),
             order,
             elements=len(numbers),
         )
@@ -104,6 +108,7 @@ class GauntNet(nn.Module):
                 len(numbers),
                 features,
                 channels=channels,
+                width=width,
                 hidden_degree=before,
                 degree=degree,
                 out_degree=after,
@@ -112,7 +117,7 @@ class GauntNet(nn.Module):
             for before, after in pairwise(degrees)
         )
         self.readouts = nn.ModuleList(
-            RowsReadout(self.irreps_out, channels, ell, None if n < layers - 1 else readout)
+            RowsReadout(self.irreps_out, width, ell, None if n < layers - 1 else readout)
             for n, ell in enumerate(degrees)
         )
 
@@ -185,7 +190,9 @@ class GauntNet(nn.Module):
         self, channels: int, layers: int, degree: int, hidden_degree: int, neighbors: float
     ) -> None:
         if channels < 1 or layers < 1:
-            raise ValueError(f"channels and layers must be positive, got {channels} and {layers}.")
+            raise ValueError(
+                f"channels, width and layers must be positive, got {channels} and {layers}."
+            )
         if min(degree, hidden_degree) < 0:
             raise ValueError(f"degrees must be at least 0, got {degree} and {hidden_degree}.")
         if neighbors <= 0:

@@ -73,10 +73,11 @@ class GauntInteraction(nn.Module):
         hidden_degree, degree, out_degree: highest l of x, of the harmonics and messages, and of
             the output.
         order: highest power.
-        channels: C.
+        channels: C of the messages, which are made for each edge.
+        width: W of x and of the powers, which are made for each atom.
 
     Shapes:
-        rows [k, N, C], and arguments of `NeighborDensity`, to rows [k_out, N, C].
+        rows [k, N, W], and arguments of `NeighborDensity`, to rows [k_out, N, W].
     """
 
     def __init__(
@@ -85,36 +86,36 @@ class GauntInteraction(nn.Module):
         features: int,
         *,
         channels: int,
+        width: int,
         hidden_degree: int,
         degree: int,
         out_degree: int,
         order: int,
     ) -> None:
         super().__init__()
-        irreps = [natural_irreps(channels, ell) for ell in (hidden_degree, degree, out_degree)]
-        self.before = RowsLinear(range(hidden_degree + 1), channels, channels)
+        near = [natural_irreps(channels, ell) for ell in (hidden_degree, degree)]
+        own = [natural_irreps(width, ell) for ell in (degree, out_degree)]
+        self.before = RowsLinear(range(hidden_degree + 1), width, channels)
         self.radial = RowsLinear([0], features, (degree + 1) * channels)
-        self.messages = NeighborMessages(irreps[0], irreps[1], degree)
+        self.messages = NeighborMessages(*near, degree)
         # the messages have the variance (hidden_degree + 1)^2 / 4 pi
         scale = sqrt(4 * pi) / (hidden_degree + 1)
-        self.mix = RowsLinear(range(degree + 1), channels, channels, scale=scale)
-        self.power = GauntPower(irreps[1], irreps[2], order, elements=elements)
-        self.after = RowsLinear(range(out_degree + 1), channels, channels)
+        self.mix = RowsLinear(range(degree + 1), channels, width, scale=scale)
+        self.power = GauntPower(*own, order, elements=elements)
+        self.after = RowsLinear(range(out_degree + 1), width, width)
         shared = min(hidden_degree, out_degree)
-        self.skip = RowsLinear(
-            range(shared + 1), elements * channels, channels, scale=sqrt(elements)
-        )
+        self.skip = RowsLinear(range(shared + 1), elements * width, width, scale=sqrt(elements))
         self.shared = (shared + 1) ** 2
 
     def forward(
         self, rows: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, neighbor: Tensor
     ) -> Tensor:
-        weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).unflatten(2, (-1, rows.size(2)))
-        weight = weight.squeeze(0).unflatten(0, neighbor.shape)
-        near = self.messages(self.before(rows), harmonics, weight, neighbor)
+        features = self.before(rows)
+        weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).squeeze(0)
+        weight = weight.unflatten(1, (-1, features.size(2))).unflatten(0, neighbor.shape)
+        near = self.messages(features, harmonics, weight, neighbor)
         found = self.after(self.power.rows(self.mix(near), choice))
-        own = (rows[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2)
-        own = self.skip(own)
+        own = self.skip((rows[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
         if self.shared == found.size(0):
             return found + own
         return torch.cat([found[: self.shared] + own, found[self.shared :]])

@@ -14,7 +14,8 @@ from tests.contract import Case, Contract, Typed
 from tests.models.atoms import batch, cast
 from tests.nn import oracle_gaunt_net
 
-SMALL = {"channels": 3, "count": 3, "features": 2, "hidden": 4, "readout": 3, "cutoff": 3.0}
+SMALL = {"channels": 2, "width": 3, "count": 3, "features": 2, "hidden": 4, "readout": 3}
+SMALL |= {"cutoff": 3.0}
 TENSORS = "2x0e+1x1o+1x2e"
 
 
@@ -119,7 +120,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "symbol": ({"elements": ["H", "Xx"]}, "elements has 'Xx', which is no symbol"),
     "number": ({"elements": [1, 200]}, "elements has 200, which is no symbol"),
     "twice": ({"elements": ["H", 1]}, "must name each element once"),
-    "channels": ({"channels": 0}, "channels and layers must be positive, got 0 and 2"),
+    "channels": ({"channels": 0}, "channels, width and layers must be positive, got 0 and 2"),
     "degree": ({"degree": -1}, "degrees must be at least 0"),
     "neighbors": ({"neighbors": 0.0}, "neighbors must be positive"),
     "parity": ({"irreps_out": "1e"}, "irreps_out has 1e, but atoms that are told apart"),

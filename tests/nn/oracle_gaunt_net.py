@@ -89,7 +89,7 @@ class Atoms:
         return linear(mix, total)
 
     def interact(self, layer: Any, x: list[Tensor], i: int) -> Tensor:
-        total = torch.zeros(len(x[i]), (self.degree + 1) ** 2).double()
+        total = torch.zeros(layer.before.weight.size(2), (self.degree + 1) ** 2).double()
         hidden = round(x[i].size(1) ** 0.5) - 1
         for j, target in self.edges:
             if target != i:
