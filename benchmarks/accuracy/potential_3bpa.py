@@ -3,9 +3,10 @@
 Protocol: configs/3bpa_gaunt.yaml and configs/3bpa_ponita.yaml, seed 0, whose epochs fit into 40
 minutes of processor time, and MACE (32x0e + 32x1o, max_ell 2, correlation 3, two interactions,
 batch 5, learning rate 0.01, EMA 0.99) by its own command for as many; processor time, validation
-included, because a machine may have other work. The same 450 / 50 frames of train_300K, one thread each; both tested with averaged
-weights on the 1669 frames of test_300K and, out of distribution, on train_mixedT, ours from their
-epochs of lowest force error in validation. Published rows used all of the 2000 epochs.
+included, because a machine may have other work. The same 450 / 50 frames of train_300K, one thread
+each; all tested with averaged weights on the 1669 frames of test_300K and, out of distribution, on
+train_mixedT, ours from their epochs of lowest force error in validation. Published rows used all of
+the 2000 epochs.
 
     make peers
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potential_3bpa.py [RUN]
