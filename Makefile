@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test lint bench peers readme clean
+.PHONY: demo test lint docs bench peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -12,24 +12,36 @@ demo: .venv/installed
 	$(BIN)/geqlib check $(RUN)/checkpoints/best.ckpt
 	$(BIN)/geqlib report $(RUN) --out demo
 
+# two processes of one thread each; a file stays in one of them, for what its tests share
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# the site, from docs/ and docstrings; nothing is fetched
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # every number of the README; each script states its protocol and writes benchmarks/results
 bench: .venv/installed
-	for script in benchmarks/speed/*.py benchmarks/accuracy/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/geqlib bench speed
+	$(BIN)/geqlib bench accuracy
 
 # what some benchmarks compare with; MACE pins an old e3nn, so it gets an environment of its own
-peers: .peers/mace/installed
+peers: .peers/mace/installed .peers/cuequivariance/installed
 
 .peers/mace/installed:
 	$(PYTHON) -m venv .peers/mace
 	.peers/mace/bin/pip install --quiet "mace-torch>=0.3.13"
+	touch $@
+
+# all that it needs on CPUs is in .venv
+.peers/cuequivariance/installed: .venv/installed
+	$(BIN)/pip install --quiet --no-deps --target .peers/cuequivariance \
+		"cuequivariance>=0.13" "cuequivariance-torch>=0.13"
 	touch $@
 
 # after `make demo`: what the README shows of it
@@ -44,4 +56,4 @@ readme: .venv/installed
 	touch $@
 
 clean:
-	rm -rf demo runs .pytest_cache .ruff_cache
+	rm -rf demo runs site .pytest_cache .ruff_cache

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,18 +19,27 @@ from geqlib.data.cache import replace_file
 from geqlib.train.record import environment
 
 RESULTS = Path(__file__).parent / "results"
+STARTED = time.perf_counter()
 
 
-def interleaved(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, all of them once a round: the machine's drift hits all alike."""
+def interleaved(
+    runs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each, all of them once a round: the machine's drift hits all alike.
+
+    `clock=time.process_time` counts only what this process computes, for machines that others use.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
     for _ in track(range(rounds), "timing"):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: median(seconds) for name, seconds in times.items()}
 
 
@@ -66,12 +76,20 @@ def in_own_process(script: str, *args: str) -> Any:
 def write_result(name: str, content: dict[str, Any]) -> Path:
     """Write benchmarks/results/NAME.json, with the environment it was measured in.
 
+    Beside it stand the options of the script, and the wall time of its process up to now: what
+    calls before this one did, whose finished runs it has read, is not in it.
+
     Args:
         name: of the script below benchmarks/, such as "accuracy/nbody".
-        content: JSON values.
+        content: JSON values: the protocol, what was varied and what was measured.
     """
     path = RESULTS / f"{name}.json"
-    text = json.dumps({"environment": environment()} | content, indent=1)
+    known: dict[str, Any] = {
+        "environment": environment() | {"e3nn": version("e3nn"), "numpy": version("numpy")},
+        "options": sys.argv[1:],
+        "wall_seconds": round(time.perf_counter() - STARTED, 1),
+    }
+    text = json.dumps(known | content, indent=1)
     replace_file(path, lambda part: part.write_text(text + "\n"))
     return path
 

@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from geqlib.train.stages import complete
+
 RUNS = Path("runs")
 
 
@@ -46,6 +48,15 @@ def trained(
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
     return json.loads(kept.read_text())
+
+
+def trained_here(
+    folder: Path, config: Path, options: Mapping[str, object], seed: int
+) -> dict[str, Any]:
+    """`trained` without processes of its own, for runs that take no longer than starting one."""
+    if complete(folder, [f"--config={config}", *as_arguments(options)], seed=seed):
+        raise SystemExit(f"{folder} failed: its last lines say why.")
+    return json.loads((folder / "results.json").read_text())
 
 
 def summary(results: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:

@@ -20,7 +20,9 @@ USAGE = """usage: geqlib COMMAND [options]
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
+  bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
+            without runs, of all benchmarks
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
 
 `geqlib COMMAND --help` lists the options of a command.
@@ -32,6 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     commands = dict.fromkeys(TRAINING, _train) | {"cv": _cv, "check": _check}
     commands |= {"report": _report, "learning-curve": _learning_curve, "export": _export}
+    commands |= {"bench": _bench}
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return 0 if args else 2
@@ -76,6 +79,12 @@ def _learning_curve(args: list[str]) -> int:
     return main(args[1:])
 
 
+def _bench(args: list[str]) -> int:
+    from geqlib.bench import main
+
+    return main(args[1:])
+
+
 def _export(args: list[str]) -> int:
     from geqlib.export import main
 
@@ -97,13 +106,19 @@ def _check(args: list[str]) -> int:
 
 
 def _report(args: list[str]) -> int:
-    from geqlib.report import write_report
+    from geqlib.bench import sections
+    from geqlib.report import write_board, write_report
 
     parser = ArgumentParser("geqlib report", description="Table, pictures and page of runs.")
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders; all benchmarks without")
+    parser.add_argument("--board", action="store_true", help="draw the results of the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
     given = parser.parse_args(args[1:])
-    page: Any = write_report(given.runs, given.out)
+    if given.runs and given.board:
+        raise ValueError("--board draws the benchmarks, not runs: name runs, or give --board.")
+    page: Any = (
+        write_report(given.runs, given.out) if given.runs else write_board(sections(), given.out)
+    )
     sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
     return 0
 

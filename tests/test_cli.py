@@ -19,7 +19,7 @@ from geqlib.cli import main
 from geqlib.data.nbody import NBodyDataset
 from tests.train import tiny
 
-COMMANDS = ("fit", "validate", "test", "predict", "check", "report")
+COMMANDS = ("fit", "validate", "test", "predict", "check", "report", "bench")
 
 
 def sentence(capsys, code=2):
@@ -61,7 +61,7 @@ def test_help_of_each_command(name, capsys):
         tiny.geqlib([name, "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    options = {"check": "--samples", "report": "--out", "fit": "--ema"}
+    options = {"check": "--samples", "report": "--out", "fit": "--ema", "bench": "--minutes"}
     assert options.get(name, "--ckpt_path") in out and "usage:" in out
 
 
@@ -94,7 +94,7 @@ def test_missing_config(capsys, tmp_path):
 def test_missing_arguments(capsys):
     assert "required" in refused(["fit"], capsys)
     assert "needs a checkpoint or --config FILE" in refused(["check"], capsys)
-    for arguments in (["check", "--nope"], ["report"]):
+    for arguments in (["check", "--nope"], ["report", "--nope"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2

@@ -8,7 +8,7 @@ import yaml
 
 from geqlib.cli import main
 from geqlib.data.qm9 import Target
-from tests.data import raw_frames, raw_graphs, raw_md17, raw_molecules, raw_qm9
+from tests.data import raw_frames, raw_graphs, raw_md17, raw_meshes, raw_molecules, raw_qm9
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
@@ -19,6 +19,7 @@ SMALL = {
     "MoleculeData": ["val=2", "num_train=8"],
     "MD17Data": ["stride=40"],
     "QM9Data": ["train=12", "val=3"],
+    "PointCloudData": ["train=16", "val=4", "test=4", "points=16"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
 
@@ -47,6 +48,9 @@ def test_two_steps(config, tmp_path, monkeypatch):
     if "geqlib.data.GraphData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_graphs.write_for(yaml.safe_load(text), tmp_path)
+    if "source: GeometricShapes" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_meshes.write_shapes(tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
     arguments += [

@@ -7,6 +7,7 @@ relative positions ("attributes"), followed by a gate; messages from pairs, upda
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -35,12 +36,13 @@ class SteerableGNN(nn.Module):
         self.attribute = natural(1, degree)
         given = o3.Irreps("1x0e+2x1o")  # speed; place and velocity
         pair = merged(self.hidden, self.hidden, o3.Irreps("2x0e"))
-        self.embed = Steerable(kind, given, self.attribute, self.hidden, gated=False)
+        make = partial(Steerable, kind, attribute=self.attribute, channels=channels)
+        self.embed = make(given, irreps_out=self.hidden, gated=False)
         self.messages = nn.ModuleList(
             nn.ModuleList(
                 [
-                    Steerable(kind, pair, self.attribute, self.hidden),
-                    Steerable(kind, self.hidden, self.attribute, self.hidden),
+                    make(pair, irreps_out=self.hidden),
+                    make(self.hidden, irreps_out=self.hidden),
                 ]
             )
             for _ in range(layers)
@@ -49,13 +51,13 @@ class SteerableGNN(nn.Module):
         self.updates = nn.ModuleList(
             nn.ModuleList(
                 [
-                    Steerable(kind, double, self.attribute, self.hidden),
-                    Steerable(kind, self.hidden, self.attribute, self.hidden, gated=False),
+                    make(double, irreps_out=self.hidden),
+                    make(self.hidden, irreps_out=self.hidden, gated=False),
                 ]
             )
             for _ in range(layers)
         )
-        self.read = Steerable(kind, self.hidden, self.attribute, o3.Irreps("1x1o"), gated=False)
+        self.read = make(self.hidden, irreps_out=o3.Irreps("1x1o"), gated=False)
 
     def forward(
         self, pos: Tensor, vec: Tensor, edge_index: Tensor, edge_attr: Tensor, centre: Tensor
@@ -95,6 +97,7 @@ class Steerable(nn.Module):
         attribute: o3.Irreps,
         irreps_out: o3.Irreps,
         *,
+        channels: int,
         gated: bool = True,
     ) -> None:
         super().__init__()
@@ -106,15 +109,37 @@ class Steerable(nn.Module):
             self.gate = Gate(scalars, [torch.nn.functional.silu], gates, [torch.sigmoid], others)
             out = merged(scalars, gates, others)
         if kind == "gaunt":
-            self.product: nn.Module = GauntTensorProduct(
-                irreps_in, attribute, out, weights="degree", mix=True
-            )
+            self.product: nn.Module = FactoredProduct(irreps_in, attribute, out, channels)
         else:
             self.product = o3.FullyConnectedTensorProduct(irreps_in, attribute, out)
 
     def forward(self, x: Tensor, attribute: Tensor) -> Tensor:
         x = self.product(x, attribute)
         return x if self.gate is None else self.gate(x)
+
+
+class FactoredProduct(nn.Module):
+    """W (W' x * w a): channels are mixed before and after a Gaunt product, not in every path.
+
+    These maps hold the weights of the product for each degree of x, of the attribute and of the
+    result. To degree 2 the product of normalised features has variances near 1 by itself.
+    """
+
+    def __init__(
+        self, irreps_in: o3.Irreps, attribute: o3.Irreps, irreps_out: o3.Irreps, channels: int
+    ) -> None:
+        super().__init__()
+        wide = [with_channels(i, channels) for i in (irreps_in, attribute, irreps_out)]
+        self.before, self.edge = o3.Linear(irreps_in, wide[0]), o3.Linear(attribute, wide[1])
+        self.product = GauntTensorProduct(*wide)
+        self.after = o3.Linear(wide[2], irreps_out)
+
+    def forward(self, x: Tensor, attribute: Tensor) -> Tensor:
+        return self.after(self.product(self.before(x), self.edge(attribute)))
+
+
+def with_channels(irreps: o3.Irreps, channels: int) -> o3.Irreps:
+    return o3.Irreps([(channels, ir) for _, ir in irreps])
 
 
 def natural(channels: int, degree: int) -> o3.Irreps:

@@ -205,7 +205,7 @@ class DenseSPEN:
         h, known = {2: self._embed(x, edges, edge_attr, pairs)}, []
         for conv, norms in zip(net.convs, net.norms, strict=True):
             y = dense_conv(conv, h, nets, pairs, nodes)
-            y = {k: norms[str(k)](net.act(v)) for k, v in y.items()}
+            y = {k: net.act(norms[str(k)](v)) for k, v in y.items()}
             h = {k: v + h[k] if net.residual and k in h else v for k, v in y.items()}
             known += self._read(h, nets, pairs, nodes)
         return torch.cat(known, 1)

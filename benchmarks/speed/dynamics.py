@@ -32,7 +32,7 @@ from benchmarks.training import RUNS, show
 from geqlib.calculators import GeqCalculator
 from geqlib.data import MoleculeData
 
-OURS = RUNS / "3bpa-ponita" / "checkpoints" / "best.ckpt"
+OURS = {"geqlib GauntNet": "3bpa-gaunt", "geqlib PONITA": "3bpa-ponita"}
 THEIRS = RUNS / "3bpa-mace" / "mace.model"
 STEPS, BLOCKS = 50, 9
 DTYPES = ("float32", "float64")
@@ -47,7 +47,8 @@ def main() -> None:
         write(frame, Atoms(atoms.numbers, atoms.positions), format="extxyz")
         runs: dict[str, Callable[[], object]] = {}
         for dtype in DTYPES:
-            runs[f"geqlib PONITA, {dtype}"] = _ours(atoms, getattr(torch, dtype))
+            for name, run in OURS.items():
+                runs[f"{name}, {dtype}"] = _ours(atoms, run, getattr(torch, dtype))
             if mace.available() and THEIRS.exists():
                 runs[f"MACE, {dtype}"] = _theirs(frame, dtype)
         seconds = interleaved(runs, BLOCKS)
@@ -66,8 +67,9 @@ def table(found: dict[str, Any]) -> str:
     return markdown(header, [(name, f"{rate:.0f}") for name, rate in found["rates"].items()])
 
 
-def _ours(atoms: Atoms, dtype: torch.dtype) -> Callable[[], object]:
-    moving = Atoms(atoms.numbers, atoms.positions, calculator=GeqCalculator(OURS, dtype=dtype))
+def _ours(atoms: Atoms, run: str, dtype: torch.dtype) -> Callable[[], object]:
+    calculator = GeqCalculator(RUNS / run / "checkpoints" / "best.ckpt", dtype=dtype)
+    moving = Atoms(atoms.numbers, atoms.positions, calculator=calculator)
     thermalize_momenta(moving, 300, rng=np.random.default_rng(0))
     verlet = VelocityVerlet(moving, 0.5 * units.fs)
     return lambda: verlet.run(STEPS)

@@ -10,6 +10,8 @@ a fresh process's maximum resident size over one step, after a step on four node
 code. e3nn's products are left out above degrees at which building them takes minutes.
 
     python benchmarks/speed/gaunt_convolution.py [ROUNDS] [DEGREES ...]
+
+The rows of degrees that are not named stay what they were.
 """
 
 from __future__ import annotations
@@ -25,11 +27,19 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.markdown import markdown
-from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.measure import (
+    RESULTS,
+    in_own_process,
+    interleaved,
+    peak_memory,
+    read_result,
+    write_result,
+)
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
 from benchmarks.training import show
 from geqlib.nn import GauntConvolution
 
+RESULT = "speed/gaunt_convolution"
 CHANNELS, NODES, NEIGHBORS = 32, 256, 16
 FORMS = {"neighbors": 6, "grid": 10, "aligned": 10}  # and the highest degree of each
 E3NN = {"uvu": 6, "full": 4}
@@ -90,9 +100,12 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     degrees = [int(word) for word in sys.argv[2:]] or [2, 4, 6, 8, 10]
     found = {str(degree): measure(degree, rounds) for degree in degrees}
+    if (RESULTS / f"{RESULT}.json").exists():
+        found = read_result(RESULT)["degrees"] | found
+    found = dict(sorted(found.items(), key=lambda item: int(item[0])))
     show("Convolutions over 4096 edges", ("L", "", "ms", "peak MiB"), _rows(found))
     content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "degrees": found}
-    sys.stdout.write(f"wrote {write_result('speed/gaunt_convolution', content)}\n")
+    sys.stdout.write(f"wrote {write_result(RESULT, content)}\n")
 
 
 def table(found: dict[str, Any]) -> str:

@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.markdown import markdown
 from benchmarks.measure import interleaved, write_result
 from benchmarks.training import show
 
@@ -39,6 +41,11 @@ def main() -> None:
         f"geqlib adds {100 * (package / plain - 1):.0f} %, its layers and models "
         f"{100 * (models / layers - 1):.0f} %\nwrote {write_result('speed/import_time', content)}\n"
     )
+
+
+def table(found: dict[str, Any]) -> str:
+    rows = [(name, f"{seconds:.2f}") for name, seconds in found["seconds"].items()]
+    return markdown(("import of", "seconds"), rows)
 
 
 def _import(code: str) -> Callable[[], object]:

@@ -8,9 +8,12 @@ from geqlib.data.moleculenet import MoleculeNetData
 from geqlib.data.molecules import MoleculeData
 from geqlib.data.multitask import MultitaskData
 from geqlib.data.nbody import NBodyData
+from geqlib.data.point_clouds import PointCloudData
 from geqlib.data.qm9 import QM9Data
 from geqlib.data.sets import SetData
 from geqlib.data.zinc import ZincData
+
+from_networkx = GraphData.from_networkx
 
 __all__ = [
     "DigitsData",
@@ -21,7 +24,9 @@ __all__ = [
     "MoleculeNetData",
     "MultitaskData",
     "NBodyData",
+    "PointCloudData",
     "QM9Data",
     "SetData",
     "ZincData",
+    "from_networkx",
 ]

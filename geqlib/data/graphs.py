@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from geqlib.data.folds import check_folds, read_folds, split_validation, stratified_folds
 from geqlib.data.graph_arrays import GraphArrays, graph_arrays
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.networkx_graphs import networkx_arrays
 from geqlib.data.planned import PlannedGraphs
 from geqlib.data.tu import tu_arrays
 from geqlib.graph.reach import Oversize, Reach
@@ -97,13 +98,14 @@ class GraphData(SplitLoaders):
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
         self.given: dict[str, np.ndarray] | None = None
+        self.classes: list[Any] | None = None
         self.splits: dict[str, Any] = {}
 
     @classmethod
     def from_networkx(
         cls,
         graphs: Sequence[nx.Graph],
-        classes: Sequence[int],
+        classes: Sequence[Any] | str,
         *,
         nodes: Sequence[str] = (),
         edges: Sequence[str] = (),
@@ -113,23 +115,32 @@ class GraphData(SplitLoaders):
 
         Args:
             graphs: directed or not.
-            classes: of each graph, counted from 0.
-            nodes, edges: names of numerical attributes.
+            classes: of each graph, text or numbers, or the name of a graph attribute that holds it.
+                `y` counts them from 0 in ascending order; `classes` has their names.
+            nodes, edges: names of attributes that are `x` and `edge_attr`, side by side: numbers,
+                arrays of as many numbers everywhere, or text, which becomes one-hot. Without names
+                `x` is the one-hot degree.
             options: see `GraphData`.
+
+        Raises:
+            ValueError: no graphs, attributes that are missing, not finite or of different lengths,
+                and classes that are missing or of several kinds.
 
         Example:
             >>> rings = [nx.cycle_graph(n) for n in range(3, 13)]
             >>> trees = [nx.path_graph(n) for n in range(3, 13)]
-            >>> data = GraphData.from_networkx(rings + trees, [0] * 10 + [1] * 10, num_folds=5)
+            >>> classes = ["ring"] * 10 + ["tree"] * 10
+            >>> data = GraphData.from_networkx(rings + trees, classes, num_folds=5)
             >>> data.setup()
             >>> {name: len(part) for name, part in data.splits.items()}
             {'train': 14, 'val': 2, 'test': 4}
+            >>> data.classes
+            ['ring', 'tree']
         """
-        if len(graphs) != len(classes):
-            raise ValueError(f"There are {len(graphs)} graphs, but {len(classes)} classes.")
-        given: dict[str, Any] = {"folds": "stratified"} | options
+        arrays, names = networkx_arrays(graphs, classes, nodes, edges)
+        given: dict[str, Any] = {"folds": "stratified", "edge_labels": bool(edges)} | options
         data = cls("networkx", **given)
-        data.given = networkx_arrays(graphs, classes, nodes, edges)
+        data.given, data.classes = arrays, names
         return data
 
     def prepare_data(self) -> None:
@@ -167,44 +178,6 @@ class GraphData(SplitLoaders):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return tu_arrays(self.name, self.cache) if self.given is None else self.given
-
-
-def networkx_arrays(
-    graphs: Sequence[nx.Graph],
-    classes: Sequence[int],
-    nodes: Sequence[str] = (),
-    edges: Sequence[str] = (),
-) -> dict[str, np.ndarray]:
-    """Arrays of graphs, as `geqlib.data.tu.tu_arrays` gives them."""
-    found: dict[str, list] = {"edge_index": [], "attribute": [], "edge_attribute": []}
-    for k, graph in enumerate(graphs):
-        place = {node: i for i, node in enumerate(graph)}
-        ends = graph.to_directed().edges(data=True)
-        pairs = np.array([[place[i], place[j]] for i, j, _ in ends], dtype=np.int64)
-        found["edge_index"].append(pairs.reshape(-1, 2).T)
-        for key, names, records in (
-            ("attribute", nodes, [known for _, known in graph.nodes(data=True)]),
-            ("edge_attribute", edges, [known for _, _, known in ends]),
-        ):
-            found[key].append(_table(records, names, f"graph {k}"))
-    whole = {
-        "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
-        "edges": np.array([e.shape[1] for e in found["edge_index"]], dtype=np.int64),
-        "edge_index": np.concatenate([np.zeros((2, 0), np.int64), *found["edge_index"]], 1),
-        "y": np.asarray(classes, dtype=np.int64),
-    }
-    for key, names in (("attribute", nodes), ("edge_attribute", edges)):
-        if names:
-            whole[key] = np.concatenate(found[key])
-    return whole
-
-
-def _table(records: Sequence[dict[str, Any]], names: Sequence[str], where: str) -> np.ndarray:
-    missing = next((n for n in names for known in records if n not in known), None)
-    if missing is not None:
-        raise ValueError(f"{where} has a node or edge without {missing!r}: give all of them one.")
-    rows = [[known[name] for name in names] for known in records]
-    return np.array(rows, dtype=np.float32).reshape(len(records), len(names))
 
 
 def _dataset(arrays: dict[str, np.ndarray], attributes: bool, edge_labels: bool) -> GraphArrays:

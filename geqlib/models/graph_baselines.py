@@ -28,7 +28,7 @@ class MessagePassingNet(nn.Module):
         layers: number of convolutions.
         degrees: for PNA: how many training nodes have 0, 1, 2, ... neighbours.
         readout: from nodes to graphs: "sum", "mean", or any aggregation of torch_geometric.
-        dropout: in the layers, and before both layers of the read-out.
+        dropout: before both layers of the read-out.
 
     Example:
         >>> net = MessagePassingNet(3, 2, channels=8, layers=2)
@@ -54,7 +54,7 @@ class MessagePassingNet(nn.Module):
             raise ValueError(f'conv must be "GIN" or "PNA", got {conv!r}.')
         if (conv == "PNA") != (degrees is not None):
             raise ValueError('degrees must be given with conv="PNA", and only then.')
-        options: dict[str, Any] = {"norm": "batch_norm", "jk": "cat", "dropout": dropout}
+        options: dict[str, Any] = {"norm": "batch_norm", "jk": "cat"}
         if conv == "PNA":
             options["aggregators"] = ["mean", "min", "max", "std"]
             options["scalers"] = ["identity", "amplification", "attenuation"]

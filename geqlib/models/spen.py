@@ -18,6 +18,9 @@ from geqlib.graph.pool import sum_pool
 from geqlib.nn.contraction import Contraction, contract
 from geqlib.nn.subgraph import SubgraphConv
 
+# of running statistics; sums over nodes multiply what these lag behind the weights
+MOMENTUM = 0.3
+
 
 class SPEN(nn.Module):
     """Graphs to vectors, through features of nodes and of pairs of nodes in ego nets.
@@ -28,12 +31,12 @@ class SPEN(nn.Module):
     2111.11840). The input is a tensor of order 2: features of the nodes on its diagonal, of the
     edges, with a one and the normalised adjacency D^-1/2 A D^-1/2, beside it. Each layer is
 
-        x <- x + norm(act(SubgraphConv(x)))       for the features of every order
+        x <- x + act(norm(SubgraphConv(x)))       for the features of every order
 
     and the read-out joins, for every layer, sums over the nodes of what each knows (order 1, its
     diagonal entry, means of its rows and columns of pairs, and order 0, in the ego nets that hold
     it), normalised, and ends in a two-layer network. Beyond the paper: residuals, edge features,
-    read-out of all layers, and the choices of `SubgraphConv`.
+    read-out of all layers, norms before activations, and the choices of `SubgraphConv`.
 
     Args:
         in_channels: features of a node; 0 for none.
@@ -176,7 +179,7 @@ class SPEN(nn.Module):
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
         known, seen = [], None
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            new = {k: norms[str(k)](self.act(y)) for k, y in conv(h, plan, parts, seen).items()}
+            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts, seen).items()}
             h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
             seen = contract(h, plan, self.channels, centre=self.centre)
             known += self._read(h, seen, plan)
@@ -256,5 +259,5 @@ class _Identity(nn.Identity):
 
 def _norm(name: str, channels: int) -> nn.Module:
     if name == "batch":  # one row alone is normalised by the running statistics
-        return BatchNorm(channels, allow_single_element=True)
+        return BatchNorm(channels, momentum=MOMENTUM, allow_single_element=True)
     return nn.LayerNorm(channels) if name == "layer" else _Identity()

@@ -4,6 +4,7 @@ from geqlib.nn.aggregate import AggregateConv
 from geqlib.nn.bessel import BesselBasis, RadialNetwork
 from geqlib.nn.categories import CategoryEmbedding
 from geqlib.nn.fiber import FiberConv, PositionOrientationConv
+from geqlib.nn.frames import FrameAveraging
 from geqlib.nn.gaunt import GauntTensorProduct
 from geqlib.nn.gaunt_convolution import GauntConvolution
 from geqlib.nn.gaunt_power import GauntPower
@@ -21,6 +22,7 @@ __all__ = [
     "BesselBasis",
     "CategoryEmbedding",
     "FiberConv",
+    "FrameAveraging",
     "GauntConvolution",
     "GauntPower",
     "GauntTensorProduct",

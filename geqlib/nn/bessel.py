@@ -72,15 +72,15 @@ class RadialNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.basis, self.envelope = BesselBasis(count, cutoff), PolynomialCutoff(cutoff, p)
-        self.network = nn.Sequential(
-            nn.Linear(count, hidden), nn.SiLU(), nn.Linear(hidden, out_features)
-        )
+        self.sizes = hidden, out_features
+        first, last = nn.Linear(count, hidden), nn.Linear(hidden, out_features)
+        self.network = nn.Sequential(first, nn.SiLU(), last)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         # torch's own would leave the functions nearly constant in the distance
-        first, _, last = self.network
-        for layer, scale in ((first, 1.0), (last, 1.4 / sqrt(last.in_features))):
+        layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        for layer, scale in zip(layers, (1.0, 1.4 / sqrt(self.sizes[0])), strict=True):
             nn.init.normal_(layer.weight, std=scale)
             nn.init.uniform_(layer.bias, -0.3, 0.3)
 
@@ -89,5 +89,4 @@ class RadialNetwork(nn.Module):
         return self.network(self.basis(distance) * envelope) * envelope
 
     def __repr__(self) -> str:
-        sizes = [layer.out_features for layer in self.network[::2]]
-        return f"{type(self).__name__}({self.basis}, sizes={sizes})"
+        return f"{type(self).__name__}({self.basis}, sizes={list(self.sizes)})"

@@ -54,13 +54,12 @@ def _symmetric_gru(
 ) -> Tensor:
     even = nn.functional.linear(a + b, of_sum, bias).to(a.dtype)
     odd = nn.functional.linear(a - b, of_difference).to(a.dtype)
-    first, second = even + odd, even - odd
-    return (_gru(first, second, b) + _gru(second, first, a)) / 2
+    # chunks that are used once each: their derivatives are joined by one concatenation
+    reset, update, news, kept = (even + odd).chunk(4, -1)
+    reset_, update_, news_, kept_ = (even - odd).chunk(4, -1)
+    return (_gru(reset, update, news, kept_, b) + _gru(reset_, update_, news_, kept, a)) / 2
 
 
-def _gru(own: Tensor, other: Tensor, state: Tensor) -> Tensor:
-    """(1 - z) n + z h, from the products of this order and, for W_h h, of the other order."""
-    c = state.size(-1)
-    reset, update = own[..., : 2 * c].sigmoid().chunk(2, -1)
-    news = torch.addcmul(own[..., 2 * c : 3 * c], reset, other[..., 3 * c :]).tanh()
-    return torch.lerp(news, state, update)
+def _gru(reset: Tensor, update: Tensor, news: Tensor, kept: Tensor, state: Tensor) -> Tensor:
+    """(1 - z) n + z h, from products W_i x of this order and, for W_h h, of the other order."""
+    return torch.lerp(torch.addcmul(news, reset.sigmoid(), kept).tanh(), state, update.sigmoid())

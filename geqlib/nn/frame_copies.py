@@ -161,18 +161,20 @@ def copies(
     ends = place[torch.searchsorted(keys, edge_copy * len(sample) + edge_index[:, edges])]
     parity = torch.linalg.det(frames.matrix.detach()).sign()
     return FrameCopies(
-        *_owned(frames),
-        frames.shift,
-        nodes,
-        node_copy,
-        edges,
-        edge_copy,
-        ends,
-        _wigners(frames.matrix, parity, degree),
-        parity,
-        len(sample),
-        edge_index.size(1),
-        count,
+        matrix=_owned(frames.matrix),
+        sample=_owned(frames.sample),
+        weight=_owned(frames.weight),
+        shift=frames.shift,
+        nodes=nodes,
+        node_copy=node_copy,
+        edges=edges,
+        edge_copy=edge_copy,
+        edge_index=ends,
+        wigner=_wigners(frames.matrix, parity, degree),
+        parity=parity,
+        num_nodes=len(sample),
+        num_edges=edge_index.size(1),
+        num_graphs=count,
     )
 
 
@@ -181,25 +183,26 @@ def dense_copies(frames: Frames, count: int, degree: int) -> FrameCopies:
     copy = torch.arange(len(frames.sample), device=frames.sample.device)
     none, parity = copy[:0], torch.linalg.det(frames.matrix.detach()).sign()
     return FrameCopies(
-        *_owned(frames),
-        frames.shift,
-        frames.sample,
-        copy,
-        none,
-        none,
-        none.new_zeros(2, 0),
-        _wigners(frames.matrix, parity, degree),
-        parity,
-        count,
-        0,
-        count,
+        matrix=_owned(frames.matrix),
+        sample=_owned(frames.sample),
+        weight=_owned(frames.weight),
+        shift=frames.shift,
+        nodes=frames.sample,
+        node_copy=copy,
+        edges=none,
+        edge_copy=none,
+        edge_index=none.new_zeros(2, 0),
+        wigner=_wigners(frames.matrix, parity, degree),
+        parity=parity,
+        num_nodes=count,
+        num_edges=0,
+        num_graphs=count,
     )
 
 
-def _owned(frames: Frames) -> list[Tensor]:
-    """Matrix, sample and weight, none of them a view: compiled code would depend on its base."""
-    parts = (frames.matrix, frames.sample, frames.weight)
-    return [x.clone(memory_format=torch.contiguous_format) for x in parts]
+def _owned(x: Tensor) -> Tensor:
+    """A copy that is no view: compiled code would depend on its base."""
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def ragged(sample: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -159,4 +159,4 @@ def highest_irrep(types: Sequence[TensorType]) -> int:
         return -1
     from e3nn import o3
 
-    return max(max(o3.Irreps(kind).ls) for kind in kinds)
+    return max(ir.l for kind in kinds for _, ir in o3.Irreps(kind))

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from math import sqrt
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.geometry.gaunt import path_variances
-from geqlib.nn.gaunt_fourier import FourierCoefficients, FourierValues
-from geqlib.nn.gaunt_grid import (
-    GridCoefficients,
-    GridValues,
-    SeparableCoefficients,
-    SeparableValues,
-)
-from geqlib.nn.gaunt_pointwise import PointwiseProduct
+from geqlib.nn.gaunt_choice import METHODS, choose_method
+from geqlib.nn.gaunt_methods import Method, product_form
 from geqlib.nn.gaunt_signals import (
     KINDS,
     Paths,
     connected,
-    gather,
     read_irreps,
-    scatter,
-    signals,
     terms,
 )
-from geqlib.nn.gaunt_sparse import SparseProduct
 from geqlib.nn.gaunt_weights import DegreeLinear, DegreeWeights
-
-Method = Literal["sparse", "grid", "separable", "fft"]
-CROSSOVER: list[tuple[int, Method]] = [(1, "sparse"), (11, "grid")]
 
 
 class GauntTensorProduct(nn.Module):
@@ -53,9 +40,9 @@ class GauntTensorProduct(nn.Module):
         irreps_in1, irreps_in2, irreps_out: e3nn irreps, each irrep once, in e3nn's real basis.
         method: "sparse" (non-zero coefficients, O(L^5)), "grid" (quadrature by dense matrices,
             O(L^4)), "separable" (Legendre times Fourier, O(L^3)), "fft" (two-dimensional Fourier
-            basis), all the same function. "auto" takes one by the highest degree, from the fixed
-            table `CROSSOVER`, not from a measurement on this machine. The attribute `method` says
-            which one it was; pass that name to have the same algorithm again.
+            basis), all the same function. "auto" takes the fastest on this machine, by
+            `geqlib.nn.gaunt_choice.choose_method`; the attribute `method` says which one it was.
+            The state dict holds it, so that a loaded model computes the same bits.
         paths: "gaunt", "bracket" or "all".
         weights: None for the plain product: equal multiplicities, no normalisation. "degree" for
             the paper's weights w_l1 w_l2 w_l, learnt for every channel, and an integer K for the
@@ -104,14 +91,15 @@ class GauntTensorProduct(nn.Module):
         self.weights, self.mix = weights, mix
         if not mix:
             self._check_multiplicities()
+        terms(*self._irreps, paths)  # says which irreps no path reaches
         # plain numbers, because torch.compile cannot look into irreps
-        self._sizes = [[(mul, ir.dim) for mul, ir in i] for i in self._irreps[:2]]
+        self._inner = inner = self._inner_irreps(rank)
+        self._sizes = [[(mul, ir.dim) for mul, ir in i] for i in (*self._irreps[:2], inner[2])]
         self._dims = [i.dim for i in self._irreps]
-        self._plan = [signals(i) for i in self._irreps]
-        self._terms = terms(*self._irreps, paths)
-        self.method: Method = choose_method(self._degrees) if method == "auto" else method
-        self.product = self._product()
+        self._auto = method == "auto"
+        self.method: Method = choose_method(inner, paths) if method == "auto" else method
         self.before1, self.before2, self.after = self._maps(rank)
+        self.product = product_form(inner, paths, self.method)
 
     @property
     def _irreps(self) -> tuple[o3.Irreps, o3.Irreps, o3.Irreps]:
@@ -138,37 +126,39 @@ class GauntTensorProduct(nn.Module):
         return z if autocast else z.to(x.dtype)
 
     def _multiply(self, x: Tensor, y: Tensor) -> Tensor:
-        xs, ys = (_blocks(v, sizes) for v, sizes in zip((x, y), self._sizes, strict=True))
+        flat = [v.reshape(-1, v.size(-1)) for v in (x, y)]
         if self.before1 is not None and self.before2 is not None:
-            xs, ys = self.before1(xs), self.before2(ys)
-        product = self.product(gather(xs, self._plan[0]), gather(ys, self._plan[1]))
-        zs = scatter(product, self._plan[2])
+            first, second, _ = self._sizes
+            flat = [_mapped(self.before1, flat[0], first), _mapped(self.before2, flat[1], second)]
+        z = self.product(*flat)
         if self.after is not None:
-            zs = self.after(zs)
-        return torch.cat([z.flatten(-2) for z in zs], -1)
+            z = _mapped(self.after, z, self._sizes[2])
+        return z.view(*x.shape[:-1], z.size(-1))
 
-    def _product(self) -> nn.Module:
-        first, second, out = self._plan
-        if self.method == "sparse":
-            return SparseProduct(first, second, out, self._terms)
-        value, slopes = ("gaunt" in KINDS[self.paths], "bracket" in KINDS[self.paths])
-        l1, l2, l3 = self._degrees
-        kinds: dict[str, tuple[Any, Any, tuple[Any, ...], tuple[Any, ...]]] = {
-            "grid": (GridValues, GridCoefficients, (l1 + l2 + l3,), (l1 + l2 + l3,)),
-            "separable": (SeparableValues, SeparableCoefficients, (l1 + l2 + l3,), (l1 + l2 + l3,)),
-        }
-        bandwidth = l1 + l2
-        # frequencies that fold onto those above the output's do no harm
-        azimuths = max(bandwidth + min(l3, bandwidth), 2 * max(l1, l2)) + 1
-        size = (2 * bandwidth + 1, azimuths)
-        kinds["fft"] = (FourierValues, FourierCoefficients, (size,), (size, bandwidth))
-        values, coefficients, there, back = kinds[self.method]
-        before1, before2 = (
-            [values(s, *there, value=value, slopes=slopes) for s in side]
-            for side in (first, second)
-        )
-        after = [coefficients(s, *back) for s in out]
-        return PointwiseProduct(before1, before2, after, self._terms)
+    def _inner_irreps(self, rank: int) -> list[o3.Irreps]:
+        """The irreps between the learnt maps."""
+        width = max(mul for irreps in self._irreps for mul, _ in irreps) * max(rank, 1)
+        inner = [o3.Irreps([(width, ir) for _, ir in irreps]) for irreps in self._irreps]
+        return cast(list[o3.Irreps], inner)
+
+    def get_extra_state(self) -> Tensor:
+        """The method, as its number in `METHODS`: a tensor, which every format of weights holds."""
+        return torch.tensor(METHODS.index(self.method), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over what "auto" chose when the state was saved; a method by name stays."""
+        if not (self._auto and _is_choice(state)) or METHODS[int(state)] == self.method:
+            return
+        device = next(self.product.buffers()).device
+        self.method = METHODS[int(state)]
+        self.product = product_form(self._inner, self.paths, self.method).to(device)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # states of the first version do not say which method: they may keep this one
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _maps(self, rank: int) -> tuple[Any, Any, Any]:
         if not rank:
@@ -189,7 +179,8 @@ class GauntTensorProduct(nn.Module):
         """Of a component of each output irrep, for inputs of unit variance."""
         first, second, out = self._irreps
         kinds = KINDS[self.paths]
-        tables = [path_variances(*self._degrees, kind) for kind in kinds]
+        with torch.device("cpu"):
+            tables = [path_variances(*self._degrees, kind) for kind in kinds]
         return [
             sum(
                 float(table[a.ir.l, b.ir.l, ir.l])
@@ -225,7 +216,9 @@ class GauntTensorProduct(nn.Module):
             )
         if torch.is_autocast_enabled(x.device.type):
             return
-        weight = next((p.dtype for p in self.parameters()), x.dtype)
+        weight = x.dtype
+        if self.before1 is not None:
+            weight = next(self.before1.parameters()).dtype
         if not x.dtype == y.dtype == weight:
             raise ValueError(
                 f"types differ: x is {x.dtype}, y {y.dtype} and the weights {weight}: convert "
@@ -240,18 +233,20 @@ class GauntTensorProduct(nn.Module):
         )
 
 
-def choose_method(degrees: tuple[int, int, int]) -> Method:
-    """The method that "auto" means, by the highest degree. Replace `CROSSOVER` to choose others."""
-    for top, name in CROSSOVER:
-        if max(degrees) <= top:
-            return name
-    return "separable"
+def _is_choice(state: object) -> bool:
+    return (
+        isinstance(state, Tensor)
+        and (state.dtype, state.numel()) == (torch.uint8, 1)
+        and not state.is_meta
+        and int(state) < len(METHODS)
+    )
 
 
-def _blocks(x: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
-    """[..., mul, 2l + 1] of each irrep, from their sizes (mul, 2l + 1)."""
+def _mapped(layer: nn.Module, x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+    """A map of the blocks [n, mul, 2l + 1] of irreps, from their sizes (mul, 2l + 1)."""
     pieces = x.split([mul * dim for mul, dim in sizes], -1)
-    return [p.unflatten(-1, size) for p, size in zip(pieces, sizes, strict=True)]
+    blocks = layer([p.unflatten(-1, size) for p, size in zip(pieces, sizes, strict=True)])
+    return torch.cat([block.flatten(-2) for block in blocks], -1)
 
 
 def _check_options(method: str, paths: str, weights: object, mix: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, Literal, get_args
 
 import torch
@@ -117,14 +118,14 @@ class GauntConvolution(nn.Module):
             else:
                 if slots is None:
                     slots = neighbor_slots(edge_index, x.size(0), paired=False)
-                z = self._by_slots(rows, *edges, slots)
+                z = self._by_slots(rows, self.harmonics(edges[0]), edges[1], slots)
             return from_rows(z, self._out).to(x.dtype)
 
     def _by_slots(
-        self, rows: Tensor, direction: Tensor, weight: Tensor, slots: NeighborSlots
+        self, rows: Tensor, harmonics: Tensor, weight: Tensor, slots: NeighborSlots
     ) -> Tensor:
         filled = slots.sign.to(rows.dtype).unsqueeze(-1)
-        harmonics = slots.spread(self.harmonics(direction)) * filled
+        harmonics = slots.spread(harmonics) * filled
         weights = slots.spread(weight.flatten(1)).unflatten(-1, weight.shape[1:])
         return self.messages.in_pieces(rows, harmonics, weights, slots.neighbor)
 
@@ -139,9 +140,10 @@ class GauntConvolution(nn.Module):
                 f"multiplicities differ in {self.irreps_in} -> {self.irreps_out}: messages are "
                 "made channel by channel; make them equal."
             )
-        edge = [o3.Irrep(ell, (-1) ** ell) for ell in range(self.degree + 1)]
+        edge = o3.Irreps.spherical_harmonics(self.degree)
         for _, out in self.irreps_out:
-            if not any(connected("gaunt", ir, e, out) for _, ir in self.irreps_in for e in edge):
+            pairs = product(self.irreps_in, edge)
+            if not any(connected("gaunt", a.ir, b.ir, out) for a, b in pairs):
                 raise ValueError(
                     f"irreps_out has {out}, which no path reaches from {self.irreps_in} with "
                     f"harmonics up to degree {self.degree}: leave it out, or raise the degree."

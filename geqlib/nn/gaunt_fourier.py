@@ -7,84 +7,117 @@ only; and tables are exact to rounding for every degree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from geqlib.geometry.torus import polar_projection, polar_series
-from geqlib.nn.constants import Constants
-from geqlib.nn.gaunt_grid import by_order, order_major
+from geqlib.nn.gaunt_form import Fields
+from geqlib.nn.gaunt_grid import order_major
 from geqlib.nn.gaunt_signals import Signal
 
 
-class FourierValues(Constants):
-    """[..., k] to fields [polar, azimuth, width] on the torus: spectrum, then inverse FFT.
+class FourierFields(Fields):
+    """Columns [k, width] to fields [polar, azimuth, width] on the torus.
+
+    The spectrum S_uv of a field is linear in the coefficients, and an inverse FFT makes the field
+    of it. The factor that is integrated over the sphere has another spectrum: that of the measure
+    sin t times the harmonics, on [0, pi] alone.
 
     Args:
         signal: whose coefficients come in.
         size: polar and azimuthal points, at least the number of frequencies of the product.
+        bandwidth: of the product, if this is the factor with the measure, else None.
         value, slopes: which fields come out: the values, both derivatives.
     """
 
     place: Tensor
+    inverse: Tensor
 
-    def __init__(self, signal: Signal, size: tuple[int, int], *, value: bool, slopes: bool) -> None:
+    def __init__(
+        self,
+        signal: Signal,
+        size: tuple[int, int],
+        *,
+        value: bool,
+        slopes: bool,
+        bandwidth: int | None = None,
+    ) -> None:
         top = signal.degrees[-1]
-        parts = [part[:, list(signal.degrees)].mT for part in polar_series(top)]
-        series = (parts[:1] if value else []) + (parts[1:] if slopes else [])
+        if bandwidth is None:
+            series = polar_series(top)
+        else:
+            projection = polar_projection(top, bandwidth).conj() * (2 * torch.pi)
+            series = [projection / (size[0] * size[1])]
+        kept = [0] * value + [1, 2] * slopes
+        tables = torch.stack([series[n][:, list(signal.degrees)].mT for n in kept])
+        self.top, self.high = top, (tables.size(2) - 1) // 2
+        # cos is half of exp(i v p) and half of exp(-i v p), which real transforms imply
+        tables[:, 1:] /= 2
         place, mask = order_major(signal)
-        tables = torch.stack(series) / 2
-        tables[:, 0] *= 2  # v = 0 stands once in the spectrum, the others at v and -v
-        super().__init__(place=place, mask=mask, real=tables.real, imag=tables.imag)
-        self.top, self.size, self.turned = top, size, [False] * value + [False, True] * slopes
+        inverse = mask.flatten().nonzero().flatten()
+        super().__init__(
+            place=place,
+            inverse=inverse[torch.argsort(place[inverse])],
+            mask=mask,
+            real=tables.real,
+            imag=tables.imag,
+        )
+        self.size, self.turned = size, [n == 2 for n in kept]
+        self.count, self.points = len(kept), size[0] * size[1]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        rows = by_order(x, self.place, self.table("mask", x))
+    def tables(self, like: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.table(name, like) for name in ("real", "imag", "mask"))
+
+    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+        real, imag, mask = tables
+        rows = x.index_select(0, self.place).unflatten(0, (mask.size(0), -1)) * mask
         cosines, sines = rows[self.top :], rows[: self.top + 1].flip(0)
         sines = torch.cat([torch.zeros_like(sines[:1]), sines[1:]])
-        tables = zip(self.table("real", x), self.table("imag", x), self.turned, strict=True)
         fields = []
-        for real, imag, turned in tables:
+        for re, im, turned in zip(real, imag, self.turned, strict=True):
             # d/dp takes cos to -sin and sin to cos
             c, s = (sines, -cosines) if turned else (cosines, sines)
-            fields.append(self._transform(real, imag, c, s))
+            # (re + i im)(c - i s), [v, u, width]
+            spectrum = torch.complex(
+                torch.bmm(re, c) + torch.bmm(im, s), torch.bmm(im, c) - torch.bmm(re, s)
+            )
+            fields.append(self._inverse_transform(spectrum))
         return fields
 
-    def _transform(self, real: Tensor, imag: Tensor, c: Tensor, s: Tensor) -> Tensor:
-        """Inverse FFT of the spectrum (real + i imag)(c - i s), [v, u, width]."""
-        spectrum = torch.complex(
-            torch.bmm(real, c) + torch.bmm(imag, s), torch.bmm(imag, c) - torch.bmm(real, s)
-        )
-        low, high = spectrum[:, self.top :], spectrum[:, : self.top]
-        gap = low.new_zeros(low.size(0), self.size[0] - 2 * self.top - 1, low.size(2))
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+        real, imag, _ = tables
+        cosines: Tensor | None = None
+        sines: Tensor | None = None
+        for re, im, turned, field in zip(real, imag, self.turned, fields, strict=True):
+            if field is None:
+                continue
+            a, b = self._transform(field)
+            c = torch.bmm(re.mT, a) + torch.bmm(im.mT, b)
+            s = torch.bmm(im.mT, a) - torch.bmm(re.mT, b)
+            c, s = (-s, c) if turned else (c, s)
+            cosines = c if cosines is None else cosines + c
+            sines = s if sines is None else sines + s
+        rows = torch.cat([torch.as_tensor(sines)[1:].flip(0), torch.as_tensor(cosines)])
+        return rows.flatten(0, 1).index_select(0, self.inverse)
+
+    def _inverse_transform(self, spectrum: Tensor) -> Tensor:
+        low, high = spectrum[:, self.high :], spectrum[:, : self.high]
+        gap = low.new_zeros(low.size(0), self.size[0] - 2 * self.high - 1, low.size(2))
         padded = torch.cat([low, gap, high], 1).transpose(0, 1)
         if padded.size(2) == 0:  # no FFT library takes an empty batch
             return padded.real.sum().expand(*self.size, 0)
         return torch.fft.irfft2(padded, s=self.size, dim=(0, 1), norm="forward")
 
-
-class FourierCoefficients(Constants):
-    """Field [polar, azimuth, width] to [..., k]: FFT, then integrals of the basis functions."""
-
-    place: Tensor
-
-    def __init__(self, signal: Signal, size: tuple[int, int], bandwidth: int) -> None:
-        top = signal.degrees[-1]
-        table = polar_projection(top, bandwidth)[:, list(signal.degrees)] * (2 * torch.pi)
-        table = torch.cat([table[..., bandwidth:], table[..., :bandwidth]], -1)  # u in FFT order
-        place, mask = order_major(signal)
-        kept = mask.flatten().nonzero().flatten()
-        super().__init__(real=table.real, imag=table.imag, place=kept[torch.argsort(place[kept])])
-        self.top, self.bandwidth, self.size = top, bandwidth, size
-
-    def forward(self, field: Tensor, lead: Size) -> Tensor:
+    def _transform(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """The adjoint of the inverse transform, by real and imaginary part: [v, u, width]."""
         if field.size(2) == 0:
-            return field.sum().expand(*lead, len(self.place))
-        spectrum = torch.fft.rfft2(field, dim=(0, 1), norm="forward")[:, : self.top + 1]
-        b = self.bandwidth
-        spectrum = torch.cat([spectrum[: b + 1], spectrum[self.size[0] - b :]]).transpose(0, 1)
-        re, im = spectrum.real, spectrum.imag
-        real, imag = self.table("real", field), self.table("imag", field)
-        cosines = torch.bmm(real, re) - torch.bmm(imag, im)
-        sines = -torch.bmm(real, im) - torch.bmm(imag, re)
-        z = torch.cat([sines[1:].flip(0), cosines]).flatten(0, 1).index_select(0, self.place)
-        return z.T.reshape(*lead, z.size(0))
+            empty = field.sum().expand(self.top + 1, 2 * self.high + 1, 0)
+            return empty, empty
+        spectrum = torch.fft.rfft2(field, dim=(0, 1), norm="backward")[:, : self.top + 1]
+        high = spectrum[self.size[0] - self.high :]
+        spectrum = torch.cat([high, spectrum[: self.high + 1]]).transpose(0, 1)
+        doubled = torch.ones_like(spectrum.real[:, :1, :1])
+        doubled[1:] = 2  # of v, and of -v which is not stored
+        return spectrum.real * doubled, spectrum.imag * doubled

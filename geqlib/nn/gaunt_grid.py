@@ -1,13 +1,17 @@
-"""Gaunt products on a Gauss-Legendre times uniform grid: by dense matrices, or by separation.
+"""Gaunt products by quadrature on half a sphere: by one dense matrix a signal, or by separation.
 
-The integrand is even under the antipode, so the grid covers one hemisphere: with
-D = L1 + L2 + L3, floor(D/4) + 1 polar angles and D + 1 azimuths integrate it exactly.
+The integrand is even under the antipode, so that one hemisphere holds all of it, and even and odd
+degrees are transformed apart. With D = L1 + L2 + L3 about (D + 1)^2 / 6 points of a Lebedev grid
+integrate it exactly, or floor(D/4) + 1 polar angles times D + 1 azimuths, where sums over degrees
+and over orders separate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from geqlib.geometry.harmonics import (
     azimuthal_parts,
@@ -16,101 +20,116 @@ from geqlib.geometry.harmonics import (
     polar_parts,
     uniform_angles,
 )
-from geqlib.nn.constants import Constants
+from geqlib.geometry.hemisphere import hemisphere
+from geqlib.nn.gaunt_form import Fields
 from geqlib.nn.gaunt_signals import Signal
 
 
-class GridValues(Constants):
-    """[..., k] to fields [..., points], one matrix product: O(L^4) for all k.
+class GridFields(Fields):
+    """Columns [k, width] to fields [points, width], one matrix product: O(L^4) for all k.
 
     Args:
         signal: whose coefficients come in.
         degree: D, the degree that the grid integrates.
         value, slopes: which fields come out: the values, both derivatives.
+        weighted: with the weights of the quadrature, which one of three factors needs.
     """
 
-    def __init__(self, signal: Signal, degree: int, *, value: bool, slopes: bool) -> None:
-        fields = sphere_fields(signal, degree, value=value, slopes=slopes)
-        super().__init__(matrix=torch.cat(fields, 1))
-        self.fields = len(fields)
+    def __init__(
+        self, signal: Signal, degree: int, *, value: bool, slopes: bool, weighted: bool
+    ) -> None:
+        fields = torch.cat(sphere_fields(signal, degree, value=value, slopes=slopes), 1)
+        self.count = value + 2 * slopes
+        self.points = fields.size(1) // self.count
+        weights = quadrature_weights(degree).repeat(self.count) if weighted else 1.0
+        super().__init__(matrix=(fields * weights).T.contiguous())
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return list((x @ self.table("matrix", x)).chunk(self.fields, -1))
+    def tables(self, like: Tensor) -> tuple[Tensor, ...]:
+        return (self.table("matrix", like),)
+
+    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+        found = torch.mm(tables[0], x)
+        return [found] if self.count == 1 else list(found.split(self.points))
+
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+        matrices = tables[0].T.split(self.points, 1) if self.count > 1 else [tables[0].T]
+        total: Tensor | None = None
+        for matrix, field in zip(matrices, fields, strict=True):
+            if field is not None:
+                new = torch.mm(matrix, field)
+                total = new if total is None else total.add_(new)
+        return torch.as_tensor(total)
 
 
-class GridCoefficients(Constants):
-    """Field [..., points] to [..., k] by quadrature."""
+class SeparableFields(Fields):
+    """Columns [k, width] to fields [azimuths, angles, width], Legendre then Fourier sums: O(L^3).
 
-    def __init__(self, signal: Signal, degree: int) -> None:
-        (values,) = sphere_fields(signal, degree, value=True, slopes=False)
-        super().__init__(matrix=(values * quadrature_weights(degree)).T)
-
-    def forward(self, field: Tensor, lead: Size) -> Tensor:
-        return field @ self.table("matrix", field)
-
-
-class SeparableValues(Constants):
-    """[..., k] to fields [azimuths, angles, width], Legendre sums then Fourier sums: O(L^3).
-
-    The leading dimensions are joined and go last, so that no product needs a copy. Arguments are
-    those of `GridValues`.
+    Arguments are those of `GridFields`.
     """
 
     place: Tensor
+    inverse: Tensor
 
-    def __init__(self, signal: Signal, degree: int, *, value: bool, slopes: bool) -> None:
-        parts, turn, turned = _separated(signal, degree)
-        polar = ([parts[0]] if value else []) + ([parts[1], parts[2]] if slopes else [])
-        azimuthal = ([turn] if value else []) + ([turn, turned] if slopes else [])
+    def __init__(
+        self, signal: Signal, degree: int, *, value: bool, slopes: bool, weighted: bool
+    ) -> None:
+        top, degrees = signal.degrees[-1], list(signal.degrees)
+        angle, weight = gauss_legendre(degree)
+        half = len(angle) // 2
+        parts = polar_parts(top, angle[:half])
+        m = torch.arange(-top, top + 1).abs()
+        polar = torch.stack([part[m][:, degrees].mT for part in parts])
+        turn, turned = azimuthal_parts(top, uniform_angles(degree))
+        if weighted:
+            polar = polar * (weight[:half] * (4 * torch.pi / (degree + 1)))[:, None]
+        kept = [0] * value + [1, 2] * slopes
+        azimuthal = torch.stack([turn.T, turn.T, turned.T])
         place, mask = order_major(signal)
-        super().__init__(
-            place=place, mask=mask, polar=torch.stack(polar), azimuthal=torch.stack(azimuthal)
-        )
+        inverse = mask.flatten().nonzero().flatten()
+        inverse = inverse[torch.argsort(place[inverse])]
+        # there is no P_lm of l < |m|: its zeros in the table stand for the mask
+        super().__init__(place=place, inverse=inverse, polar=polar[kept], azimuthal=azimuthal[kept])
+        self.count, self.points = len(kept), half * (degree + 1)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        rows = by_order(x, self.place, self.table("mask", x))
-        polar, azimuthal = self.table("polar", x), self.table("azimuthal", x)
+    def tables(self, like: Tensor) -> tuple[Tensor, ...]:
+        return self.table("polar", like), self.table("azimuthal", like)
+
+    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+        polar, azimuthal = tables
+        rows = x.index_select(0, self.place).unflatten(0, (polar.size(1), -1))
         return [
-            (f @ torch.bmm(p, rows).flatten(1)).unflatten(1, (p.size(1), rows.size(2)))
+            (f @ torch.bmm(p, rows).flatten(1)).unflatten(1, (p.size(1), -1))
             for p, f in zip(polar, azimuthal, strict=True)
         ]
 
-
-class SeparableCoefficients(Constants):
-    """Field [azimuths, angles, width] to [..., k]: Fourier sums, then Legendre sums."""
-
-    place: Tensor
-
-    def __init__(self, signal: Signal, degree: int) -> None:
-        parts, turn, _ = _separated(signal, degree)
-        weight = _angle_weights(degree)
-        super().__init__(
-            azimuthal=turn.T, polar=(parts[0] * weight[:, None]).mT, place=_inverse(signal)
-        )
-
-    def forward(self, field: Tensor, lead: Size) -> Tensor:
-        azimuthal, polar = self.table("azimuthal", field), self.table("polar", field)
-        rows = (azimuthal @ field.flatten(1)).unflatten(1, field.shape[1:])
-        z = torch.bmm(polar, rows).flatten(0, 1).index_select(0, self.place)
-        return z.T.reshape(*lead, len(self.place))
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for polar, azimuthal, field in zip(*tables, fields, strict=True):
+            if field is None:
+                continue
+            rows = (azimuthal.T @ field.flatten(1)).unflatten(1, field.shape[1:])
+            if total is None:
+                total = torch.bmm(polar.mT, rows)
+            else:
+                total = torch.baddbmm(total, polar.mT, rows)
+        return torch.as_tensor(total).flatten(0, 1).index_select(0, self.inverse)
 
 
 def sphere_fields(signal: Signal, degree: int, *, value: bool, slopes: bool) -> list[Tensor]:
     """Y, dY/dt and (dY/dp) / sin t on the hemisphere, each [k, points]."""
-    top = signal.degrees[-1]
-    angle = gauss_legendre(degree)[0]
-    parts = polar_parts(top, angle[: len(angle) // 2])
-    turn, turned = azimuthal_parts(top, uniform_angles(degree))
+    top, points = signal.degrees[-1], hemisphere(degree)
+    parts = polar_parts(top, points.polar)
+    turn, turned = azimuthal_parts(top, points.azimuth)
     ell, m = torch.tensor(orders(top))[signal.index].T
     polar = [part[m.abs(), ell] for part in parts]
     pairs = [(polar[0], turn)] if value else []
     pairs += [(polar[1], turn), (polar[2], turned)] if slopes else []
-    return [(p[:, :, None] * t[m + top][:, None]).flatten(1) for p, t in pairs]
+    return [p * t[m + top] for p, t in pairs]
 
 
 def quadrature_weights(degree: int) -> Tensor:
     """[points], of integrands that are even under the antipode."""
-    return _angle_weights(degree).repeat_interleave(degree + 1)
+    return hemisphere(degree).weight
 
 
 def order_major(signal: Signal) -> tuple[Tensor, Tensor]:
@@ -124,32 +143,3 @@ def order_major(signal: Signal) -> tuple[Tensor, Tensor]:
     ]
     place = torch.tensor(flat)
     return place.clamp(min=0), (place >= 0).double().view(2 * top + 1, -1, 1)
-
-
-def by_order(x: Tensor, place: Tensor, mask: Tensor) -> Tensor:
-    """[..., k] to [orders, degrees, width]."""
-    rows = x.reshape(-1, x.size(-1)).T.index_select(0, place)
-    return rows.view(mask.size(0), mask.size(1), rows.size(1)) * mask
-
-
-def _inverse(signal: Signal) -> Tensor:
-    """Place in [orders, degrees] of each coefficient."""
-    place, mask = order_major(signal)
-    kept = mask.flatten().nonzero().flatten()
-    return kept[torch.argsort(place[kept])]
-
-
-def _angle_weights(degree: int) -> Tensor:
-    weight = gauss_legendre(degree)[1]
-    return weight[: len(weight) // 2] * (4 * torch.pi / (degree + 1))
-
-
-def _separated(signal: Signal, degree: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Polar parts [orders, angles, degrees] and azimuthal ones [azimuths, orders]."""
-    top = signal.degrees[-1]
-    angle = gauss_legendre(degree)[0]
-    parts = polar_parts(top, angle[: len(angle) // 2])
-    m = torch.arange(-top, top + 1).abs()
-    turn, turned = azimuthal_parts(top, uniform_angles(degree))
-    polar = [part[m][:, list(signal.degrees)].mT for part in parts]
-    return polar, turn.T, turned.T

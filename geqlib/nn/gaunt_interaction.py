@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import pi, sqrt
+from typing import cast
 
 import torch
 from e3nn import o3
@@ -20,7 +21,7 @@ def natural_irreps(channels: int, degree: int) -> o3.Irreps:
         >>> natural_irreps(8, 2)
         8x0e+8x1o+8x2e
     """
-    return o3.Irreps([(channels, (ell, (-1) ** ell)) for ell in range(degree + 1)])
+    return cast(o3.Irreps, o3.Irreps([(channels, (n, (-1) ** n)) for n in range(degree + 1)]))
 
 
 class NeighborDensity(nn.Module):
@@ -93,15 +94,15 @@ class GauntInteraction(nn.Module):
         order: int,
     ) -> None:
         super().__init__()
-        near = [natural_irreps(channels, ell) for ell in (hidden_degree, degree)]
-        own = [natural_irreps(width, ell) for ell in (degree, out_degree)]
+        near, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
         self.before = RowsLinear(range(hidden_degree + 1), width, channels)
         self.radial = RowsLinear([0], features, (degree + 1) * channels)
-        self.messages = NeighborMessages(*near, degree)
+        self.messages = NeighborMessages(natural_irreps(channels, hidden_degree), near, degree)
         # the messages have the variance (hidden_degree + 1)^2 / 4 pi
         scale = sqrt(4 * pi) / (hidden_degree + 1)
         self.mix = RowsLinear(range(degree + 1), channels, width, scale=scale)
-        self.power = GauntPower(*own, order, elements=elements)
+        out = natural_irreps(width, out_degree)
+        self.power = GauntPower(wide, out, order, elements=elements)
         self.after = RowsLinear(range(out_degree + 1), width, width)
         shared = min(hidden_degree, out_degree)
         self.skip = RowsLinear(range(shared + 1), elements * width, width, scale=sqrt(elements))

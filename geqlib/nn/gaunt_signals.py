@@ -104,20 +104,6 @@ def connected(kind: Kind, a: o3.Irrep, b: o3.Irrep, out: o3.Irrep) -> bool:
     return out.p == a.p * b.p and path_exists(kind, a.l, b.l, out.l)
 
 
-def gather(blocks: list[Tensor], parts: tuple[Signal, ...]) -> list[Tensor]:
-    """Blocks [..., C, 2l + 1] of the irreps to the coefficients [..., C, k] of each signal."""
-    return [torch.cat([blocks[place] for place in part.blocks], -1) for part in parts]
-
-
-def scatter(values: list[Tensor], parts: tuple[Signal, ...]) -> list[Tensor]:
-    """The inverse of `gather`: blocks in the order of the irreps."""
-    blocks: dict[int, Tensor] = {}
-    for value, part in zip(values, parts, strict=True):
-        pieces = value.split([2 * ell + 1 for ell in part.degrees], -1)
-        blocks |= dict(zip(part.blocks, pieces, strict=True))
-    return [blocks[place] for place in sorted(blocks)]
-
-
 def _terms_of(
     z: Signal, first: tuple[Signal, ...], second: tuple[Signal, ...], paths: Paths
 ) -> list[Term]:

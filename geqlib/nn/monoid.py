@@ -23,11 +23,13 @@ from geqlib.nn.operators import (
     TopK,
     UserOperator,
 )
+from geqlib.nn.selection import Selection
 
-Name = Literal["gru", "gated", "topk", "logsumexp", "max", "sum", "product"]
+Name = Literal["gru", "select", "gated", "topk", "logsumexp", "max", "sum", "product"]
 Order = Literal["stable", "random", "canonical", "average"]
 OPERATORS: dict[str, Callable[[int], Operator]] = {
     "gru": BinaryGRU,
+    "select": Selection,
     "gated": GatedSum,
     "topk": TopK,
     "logsumexp": LogSumExp,
@@ -54,9 +56,9 @@ class MonoidAggregation(Aggregation):
 
     Args:
         channels: C.
-        operator: "gru" and "gated" are learnt; "topk" (k = 2), "logsumexp", "max", "sum" and
-            "product" (of exp(i x)) exactly associative. Or a module f(a, b) of [..., C] tensors,
-            or a list of any of these, each of which acts on all channels.
+        operator: "gru", "select" and "gated" are learnt; "topk" (k = 2), "logsumexp", "max", "sum"
+            and "product" (of exp(i x)) exactly associative. Or a module f(a, b) of [..., C]
+            tensors, or a list of any of these, each of which acts on all channels.
         order: of the elements at evaluation: as they stand, at random, sorted by a fixed projection
             (invariant up to ties), or the average over random orders.
         samples: how many random orders are averaged; they are the same at every call.

@@ -84,12 +84,11 @@ def _coefficients(irreps_in: o3.Irreps, irreps_out: o3.Irreps, degree: int) -> T
     for _, out in irreps_out:
         column = 0
         for _, ir in irreps_in:
-            for ell in range(degree + 1):
-                if connected("gaunt", ir, o3.Irrep(ell, (-1) ** ell), out):
-                    block = gaunt_coefficients(ell, ir.l, out.l).movedim(2, 0)
-                    table[
-                        row : row + out.dim, ell * ell : (ell + 1) ** 2, column : column + ir.dim
-                    ] = block
+            for _, edge in o3.Irreps.spherical_harmonics(degree):
+                if connected("gaunt", ir, edge, out):
+                    block = gaunt_coefficients(edge.l, ir.l, out.l).movedim(2, 0)
+                    places = slice(edge.l**2, (edge.l + 1) ** 2)
+                    table[row : row + out.dim, places, column : column + ir.dim] = block
             column += ir.dim
         row += out.dim
     return table.flatten(1)

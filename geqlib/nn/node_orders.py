@@ -81,6 +81,6 @@ def _frames(found: list[np.ndarray], like: Tensor) -> Frames:
     sample = torch.arange(len(found)).repeat_interleave(torch.tensor(copies, dtype=torch.long))
     weight = torch.tensor([1 / k for k in copies], dtype=torch.float64)[sample]
     nodes = np.concatenate([np.zeros(0, np.int64), *(part.ravel() for part in found)])
-    to = {"device": like.device}
-    none = torch.zeros(len(sample), 0, 0, dtype=torch.float64, **to)
-    return Frames(none, sample.to(**to), weight.to(**to), nodes=torch.from_numpy(nodes).to(**to))
+    none, device = like.new_zeros(len(sample), 0, 0, dtype=torch.float64), like.device
+    order = torch.from_numpy(nodes).to(device)
+    return Frames(none, sample.to(device), weight.to(device), nodes=order)

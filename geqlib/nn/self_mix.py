@@ -58,9 +58,15 @@ class SelfMix(nn.Module):
                 f"irreps {self.irreps} multiply to none of themselves by paths={paths!r}: add "
                 "scalars, or choose other paths."
             )
-        found = o3.Irreps([part for part, hit in zip(self.irreps, reached, strict=True) if hit])
+        found = "+".join(str(part) for part, hit in zip(self.irreps, reached, strict=True) if hit)
         self.product = GauntTensorProduct(
-            self.irreps, self.irreps, found, method=method, paths=paths, weights=1, mix=True
+            self.irreps,
+            self.irreps,
+            found,
+            method=method,
+            paths=paths,
+            weights=1,
+            mix=True,
         )
         # plain numbers, because torch.compile cannot look into irreps
         self._blocks = [

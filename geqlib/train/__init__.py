@@ -6,6 +6,7 @@ from geqlib.train.displacement import DisplacementTask
 from geqlib.train.energy_forces import EnergyForces
 from geqlib.train.graph_classification import GraphClassificationTask
 from geqlib.train.multitask import MultitaskTask
+from geqlib.train.normals import NormalsTask
 from geqlib.train.regression import RegressionTask
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.task import Task
@@ -17,6 +18,7 @@ __all__ = [
     "EnergyForces",
     "GraphClassificationTask",
     "MultitaskTask",
+    "NormalsTask",
     "RegressionTask",
     "ReseedBatches",
     "SafeCheckpointIO",

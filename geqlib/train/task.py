@@ -107,6 +107,10 @@ class Task(L.LightningModule):
         """Raise a ValueError that names what is wrong with a batch."""
         check_graph(batch)
 
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Of several processes, the mean: what one process with all of their graphs would log."""
+        super().log(name, value, *args, **({"sync_dist": True} | options))
+
     def with_auxiliary(self, loss: Tensor) -> Tensor:
         """A training loss, with what the model's aggregations add to it."""
         return loss + auxiliary_loss(self.model)

@@ -215,7 +215,7 @@ ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "attribute": (
         lambda m: GraphData.from_networkx([nx.path_graph(2)], [0], nodes=["mass"]),
-        "graph 0 has a node or edge without 'mass'",
+        "graph 0 has nodes without 'mass'",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import pi, sqrt
 
 import numpy as np
@@ -23,10 +24,16 @@ def harmonics(degree: int, polar: np.ndarray, azimuth: np.ndarray) -> np.ndarray
 
 def product(degrees: tuple[int, int, int], x: Tensor, y: Tensor) -> Tensor:
     """z_lm = integral of f g Y_lm of [..., (L + 1)^2], on a grid finer than needed."""
-    count = sum(degrees) + 6
+    table, weight = _grid(max(degrees), sum(degrees) + 6)
+    first, second, out = (table[:, : (d + 1) ** 2] for d in degrees)
+    return ((x @ first.T) * (y @ second.T) * weight) @ out
+
+
+@lru_cache(maxsize=4)
+def _grid(degree: int, count: int) -> tuple[Tensor, Tensor]:
+    """Harmonics [points, (degree + 1)^2] and weights, exact up to the degree 2 count - 1."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     azimuths = np.arange(2 * count) * pi / count
     polar, azimuth = (a.ravel() for a in np.meshgrid(np.arccos(nodes), azimuths, indexing="ij"))
     weight = torch.from_numpy(np.repeat(weights, 2 * count) * pi / count)
-    first, second, out = (torch.from_numpy(harmonics(d, polar, azimuth)) for d in degrees)
-    return ((x @ first.T) * (y @ second.T) * weight) @ out
+    return torch.from_numpy(harmonics(degree, polar, azimuth)), weight

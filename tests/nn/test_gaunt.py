@@ -130,19 +130,21 @@ def test_casts_do_not_round_constants(method: Any) -> None:
     "options", [{"weights": "degree"}, {"weights": 3}, {"weights": 2, "mix": True}]
 )
 def test_learnt_products_keep_unit_variance(options: dict[str, Any]) -> None:
-    """Mean over draws of weights; 15 % is three standard errors."""
+    """Over draws of weights and inputs, which are independent, so that their spread says how far
+    the mean of n draws may be from 1: four times s / sqrt(n), which 1 in 10 000 exceeds."""
     torch.manual_seed(0)
-    layer = GauntTensorProduct(natural(3, 64), natural(3, 64), natural(3, 64), **options)
-    squares = []
-    for _ in range(8):
+    irreps = natural(3, 32)
+    layer = GauntTensorProduct(irreps, irreps, irreps, method="grid", **options)
+    draws = []
+    for _ in range(30):
         layer.reset_parameters()
-        z = layer(*inputs(layer, 50, dtype=torch.float32)).detach()
-        squares.append(
-            torch.stack(
-                [part.square().mean() for part in z.split([i.dim for i in layer.irreps_out], -1)]
-            )
-        )
-    assert float((torch.stack(squares).mean(0) - 1).abs().max()) < 0.3
+        z = layer(*torch.randn(2, 30, layer.irreps_in1.dim)).detach()
+        parts = z.split([i.dim for i in layer.irreps_out], -1)
+        draws.append(torch.stack([part.square().mean() for part in parts]))
+    means = torch.stack(draws)
+    error = means.std(0) / len(draws) ** 0.5
+    assert float(error.max()) < 0.1  # a wrong constant could not hide in it
+    assert bool(((means.mean(0) - 1).abs() < 4 * error).all())
 
 
 def test_half_precision_is_computed_in_single() -> None:
@@ -151,7 +153,19 @@ def test_half_precision_is_computed_in_single() -> None:
     expected = layer(x.float(), y.float())
     assert torch.equal(layer(x, y), expected.bfloat16())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(layer(x, y.float()), expected)
+        mixed = layer(x, y.float())
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_inside_autocast_are_not_rounded(method: Any) -> None:
+    layer = GauntTensorProduct(natural(2), natural(2), natural(2), method=method, weights="degree")
+    pair = [v.requires_grad_() for v in inputs(layer, 4, dtype=torch.float32)]
+    expected = torch.autograd.grad(layer(*pair).square().sum(), pair)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(layer(*pair).square().sum(), pair)
+    for got, want in zip(found, expected, strict=True):
+        assert torch.equal(got, want)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -191,11 +205,11 @@ def test_bad_inputs() -> None:
 
 
 class Pair(nn.Module):
-    """Vectors of the contract's graphs as both inputs."""
+    """Features of the contract's graphs as both inputs."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, out: str, **options: Any) -> None:
         super().__init__()
-        irreps = "3x0e+3x1o", "3x0e+3x1o", "3x0e+3x1o+3x1e+3x2e"
+        irreps = "3x0e+3x1o", "3x0e+3x1o", out
         self.product = GauntTensorProduct(*irreps, paths="all", weights=2, **options)
 
     def reset_parameters(self) -> None:
@@ -211,15 +225,18 @@ def features(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typ
     return {"x": (x, "3x0e+3x1o"), "y": (y, "3x0e+3x1o")}
 
 
+OUT = {"grid": "3x0e+3x1o+3x1e+3x2e", "sparse": "3x1o+3x1e", "separable": "3x1e", "fft": "3x1e"}
+
+
 class TestContract(Contract):
     cases = tuple(
         Case(
             f"GauntTensorProduct {method}",
-            lambda method=method: Pair(method=method, mix=method == "grid"),
+            lambda method=method, out=out: Pair(out, method=method, mix=method == "grid"),
             features,
-            "3x0e+3x1o+3x1e+3x2e",
+            out,
             groups=("O(3)",),
             backend="eager",
         )
-        for method in ("sparse", "grid", "separable")
+        for method, out in OUT.items()
     )

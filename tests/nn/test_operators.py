@@ -21,6 +21,7 @@ from geqlib.nn.operators import (
     TopK,
     UserOperator,
 )
+from geqlib.nn.selection import Selection
 
 C = 3
 EXACT: dict[str, Callable[[], Operator]] = {
@@ -34,6 +35,7 @@ EXACT: dict[str, Callable[[], Operator]] = {
 }
 LEARNT: dict[str, Callable[[], Operator]] = {
     "gru": lambda: BinaryGRU(C),
+    "select": lambda: Selection(C),
     "gated": lambda: GatedSum(C),
     "user": lambda: UserOperator(C, nn.Bilinear(C, C, C)),
 }
@@ -165,6 +167,38 @@ def test_gated_sum_is_its_formula() -> None:
     h = nn.functional.gelu(operator.hidden(torch.cat([a + b, (a - b).abs()], -1)))
     g, u = operator.out(h)[:, :C].sigmoid(), operator.out(h)[:, C:]
     torch.testing.assert_close(operator(a, b), g * (a + b) + (1 - g) * u)
+
+
+def test_selection_is_its_formula() -> None:
+    operator = build(lambda: Selection(C))
+    assert isinstance(operator, Selection)
+    a, b = torch.randn(2, 4, C).double()
+    even, odd, choose, keep, move = (
+        layer.weight
+        for layer in (operator.even, operator.odd, operator.choose, operator.keep, operator.move)
+    )
+    both = (a + b) @ even.T + operator.even.bias
+    first, second = (nn.functional.gelu(both + sign * (a - b) @ odd.T) for sign in (1, -1))
+    win = (1 + ((first - second) @ choose.T).tanh()) / 2
+    z = ((first + second) @ keep.T + operator.keep.bias).sigmoid()
+    winner, loser = win * a + (1 - win) * b, win * b + (1 - win) * a
+    expected = z * winner + (1 - z) * (loser @ move.T + operator.move.bias)
+    torch.testing.assert_close(operator(a, b), expected, atol=1e-13, rtol=0)
+
+
+def test_saturated_selections_copy() -> None:
+    """Channel 0 holds a largest value, and channel 1 what lost there: weights made by hand."""
+    operator = Selection(2).double()
+    with torch.no_grad():
+        for parameter in operator.parameters():
+            parameter.zero_()
+        # h+ - h- = GELU(x) - GELU(-x) = x = 20 (a_0 - b_0), and 20 times that saturates t
+        operator.odd.weight[:, 0] = 20.0
+        operator.choose.weight[0, 0] = 20.0
+        operator.keep.bias.copy_(torch.tensor([800.0, -800.0]))
+        operator.move.weight[1, 0] = 1.0
+    a, b = torch.tensor([[3.0, 1.0]]).double(), torch.tensor([[2.0, 1.5]]).double()
+    assert operator(a, b).tolist() == operator(b, a).tolist() == [[3.0, 2.0]]
 
 
 @pytest.mark.parametrize("name", EXACT | LEARNT)

@@ -1,0 +1,163 @@
+"""Frames that are axes with all signs, kept as such: what is linear is computed once an axis.
+
+A frame of O(d) is 2^d matrices [s_1 a_1, ..., s_d a_d], and a linear map of what they see,
+
+    sum_k s_k W_k (a_k . v),
+
+needs the d products W_k (a_k . v) only: the signs combine them. The same goes for the linear map
+after a mean over frames, because it can follow the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geqlib.geometry.degenerate import degenerate_frames
+from geqlib.geometry.frames import spectral_axes
+from geqlib.geometry.stabilisers import sign_patterns
+from geqlib.geometry.vectors import Vectors, spectral_tolerance
+from geqlib.nn.frame_copies import ragged
+
+
+@dataclass(frozen=True)
+class SignFrames:
+    """Axes of every sample, all signs, and the rows that they see: a node once a set of axes.
+
+    Args:
+        axes: [A, d, d] in columns; several sets for samples that are symmetric.
+        weight: [A], sums to 1 in every sample.
+        signs: [S, d].
+        nodes: [M] node of each row, and node_axes: [M] its set of axes.
+        edges: [L] edge of each edge between rows, and ends: [2, L] these rows.
+        several: whether rows are not just the nodes.
+        count: number of nodes.
+    """
+
+    axes: Tensor
+    weight: Tensor
+    signs: Tensor
+    nodes: Tensor
+    node_axes: Tensor
+    edges: Tensor
+    ends: Tensor
+    several: bool
+    count: int
+
+    def components(self, v: Tensor) -> Tensor:
+        """[M, d, V] of vectors [N, V, d], along the axes of each row."""
+        seen = v.index_select(0, self.nodes) if self.several else v
+        # sums, which autocast leaves alone
+        along = self.axes.to(v.dtype).index_select(0, self.node_axes)[:, :, :, None]
+        return (seen.transpose(1, 2)[:, :, None] * along).sum(1)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """What all frames see alike: [M, ...] from [N, ...]."""
+        return x.index_select(0, self.nodes) if self.several else x
+
+    def edge_rows(self, x: Tensor) -> Tensor:
+        return x.index_select(0, self.edges) if self.several else x
+
+    def spread(self, y: Tensor) -> Tensor:
+        """[M, S, C] sums over axes of y [M, d, C] with the signs of each frame."""
+        return torch.matmul(self.signs.to(y.dtype), y)
+
+    def scalars(self, h: Tensor) -> Tensor:
+        """[N, C] mean over all frames of h [M, S, C]."""
+        return self._mean(h.mean(1))
+
+    def along(self, h: Tensor) -> Tensor:
+        """[M, d, C] mean over the signs of h [M, S, C] times the sign of each axis."""
+        return torch.matmul(self.signs.T.to(h.dtype) / len(self.signs), h)
+
+    def vectors(self, u: Tensor) -> Tensor:
+        """[N, V, d] from components u [M, d, V]: turned back, mean over the sets of axes."""
+        along = self.axes.to(u.dtype).index_select(0, self.node_axes)[..., None]
+        return self._mean((along * u[:, None]).sum(2)).transpose(1, 2)
+
+    def _mean(self, x: Tensor) -> Tensor:
+        if not self.several:
+            return x
+        share = self.weight[self.node_axes].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+        return x.new_zeros(self.count, *x.shape[1:]).index_add(0, self.nodes, share * x)
+
+
+def sign_frames(
+    vectors: Vectors, sample: Tensor, edge_index: Tensor, *, proper: bool
+) -> SignFrames:
+    """Frames of a batch: eigenvectors, or axes from points where eigenvalues meet, with all signs.
+
+    Args:
+        vectors: of the batch.
+        sample: [N] of each node.
+        edge_index: [2, E].
+        proper: rotations only, half as many.
+
+    Raises:
+        ValueError: NaN.
+    """
+    axes, gap = spectral_axes(vectors)
+    clear = gap > spectral_tolerance(vectors.eps)
+    owner = torch.arange(vectors.count, device=axes.device)
+    weight = axes.new_ones(vectors.count)
+    if not bool(clear.all()):
+        rest = degenerate_frames(vectors, owner[~clear], proper=proper, degree=1)
+        found = [torch.cat(pair) for pair in zip((axes[clear], owner[clear]), rest, strict=False)]
+        share = torch.cat([weight[clear], rest[2].to(weight)])
+        order = found[1].argsort(stable=True)
+        axes, owner, weight = found[0][order], found[1][order], share[order]
+    if proper:
+        last = torch.linalg.det(axes.detach()).sign()[:, None, None]
+        axes = torch.cat([axes[..., :-1], axes[..., -1:] * last], -1)
+    signs = torch.from_numpy(sign_patterns(axes.size(-1), even=proper)).to(axes)
+    several = len(owner) != vectors.count
+    if not several:
+        edges = torch.arange(edge_index.size(1), device=edge_index.device)
+        nodes = torch.arange(len(sample), device=sample.device)
+        parts = nodes, sample, edges, edge_index
+        return SignFrames(axes, weight, signs, *parts, several, len(sample))
+    nodes, node_axes = ragged(sample, owner, vectors.count)
+    edges, edge_axes = ragged(sample[edge_index[0]], owner, vectors.count)
+    keys, place = (node_axes * len(sample) + nodes).sort()
+    wanted = edge_axes * len(sample) + edge_index[:, edges]
+    ends = place[torch.searchsorted(keys, wanted)]
+    return SignFrames(axes, weight, signs, nodes, node_axes, edges, ends, several, len(sample))
+
+
+class AxisLinear(nn.Module):
+    """A linear map of its own along each axis: y[m, k] = x[m, k] W_k.
+
+    Symmetry: none by itself; within a mean over frames, that of the frames.
+
+    Args:
+        dim: number of axes.
+        in_channels, out_channels: along each.
+
+    Shapes:
+        [M, dim, in_channels] to [M, dim, out_channels].
+
+    Example:
+        >>> AxisLinear(3, 2, 5)(torch.randn(4, 3, 2)).shape
+        torch.Size([4, 3, 5])
+    """
+
+    def __init__(self, dim: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim, in_channels, out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform, as `torch.nn.Linear` on all components together."""
+        dim, size, _ = self.weight.shape
+        bound = 1 / math.sqrt(max(dim * size, 1))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bmm(x.transpose(0, 1), self.weight).transpose(0, 1)
+
+    def __repr__(self) -> str:
+        dim, size, out = self.weight.shape
+        return f"{type(self).__name__}({dim}, {size}, {out})"

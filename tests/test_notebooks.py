@@ -1,0 +1,43 @@
+"""Every notebook runs from top to bottom, and ends in a number that it checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def codes(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(path):
+    book = read(path)
+    assert book.cells[0].cell_type == "markdown" and book.cells[0].source.startswith("# ")
+    assert "\nassert " in codes(book)[-1].source
+    for cell in codes(book):
+        assert not cell.outputs and cell.execution_count is None, "strip the outputs"
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of jupyter's own
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    book = read(path)
+    client = NotebookClient(book, timeout=900, kernel_name="python3")
+    client.execute(cwd=str(tmp_path))
+    assert all(cell.execution_count for cell in codes(book))
