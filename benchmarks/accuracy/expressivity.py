@@ -1,7 +1,7 @@
 """Which pairs of graphs that 1-WL cannot tell apart does a model separate, with random weights?
 
-Protocol: untrained networks in float64, six layers of width 8, all weights drawn at random, those of
-norms with standard deviation 16, and sines as activations of IGN and SPEN: these grow small
+Protocol: untrained networks in float64, six layers of width 8, all weights drawn at random, those
+of norms with standard deviation 16, and sines as activations of IGN and SPEN: these grow small
 differences in every layer, where ReLU or tanh lets them fade below rounding errors. A pair counts
 as separated if the outputs differ by more than 1e-7 of their largest entry. Every graph is compared
 with a random isomorphic copy of itself, too: if one of these is separated, the model's row is void.

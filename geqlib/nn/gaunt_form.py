@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from geqlib.nn.constants import Constants
 from geqlib.nn.gaunt_columns import Columns
 
-BLOCK = 2**17  # values of one field that are worked on at once, 512 KiB in float32
+BLOCK = 2**19  # values of one field that are worked on at once, 2 MiB in float32
 ROLES = (0, 1, 2)
 
 
