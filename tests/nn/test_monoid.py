@@ -241,7 +241,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "length": (call(X, INDEX), "x has 3 elements, but 10 are in sets"),
     "channels": (call(X[:, :2]), "x has 2 channels, but the layer has 4"),
     "dim": (call(X, dim=-1), "dim is -1, but the last dimension holds the channels"),
-    "name": (partial(layer, "min"), "operator 'min' is unknown: choose gru, gated, topk"),
+    "name": (partial(layer, "min"), "operator 'min' is unknown: choose gru, select, gated, topk"),
     "type": (partial(layer, 3), r"a name or a module f\(a, b\), got 3"),
     "width": (partial(layer, TopK(2)), r"TopK\(2, k=2\) has 2 channels, but the layer has 4"),
     "order": (partial(layer, order="up"), "order 'up' is unknown: choose stable, random"),
