@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from benchmarks.training import RUNS
 from geqlib.data.cache import replace_file
-
-RUNS = Path("runs")
 
 
 def kept(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -12,85 +12,26 @@ are turned anew each time. Seeds 0, 1 and 2.
 
 from __future__ import annotations
 
-import json
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import RUNS, show, summary, trained
+from benchmarks.rotations import measure, rotation_table
 
 CONFIGS = {
     "PointNet": Path("configs/shapes_pointnet.yaml"),
     "FA-PointNet": Path("configs/shapes_fa_pointnet.yaml"),
 }
-PROTOCOLS = ("I/I", "I/SO(3)", "SO(3)/SO(3)")
-SEEDS = (0, 1, 2)
-MINUTES = 0.35
 
 
 def main() -> None:
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of processor time a run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    given = parser.parse_args()
-    steps = budgeted("shapes", {name: (path, {}) for name, path in CONFIGS.items()}, given.minutes)
-    runs = {name: {p: [] for p in PROTOCOLS} for name in CONFIGS}
-    for seed in given.seeds:
-        for name in CONFIGS:
-            for protocol in PROTOCOLS:
-                found = run(name, protocol, seed, given.minutes, steps[name])
-                runs[name][protocol].append(found)
-    rows = {name: row(found) for name, found in runs.items()}
-    show("Accuracy", ("", *PROTOCOLS, "parameters", "steps"), cells(rows))
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    content = {"protocol": protocol, "minutes": given.minutes, "seeds": given.seeds, "rows": rows}
-    sys.stdout.write(f"wrote {write_result('accuracy/shapes', content)}\n")
-
-
-def run(
-    name: str, protocol: str, seed: int, minutes: float, steps: dict[str, float]
-) -> dict[str, Any]:
-    turned = protocol == "SO(3)/SO(3)"
-    kind = "turned" if turned else "upright"
-    folder = RUNS / f"shapes-{name}-{kind}-{minutes:g}min-seed{seed}"
-    options: dict[str, object] = {"trainer.enable_progress_bar": False, **steps}
-    options["data.init_args.rotations"] = "SO(3)/SO(3)" if turned else "I/I"
-    options["model.init_args.rotate"] = turned
-    tested = {"data.init_args.rotations": protocol}
-    found = trained(folder, CONFIGS[name], options, seed, tested=tested)
-    return found | {"fit": json.loads((folder / "fit.json").read_text())}
-
-
-def row(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    first = found["I/I"][0]["fit"]
-    return {
-        "accuracy": {p: summary(results, "test/accuracy") for p, results in found.items()},
-        "parameters": first["parameters"],
-        "steps": first["steps"],
-    }
-
-
-def cells(rows: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (name, *(percent(r["accuracy"][p]) for p in PROTOCOLS), r["parameters"], r["steps"])
-        for name, r in rows.items()
-    ]
-
-
-def percent(entry: dict[str, Any]) -> str:
-    if entry["std"] is None:
-        return f"{100 * entry['mean']:.1f} %"
-    return f"{100 * entry['mean']:.1f} ± {100 * entry['std']:.1f} %"
+    measure("shapes", __doc__ or "", CONFIGS, 0.35, ["accuracy"])
 
 
 def table(found: dict[str, Any]) -> str:
-    return markdown(("accuracy", *PROTOCOLS, "parameters", "steps"), cells(found["rows"]))
+    return rotation_table(found, "accuracy", "accuracy", scale=100, unit=" %")
 
 
 if __name__ == "__main__":
