@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
 import time
@@ -56,11 +55,16 @@ class Script:
     @property
     def title(self) -> str:
         """The first line of its docstring."""
-        lines = (ast.get_docstring(ast.parse(self.path.read_text())) or self.name).splitlines()
-        return lines[0].rstrip(".")
+        return (self.about or self.name).splitlines()[0].rstrip(".")
+
+    @property
+    def about(self) -> str:
+        """Its docstring: title, protocol and usage."""
+        return ast.get_docstring(ast.parse(self.path.read_text())) or ""
 
     def takes(self, option: str) -> bool:
-        return re.search(rf'add_argument\(\s*"{option}"', self.path.read_text()) is not None
+        """Whether the usage in its docstring has such an option."""
+        return option in self.about
 
     def table(self) -> str:
         """What it draws of its result file: Markdown, and nothing if it draws none.

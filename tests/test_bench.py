@@ -21,6 +21,8 @@ BALLS = '''
     """How balls move, beside others.
 
     Protocol: three balls.
+
+        python benchmarks/accuracy/balls.py [--minutes 1] [--seeds 0]
     """
     import json, sys
     from argparse import ArgumentParser

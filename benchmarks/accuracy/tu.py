@@ -10,7 +10,8 @@ where one is published.
 
 Finished folds are not trained again, and the result file is written after each set.
 
-    python benchmarks/accuracy/tu.py [MUTAG ...] [--models GIN PNA SPEN] [--minutes M] [--jobs J]
+    python benchmarks/accuracy/tu.py [MUTAG ...] [--models GIN PNA SPEN] [--seeds 0]
+        [--minutes M] [--jobs J]
 """
 
 from __future__ import annotations
