@@ -1,7 +1,7 @@
 """Aspirin of revised MD17: the error of forces against processor time.
 
-Protocol: configs/rmd17_aspirin_gaunt.yaml and configs/rmd17_aspirin_ponita.yaml, whose epochs fit
-into 60 minutes of processor time, seed 0, one thread: 950 frames for training and 50 for
+Protocol: configs/rmd17_aspirin_gaunt.yaml and configs/rmd17_aspirin_ponita.yaml, the latter for 60
+minutes of processor time, seed 0, one thread: 950 frames for training and 50 for
 validation of the 1200 at hand, tested on the 1800 frames of the test file with averaged weights of
 the epoch of lowest force error in validation. Published rows: 950 / 50 frames, thousands of
 epochs, tested on the rest of 100 000; "positions alone" is the paper's network without
