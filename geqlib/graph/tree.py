@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,17 @@ def tree_plan(
         >>> plan.depth, plan.empty, plan.levels[0].order.tolist()
         (2, 2, [0, 2, 3, 1])
     """
+    # on the CPU and by numpy: a plan is many operations on few numbers
     if ptr is not None and index is None:
-        sizes = _sizes_from_ptr(ptr, dim_size)
-        index = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-    elif index is not None and ptr is None:
-        check_index(index, dim_size)
-        sizes = torch.bincount(index, minlength=dim_size or 0)
-    else:
+        sizes = _sizes_from_ptr(ptr, dim_size).cpu().numpy()
+        elements = _sorted_elements(np.arange(len(sizes)).repeat(sizes), key, presorted=True)
+        return _plan(sizes, elements).to(ptr.device)
+    if index is None or ptr is not None:
         raise ValueError("Sets need either index or ptr: give exactly one of them.")
-    return _plan(sizes, _sorted_elements(index, key, presorted=ptr is not None))
+    check_index(index, dim_size)
+    members = index.cpu().numpy()
+    sizes = np.bincount(members, minlength=dim_size or 0)
+    return _plan(sizes, _sorted_elements(members, key)).to(index.device)
 
 
 def reduce_tree(
@@ -144,7 +149,8 @@ def reduce_tree(
         finished.append(done)
         if level.pairs:
             joined.append((left, right, odd))
-            rows = torch.cat([_checked(product, left, right), odd])
+            made = _checked(product, left, right)
+            rows = torch.cat([made, odd]) if level.odd else made
     empty = identity.expand(plan.empty, *identity.shape)
     return _permute(torch.cat([*finished, empty]), plan.roots, plan.sets), joined
 
@@ -211,42 +217,40 @@ def _sizes_from_ptr(ptr: Tensor, dim_size: int | None) -> Tensor:
 
 
 def _sorted_elements(
-    index: Any, key: Tensor | torch.Generator | None, *, presorted: bool
-) -> Tensor:
+    index: Ints, key: Tensor | torch.Generator | None, *, presorted: bool = False
+) -> Ints:
     """[N] elements set by set, in each set by their key."""
     if key is None:
-        plain = torch.arange(len(index), device=index.device)
-        return plain if presorted else torch.argsort(index, stable=True)
+        return np.arange(len(index)) if presorted else index.argsort(kind="stable")
     if isinstance(key, torch.Generator):
-        key = torch.randperm(len(index), generator=key, device=key.device).to(index.device)
+        key = torch.randperm(len(index), generator=key, device=key.device)
     if key.shape != index.shape:
         raise ValueError(
             f"key has shape {tuple(key.shape)}, but there are {len(index)} elements: give each one "
             "number."
         )
-    by_key = torch.argsort(key, stable=True)
-    return by_key[torch.argsort(index[by_key], stable=True)]
+    return np.lexsort((key.detach().cpu().numpy(), index))
 
 
-def _plan(sizes: Tensor, elements: Tensor) -> TreePlan:
+def _plan(sizes: Ints, elements: Ints) -> TreePlan:
     """Trees of sets with these sizes; `elements` lists the rows set by set."""
     levels, finished = [], []
-    sets = torch.arange(len(sizes), device=sizes.device)
-    empty, full = sets[sizes == 0], sizes > 0
-    sets, count, place, products = sets[full], sizes[full], elements, None
+    sets, place, products = sizes.nonzero()[0], elements, None
+    count = sizes[sets]
     while len(sets):
         level, place = _level(count, place, products)
         levels.append(level)
         finished.append(sets[count == 1])
         live = count > 1
         sets, count, products = sets[live], (count[live] + 1) // 2, level.pairs
-    order = torch.cat([*finished, empty])
+    empty = (sizes == 0).nonzero()[0]
+    order = np.concatenate([*finished, empty])
     return TreePlan(
-        tuple(levels), order, _invert(order), len(empty), len(elements), num_sets=len(sizes)
+        tuple(levels), *_permutation(order), len(empty), len(elements), num_sets=len(sizes)
     )
 
 
-def _level(count: Tensor, place: Tensor, products: int | None) -> tuple[TreeLevel, Tensor]:
+def _level(count: Ints, place: Ints, products: int | None) -> tuple[TreeLevel, Ints]:
     """One level, and where the next one finds its rows.
 
     Args:
@@ -254,27 +258,26 @@ def _level(count: Tensor, place: Tensor, products: int | None) -> tuple[TreeLeve
         place: [rows] where each row is stored, set by set.
         products: how many products the level before made; they are stored first.
     """
-    row = torch.arange(len(place), device=place.device)
-    size = count.repeat_interleave(count)
-    rank = row - (count.cumsum(0) - count).repeat_interleave(count)
+    size = count.repeat(count)
+    rank = np.arange(len(place)) - (count.cumsum() - count).repeat(count)
     last, even = rank == size - 1, rank % 2 == 0
-    left, odd, done = (
-        x.nonzero()[:, 0] for x in (even & ~last, even & last & (rank > 0), size == 1)
-    )
+    left, odd, done = (x.nonzero()[0] for x in (even & ~last, even & last & (rank > 0), size == 1))
     twice = 0
     if products is not None:
         waited = place[left + 1] >= products
-        left, twice = left[torch.argsort(waited, stable=True)], int((~waited).sum())
-    order = place[torch.cat([left, left + 1, odd, done])]
-    level = TreeLevel(order, _invert(order), len(left), twice, len(odd), len(done))
+        left = np.concatenate([left[~waited], left[waited]])
+        twice = len(left) - int(waited.sum())
+    order = place[np.concatenate([left, left + 1, odd, done])]
+    level = TreeLevel(*_permutation(order), len(left), twice, len(odd), len(done))
     # rows of the next level, set by set, start where those of a set started, halved
-    target = torch.full_like(row, -1)
-    kept = torch.cat([left, odd])
-    target[kept] = torch.arange(len(kept), device=row.device)
+    target = np.full(len(place), -1)
+    kept = np.concatenate([left, odd])
+    target[kept] = np.arange(len(kept))
     return level, target[target >= 0]
 
 
-def _invert(order: Tensor) -> Tensor:
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    return inverse
+def _permutation(order: Ints) -> tuple[Tensor, Tensor]:
+    """As tensors: the order and its inverse."""
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return torch.from_numpy(order), torch.from_numpy(inverse)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.nn.operators import LearntOperator, Product
+from geqlib.nn.symmetric_gru import symmetric_gru
 
 
 class BinaryGRU(LearntOperator):
@@ -34,11 +35,11 @@ class BinaryGRU(LearntOperator):
         self.cell.reset_parameters()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return _symmetric_gru(a, b, *self._weights())
+        return symmetric_gru(a, b, *self._weights())
 
     def product(self) -> Product:
         weights = self._weights()
-        return lambda a, b: _symmetric_gru(a, b, *weights)
+        return lambda a, b: symmetric_gru(a, b, *weights)
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of s and of d: rows for both gates, the input's share of the news, the state's share."""
@@ -47,19 +48,3 @@ class BinaryGRU(LearntOperator):
         news = (w_i[c:], w_h[c:])
         bias = torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2
         return torch.cat([w_i[:c] + w_h[:c], *news]), torch.cat([w_i[:c] - w_h[:c], *news]), bias
-
-
-def _symmetric_gru(
-    a: Tensor, b: Tensor, of_sum: Tensor, of_difference: Tensor, bias: Tensor
-) -> Tensor:
-    even = nn.functional.linear(a + b, of_sum, bias).to(a.dtype)
-    odd = nn.functional.linear(a - b, of_difference).to(a.dtype)
-    # chunks that are used once each: their derivatives are joined by one concatenation
-    reset, update, news, kept = (even + odd).chunk(4, -1)
-    reset_, update_, news_, kept_ = (even - odd).chunk(4, -1)
-    return (_gru(reset, update, news, kept_, b) + _gru(reset_, update_, news_, kept, a)) / 2
-
-
-def _gru(reset: Tensor, update: Tensor, news: Tensor, kept: Tensor, state: Tensor) -> Tensor:
-    """(1 - z) n + z h, from products W_i x of this order and, for W_h h, of the other order."""
-    return torch.lerp(torch.addcmul(news, reset.sigmoid(), kept).tanh(), state, update.sigmoid())
