@@ -2,11 +2,12 @@
 
 Protocol: 500 nodes, 32 channels, float32, irreps of natural parity to degree L in both inputs and
 the output, all Gaunt paths, channel by channel (e3nn's `TensorProduct` with uuu); forward without
-gradients, and forward and backward to both inputs; medians of one interleaved run. "auto" chooses
-its method before. The published pipeline is written directly (benchmarks/peers/gaunt_direct.py) and
-is given the coefficients of each channel in one row. The limit of a product is the larger of the
-floating-point operations of its matrix products at the rate of a 1024 x 1024 one, and the bytes of
-its inputs and outputs at the rate of a copy, both measured in the same run.
+gradients, and forward and backward to both inputs; medians of one interleaved run for each number
+of threads. "auto" chooses its method before. The published pipeline is written directly
+(benchmarks/peers/gaunt_direct.py) and is given the coefficients of each channel in one row. The
+limit of a product is the larger of the floating-point operations of its matrix products at the rate
+of a 1024 x 1024 one, and the bytes of its inputs and outputs at the rate of a copy, both measured
+in the same run.
 
     python benchmarks/speed/gaunt.py [rounds]
 """
@@ -140,35 +141,44 @@ def exponent(seconds: dict[int, float], start: int) -> float:
 def main() -> None:
     torch.manual_seed(0)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 12
-    seconds, layers = contest(rounds)
-    flops, bandwidth = 2 * 1024**3 / seconds["matrix product"], 8 * 2**24 / seconds["copy"]
-    sweep = {
-        which: {degree: seconds[f"{degree} | {OURS} | {which}"] for degree in SWEEP}
-        for which in PASSES
-    }
-    least = {degree: limits(layer, flops, bandwidth) for degree, layer in layers.items()}
+    found = {threads: measured(rounds, threads) for threads in sorted({1, torch.get_num_threads()})}
+    alone = found[1]["sweep"][PASSES[1]]
     content = {
         "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "threads": torch.get_num_threads(),
-        "seconds": seconds,
-        "sweep": sweep,
-        "limits": {which: {d: least[d][which] for d in SWEEP} for which in PASSES},
-        "gigaflops": flops / 1e9,
-        "gigabytes_a_second": bandwidth / 1e9,
-        "chosen": {degree: layer.method for degree, layer in layers.items()},
+        "by_threads": found,
         "methods": by_method(max(rounds // 5, 2)),
-        "exponents": {start: exponent(sweep[PASSES[1]], start) for start in (1, 4, 8)},
+        "exponents": {start: exponent(alone, start) for start in (1, 4, 8)},
     }
     path = write_result("speed/gaunt", content)
     save_figure(draw(content), path.with_suffix(".png"))
     sys.stdout.write(f"{table(content)}wrote {path}\n")
 
 
+def measured(rounds: int, threads: int) -> dict[str, Any]:
+    """All of one number of threads."""
+    torch.set_num_threads(threads)
+    seconds, layers = contest(rounds)
+    flops, bandwidth = 2 * 1024**3 / seconds["matrix product"], 8 * 2**24 / seconds["copy"]
+    least = {degree: limits(layer, flops, bandwidth) for degree, layer in layers.items()}
+    return {
+        "seconds": seconds,
+        "sweep": {
+            which: {degree: seconds[f"{degree} | {OURS} | {which}"] for degree in SWEEP}
+            for which in PASSES
+        },
+        "limits": {which: {d: least[d][which] for d in SWEEP} for which in PASSES},
+        "gigaflops": flops / 1e9,
+        "gigabytes_a_second": bandwidth / 1e9,
+        "chosen": {degree: layer.method for degree, layer in layers.items()},
+    }
+
+
 def draw(found: dict[str, Any]) -> Figure:
     """Cost against degree, with the fitted power, the limit and e3nn."""
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    known = found["sweep"][PASSES[1]]
+    alone = _at(found["by_threads"], 1)
+    known = alone["sweep"][PASSES[1]]
     degrees, ms = [int(d) for d in known], [1e3 * s for s in known.values()]
     power = found["exponents"][4]
     middle = np.exp(np.mean(np.log(ms[3:])) - power * np.mean(np.log(degrees[3:])))
@@ -180,14 +190,14 @@ def draw(found: dict[str, Any]) -> Figure:
         color="0.4",
         label=f"$L^{{{power:.2f}}}$, fitted from L = 4 on",
     )
-    least = [1e3 * s for s in found["limits"][PASSES[1]].values()]
+    least = [1e3 * s for s in alone["limits"][PASSES[1]].values()]
     axes.plot(degrees, least, ":", color="#009E73", label="limit of the machine")
-    peer = [1e3 * found["seconds"][f"{d} | {E3NN} | {PASSES[1]}"] for d in AGAINST]
+    peer = [1e3 * alone["seconds"][f"{d} | {E3NN} | {PASSES[1]}"] for d in AGAINST]
     axes.plot(AGAINST, peer, "s-", color="#D55E00", label="e3nn")
     axes.set(xscale="log", yscale="log", xlabel="degree L", ylabel="ms, forward and backward")
     axes.set_xticks(degrees, [str(d) for d in degrees])
     axes.minorticks_off()
-    axes.set_title("Gaunt products of 500 nodes and 32 channels")
+    axes.set_title("Gaunt products of 500 nodes and 32 channels, one thread")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     return figure
@@ -201,33 +211,37 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _against(found: dict[str, Any]) -> str:
-    seconds, rows = found["seconds"], []
-    for degree in AGAINST:
-        for name in (OURS, E3NN, CUE, PUBLISHED):
-            known = [seconds.get(f"{degree} | {name} | {which}") for which in PASSES]
-            if None in known:
-                continue
+    rows = []
+    for threads, known in found["by_threads"].items():
+        seconds = known["seconds"]
+        for degree in AGAINST:
             base = [seconds[f"{degree} | {OURS} | {which}"] for which in PASSES]
-            cells = [
-                f"{1e3 * s:.2f}" + ("" if name == OURS else f" ({s / b:.1f} times)")
-                for s, b in zip(known, base, strict=True)
-            ]
-            rows.append((f"{degree}", name, *cells))
-    return markdown(("L", "", *(f"{which}, ms" for which in PASSES)), rows)
+            for name in (OURS, E3NN, CUE, PUBLISHED):
+                times = [seconds.get(f"{degree} | {name} | {which}") for which in PASSES]
+                if None in times:
+                    continue
+                cells = [
+                    f"{1e3 * s:.2f}" + ("" if name == OURS else f" ({s / b:.1f} times)")
+                    for s, b in zip(times, base, strict=True)
+                ]
+                rows.append((f"{threads}", f"{degree}", name, *cells))
+    return markdown(("threads", "L", "", *(f"{which}, ms" for which in PASSES)), rows)
 
 
 def _limits(found: dict[str, Any]) -> str:
     rows = []
-    for degree in map(str, SWEEP):
+    for degree in SWEEP:
         cells = [
             f"{1e3 * s:.2f} ({s / least:.1f} times its limit)"
+            for known in found["by_threads"].values()
             for s, least in (
-                (_at(found["sweep"][which], degree), _at(found["limits"][which], degree))
+                (_at(known["sweep"][which], degree), _at(known["limits"][which], degree))
                 for which in PASSES
             )
         ]
-        rows.append((degree, _at(found["chosen"], degree), *cells))
-    return markdown(("L", "chosen", *(f"{which}, ms" for which in PASSES)), rows)
+        rows.append((f"{degree}", _at(_at(found["by_threads"], 1)["chosen"], degree), *cells))
+    columns = [f"{which}, ms, {n} thr." for n in found["by_threads"] for which in PASSES]
+    return markdown(("L", "chosen", *columns), rows)
 
 
 def _methods(found: dict[str, Any]) -> str:
@@ -246,9 +260,9 @@ def _methods(found: dict[str, Any]) -> str:
     return markdown(("L", *(f"{name}, ms" for name in names)), rows)
 
 
-def _at(found: dict[Any, Any], degree: str) -> Any:
+def _at(found: dict[Any, Any], number: int) -> Any:
     """JSON has strings where dictionaries had numbers."""
-    return found[degree] if degree in found else found[int(degree)]
+    return found[number] if number in found else found[str(number)]
 
 
 if __name__ == "__main__":

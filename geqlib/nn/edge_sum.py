@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PIECE = 2**20  # numbers of one message tensor that are alive at once
+PIECE = 2**19  # numbers of one message tensor that are alive at once
 
 
 def edge_sum(

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from geqlib.nn.constants import Constants
 from geqlib.nn.gaunt_columns import Columns
+from geqlib.nn.scratch import New, Scratch, fresh
 
-BLOCK = 2**19  # values of one field that are worked on at once, 2 MiB in float32
+BLOCK = 2**18  # values of one field that are worked on at once, 1 MiB in float32
 ROLES = (0, 1, 2)
 
 
@@ -48,11 +49,11 @@ class Fields(Constants):
     def tables(self, like: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
-    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
-        """[k, width] to fields [..., width]."""
+    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
+        """[k, width] to fields [..., width], in memory that `new` gives."""
         raise NotImplementedError
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
         """Fields [..., width], of which some may be zero (None) but not all, to [k, width]."""
         raise NotImplementedError
 
@@ -97,41 +98,54 @@ class TrilinearForm(nn.Module):
     ) -> list[Tensor]:
         tables = [[m.tables(like) for m in row] for row in self.maps]
         if torch.compiler.is_compiling():
-            fields = self._fields(given, tables)
-            return [self._gradient(role, fields, tables[role], like) for role in roles]
+            fields = self._fields(given, tables, fresh)
+            return [self._gradient(role, fields, tables[role], like, fresh) for role in roles]
         results = [like.new_empty(len(like), self.columns[role].dim) for role in roles]
+        scratch = Scratch(like) if like.device.type == "cpu" else None
+        new = scratch or fresh
         for rows in self._blocks(like):
-            fields = self._fields({role: x[rows] for role, x in given.items()}, tables)
+            fields = self._fields({role: x[rows] for role, x in given.items()}, tables, new)
             for role, result in zip(roles, results, strict=True):
-                self._gradient(role, fields, tables[role], like[rows], result[rows])
+                self._gradient(role, fields, tables[role], like[rows], new, result[rows])
+            if scratch is not None:
+                scratch.clear()
         return results
 
-    def _fields(self, given: dict[int, Tensor], tables: Any) -> dict[int, list[list[Tensor]]]:
+    def _fields(
+        self, given: dict[int, Tensor], tables: Any, new: New
+    ) -> dict[int, list[list[Tensor]]]:
         found = {}
         for role, x in given.items():
-            parts = zip(self.maps[role], self.columns[role].load(x), tables[role], strict=True)
-            found[role] = [m.fields(part, *table) for m, part, table in parts]
+            parts = self.columns[role].load(x, new)
+            entries = zip(self.maps[role], parts, tables[role], strict=True)
+            found[role] = [m.fields(part, *table, new=new) for m, part, table in entries]
         return found
 
     def _gradient(
-        self, role: int, fields: Any, tables: Any, like: Tensor, out: Tensor | None = None
+        self,
+        role: int,
+        fields: Any,
+        tables: Any,
+        like: Tensor,
+        new: New,
+        out: Tensor | None = None,
     ) -> Tensor:
         first, second = (fields[other] for other in _others(role))
         columns, found = self.columns[role], []
         parts = zip(self.maps[role], self.pairs[role], tables, columns.sizes, strict=True)
         for m, pairs, table, size in parts:
             if any(pairs):
-                sums = [_sum(field, first, second) for field in pairs]
-                found.append(m.adjoint(sums, *table))
+                sums = [_sum(field, first, second, new) for field in pairs]
+                found.append(m.adjoint(sums, *table, new=new))
             else:
                 found.append(like.new_zeros(size, len(like) * columns.channels))
-        return columns.store(found, out)
+        return columns.store(found, out, new)
 
     def _blocks(self, x: Tensor) -> Iterator[slice]:
-        """Runs of rows whose fields fit into the cache; all at once on a GPU."""
-        step = max(BLOCK // (self.points * self.columns[0].channels), 1)
-        if x.device.type != "cpu":
-            step = max(len(x), 1)
+        """Equal runs of rows whose fields about fit into the cache; all at once on a GPU."""
+        fitting = max(BLOCK // (self.points * self.columns[0].channels), 1)
+        count = max(round(len(x) / fitting), 1) if x.device.type == "cpu" else 1
+        step = max(-(-len(x) // count), 1)
         for start in range(0, len(x), step):
             yield slice(start, start + step)
 
@@ -216,14 +230,15 @@ def _pairs(role: int, signal: int, count: int, terms: Sequence[FormTerm]) -> lis
     ]
 
 
-def _sum(pairs: Pairs, first: Any, second: Any) -> Tensor | None:
+def _sum(pairs: Pairs, first: Any, second: Any, new: New) -> Tensor | None:
     total: Tensor | None = None
     for a, b, sign in pairs:
         f, g = first[a.signal][a.field], second[b.signal][b.field]
         if total is not None:
             total.addcmul_(f, g, value=sign)
         else:
-            total = f * g if sign > 0 else -(f * g)
+            total = torch.mul(f, g, out=new(*f.shape))
+            total = total if sign > 0 else total.neg_()
     return total
 
 

@@ -16,6 +16,7 @@ from geqlib.geometry.torus import polar_projection, polar_series
 from geqlib.nn.gaunt_form import Fields
 from geqlib.nn.gaunt_grid import order_major
 from geqlib.nn.gaunt_signals import Signal
+from geqlib.nn.scratch import New, fresh
 
 
 class FourierFields(Fields):
@@ -70,7 +71,7 @@ class FourierFields(Fields):
     def tables(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.table(name, like) for name in ("real", "imag", "mask"))
 
-    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
         real, imag, mask = tables
         rows = x.index_select(0, self.place).unflatten(0, (mask.size(0), -1)) * mask
         cosines, sines = rows[self.top :], rows[: self.top + 1].flip(0)
@@ -86,7 +87,7 @@ class FourierFields(Fields):
             fields.append(self._inverse_transform(spectrum))
         return fields
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
         real, imag, _ = tables
         cosines: Tensor | None = None
         sines: Tensor | None = None

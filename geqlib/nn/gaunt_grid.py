@@ -23,6 +23,7 @@ from geqlib.geometry.harmonics import (
 from geqlib.geometry.hemisphere import hemisphere
 from geqlib.nn.gaunt_form import Fields
 from geqlib.nn.gaunt_signals import Signal
+from geqlib.nn.scratch import New, fresh
 
 
 class GridFields(Fields):
@@ -47,17 +48,20 @@ class GridFields(Fields):
     def tables(self, like: Tensor) -> tuple[Tensor, ...]:
         return (self.table("matrix", like),)
 
-    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
-        found = torch.mm(tables[0], x)
+    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
+        found = torch.mm(tables[0], x, out=new(len(tables[0]), x.size(1)))
         return [found] if self.count == 1 else list(found.split(self.points))
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
         matrices = tables[0].T.split(self.points, 1) if self.count > 1 else [tables[0].T]
         total: Tensor | None = None
         for matrix, field in zip(matrices, fields, strict=True):
-            if field is not None:
-                new = torch.mm(matrix, field)
-                total = new if total is None else total.add_(new)
+            if field is None:
+                continue
+            if total is None:
+                total = torch.mm(matrix, field, out=new(len(matrix), field.size(1)))
+            else:
+                total.addmm_(matrix, field)
         return torch.as_tensor(total)
 
 
@@ -94,25 +98,32 @@ class SeparableFields(Fields):
     def tables(self, like: Tensor) -> tuple[Tensor, ...]:
         return self.table("polar", like), self.table("azimuthal", like)
 
-    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
         polar, azimuthal = tables
-        rows = x.index_select(0, self.place).unflatten(0, (polar.size(1), -1))
-        return [
-            (f @ torch.bmm(p, rows).flatten(1)).unflatten(1, (p.size(1), -1))
-            for p, f in zip(polar, azimuthal, strict=True)
-        ]
+        rows = torch.index_select(x, 0, self.place, out=new(len(self.place), x.size(1)))
+        rows = rows.unflatten(0, (polar.size(1), -1))
+        found = []
+        for p, f in zip(polar, azimuthal, strict=True):
+            angles = torch.bmm(p, rows, out=new(len(p), p.size(1), x.size(1))).flatten(1)
+            field = torch.mm(f, angles, out=new(len(f), angles.size(1)))
+            found.append(field.unflatten(1, (p.size(1), -1)))
+        return found
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
         total: Tensor | None = None
         for polar, azimuthal, field in zip(*tables, fields, strict=True):
             if field is None:
                 continue
-            rows = (azimuthal.T @ field.flatten(1)).unflatten(1, field.shape[1:])
+            flat = field.flatten(1)
+            rows = torch.mm(azimuthal.T, flat, out=new(azimuthal.size(1), flat.size(1)))
+            rows = rows.unflatten(1, field.shape[1:])
             if total is None:
-                total = torch.bmm(polar.mT, rows)
+                shape = len(polar), polar.size(2), rows.size(2)
+                total = torch.bmm(polar.mT, rows, out=new(*shape))
             else:
-                total = torch.baddbmm(total, polar.mT, rows)
-        return torch.as_tensor(total).flatten(0, 1).index_select(0, self.inverse)
+                total.baddbmm_(polar.mT, rows)
+        flat = torch.as_tensor(total).flatten(0, 1)
+        return torch.index_select(flat, 0, self.inverse, out=new(len(self.inverse), flat.size(1)))
 
 
 def sphere_fields(signal: Signal, degree: int, *, value: bool, slopes: bool) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from geqlib.geometry.gaunt import nonzero_coefficients
 from geqlib.nn.gaunt_form import Fields
 from geqlib.nn.gaunt_signals import Signal, Term
+from geqlib.nn.scratch import New, fresh
 
 
 class SparseFields(Fields):
@@ -38,11 +39,11 @@ class SparseFields(Fields):
             return ()
         return tuple(self.table(f"value{n}", like) for n in range(self.count))
 
-    def fields(self, x: Tensor, *tables: Tensor) -> list[Tensor]:
+    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
         found = [x.index_select(0, self.get_buffer(f"place{n}")) for n in range(self.count)]
         return [f * v for f, v in zip(found, tables, strict=True)] if self.weighted else found
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor) -> Tensor:
+    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
         total: Tensor | None = None
         for n, field in enumerate(fields):
             if field is None:
