@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from geqlib.nn.scratch import Scratch
+
 # of the fused form: some rows of both orders' gates fit into a core's second-level cache
 BLOCK = 512
 FEW = 128  # rows for which that does not pay
@@ -68,14 +70,17 @@ class _Fused(torch.autograd.Function):
         left, right = a.reshape(-1, a.size(-1)), b.reshape(-1, b.size(-1))
         out = torch.empty_like(left)
         gates = a.new_empty(2, len(left), len(bias))
+        new = Scratch(a)
         for x, y, z, p, q in zip(*map(_blocks, (left, right, out, *gates)), strict=True):
-            even, odd = torch.addmm(bias, x + y, of_sum.T), torch.mm(x - y, of_difference.T)
+            new.clear()
+            even = torch.addmm(bias, torch.add(x, y, out=z), of_sum.T, out=new(*p.shape))
+            odd = torch.mm(torch.sub(x, y, out=z), of_difference.T, out=new(*p.shape))
             reset, update, news, kept = torch.add(even, odd, out=p).chunk(4, 1)
             reset_, update_, news_, kept_ = torch.sub(even, odd, out=q).chunk(4, 1)
             _tanh(news.addcmul_(reset.sigmoid_(), kept_))
             _tanh(news_.addcmul_(reset_.sigmoid_(), kept))
             torch.lerp(news, y, update.sigmoid_(), out=z)
-            z.add_(torch.lerp(news_, x, update_.sigmoid_())).mul_(0.5)
+            z.add_(torch.lerp(news_, x, update_.sigmoid_(), out=new(*x.shape))).mul_(0.5)
         return out.view(a.shape), gates
 
     @staticmethod
@@ -104,20 +109,24 @@ def _derivatives(
     to_a, to_b = torch.empty_like(left), torch.empty_like(right)
     to_sum, to_difference = torch.zeros_like(of_sum), torch.zeros_like(of_difference)
     to_bias = grad.new_zeros(len(of_sum))
+    new, ones = Scratch(a), grad.new_ones(BLOCK)
     rows = (left, right, halved, *gates, to_a, to_b)
     for x, y, g, p, q, out_a, out_b in zip(*map(_blocks, rows), strict=True):
-        to_p, to_q = torch.empty_like(p), torch.empty_like(q)
+        new.clear()
+        to_p, to_q, even = new(*p.shape), new(*p.shape), new(*p.shape)
         (*own, kept), (*mirrored, kept_) = p.chunk(4, 1), q.chunk(4, 1)
         (*to_own, to_kept), (*to_mirrored, to_kept_) = to_p.chunk(4, 1), to_q.chunk(4, 1)
         _gru_derivatives(g, y, own, kept_, to_own, to_kept_)
         _gru_derivatives(g, x, mirrored, kept, to_mirrored, to_kept)
-        even, odd = to_p + to_q, to_p.sub_(to_q)
-        to_s, to_d = even @ of_sum, odd @ of_difference
+        torch.add(to_p, to_q, out=even)
+        odd = to_p.sub_(to_q)
+        to_s = torch.mm(even, of_sum, out=new(*x.shape))
+        to_d = torch.mm(odd, of_difference, out=new(*x.shape))
         torch.add(to_s, to_d, out=out_a).addcmul_(g, mirrored[1])
         torch.sub(to_s, to_d, out=out_b).addcmul_(g, own[1])
-        to_sum.addmm_(even.T, x + y)
-        to_difference.addmm_(odd.T, x - y)
-        to_bias += even.sum(0)
+        to_sum.addmm_(even.T, torch.add(x, y, out=to_s))
+        to_difference.addmm_(odd.T, torch.sub(x, y, out=to_d))
+        to_bias.addmv_(even.T, ones[: len(x)])
     return to_a.view(a.shape), to_b.view(b.shape), to_sum, to_difference, to_bias
 
 
