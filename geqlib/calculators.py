@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from geqlib.models.cutoff import network_cutoff
 from geqlib.models.forces import energy_forces
 from geqlib.models.potential import Potential
 from geqlib.models.rotation_average import RotationAverage
+from geqlib.program import Program, is_program
+
+__all__ = ["GeqCalculator"]
+Compute = Callable[..., dict[str, Tensor]]
 
 
 class GeqCalculator(Calculator):
@@ -32,9 +37,9 @@ class GeqCalculator(Calculator):
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
             which is copied.
-        device: such as "cuda"; where the model is, by default.
+        device: such as "cuda"; where the model is, by default. Programs run on the CPU.
         dtype: of all but sums of energies; that of the model by default. torch.float64 for
-            dynamics over many steps and for phonons.
+            dynamics over many steps and for phonons. Programs keep theirs.
         cutoff: of the neighbours in angstrom, for networks without one. By default the network's
             or that of the data it was trained on, whichever is smaller; without either, all pairs.
         skin: neighbours are searched again when an atom has moved by half of it; the results do
@@ -42,10 +47,13 @@ class GeqCalculator(Calculator):
         rotations: for networks with a grid of orientations, which know only some rotations
             exactly: average over so many (`geqlib.models.RotationAverage`). Three make what is
             left three times smaller, at up to three times the cost.
+        trusted: whether `model` may be a program (`geqlib export --format torch` or `compiled`),
+            which can run any code when it is read. Other files never do.
 
     Raises:
-        ValueError: if the file is damaged or its model is no potential; in a calculation, if an
-            element was not in the training data, or a structure repeats and there is no cutoff.
+        ValueError: if the file is damaged, its model is no potential, or it is a program that is
+            not trusted; in a calculation, if an element was not in the training data, or a
+            structure repeats and there is no cutoff.
 
     Example:
         >>> from geqlib.models import PONITA
@@ -73,21 +81,32 @@ class GeqCalculator(Calculator):
         cutoff: float | None = None,
         skin: float = 0.5,
         rotations: int = 1,
+        trusted: bool = False,
     ) -> None:
         super().__init__()
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, got {cutoff}.")
-        potential, trained_at = _potential(model)
-        if rotations != 1:
-            potential = _averaged(potential, rotations)
-        self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        known = [network_cutoff(self.potential.model), trained_at]
+        self.potential: Any = None
+        if isinstance(model, str | Path) and is_program(model):
+            if rotations != 1:
+                raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
+            program = Program(model, trusted=trusted, device=device, dtype=dtype)
+            self.compute: Compute = program
+            known = [program.cutoff]
+            self.device, self.dtype = program.device, program.dtype
+        else:
+            potential, trained_at = _potential(model)
+            if rotations != 1:
+                potential = _averaged(potential, rotations)
+            self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
+            self.compute = partial(energy_forces, self.potential)
+            known = [network_cutoff(self.potential.model), trained_at]
+            weights = next(self.potential.parameters())
+            self.device, self.dtype = weights.device, weights.dtype
         self.cutoff = cutoff or min((c for c in known if c is not None), default=None)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
-        weights = next(self.potential.parameters())
-        self.device, self.dtype = weights.device, weights.dtype
 
     def calculate(
         self,
@@ -100,7 +119,7 @@ class GeqCalculator(Calculator):
         given: Any = self.atoms
         periodic = bool(given.pbc.any())
         stress = periodic and given.cell.rank == 3
-        found = energy_forces(self.potential, **self._inputs(given, periodic), stress=stress)
+        found = self.compute(**self._inputs(given, periodic), stress=stress)
         energy = found["energy"].item()
         self.results: dict[str, Any] = {
             "energy": energy,

@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from geqlib.model_file import is_model_file, read_model_file
+from geqlib.program import is_program
 
+__all__ = ["load"]
 T = TypeVar("T")
 # elsewhere in torch_geometric there are constructors that evaluate their arguments
 LAYERS = ("aggr", "conv", "models", "norm")
 TRUSTED = ("geqlib.", *(f"torch_geometric.nn.{part}." for part in LAYERS))
+LARGEST = 100_000
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -29,6 +32,12 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     Raises:
         ValueError: if the file is missing, damaged or would run code, or does not say how its
             model was built.
+
+    Example:
+        >>> load("runs/water/checkpoints/best.ckpt")
+        Traceback (most recent call last):
+        ...
+        ValueError: There is no checkpoint runs/water/checkpoints/best.ckpt: check the path.
     """
     checkpoint = read_stored(path)
     if model is None:
@@ -39,11 +48,15 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
                 f"The checkpoint {path} does not say how its model was built: pass the module as "
                 "load(path, model=...)."
             )
-        model = build(description, nn.Module)
+        try:
+            _check_sizes(description, checkpoint["state_dict"])
+            model = build(description, nn.Module)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     weights = {
-        key.removeprefix("model."): value
+        str(key).removeprefix("model."): value
         for key, value in checkpoint["state_dict"].items()
-        if key.startswith("model.")
+        if str(key).startswith("model.")
     }
     try:
         model.load_state_dict(weights)
@@ -72,9 +85,13 @@ def build(description: dict[str, Any], kind: type[T], *given: Any) -> T:
     path = str(description.get("class_path"))
     cls = imported(path, kind)
     arguments = description.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise ValueError(f"The checkpoint gives {path} {arguments!r} in place of arguments.")
     try:
-        return cls(*given, **{str(key): _nested(value) for key, value in dict(arguments).items()})
-    except TypeError as error:
+        return cls(*given, **{str(key): _nested(value) for key, value in arguments.items()})
+    except ValueError:  # says what is wrong itself
+        raise
+    except Exception as error:  # whatever torch makes of a width of -1
         raise ValueError(
             f"The checkpoint gives {path} arguments that this version does not take ({error}): "
             "build it yourself and pass it as load(path, model=...)."
@@ -103,6 +120,10 @@ def imported(path: str, kind: type[T]) -> type[T]:
 
 def read_stored(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint, or of an exported model in the same shape."""
+    if is_program(path):
+        raise ValueError(
+            f"{path} is a program, not a model: GeqCalculator(path, trusted=True) runs it."
+        )
     return read_model_file(path) if is_model_file(path) else read_checkpoint(path)
 
 
@@ -138,7 +159,11 @@ def data_cutoff(stored: dict[str, Any]) -> float | None:
     """The cutoff of the data that a stored model was trained on; None if it had none."""
     data = stored.get("datamodule_hyper_parameters")
     cutoff = data.get("cutoff") if isinstance(data, dict) else None
-    return None if cutoff is None else float(cutoff)
+    if cutoff is None:
+        return None
+    if not isinstance(cutoff, (int, float)) or not cutoff > 0:
+        raise ValueError(f"The cutoff of the data in a checkpoint is {cutoff!r}: train it again.")
+    return float(cutoff)
 
 
 def first_line(error: BaseException) -> str:
@@ -151,6 +176,17 @@ def first_mismatch(error: RuntimeError) -> str:
     """The first tensor that `load_state_dict` complains about."""
     lines = str(error).strip().splitlines()
     return lines[min(1, len(lines) - 1)].strip() if lines else type(error).__name__
+
+
+def _check_sizes(description: Any, weights: dict[str, Any]) -> None:
+    """Refuse widths and depths that would fill the memory before they turn out not to fit."""
+    parts = description.values() if isinstance(description, dict) else description
+    known = sum(w.numel() for w in weights.values() if isinstance(w, torch.Tensor))
+    for part in parts:
+        if isinstance(part, (dict, list, tuple)):
+            _check_sizes(part, weights)
+        elif isinstance(part, int) and part > max(LARGEST, known):
+            raise ValueError(f"The checkpoint gives the size {part}, but holds {known} weights.")
 
 
 def _nested(value: Any) -> Any:

@@ -132,6 +132,8 @@ def _stopped(signal: str, code: int) -> int:
 
 def _sentence(error: Exception) -> str:
     """One line; of jsonargparse's reports, which list every type that was tried, the reason."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file that the command names is not UTF-8 text ({error}): save it as such."
     tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
     text = re.sub(tried, "", str(error), flags=re.DOTALL)
     reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())

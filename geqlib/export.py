@@ -1,33 +1,35 @@
-"""`geqlib export`: a trained model as one file, or its energies as a program for torch alone."""
+"""`geqlib export`: a trained model as one file, or a potential as a program for torch alone."""
 
 from __future__ import annotations
 
-import io
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch._dynamo.exc import UserError
+from torch.export import ExportedProgram
 
 from geqlib import __version__
 from geqlib.checkpoint import data_cutoff, load, read_stored
 from geqlib.data.cache import replace_file
-from geqlib.graph.edges import EdgePlan
-from geqlib.graph.neighbors import neighbor_list
 from geqlib.model_file import model_header
 from geqlib.models.cutoff import network_cutoff
 from geqlib.models.potential import Potential
+from geqlib.program import DTYPES, NOTES, notes_of
+from geqlib.tracing import forces_program, plan_kind
 
+__all__ = ["export_model", "export_program"]
 DESCRIPTION = """Write a trained model into one file. The format geqlib holds weights and how to
-build the model, for geqlib.load and GeqCalculator; the format torch holds the energy of a potential
-as a program of torch.export, for one structure of any size."""
-SIZES = (5, 7)  # atoms in the structures that a program is traced with
+build the model, for geqlib.load and GeqCalculator. The others hold a potential as a program without
+its Python code, for one structure of any size, with its forces and stress: torch is a program of
+torch.export; compiled is machine code of AOTInductor, which needs a C++ compiler and runs on
+processors like this one."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -35,10 +37,17 @@ def main(args: Sequence[str]) -> int:
     parser = ArgumentParser("geqlib export", description=DESCRIPTION)
     parser.add_argument("checkpoint", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
-    parser.add_argument("--format", choices=("geqlib", "torch"), default="geqlib")
+    parser.add_argument("--format", choices=("geqlib", "torch", "compiled"), default="geqlib")
+    parser.add_argument("--dtype", choices=DTYPES, help="of a program; the model's by default")
     given = parser.parse_args(args)
-    write = export_model if given.format == "geqlib" else export_program
-    write(given.checkpoint, given.out)
+    if given.format == "geqlib" and given.dtype is not None:
+        parser.error("--dtype is for programs: models can be cast after loading")
+    if given.format == "geqlib":
+        export_model(given.checkpoint, given.out)
+    else:
+        compiled = given.format == "compiled"
+        dtype = None if given.dtype is None else DTYPES[given.dtype]
+        export_program(given.checkpoint, given.out, compiled=compiled, dtype=dtype)
     sys.stdout.write(f"wrote {given.out}\n")
     return 0
 
@@ -53,6 +62,9 @@ def export_model(checkpoint: str | Path, out: str | Path) -> None:
     Raises:
         ValueError: if the checkpoint is damaged, or does not say how its model was built.
         OSError: if the file cannot be written.
+
+    Example:
+        >>> export_model("runs/water/checkpoints/best.ckpt", "water.geqlib")  # doctest: +SKIP
     """
     model, stored = load(checkpoint), read_stored(checkpoint)
     # tensors that share memory are not allowed in such a file
@@ -62,150 +74,80 @@ def export_model(checkpoint: str | Path, out: str | Path) -> None:
     replace_file(Path(out), lambda part: save_file(weights, part, metadata=header))
 
 
-def export_program(checkpoint: str | Path, out: str | Path) -> None:
-    """The energy of a potential as a program that torch runs without geqlib: see `Energy`.
-
-    With it goes `geqlib.json`: the cutoff of the neighbours, and the elements that it knows.
-
-    Args:
-        checkpoint: of `geqlib fit`, or a file of `export_model`.
-        out: the file; torch expects the ending .pt2.
-
-    Raises:
-        ValueError: if the file is damaged, or its model is no potential or cannot be traced.
-        OSError: if the file cannot be written.
-    """
-    potential = load(checkpoint)
-    if not isinstance(potential, Potential):
-        raise ValueError(
-            f"{checkpoint} holds a {type(potential).__name__}, which is no potential: only "
-            "energies are exported as programs."
-        )
-    known = [network_cutoff(potential.model), data_cutoff(read_stored(checkpoint))]
-    facts = {
-        "version": __version__,
-        "cutoff": min((c for c in known if c is not None), default=None),
-        "elements": potential.statistics.seen.nonzero()[:, 0].tolist(),
-    }
-    buffer, notes = io.BytesIO(), {"geqlib.json": json.dumps(facts)}
-    torch.export.save(energy_program(potential), buffer, extra_files=notes)
-    replace_file(Path(out), lambda part: part.write_bytes(buffer.getvalue()))
-
-
-def energy_program(potential: Potential) -> torch.export.ExportedProgram:
-    """`Energy` traced for structures of all sizes.
-
-    Raises:
-        ValueError: if the network's code depends on the number of atoms.
-    """
-    potential = potential.eval()
-    sizes = torch.export.AdditionalInputs()
-    examples = [_example(potential, atoms) for atoms in SIZES]
-    for example in examples:  # what differs between the two is dynamic
-        sizes.add((), example)
-    exported: Any = torch.export.export
-    try:
-        return exported(Energy(potential), (), examples[0], dynamic_shapes=sizes)
-    except (RuntimeError, UserError) as error:
-        reason = " ".join(str(error).split())[:300]
-        name = type(potential.model).__name__
-        raise ValueError(f"torch cannot export {name} for all sizes: {reason}") from error
-
-
-class Energy(nn.Module):
-    """A potential as a function of tensors alone, for one structure.
-
-    Args:
-        potential: a `Potential`.
-    """
-
-    def __init__(self, potential: Potential) -> None:
-        super().__init__()
-        self.potential = potential
-        # every edge has a reverse, so that either all rows serve two edges or none does
-        pair = torch.tensor([[0, 1], [1, 0]])
-        plan = _plan(potential, pair, pair[1], 2)
-        self.planned, self.paired = plan is not None, plan is not None and plan.paired == 1
-
-    def forward(
-        self,
-        pos: Tensor,
-        z: Tensor,
-        edge_index: Tensor,
-        cell: Tensor,
-        cell_shift: Tensor,
-        rows: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Total energy [1] and energies of the atoms [N], in eV and float64.
-
-        Args:
-            pos: [N, 3] in angstrom.
-            z: [N] atomic numbers.
-            edge_index: [2, E] of all pairs within the cutoff, in both directions.
-            cell: [1, 3, 3] vectors in rows; zeros for molecules.
-            cell_shift: [E, 3] integers: the offset of an edge is
-                pos[source] - pos[target] + cell_shift @ cell.
-            rows: [R] edges whose kernels are evaluated: see `energy_inputs`.
-        """
-        plan = None
-        if self.planned:
-            source, target = (end.index_select(0, rows) for end in edge_index)
-            plan = EdgePlan(rows, source, target, rows.size(0) * self.paired, pos.size(0))
-        found = self.potential(pos, z, edge_index, cell=cell, cell_shift=cell_shift, plan=plan)
-        return found.total, found.atoms
-
-
-def energy_inputs(
-    potential: Potential,
-    pos: Tensor,
-    z: Tensor,
+def export_program(
+    model: str | Path | Potential,
+    out: str | Path,
     *,
-    cell: Tensor | None = None,
-    cutoff: float | None = None,
-) -> dict[str, Tensor]:
-    """What a program of `energy_program` takes, by name.
+    compiled: bool = False,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """A potential with its derivatives as a program that torch runs without geqlib.
 
-    `rows` are the edges with edge < reverse[edge] where the network's kernels serve an edge and its
-    reverse, and all edges otherwise.
+    What it takes and gives is described at `geqlib.tracing.forces_program`; `GeqCalculator` reads
+    it. With it goes `geqlib.json`: the cutoff, the elements, and which plan the edges need.
 
     Args:
-        potential: which was exported.
-        pos: [N, 3] in angstrom.
-        z: [N] atomic numbers.
-        cell: [3, 3] vectors in rows; None for molecules.
-        cutoff: of the neighbours; that of the network by default.
+        model: a checkpoint of `geqlib fit`, a file of `export_model`, or a potential in memory.
+        out: the file; torch expects the ending .pt2.
+        compiled: whether to compile it for this machine's processor, by AOTInductor.
+        dtype: of all but sums of energies; that of the weights by default.
+
+    Raises:
+        ValueError: if the file is damaged, its model is no potential or cannot be traced, or there
+            is no C++ compiler.
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from geqlib.calculators import GeqCalculator
+        >>> from geqlib.models import GauntNet
+        >>> potential = Potential(GauntNet(["H"], channels=1, degree=0, order=1, layers=1))
+        >>> with TemporaryDirectory() as folder:
+        ...     export_program(potential, f"{folder}/hydrogen.pt2")
+        ...     calculator = GeqCalculator(f"{folder}/hydrogen.pt2", trusted=True)
+        >>> calculator.cutoff
+        5.0
     """
-    cutoff = network_cutoff(potential.model) if cutoff is None else cutoff
-    if cutoff is None:
-        raise ValueError("This network has no cutoff: give the one of its training data.")
-    cell = pos.new_zeros(1, 3, 3) if cell is None else cell[None]
-    near = neighbor_list(pos, cutoff, cell=cell)
-    plan = _plan(potential, near.edge_index, near.reverse, len(pos))
-    rows = torch.arange(near.edge_index.size(1)) if plan is None else plan.edge
+    trained_at = None if isinstance(model, Potential) else data_cutoff(read_stored(model))
+    found = model if isinstance(model, Potential) else load(model)
+    if not isinstance(found, Potential):
+        raise ValueError(
+            f"{model} holds a {type(found).__name__}, which is no potential: only potentials are "
+            "exported as programs."
+        )
+    potential = deepcopy(found).to(device="cpu", dtype=dtype)
+    program = forces_program(potential)
+    notes = notes_of(_facts(potential, trained_at), compiled=compiled)
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "program.pt2"
+        if compiled:
+            _compile(program, made, notes)
+        else:
+            torch.export.save(program, made, extra_files={NOTES: notes})
+        replace_file(Path(out), lambda part: part.write_bytes(made.read_bytes()))
+
+
+def _facts(potential: Potential, trained_at: float | None) -> dict[str, Any]:
+    known = [c for c in (network_cutoff(potential.model), trained_at) if c is not None]
+    dtype = next(potential.parameters()).dtype
     return {
-        "pos": pos,
-        "z": z,
-        "edge_index": near.edge_index,
-        "cell": cell,
-        "cell_shift": near.cell_shift,
-        "rows": rows,
+        "version": __version__,
+        "cutoff": min(known, default=None),
+        "elements": potential.statistics.seen.nonzero()[:, 0].tolist(),
+        "plan": plan_kind(potential),
+        "dtype": next(name for name, value in DTYPES.items() if value == dtype),
     }
 
 
-def _plan(
-    potential: Potential, edge_index: Tensor, reverse: Tensor, num_nodes: int
-) -> EdgePlan | None:
-    """The rows of the network's kernels; None for networks without."""
-    network: Any = potential.model
-    if not hasattr(network, "plan"):
-        return None
-    return network.plan(edge_index, num_nodes, reverse=reverse)
-
-
-def _example(potential: Potential, atoms: int) -> dict[str, Tensor]:
-    """Inputs to trace with; their values do not matter."""
-    weights = next(potential.parameters())
-    pos = torch.arange(3.0 * atoms, dtype=weights.dtype).view(atoms, 3)
-    z = torch.ones(atoms, dtype=torch.long)
-    found = energy_inputs(potential, pos, z, cutoff=10.0 * atoms)
-    return {name: value.to(weights.device) for name, value in found.items()}
+def _compile(program: ExportedProgram, out: Path, notes: str) -> None:
+    try:
+        torch._inductor.aoti_compile_and_package(program, package_path=str(out))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(
+            f"torch cannot compile this program here ({reason}): install a C++ compiler, or use "
+            "the format torch."
+        ) from error
+    with ZipFile(out, "a") as archive:
+        top = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{top}/extra/{NOTES}", notes)

@@ -14,7 +14,7 @@ from torch import Tensor
 from geqlib import __version__
 
 KEY = "geqlib"  # of the metadata
-FORMAT = 1
+FORMAT = 2
 
 
 def model_header(
@@ -35,10 +35,9 @@ def model_header(
         "version": __version__,
         "model": description,
         "cutoff": cutoff,
-        "sha256": _digest(weights),
     }
     try:
-        return {KEY: json.dumps(header)}
+        return {KEY: json.dumps(header | {"sha256": digest(header, weights)})}
     except TypeError as error:
         raise ValueError(f"The arguments of the model are not plain values ({error}).") from error
 
@@ -57,7 +56,7 @@ def read_model_file(path: str | Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get(KEY, "null"))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"The model {path} is truncated or damaged ({error}): export it again."
         ) from error
@@ -68,7 +67,7 @@ def read_model_file(path: str | Path) -> dict[str, Any]:
             f"{path} was written by geqlib {header.get('version')} in the format "
             f"{header.get('format')}, which this version ({__version__}) does not know."
         )
-    if header.get("sha256") != _digest(weights):
+    if header.pop("sha256", None) != digest(header, weights):
         raise ValueError(f"The model {path} is damaged (its checksum disagrees): export it again.")
     return {
         "state_dict": {f"model.{key}": value for key, value in weights.items()},
@@ -85,9 +84,9 @@ def is_model_file(path: str | Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 of all names and values."""
-    found = hashlib.sha256()
+def digest(header: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    """SHA-256 of what a header says beside it, and of all names and values of the weights."""
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for key in sorted(weights):
         value = weights[key].contiguous()
         found.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())

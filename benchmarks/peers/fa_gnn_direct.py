@@ -58,7 +58,7 @@ class PlainGNN(nn.Module):
     def start(self, pos: Tensor, vec: Tensor | None) -> Tensor:
         """[N, V, d] embedded vectors."""
         v = pos[:, None] if vec is None else torch.cat([pos[:, None], vec], 1)
-        return self.net._embedded(v)
+        return self.net._embedded(v).permute(1, 2, 0)
 
     def decode(self, u: Tensor, h: Tensor) -> Tensor:
         return self.out(silu(self.last(u) + self.kept(h)))

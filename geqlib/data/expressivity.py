@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ import networkx as nx
 import numpy as np
 
 from geqlib.data.mirror import find_file
+from geqlib.reading import reading
 
 Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC"]
 CSL_NODES, CSL_SKIPS = 41, (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
@@ -153,20 +154,33 @@ def _sr() -> GraphPairs:
 
 
 def _exp() -> GraphPairs:
-    lines = iter(lzma.decompress(_file("EXP/GRAPHSAT.txt.xz").read_bytes()).decode().splitlines())
-    graphs = []
-    for _ in range(int(next(lines))):
-        nodes = int(next(lines).split()[0])
-        rows = [list(map(int, next(lines).split())) for _ in range(nodes)]
-        ends = [(i, j) for i, row in enumerate(rows) for j in row[2:]]
-        kind = np.array([row[0] for row in rows], dtype=np.int64)
-        graphs.append(PlainGraph(np.array(ends, dtype=np.int64).reshape(-1, 2).T, kind))
-    return _made(graphs, [(k, k + 1) for k in range(0, len(graphs), 2)])
+    path = _file("EXP/GRAPHSAT.txt.xz")
+    with reading(path, "does not hold the graphs of EXP"):
+        lines = iter(lzma.decompress(path.read_bytes()).decode().splitlines())
+        graphs = [_next_graph(lines) for _ in range(int(next(lines)))]
+        return _made(graphs, _neighbours(graphs))
+
+
+def _next_graph(lines: Iterator[str]) -> PlainGraph:
+    nodes = int(next(lines).split()[0])
+    rows = [list(map(int, next(lines).split())) for _ in range(nodes)]
+    ends = [(i, j) for i, row in enumerate(rows) for j in row[2:]]
+    if any(not 0 <= j < nodes for _, j in ends):
+        raise ValueError(f"a graph of {nodes} nodes has an edge to another node")
+    kind = np.array([row[0] for row in rows], dtype=np.int64)
+    return PlainGraph(np.array(ends, dtype=np.int64).reshape(-1, 2).T, kind)
+
+
+def _neighbours(graphs: Sequence[PlainGraph]) -> list[tuple[int, int]]:
+    """Pairs of graphs one after the other."""
+    if len(graphs) % 2:
+        raise ValueError(f"it holds {len(graphs)} graphs, and the last has no partner")
+    return [(k, k + 1) for k in range(0, len(graphs), 2)]
 
 
 def _brec() -> GraphPairs:
     graphs = _graph6("BREC/brec_400_pairs.g6")
-    return _made(graphs, [(k, k + 1) for k in range(0, len(graphs), 2)], BREC_PARTS)
+    return _made(graphs, _neighbours(graphs), BREC_PARTS)
 
 
 def _made(
@@ -178,8 +192,9 @@ def _made(
 
 
 def _graph6(file: str) -> list[PlainGraph]:
-    lines = _file(file).read_bytes().split()
-    return [plain(nx.from_graph6_bytes(line)) for line in lines]
+    path = _file(file)
+    with reading(path, "does not hold graphs in the graph6 format"):
+        return [plain(nx.from_graph6_bytes(line)) for line in path.read_bytes().split()]
 
 
 def _file(name: str) -> Path:

@@ -10,9 +10,10 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from geqlib.data.mirror import find_file
+from geqlib.reading import reading
 
 Fold = tuple[np.ndarray, np.ndarray]  # training and test graphs
-FOLDER = {"IMDB-BINARY": "IMDBBINARY"}
+FOLDER = {"IMDB-BINARY": "IMDBBINARY", "IMDB-MULTI": "IMDBMULTI"}
 # a stratified part needs every class in training and in the part
 LEAST = 2
 
@@ -46,8 +47,9 @@ def read_folds(name: str, graphs: int) -> list[Fold]:
                     'GEQLIB_DATA names, or take folds="stratified".'
                 )
             parts.append(_numbers(place))
-            if parts[-1].max(initial=-1) >= len(numbers):
-                raise ValueError(f"{place} names graph {parts[-1].max()}, of {len(numbers)}.")
+            strange = parts[-1][(parts[-1] < 0) | (parts[-1] >= len(numbers))]
+            if len(strange):
+                raise ValueError(f"{place} names graph {strange[0]}, of {len(numbers)}.")
         folds.append((numbers[parts[0]], numbers[parts[1]]))
     check_folds(folds, graphs)
     return folds
@@ -83,6 +85,8 @@ def check_folds(folds: Sequence[Fold], graphs: int) -> None:
             raise ValueError(f"Fold {k} names graph {strange}, of {graphs}: count them from 0.")
         if shared := set(map(int, train)) & set(map(int, test)):
             raise ValueError(f"Fold {k} both trains on and tests graph {min(shared)}.")
+        if len(set(named)) < len(named):
+            raise ValueError(f"Fold {k} names a graph twice.")
         for i in map(int, test):
             if i in tested:
                 raise ValueError(f"Folds {tested[i]} and {k} both test graph {i}.")
@@ -110,7 +114,5 @@ def split_validation(
 
 
 def _numbers(path: Path) -> np.ndarray:
-    try:
+    with reading(path, "does not hold numbers of graphs"):
         return np.loadtxt(path, dtype=np.int64, ndmin=1)
-    except ValueError as error:
-        raise ValueError(f"{path} does not hold numbers of graphs ({error}).") from error

@@ -52,6 +52,14 @@ class GraphData(SplitLoaders):
     Raises:
         ValueError: files that are missing or no TU set, folds that overlap or name graphs that are
             not there, options out of range. Graphs that no fold tests are a warning.
+
+    Example:
+        >>> import networkx as nx
+        >>> graphs = [nx.cycle_graph(3), nx.path_graph(3)] * 20
+        >>> data = GraphData.from_networkx(graphs, [0, 1] * 20)
+        >>> data.setup()
+        >>> next(iter(data.train_dataloader())).num_graphs
+        32
     """
 
     name: str

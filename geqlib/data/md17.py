@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from geqlib.data.labels import ENERGY
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.mirror import find_file
 from geqlib.data.structures import Structures, in_free_space
+from geqlib.reading import reading
 
 FRAMES = 100_000
 
@@ -41,6 +41,9 @@ class MD17Data(StructureLoaders):
         batch_size, eval_batch_size: structures in a batch of training, and outside of it.
         data_seed, shuffle_seed: of `num_train`, and of the order in training.
         workers: processes that make batches.
+
+    Example:
+        >>> data = MD17Data("revised aspirin", cutoff=5.0)  # data.setup() reads the file
     """
 
     def __init__(
@@ -119,16 +122,17 @@ def _find(name: str, root: str) -> Path:
 
 
 def _read(path: Path) -> Structures:
-    try:
+    with reading(path, "is not a file of MD17, or is damaged"):
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = ("nuclear_charges", "coords", "energies", "forces")
             keys = names if names[0] in file else ("z", "R", "E", "F")
             z, pos, energy, forces = (np.asarray(file[key]) for key in keys)
-    except (KeyError, OSError, EOFError, BadZipFile, ValueError) as error:
-        raise ValueError(f"{path} is not a file of MD17, or is damaged ({error}).") from error
-    count, dtype = len(pos), torch.get_default_dtype()
+        count, dtype = len(pos), torch.get_default_dtype()
+        energy, shape = energy.reshape(count), (count, len(z), 3)
+        if pos.shape != shape or forces.shape != shape:
+            raise ValueError(f"positions are {pos.shape} and forces {forces.shape}, not {shape}")
     labels = {
-        "energy": torch.from_numpy(energy.reshape(count) * ENERGY["kcal/mol"]),
+        "energy": torch.from_numpy(energy * ENERGY["kcal/mol"]),
         "forces": torch.from_numpy(forces.reshape(-1, 3) * ENERGY["kcal/mol"]).to(dtype),
     }
     return in_free_space(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from geqlib.data.cache import file_hash
+from geqlib.reading import reading
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: a file that is no OFF mesh.
     """
-    try:
+    with reading(path, "is no OFF mesh", "mend or remove it"):
         lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
         lines = [line for line in lines if line and line != ["OFF"]]
         corners, faces = int(lines[0][0].removeprefix("OFF")), int(lines[0][1])
@@ -93,8 +94,6 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError("lines are missing")
         if not 0 <= triangles.min() <= triangles.max() < corners:
             raise ValueError("faces name corners that are not there")
-    except (ValueError, IndexError, OSError) as error:
-        raise ValueError(f"{path} is no OFF mesh ({error}): mend or remove it.") from error
     return pos, triangles
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from geqlib.data.cache import cached_arrays, file_hash
 from geqlib.data.graph_arrays import GraphArrays, graph_arrays, joined
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.mirror import find_file
+from geqlib.reading import reading
 
 KINDS = {"x": "node", "edge_attr": "edge", "y": "graph", "scaffold": "graph"}
 # name -> file, column of the SMILES, column of the target
@@ -50,6 +52,9 @@ class MoleculeNetData(SplitLoaders):
 
     Raises:
         ValueError: a missing file, rdkit not installed, or a molecule that cannot be read.
+
+    Example:
+        >>> data = MoleculeNetData("lipo", split="scaffold")  # data.setup() reads the file
     """
 
     def __init__(
@@ -114,11 +119,16 @@ class MoleculeNetData(SplitLoaders):
 
 def read_molecules(path: Path, smiles: int, target: int) -> dict[str, np.ndarray]:
     """Graphs of a CSV file with a header, whose columns `smiles` and `target` are given."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if row][1:]
+    with reading(path, "is not a table of molecules", "mend or drop that line"):
+        with path.open(newline="") as file:
+            rows = [row for row in csv.reader(file) if row][1:]
+        known = [(row[smiles].strip(), float(row[target])) for row in rows]
+        strange = [name for name, value in known if not isfinite(value)]
+        if strange or not known:
+            raise ValueError(f"{strange[0]} has no finite value" if strange else "it has no rows")
     console = Console(stderr=True)
-    steps = track(rows, path.name, console=console, disable=not console.is_terminal)
-    graphs = [_molecule(row[smiles].strip(), float(row[target])) for row in steps]
+    steps = track(known, path.name, console=console, disable=not console.is_terminal)
+    graphs = [_molecule(path, *row) for row in steps]
     # scaffolds by number, in the order of their first molecules
     numbers: dict[str, int] = {}
     for graph in graphs:
@@ -150,7 +160,7 @@ def _cuts(count: int) -> Sequence[int]:
     return round(0.8 * count), round(0.9 * count)
 
 
-def _molecule(smiles: str, target: float) -> dict[str, Any]:
+def _molecule(path: Path, smiles: str, target: float) -> dict[str, Any]:
     try:
         from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
     except ImportError as error:
@@ -159,7 +169,9 @@ def _molecule(smiles: str, target: float) -> dict[str, Any]:
         ) from error
     data: Any = from_smiles(smiles)
     if not data.num_nodes:
-        raise ValueError(f"The molecule {smiles!r} cannot be read: mend or drop that line.")
+        raise ValueError(
+            f"In {path}, the molecule {smiles!r} cannot be read: mend or drop that line."
+        )
     order = torch.argsort(data.edge_index[1], stable=True)
     return {
         "x": data.x.numpy(),

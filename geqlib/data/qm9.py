@@ -20,9 +20,11 @@ from geqlib.data.datasets import StructureDataset
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.mirror import find_file
 from geqlib.data.structures import Structures, in_free_space
+from geqlib.reading import reading
 
 Target = Literal["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv"]
 NPZ = "qm9/qm9_130831.npz"
+ARRAYS = ("index", "n_atoms", "z", "pos", "y", "y_names")
 MEV = 1000 * units.Hartree
 # column of the file, and what its unit is in that of the tables of the literature
 COLUMNS = {
@@ -89,6 +91,9 @@ class QM9Data(StructureLoaders):
         data_seed, shuffle_seed: of the split, and of the order in training.
         workers: processes that make batches.
         cache: folder for what is read from qm9pack; the user's cache folder by default.
+
+    Example:
+        >>> data = QM9Data("homo", cutoff=None, num_train=1000)  # data.setup() reads the file
     """
 
     def __init__(
@@ -158,8 +163,12 @@ def qm9_arrays(cache: Path | None = None) -> dict[str, np.ndarray]:
         ValueError: if neither the npz nor the package qm9pack is there.
     """
     if path := find_file(NPZ):
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        with (
+            reading(path, "is not a file of QM9, or is damaged"),
+            path.open("rb") as raw,
+            np.load(raw, allow_pickle=False) as file,
+        ):
+            return _checked({name: file[name] for name in ARRAYS})
     package = find_spec("qm9pack")
     if package is None or not package.submodule_search_locations:
         raise ValueError(
@@ -171,6 +180,15 @@ def qm9_arrays(cache: Path | None = None) -> dict[str, np.ndarray]:
     parameters = {"files": [(path.name, path.stat().st_size) for path in paths]}
     arrays = cached_arrays("qm9", parameters, lambda: _from_package(paths), cache)
     return arrays | {"y_names": np.array([name for name, _ in PACKED])}
+
+
+def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    atoms, molecules = int(arrays["n_atoms"].sum()), len(arrays["n_atoms"])
+    rows = {"index": molecules, "y": molecules, "z": atoms, "pos": atoms}
+    for name, count in rows.items():
+        if len(arrays[name]) != count:
+            raise ValueError(f"{name} has {len(arrays[name])} rows, not {count}")
+    return arrays
 
 
 def _molecules(arrays: dict[str, np.ndarray], target: str) -> Structures:

@@ -11,6 +11,7 @@ from torch_geometric.io import read_tu_data
 
 from geqlib.data.cache import cached_arrays, file_hash
 from geqlib.data.mirror import find_file
+from geqlib.reading import reading
 
 SUFFIXES = (
     "A",
@@ -56,19 +57,34 @@ def tu_arrays(name: str, cache: Path | None = None) -> dict[str, np.ndarray]:
 
 
 def _read(folder: Path, name: str) -> dict[str, np.ndarray]:
-    try:
+    with reading(folder, f"does not hold the TU set {name}", "use the published files"):
         data, slices, sizes = read_tu_data(str(folder), name)
-    except (ValueError, IndexError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder} does not hold the TU set {name} ({error}): use the published files."
-        ) from error
-    counts = np.bincount(np.loadtxt(folder / f"{name}_graph_indicator.txt", dtype=np.int64))[1:]
-    ends = slices["edge_index"].numpy()
-    edges, classes = np.asarray(data.edge_index), np.asarray(data.y)
-    whole = {"nodes": counts, "edges": np.diff(ends), "edge_index": edges, "y": classes}
-    whole |= _columns(data.x, sizes["num_node_attributes"], "attribute", "label")
-    edge_attr = data.edge_attr
-    return whole | _columns(edge_attr, sizes["num_edge_attributes"], "edge_attribute", "edge_label")
+        numbers = np.loadtxt(folder / f"{name}_graph_indicator.txt", dtype=np.int64, ndmin=1)
+        whole = {
+            "nodes": np.bincount(numbers)[1:],
+            "edges": np.diff(slices["edge_index"].numpy()),
+            "edge_index": np.asarray(data.edge_index),
+            "y": np.asarray(data.y),
+        }
+        whole |= _columns(data.x, sizes["num_node_attributes"], "attribute", "label")
+        count = sizes["num_edge_attributes"]
+        whole |= _columns(data.edge_attr, count, "edge_attribute", "edge_label")
+        _check(whole, numbers)
+    return whole
+
+
+def _check(arrays: dict[str, np.ndarray], numbers: np.ndarray) -> None:
+    """Files that were cut or mixed up can be read, and are no graphs."""
+    nodes, edges = arrays["nodes"], arrays["edges"]
+    if (np.diff(numbers) < 0).any() or len(nodes) != len(arrays["y"]):
+        raise ValueError("graph_indicator does not count the graphs of graph_labels one by one")
+    rows = {"attribute": nodes, "label": nodes, "edge_attribute": edges, "edge_label": edges}
+    for name in rows.keys() & arrays.keys():
+        if len(arrays[name]) != rows[name].sum():
+            raise ValueError(f"there are {len(arrays[name])} rows of {name}s")
+    ends = arrays["edge_index"]
+    if len(edges) != len(nodes) or not ((ends >= 0) & (ends < np.repeat(nodes, edges))).all():
+        raise ValueError("edges join different graphs")
 
 
 def _columns(x: Any, attributes: int, *names: str) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from geqlib.data.cache import cached_arrays, file_hash
 from geqlib.data.graph_arrays import GraphArrays, graph_arrays, joined
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.mirror import find_file
+from geqlib.reading import reading
 
 KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 SPLITS = ("train", "val", "test")
@@ -41,6 +42,9 @@ class ZincData(SplitLoaders):
 
     Raises:
         ValueError: files that are missing, damaged or would run code.
+
+    Example:
+        >>> data = ZincData(batch_size=64)  # data.setup() reads the files
     """
 
     def __init__(
@@ -90,26 +94,27 @@ class ZincData(SplitLoaders):
 
 def _read(path: Path, index: Path | None = None) -> dict[str, np.ndarray]:
     molecules = read_tensors(path)
-    try:
-        if index is not None:
-            molecules = [molecules[int(k)] for k in index.read_text().strip().split(",")]
-        return joined([_graph(molecule) for molecule in molecules], KINDS)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} does not hold ZINC's molecules ({type(error).__name__}: {error}): use the "
-            "published file."
-        ) from error
+    if index is not None:
+        with reading(index, "does not hold numbers of molecules"):
+            numbers = [int(k) for k in index.read_text().strip().split(",")]
+            if min(numbers) < 0:
+                raise ValueError(f"{min(numbers)} is negative")
+    with reading(path, "does not hold ZINC's molecules"):
+        chosen = molecules if index is None else [molecules[k] for k in numbers]
+        return joined([_graph(molecule) for molecule in chosen], KINDS)
 
 
 def _graph(molecule: dict[str, Any]) -> dict[str, np.ndarray]:
-    bonds = molecule["bond_type"]
+    bonds, atoms, y = (molecule[k] for k in ("bond_type", "atom_type", "logP_SA_cycle_normalized"))
+    if bonds.shape != (len(atoms), len(atoms)) or not y.isfinite().all():
+        raise ValueError(f"{len(atoms)} atoms, bonds {tuple(bonds.shape)}, target {y}")
     # bonds are symmetric: rows of the matrix are targets, so that edges are sorted by target
     target, source = bonds.nonzero(as_tuple=True)
     return {
-        "x": molecule["atom_type"].long().numpy(),
+        "x": atoms.long().numpy(),
         "edge_index": torch.stack([source, target]).numpy(),
         "edge_attr": bonds[source, target].long().numpy(),
-        "y": molecule["logP_SA_cycle_normalized"].float().reshape(1, 1).numpy(),
+        "y": y.float().reshape(1, 1).numpy(),
     }
 
 
@@ -119,15 +124,11 @@ def read_tensors(path: Path) -> Any:
     Raises:
         ValueError: if it holds, or would run, anything else.
     """
-    try:
-        with path.open("rb") as file:
-            return _TensorUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is damaged, or would run code when loaded ({reason}): nothing was run. Use "
-            "the published file."
-        ) from error
+    with (
+        reading(path, "is damaged, or would run code when loaded, and nothing was run"),
+        path.open("rb") as file,
+    ):
+        return _TensorUnpickler(file).load()
 
 
 class _TensorUnpickler(pickle.Unpickler):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geqlib.geometry.extremal import ExtremalFrames, extremal_frames
-from geqlib.geometry.vectors import Vectors
+from geqlib.geometry.vectors import Vectors, check_finite
 
 
 def degenerate_frames(
@@ -27,16 +27,18 @@ def degenerate_frames(
         ValueError: NaN, or tensors that the frame would leave free to turn.
     """
     axes, owner = vectors.tensor_axes()
-    rows = torch.cat([vectors.rows, axes, -axes])
-    number = torch.cat([vectors.sample, owner, owner]).cpu().numpy()
+    rows, number = torch.cat([vectors.rows, axes, -axes]), torch.cat([vectors.sample, owner, owner])
+    asked = torch.zeros(vectors.count, dtype=torch.bool, device=rows.device)
+    asked[samples] = True
+    theirs = asked[number].nonzero()[:, 0]
+    rows, number = rows[theirs], number[theirs].cpu().numpy()
     plain, eps = rows.detach().cpu().numpy(), vectors.eps.tolist()
     order = np.argsort(number, kind="stable")
     ends = np.searchsorted(number[order], np.arange(vectors.count + 1))
     recipes, index = [], []
     for k in samples.tolist():
         mine = order[ends[k] : ends[k + 1]]
-        if not np.isfinite(plain[mine]).all():
-            raise ValueError(f"sample {k} has NaN or infinite points or vectors: mend or drop it.")
+        check_finite(rows[mine], k)
         recipe = extremal_frames(plain[mine], proper=proper, eps=eps[k], degree=degree)
         _check_fixed(vectors, k, recipe)
         recipes.append(recipe)

@@ -86,8 +86,8 @@ def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list
     m, d = vectors.shape
     size = np.abs(vectors).max(initial=0.0)
     unit = vectors / size if size > 0 else vectors
-    longest = np.linalg.norm(unit, axis=1).max(initial=0.0)
-    unit = unit / longest if longest > 0 else unit
+    radius = np.linalg.norm(unit, axis=1).max(initial=0.0)
+    unit = unit / radius if radius > 0 else unit
     chains, axes = np.zeros((1, 0), np.int64), np.zeros((1, 0, d))
     residual, lengths = unit[None], []
     while chains.shape[1] < levels and m:
@@ -96,7 +96,10 @@ def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list
             break
         lengths.append(float(length.max()))
         keys = [np.einsum("md,cd->cm", unit, axis) for axis in axes.swapaxes(0, 1)]
-        which, point = np.nonzero(_extreme([length, *(keys or _moments(unit))], eps))
+        longest = _extreme([length, *keys], eps)
+        if not keys and longest.sum() > 1:
+            longest = _extreme([length, *_moments(unit)], eps)
+        which, point = np.nonzero(longest)
         new = residual[which, point] / length[which, point, None]
         axes = np.concatenate([axes[which], new[:, None]], 1)
         chains = np.concatenate([chains[which], point[:, None]], 1)

@@ -19,23 +19,32 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from geqlib.geometry.attributes import safe_sqrt
+from geqlib.geometry.degenerate import degenerate_frames
 from geqlib.geometry.frames import Frames, joined, spectral_axes, spectral_frames
-from geqlib.geometry.vectors import Vectors
+from geqlib.geometry.vectors import Vectors, check_finite
 
 CLOSE, APART = 0.02, 0.1
 WITHIN = 0.1
 MOST = 256  # pairs of one sample, but for ties
 
 
-def weighted_frames(vectors: Vectors, *, proper: bool) -> Frames:
+def weighted_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frames:
     """Frames and weights of every sample, for 2 or 3 dimensions.
 
+    Where all vectors are on a line or vanish, there are no pairs, and the frames are those of
+    `geqlib.geometry.degenerate`. Means of scalars and vectors are continuous there, too; those of
+    tensors of degree 2 and more are not.
+
     Args:
-        vectors: of the batch; tensors of higher degree must leave no degeneracy.
+        vectors: of the batch.
         proper: rotations only.
+        degree: of the tensors that are averaged.
 
     Returns:
         Frames in float64, differentiable together with their weights.
+
+    Raises:
+        ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to turn.
     """
     axes, gap = spectral_axes(vectors)
     rise = ((gap - CLOSE) / (APART - CLOSE)).clamp(0, 1)
@@ -48,13 +57,17 @@ def weighted_frames(vectors: Vectors, *, proper: bool) -> Frames:
     ends = torch.searchsorted(vectors.sample[order], torch.arange(vectors.count + 1).to(order))
     for k in torch.nonzero(share < 1)[:, 0].tolist():
         rows = vectors.rows[order[ends[k] : ends[k + 1]]]
+        check_finite(rows, k)
         bases, weight = frames_of(rows, vectors.eps[k])
-        if not len(weight):  # on a line or in a point: any axes orthogonal to it will do
-            bases, weight = axes[k : k + 1].detach(), axes.new_ones(1)
-        signed = spectral_frames(bases, sample[k : k + 1].expand(len(bases)), proper)
-        signs = len(signed.weight) // len(weight)
-        own = signed.weight * weight.repeat_interleave(signs) * (1 - share[k])
-        parts.append(Frames(signed.matrix, signed.sample, own))
+        if len(weight):
+            signed = spectral_frames(bases, sample[k : k + 1].expand(len(bases)), proper)
+            signs = len(signed.weight) // len(weight)
+            own = signed.weight * weight.repeat_interleave(signs)
+        else:
+            alone = sample[k : k + 1]
+            signed = Frames(*degenerate_frames(vectors, alone, proper=proper, degree=degree))
+            own = signed.weight
+        parts.append(Frames(signed.matrix, signed.sample, own * (1 - share[k])))
     return joined(*parts)
 
 

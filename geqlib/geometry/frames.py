@@ -71,20 +71,31 @@ def point_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frames:
     return joined(clear, Frames(*rest))
 
 
-def spectral_axes(vectors: Vectors) -> tuple[Tensor, Tensor]:
+def spectral_axes(
+    vectors: Vectors, squares: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Eigenvectors [B, d, d] in columns, by descending eigenvalue, and the smallest gap [B].
 
     Gaps are relative to the largest eigenvalue; 0 for samples whose covariance is 0.
+
+    Args:
+        vectors: of the batch.
+        squares: sums [Q, d, d] of v v^T over parts of the vectors v, and [Q] the sample of each
+            part, where they are known; else they are made.
     """
-    rows, size = vectors.rows, vectors.sizes()
-    d = rows.size(-1)
-    unit = rows / size[vectors.sample, None]
-    outer = (unit[:, :, None] * unit[:, None]).flatten(1)
-    total = outer.new_zeros(vectors.count, d * d).index_add(0, vectors.sample, outer)
+    size = vectors.sizes()
+    if squares is None:
+        unit, owner = vectors.rows / size[vectors.sample, None], vectors.sample
+        outer = unit[:, :, None] * unit[:, None]
+    else:
+        outer, owner = squares[0] / (size * size)[squares[1], None, None], squares[1]
+    d = outer.size(-1)
+    total = outer.new_zeros(vectors.count, d * d).index_add(0, owner, outer.flatten(1))
     if len(vectors.twists):
         turned = vectors.twists / size[vectors.twist_sample, None, None] ** 2
         total = total.index_add(0, vectors.twist_sample, -turned.flatten(1))
-    total = torch.where(total.isfinite(), total, 0.0)  # LAPACK would not say which sample is NaN
+    # LAPACK would not say which sample is NaN: a gap of 0 leads to where that is said
+    total = torch.where(total.isfinite().all(1, keepdim=True), total, 0.0)
     tolerance = float(spectral_tolerance(vectors.eps.amin())) if vectors.count else 0.0
     values, axes = symmetric_eigen(total.view(-1, d, d), tolerance=tolerance)
     top = values.abs().amax(1)

@@ -38,7 +38,13 @@ def random_rotations(
 def random_rotation(
     d: int, generator: torch.Generator, dtype: torch.dtype = torch.float64, improper: bool = False
 ) -> Tensor:
-    """Haar-random rotation [d, d], made in float64 and cast; `improper` gives determinant -1."""
+    """Haar-random rotation [d, d], made in float64 and cast; `improper` gives determinant -1.
+
+    Example:
+        >>> r = random_rotation(3, torch.Generator().manual_seed(0), improper=True)
+        >>> bool(torch.linalg.det(r) < 0)
+        True
+    """
     q, r = torch.linalg.qr(random_translation(d * d, generator).view(d, d))
     q = q * r.diagonal().sign()  # without the signs QR is not Haar distributed
     flip = torch.linalg.det(q).sign() * (-1 if improper else 1)
@@ -48,6 +54,11 @@ def random_rotation(
 def random_translation(
     d: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Standard normal vector [d], made in float64 and cast."""
+    """Standard normal vector [d], made in float64 and cast.
+
+    Example:
+        >>> random_translation(3, torch.Generator().manual_seed(0)).shape
+        torch.Size([3])
+    """
     shift = torch.randn(d, generator=generator, dtype=torch.float64, device=generator.device)
     return shift.to(dtype)

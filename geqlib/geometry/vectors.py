@@ -68,6 +68,12 @@ def vectors_of(rows: Tensor, sample: Tensor, count: int) -> Vectors:
     return Vectors(wide, sample, none, sample[:0], eps)
 
 
+def check_finite(rows: Tensor, sample: int) -> None:
+    """Raise a ValueError if what a frame is made from holds NaN or infinity."""
+    if not bool(rows.detach().isfinite().all()):
+        raise ValueError(f"sample {sample} has NaN or infinite points or vectors: mend or drop it.")
+
+
 def spectral_tolerance(eps: Tensor) -> Tensor:
     """The gap, relative to the largest eigenvalue, above which eigenvectors make the frame.
 

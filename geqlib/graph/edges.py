@@ -21,6 +21,11 @@ class EdgePlan:
         source, target: [R] its nodes.
         paired: the first `paired` rows also serve the reversed edge, target -> source.
         num_nodes: nodes in the batch.
+
+    Example:
+        >>> from geqlib.graph import paired_plan
+        >>> paired_plan(torch.tensor([[0, 1], [1, 0]]), 2).paired  # one row, two edges
+        1
     """
 
     edge: Tensor
@@ -43,7 +48,12 @@ torch.export.register_dataclass(EdgePlan)
 
 
 def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
-    """One row an edge: right for every graph, and for kernels without an antipodal symmetry."""
+    """One row an edge: right for every graph, and for kernels without an antipodal symmetry.
+
+    Example:
+        >>> directed_plan(torch.tensor([[0, 1], [1, 0]]), 2).edge.tolist()
+        [0, 1]
+    """
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
     return EdgePlan(edge, edge_index[0], edge_index[1], 0, num_nodes)
 
@@ -75,6 +85,10 @@ def reverse_edges(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None =
 
     Repeated edges are matched in their order; a loop is its own reverse. With `edge_attr` only
     edges with the same attributes count as each other's reverse.
+
+    Example:
+        >>> reverse_edges(torch.tensor([[0, 1, 1], [1, 0, 2]]), 3).tolist()
+        [1, 0, -1]
     """
     source, target = edge_index
     forward, backward = source * num_nodes + target, target * num_nodes + source

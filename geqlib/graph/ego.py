@@ -45,6 +45,12 @@ class EgoPlan:
             Of symmetric plans [S x P].
         origin: [N] node of the graph that each node is a copy of; None if nodes are shared.
         hops: how far ego nets go; None for whole graphs.
+
+    Example:
+        >>> from geqlib.graph import ego_plan
+        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
+        >>> plan.size.tolist(), plan.node.tolist()
+        ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
     """
 
     node: Tensor

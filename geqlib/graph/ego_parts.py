@@ -24,6 +24,13 @@ class EgoPart:
         node, ego, pair: their numbers in the whole plan.
         node_share, pair_share: [n, 1], [p, 1] of the ego nets that hold a node or pair, how large a
             share is in this part.
+
+    Example:
+        >>> from geqlib.graph import ego_plan
+        >>> plan = ego_plan(torch.tensor([[0, 1], [1, 0]]), 3)
+        >>> small, large = split_by_size(plan, (1, 2))
+        >>> small.node.tolist(), large.node.tolist()
+        ([2], [0, 1])
     """
 
     plan: EgoPlan

@@ -25,6 +25,12 @@ class Neighbors:
         edge_index: [2, E] source and target, sorted by target, then source, then shift.
         cell_shift: [E, 3] integers: in which image of the cell the source is; zeros in molecules.
         reverse: [E] index of each edge's reverse.
+
+    Example:
+        >>> from geqlib.graph import neighbor_list
+        >>> near = neighbor_list(torch.tensor([[0.0, 0, 0], [0.0, 0, 1]]), 2.0)
+        >>> near.edge_index.tolist(), near.reverse.tolist()
+        ([[1, 0], [0, 1]], [1, 0])
     """
 
     edge_index: Tensor

@@ -27,6 +27,11 @@ class Reach:
         oversize: for larger ego nets: "raise" an error; "shrink" to the largest number of hops that
             fits, which keeps the symmetry; "sample" nodes beside the centre at random.
         seed: of the sample.
+
+    Example:
+        >>> from geqlib.graph import ego_plan
+        >>> ego_plan(torch.tensor([[0, 1], [1, 2]]), 3, reach=Reach(2)).size.tolist()
+        [3, 2, 1]
     """
 
     hops: int = 1

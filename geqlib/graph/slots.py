@@ -24,6 +24,7 @@ class NeighborSlots:
         row: [N, K] row of each slot, 0 where it is empty.
         neighbor: [N, K] node of each slot, 0 where it is empty.
         sign: [N, K] 1, or -1 where the slot's edge runs against that of its row, or 0 if empty.
+        filled: [E] the slots that are not empty, n K + k, in ascending order.
     """
 
     edge: Tensor
@@ -32,6 +33,7 @@ class NeighborSlots:
     row: Tensor
     neighbor: Tensor
     sign: Tensor
+    filled: Tensor
 
     def to(self, *args: Any, **kwargs: Any) -> NeighborSlots:
         """The same plan on another device."""
@@ -41,6 +43,15 @@ class NeighborSlots:
     def spread(self, x: Tensor) -> Tensor:
         """Values of rows [R, F] in all their slots, [N, K, F]; empty slots repeat the first."""
         return x.index_select(0, self.row.flatten()).unflatten(0, self.row.shape)
+
+    def each(self, x: Tensor) -> Tensor:
+        """Values of slots [N, K, ...] without the empty ones, [E, ...], node by node."""
+        return x.flatten(0, 1).index_select(0, self.filled)
+
+    def owners(self) -> Tensor:
+        """[E] the node of each slot that is not empty, ascending."""
+        node = torch.arange(self.row.size(0), device=self.row.device)
+        return self.each(node[:, None].expand(self.row.shape))
 
 
 torch.export.register_dataclass(NeighborSlots)
@@ -83,6 +94,5 @@ def neighbor_slots(
         empty = values.new_zeros(num_nodes * width)
         return empty.index_copy(0, place, values[order]).view(num_nodes, width)
 
-    return NeighborSlots(
-        plan.edge, plan.source, plan.target, by_slot(row), by_slot(source), by_slot(sign)
-    )
+    slots = (by_slot(values) for values in (row, source, sign))
+    return NeighborSlots(plan.edge, plan.source, plan.target, *slots, place)

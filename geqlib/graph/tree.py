@@ -52,6 +52,11 @@ class TreePlan:
         empty: how many sets are empty.
         num_elements: elements in the batch.
         num_sets: sets in the batch.
+
+    Example:
+        >>> plan = tree_plan(torch.tensor([0, 0, 0, 1]), 3)
+        >>> plan.depth, plan.num_sets, plan.empty
+        (2, 3, 1)
     """
 
     levels: tuple[TreeLevel, ...]

@@ -18,6 +18,7 @@ from geqlib.nn.radial import LogGaussianBasis
 from geqlib.nn.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.testing.types import parse_type
 
+Squares = tuple[Tensor, Tensor]
 TYPES = {"pos": "point", "vec": "vector", "x": "scalar", "edge_index": "edge_index"}
 
 
@@ -135,7 +136,7 @@ class FAGNN(nn.Module):
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(pos.size(0)), 1
         v, given = self._geometry(pos, vec, edge_index, batch, num_graphs)
-        frames = self._frames(given, batch, edge_index)
+        frames = self._frames(given, None, batch, edge_index)
         v, known = self._embedded(v), self._edges(pos, edge_index, edge_attr)
         x = pos.new_zeros(pos.size(0), 0) if x is None else x
         s = pos.new_zeros(pos.size(0), self.hidden_scalars)
@@ -143,13 +144,16 @@ class FAGNN(nn.Module):
             u = layer(frames, torch.cat([x, s], 1), frames.components(v), known)
             more_s, more_v = read(frames, u)
             s, v = s + more_s, v + more_v
-            frames = self._frames(self._latent(v, batch, given), batch, edge_index)
+            frames = self._frames(*self._latent(v, batch, given), batch, edge_index)
         s, p = torch.cat([x, s], 1), frames.components(v)
-        u = self.last(self.messages[-1](frames, s, p, known))
-        u = u + frames.spread(self.last_vectors(p))
+        u = self.messages[-1](frames, s, p, known)
+        alike = self.last.bias
         if self.last_scalars is not None:
-            u = u + frames.rows(self.last_scalars(s))[:, None]
-        return self.out(frames, silu(u))
+            alike = alike + frames.rows(self.last_scalars(s))
+        kept = frames.spread(self.last_vectors(p), alike).flatten(0, 1)
+        last = torch.addmm(kept, u.flatten(0, 1), self.last.weight.T)
+        s, v = self.out(frames, silu(last).view(u.shape))
+        return s, v.permute(1, 2, 0)
 
     def _geometry(
         self, pos: Tensor, vec: Tensor | None, edge_index: Tensor, batch: Tensor, size: int | None
@@ -164,19 +168,24 @@ class FAGNN(nn.Module):
         parts = [centred[:, None]] if vec is None else [centred[:, None], vec]
         return torch.cat(parts, 1), collect(given, shift, dim=group.dim, proper=group.proper)
 
-    def _latent(self, v: Tensor, batch: Tensor, given: Vectors) -> Vectors:
-        owner = batch.repeat_interleave(v.size(1))
-        found = vectors_of(v.flatten(0, 1), owner, given.count)
-        return Vectors(found.rows, owner, found.twists, found.twist_sample, given.eps)
+    def _latent(self, v: Tensor, batch: Tensor, given: Vectors) -> tuple[Vectors, Squares]:
+        """What frames are made from: vectors [d, N, V], and the sums of their squares by node."""
+        wide, owner = v.double().transpose(0, 1), batch.repeat_interleave(v.size(2))
+        found = vectors_of(wide.mT.flatten(0, 1), owner, given.count)
+        latent = Vectors(found.rows, owner, found.twists, found.twist_sample, given.eps)
+        return latent, (torch.bmm(wide, wide.mT), batch)
 
-    def _frames(self, vectors: Vectors, batch: Tensor, edge_index: Tensor) -> SignFrames:
-        if self.detach:
-            with torch.no_grad():
-                return sign_frames(vectors, batch, edge_index, proper=self.symmetry.proper)
-        return sign_frames(vectors, batch, edge_index, proper=self.symmetry.proper)
+    def _frames(
+        self, vectors: Vectors, squares: Squares | None, batch: Tensor, edge_index: Tensor
+    ) -> SignFrames:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
+            return sign_frames(
+                vectors, batch, edge_index, proper=self.symmetry.proper, squares=squares
+            )
 
     def _embedded(self, v: Tensor) -> Tensor:
-        return self.embed(v.transpose(1, 2)).transpose(1, 2)
+        """[d, N, hidden_vectors] from [N, 1 + in_vectors, d]."""
+        return self.embed(v.permute(2, 0, 1))
 
     def _edges(self, pos: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> Tensor:
         """[E, features] what all frames know of an edge."""

@@ -96,6 +96,11 @@ def compiled_energy_forces(
     Raises:
         ValueError: if this torch cannot trace derivatives; in the first call, if a layer is an
             `autograd.Function`.
+
+    Example:
+        >>> from geqlib.models import PONITA
+        >>> potential = Potential(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
+        >>> run = compiled_energy_forces(potential)  # run(pos, z, edge_index)["forces"]
     """
     settings: Any = torch._dynamo.config
     if not hasattr(settings, TRACING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import pairwise
 from math import pi, sqrt
 
@@ -10,6 +11,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from e3nn import o3
 from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
 
 from geqlib.graph.slots import NeighborSlots, neighbor_slots
@@ -54,6 +56,9 @@ class GauntNet(nn.Module):
         neighbors: a typical number of neighbours: sums over them are divided by its root.
         readout: width of the last layer's network.
         irreps_out: of an atom: each of 0e, 1o, 2e, ... at most once.
+        aggr: how scalar messages of the layers after the first are collected: "sum", or any
+            aggregation of torch_geometric of C channels; messages of higher degrees are summed in
+            any case. Sums alone make energies that are smooth where neighbours come and go.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -82,11 +87,14 @@ class GauntNet(nn.Module):
         neighbors: float = 16.0,
         readout: int = 16,
         irreps_out: str | o3.Irreps = "0e",
+        aggr: str | Aggregation = "sum",
     ) -> None:
         super().__init__()
         self.irreps_out = read_irreps("irreps_out", irreps_out)
         width = 2 * channels if width is None else width
         self._check_options(min(channels, width), layers, degree, hidden_degree, neighbors)
+        if layers == 1 and aggr != "sum":
+            raise ValueError(f"aggr={aggr!r} needs layers=2 or more: the first one is a density.")
         numbers = _atomic_numbers(elements)
         self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
@@ -113,6 +121,7 @@ class GauntNet(nn.Module):
                 degree=degree,
                 out_degree=after,
                 order=order,
+                aggr=deepcopy(aggr),
             )
             for before, after in pairwise(degrees)
         )
@@ -160,7 +169,7 @@ class GauntNet(nn.Module):
         with torch.autocast(pos.device.type, enabled=False):
             harmonics, radial = self._edges(pos, plan, edge_shift)
             choice = self.species.table("elements", pos).index_select(0, z)
-            context = harmonics, radial, choice, plan.neighbor
+            context = harmonics, radial, choice, plan
             rows = self.power.rows(self.density(*context), choice)
             out = self.readouts[0](rows)
             for layer, read in zip(self.layers, self.readouts[1:], strict=True):

@@ -24,6 +24,9 @@ class Energies(NamedTuple):
         total: [G] of graphs.
         interaction: [G] the part that is not reference energies, in the precision of the model.
         atoms: [N] float64; they add up to the totals.
+
+    Example:
+        >>> total, interaction, atoms = Energies(torch.ones(1), torch.ones(1), torch.ones(1))
     """
 
     total: Tensor
@@ -116,14 +119,7 @@ class Potential(nn.Module):
             ValueError: if an element was not in the training data, or edges cross the walls of a
                 cell and the cell is missing or the model does not know `edge_shift`.
         """
-        if self.statistics.fitted:
-            strange = (~self.statistics.seen.index_select(0, z)).nonzero()[:, 0]
-            if len(strange):
-                atom = int(strange[0])
-                raise ValueError(
-                    f"atom {atom} is {chemical_symbols[int(z[atom])]}, which the training data "
-                    f"never showed ({self._known()}): the model knows nothing of it."
-                )
+        check_elements(z, self.statistics.seen)
         if cell_shift is None or not bool(cell_shift.any()):
             return
         if cell is None:
@@ -197,5 +193,14 @@ class Potential(nn.Module):
         count = torch.zeros_like(out[:, 0]).index_add(0, graph, torch.ones_like(out[:, 0])[graph])
         return (out[:, 0] / count.clamp(min=1)).index_select(0, graph)
 
-    def _known(self) -> str:
-        return ", ".join(chemical_symbols[k] for k in self.statistics.seen.nonzero()[:, 0].tolist())
+
+def check_elements(z: Tensor, seen: Tensor) -> None:
+    """Refuse atoms of other elements than `seen` [119], if it has any."""
+    known = seen.nonzero()[:, 0].tolist()
+    strange = (~seen.index_select(0, z)).nonzero()[:, 0].tolist()
+    if known and strange:
+        symbols = ", ".join(chemical_symbols[k] for k in known)
+        raise ValueError(
+            f"atom {strange[0]} is {chemical_symbols[int(z[strange[0]])]}, which the training data "
+            f"never showed ({symbols}): the model knows nothing of it."
+        )

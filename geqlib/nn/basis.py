@@ -23,6 +23,13 @@ class Basis:
         offset: [R, d] from the target to the source of each row.
         plan: the rows.
         antipode: [O] index of -o for each grid orientation o, where rows are shared.
+
+    Example:
+        >>> from geqlib.nn import KernelBasis
+        >>> kernel = KernelBasis("R3", 8)
+        >>> basis = kernel(torch.randn(3, 3), torch.tensor([[0, 1, 2], [1, 0, 0]]))
+        >>> basis.edge.shape, basis.orientations
+        (torch.Size([2, 1, 8]), 1)
     """
 
     edge: Tensor

@@ -169,6 +169,11 @@ class FiberConv(nn.Module):
 
     Shapes:
         x [N, O, C], psi [O, O, B], output [N, O, C].
+
+    Example:
+        >>> conv = FiberConv(4, 8)
+        >>> conv(torch.randn(5, 12, 4), torch.randn(12, 12, 8)).shape
+        torch.Size([5, 12, 4])
     """
 
     def __init__(self, channels: int, basis: int) -> None:

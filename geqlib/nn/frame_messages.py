@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from geqlib.nn.frame_edges import frame_edges
 from geqlib.nn.sign_frames import AxisLinear, SignFrames
 
 
@@ -29,8 +31,8 @@ class FrameMessages(nn.Module):
         channels: C.
 
     Shapes:
-        scalars [N, scalars], components [M, d, vectors] of `SignFrames.components`, edge features
-        [E, edge_features]; output [M, frames, C].
+        scalars [N, scalars], components [d, M, vectors] of `SignFrames.components`, edge features
+        [E, edge_features]; output [frames, M, C].
     """
 
     def __init__(
@@ -49,19 +51,26 @@ class FrameMessages(nn.Module):
             part.reset_parameters()  # type: ignore[operator]
 
     def forward(self, frames: SignFrames, s: Tensor, p: Tensor, e: Tensor) -> Tensor:
-        own, other, kept = (frames.spread(part) for part in self.see_vectors(p).chunk(3, -1))
-        if self.see_scalars is not None:
-            shared = frames.rows(self.see_scalars(s))[:, None].chunk(3, -1)
-            own, other, kept = own + shared[0], other + shared[1], kept + shared[2]
+        own, other, kept = self.see_vectors(p).chunk(3, -1)
+        edge, alike = frames.edge_rows(self.see_edges(e)), self.update.bias
         source, target = frames.ends
-        edge = frames.edge_rows(self.see_edges(e))[:, None]
-        # rows of all frames together: gathering from matrices is faster
-        first = own.flatten(1).index_select(0, target)
-        first = first.add_(other.flatten(1).index_select(0, source)).view(-1, *own.shape[1:])
-        message = silu(self.message(silu(first.add_(edge))))
-        total = message.new_zeros(own.flatten(1).shape)
-        total = total.index_add(0, target, message.flatten(1)).view(own.shape)
-        return silu(self.update(total).add_(kept))
+        if self.see_scalars is not None:
+            known = frames.rows(self.see_scalars(s)).chunk(3, -1)
+            edge = edge + known[0].index_select(0, target) + known[1].index_select(0, source)
+            alike = alike + known[2]
+        total = frame_edges(
+            own,
+            other,
+            edge,
+            frames.combined(own),
+            self.message.weight,
+            self.message.bias,
+            source,
+            target,
+        )
+        kept = frames.spread(kept, alike).flatten(0, 1)
+        update = torch.addmm(kept, total.flatten(0, 1), self.update.weight.T)
+        return silu(update).view(total.shape)
 
     def __repr__(self) -> str:
         names = ("dim", "scalars", "vectors", "edge_features", "channels")
@@ -80,7 +89,7 @@ class FrameReadout(nn.Module):
         scalars, vectors: how many of each.
 
     Shapes:
-        [M, frames, C] to [N, scalars] and [N, vectors, d].
+        [frames, M, C] to [N, scalars] and [d, N, vectors].
     """
 
     def __init__(self, dim: int, channels: int, scalars: int, vectors: int) -> None:
@@ -94,7 +103,7 @@ class FrameReadout(nn.Module):
             part.reset_parameters()  # type: ignore[operator]
 
     def forward(self, frames: SignFrames, h: Tensor) -> tuple[Tensor, Tensor]:
-        s, v = h.new_zeros(frames.count, 0), h.new_zeros(frames.count, 0, self.dim)
+        s, v = h.new_zeros(frames.count, 0), h.new_zeros(self.dim, frames.count, 0)
         if self.scalars is not None:
             s = self.scalars(frames.scalars(h))
         if self.vectors is not None:

@@ -167,7 +167,7 @@ class FrameAveraging(nn.Module):
         shift = centre(given, group.dim) if group.translates else None
         vectors = collect(given, shift, dim=group.dim, proper=group.proper)
         if self.mode == "weighted":
-            frames = weighted_frames(vectors, proper=group.proper)
+            frames = weighted_frames(vectors, proper=group.proper, degree=self.degree)
         elif self.learned is not None:
             frames = self.learned(vectors, degree=self.degree)
         else:

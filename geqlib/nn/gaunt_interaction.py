@@ -8,7 +8,11 @@ from typing import cast
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation, SumAggregation
+from torch_geometric.nn.inits import reset
+from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.graph.slots import NeighborSlots
 from geqlib.nn.gaunt_power import GauntPower
 from geqlib.nn.neighbor_messages import NeighborMessages
 from geqlib.nn.sphere_rows import RowsLinear
@@ -39,7 +43,7 @@ class NeighborDensity(nn.Module):
 
     Shapes:
         harmonics [N, K, (degree + 1)^2] (0 in empty slots), radial [N, K, H], one-hot elements
-        [N, elements], neighbor [N, K] to rows [k, N, C].
+        [N, elements], neighbours in their slots, to rows [k, N, C].
     """
 
     def __init__(self, elements: int, features: int, degree: int, channels: int) -> None:
@@ -51,8 +55,9 @@ class NeighborDensity(nn.Module):
         self.components = (degree + 1) ** 2
 
     def forward(
-        self, harmonics: Tensor, radial: Tensor, choice: Tensor, neighbor: Tensor
+        self, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
     ) -> Tensor:
+        neighbor = plan.neighbor
         near = choice.index_select(0, neighbor.flatten()).unflatten(0, neighbor.shape)
         known = (near.unsqueeze(3) * radial.unsqueeze(2)).flatten(2)
         return self.mix(torch.bmm(harmonics[..., : self.components].mT, known).transpose(0, 1))
@@ -76,6 +81,9 @@ class GauntInteraction(nn.Module):
         order: highest power.
         channels: C of the messages, which are made for each edge.
         width: W of x and of the powers, which are made for each atom.
+        aggr: what collects the messages of degree 0, in place of the sum over j: an aggregation of
+            torch_geometric, from C to C channels, or its name. Those of higher degrees are summed:
+            channel by channel, only linear maps commute with rotations.
 
     Shapes:
         rows [k, N, W], and arguments of `NeighborDensity`, to rows [k_out, N, W].
@@ -92,6 +100,7 @@ class GauntInteraction(nn.Module):
         degree: int,
         out_degree: int,
         order: int,
+        aggr: str | Aggregation = "sum",
     ) -> None:
         super().__init__()
         near, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
@@ -107,19 +116,35 @@ class GauntInteraction(nn.Module):
         shared = min(hidden_degree, out_degree)
         self.skip = RowsLinear(range(shared + 1), elements * width, width, scale=sqrt(elements))
         self.shared = (shared + 1) ** 2
+        given = aggregation_resolver(aggr)
+        self.aggr = None if isinstance(given, SumAggregation) else given
+        reset(self.aggr)  # copies of one aggregation would start alike
 
     def forward(
-        self, rows: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, neighbor: Tensor
+        self, rows: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
     ) -> Tensor:
         features = self.before(rows)
         weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).squeeze(0)
-        weight = weight.unflatten(1, (-1, features.size(2))).unflatten(0, neighbor.shape)
-        near = self.messages(features, harmonics, weight, neighbor)
+        weight = weight.unflatten(1, (-1, features.size(2))).unflatten(0, plan.neighbor.shape)
+        near = self.messages(features, harmonics, weight, plan.neighbor)
+        if self.aggr is not None:
+            each = plan.each(self._scalars(features, harmonics, weight, plan.neighbor))
+            scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
+            near = torch.cat([scalars.unsqueeze(0), near[1:]])
         found = self.after(self.power.rows(self.mix(near), choice))
         own = self.skip((rows[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
         if self.shared == found.size(0):
             return found + own
         return torch.cat([found[: self.shared] + own, found[self.shared :]])
 
+    def _scalars(self, rows: Tensor, harmonics: Tensor, weight: Tensor, neighbor: Tensor) -> Tensor:
+        """Messages of degree 0, [N, K, C]: products of equal components, times Y_00."""
+        shared = min(rows.size(0), harmonics.size(2))
+        degree = [ell for ell in range(weight.size(2)) for _ in range(2 * ell + 1)]
+        near = rows[:shared].transpose(0, 1).index_select(0, neighbor.flatten())
+        kernel = harmonics[..., :shared, None] * weight[:, :, degree[:shared]]
+        return (kernel * near.unflatten(0, neighbor.shape)).sum(2) / sqrt(4 * pi)
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.messages}, {self.power})"
+        aggr = "" if self.aggr is None else f", aggr={self.aggr}"
+        return f"{type(self).__name__}({self.messages}, {self.power}{aggr})"

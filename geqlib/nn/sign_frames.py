@@ -48,11 +48,9 @@ class SignFrames:
     count: int
 
     def components(self, v: Tensor) -> Tensor:
-        """[M, d, V] of vectors [N, V, d], along the axes of each row."""
-        seen = v.index_select(0, self.nodes) if self.several else v
-        # sums, which autocast leaves alone
-        along = self.axes.to(v.dtype).index_select(0, self.node_axes)[:, :, :, None]
-        return (seen.transpose(1, 2)[:, :, None] * along).sum(1)
+        """[d, M, V] of vectors [d, N, V], along the axes of each row."""
+        seen = v.index_select(1, self.nodes) if self.several else v
+        return (self._row_axes(v).permute(2, 1, 0)[..., None] * seen).sum(1)
 
     def rows(self, x: Tensor) -> Tensor:
         """What all frames see alike: [M, ...] from [N, ...]."""
@@ -61,32 +59,50 @@ class SignFrames:
     def edge_rows(self, x: Tensor) -> Tensor:
         return x.index_select(0, self.edges) if self.several else x
 
-    def spread(self, y: Tensor) -> Tensor:
-        """[M, S, C] sums over axes of y [M, d, C] with the signs of each frame."""
-        return torch.matmul(self.signs.to(y.dtype), y)
+    def combined(self, like: Tensor) -> Tensor:
+        """[S, d + 1] the signs of each frame, and 1 for what all frames see alike."""
+        ones = self.signs.new_ones(len(self.signs), 1)
+        return torch.cat([self.signs, ones], 1).to(like.dtype)
+
+    def spread(self, y: Tensor, shared: Tensor) -> Tensor:
+        """[S, M, C] sums over axes of y [d, M, C] with the signs of each frame, and shared [C] or
+        [M, C] in all of them."""
+        seen = torch.cat([y, shared.expand_as(y[:1])]).flatten(1)
+        return (self.combined(y) @ seen).view(len(self.signs), *y.shape[1:])
 
     def scalars(self, h: Tensor) -> Tensor:
-        """[N, C] mean over all frames of h [M, S, C]."""
-        return self._mean(h.mean(1))
+        """[N, C] mean over all frames of h [S, M, C]."""
+        return self._mean(h.mean(0), 0)
 
     def along(self, h: Tensor) -> Tensor:
-        """[M, d, C] mean over the signs of h [M, S, C] times the sign of each axis."""
-        return torch.matmul(self.signs.T.to(h.dtype) / len(self.signs), h)
+        """[d, M, C] mean over the signs of h [S, M, C] times the sign of each axis."""
+        share = self.signs.T.to(h.dtype) / len(self.signs)
+        return (share @ h.flatten(1)).view(len(share), *h.shape[1:])
 
     def vectors(self, u: Tensor) -> Tensor:
-        """[N, V, d] from components u [M, d, V]: turned back, mean over the sets of axes."""
-        along = self.axes.to(u.dtype).index_select(0, self.node_axes)[..., None]
-        return self._mean((along * u[:, None]).sum(2)).transpose(1, 2)
+        """[d, N, V] from components u [d, M, V]: turned back, mean over the sets of axes."""
+        return self._mean((self._row_axes(u).permute(1, 2, 0)[..., None] * u).sum(1), 1)
 
-    def _mean(self, x: Tensor) -> Tensor:
+    def _row_axes(self, like: Tensor) -> Tensor:
+        """[M, d, d] in columns; for products and sums, which autocast leaves alone."""
+        return self.axes.to(like.dtype).index_select(0, self.node_axes)
+
+    def _mean(self, x: Tensor, axis: int) -> Tensor:
+        """Over the sets of axes of each node: rows are on this axis of x."""
         if not self.several:
             return x
-        share = self.weight[self.node_axes].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
-        return x.new_zeros(self.count, *x.shape[1:]).index_add(0, self.nodes, share * x)
+        share = self.weight[self.node_axes].to(x.dtype)[:, None] * x
+        shape = [*x.shape[:axis], self.count, x.size(-1)]
+        return x.new_zeros(shape).index_add(axis, self.nodes, share)
 
 
 def sign_frames(
-    vectors: Vectors, sample: Tensor, edge_index: Tensor, *, proper: bool
+    vectors: Vectors,
+    sample: Tensor,
+    edge_index: Tensor,
+    *,
+    proper: bool,
+    squares: tuple[Tensor, Tensor] | None = None,
 ) -> SignFrames:
     """Frames of a batch: eigenvectors, or axes from points where eigenvalues meet, with all signs.
 
@@ -95,11 +111,12 @@ def sign_frames(
         sample: [N] of each node.
         edge_index: [2, E].
         proper: rotations only, half as many.
+        squares: see `spectral_axes`.
 
     Raises:
         ValueError: NaN.
     """
-    axes, gap = spectral_axes(vectors)
+    axes, gap = spectral_axes(vectors, squares)
     clear = gap > spectral_tolerance(vectors.eps)
     owner = torch.arange(vectors.count, device=axes.device)
     weight = axes.new_ones(vectors.count)
@@ -128,7 +145,7 @@ def sign_frames(
 
 
 class AxisLinear(nn.Module):
-    """A linear map of its own along each axis: y[m, k] = x[m, k] W_k.
+    """A linear map of its own along each axis: y[k] = x[k] W_k.
 
     Symmetry: none by itself; within a mean over frames, that of the frames.
 
@@ -137,11 +154,11 @@ class AxisLinear(nn.Module):
         in_channels, out_channels: along each.
 
     Shapes:
-        [M, dim, in_channels] to [M, dim, out_channels].
+        [dim, M, in_channels] to [dim, M, out_channels].
 
     Example:
-        >>> AxisLinear(3, 2, 5)(torch.randn(4, 3, 2)).shape
-        torch.Size([4, 3, 5])
+        >>> AxisLinear(3, 2, 5)(torch.randn(3, 4, 2)).shape
+        torch.Size([3, 4, 5])
     """
 
     def __init__(self, dim: int, in_channels: int, out_channels: int) -> None:
@@ -156,7 +173,7 @@ class AxisLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.bmm(x.transpose(0, 1), self.weight).transpose(0, 1)
+        return torch.bmm(x, self.weight)
 
     def __repr__(self) -> str:
         dim, size, out = self.weight.shape

@@ -16,9 +16,10 @@ from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
 from geqlib.data.cache import replace_file
+from geqlib.reading import reading
 from geqlib.report.confusion import draw_confusion
 from geqlib.report.fold_curves import draw_fold_curves
-from geqlib.report.history import read_history
+from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
 MEANING = {
@@ -54,16 +55,16 @@ def write_summary(
     best = grid.mean(1).argmax(1)
     found: dict[str, Any] = {
         "name": out.name,
-        "model": runs[0]["results"]["model"],
+        "model": runs[0]["run"].about.get("model"),
         "folds": sorted({run["fold"] for run in runs}),
         "seeds": list(curves),
         "published": _protocol([row[:, e] for row, e in zip(grid, best, strict=True)]),
         "selected": None,
         "epochs": shortest,
         "best_epochs": [int(e) + 1 for e in best],
-        "parameters": runs[0]["results"]["fit"].get("parameters"),
-        "minutes": sum(run["results"]["fit"].get("seconds", 0.0) for run in runs) / 60,
-        "environment": runs[0]["results"]["environment"],
+        "parameters": int(runs[0]["run"].fit.get("parameters", 0)),
+        "minutes": sum(run["run"].fit.get("seconds", 0.0) for run in runs) / 60,
+        "environment": runs[0]["run"].environment,
     }
     if selected:
         found["selected"] = _protocol(_by_seed(runs, "accuracy").values())
@@ -89,12 +90,17 @@ def read_folds(folder: Path) -> dict[str, Any]:
         ValueError: if there is none, or it is damaged.
     """
     path = folder / "folds.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    if not path.is_file():
         raise ValueError(
             f"There is no folds.json in {folder}: name a folder that `geqlib cv` has finished."
-        ) from error
+        )
+    with reading(path, "is damaged", "run `geqlib cv` again"):
+        found = json.loads(path.read_text())
+        for protocol in (found[name] for name in PROTOCOLS if found[name]):
+            if len(protocol["fold_means"]) != len(found["folds"]):
+                raise ValueError("it has not one mean a fold")
+            fmean(protocol["fold_means"])  # numbers
+        return found
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
@@ -116,26 +122,35 @@ def _read_run(folder: Path, selected: bool) -> dict[str, Any]:
         int(part.removeprefix(k))
         for part, k in zip(folder.name.split("-"), ("fold", "seed"), strict=True)
     )
-    history = read_history(folder)
+    run = read_run(folder)
+    history = run.history
     column = "val/test_accuracy" if selected else "val/accuracy"
     if column not in history or "val/accuracy" not in history:
         raise ValueError(
             f"{folder} has no {column}: train it with GraphClassificationTask, by `geqlib cv`."
         )
-    results = json.loads((folder / "results.json").read_text())
-    predicted = load_file(folder / "predictions.safetensors")
-    classes = predicted["logits"].shape[1]
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (predicted["true"], predicted["logits"].argmax(1)), 1)
+    path = folder / "predictions.safetensors"
+    with reading(path, "does not hold predicted classes", "delete it and run `geqlib cv` again"):
+        counts = _confusion(load_file(path))
+    if not run.metrics or "test/accuracy" not in run.metrics:
+        raise ValueError(f"{folder} is not tested: run `geqlib cv` again.")
     return {
         "fold": fold,
         "seed": seed,
         "curve": history[column][:, 1],
         "validation": history["val/accuracy"][:, 1],
-        "accuracy": results["metrics"]["test/accuracy"],
+        "accuracy": run.metrics["test/accuracy"],
         "confusion": counts,
-        "results": results,
+        "run": run,
     }
+
+
+def _confusion(predicted: Mapping[str, np.ndarray]) -> np.ndarray:
+    """[classes, classes] true and predicted."""
+    classes = predicted["logits"].shape[1]
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (predicted["true"], predicted["logits"].argmax(1)), 1)
+    return counts
 
 
 def _by_seed(runs: Sequence[Mapping[str, Any]], key: str) -> dict[int, list[Any]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from geqlib.reading import reading
+
 History = dict[str, np.ndarray]
 _Row = dict[str, float]
 
@@ -49,7 +51,10 @@ def _version(path: Path) -> int:
 
 
 def _read_rows(path: Path) -> list[_Row]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with (
+        reading(path, "is no table of metrics", "delete it to do without its curves"),
+        path.open(newline="", encoding="utf-8", errors="replace") as file,
+    ):
         parsed = [_numbers(row) for row in csv.DictReader(file)]
     return [row for row in parsed if "step" in row]
 
@@ -61,7 +66,8 @@ def _numbers(row: dict[str, str]) -> _Row:
             found[key] = float(text)
         except (TypeError, ValueError):
             continue  # rows are sparse, and a killed run leaves a torn last line
-    return {k: v for k, v in found.items() if k not in ("step", "epoch") or math.isfinite(v)}
+    counts = ("step", "epoch")
+    return {k: v for k, v in found.items() if k not in counts or 0 <= v < math.inf}
 
 
 def _steps_per_epoch(rows: list[_Row]) -> float:

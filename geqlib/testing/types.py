@@ -35,6 +35,12 @@ Typed = Mapping[str, tuple[Tensor, TensorType]]
 
 
 def parse_type(where: str, text: str) -> TensorType:
+    """A type from its text; `where` is what an error names.
+
+    Example:
+        >>> parse_type("the output", "graph:vector").rows
+        'graph'
+    """
     rows, _, kind = text.rpartition(":")
     rows, kind = _NAMED.get(text, (rows or "node", kind))
     known = text in _NAMED or kind in ("scalar", "point", "vector") or irreps_dim(kind) > 0

@@ -25,6 +25,9 @@ class ReseedBatches(L.Callback):
 
     Args:
         seed: of the run.
+
+    Example:
+        >>> trainer = L.Trainer(callbacks=[ReseedBatches(seed=1)], logger=False, accelerator="cpu")
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -38,7 +41,11 @@ class ReseedBatches(L.Callback):
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints whole or not at all; read tensors and plain values only."""
+    """Write checkpoints whole or not at all; read tensors and plain values only.
+
+    Example:
+        >>> trainer = L.Trainer(plugins=[SafeCheckpointIO()], logger=False, accelerator="cpu")
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None

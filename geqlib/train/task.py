@@ -33,6 +33,14 @@ class Task(L.LightningModule):
         warmup: share of all steps in which the learning rate rises.
         weight_decay: of matrices, decoupled from the gradient (AdamW).
         rotate: whether training batches are rotated, each graph by its own rotation.
+
+    Example:
+        >>> class Norms(Task):
+        ...     inputs, outputs = {"pos": "point"}, {"y": "scalar"}
+        ...     def training_step(self, batch, batch_idx):
+        ...         return self(batch).square().mean()
+        >>> Norms(nn.Linear(3, 1), lr=1e-3).hparams["lr"]
+        0.001
     """
 
     inputs: ClassVar[dict[str, str]] = {}

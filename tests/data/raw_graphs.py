@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-FOLDER = {"IMDB-BINARY": "IMDBBINARY"}
+FOLDER = {"IMDB-BINARY": "IMDBBINARY", "IMDB-MULTI": "IMDBMULTI"}
 
 
 def write(folder: Path, name: str, kinds: int = 0, edge_kinds: int = 0, graphs: int = 40) -> None:

@@ -1,4 +1,4 @@
-"""Miniature sets of meshes, in the layout of GeometricShapes and of ModelNet."""
+"""Miniature sets of meshes, in the layouts of GeometricShapes, ABC and ModelNet."""
 
 from __future__ import annotations
 
@@ -23,11 +23,19 @@ CUBE = [
 def write_shapes(folder: Path, classes: int = 40) -> None:
     """Boxes of different proportions, one mesh to train on and one for testing in each class."""
     for label in range(classes):
-        for split in ("train", "test"):
-            name = f"shape_{label:02d}"
-            path = folder / "GeometricShapes" / "raw" / name / split / f"{name}.off"
-            path.parent.mkdir(parents=True)
-            path.write_text(box_text(1 + label % 7, 2 + label // 7))
+        _write_boxes(folder / "GeometricShapes" / "raw" / f"shape_{label:02d}", label)
+
+
+def write_abc(folder: Path) -> None:
+    """One class, as configurations of normals expect ABC's meshes."""
+    _write_boxes(folder / "ABC" / "raw" / "abc", 0)
+
+
+def _write_boxes(folder: Path, label: int) -> None:
+    for split in ("train", "test"):
+        path = folder / split / f"{folder.name}.off"
+        path.parent.mkdir(parents=True)
+        path.write_text(box_text(1 + label % 7, 2 + label // 7))
 
 
 def write_modelnet(folder: Path) -> None:

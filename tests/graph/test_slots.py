@@ -37,6 +37,9 @@ def test_every_edge_has_one_slot(edges: list[tuple[int, int]], paired: bool) -> 
             assert edges[int(slots.edge[row])] == ends
             found[source, target] += 1
     assert found == Counter(edges)
+    assert torch.equal(slots.filled, slots.sign.flatten().nonzero()[:, 0])
+    assert slots.owners().tolist() == sorted(target for _, target in edges)
+    assert torch.equal(slots.each(slots.neighbor), slots.neighbor[slots.sign != 0])
     most = max(Counter(target for _, target in edges).values(), default=0)
     assert slots.row.shape == (NODES, most)
 

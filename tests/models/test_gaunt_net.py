@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph import neighbor_list
 from geqlib.models import GauntNet, Potential, energy_forces
+from geqlib.nn import MonoidAggregation
 from tests.contract import Case, Contract, Typed
 from tests.models.atoms import batch, cast
 from tests.nn import oracle_gaunt_net
@@ -57,6 +59,15 @@ class TestContract(Contract):
             extra=extra.__func__,
             backend="eager",
         ),
+        Case(
+            "mean",
+            lambda: small(degree=1, aggr="mean"),
+            inputs.__func__,
+            "scalar",
+            groups=("E(3)",),
+            extra=extra.__func__,
+            backend="eager",
+        ),
     )
 
 
@@ -70,6 +81,32 @@ def test_network_is_its_formula(options: dict[str, Any]) -> None:
     edge_index = torch.cat([edge_index, torch.tensor([[0], [4]])], 1)  # one way only
     expected = oracle_gaunt_net.Atoms(net, pos, z, edge_index).run()
     torch.testing.assert_close(net(pos, z, edge_index), expected, atol=1e-12, rtol=1e-12)
+
+
+class OwnSum(Aggregation):
+    """A sum that GauntNet does not know for one."""
+
+    def forward(self, x: Tensor, index: Any = None, *args: Any, dim_size: Any, **_: Any) -> Tensor:
+        assert bool((index.diff() >= 0).all())  # what sorts or pads may rely on
+        return x.new_zeros(dim_size, x.size(1)).index_add(0, index, x)
+
+
+@pytest.mark.parametrize("degrees", [{}, {"degree": 1, "hidden_degree": 2}, {"hidden_degree": 0}])
+def test_aggregations_get_the_messages(degrees: dict[str, int]) -> None:
+    """Summed by another module they make the network that sums by matrix products."""
+    net, other = small(layers=3, **degrees), small(layers=3, aggr=OwnSum(), **degrees)
+    tensors = batch((4, 3, 5, 1), (True, False, True, True))
+    found = [energy_forces(Potential(x), **tensors) for x in (net, other)]
+    for name in ("energy", "forces"):
+        torch.testing.assert_close(found[1][name], found[0][name], atol=1e-12, rtol=1e-12)
+    smaller = energy_forces(Potential(small(layers=3, aggr="mean", **degrees)), **tensors)
+    assert (smaller["energy"] - found[0]["energy"]).abs().max() > 1e-4
+
+
+def test_aggregations_belong_to_their_layer() -> None:
+    net = small(layers=3, aggr=MonoidAggregation(2, "gru"))
+    first, second = (layer.aggr.operators[0].cell.weight_ih for layer in net.layers)
+    assert not torch.equal(first, second)
 
 
 def test_reverse_changes_nothing() -> None:
@@ -125,6 +162,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "neighbors": ({"neighbors": 0.0}, "neighbors must be positive"),
     "parity": ({"irreps_out": "1e"}, "irreps_out has 1e, but atoms that are told apart"),
     "irreps": ({"irreps_out": "y0e"}, "irreps_out='y0e' cannot be read"),
+    "aggr": ({"layers": 1, "aggr": "max"}, "aggr='max' needs layers=2 or more"),
     "order": ({"order": 0}, "order must be a number from 1 on"),
 }
 

@@ -1,0 +1,191 @@
+"""Which models torch.export and AOTInductor take, for inputs of all sizes?
+
+Protocol: each model in its first case of the contract suite, in float32, exported with all sizes
+dynamic that differ between batches of two and of three graphs, with plans made before where the
+model takes one; compiled by AOTInductor; then run on four graphs of other sizes. Numbers such as
+`num_graphs`, which compiled programs cannot take, go in as the length of an empty tensor.
+Potentials are programs of energy, forces and stress (`geqlib.tracing.forces_program`), run on a
+crystal of 8 atoms and a single atom. The difference is the largest from the model itself, relative
+to the largest output if that is more than 1. Finished models are kept in runs/export.
+
+    python benchmarks/accuracy/export.py [--models PONITA SPEN ...]
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from rich.progress import track
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import geqlib.models
+from benchmarks.kept import kept
+from benchmarks.markdown import markdown
+from benchmarks.measure import write_result
+from benchmarks.training import show
+from geqlib.models import PONITA, GauntNet, Potential, energy_forces
+from geqlib.tracing import TRACING, differing, forces_program, program_inputs
+from tests.contract import SIZES, Case, join, random_graphs, values
+from tests.models.atoms import CUTOFF, fields, system
+from tests.properties.cases import all_cases
+
+HEAD = ("model", "torch.export", "AOTInductor", "largest difference", "what stands against it")
+Run = Callable[..., Any]
+WHY = {"RotationAverage": "it makes the plan of its copies itself"}
+OTHERS = {  # cases that show what a part changes
+    "MonoidGNN(MonoidAggregation)": "monoid_gnn: MonoidGNN gru",
+    "FrameAveraging, frames made before": "frames: made before",
+}
+POTENTIALS: dict[str, Callable[[], nn.Module]] = {
+    "Potential(PONITA)": lambda: PONITA(4, 0, 1, 0, channels=8, layers=1, cutoff=CUTOFF),
+    "Potential(GauntNet)": lambda: GauntNet([1, 6, 8], channels=4, degree=2, cutoff=CUTOFF),
+}
+
+
+class Lengths(nn.Module):
+    """A module of tensors alone: numbers are the lengths of some of them."""
+
+    def __init__(self, module: nn.Module, example: dict[str, Any]) -> None:
+        super().__init__()
+        self.module = module
+        leaves, self.spec = pytree.tree_flatten(example)
+        self.numbers = [isinstance(leaf, int) for leaf in leaves]
+
+    def inputs(self, given: dict[str, Any]) -> list[Tensor]:
+        leaves = pytree.tree_leaves(given)
+        return [torch.empty(leaf, 0) if isinstance(leaf, int) else leaf for leaf in leaves]
+
+    def forward(self, tensors: list[Tensor]) -> Any:
+        pairs = zip(tensors, self.numbers, strict=True)
+        leaves = [x.size(0) if number else x for x, number in pairs]
+        return self.module(**pytree.tree_unflatten(leaves, self.spec))
+
+
+def models() -> dict[str, Case]:
+    """The first case of each model in the contract suite, and a few others."""
+    known = all_cases()
+    found: dict[str, Case] = {}
+    for case in known.values():
+        name = type(case.make()).__name__
+        if name in geqlib.models.__all__ and name != "Potential":
+            found.setdefault(name, case)
+    return dict(sorted(found.items())) | {name: known[key] for name, key in OTHERS.items()}
+
+
+def measured(case: Case) -> dict[str, Any]:
+    module = case.make(torch.float32).requires_grad_(False)
+    given = []
+    for sizes in SIZES:
+        tensors = values(join(random_graphs(case, sizes)), torch.float32)
+        given.append(pytree.tree_map(_contiguous, case.arguments(module, tensors, len(sizes))))
+    flat = Lengths(module, given[0])
+    examples = [(flat.inputs(keywords),) for keywords in given]
+    expected = [case.tensors(module(**given[2]))]
+
+    def compare(run: Run) -> float:
+        return largest([case.tensors(run(*examples[2]))], expected)
+
+    sizes = pytree.tree_map(differing, *examples[:2])
+    export: Any = torch.export.export
+    return tried(lambda: export(flat, examples[0], dynamic_shapes=sizes), compare, case)
+
+
+def measured_potential(build: Callable[[], nn.Module]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    potential = Potential(build()).eval().requires_grad_(False)
+    given, expected = [], []
+    for nodes, periodic in ((8, True), (1, False)):
+        pos, z, cell = system(nodes, periodic=periodic)
+        pos, cell = pos.float(), cell.float()
+        given.append(program_inputs(potential, pos, z, cell=cell))
+        found = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
+        expected.append(list(found.values()))
+
+    def compare(run: Run) -> float:
+        return largest([list(run(**inputs).values()) for inputs in given], expected)
+
+    return tried(lambda: forces_program(potential), compare)
+
+
+def tried(
+    export: Callable[[], ExportedProgram], compare: Callable[[Run], float], case: Case | None = None
+) -> dict[str, Any]:
+    """Export, compile and run; what failed first, and why."""
+    known = {} if case is None else case.exceptions
+    row: dict[str, Any] = {"exported": False, "compiled": False, "difference": None, "why": ""}
+    try:
+        with TRACING.patch(backed_size_oblivious=True):
+            program = export()
+        row["difference"] = compare(program.module())
+        row["exported"] = True
+        with TemporaryDirectory() as folder:
+            path = f"{folder}/program.pt2"
+            torch._inductor.aoti_compile_and_package(program, package_path=path)
+            row["difference"] = max(
+                row["difference"], compare(torch._inductor.aoti_load_package(path))
+            )
+        row["compiled"] = True
+    except Exception as error:
+        row["error"] = " ".join(str(error).split())[:400]
+        row["why"] = known.get("export") or row["error"][:160]
+    return row
+
+
+def largest(found: Sequence[list[Tensor]], expected: Sequence[list[Tensor]]) -> float:
+    pairs = [pair for one in zip(found, expected, strict=True) for pair in zip(*one, strict=True)]
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
+
+
+def main() -> None:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", help="some of them: no table is written then")
+    chosen = parser.parse_args().models
+    warnings.simplefilter("ignore")
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    runs: dict[str, Callable[[], dict[str, Any]]] = {
+        name: lambda case=case: measured(case) for name, case in models().items()
+    }
+    runs |= {name: lambda make=make: measured_potential(make) for name, make in POTENTIALS.items()}
+    names = chosen or list(runs)
+    rows = {name: kept(f"export/{name}", runs[name]) for name in track(names)}
+    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": rows}
+    show("Export", HEAD, _rows(content))
+    if chosen is None:
+        sys.stdout.write(f"wrote {write_result('accuracy/export', content)}\n")
+
+
+def table(found: dict[str, Any]) -> str:
+    return markdown(HEAD, _rows(found))
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (
+            f"`{name}`",
+            "yes" if row["exported"] else "no",
+            "yes" if row["compiled"] else "no",
+            "" if row["difference"] is None else f"{row['difference']:.0e}",
+            WHY.get(name, row["why"].partition(": see")[0]),
+        )
+        for name, row in found["rows"].items()
+    ]
+
+
+def _contiguous(x: Any) -> Any:
+    return x.contiguous() if isinstance(x, Tensor) else x
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Every layer and model: the cases of the contract suite, and what has no contract of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from geqlib.models import IGN, PONITA, MessagePassingNet, MonoidGNN, RotationAverage
+from tests.contract import Case, Typed
+from tests.models import test_ponita, test_spen
+
+TESTS = Path(__file__).parents[1]
+# more frames than `bound` are drawn at random: 120 orders of 5 nodes are all taken
+FEWER = {"FAMLP laplacian": 5}
+
+
+def all_cases() -> dict[str, Case]:
+    """By the layer or model and the variant."""
+    found = {}
+    for path in sorted([*TESTS.glob("nn/test_*.py"), *TESTS.glob("models/test_*.py")]):
+        if "class TestContract(Contract)" in path.read_text():
+            module = import_module(f"tests.{path.parent.name}.{path.stem}")
+            about = path.stem.removeprefix("test_")
+            found |= {f"{about}: {case.name}": case for case in module.TestContract.cases}
+    return found | {case.name: case for case in OTHERS}
+
+
+def average() -> nn.Module:
+    net = PONITA(2, 0, 2, 0, channels=4, basis=4, layers=1, edge_dim=0)
+    return RotationAverage(net, 2)
+
+
+def passing(conv: str, **options: Any) -> Case:
+    build = partial(MessagePassingNet, 2, 3, conv=conv, channels=4, layers=2, **options)
+    return Case(
+        f"MessagePassingNet {conv}",
+        build,
+        plain_graph,
+        "graph:scalar",
+        extra=lambda module, tensors, graphs: {"num_graphs": graphs},
+    )
+
+
+def plain_graph(pos: Tensor, edge_index: Tensor, generator: Generator) -> Typed:
+    typed = test_spen.graph(pos, edge_index, generator)
+    return {name: pair for name, pair in typed.items() if name != "edge_attr"}
+
+
+def categories(pos: Tensor, edge_index: Tensor, generator: Generator) -> Typed:
+    """Kinds of atoms and bonds."""
+    x = torch.randint(5, (len(pos), 1), generator=generator)
+    kinds = torch.randint(3, (edge_index.size(1), 1), generator=generator)
+    batch = torch.zeros(len(pos), dtype=torch.long)
+    return {
+        "x": (x, "scalar"),
+        "edge_index": (edge_index, "edge_index"),
+        "edge_attr": (kinds, "edge_scalar"),
+        "batch": (batch, "batch"),
+    }
+
+
+def points(pos: Tensor, edge_index: Tensor, generator: Generator) -> Typed:
+    typed = test_ponita.graph(pos, edge_index, generator)
+    return {name: typed[name] for name in ("pos", "edge_index", "x")}
+
+
+OTHERS = (
+    Case(
+        "IGN",
+        partial(IGN, 2, 3, channels=4, layers=1, edge_dim=1),
+        test_spen.graph,
+        "graph:scalar",
+        extra=test_spen.plan,
+    ),
+    passing("GIN"),
+    passing("PNA", degrees=[1, 4, 3, 2]),
+    Case(
+        "MonoidGNN on categories",
+        partial(MonoidGNN, [5], "sum", out_graph=2, channels=4, layers=2, edge_dim=[3]),
+        categories,
+        "graph:scalar",
+        extra=lambda module, tensors, graphs: {"num_graphs": graphs},
+    ),
+    # of the rotations of a grid, its turned copies share the inversion alone
+    Case("RotationAverage", average, points, "scalar", groups=("T(3)", -torch.eye(3)[None])),
+)

@@ -1,0 +1,79 @@
+"""The public names, one by one: adding or removing one takes a line here, too."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from inspect import isclass, isroutine
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+PUBLIC = {
+    "geqlib": """
+        __version__ load
+    """,
+    "geqlib.nn": """
+        ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
+        GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
+        MonoidAggregation PolynomialCutoff PolynomialFeatures PositionOrientationConv
+        RadialNetwork SelfMix SubgraphConv auxiliary_loss
+    """,
+    "geqlib.models": """
+        DGCNN FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet FAPointNet
+        GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential RotationAverage
+        SetNetwork compiled_energy_forces energy_forces
+    """,
+    "geqlib.data": """
+        DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MultitaskData NBodyData
+        PointCloudData QM9Data SetData ZincData from_networkx
+    """,
+    "geqlib.graph": """
+        EdgePlan EgoPart EgoPlan Incidence Neighbors Reach TreePlan check_graph directed_plan
+        ego_plan graph_plan join_plans neighbor_list paired_plan radius_graph random_groups
+        reduce_tree reverse_edges split_by_size sum_pool tree_plan
+    """,
+    "geqlib.train": """
+        BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
+        MultitaskTask NormalsTask RegressionTask ReseedBatches SafeCheckpointIO Task
+    """,
+    "geqlib.testing": """
+        OutputTypes assert_equivariant degenerate_sets equivariance_error parse_type
+        random_rotation random_translation
+    """,
+    "geqlib.calculators": "GeqCalculator",
+    "geqlib.checkpoint": "load",
+    "geqlib.export": "export_model export_program",
+    "geqlib.tracing": "Energy energy_program forces_program program_inputs",
+}
+
+
+def public(package: str) -> list[str]:
+    return list(import_module(package).__all__)
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_public_names_are_these(package: str) -> None:
+    assert sorted(public(package)) == sorted(PUBLIC[package].split())
+    assert len(public(package)) == len(set(public(package)))
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_public_names_have_an_example(package: str) -> None:
+    found = {name: getattr(import_module(package), name) for name in public(package)}
+    things = {name: thing for name, thing in found.items() if isclass(thing) or isroutine(thing)}
+    lacking = [name for name, thing in things.items() if ">>>" not in (thing.__doc__ or "")]
+    assert not lacking, f"{package}: the docstrings of {', '.join(lacking)} show no example"
+
+
+def test_the_reference_has_every_package() -> None:
+    shown = re.findall(r"^::: ([\w.]+)$", (TOP / "docs" / "api.md").read_text(), re.MULTILINE)
+    # `geqlib.load` is that of geqlib.checkpoint
+    assert sorted(shown) == sorted(set(PUBLIC) - {"geqlib"})
+
+
+def test_packages_of_the_library_are_public_or_named_here() -> None:
+    """A new folder with public names needs its line above."""
+    folders = {f"geqlib.{path.parent.name}" for path in (TOP / "geqlib").glob("*/__init__.py")}
+    assert folders - set(PUBLIC) == {"geqlib.geometry", "geqlib.report"}
