@@ -116,8 +116,8 @@ def export_program(
             "exported as programs."
         )
     potential = deepcopy(found).to(device="cpu", dtype=dtype)
-    program = forces_program(potential)
     notes = notes_of(_facts(potential, trained_at), compiled=compiled)
+    program = forces_program(potential)
     with TemporaryDirectory() as folder:
         made = Path(folder) / "program.pt2"
         if compiled:
@@ -129,13 +129,15 @@ def export_program(
 
 def _facts(potential: Potential, trained_at: float | None) -> dict[str, Any]:
     known = [c for c in (network_cutoff(potential.model), trained_at) if c is not None]
-    dtype = next(potential.parameters()).dtype
+    dtype, names = next(potential.parameters()).dtype, {v: k for k, v in DTYPES.items()}
+    if dtype not in names:
+        raise ValueError(f"Programs compute in float32 or float64, not in {dtype}: pass dtype.")
     return {
         "version": __version__,
         "cutoff": min(known, default=None),
         "elements": potential.statistics.seen.nonzero()[:, 0].tolist(),
         "plan": plan_kind(potential),
-        "dtype": next(name for name, value in DTYPES.items() if value == dtype),
+        "dtype": names[dtype],
     }
 
 

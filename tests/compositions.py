@@ -184,7 +184,7 @@ def in_host(
     host: str, symmetry: str, build: Callable[[], nn.Module], *about: Any, **more: Any
 ) -> Composition:
     case = Case(
-        f"MonoidAggregation in {host}",
+        _name("MonoidAggregation in", host),
         build,
         *about,
         exceptions={"compile": TREE, "export": TREE},
@@ -206,7 +206,7 @@ def averaged(
     groups = () if group == "S_n" else (group.removeprefix("S_n x "),)
     exceptions = {"compile": FRAMES, "export": FRAMES} | more.pop("exceptions", {})
     case = Case(
-        f"{host} in FrameAveraging",
+        _name("FrameAveraging around", host),
         wrapped,
         inputs,
         outputs,
@@ -219,8 +219,12 @@ def averaged(
 
 
 def mixed(host: str, symmetry: str, *about: Any, **more: Any) -> Composition:
-    case = Case(f"SelfMix in {host}", *about, backend="eager", **more)
+    case = Case(_name("SelfMix", host), *about, backend="eager", **more)
     return Composition("`SelfMix`", host, SelfMix, symmetry, case)
+
+
+def _name(part: str, host: str) -> str:
+    return f"{part} {host}".replace("`", "")
 
 
 _NONE = (torch.zeros(0, 3), torch.zeros(2, 0, dtype=torch.long), torch.Generator())

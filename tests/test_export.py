@@ -320,6 +320,25 @@ class Charges(nn.Module):
         return torch.zeros_like(x).index_add(0, target, message).sum(1, keepdim=True)
 
 
+def test_potentials_that_make_no_program(tmp_path, monkeypatch):
+    class Strange(Charges):
+        def plan(self, edge_index, num_nodes, reverse):
+            return edge_index
+
+    def no_compiler(program, **options):
+        raise RuntimeError("no working C++ compiler found")
+
+    out, strange, small = tmp_path / "x.pt2", Potential(Strange()), Potential(Charges())
+    with pytest.raises(ValueError, match="Strange.plan makes neither an EdgePlan nor"):
+        export_program(strange, out)
+    with pytest.raises(ValueError, match="float32 or float64, not in torch.bfloat16"):
+        export_program(small, out, dtype=torch.bfloat16)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", no_compiler)
+    with quiet(), pytest.raises(ValueError, match="install a C\\+\\+ compiler"):
+        export_program(small, out, compiled=True)
+    assert not out.exists()
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a C++ compiler")
 def test_calculators_run_compiled_programs(tmp_path):
     torch.manual_seed(0)

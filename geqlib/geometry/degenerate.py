@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geqlib.geometry.extremal import ExtremalFrames, extremal_frames
-from geqlib.geometry.vectors import Vectors, check_finite
+from geqlib.geometry.vectors import Vectors
 
 
 def degenerate_frames(
@@ -24,7 +24,7 @@ def degenerate_frames(
         Matrices [F, d, d], differentiable in the vectors, their samples [F] and weights [F].
 
     Raises:
-        ValueError: NaN, or tensors that the frame would leave free to turn.
+        ValueError: tensors that the frame would leave free to turn.
     """
     axes, owner = vectors.tensor_axes()
     rows, number = torch.cat([vectors.rows, axes, -axes]), torch.cat([vectors.sample, owner, owner])
@@ -38,7 +38,6 @@ def degenerate_frames(
     recipes, index = [], []
     for k in samples.tolist():
         mine = order[ends[k] : ends[k + 1]]
-        check_finite(rows[mine], k)
         recipe = extremal_frames(plain[mine], proper=proper, eps=eps[k], degree=degree)
         _check_fixed(vectors, k, recipe)
         recipes.append(recipe)

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from geqlib.geometry.attributes import safe_sqrt
 from geqlib.geometry.degenerate import degenerate_frames
 from geqlib.geometry.frames import Frames, joined, spectral_axes, spectral_frames
-from geqlib.geometry.vectors import Vectors, check_finite
+from geqlib.geometry.vectors import Vectors
 
 CLOSE, APART = 0.02, 0.1
 WITHIN = 0.1
@@ -57,7 +57,6 @@ def weighted_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frame
     ends = torch.searchsorted(vectors.sample[order], torch.arange(vectors.count + 1).to(order))
     for k in torch.nonzero(share < 1)[:, 0].tolist():
         rows = vectors.rows[order[ends[k] : ends[k + 1]]]
-        check_finite(rows, k)
         bases, weight = frames_of(rows, vectors.eps[k])
         if len(weight):
             signed = spectral_frames(bases, sample[k : k + 1].expand(len(bases)), proper)

@@ -82,6 +82,9 @@ def spectral_axes(
         vectors: of the batch.
         squares: sums [Q, d, d] of v v^T over parts of the vectors v, and [Q] the sample of each
             part, where they are known; else they are made.
+
+    Raises:
+        ValueError: NaN.
     """
     size = vectors.sizes()
     if squares is None:
@@ -94,8 +97,9 @@ def spectral_axes(
     if len(vectors.twists):
         turned = vectors.twists / size[vectors.twist_sample, None, None] ** 2
         total = total.index_add(0, vectors.twist_sample, -turned.flatten(1))
-    # LAPACK would not say which sample is NaN: a gap of 0 leads to where that is said
-    total = torch.where(total.isfinite().all(1, keepdim=True), total, 0.0)
+    if not bool(total.isfinite().all()):
+        vectors.check_finite()
+        total = torch.where(total.isfinite(), total, 0.0)  # numbers whose squares are too large
     tolerance = float(spectral_tolerance(vectors.eps.amin())) if vectors.count else 0.0
     values, axes = symmetric_eigen(total.view(-1, d, d), tolerance=tolerance)
     top = values.abs().amax(1)

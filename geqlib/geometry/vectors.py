@@ -40,6 +40,16 @@ class Vectors:
             size = size.scatter_reduce(0, self.twist_sample, self.lengths(), "amax")
         return torch.where(size > 0, size, 1.0)
 
+    def check_finite(self) -> None:
+        """Raise a ValueError that names a sample with NaN or infinity, if there is one."""
+        for x, sample in ((self.rows, self.sample), (self.twists, self.twist_sample)):
+            finite = x.detach().isfinite().flatten(1).all(1)
+            if not bool(finite.all()):
+                raise ValueError(
+                    f"sample {int(sample[~finite].min())} has NaN or infinite points or vectors: "
+                    "mend or drop it."
+                )
+
     def lengths(self) -> Tensor:
         """[Q] of the tensors; |x| for a vector x."""
         return (self.twists.detach().diagonal(dim1=1, dim2=2).sum(1) / 2).sqrt()
@@ -66,12 +76,6 @@ def vectors_of(rows: Tensor, sample: Tensor, count: int) -> Vectors:
     none = wide.new_zeros(0, rows.size(-1), rows.size(-1))
     eps = wide.new_full((count,), torch.finfo(rows.dtype).eps)
     return Vectors(wide, sample, none, sample[:0], eps)
-
-
-def check_finite(rows: Tensor, sample: int) -> None:
-    """Raise a ValueError if what a frame is made from holds NaN or infinity."""
-    if not bool(rows.detach().isfinite().all()):
-        raise ValueError(f"sample {sample} has NaN or infinite points or vectors: mend or drop it.")
 
 
 def spectral_tolerance(eps: Tensor) -> Tensor:

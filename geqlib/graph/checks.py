@@ -43,7 +43,7 @@ def check_graph(data: Any) -> None:
     _check_cells(getattr(data, "cell", None), batch)
     edge_index = getattr(data, "edge_index", None)
     if edge_index is not None:
-        _check_edges(edge_index, pos.size(0))
+        check_edges(edge_index, pos.size(0))
         for name in ("edge_attr", "cell_shift", "reverse"):
             _check_rows(name, getattr(data, name, None), edge_index.size(1))
 
@@ -102,7 +102,7 @@ def _check_rows(name: str, value: Tensor | None, edges: int) -> None:
         raise ValueError(f"{name} has {value.size(0)} rows, but there are {edges} edges.")
 
 
-def _check_edges(edge_index: Tensor, nodes: int) -> None:
+def check_edges(edge_index: Tensor, nodes: int) -> None:
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(
             f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "

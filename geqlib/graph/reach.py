@@ -29,8 +29,8 @@ class Reach:
         seed: of the sample.
 
     Example:
-        >>> from geqlib.graph import ego_plan
-        >>> ego_plan(torch.tensor([[0, 1], [1, 2]]), 3, reach=Reach(2)).size.tolist()
+        >>> ptr, node = ego_nets(np.array([[0, 1], [1, 2]]), 3, Reach(2))
+        >>> np.diff(ptr).tolist()  # how many nodes each ego net has
         [3, 2, 1]
     """
 

@@ -94,5 +94,5 @@ def neighbor_slots(
         empty = values.new_zeros(num_nodes * width)
         return empty.index_copy(0, place, values[order]).view(num_nodes, width)
 
-    slots = (by_slot(values) for values in (row, source, sign))
-    return NeighborSlots(plan.edge, plan.source, plan.target, *slots, place)
+    row, source, sign = (by_slot(values) for values in (row, source, sign))
+    return NeighborSlots(plan.edge, plan.source, plan.target, row, source, sign, place)

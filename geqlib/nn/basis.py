@@ -25,6 +25,7 @@ class Basis:
         antipode: [O] index of -o for each grid orientation o, where rows are shared.
 
     Example:
+        >>> import torch
         >>> from geqlib.nn import KernelBasis
         >>> kernel = KernelBasis("R3", 8)
         >>> basis = kernel(torch.randn(3, 3), torch.tensor([[0, 1, 2], [1, 0, 0]]))

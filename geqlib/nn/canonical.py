@@ -51,7 +51,12 @@ class LearnedFrame(nn.Module):
             layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, vectors: Vectors, *, degree: int = 1) -> Frames:
-        """Frames of a batch, as `geqlib.geometry.frames.point_frames` gives them."""
+        """Frames of a batch, as `geqlib.geometry.frames.point_frames` gives them.
+
+        Raises:
+            ValueError: NaN.
+        """
+        vectors.check_finite()
         axes, clear = self.axes(vectors)
         sample = torch.arange(vectors.count, device=axes.device)
         found = Frames(axes[clear], sample[clear], axes.new_ones(int(clear.sum())))

@@ -26,7 +26,7 @@ def ordered(plan: FrameCopies, tensors: Named, rounding: Tensor) -> FrameCopies:
         rounding: [B] differences of values that are none.
 
     Raises:
-        ValueError: a canonical labelling that takes too long.
+        ValueError: NaN, or a canonical labelling that takes too long.
     """
     colour = node_colours(plan, tensors, rounding)
     has_edges = any(type_.kind == "edge_index" for _, type_ in tensors.values())
@@ -65,7 +65,10 @@ def _colours(
     for x, type_ in tensors.values():
         if type_.rows != rows or type_.kind in ("batch", "edge_index"):
             continue
-        for column in columns(plan.show(x.detach(), type_)).unbind(1):
+        values = columns(plan.show(x.detach(), type_))
+        if bool(values.isnan().any()):
+            raise ValueError(f"{type_.where} has NaN, which has no place in an order: mend it.")
+        for column in values.unbind(1):
             colour = joined_ranks(colour, tolerant_ranks(column, copy, limit))
     return colour
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.geometry.frames import Frames
+from geqlib.graph.checks import check_edges
 from geqlib.testing.types import TensorType, irreps_dim, parse_type
 
 Named = Mapping[str, tuple[Tensor, TensorType]]
@@ -51,7 +53,8 @@ def typed_batch(
         check: whether to look at values and shapes.
 
     Raises:
-        ValueError: names without a type, shapes that contradict it, sample numbers out of range.
+        ValueError: names without a type, shapes that contradict it, numbers of samples or nodes out
+            of range.
     """
     named = {k: v for k, v in given.items() if v is not None and k not in ("batch", "num_graphs")}
     strays = [name for name in named if name not in types]
@@ -64,6 +67,8 @@ def typed_batch(
     tensors = {name: (x, types[name]) for name, x in named.items() if types[name].kind != "batch"}
     if not tensors:
         raise ValueError(f"no inputs are given: pass {', '.join(types)} by name.")
+    if check:
+        _check_numbers(tensors, batch)
     samples, count = _samples(tensors, batch, size, dense)
     if check:
         for x, type_ in tensors.values():
@@ -96,6 +101,18 @@ def _samples(
     return {"node": node, "edge": edge, "graph": torch.arange(count, device=first.device)}, count
 
 
+def _check_numbers(tensors: Named, batch: Tensor | None) -> None:
+    if batch is not None and (batch.dim() != 1 or batch.is_floating_point()):
+        raise ValueError(
+            f"batch has shape {list(batch.shape)} and dtype {batch.dtype}: give the number of "
+            "each node's sample, [nodes] integers."
+        )
+    nodes = next((len(x) for x, t in tensors.values() if t.rows == "node"), 0)
+    edges = next((x for x, t in tensors.values() if t.kind == "edge_index"), None)
+    if edges is not None:
+        check_edges(edges, nodes if batch is None else len(batch))
+
+
 def _check_shape(x: Tensor, type_: TensorType, dim: int, rows: int) -> None:
     shape = f"{type_.where} has type {type_.text!r} and shape {list(x.shape)}"
     if x.dim() <= type_.axis or x.size(type_.axis) != rows:
@@ -108,6 +125,32 @@ def _check_shape(x: Tensor, type_: TensorType, dim: int, rows: int) -> None:
         raise ValueError(f"{shape}: irreps need a group in 3 dimensions.")
     if x.dim() < 2 or x.size(-1) != last or not x.is_floating_point():
         raise ValueError(f"{shape}: it must be floating point, with a last axis of {last}.")
+
+
+def checked_frames(frames: Frames, given: Batch) -> Frames:
+    """A user's own frames, if they fit the batch.
+
+    Raises:
+        ValueError: something else, or matrices, samples or weights that do not fit.
+    """
+    if not isinstance(frames, Frames):
+        raise ValueError(f"your frame is a {type(frames).__name__}: return geqlib's Frames.")
+    size, matrix = len(frames.sample), list(frames.matrix.shape)
+    dims = {x.size(-1) for x, t in given.tensors.values() if t.kind in ("point", "vector")}
+    dim = dims.pop() if len(dims) == 1 else matrix[-1]
+    if frames.matrix.dim() != 3 or matrix not in ([size, dim, dim], [size, 0, 0]):
+        raise ValueError(
+            f"your frame has matrices {matrix} for {size} elements in {dim} dimensions."
+        )
+    total = frames.weight.new_zeros(given.count)
+    low, high = map(int, frames.sample.aminmax()) if size else (0, -1)
+    if size and (low < 0 or high >= given.count or bool((frames.sample.diff() < 0).any())):
+        raise ValueError(f"your frame's samples must ascend from 0 to {given.count - 1} at most.")
+    total = total.index_add(0, frames.sample, frames.weight)
+    if bool(((total - 1).abs() > 1e-3).any()):
+        k = int((total - 1).abs().argmax())
+        raise ValueError(f"your frame's weights sum to {float(total[k]):.3g} in sample {k}, not 1.")
+    return frames
 
 
 @dataclass(frozen=True)

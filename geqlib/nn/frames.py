@@ -20,6 +20,7 @@ from geqlib.nn.frame_quotient import quotient
 from geqlib.nn.frame_types import (
     Batch,
     FrameGroup,
+    checked_frames,
     highest_irrep,
     parse_frame_group,
     parse_outputs,
@@ -158,7 +159,8 @@ class FrameAveraging(nn.Module):
         group, number = self.symmetry, given.samples["graph"]
         none = torch.zeros(given.count, dtype=torch.float64, device=number.device)
         if group is None:
-            return self.group(**tensors), none  # type: ignore[operator]
+            own = self.group(**tensors)  # type: ignore[operator]
+            return checked_frames(own, given), none
         if group.dim == 0:
             return Frames(none.new_zeros(given.count, 0, 0), number, none + 1), none
         return self._geometric(given, group)
@@ -186,6 +188,8 @@ class FrameAveraging(nn.Module):
             raise ValueError(f"samples must be at least 1, got {self.samples}.")
         group = self.symmetry
         if group is None:
+            if self.mode in ("weighted", "learned"):
+                raise ValueError(f"mode {self.mode!r} chooses frames, but you give your own.")
             return
         if group.dim == 0 and self.mode in ("weighted", "learned"):
             raise ValueError(f"mode {self.mode!r} is for rotations, not for group {group.text!r}.")

@@ -277,13 +277,12 @@ def test_stochastic_draws_differ() -> None:
     assert net.module.rows == 40
 
 
+@pytest.mark.parametrize("mode", ["full", "weighted"])
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
 @pytest.mark.parametrize("irreps", ["1x0e+1x1o+1x2e", "1x4e", "1x0o+1x1e+1x2o"])
-def test_irreps_of_any_degree(irreps: str, group: str) -> None:
-    width = {"1x0e+1x1o+1x2e": 9, "1x4e": 9, "1x0o+1x1e+1x2o": 9}[irreps]
-    net = FrameAveraging(
-        Symmetric(irreps=width), group, inputs={"pos": "vector"}, outputs={"irreps": irreps}
-    )
+def test_irreps_of_any_degree(irreps: str, group: str, mode: Any) -> None:
+    given: dict[str, Any] = {"inputs": {"pos": "vector"}, "outputs": {"irreps": irreps}}
+    net = FrameAveraging(Symmetric(irreps=9), group, mode=mode, **given)
     for name, pos in SETS.items():
         if name == "far_away":
             continue
@@ -304,14 +303,15 @@ class Tensors(nn.Module):
         return torch.tanh(x @ self.a + 0.2) @ self.b
 
 
+@pytest.mark.parametrize("mode", ["full", "weighted"])
 @pytest.mark.parametrize("irreps", ["1x1e", "2x2e", "1x3o", "1x0o+1x1o+1x2e", "1x1e+1x1o"])
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
-def test_frames_of_tensors(irreps: str, group: str) -> None:
+def test_frames_of_tensors(irreps: str, group: str, mode: Any) -> None:
     """Random ones, ones symmetric about an axis, and none."""
     from e3nn import o3
 
     dim = o3.Irreps(irreps).dim
-    net = FrameAveraging(Tensors(dim), group, inputs={"x": irreps}, outputs=irreps)
+    net = FrameAveraging(Tensors(dim), group, inputs={"x": irreps}, outputs=irreps, mode=mode)
     uniaxial = o3.spherical_harmonics(
         [ir.l for mul, ir in o3.Irreps(irreps) for _ in range(mul)],
         torch.tensor([[1.0, 2.0, -1.0]]).double(),
