@@ -329,9 +329,9 @@ def test_potentials_that_make_no_program(tmp_path, monkeypatch):
         raise RuntimeError("no working C++ compiler found")
 
     out, strange, small = tmp_path / "x.pt2", Potential(Strange()), Potential(Charges())
-    with pytest.raises(ValueError, match="Strange.plan makes neither an EdgePlan nor"):
+    with pytest.raises(ValueError, match=r"Strange\.plan makes neither an EdgePlan nor"):
         export_program(strange, out)
-    with pytest.raises(ValueError, match="float32 or float64, not in torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"float32 or float64, not in torch\.bfloat16"):
         export_program(small, out, dtype=torch.bfloat16)
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", no_compiler)
     with quiet(), pytest.raises(ValueError, match="install a C\\+\\+ compiler"):
