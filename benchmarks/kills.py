@@ -2,10 +2,10 @@
 
 Training (fit, test, predict), the generation of data, a cross-validation and a report are run once
 undisturbed. Then each is started anew in an empty folder, killed (SIGKILL) after a random share of
-the time that it took, and started again in the same way. Both must leave the same: weights, states
-of optimiser and schedule, metrics, predictions, arrays and pages bit for bit. Of learning curves a
-kill between a checkpoint and its row of metrics may lose that one row. A job that ended before the
-signal came does not count.
+the time from its first checkpoint, array or page to its end, and started again in the same way.
+Both must leave the same: weights, states of optimiser and schedule, metrics, predictions, arrays
+and pages bit for bit. Of learning curves a kill between a checkpoint and its row of metrics may
+lose that one row. A job that ended before the signal came does not count.
 
 python benchmarks/kills.py [--kills 5] [--seed 0]
 python benchmarks/kills.py --kills 1 --check    # write no result
@@ -61,11 +61,13 @@ class Job:
     Args:
         run: it, in a process of its own: (folder) -> exit code.
         outcome: (folder) -> what must be the same.
+        sign: pattern of the files from the first of which on it is killed.
         prepare: what it works on, made in advance, in a folder.
     """
 
     run: Callable[[Path], int]
     outcome: Callable[[Path], Outcome]
+    sign: str
     prepare: Callable[[Path], object] = lambda folder: None
 
 
@@ -139,10 +141,10 @@ def reported(folder: Path) -> Outcome:
 
 
 JOBS = {
-    "training": Job(train, trained, write_training),
-    "data": Job(generate, generated),
-    "cross-validation": Job(validate, validated, write_validation),
-    "report": Job(report, reported, write_reported),
+    "training": Job(train, trained, "run/checkpoints/*", write_training),
+    "data": Job(generate, generated, "said"),  # from the beginning: making them is the work
+    "cross-validation": Job(validate, validated, "cv/*/checkpoints/*", write_validation),
+    "report": Job(report, reported, "report/*", write_reported),
 }
 
 
@@ -200,10 +202,18 @@ def work(name: str, folder: str) -> None:
     raise SystemExit(JOBS[name].run(Path(folder)))
 
 
-def finish(name: str, folder: Path) -> float:
-    """Run a job to its end; how long that took."""
-    before = time.perf_counter()
+def begun(name: str, folder: Path) -> Any:
+    """A job that has made its first file."""
     process = start(name, folder)
+    while process.is_alive() and not any(folder.glob(JOBS[name].sign)):
+        time.sleep(0.002)
+    return process
+
+
+def finish(name: str, folder: Path) -> float:
+    """Run a job to its end; how long that took from its first file on."""
+    process = begun(name, folder)
+    before = time.perf_counter()
     process.join()
     if process.exitcode:
         raise ValueError(f"{name} failed: {(folder / 'said').read_text()[-500:]}")
@@ -212,7 +222,7 @@ def finish(name: str, folder: Path) -> float:
 
 def kill(name: str, folder: Path, after: float) -> bool:
     """Start a job and kill it; whether it was still running."""
-    process = start(name, folder)
+    process = begun(name, folder)
     process.join(after)
     process.kill()
     process.join()

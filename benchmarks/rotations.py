@@ -18,7 +18,12 @@ PROTOCOLS = ("I/I", "I/SO(3)", "SO(3)/SO(3)")
 
 
 def measure(
-    name: str, about: str, configs: Mapping[str, Path], minutes: float, metrics: Sequence[str]
+    name: str,
+    about: str,
+    configs: Mapping[str, Path],
+    minutes: float,
+    metrics: Sequence[str],
+    changes: Mapping[str, object] | None = None,
 ) -> None:
     """Train and test every network, by the options of the command line; write the result.
 
@@ -28,19 +33,22 @@ def measure(
         configs: of the networks, by name.
         minutes: of processor time of a run, unless the command line says otherwise.
         metrics: of the test, the first of which is shown.
+        changes: to all configurations, by dotted name.
     """
+    fixed = dict(changes or {})
     parser = ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=minutes, help="of processor time a run")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     given = parser.parse_args()
-    budget = budgeted(name, {net: (path, {}) for net, path in configs.items()}, given.minutes)
+    budget = budgeted(name, {net: (path, fixed) for net, path in configs.items()}, given.minutes)
     runs: dict[str, Any] = {net: {p: [] for p in PROTOCOLS} for net in configs}
     for seed in given.seeds:
         for net, path in configs.items():
             for protocol in PROTOCOLS:
                 turned = "turned" if protocol == "SO(3)/SO(3)" else "upright"
                 folder = RUNS / f"{name}-{net}-{turned}-{given.minutes:g}min-seed{seed}"
-                runs[net][protocol].append(_run(folder, path, protocol, seed, budget[net]))
+                options = fixed | budget[net]
+                runs[net][protocol].append(_run(folder, path, protocol, seed, options))
     rows = {net: _row(found, metrics) for net, found in runs.items()}
     show(metrics[0], ("", *PROTOCOLS, "parameters", "steps"), _cells(rows, metrics[0], 1, ""))
     protocol = " ".join(about.split("\n\n")[1].split())
@@ -57,10 +65,10 @@ def rotation_table(
 
 
 def _run(
-    folder: Path, config: Path, protocol: str, seed: int, budget: Mapping[str, object]
+    folder: Path, config: Path, protocol: str, seed: int, changes: Mapping[str, object]
 ) -> dict[str, Any]:
     turned = protocol == "SO(3)/SO(3)"
-    options: dict[str, object] = {"trainer.enable_progress_bar": False, **budget}
+    options: dict[str, object] = {"trainer.enable_progress_bar": False, **changes}
     options["data.init_args.rotations"] = "SO(3)/SO(3)" if turned else "I/I"
     options["model.init_args.rotate"] = turned
     tested = {"data.init_args.rotations": protocol}

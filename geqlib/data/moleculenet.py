@@ -162,7 +162,7 @@ def _cuts(count: int) -> Sequence[int]:
 
 def _molecule(path: Path, smiles: str, target: float) -> dict[str, Any]:
     try:
-        from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+        from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
             'Reading molecules needs rdkit: install it with pip install "geqlib[molecules]".'

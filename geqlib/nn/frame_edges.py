@@ -67,7 +67,7 @@ def _all_at_once(
     first = (signs @ _seen(own, other, edge, source, target)).view(-1, own.size(2))
     message = silu(linear(silu(first), weight, bias))
     total = message.new_zeros(len(signs) * own.size(1), own.size(2))
-    total = total.index_add(0, _rows(target, len(signs), own.size(1)), message)
+    total = total.index_add(0, _rows(target, len(signs), own.size(1)).flatten(), message)
     return total.view(len(signs), *own.shape[1:])
 
 
@@ -78,8 +78,8 @@ def _seen(own: Tensor, other: Tensor, edge: Tensor, source: Tensor, target: Tens
 
 
 def _rows(index: Tensor, layers: int, size: int) -> Tensor:
-    """An index of rows in each of several layers of `size` rows."""
-    return (size * torch.arange(layers, device=index.device)[:, None] + index).flatten()
+    """[layers, L] an index of rows in each of several layers of `size` rows."""
+    return size * torch.arange(layers, device=index.device)[:, None] + index
 
 
 class _FrameEdges(torch.autograd.Function):
@@ -87,16 +87,16 @@ class _FrameEdges(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:  # type: ignore[override]
         own, other, edge, signs, weight, bias, source, target = inputs
         frames, nodes, channels = len(signs), *own.shape[1:]
-        total = own.new_zeros(frames * nodes, channels)
+        seen = _seen(own.contiguous(), other.contiguous(), edge, source, target)
+        total, to = own.new_zeros(frames * nodes, channels), _rows(target, frames, nodes)
         # in one tensor, for the system is slow to take back and give out many
         kept = own.new_empty(3, frames * len(target), channels)
-        for part, rows in _parts(target, frames, channels):
+        for part, columns, rows in _parts(target, frames, channels):
             first, hidden, second = kept[:, rows]
-            seen = _seen(own, other, edge[part], source[part], target[part])
-            torch.mm(signs, seen, out=first.view(frames, -1))
+            torch.mm(signs, seen[:, columns], out=first.view(frames, -1))
             torch.ops.aten.silu.out(first, out=hidden)
             torch.addmm(bias, hidden, weight.T, out=second)
-            total.index_add_(0, _rows(target[part], frames, nodes), silu(second))
+            total.index_add_(0, to[:, part].flatten(), silu(second))
         ctx.save_for_backward(*inputs, kept)
         return total.view(frames, nodes, channels)
 
@@ -123,27 +123,29 @@ def _differentiable(
 
 
 def _in_parts(inputs: list[Tensor], kept: Tensor, gradient: Tensor) -> list[Tensor | None]:
-    own, other, edge, signs, weight, bias, source, target = inputs
+    own, _, edge, signs, weight, bias, source, target = inputs
     axes, nodes, channels = own.shape
-    to_own, to_other = (x.new_zeros(axes * nodes, channels) for x in (own, other))
-    to_edge, to_weight, to_bias = (torch.zeros_like(x) for x in (edge, weight, bias))
-    for part, rows in _parts(target, len(signs), channels):
+    to_seen = edge.new_empty(axes + 1, edge.numel())
+    to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    for part, columns, rows in _parts(target, len(signs), channels):
         first, hidden, second = kept[:, rows]
         slope = gradient.index_select(1, target[part]).view(-1, channels)
         slope = torch.ops.aten.silu_backward(slope, second)
         to_weight.addmm_(slope.T, hidden)
         to_bias += slope.sum(0)
         slope = torch.ops.aten.silu_backward(slope @ weight, first)
-        seen = (signs.T @ slope.view(len(signs), -1)).view(axes + 1, -1, channels)
-        to_edge[part], along = seen[-1], seen[:-1].flatten(0, 1)
-        to_own.index_add_(0, _rows(target[part], axes, nodes), along)
-        to_other.index_add_(0, _rows(source[part], axes, nodes), along)
-    return [to_own.view(own.shape), to_other.view(own.shape), to_edge, None, to_weight, to_bias]
+        torch.mm(signs.T, slope.view(len(signs), -1), out=to_seen[:, columns])
+    to_pair, found = to_seen[:-1].view(-1, channels), []
+    for index in (target, source):
+        total = own.new_zeros(axes * nodes, channels)
+        found.append(total.index_add_(0, _rows(index, axes, nodes).flatten(), to_pair))
+    to_own, to_other = (x.view(own.shape) for x in found)
+    return [to_own, to_other, to_seen[-1].view(edge.shape), None, to_weight, to_bias]
 
 
-def _parts(target: Tensor, frames: int, channels: int) -> Iterator[tuple[slice, slice]]:
-    """Runs of edges whose messages fit into the cache, and the rows of their messages."""
+def _parts(target: Tensor, frames: int, channels: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Runs of edges whose messages fit into the cache; their numbers and rows in all frames."""
     step = max(PIECE // max(frames * channels, 1), 1)
     for start in range(0, len(target), step):
         stop = min(start + step, len(target))
-        yield slice(start, stop), slice(frames * start, frames * stop)
+        yield tuple(slice(k * start, k * stop) for k in (1, channels, frames))  # type: ignore[misc]

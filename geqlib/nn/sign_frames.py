@@ -50,7 +50,7 @@ class SignFrames:
     def components(self, v: Tensor) -> Tensor:
         """[d, M, V] of vectors [d, N, V], along the axes of each row."""
         seen = v.index_select(1, self.nodes) if self.several else v
-        return (self._row_axes(v).permute(2, 1, 0)[..., None] * seen).sum(1)
+        return (self._row_axes(v) * seen).sum(1)
 
     def rows(self, x: Tensor) -> Tensor:
         """What all frames see alike: [M, ...] from [N, ...]."""
@@ -81,11 +81,12 @@ class SignFrames:
 
     def vectors(self, u: Tensor) -> Tensor:
         """[d, N, V] from components u [d, M, V]: turned back, mean over the sets of axes."""
-        return self._mean((self._row_axes(u).permute(1, 2, 0)[..., None] * u).sum(1), 1)
+        return self._mean((self._row_axes(u).transpose(0, 1) * u).sum(1), 1)
 
     def _row_axes(self, like: Tensor) -> Tensor:
-        """[M, d, d] in columns; for products and sums, which autocast leaves alone."""
-        return self.axes.to(like.dtype).index_select(0, self.node_axes)
+        """[d, d, M, 1], axes first; for products and sums, which autocast leaves alone."""
+        axes = self.axes.permute(2, 1, 0).to(like.dtype)
+        return axes.index_select(2, self.node_axes)[..., None]
 
     def _mean(self, x: Tensor, axis: int) -> Tensor:
         """Over the sets of axes of each node: rows are on this axis of x."""
