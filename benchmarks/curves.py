@@ -43,7 +43,7 @@ def plot_curves(
             if logarithmic:
                 axes.set_xscale("log")
         grid[0].set_ylabel(y)
-        grid[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+        grid[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, handlelength=4)
         save_figure(figure, path)
 
 
