@@ -17,7 +17,7 @@ def laplacian_frame(*, bound: int = 1000, samples: int = 1) -> Callable[..., Fra
 
     Source: Puny et al. (ICLR 2022, arXiv 2110.03336), section 3.2; see `laplacian_orders`. Averages
     are exact for graphs with at most `bound` orders; of larger frames `samples` orders are drawn,
-    from numpy's generator seeded by torch's.
+    from numpy's generator seeded by torch's. `laplacian_orders` says which it is for a graph.
 
     Example:
         >>> frame = laplacian_frame()
