@@ -9,7 +9,15 @@ from ase import Atoms
 
 from geqlib.cli import main
 from geqlib.data.qm9 import Target
-from tests.data import raw_frames, raw_graphs, raw_md17, raw_meshes, raw_molecules, raw_qm9
+from tests.data import (
+    raw_frames,
+    raw_graphs,
+    raw_md17,
+    raw_meshes,
+    raw_molecules,
+    raw_qm9,
+    raw_superpixels,
+)
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
@@ -63,6 +71,9 @@ def test_two_steps(config, tmp_path, monkeypatch):
     if "geqlib.data.GraphData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_graphs.write_for(yaml.safe_load(text), tmp_path)
+    if "geqlib.data.SuperpixelData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_superpixels.write(tmp_path)
     if "source: GeometricShapes" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_shapes(tmp_path)

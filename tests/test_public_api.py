@@ -27,7 +27,7 @@ PUBLIC = {
     """,
     "geqlib.data": """
         DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MultitaskData NBodyData
-        PointCloudData QM9Data SetData ZincData from_networkx
+        PointCloudData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """
         EdgePlan EgoPart EgoPlan Incidence Neighbors Reach TreePlan check_graph directed_plan

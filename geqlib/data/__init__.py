@@ -11,6 +11,7 @@ from geqlib.data.nbody import NBodyData
 from geqlib.data.point_clouds import PointCloudData
 from geqlib.data.qm9 import QM9Data
 from geqlib.data.sets import SetData
+from geqlib.data.superpixels import SuperpixelData
 from geqlib.data.zinc import ZincData
 
 from_networkx = GraphData.from_networkx
@@ -27,6 +28,7 @@ __all__ = [
     "PointCloudData",
     "QM9Data",
     "SetData",
+    "SuperpixelData",
     "ZincData",
     "from_networkx",
 ]
