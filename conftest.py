@@ -1,4 +1,4 @@
-"""Tests keep generated data in a folder of their own."""
+"""Tests keep generated data in a folder of their own, and download nothing."""
 
 import pytest
 
@@ -7,4 +7,5 @@ import pytest
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GEQLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GEQLIB_OFFLINE", "1")
         yield

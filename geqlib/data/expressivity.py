@@ -18,6 +18,7 @@ from geqlib.reading import reading
 Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC"]
 CSL_NODES, CSL_SKIPS = 41, (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 SR_FILES = ("sr/sr16622.g6", "sr251256.g6", "sr/sr261034.g6")
+BREC_FILES = ("basic", "regular", "str", "extension", "cfi", "4vtx", "dr")
 # of the 400 pairs, in order
 BREC_PARTS = {
     "basic": 60,
@@ -72,7 +73,8 @@ def graph_pairs(name: Name) -> GraphPairs:
     "CSL": circular skip links (Murphy et al., ICML 2019), made here. "SR": strongly regular graphs
     of 16, 25 and 26 nodes, pairs of equal parameters. "EXP": planar graphs with two kinds of nodes
     (Abboud et al., IJCAI 2021). "BREC": 400 pairs of six kinds (Wang and Zhang, ICML 2024). Files
-    are looked for in the folder expressivity below the one that GEQLIB_DATA names.
+    are looked for in the folder expressivity below the one that GEQLIB_DATA names, and downloaded
+    where they are not there.
 
     Raises:
         ValueError: if the name is unknown, or a file is missing.
@@ -179,7 +181,7 @@ def _neighbours(graphs: Sequence[PlainGraph]) -> list[tuple[int, int]]:
 
 
 def _brec() -> GraphPairs:
-    graphs = _graph6("BREC/brec_400_pairs.g6")
+    graphs = [graph for file in BREC_FILES for graph in _graph6_array(f"BREC/{file}.npy")]
     return _made(graphs, _neighbours(graphs), BREC_PARTS)
 
 
@@ -195,6 +197,13 @@ def _graph6(file: str) -> list[PlainGraph]:
     path = _file(file)
     with reading(path, "does not hold graphs in the graph6 format"):
         return [plain(nx.from_graph6_bytes(line)) for line in path.read_bytes().split()]
+
+
+def _graph6_array(file: str) -> list[PlainGraph]:
+    path = _file(file)
+    with reading(path, "does not hold graphs in the graph6 format"):
+        lines = np.load(path, allow_pickle=False).astype(np.bytes_).reshape(-1).tolist()
+        return [plain(nx.from_graph6_bytes(line.strip())) for line in lines]
 
 
 def _file(name: str) -> Path:

@@ -9,32 +9,33 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from geqlib.data.dgcnn import dgcnn_arrays, index_folder, match_graphs
 from geqlib.data.mirror import find_file
 from geqlib.reading import reading
 
 Fold = tuple[np.ndarray, np.ndarray]  # training and test graphs
-FOLDER = {"IMDB-BINARY": "IMDBBINARY", "IMDB-MULTI": "IMDBMULTI"}
 # a stratified part needs every class in training and in the part
 LEAST = 2
 
 
-def read_folds(name: str, graphs: int) -> list[Fold]:
+def read_folds(name: str, arrays: dict[str, np.ndarray]) -> list[Fold]:
     """The ten folds of the index files that most published tables use.
 
     They are looked for below the folder that GEQLIB_DATA names, as
-    TU_10fold/NAME/10fold_idx/test_idx-1.txt and so on. Where TU_10fold/NAME/to_TU_index.txt exists,
-    its line i is the number in the TU files of what the index files call graph i.
+    TU_10fold/NAME/10fold_idx/test_idx-1.txt and so on, and downloaded where they are not there.
+    They count the graphs of TU_10fold/NAME/NAME.txt, which for MUTAG have another order than in the
+    TU files. Line i of TU_10fold/NAME/to_TU_index.txt is the TU number of graph i; where there is
+    no such file, graphs are matched.
 
     Args:
         name: of the set.
-        graphs: how many there are.
+        arrays: the set.
 
     Raises:
         ValueError: if files are missing, or see `check_folds`.
     """
-    folder = f"TU_10fold/{FOLDER.get(name, name)}"
-    order = find_file(f"{folder}/to_TU_index.txt")
-    numbers = np.arange(graphs) if order is None else _numbers(order)
+    folder, graphs = index_folder(name), len(arrays["y"])
+    numbers = _tu_numbers(name, arrays)
     folds = []
     for k in range(1, 11):
         parts = []
@@ -111,6 +112,18 @@ def split_validation(
         )
     kept, val = train_test_split(train, test_size=size, stratify=stratify, random_state=seed)
     return np.sort(kept), np.sort(val)
+
+
+def _tu_numbers(name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Of each graph that the index files count."""
+    given = find_file(f"{index_folder(name)}/to_TU_index.txt")
+    if given is not None:
+        return _numbers(given)
+    theirs = dgcnn_arrays(name)
+    if theirs is None or np.array_equal(theirs["nodes"], arrays["nodes"]):
+        return np.arange(len(arrays["y"]))
+    with reading(f"{index_folder(name)}'s text", f"has other graphs than the TU set {name}"):
+        return match_graphs(theirs, arrays)
 
 
 def _numbers(path: Path) -> np.ndarray:

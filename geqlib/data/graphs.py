@@ -159,7 +159,7 @@ class GraphData(SplitLoaders):
         graphs = _dataset(arrays, self.attributes, self.edge_labels)
         y, seed = arrays["y"], self.data_seed
         if self.folds == "files":
-            folds = read_folds(self.name, len(y))
+            folds = read_folds(self.name, arrays)
         else:
             folds = stratified_folds(y, self.num_folds, seed)
             check_folds(folds, len(y))

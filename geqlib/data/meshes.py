@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geqlib.data.cache import file_hash
+from geqlib.data.mirror import find_folder
 from geqlib.reading import reading
 
 
@@ -42,7 +42,7 @@ def mesh_files(name: str) -> MeshFiles:
 
     Args:
         name: a folder of your own, or one below the folder that GEQLIB_DATA names; the classes are
-            in it, or in `raw` in it.
+            in it, or in `raw` in it. GeometricShapes is downloaded where it is not there.
 
     Raises:
         ValueError: no such folder, or a class without meshes to train on.
@@ -63,15 +63,13 @@ def mesh_files(name: str) -> MeshFiles:
 
 
 def _folder(name: str) -> Path:
-    mirror = os.environ.get("GEQLIB_DATA")
-    places = [Path(name).expanduser(), *([Path(mirror) / name] if mirror else [])]
-    for place in places:
-        if place.is_dir():
-            return place / "raw" if (place / "raw").is_dir() else place
-    raise ValueError(
-        f"There is no folder {name} of meshes, here or below the folder that GEQLIB_DATA names: "
-        "unpack the published archive there."
-    )
+    place = find_folder(name)
+    if place is None:
+        raise ValueError(
+            f"There is no folder {name} of meshes, here or below the folder that GEQLIB_DATA "
+            "names: unpack the published archive there."
+        )
+    return place / "raw" if (place / "raw").is_dir() else place
 
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ import torch
 from torch_geometric.io import read_tu_data
 
 from geqlib.data.cache import cached_arrays, file_hash
-from geqlib.data.mirror import find_file
+from geqlib.data.dgcnn import dgcnn_arrays
+from geqlib.data.mirror import find_folder
 from geqlib.reading import reading
 
 SUFFIXES = (
@@ -29,7 +30,9 @@ def tu_arrays(name: str, cache: Path | None = None) -> dict[str, np.ndarray]:
 
     Source: Morris et al., "TUDataset" (ICML workshop GRL+ 2020). The files are looked for below the
     folder that the environment variable GEQLIB_DATA names, as TUDataset/NAME/raw/NAME_A.txt and so
-    on, torch_geometric's layout; nothing is written there.
+    on, torch_geometric's layout; nothing is written there. MUTAG, PTC_MR, PROTEINS, NCI1, ENZYMES
+    and IMDB-BINARY are downloaded where they are not there; PTC, NCI109 and IMDB-MULTI, too, in
+    DGCNN's format (`geqlib.data.dgcnn`).
 
     Args:
         name: such as "MUTAG".
@@ -43,17 +46,20 @@ def tu_arrays(name: str, cache: Path | None = None) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if files are missing or are not a TU set.
     """
-    found = {s: find_file(f"TUDataset/{name}/raw/{name}_{s}.txt") for s in SUFFIXES}
-    needed = next((s for s in SUFFIXES[:3] if found[s] is None), None)
+    folder = find_folder(f"TUDataset/{name}/raw") or Path("nowhere")
+    named = {suffix: folder / f"{name}_{suffix}.txt" for suffix in SUFFIXES}
+    paths = {suffix: path for suffix, path in named.items() if path.is_file()}
+    needed = next((suffix for suffix in SUFFIXES[:3] if suffix not in paths), None)
+    if needed == "A" and (arrays := dgcnn_arrays(name, cache)) is not None:
+        return arrays
     if needed is not None:
         raise ValueError(
             f"There is no TUDataset/{name}/raw/{name}_{needed}.txt: put the files there, below "
             "the folder that GEQLIB_DATA names."
         )
-    paths = {suffix: path for suffix, path in found.items() if path is not None}
     hashes = {suffix: file_hash(path) for suffix, path in paths.items()}
     parameters = {"name": name, "sha256": hashes, "format": 1}
-    return cached_arrays("tu", parameters, lambda: _read(paths["A"].parent, name), cache)
+    return cached_arrays("tu", parameters, lambda: _read(folder, name), cache)
 
 
 def _read(folder: Path, name: str) -> dict[str, np.ndarray]:

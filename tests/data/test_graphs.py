@@ -15,6 +15,7 @@ import torch
 
 from geqlib.data import GraphData
 from geqlib.data.folds import check_folds, read_folds, split_validation, stratified_folds
+from geqlib.data.tu import tu_arrays
 from geqlib.graph import ego_plan
 from tests.data import raw_graphs
 
@@ -120,7 +121,7 @@ def test_validation_graphs_by_class() -> None:
 def test_index_files_of_another_order(mirror: Path) -> None:
     order = np.random.default_rng(0).permutation(40)
     (mirror / "TU_10fold/TINY/to_TU_index.txt").write_text("".join(f"{i}\n" for i in order))
-    assert read_folds("TINY", 40)[2][1].tolist() == order[8:12].tolist()
+    assert read_folds("TINY", tu_arrays("TINY"))[2][1].tolist() == order[8:12].tolist()
 
 
 def test_graphs_of_your_own() -> None:
@@ -252,5 +253,6 @@ def test_published_sets(name: str, tmp_path: Path) -> None:
     assert sum(map(len, data.numbers.values())) == graphs
     batch = next(iter(data.test_dataloader()))
     assert batch.x.shape[1] == features
-    tested = {int(i) for _, test in read_folds(name, graphs) for i in test}
+    arrays = tu_arrays(name, tmp_path)
+    tested = {int(i) for _, test in read_folds(name, arrays) for i in test}
     assert graphs - len(tested) == missed
