@@ -38,7 +38,8 @@ class MoleculeNetData(SplitLoaders):
     sorted by target, `y` [molecules, 1] in the file's unit, `batch` and `ptr`.
 
     The file is looked for below the folder that the environment variable GEQLIB_DATA names, in
-    torch_geometric's layout: MoleculeNet/lipo/raw/Lipophilicity.csv. Reading it takes rdkit.
+    torch_geometric's layout: MoleculeNet/lipo/raw/Lipophilicity.csv; those of lipo and esol are
+    downloaded where they are not there. Reading them takes rdkit.
 
     Args:
         name: "esol", "freesolv" or "lipo".

@@ -32,7 +32,8 @@ class MoleculeData(StructureLoaders):
     cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
     float64, `forces` [N, 3], `stress` [G, 3, 3], `charge` [G]; NaN where they are missing.
 
-    A path that is not there is looked for in the folder `GEQLIB_DATA`.
+    A path that is not there is looked for in the folder `GEQLIB_DATA`; the files of 3BPA are
+    downloaded where they are not there, either.
 
     Args:
         train: extended XYZ files, which may be .xz, .gz or .bz2. Frames of several files are
