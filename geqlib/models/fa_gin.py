@@ -11,8 +11,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.models import GIN
 
 from geqlib.graph.pool import sum_pool
-from geqlib.models.fa_mlp import Orders, averaged_graphs, places
-from geqlib.nn.frame_copies import FrameCopies
+from geqlib.models.fa_mlp import OrderAverage, Orders, places
 
 
 class PlacedGIN(nn.Module):
@@ -71,7 +70,7 @@ class PlacedGIN(nn.Module):
         return self.out(total / number[:, None].to(total.dtype))
 
 
-class FAGIN(nn.Module):
+class FAGIN(OrderAverage):
     """`PlacedGIN` averaged over a frame of node orders.
 
     Symmetry: as for `geqlib.models.FAMLP`. Source: Puny et al. (ICLR 2022, arXiv 2110.03336),
@@ -104,36 +103,5 @@ class FAGIN(nn.Module):
         orders: Orders = "canonical",
         bound: int = 1000,
     ) -> None:
-        super().__init__()
         size = {"max_nodes": max_nodes, "channels": channels, "layers": layers}
-        self.average = averaged_graphs(
-            PlacedGIN(in_channels, out_channels, act=act, **size), orders, bound
-        )
-
-    def reset_parameters(self) -> None:
-        self.average.reset_parameters()
-
-    def plan(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-    ) -> FrameCopies:
-        """The orders of a batch: they depend on the graphs alone, so make them once."""
-        return self.average.plan(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
-
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-        plan: FrameCopies | None = None,
-    ) -> Tensor:
-        """Features x [N, in_channels] to [num_graphs, out_channels]."""
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
-        return self.average(
-            x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs, plan=plan
-        )
+        super().__init__(PlacedGIN(in_channels, out_channels, act=act, **size), orders, bound)

@@ -78,7 +78,61 @@ class AdjacencyMLP(nn.Module):
         return self.layers(torch.cat([matrix, features], 2).flatten(1))
 
 
-class FAMLP(nn.Module):
+class OrderAverage(nn.Module):
+    """A network on graphs with one output a graph, averaged over a frame of node orders.
+
+    What `FAMLP` and `FAGIN` share; their docstrings say which symmetry holds.
+
+    Args:
+        module: from x and edge_index, with batch and num_graphs, to [num_graphs, out_channels].
+        orders: "canonical", "laplacian" or "random".
+        bound: of enumerated Laplacian frames.
+    """
+
+    def __init__(self, module: nn.Module, orders: Orders, bound: int) -> None:
+        super().__init__()
+        frames = {
+            "canonical": "S_n",
+            "laplacian": laplacian_frame(bound=bound),
+            "random": random_frame(),
+        }
+        if orders not in frames:
+            raise ValueError(
+                f'orders must be "canonical", "laplacian" or "random", got {orders!r}.'
+            )
+        inputs = {"x": "scalar", "edge_index": "edge_index"}
+        self.average = FrameAveraging(module, frames[orders], inputs=inputs, outputs="graph:scalar")
+
+    def reset_parameters(self) -> None:
+        self.average.reset_parameters()
+
+    def plan(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+    ) -> FrameCopies:
+        """The orders of a batch: they depend on the graphs alone, so make them once."""
+        return self.average.plan(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+        plan: FrameCopies | None = None,
+    ) -> Tensor:
+        """Features x [N, in_channels] to [num_graphs, out_channels]."""
+        if batch is None:
+            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
+        return self.average(
+            x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs, plan=plan
+        )
+
+
+class FAMLP(OrderAverage):
     """`AdjacencyMLP` averaged over a frame of node orders.
 
     Symmetry: relabelling of nodes, exactly, with `orders="canonical"`: one pass in a canonical
@@ -113,39 +167,10 @@ class FAMLP(nn.Module):
         orders: Orders = "canonical",
         bound: int = 1000,
     ) -> None:
-        super().__init__()
         module = AdjacencyMLP(
             in_channels, out_channels, max_nodes=max_nodes, hidden=hidden, act=act
         )
-        self.average = averaged_graphs(module, orders, bound)
-
-    def reset_parameters(self) -> None:
-        self.average.reset_parameters()
-
-    def plan(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-    ) -> FrameCopies:
-        """The orders of a batch: they depend on the graphs alone, so make them once."""
-        return self.average.plan(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
-
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-        plan: FrameCopies | None = None,
-    ) -> Tensor:
-        """Features x [N, in_channels] to [num_graphs, out_channels]."""
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
-        return self.average(
-            x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs, plan=plan
-        )
+        super().__init__(module, orders, bound)
 
 
 def places(batch: Tensor, most: int) -> Tensor:
@@ -160,16 +185,3 @@ def places(batch: Tensor, most: int) -> Tensor:
             "of nodes in the data."
         )
     return place
-
-
-def averaged_graphs(module: nn.Module, orders: Orders, bound: int) -> FrameAveraging:
-    """A network on graphs, x and edge_index to one output a graph, averaged over node orders."""
-    frames = {
-        "canonical": "S_n",
-        "laplacian": laplacian_frame(bound=bound),
-        "random": random_frame(),
-    }
-    if orders not in frames:
-        raise ValueError(f'orders must be "canonical", "laplacian" or "random", got {orders!r}.')
-    inputs = {"x": "scalar", "edge_index": "edge_index"}
-    return FrameAveraging(module, frames[orders], inputs=inputs, outputs="graph:scalar")
