@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test lint docs bench peers readme clean
+.PHONY: demo test lint docs bench board peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -29,6 +29,10 @@ docs: .venv/installed
 bench: .venv/installed
 	$(BIN)/geqlib bench speed
 	$(BIN)/geqlib bench accuracy
+
+# every family with small budgets, within an hour; leaves the numbers of the repository alone
+board: .venv/installed
+	$(BIN)/python benchmarks/quick.py
 
 # what some benchmarks compare with; MACE pins an old e3nn, so it gets an environment of its own
 peers: .peers/mace/installed .peers/cuequivariance/installed
@@ -56,4 +60,4 @@ readme: .venv/installed
 	touch $@
 
 clean:
-	rm -rf demo runs site .pytest_cache .ruff_cache
+	rm -rf board demo runs site .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ from rich.progress import track
 from geqlib.data.cache import replace_file
 from geqlib.train.record import environment
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("GEQLIB_RESULTS", Path(__file__).parent / "results"))
 STARTED = time.perf_counter()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from geqlib.train.stages import complete
 
-RUNS = Path("runs")
+RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
 
 
 def trained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,7 +29,8 @@ KINDS = ("accuracy", "speed")
 DESCRIPTION = """Run benchmarks of a clone of the repository, all of a kind or those that are named;
 without arguments, list them. Each states its protocol at the top of its script and writes
 benchmarks/results/KIND/NAME.json. Finished training runs are kept in runs/, so the same command
-goes on where it was stopped. `geqlib report --board` draws all results."""
+goes on where it was stopped. `geqlib report --board` draws all results. The environment variables
+GEQLIB_RESULTS and GEQLIB_RUNS name other folders for both."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Script:
 
     @property
     def result(self) -> Path:
-        return self.path.parents[1] / "results" / f"{self.name}.json"
+        known = self.path.parents[1] / "results"
+        return Path(os.environ.get("GEQLIB_RESULTS", known)) / f"{self.name}.json"
 
     @property
     def title(self) -> str:
@@ -223,7 +226,7 @@ def _options(script: Script) -> str:
 def _print(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for k, name in enumerate(header):
-        shown.add_column(name, no_wrap=k == 0, min_width=24 if k == 3 else None)
+        shown.add_column(name, no_wrap=k == 0, min_width=20 if k == 3 else None)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
