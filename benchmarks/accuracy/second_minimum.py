@@ -71,6 +71,7 @@ def methods(task: str) -> dict[str, Any]:
         "monoid, Binary-GRU": _made(ours, channels=CHANNELS, operator="gru", assoc=0.05),
         "monoid, selection": _made(ours, channels=CHANNELS, operator="select"),
         "monoid, exact": _made(ours, channels=CHANNELS, operator=[EXACT[task]]),
+        "monoid, exact mix": _made(ours, channels=CHANNELS, operator=["topk", "max", "product"]),
         "monoid, mixed": _made(ours, channels=CHANNELS, operator=["select", EXACT[task]]),
     }
 

@@ -16,11 +16,26 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from geqlib.data import GraphData, MD17Data, MoleculeNetData, QM9Data, ZincData
+from geqlib.data import (
+    GraphData,
+    MD17Data,
+    MoleculeNetData,
+    QM9Data,
+    SuperpixelData,
+    ZincData,
+)
 from geqlib.data.cache import cached_arrays
+from geqlib.data.dgcnn import read_dgcnn
 from geqlib.data.expressivity import graph_pairs
 from geqlib.data.meshes import mesh_files, read_off, sample_mesh
-from tests.data import raw_graphs, raw_md17, raw_meshes, raw_molecules, raw_qm9
+from tests.data import (
+    raw_graphs,
+    raw_md17,
+    raw_meshes,
+    raw_molecules,
+    raw_qm9,
+    raw_superpixels,
+)
 from tests.mutations.mutators import BINARY, TEXT, inside_xz, other_json
 from tests.mutations.reader import Payload, Reader, same_arrays
 
@@ -141,6 +156,25 @@ def pairs(name: Any) -> Callable[[], Any]:
     return read
 
 
+def write_dgcnn() -> None:
+    rings = [
+        f"{n} {n % 2}\n" + "".join(f"{i} 2 {(i + 1) % n} {(i - 1) % n}\n" for i in range(n))
+        for n in range(3, 8)
+    ]
+    Path("TINY.txt").write_text(f"{len(rings)}\n{''.join(rings)}")
+
+
+def dgcnn() -> dict[str, np.ndarray]:
+    found = read_dgcnn(Path("TINY.txt"))
+    ends, nodes = found["edge_index"], np.repeat(found["nodes"], found["edges"])
+    assert ((ends >= 0) & (ends < nodes)).all() and len(found["y"]) == len(found["nodes"])
+    return found
+
+
+def superpixels() -> Any:
+    return first_batches(SuperpixelData(4))
+
+
 def kept() -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is made again
@@ -160,6 +194,10 @@ READERS = {
     "QM9": Reader(partial(raw_qm9.write_npz, Path()), qm9, "qm9/*.npz", BINARY, 40, same_batches),
     "TU": Reader(write_tu, tu, "TUDataset/TINY/raw/*.txt", TEXT, 60, says="TINY"),
     "folds": Reader(write_tu, tu, "TU_10fold/TINY/10fold_idx/*.txt", TEXT, 30, says="Fold"),
+    "DGCNN": Reader(write_dgcnn, dgcnn, "TINY.txt", TEXT, 30),
+    "superpixels": Reader(
+        partial(raw_superpixels.write, Path()), superpixels, "MNISTSuperpixels/raw/*", BINARY, 30
+    ),
     "ZINC": Reader(write_molecules, zinc, "ZINC/raw/train.pickle", BINARY, 40),
     "ZINC, other contents": Reader(
         write_molecules, zinc, "ZINC/raw/train.pickle", (other_molecules,), 30
