@@ -105,11 +105,11 @@ class FrameAveraging(nn.Module):
         self.types = {name: parse_type(f"input {name!r}", text) for name, text in inputs.items()}
         self.output_types = parse_outputs(outputs)
         self.symmetry = parse_frame_group(group) if isinstance(group, str) else None
+        self.takes = _arguments(module)
         self._check()
         types = [*self.types.values(), *self.output_types.values()]
         self.irreps = highest_irrep(types)
         self.degree = max(self.irreps, int(any(t.rotates for t in types)))
-        self.takes = frozenset(inspect.signature(module.forward).parameters)
         self.learned = None
         if mode == "learned" and self.symmetry is not None:
             self.learned = LearnedFrame(self.symmetry.dim, proper=self.symmetry.proper)
@@ -127,6 +127,7 @@ class FrameAveraging(nn.Module):
             tensors: the inputs by name, `batch` and `num_graphs`. What is None is left out.
         """
         given = self._batch(tensors, check=plan is None)
+        self._check_call(given)
         if plan is None:
             plan = self._plan(given, tensors)
         shown = plan if plan.shown is None else plan.shown
@@ -134,7 +135,7 @@ class FrameAveraging(nn.Module):
         if given.single:
             found = call_each(self.module, shown, seen, self.types)
         else:
-            sizes = not self.dense and (given.sized or "num_graphs" in self.takes)
+            sizes = not self.dense and (given.sized or "num_graphs" in (self.takes or ()))
             found = call_stacked(self.module, shown, seen, batch=not self.dense, sizes=sizes)
         return put_together(found, self.outputs, self.output_types, plan, shown, given.single)
 
@@ -181,6 +182,20 @@ class FrameAveraging(nn.Module):
         dim = 0 if self.symmetry is None else self.symmetry.dim
         return typed_batch(tensors, self.types, dim, dense=self.dense, check=check)
 
+    def _check_call(self, given: Batch) -> None:
+        """That the module takes what it is to be given."""
+        if self.takes is None:
+            return
+        forward = f"{type(self.module).__name__}.forward takes no"
+        if strange := sorted(given.tensors.keys() - self.takes):
+            known = ", ".join(sorted(self.takes))
+            raise ValueError(f"{forward} {strange[0]!r}: give some of {known}.")
+        if not given.single and not self.dense and "batch" not in self.takes:
+            raise ValueError(
+                f"{forward} `batch`, by which it would tell samples apart: add it, or pass one "
+                "sample alone, without `batch`."
+            )
+
     def _check(self) -> None:
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}.")
@@ -207,3 +222,11 @@ class FrameAveraging(nn.Module):
             f"{type(self).__name__}({type(self.module).__name__}, {group!r}, "
             f"inputs={self.inputs}, outputs={self.outputs!r}, mode={self.mode!r})"
         )
+
+
+def _arguments(module: nn.Module) -> frozenset[str] | None:
+    """Names that its forward takes; None if it takes any."""
+    parameters = inspect.signature(module.forward).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return frozenset(parameters)

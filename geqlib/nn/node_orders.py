@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,8 @@ def laplacian_frame(*, bound: int = 1000, samples: int = 1) -> Callable[..., Fra
 
     Source: Puny et al. (ICLR 2022, arXiv 2110.03336), section 3.2; see `laplacian_orders`. Averages
     are exact for graphs with at most `bound` orders; of larger frames `samples` orders are drawn,
-    from numpy's generator seeded by torch's. `laplacian_orders` says which it is for a graph.
+    from numpy's generator seeded by torch's, and a warning says so. `laplacian_orders` says which
+    it is for a graph.
 
     Example:
         >>> frame = laplacian_frame()
@@ -28,6 +30,12 @@ def laplacian_frame(*, bound: int = 1000, samples: int = 1) -> Callable[..., Fra
 
     def orders(edge_index: np.ndarray, nodes: int, rng: np.random.Generator) -> np.ndarray:
         found = laplacian_orders(edge_index, nodes, bound=bound, samples=samples, rng=rng)
+        if not found.exact:
+            warnings.warn(
+                f"A graph has more than bound={bound} Laplacian orders: its average is over "
+                'samples of them, not exact. Raise bound, or take group="S_n", which is exact.',
+                stacklevel=2,
+            )
         return found.orders
 
     return _frame(orders)

@@ -41,12 +41,21 @@ def case(build: Any, **options: Any) -> Case:
     )
 
 
+# the contract's graphs without edges are larger than `bound`; all orders of them are alike
+@pytest.mark.filterwarnings("ignore:A graph has more than bound")
 class TestContract(Contract):
     cases = (
         case(FAMLP, hidden=(8,)),
         case(FAGIN, channels=4, layers=2),
         case(FAMLP, hidden=(8,), orders="laplacian", bound=10**4),
     )
+
+
+def test_sampled_orders_are_announced() -> None:
+    net, x = FAMLP(1, 2, max_nodes=5, orders="laplacian", bound=100), torch.ones(5, 1)
+    ring = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
+    with pytest.warns(UserWarning, match="more than bound=100 Laplacian orders"):
+        net(x, torch.cat([ring, ring.flip(0)], 1))
 
 
 @pytest.mark.parametrize("build", [FAMLP, FAGIN])

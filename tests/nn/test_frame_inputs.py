@@ -53,6 +53,23 @@ def test_numbers_of_samples(batch: Tensor) -> None:
         wrap()(x=POS, batch=batch)
 
 
+class Lone(nn.Module):
+    """Knows no batches."""
+
+    def forward(self, pos: Tensor) -> Tensor:
+        return torch.sin(pos)
+
+
+def test_a_module_is_given_what_it_takes() -> None:
+    inputs = {"pos": "vector", "x": "scalar"}
+    net = FrameAveraging(Lone(), "O(3)", inputs=inputs, outputs="vector")
+    assert net(pos=POS).shape == POS.shape
+    with pytest.raises(ValueError, match=r"Lone\.forward takes no `batch`, by which it would tell"):
+        net(pos=POS, batch=BATCH)
+    with pytest.raises(ValueError, match=r"Lone\.forward takes no 'x': give some of pos\."):
+        net(pos=POS, x=POS[:, :1])
+
+
 def test_numbers_of_nodes() -> None:
     types = {"x": "vector", "edge_index": "edge_index"}
     net = FrameAveraging(Same(), "O(3)", inputs=types, outputs="vector")
