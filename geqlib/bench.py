@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.padding import Padding
 from rich.table import Table
 
 import geqlib
@@ -215,8 +216,11 @@ def _state(code: int) -> str:
 
 
 def _list(known: Sequence[Script], console: Console) -> None:
-    rows = [(s.name, "yes" if s.result.exists() else "", _options(s), s.title) for s in known]
-    _print(console, ("benchmark", "measured", "options", ""), rows)
+    for script in known:
+        state = "measured" if script.result.exists() else "not measured yet"
+        facts = ", ".join(filter(None, (state, _options(script))))
+        console.print(f"[bold]{script.name}[/]  {facts}", highlight=False)
+        console.print(Padding(script.title, (0, 0, 0, 4)), highlight=False)
 
 
 def _options(script: Script) -> str:
@@ -226,7 +230,7 @@ def _options(script: Script) -> str:
 def _print(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for k, name in enumerate(header):
-        shown.add_column(name, no_wrap=k == 0, min_width=20 if k == 3 else None)
+        shown.add_column(name, no_wrap=k == 0)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)

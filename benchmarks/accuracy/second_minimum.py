@@ -4,7 +4,7 @@ Protocol: 65 536 training sets of 1 to 16 numbers from 0 to 255, 1024 validation
 test sets of each size; the epoch with the least validation loss is tested; an answer is right if
 all of its bits are. The parity of the size is asked of sizes n - 1 and n together. "One answer to
 all" is the commonest answer. Every run of a question has the same processor time for its training
-steps (2 minutes and three seeds for the second minimum, 0.75 minutes and two seeds for the
+steps (2 minutes and three seeds for the second minimum, 0.75 minutes and one seed for the
 parities), the network of configs/second_minimum_monoid.yaml (64 channels) and, but for its
 aggregation, the same recipe. Recipe and selection operator were chosen by runs of up to a minute
 with seed 0, looking at test sets of 200 too; nothing was tuned for the others. Published: Ong and
@@ -39,7 +39,7 @@ CHANNELS = 64
 SET_SIZES = [0, *[1] * 16]  # none of size 0, as many of 1 to 16 each
 TESTED = (2, 4, 8, 16, 32, 64, 100, 200, 400, 1000)
 MINUTES = {"second_minimum": 2.0, "size_parity": 0.75, "bit_parity": 0.75}
-SEEDS = {"second_minimum": (0, 1, 2), "size_parity": (0, 1), "bit_parity": (0, 1)}
+SEEDS = {"second_minimum": (0, 1, 2), "size_parity": (0,), "bit_parity": (0,)}
 EXACT = {"second_minimum": "topk", "size_parity": "product", "bit_parity": "product"}
 # accuracy on sets of 200
 PUBLISHED = {
