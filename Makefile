@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test lint docs bench board peers readme clean
+.PHONY: demo test coverage lint docs bench board peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -15,6 +15,10 @@ demo: .venv/installed
 # two processes of one thread each; a file stays in one of them, for what its tests share
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# the same, and which lines of geqlib/ no test runs
+coverage: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=geqlib
 
 lint: .venv/installed
 	$(BIN)/ruff check .
