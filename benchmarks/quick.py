@@ -28,7 +28,6 @@ ACCURACY = {
     "nbody_frames": "--minutes 1",
     "tu": f"MUTAG --minutes 0.05 {ONE_SEED}",
     "second_minimum": f"--minutes 0.2 {ONE_SEED} --tasks second_minimum",
-    "multitask": f"--minutes 0.3 {ONE_SEED} --methods monoid PNA",
     "normals": f"--minutes 0.1 {ONE_SEED}",
     "nbody_products": "1 1",
     "expressivity": "--sets CSL",
