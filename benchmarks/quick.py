@@ -31,7 +31,6 @@ ACCURACY = {
     "normals": f"--minutes 0.1 {ONE_SEED}",
     "nbody_products": "1 1",
     "expressivity": "--sets CSL",
-    "digits": "",
     "near_symmetry": "",
     "compositions": "",
 }
