@@ -30,7 +30,6 @@ ACCURACY = {
     "second_minimum": f"--minutes 0.2 {ONE_SEED} --tasks second_minimum",
     "normals": f"--minutes 0.1 {ONE_SEED}",
     "nbody_products": "1 1",
-    "expressivity": "--sets CSL",
     "near_symmetry": "",
     "compositions": "",
 }
