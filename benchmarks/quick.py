@@ -1,8 +1,8 @@
 """The quick board: every family with a small budget, within an hour on two cores.
 
 Protocol: the benchmarks below, accuracy first, two at a time with one thread each, then speed, one
-after the other. Budgets are a tenth or less of those behind the numbers in the documents, which
-stay as they are: results, runs and what each benchmark printed go to board/, and finished runs
+after the other. Budgets are smaller than those behind the numbers in the documents, which stay as
+they are: results, runs and what each benchmark printed go to board/, and finished runs
 there are not trained again. It ends in board/board.md, board/board.html and board/board.png.
 
     python benchmarks/quick.py

@@ -10,8 +10,8 @@ import os
 import zipfile
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -57,12 +57,13 @@ def fetch_file(path: str | Path) -> Path | None:
     """
     name = Path(path).as_posix()
     place, source = _folder() / name, known_files().get(name)
-    if source is None or place.is_file():
-        return place if source else None
-    if os.environ.get("GEQLIB_OFFLINE"):
+    if source is None:
         return None
-    Console(stderr=True).print(f"Downloading {name}", highlight=False)
-    _fetch(name, source)
+    if not place.is_file():
+        if os.environ.get("GEQLIB_OFFLINE"):
+            return None
+        Console(stderr=True).print(f"Downloading {name}", highlight=False)
+        _fetch(name, source, {})
     return place
 
 
@@ -97,14 +98,14 @@ def _folder() -> Path:
     return cache_dir() / "raw"
 
 
-def _fetch(name: str, source: Published, archives: dict[str, bytes] | None = None) -> None:
-    archives = {} if archives is None else archives
+def _fetch(name: str, source: Published, archives: dict[str, bytes]) -> None:
+    """Download and keep a file; `archives`, by url, are not asked for again."""
     try:
         content = archives[source.url] if source.url in archives else _download(source.url)
         if source.member is not None:
             archives[source.url] = content
             content = zipfile.ZipFile(io.BytesIO(content)).read(source.member)
-    except (OSError, URLError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, HTTPException, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{name} could not be downloaded from {source.url} ({error}): try again, or put it "
             "below the folder that GEQLIB_DATA names."
