@@ -38,13 +38,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measure import write_result
-from geqlib.checkpoint import read_checkpoint
 from geqlib.cli import main as geqlib
 from geqlib.data import MultitaskData, NBodyData, PointCloudData
-from geqlib.data.cache import file_hash
+from geqlib.files.cache import file_hash
+from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.history import read_history
 from geqlib.train.stages import complete
-from tests.data import raw_graphs
+from tests.data.graphs import raw_graphs
 from tests.train import tiny
 
 STATE = ("epoch", "global_step", "state_dict", "current_model_state")

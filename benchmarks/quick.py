@@ -62,7 +62,7 @@ def main() -> int:
         table.add_row(*line)
     console.print(table)
     drawn = subprocess.run(
-        [sys.executable, "-m", "geqlib.cli", "report", "--board", f"--out={BOARD}"],
+        [sys.executable, "-m", "geqlib", "report", "--board", f"--out={BOARD}"],
         env=_environment(),
         cwd=TOP,
     )

@@ -87,4 +87,4 @@ def as_arguments(changes: Mapping[str, object]) -> list[str]:
 
 
 def _geqlib(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "geqlib.cli", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "geqlib", *arguments], check=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from geqlib.moved import install as _serve_old_import_paths
+
 if TYPE_CHECKING:
-    from geqlib.checkpoint import load
+    from geqlib.files.checkpoint import load
+
+_serve_old_import_paths()
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -14,7 +18,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # `load` needs the models; importing geqlib should cost nothing that is not used
     if name == "load":
-        from geqlib.checkpoint import load
+        from geqlib.files.checkpoint import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

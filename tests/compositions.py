@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import global_mean_pool
 
-from geqlib.geometry.grids import rotation_group
 from geqlib.models import (
     DGCNN,
     PONITA,
@@ -25,6 +24,7 @@ from geqlib.models import (
     SetNetwork,
 )
 from geqlib.nn import FrameAveraging, MonoidAggregation, SelfMix
+from geqlib.sphere.grids import rotation_group
 from tests.contract import Case, Typed, join, random_graphs, values
 
 C = 4

@@ -8,16 +8,10 @@ import yaml
 from ase import Atoms
 
 from geqlib.cli import main
-from geqlib.data.qm9 import Target
-from tests.data import (
-    raw_frames,
-    raw_graphs,
-    raw_md17,
-    raw_meshes,
-    raw_molecules,
-    raw_qm9,
-    raw_superpixels,
-)
+from geqlib.data.molecules.qm9 import Target
+from tests.data.graphs import raw_graphs
+from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_qm9
+from tests.data.points import raw_meshes, raw_superpixels
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"

@@ -36,8 +36,8 @@ from benchmarks.measure import RESULTS, read_result, write_result
 from benchmarks.training import RUNS, show
 from geqlib.calculators import GeqCalculator
 from geqlib.data import MoleculeData
-from geqlib.geometry.grids import rotation_group
-from geqlib.geometry.rotations import random_rotations
+from geqlib.sphere.grids import rotation_group
+from geqlib.symmetry.rotations import random_rotations
 
 MODELS = {"gaunt": "geqlib GauntNet", "ponita": "geqlib PONITA"}
 COLOURS = {"geqlib GauntNet": "#009E73", "geqlib PONITA": "#0072B2"}

@@ -4,9 +4,9 @@ Protocol: each model in its first case of the contract suite, in float32, export
 dynamic that differ between batches of two and of three graphs, with plans made before where the
 model takes one; compiled by AOTInductor; then run on four graphs of other sizes. Numbers such as
 `num_graphs`, which compiled programs cannot take, go in as the length of an empty tensor.
-Potentials are programs of energy, forces and stress (`geqlib.tracing.forces_program`), run on a
-crystal of 8 atoms and a single atom. The difference is the largest from the model itself, relative
-to the largest output if that is more than 1. Finished models are kept in runs/export.
+Potentials are programs of energy, forces and stress (`geqlib.files.tracing.forces_program`), run on
+a crystal of 8 atoms and a single atom. The difference is the largest from the model itself,
+relative to the largest output if that is more than 1. Finished models are kept in runs/export.
 
     python benchmarks/accuracy/export.py [--models PONITA SPEN ...]
 """
@@ -35,10 +35,10 @@ from benchmarks.kept import kept
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import show
+from geqlib.files.tracing import TRACING, differing, forces_program, program_inputs
 from geqlib.models import PONITA, GauntNet, Potential, energy_forces
-from geqlib.tracing import TRACING, differing, forces_program, program_inputs
+from tests.atoms.atoms import CUTOFF, fields, system
 from tests.contract import SIZES, Case, join, random_graphs, values
-from tests.models.atoms import CUTOFF, fields, system
 from tests.properties.cases import all_cases
 
 HEAD = ("model", "torch.export", "AOTInductor", "largest difference", "what stands against it")

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import show
-from geqlib.data.expressivity import GraphPairs, PlainGraph, graph_pairs
+from geqlib.data.graphs.expressivity import GraphPairs, PlainGraph, graph_pairs
 from geqlib.models import IGN, SPEN, MessagePassingNet
 
 SETS = ("graph8c", "CSL", "SR", "EXP", "BREC")

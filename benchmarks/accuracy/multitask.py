@@ -29,7 +29,7 @@ from benchmarks.markdown import markdown
 from benchmarks.measure import RESULTS, write_result
 from benchmarks.training import RUNS, show, summary, trained_here
 from geqlib.data import MultitaskData
-from geqlib.data.multitask import SPAN, STARTS
+from geqlib.data.graphs.multitask import SPAN, STARTS
 from geqlib.train.multitask import GRAPH_TASKS, NODE_TASKS
 
 CONFIG = Path("configs/multitask_monoid.yaml")

@@ -33,7 +33,7 @@ from benchmarks.budget import budgeted
 from benchmarks.markdown import markdown
 from benchmarks.measure import RESULTS, read_result, write_result
 from benchmarks.training import RUNS, as_arguments, show
-from geqlib.cv import main as cross_validate
+from geqlib.cli.cv import main as cross_validate
 from geqlib.data import GraphData
 
 CONFIGS = Path("configs")

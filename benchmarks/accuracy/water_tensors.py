@@ -38,9 +38,9 @@ from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.peers.e3nn_network import GateNetwork
 from benchmarks.training import show
-from geqlib.geometry.rotations import random_rotations
 from geqlib.graph import sum_pool
 from geqlib.models import GauntNet
+from geqlib.symmetry.rotations import random_rotations
 
 FILE = "water_tensors/water_monomers_1k.xyz.xz"
 SPLIT = (600, 100, 300)

@@ -7,8 +7,8 @@ from e3nn import o3
 from e3nn.nn.models.v2106.gate_points_message_passing import MessagePassing
 from torch import Tensor, nn
 
-from geqlib.nn.bessel import BesselBasis
-from geqlib.nn.radial import PolynomialCutoff
+from geqlib.bessel import BesselBasis
+from geqlib.radial import PolynomialCutoff
 
 
 class GateNetwork(nn.Module):

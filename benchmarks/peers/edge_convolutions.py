@@ -8,7 +8,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.nn.wigner import EdgeFrames
+from geqlib.gaunt.wigner import EdgeFrames
 
 
 class ProductConvolution(nn.Module):

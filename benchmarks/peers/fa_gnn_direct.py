@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from geqlib.geometry.stabilisers import sign_patterns
+from geqlib.frames.messages import FrameMessages, FrameReadout
+from geqlib.frames.sign_frames import AxisLinear
+from geqlib.frames.stabilisers import sign_patterns
 from geqlib.models import FAGNN
-from geqlib.nn.frame_messages import FrameMessages, FrameReadout
-from geqlib.nn.sign_frames import AxisLinear
 
 
 class PlainLayer(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geqlib.geometry.gaunt import gaunt_coefficients
+from geqlib.sphere.coefficients import gaunt_coefficients
 
 FOLDER = Path(__file__).parents[2] / ".peers/cuequivariance"
 

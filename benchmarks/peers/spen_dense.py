@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geqlib.models import SPEN
 from geqlib.nn import SubgraphConv
-from geqlib.nn.equivariant_maps import EquivariantMaps
+from geqlib.spen.maps import EquivariantMaps
 
 PutBack = Callable[[Tensor], Tensor]
 

@@ -28,7 +28,7 @@ from benchmarks.measure import interleaved, write_result
 from benchmarks.peers.fa_gnn_direct import PlainGNN, averaged
 from benchmarks.training import show
 from geqlib.data import NBodyData
-from geqlib.geometry.eigen3 import symmetric_eigen
+from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.models import FAGNN
 from geqlib.nn import FrameAveraging
 

@@ -31,7 +31,7 @@ from benchmarks.markdown import markdown
 from benchmarks.measure import interleaved, write_result
 from benchmarks.training import show
 from geqlib.calculators import GeqCalculator
-from geqlib.export import export_program
+from geqlib.files.export import export_program
 from geqlib.models import PONITA, GauntNet, Potential
 
 CUTOFF = 5.0

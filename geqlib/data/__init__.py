@@ -1,18 +1,18 @@
 """Benchmark data as Lightning data modules."""
 
-from geqlib.data.digits import DigitsData
-from geqlib.data.ego_nets import EgoNets
-from geqlib.data.graphs import GraphData
-from geqlib.data.md17 import MD17Data
-from geqlib.data.moleculenet import MoleculeNetData
-from geqlib.data.molecules import MoleculeData
-from geqlib.data.multitask import MultitaskData
-from geqlib.data.nbody import NBodyData
-from geqlib.data.point_clouds import PointCloudData
-from geqlib.data.qm9 import QM9Data
+from geqlib.data.graphs.ego_nets import EgoNets
+from geqlib.data.graphs.module import GraphData
+from geqlib.data.graphs.multitask import MultitaskData
+from geqlib.data.molecules.md17 import MD17Data
+from geqlib.data.molecules.module import MoleculeData
+from geqlib.data.molecules.moleculenet import MoleculeNetData
+from geqlib.data.molecules.qm9 import QM9Data
+from geqlib.data.molecules.zinc import ZincData
+from geqlib.data.points.clouds import PointCloudData
+from geqlib.data.points.digits import DigitsData
+from geqlib.data.points.nbody import NBodyData
+from geqlib.data.points.superpixels import SuperpixelData
 from geqlib.data.sets import SetData
-from geqlib.data.superpixels import SuperpixelData
-from geqlib.data.zinc import ZincData
 
 from_networkx = GraphData.from_networkx
 

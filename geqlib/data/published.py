@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.progress import track
 
-from geqlib.user_cache import cache_dir, replace_file
+from geqlib.files.user_cache import cache_dir, replace_file
 
 HOST = "https://raw.githubusercontent.com"
 TABLE = Path(__file__).with_name("published.json")

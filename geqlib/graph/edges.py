@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from geqlib.graph.plan import Plan
+
 
 @dataclass(frozen=True)
-class EdgePlan:
+class EdgePlan(Plan):
     """Index tensors that position-orientation convolutions share: built once a batch.
 
     A kernel that depends on an edge's offset only through (R_o^T r) takes the same value on the
@@ -33,15 +34,6 @@ class EdgePlan:
     target: Tensor
     paired: int
     num_nodes: int
-
-    def to(self, *args: Any, **kwargs: Any) -> EdgePlan:
-        """The same plan on another device."""
-        moved = {
-            f.name: value.to(*args, **kwargs)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)
 
 
 torch.export.register_dataclass(EdgePlan)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +10,13 @@ import vesin
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from geqlib.graph.plan import Plan
+
 FLAT = 1e-6  # volume of a cell over that of a box with the same edges, below which it is flat
 
 
 @dataclass(frozen=True)
-class Neighbors:
+class Neighbors(Plan):
     """Edges of a batch of graphs, some of which may repeat in space.
 
     The offset of an edge is pos[source] - pos[target] + cell_shift @ cell, with the cell of its
@@ -36,10 +37,6 @@ class Neighbors:
     edge_index: Tensor
     cell_shift: Tensor
     reverse: Tensor
-
-    def to(self, *args: Any, **kwargs: Any) -> Neighbors:
-        """The same edges on another device."""
-        return Neighbors(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
 
 
 def neighbor_list(

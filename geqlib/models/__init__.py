@@ -1,22 +1,22 @@
 """Models: tensors in, tensors out."""
 
-from geqlib.models.dgcnn import DGCNN, FADGCNN
-from geqlib.models.fa_gin import FAGIN
-from geqlib.models.fa_gnn import FAGNN
-from geqlib.models.fa_local import FALocalPointNet
-from geqlib.models.fa_mlp import FAMLP
-from geqlib.models.forces import compiled_energy_forces, energy_forces
-from geqlib.models.gaunt_net import GauntNet
-from geqlib.models.graph_baselines import MessagePassingNet
-from geqlib.models.ign import IGN
-from geqlib.models.molecule import MoleculeModel
-from geqlib.models.monoid_gnn import MonoidGNN
-from geqlib.models.pointnet import FAPointNet, PointNet
-from geqlib.models.ponita import PONITA
-from geqlib.models.potential import Energies, Potential
-from geqlib.models.rotation_average import RotationAverage
-from geqlib.models.set_network import SetNetwork
-from geqlib.models.spen import SPEN
+from geqlib.atoms.forces import compiled_energy_forces, energy_forces
+from geqlib.atoms.molecule import MoleculeModel
+from geqlib.atoms.potential import Energies, Potential
+from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.baselines.graphs import MessagePassingNet
+from geqlib.frames.dgcnn import DGCNN, FADGCNN
+from geqlib.frames.fa_gin import FAGIN
+from geqlib.frames.fa_local import FALocalPointNet
+from geqlib.frames.graph_networks import FAMLP
+from geqlib.frames.message_network import FAGNN
+from geqlib.frames.point_networks import FAPointNet, PointNet
+from geqlib.gaunt.network import GauntNet
+from geqlib.monoid.networks import MonoidGNN
+from geqlib.monoid.set_network import SetNetwork
+from geqlib.ponita.network import PONITA
+from geqlib.spen.ign import IGN
+from geqlib.spen.network import SPEN
 
 __all__ = [
     "DGCNN",

@@ -1,19 +1,19 @@
 """Layers: ordinary modules on plain tensors."""
 
-from geqlib.nn.aggregate import AggregateConv
-from geqlib.nn.bessel import BesselBasis, RadialNetwork
-from geqlib.nn.categories import CategoryEmbedding
-from geqlib.nn.fiber import FiberConv, PositionOrientationConv
-from geqlib.nn.frames import FrameAveraging
-from geqlib.nn.gaunt import GauntTensorProduct
-from geqlib.nn.gaunt_convolution import GauntConvolution
-from geqlib.nn.gaunt_power import GauntPower
-from geqlib.nn.kernel import Basis, KernelBasis
-from geqlib.nn.monoid import MonoidAggregation, auxiliary_loss
-from geqlib.nn.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
-from geqlib.nn.self_mix import SelfMix
-from geqlib.nn.subgraph import SubgraphConv
-from geqlib.nn.zbl import ZBL
+from geqlib.atoms.zbl import ZBL
+from geqlib.bessel import BesselBasis, RadialNetwork
+from geqlib.frames.averaging import FrameAveraging
+from geqlib.gaunt.convolution import GauntConvolution
+from geqlib.gaunt.power import GauntPower
+from geqlib.gaunt.product import GauntTensorProduct
+from geqlib.gaunt.self_mix import SelfMix
+from geqlib.graph.categories import CategoryEmbedding
+from geqlib.monoid.aggregate_conv import AggregateConv
+from geqlib.monoid.aggregation import MonoidAggregation, auxiliary_loss
+from geqlib.ponita.conv import FiberConv, PositionOrientationConv
+from geqlib.ponita.kernel import Basis, KernelBasis
+from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
+from geqlib.spen.conv import SubgraphConv
 
 __all__ = [
     "ZBL",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geqlib.reading import reading
+from geqlib.files.reading import reading
 
 History = dict[str, np.ndarray]
 _Row = dict[str, float]

@@ -15,8 +15,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
-from geqlib.checkpoint import read_checkpoint
-from geqlib.data.cache import replace_file
+from geqlib.files.cache import replace_file
+from geqlib.files.checkpoint import read_checkpoint
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.task import Task
@@ -154,7 +154,7 @@ class KeepConfig(SaveConfigCallback):
         replace_file(
             Path(trainer.default_root_dir) / "config.yaml",
             lambda part: self.parser.save(
-                config, part, skip_none=False, overwrite=True, multifile=False
+                config, part, skip_unset=False, overwrite=True, multifile=False
             ),
         )
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from geqlib.geometry.rotations import random_rotations
+from geqlib.atoms.forces import compiled_energy_forces, energy_forces
+from geqlib.atoms.potential import Potential
 from geqlib.graph.checks import check_graph
-from geqlib.models.forces import compiled_energy_forces, energy_forces
-from geqlib.models.potential import Potential
+from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.energy_errors import AtomicErrors, label_errors, masked_penalty
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.task import Task

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geqlib.data.cache import replace_file
+from geqlib.files.cache import replace_file
 from geqlib.train.structures_record import write_structures
 
 

@@ -11,7 +11,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
-from geqlib.models.potential import ELEMENTS
+from geqlib.atoms.potential import ELEMENTS
 
 NOTHING = 1e-6  # eV or eV/angstrom: less than this is rounding, not spread
 References = Literal["least_squares", "isolated", "none"] | dict[str, float]

@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from geqlib.checkpoint import first_line, read_checkpoint
-from geqlib.data.cache import replace_file
+from geqlib.files.cache import replace_file
+from geqlib.files.checkpoint import first_line, read_checkpoint
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 

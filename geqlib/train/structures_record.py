@@ -12,7 +12,7 @@ from ase.io.extxyz import write_xyz
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from geqlib.data.cache import replace_file
+from geqlib.files.cache import replace_file
 
 
 def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -> bool:

@@ -11,10 +11,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from geqlib.checkpoint import first_mismatch
-from geqlib.geometry.rotations import random_rotations
+from geqlib.files.checkpoint import first_mismatch
 from geqlib.graph.checks import check_graph
-from geqlib.nn.monoid import auxiliary_loss
+from geqlib.monoid.aggregation import auxiliary_loss
+from geqlib.symmetry.rotations import random_rotations
 
 
 class Task(L.LightningModule):

@@ -18,7 +18,7 @@ import pytest
 
 from geqlib.data import GraphData, published
 from geqlib.data.mirror import find_file, find_folder
-from tests.data import raw_graphs
+from tests.data.graphs import raw_graphs
 
 MIRROR = os.environ.get("GEQLIB_DATA")
 TEXT = b"one\ntwo\n"

@@ -24,18 +24,13 @@ from geqlib.data import (
     SuperpixelData,
     ZincData,
 )
-from geqlib.data.cache import cached_arrays
-from geqlib.data.dgcnn import read_dgcnn
-from geqlib.data.expressivity import graph_pairs
-from geqlib.data.meshes import mesh_files, read_off, sample_mesh
-from tests.data import (
-    raw_graphs,
-    raw_md17,
-    raw_meshes,
-    raw_molecules,
-    raw_qm9,
-    raw_superpixels,
-)
+from geqlib.data.graphs.dgcnn import read_dgcnn
+from geqlib.data.graphs.expressivity import graph_pairs
+from geqlib.data.points.meshes import mesh_files, read_off, sample_mesh
+from geqlib.files.cache import cached_arrays
+from tests.data.graphs import raw_graphs
+from tests.data.molecules import raw_md17, raw_molecules, raw_qm9
+from tests.data.points import raw_meshes, raw_superpixels
 from tests.mutations.mutators import BINARY, TEXT, inside_xz, other_json
 from tests.mutations.reader import Payload, Reader, same_arrays
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from geqlib.data.extxyz import Frame, read_frames
-from geqlib.data.frame_index import index_frames
-from geqlib.data.labels import Labels
-from tests.data import raw_frames
+from geqlib.data.molecules.extxyz import Frame, read_frames
+from geqlib.data.molecules.frame_index import index_frames
+from geqlib.data.molecules.labels import Labels
+from tests.data.molecules import raw_frames
 from tests.mutations.mutators import BINARY, TEXT, inside_xz
 from tests.mutations.reader import Reader
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from numpy.random import Generator
 
-from geqlib.cli import _sentence
+from geqlib.cli.main import _sentence
 from geqlib.train.cli import TrainCLI
 from tests.mutations.mutators import TEXT, changed_leaf
 from tests.mutations.reader import Reader

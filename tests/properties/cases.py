@@ -12,7 +12,8 @@ from torch import Generator, Tensor, nn
 
 from geqlib.models import IGN, PONITA, MessagePassingNet, MonoidGNN, RotationAverage
 from tests.contract import Case, Typed
-from tests.models import test_ponita, test_spen
+from tests.ponita import test_network as test_ponita
+from tests.spen import test_network as test_spen
 
 TESTS = Path(__file__).parents[1]
 # more frames than `bound` are drawn at random: 120 orders of 5 nodes are all taken
@@ -22,10 +23,10 @@ FEWER = {"FAMLP laplacian": 5}
 def all_cases() -> dict[str, Case]:
     """By the layer or model and the variant."""
     found = {}
-    for path in sorted([*TESTS.glob("nn/test_*.py"), *TESTS.glob("models/test_*.py")]):
+    for path in sorted(TESTS.glob("*/test_*.py")):
         if "class TestContract(Contract)" in path.read_text():
             module = import_module(f"tests.{path.parent.name}.{path.stem}")
-            about = path.stem.removeprefix("test_")
+            about = f"{path.parent.name} {path.stem.removeprefix('test_')}"
             found |= {f"{about}: {case.name}": case for case in module.TestContract.cases}
     return found | {case.name: case for case in OTHERS}
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from geqlib.testing.groups import act, elements, parse_group
-from geqlib.testing.rulers import row_counts
-from geqlib.testing.types import TensorType, Typed, parse_input, parse_type
+from geqlib.symmetry.groups import act, elements, parse_group
+from geqlib.symmetry.measure import row_counts
+from geqlib.symmetry.types import TensorType, Typed, parse_input, parse_type
 from tests.contract import Case, join, values
 from tests.properties.cases import FEWER
 from tests.properties.samples import LARGEST, Sample, random_sample

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.io import write
 
 from geqlib.models import energy_forces
-from tests.models.atoms import CUTOFF, fields, pairs, system
+from tests.atoms.atoms import CUTOFF, fields, pairs, system
 
 
 def write_frames(path: Path, count: int = 30) -> list[Atoms]:

@@ -22,13 +22,13 @@ from torch_geometric.data import Batch
 
 import geqlib
 import geqlib.train.energy_forces as module
-from geqlib.check import check_model
+from geqlib.cli.check import check_model
 from geqlib.data import MoleculeData
 from geqlib.models import Potential, compiled_energy_forces, energy_forces
 from geqlib.train import EnergyForces
 from geqlib.train.energy_errors import AtomicErrors, label_errors, masked_penalty
 from geqlib.train.references import fit_statistics, summarise
-from tests.models.atoms import CUTOFF, Pairs, fields, pairs, system
+from tests.atoms.atoms import CUTOFF, Pairs, fields, pairs, system
 from tests.train.tiny import geqlib as command
 
 E0 = {1: -13.6, 6: -1029.5, 8: -2042.0}

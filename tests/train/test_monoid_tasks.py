@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from geqlib.check import check_model
+from geqlib.cli.check import check_model
 from geqlib.data import MultitaskData, SetData
-from geqlib.data.graph_arrays import GraphArrays
+from geqlib.data.graphs.packed import GraphArrays
 from geqlib.data.loaders import SplitLoaders
 from geqlib.models import MonoidGNN, SetNetwork
 from geqlib.nn import MonoidAggregation
@@ -230,7 +230,7 @@ def ready() -> Numbers:
 def test_check_measures_every_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = SetNetwork(8, MonoidAggregation(8, "gru", order="canonical"))
-    monkeypatch.setattr("geqlib.check._from_config", lambda path: (BitsTask(model), sets()))
+    monkeypatch.setattr("geqlib.cli.check._from_config", lambda path: (BitsTask(model), sets()))
     errors = check_model(None, tmp_path / "a.yaml", samples=4)
     assert list(errors) == [
         "relabelling S_n",
@@ -242,5 +242,5 @@ def test_check_measures_every_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert 1e-6 < float64["S_n, order='average'"] < float64["S_n, order='random'"]
     assert model.aggr.order == "canonical"
     exact = SetNetwork(8, MonoidAggregation(8, ["topk"]))
-    monkeypatch.setattr("geqlib.check._from_config", lambda path: (BitsTask(exact), sets()))
+    monkeypatch.setattr("geqlib.cli.check._from_config", lambda path: (BitsTask(exact), sets()))
     assert list(check_model(None, tmp_path / "a.yaml", samples=2)) == ["relabelling S_n"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.data import PointCloudData
-from geqlib.data.point_clouds import PointClouds
+from geqlib.data.points.clouds import PointClouds
 from geqlib.train import NormalsTask
 from geqlib.train.normals import squared_sines
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geqlib.checkpoint import read_checkpoint
+from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.history import History, read_history
 from tests.train.tiny import command, finish, start
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geqlib.checkpoint import read_checkpoint
+from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.history import History, read_history
 from tests.train import tiny
 
@@ -35,7 +35,7 @@ def side_by_side(run: Path) -> History:
     ddp = ("--trainer.strategy=ddp", f"--trainer.devices={PROCESSES}")
     command = tiny.command("fit", run, *options(GRAPHS // PROCESSES), *ddp)
     done = subprocess.run(
-        [sys.executable, "-m", "geqlib.cli", *command],
+        [sys.executable, "-m", "geqlib", *command],
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geqlib.data import NBodyData
-from geqlib.data.nbody import NBodyDataset
+from geqlib.data.points.nbody import NBodyDataset
 from geqlib.models import PONITA
 from geqlib.train import DisplacementTask, Task
 from geqlib.train.record import RunRecord

@@ -65,7 +65,7 @@ def geqlib(arguments: list[str]) -> int:
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     """`geqlib ARGUMENTS` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "geqlib.cli", *arguments],
+        [sys.executable, "-m", "geqlib", *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""Potentials around any network: energies, forces, stress."""

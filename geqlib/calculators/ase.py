@@ -1,0 +1,182 @@
+"""Trained potentials as calculators of ASE: relaxation, dynamics, phonons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from geqlib.atoms.cutoff import network_cutoff
+from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.potential import Potential
+from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.files.checkpoint import data_cutoff, load, read_stored
+from geqlib.files.program import Program, is_program
+from geqlib.graph.neighbors import Neighbors
+from geqlib.graph.skin import SkinNeighbors
+
+__all__ = ["GeqCalculator"]
+Compute = Callable[..., dict[str, Tensor]]
+
+
+class GeqCalculator(Calculator):
+    """Energy, forces and stress of a trained potential, in eV and angstrom.
+
+    `energy` and `free_energy` are equal; `energies` are those of the atoms, which add up to it.
+    `stress` is (dE / d strain) / volume as xx, yy, zz, yz, xz, xy, for structures that repeat in
+    at least one direction and have a cell with a volume.
+
+    Args:
+        model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
+            which is copied.
+        device: such as "cuda"; where the model is, by default. Programs run on the CPU.
+        dtype: of all but sums of energies; that of the model by default. torch.float64 for
+            dynamics over many steps and for phonons. Programs keep theirs.
+        cutoff: of the neighbours in angstrom, for networks without one. By default the network's
+            or that of the data it was trained on, whichever is smaller; without either, all pairs.
+        skin: neighbours are searched again when an atom has moved by half of it; the results do
+            not depend on it.
+        rotations: for networks with a grid of orientations, which know only some rotations
+            exactly: average over so many (`geqlib.models.RotationAverage`). Three make what is
+            left three times smaller, at up to three times the cost.
+        trusted: whether `model` may be a program (`geqlib export --format torch` or `compiled`),
+            which can run any code when it is read. Other files never do.
+
+    Raises:
+        ValueError: if the file is damaged, its model is no potential, or it is a program that is
+            not trusted; in a calculation, if an element was not in the training data, or a
+            structure repeats and there is no cutoff.
+
+    Example:
+        >>> from geqlib.models import PONITA
+        >>> potential = Potential(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
+        >>> atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]])
+        >>> atoms.calc = GeqCalculator(potential, dtype=torch.float64)
+        >>> atoms.get_forces().shape
+        (2, 3)
+    """
+
+    implemented_properties: Sequence[str] = (
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    )
+
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        cutoff: float | None = None,
+        skin: float = 0.5,
+        rotations: int = 1,
+        trusted: bool = False,
+    ) -> None:
+        super().__init__()
+        if dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
+        if cutoff is not None and not cutoff > 0:
+            raise ValueError(f"cutoff must be positive, got {cutoff}.")
+        self.potential: Any = None
+        if isinstance(model, str | Path) and is_program(model):
+            if rotations != 1:
+                raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
+            program = Program(model, trusted=trusted, device=device, dtype=dtype)
+            self.compute: Compute = program
+            known = [program.cutoff]
+            self.device, self.dtype = program.device, program.dtype
+        else:
+            potential, trained_at = _potential(model)
+            if rotations != 1:
+                potential = _averaged(potential, rotations)
+            self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
+            self.compute = partial(energy_forces, self.potential)
+            known = [network_cutoff(self.potential.model), trained_at]
+            weights = next(self.potential.parameters())
+            self.device, self.dtype = weights.device, weights.dtype
+        self.cutoff = cutoff or min((c for c in known if c is not None), default=None)
+        self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill `results`: called by ASE."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        given: Any = self.atoms
+        periodic = bool(given.pbc.any())
+        stress = periodic and given.cell.rank == 3
+        found = self.compute(**self._inputs(given, periodic), stress=stress)
+        energy = found["energy"].item()
+        self.results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": found["energies"].cpu().numpy(),
+            "forces": found["forces"].double().cpu().numpy(),
+        }
+        if stress:
+            matrix = found["stress"][0].double().cpu().numpy()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
+        """What the potential takes; the neighbours are found in float64."""
+        pos, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
+        pbc = torch.tensor(atoms.pbc)
+        if self.near is None and periodic:
+            raise ValueError(
+                "This network has no cutoff, and a periodic structure has infinitely many pairs: "
+                "give GeqCalculator the cutoff of its training data."
+            )
+        near = _all_pairs(pos) if self.near is None else self.near(pos, cell, pbc)
+        near = near.to(self.device)
+        fields = {
+            "pos": pos.to(self.device, self.dtype),
+            "z": torch.tensor(atoms.numbers, device=self.device).long(),
+            "edge_index": near.edge_index,
+            "reverse": near.reverse,
+        }
+        if periodic:
+            fields["cell"] = cell[None].to(self.device, self.dtype)
+            fields["cell_shift"] = near.cell_shift
+        return fields
+
+
+def _potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
+    """A potential of one's own, and the cutoff of the data that it was trained on."""
+    if isinstance(model, Potential):
+        return deepcopy(model), None
+    found: Any = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(found, Potential):
+        raise ValueError(
+            f"{type(found).__name__} is not a potential: use a checkpoint of the task EnergyForces."
+        )
+    return found, data_cutoff(read_stored(model))
+
+
+def _averaged(potential: Potential, rotations: int) -> Potential:
+    found = Potential(RotationAverage(potential.model, rotations), zbl=potential.zbl is not None)
+    found.embedding, found.statistics = potential.embedding, potential.statistics
+    return found
+
+
+def _all_pairs(pos: Tensor) -> Neighbors:
+    """Every atom is every other one's neighbour."""
+    count = len(pos)
+    target, source = (~torch.eye(count, dtype=torch.bool)).nonzero().T
+    place = torch.zeros(count, count, dtype=torch.long)
+    place[target, source] = torch.arange(len(source))
+    shift = torch.zeros(len(source), 3, dtype=torch.long)
+    return Neighbors(torch.stack([source, target]), shift, place[source, target])

@@ -1,0 +1,5 @@
+"""The `geqlib` command, one file per subcommand."""
+
+from geqlib.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,134 @@
+"""networkx graphs as arrays: edges, attributes of nodes and edges, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def networkx_arrays(
+    graphs: Sequence[nx.Graph],
+    classes: Sequence[Any] | str,
+    nodes: Sequence[str] = (),
+    edges: Sequence[str] = (),
+) -> tuple[dict[str, np.ndarray], list[Any]]:
+    """Arrays of graphs, as `geqlib.data.graphs.tu.tu_arrays` gives them, and the classes in order.
+
+    An edge of an undirected graph stands in both directions. Attributes that are numbers, or arrays
+    of as many numbers everywhere, stand as they are; those that are text become one-hot, in the
+    alphabetical order of what occurs.
+
+    Args:
+        graphs: directed or not, with or without parallel edges.
+        classes: of each graph, or the name of a graph attribute.
+        nodes, edges: names of attributes.
+
+    Raises:
+        ValueError: no graphs, something else than graphs, attributes that are missing, not finite
+            or of different lengths, and classes that are missing or cannot be sorted.
+    """
+    _check(graphs)
+    known = _classes(graphs, classes)
+    names, numbers = _numbered(known)
+    found = [_ends(graph) for graph in graphs]
+    whole = {
+        "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
+        "edges": np.array([pairs.shape[1] for pairs, _ in found], dtype=np.int64),
+        "edge_index": np.concatenate([pairs for pairs, _ in found], 1),
+        "y": numbers,
+    }
+    if nodes:
+        records = [[known for _, known in graph.nodes(data=True)] for graph in graphs]
+        whole["attribute"] = _columns(records, nodes, "node")
+    if edges:
+        whole["edge_attribute"] = _columns([records for _, records in found], edges, "edge")
+    return whole, names
+
+
+def _check(graphs: Sequence[Any]) -> None:
+    if not len(graphs):
+        raise ValueError("There are no graphs: give at least one networkx graph a class.")
+    for k, graph in enumerate(graphs):
+        if not isinstance(graph, nx.Graph):
+            raise ValueError(
+                f"graphs[{k}] is a {type(graph).__name__}: give networkx graphs, in a list."
+            )
+
+
+def _classes(graphs: Sequence[nx.Graph], classes: Sequence[Any] | str) -> list[Any]:
+    if isinstance(classes, str):
+        missing = next((k for k, graph in enumerate(graphs) if classes not in graph.graph), None)
+        if missing is not None:
+            raise ValueError(f"graphs[{missing}].graph has no {classes!r}: give all of them one.")
+        return [graph.graph[classes] for graph in graphs]
+    if len(graphs) != len(classes):
+        raise ValueError(f"There are {len(graphs)} graphs, but {len(classes)} classes.")
+    return list(classes)
+
+
+def _numbered(classes: list[Any]) -> tuple[list[Any], np.ndarray]:
+    """The different classes in ascending order, and the place of each graph's among them."""
+    for k, value in enumerate(classes):
+        if value is None or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError(
+                f"The class of graphs[{k}] is {value}: give each graph one of a few classes, as "
+                "text or whole numbers."
+            )
+    try:
+        names, numbers = np.unique(np.array(classes, dtype=object), return_inverse=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Classes must be of one kind, text or numbers ({error}).") from error
+    return names.tolist(), numbers.astype(np.int64)
+
+
+def _ends(graph: nx.Graph) -> tuple[np.ndarray, Records]:
+    """[2, E] ends of the directed edges, and their attributes."""
+    place = {node: i for i, node in enumerate(graph)}
+    found = list(graph.to_directed(as_view=True).edges(data=True))
+    pairs = np.array([[place[i], place[j]] for i, j, _ in found], dtype=np.int64)
+    return pairs.reshape(-1, 2).T, [known for *_, known in found]
+
+
+def _columns(records: Sequence[Records], names: Sequence[str], what: str) -> np.ndarray:
+    """[rows of all graphs, width of all attributes]."""
+    for k, rows in enumerate(records):
+        missing = next((n for n in names for known in rows if n not in known), None)
+        if missing is not None:
+            raise ValueError(f"graph {k} has {what}s without {missing!r}: give all of them one.")
+    flat = [(k, known) for k, rows in enumerate(records) for known in rows]
+    columns = [
+        _column([(k, known[name]) for k, known in flat], f"{what} {name!r}") for name in names
+    ]
+    return np.concatenate(columns, 1)
+
+
+def _column(values: list[tuple[int, Any]], where: str) -> np.ndarray:
+    if any(isinstance(value, str) for _, value in values):
+        return _one_hot(values, where)
+    rows: list[np.ndarray] = []
+    for k, value in values:
+        try:
+            rows.append(np.asarray(value, dtype=np.float32).reshape(-1))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"graph {k}: {where} is {value!r}, which is no number.") from error
+        if rows[-1].shape != rows[0].shape:
+            raise ValueError(
+                f"graph {k}: {where} has {rows[-1].size} numbers, but {rows[0].size} before: give "
+                "all of them as many."
+            )
+        if not np.isfinite(rows[-1]).all():
+            raise ValueError(f"graph {k}: {where} is {value}: mend or drop that graph.")
+    return np.stack(rows) if rows else np.zeros((0, 1), dtype=np.float32)
+
+
+def _one_hot(values: list[tuple[int, Any]], where: str) -> np.ndarray:
+    mixed = next(((k, value) for k, value in values if not isinstance(value, str)), None)
+    if mixed is not None:
+        raise ValueError(f"graph {mixed[0]}: {where} is {mixed[1]!r}, and text elsewhere.")
+    kinds, place = np.unique([value for _, value in values], return_inverse=True)
+    return np.eye(len(kinds), dtype=np.float32)[place]

@@ -1,0 +1,223 @@
+"""Structures with energies and forces from extended XYZ files, as a Lightning data module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from ase.data import chemical_symbols
+
+from geqlib.data.loaders import StructureLoaders
+from geqlib.data.mirror import find_files
+from geqlib.data.molecules.datasets import StreamedDataset, StructureDataset
+from geqlib.data.molecules.extxyz import Frame, read_frames
+from geqlib.data.molecules.frame_index import FrameIndex, index_frames
+from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
+from geqlib.data.molecules.splits import split_frames
+from geqlib.data.molecules.structures import Structures, pack
+
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class MoleculeData(StructureLoaders):
+    """Molecules, crystals and surfaces with what is known of them, in eV and angstrom.
+
+    Batches hold `pos` [N, 3], `z` [N] atomic numbers, `edge_index` [2, E] and `reverse` [E] of all
+    pairs within the cutoff, `cell` [G, 3, 3] with vectors in rows (zeros without a cell), `pbc`
+    [G, 3], `index` [G] the number of the frame in its source, `batch` [N], `ptr`; `cell_shift`
+    [E, 3] if any structure is periodic: the offset of an edge is pos[source] - pos[target] +
+    cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
+    float64, `forces` [N, 3], `stress` [G, 3, 3], `charge` [G]; NaN where they are missing.
+
+    A path that is not there is looked for in the folder `GEQLIB_DATA`; the files of 3BPA are
+    downloaded where they are not there, either.
+
+    Args:
+        train: extended XYZ files, which may be .xz, .gz or .bz2. Frames of several files are
+            numbered on.
+        val, test: files, or what to take of the training files: a fraction, a count or a list
+            of frame numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
+        cutoff: of the neighbours, in angstrom.
+        energy_key, forces_key, stress_key, virial_key, energies_key, charge_key: see `Labels`. A
+            key that is not there is an error; null reads nothing.
+        energy_unit, length_unit, forces_unit, stress_unit: of the files: see `Labels`.
+        missing: "mask" allows that some frames lack a label, or have NaN.
+        on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
+        isolated_atoms: "references" takes atoms on their own out of the training frames, to be
+            `reference_energies`; they are single atoms without an image within the cutoff, or
+            with config_type=IsolatedAtom. "keep" trains on them.
+        reference_file: a file of such atoms.
+        stream: read frames from the disk when they are needed, for files larger than memory. They
+            must not be compressed. The first time, all frames are read and checked.
+        batch_size, eval_batch_size: structures in a batch of training, and outside of it.
+        num_train: training frames used; a smaller number takes a part of a larger one.
+        data_seed, shuffle_seed: of the splits, and of the order in training.
+        workers: processes that make batches.
+        cache: folder for what `stream` finds out; the user's cache folder by default.
+
+    Attributes:
+        reference_energies: eV of an isolated atom by atomic number, after `setup`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from ase import Atoms
+        >>> from ase.io import write
+        >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, x]], info={"E": -x}) for x in (0.7, 0.8, 0.9)]
+        >>> with TemporaryDirectory() as folder:
+        ...     write(f"{folder}/h2.xyz", frames, format="extxyz")
+        ...     keys = {"energy_key": "E", "forces_key": None}
+        ...     data = MoleculeData(f"{folder}/h2.xyz", val=1, cutoff=5.0, **keys)
+        ...     data.setup()
+        >>> next(iter(data.train_dataloader())).energy.shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        train: str | list[str],
+        val: int | float | str | list[int] | list[str] = 0.1,
+        test: int | float | str | list[int] | list[str] | None = None,
+        *,
+        cutoff: float,
+        energy_key: str | None = "energy",
+        forces_key: str | None = "forces",
+        stress_key: str | None = None,
+        virial_key: str | None = None,
+        energies_key: str | None = None,
+        charge_key: str | None = None,
+        energy_unit: EnergyUnit = "eV",
+        length_unit: LengthUnit = "angstrom",
+        forces_unit: ForcesUnit | None = None,
+        stress_unit: StressUnit | None = None,
+        missing: Literal["error", "mask"] = "error",
+        on_bad_frame: Literal["error", "skip"] = "error",
+        isolated_atoms: Literal["keep", "references"] = "keep",
+        reference_file: str | None = None,
+        stream: bool = False,
+        batch_size: int = 5,
+        eval_batch_size: int = 50,
+        num_train: int | None = None,
+        data_seed: int = 0,
+        shuffle_seed: int = 0,
+        workers: int = 0,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if min(batch_size, eval_batch_size) < 1:
+            raise ValueError(
+                "batch_size and eval_batch_size must be at least 1, got "
+                f"{batch_size} and {eval_batch_size}."
+            )
+        if not cutoff > 0:
+            raise ValueError(f"cutoff must be positive, got {cutoff}.")
+        for name, value, choices in (
+            ("missing", missing, ("error", "mask")),
+            ("on_bad_frame", on_bad_frame, ("error", "skip")),
+            ("isolated_atoms", isolated_atoms, ("keep", "references")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        self.sources: dict[str, Any] = {"train": train, "val": val, "test": test}
+        self.files = {split: _files(source) for split, source in self.sources.items()}
+        named = [path for files in self.files.values() for path in files]
+        if len(set(named)) < len(named) or not self.files["train"]:
+            raise ValueError(f"train, val and test must name files that differ, got {named}.")
+        self.cutoff, self.missing, self.on_bad_frame = cutoff, missing, on_bad_frame
+        self.labels = Labels(
+            energy=energy_key,
+            forces=forces_key,
+            stress=stress_key,
+            virial=virial_key,
+            energies=energies_key,
+            charge=charge_key,
+            energy_unit=energy_unit,
+            length_unit=length_unit,
+            forces_unit=forces_unit,
+            stress_unit=stress_unit,
+        )
+        self.isolated_atoms, self.reference_file = isolated_atoms, reference_file
+        if energy_key is None and (reference_file or isolated_atoms == "references"):
+            raise ValueError("References are energies of atoms: name energy_key.")
+        self.stream, self.cache = stream, None if cache is None else Path(cache)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_train, self.workers = num_train, workers
+        self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
+        self.splits: dict[str, StructureDataset | StreamedDataset] = {}
+        self.reference_energies: dict[int, float] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        for split in STAGES.get(stage or "", tuple(self.sources)):
+            if split in self.splits or self.sources[split] is None:
+                continue
+            if split != "train" and self.files[split]:
+                self.splits[split] = self._dataset(self._read(self.files[split]))
+            else:
+                self._split_training()
+
+    def _split_training(self) -> None:
+        frames = self._read(self.files["train"], training=True)
+        drawn = {
+            split: self.sources[split]
+            for split in ("val", "test")
+            if not self.files[split] and self.sources[split] is not None
+        }
+        parts = split_frames(
+            frames.index.tolist(), **drawn, train=self.num_train, seed=self.data_seed
+        )
+        for split in ("train", *drawn):
+            self.splits[split] = self._dataset(frames.select(torch.from_numpy(parts[split])))
+        if self.reference_file:
+            self._add_references(self._lone_atoms(self.reference_file))
+
+    def _read(self, files: list[str], *, training: bool = False) -> Structures | FrameIndex:
+        alone = self.cutoff if training and self.isolated_atoms == "references" else None
+        paths = find_files(files)
+        options = {"missing": self.missing, "on_bad_frame": self.on_bad_frame, "alone": alone}
+        if self.stream:
+            index = index_frames(paths, self.labels, cache=self.cache, **options)
+            self._add_references(index.read(index.isolated.nonzero()[:, 0].tolist()))
+            return index.select((~index.isolated).nonzero()[:, 0])
+        frames = read_frames(paths, self.labels, **options)
+        return pack(self._without_references(frames), torch.get_default_dtype())
+
+    def _without_references(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if frame.isolated:
+                self._add_references([frame])
+            else:
+                yield frame
+
+    def _lone_atoms(self, path: str) -> Iterator[Frame]:
+        for frame in read_frames(find_files(path), self.labels.energy_only()):
+            if len(frame.z) != 1:
+                raise ValueError(
+                    f"{path}: frame {frame.number} has {len(frame.z)} atoms: references are "
+                    "single atoms."
+                )
+            yield frame
+
+    def _add_references(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            z, energy = int(frame.z[0]), float(frame.labels["energy"])
+            known = self.reference_energies.setdefault(z, energy)
+            if not math.isclose(known, energy, rel_tol=0, abs_tol=1e-6):
+                raise ValueError(
+                    f"{frame.path}: an isolated atom of {chemical_symbols[z]} has {energy} eV, "
+                    f"another one {known} eV: keep one."
+                )
+
+    def _dataset(self, frames: Structures | FrameIndex) -> StructureDataset | StreamedDataset:
+        if isinstance(frames, FrameIndex):
+            return StreamedDataset(frames, self.cutoff)
+        return StructureDataset(frames, self.cutoff)
+
+
+def _files(source: Any) -> list[str]:
+    """The files that a split names; none if it says what to take of the training files."""
+    names = [source] if isinstance(source, str) else source
+    paths = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    return names if paths else []

@@ -1,0 +1,1 @@
+"""Frame averaging (Puny et al., ICLR 2022)."""

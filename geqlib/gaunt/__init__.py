@@ -1,0 +1,1 @@
+"""Gaunt tensor products (Luo, Chen and Krishnapriyan, ICLR 2024)."""

@@ -1,0 +1,243 @@
+"""GauntNet: a many-body potential whose products are functions on the sphere, multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
+from math import pi, sqrt
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from e3nn import o3
+from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.inits import reset
+
+from geqlib.bessel import RadialNetwork
+from geqlib.gaunt.interaction import GauntInteraction, NeighborDensity, natural_irreps
+from geqlib.gaunt.layout import read_irreps
+from geqlib.gaunt.power import GauntPower
+from geqlib.gaunt.rows_readout import RowsReadout
+from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
+from geqlib.sphere.solid_harmonics import SolidHarmonics
+from geqlib.sphere.tables import Constants
+
+ELEMENTS = 119  # rows of a table by atomic number
+SOFTENING = 1e-3  # in the units of the positions
+
+
+class GauntNet(nn.Module):
+    """Atoms to scalars, vectors and tensors of atoms, by many-body products on the sphere.
+
+    Symmetry: E(3) and relabelling, exactly. MACE's architecture (Batatia et al., NeurIPS 2022,
+    arXiv 2206.07697) with the products of Luo et al. (ICLR 2024, arXiv 2401.10216):
+
+        A = density of neighbours, by element             x_1 = P(A)
+        A = Gaunt products of x_j with edges, summed      x_t = P(A) + W_z x_(t-1),   t = 2, ...
+
+    where P are powers up to `order` (`GauntPower`, weights for each element): terms of x_t depend
+    on up to 1 + t order atoms at once. Each layer adds to the output, linearly; the scalars of the
+    last one through a small network.
+
+    Args:
+        elements: symbols or atomic numbers of all elements that may come.
+        channels: C of the messages, which are made for each edge.
+        width: W of x, of the densities and of their powers, which are made for each atom; twice
+            `channels` by default.
+        degree: highest l of the densities and messages.
+        hidden_degree: highest l of x.
+        order: highest power.
+        layers: at least 1.
+        cutoff: distance at which neighbours vanish, in the units of the positions.
+        count: number of Bessel functions.
+        features: H, number of learnt radial functions that the layers share.
+        hidden: width of the network that makes them.
+        neighbors: a typical number of neighbours: sums over them are divided by its root.
+        readout: width of the last layer's network.
+        irreps_out: of an atom: each of 0e, 1o, 2e, ... at most once.
+        aggr: how scalar messages of the layers after the first are collected: "sum", or any
+            aggregation of torch_geometric of C channels; messages of higher degrees are summed in
+            any case. Sums alone make energies that are smooth where neighbours come and go.
+
+    Example:
+        >>> from geqlib.graph import neighbor_list
+        >>> net = GauntNet(["H", "O"], channels=8)
+        >>> pos = torch.tensor([[0.0, 0, 0], [0.0, 0.76, 0.59], [0.0, -0.76, 0.59]])
+        >>> net(pos, torch.tensor([8, 1, 1]), neighbor_list(pos, 5.0).edge_index).shape
+        torch.Size([3, 1])
+    """
+
+    odd: Tensor
+
+    def __init__(
+        self,
+        elements: Sequence[str | int],
+        *,
+        channels: int = 32,
+        width: int | None = None,
+        degree: int = 3,
+        hidden_degree: int = 1,
+        order: int = 3,
+        layers: int = 2,
+        cutoff: float = 5.0,
+        count: int = 8,
+        features: int = 16,
+        hidden: int = 64,
+        neighbors: float = 16.0,
+        readout: int = 16,
+        irreps_out: str | o3.Irreps = "0e",
+        aggr: str | Aggregation = "sum",
+    ) -> None:
+        super().__init__()
+        self.irreps_out = read_irreps("irreps_out", irreps_out)
+        width = 2 * channels if width is None else width
+        self._check_options(min(channels, width), layers, degree, hidden_degree, neighbors)
+        if layers == 1 and aggr != "sum":
+            raise ValueError(f"aggr={aggr!r} needs layers=2 or more: the first one is a density.")
+        numbers = _atomic_numbers(elements)
+        self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
+        self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
+        odd = torch.tensor([ell % 2 == 1 for ell in range(degree + 1) for _ in range(2 * ell + 1)])
+        self.register_buffer("odd", odd, persistent=False)
+        top = max(self.irreps_out.ls)
+        degrees = [hidden_degree] * (layers - 1) + [top]
+        self.harmonics = SolidHarmonics(degree)
+        self.radial = RadialNetwork(features, cutoff, count=count, hidden=hidden)
+        self.density = NeighborDensity(len(numbers), features, degree, width)
+        self.power = GauntPower(
+            natural_irreps(width, degree),
+            natural_irreps(width, degrees[0]),
+            order,
+            elements=len(numbers),
+        )
+        self.layers = nn.ModuleList(
+            GauntInteraction(
+                len(numbers),
+                features,
+                channels=channels,
+                width=width,
+                hidden_degree=before,
+                degree=degree,
+                out_degree=after,
+                order=order,
+                aggr=deepcopy(aggr),
+            )
+            for before, after in pairwise(degrees)
+        )
+        self.readouts = nn.ModuleList(
+            RowsReadout(self.irreps_out, width, ell, None if n < layers - 1 else readout)
+            for n, ell in enumerate(degrees)
+        )
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            reset(part)
+
+    def plan(
+        self, edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None
+    ) -> NeighborSlots:
+        """The neighbours of a batch in slots: see `geqlib.gaunt.slots.neighbor_slots`."""
+        return neighbor_slots(edge_index, num_nodes, reverse=reverse)
+
+    def forward(
+        self,
+        pos: Tensor,
+        z: Tensor,
+        edge_index: Tensor,
+        edge_shift: Tensor | None = None,
+        reverse: Tensor | None = None,
+        plan: NeighborSlots | None = None,
+    ) -> Tensor:
+        """Run the network.
+
+        Args:
+            pos: [N, 3] positions.
+            z: [N] atomic numbers.
+            edge_index: [2, E], source and target.
+            edge_shift: [E, 3] added to pos[source] - pos[target], for periodic images.
+            reverse: [E] index of each edge's reverse, where it is known: saves a search.
+            plan: slots made before, by `plan(...)`: needed for compile and export.
+
+        Returns:
+            [N, irreps_out.dim].
+        """
+        self._check_inputs(pos, z)
+        if plan is None:
+            paired = edge_shift is None or reverse is not None
+            plan = neighbor_slots(edge_index, pos.size(0), reverse=reverse, paired=paired)
+        with torch.autocast(pos.device.type, enabled=False):
+            harmonics, radial = self._edges(pos, plan, edge_shift)
+            choice = self.species.table("elements", pos).index_select(0, z)
+            context = harmonics, radial, choice, plan
+            rows = self.power.rows(self.density(*context), choice)
+            out = self.readouts[0](rows)
+            for layer, read in zip(self.layers, self.readouts[1:], strict=True):
+                rows = layer(rows, *context)
+                out = out + read(rows)
+        return out
+
+    def _edges(
+        self, pos: Tensor, plan: NeighborSlots, edge_shift: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Harmonics [N, K, k] and radial functions [N, K, H] of the edges in their slots."""
+        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        if edge_shift is not None:
+            offset = offset + edge_shift.index_select(0, plan.edge)
+        distance = ((offset * offset).sum(1) + SOFTENING**2).sqrt()
+        values = self.harmonics(offset / distance.unsqueeze(1))
+        radial = self.radial(distance)
+        near = [plan.spread(x) for x in (values, radial)]
+        return near[0] * self._signs(plan, values), near[1]
+
+    def _signs(self, plan: NeighborSlots, like: Tensor) -> Tensor:
+        """[N, K, k]: reversed edges change the sign of odd degrees; empty slots are 0."""
+        sign = plan.sign.to(like.dtype).unsqueeze(-1) * sqrt(4 * pi / self.neighbors)
+        return torch.where(self.odd, sign, sign.abs())
+
+    def _check_options(
+        self, channels: int, layers: int, degree: int, hidden_degree: int, neighbors: float
+    ) -> None:
+        if channels < 1 or layers < 1:
+            raise ValueError(
+                f"channels, width and layers must be positive, got {channels} and {layers}."
+            )
+        if min(degree, hidden_degree) < 0:
+            raise ValueError(f"degrees must be at least 0, got {degree} and {hidden_degree}.")
+        if neighbors <= 0:
+            raise ValueError(f"neighbors must be positive, got {neighbors}.")
+        for _, ir in self.irreps_out:
+            if ir.p != (-1) ** ir.l:
+                raise ValueError(
+                    f"irreps_out has {ir}, but atoms that are told apart by positions alone give "
+                    f"0e, 1o, 2e, ... only: leave it out."
+                )
+
+    def _check_inputs(self, pos: Tensor, z: Tensor) -> None:
+        if pos.dim() != 2 or pos.size(1) != 3:
+            raise ValueError(f"pos has shape {tuple(pos.shape)}, expected [atoms, 3].")
+        if z.shape != pos.shape[:1]:
+            raise ValueError(
+                f"z has shape {tuple(z.shape)}, expected one atomic number for each of "
+                f"{pos.size(0)} atoms."
+            )
+        # compiled code cannot look at values
+        if torch.compiler.is_compiling():
+            return
+        known = self.species.get_buffer("elements").index_select(0, z).any(1)
+        if not bool(known.all()):
+            atom = int((~known).nonzero()[0])
+            raise ValueError(
+                f"atom {atom} is {chemical_symbols[int(z[atom])]}, which is none of the network's "
+                f"`elements`: add it there."
+            )
+
+
+def _atomic_numbers(elements: Sequence[str | int]) -> list[int]:
+    found = [atomic_numbers.get(e, -1) if isinstance(e, str) else e for e in elements]
+    for given, number in zip(elements, found, strict=True):
+        if not 0 <= number < ELEMENTS:
+            raise ValueError(f"elements has {given!r}, which is no symbol or atomic number.")
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"elements must name each element once, got {list(elements)}.")
+    return found

@@ -1,0 +1,1 @@
+"""Fused operators, each beside the same function in plain torch."""

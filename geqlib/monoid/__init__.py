@@ -1,0 +1,1 @@
+"""Learnable commutative monoid aggregation (Ong and Velickovic, LoG 2022)."""

@@ -1,0 +1,1 @@
+"""Convolutions over positions and orientations (Bekkers et al., ICLR 2024)."""

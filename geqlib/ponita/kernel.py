@@ -1,0 +1,294 @@
+"""The kernel basis that all layers of a position-orientation network share."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.ponita.basis import Basis
+from geqlib.ponita.directions import direction_harmonics, harmonic_count
+from geqlib.ponita.embedding import AttributeEmbedding
+from geqlib.ponita.invariants import (
+    DIMENSION,
+    FIBER,
+    Space,
+    check_space,
+    fiber_attributes,
+    safe_sqrt,
+)
+from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
+from geqlib.sphere.grids import antipodes
+
+
+class KernelBasis(nn.Module):
+    """Learnt functions of the invariant attributes of position-orientation pairs.
+
+    Source: Bekkers et al. (ICLR 2024, arXiv 2310.02970), section 3: a polynomial embedding of the
+    attributes and a two-layer network, phi = gelu(W2 gelu(W1 poly(a))), once for all layers; each
+    layer's kernel is a linear map of it. Separable kernels are products of phi(o.r, |r_perp|) and
+    psi(o.o').
+
+    Factored kernels are sums of products R_m(|r|) Y_m of radial functions and harmonics of the
+    direction o.r / |r|: the network runs once an edge, not once an edge and orientation, and
+    learns faster where forces are trained on.
+
+    Symmetry: with a grid, exact for the rotations that map the grid to itself; with one
+    orientation a node (`grid=None`) exact for all of SE(d), and O(d) unless `chiral`.
+
+    Args:
+        space: "R2", "R3", "R2xS1", "R3xS2" or "SE3".
+        basis: B, the number of basis functions.
+        grid: [O, d] unit vectors or [O, 3, 3] rotations that all nodes share; None for R^n and
+            for one orientation a node.
+        hidden: width of the network, B by default.
+        degree: of the polynomial embedding, or of the harmonics.
+        radial: radial functions in place of the published embedding (`AttributeEmbedding`).
+        edge_dim: invariant features of an edge beside the geometric ones.
+        cutoff: distance at which phi vanishes smoothly; None for no cutoff.
+        separable: product of a spatial and a fiber kernel; else one kernel of all attributes.
+        factored: whether spatial kernels are sums of radial functions times harmonics; needs
+            `radial`, and a separable kernel.
+        smooth, fourth, chiral: see `geqlib.ponita.invariants`; the last two need kernels that
+            see both orientations (`separable=False`, or one orientation a node).
+        self_loops: whether every node also is its own neighbour, with zero edge features.
+
+    Example:
+        >>> from geqlib.sphere.grids import sphere_grid
+        >>> kernel = KernelBasis("R3xS2", 8, grid=sphere_grid(12))
+        >>> edge_index = torch.tensor([[0, 1], [1, 0]])
+        >>> basis = kernel(torch.randn(2, 3), edge_index)
+        >>> basis.edge.shape, basis.fiber.shape       # one row serves both directions
+        (torch.Size([1, 12, 8]), torch.Size([12, 12, 8]))
+    """
+
+    grid: Tensor | None
+    antipode: Tensor | None
+
+    def __init__(
+        self,
+        space: Space,
+        basis: int,
+        *,
+        grid: Tensor | None = None,
+        hidden: int | None = None,
+        degree: int = 3,
+        radial: LogGaussianBasis | None = None,
+        edge_dim: int = 0,
+        cutoff: float | None = None,
+        separable: bool = True,
+        factored: bool = False,
+        smooth: bool = False,
+        fourth: bool = False,
+        chiral: bool = False,
+        self_loops: bool = True,
+    ) -> None:
+        super().__init__()
+        check_space(space)
+        self.space: Space = space
+        self.oriented = FIBER[space] > 0
+        self.separable = separable and grid is not None
+        self._check_options(grid, fourth, chiral)
+        self._check_factored(factored, radial)
+        self.basis, self.edge_dim, self.self_loops = basis, edge_dim, self_loops
+        hidden = basis if hidden is None else hidden
+        self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
+        self.degree, self.harmonics = degree, harmonic_count(space, degree) if factored else 0
+        if factored and radial is not None:
+            self.embedding: nn.Module = radial
+            features = radial.count
+        else:
+            self.embedding = AttributeEmbedding(
+                space,
+                degree,
+                radial=radial,
+                pairs=self.oriented and not self.separable,
+                smooth=smooth,
+                fourth=fourth,
+                chiral=chiral,
+            )
+            features = self.embedding.out_features
+        self.edge = _network(features + edge_dim, hidden, basis)
+        self.fiber = None
+        if self.separable:
+            embed = PolynomialFeatures(FIBER[space], degree)
+            self.fiber = nn.Sequential(embed, *_network(embed.out_features, hidden, basis))
+        self.register_buffer("grid", None if grid is None else grid.detach().double())
+        opposite = None if grid is None or chiral else antipodes(grid)
+        self.register_buffer("antipode", opposite, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """He initialisation: torch's default would leave the basis nearly constant in space."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+    def __repr__(self) -> str:
+        count = 1 if self.grid is None else len(self.grid)
+        return f"{type(self).__name__}({self.space}, {self.basis}, orientations={count})"
+
+    def plan(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        edge_attr: Tensor | None = None,
+        reverse: Tensor | None = None,
+    ) -> EdgePlan:
+        """The rows this kernel needs on a graph: one for both directions where that is exact.
+
+        Args:
+            edge_index: [2, E], source and target.
+            num_nodes: N.
+            edge_attr: [E, edge_dim]; edges that differ in them are not joined.
+            reverse: [E] index of each edge's reverse, or -1, where it is known; needed to join
+                edges between periodic images, which `edge_index` does not tell apart.
+        """
+        # a shared row would send the whole gradient to one edge of the pair
+        differentiated = edge_attr is not None and edge_attr.requires_grad
+        if differentiated or (self.antipode is None and self.oriented):
+            return directed_plan(edge_index, num_nodes)
+        if reverse is None:
+            reverse = reverse_edges(edge_index, num_nodes, edge_attr)
+        elif edge_attr is not None:
+            same = (edge_attr == edge_attr.index_select(0, reverse.clamp(min=0))).all(1)
+            reverse = torch.where(same, reverse, -1)
+        return paired_plan(edge_index, num_nodes, reverse)
+
+    def forward(
+        self,
+        pos: Tensor,
+        edge_index: Tensor,
+        edge_attr: Tensor | None = None,
+        ori: Tensor | None = None,
+        plan: EdgePlan | None = None,
+        edge_shift: Tensor | None = None,
+    ) -> Basis:
+        """Evaluate the basis.
+
+        Args:
+            pos: [N, d].
+            edge_index: [2, E], source and target.
+            edge_attr: [E, edge_dim].
+            ori: [N, d], or [N, 3, 3] for SE(3): one orientation a node, only if `grid` is None.
+            plan: rows made before by `plan()`.
+            edge_shift: [E, d] added to pos[source] - pos[target]: from the source to its image.
+        """
+        self._check_inputs(pos, edge_attr, ori)
+        if plan is None and edge_shift is not None:
+            plan = directed_plan(edge_index, pos.size(0))
+        elif plan is None:
+            plan = self.plan(edge_index, pos.size(0), edge_attr)
+        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        if edge_shift is not None:
+            offset = offset + edge_shift.index_select(0, plan.edge)
+        extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
+        edge = self._evaluate(offset, extra, *self._orientations(pos, ori, plan))
+        loop = self._loop(pos, ori) if self.self_loops else (None, None)
+        fiber = None
+        if self.fiber is not None and self.grid is not None:
+            grid = self.grid.to(pos.dtype)
+            fiber = self.fiber(fiber_attributes(self.space, grid[:, None], grid[None]))
+        return Basis(*edge, *loop, fiber, offset, plan, self.antipode)
+
+    def _evaluate(
+        self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Basis values, and harmonics if factored."""
+        if self.harmonics and here is not None:
+            feature, angle = self._factors(offset, here)
+        else:
+            feature, angle = self.embedding(offset, here, there), None
+        lead = feature.shape[1:-1]
+        if extra is not None:
+            extra = extra.view(-1, *[1] * len(lead), self.edge_dim).expand(-1, *lead, -1)
+            feature = torch.cat([feature, extra.to(feature.dtype)], -1)
+        value = self.edge(feature)
+        if self.cutoff is None:
+            return value, angle
+        distance = safe_sqrt((offset * offset).sum(-1))
+        return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1)), angle
+
+    def _factors(self, offset: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+        """Radial functions [R, K], and harmonics [R, O, M]."""
+        radial = cast(LogGaussianBasis, self.embedding)
+        distance = ((offset * offset).sum(-1) + radial.softening**2).sqrt()
+        direction = (offset / distance[:, None])[:, None]
+        return radial(distance), direction_harmonics(self.space, direction, here, self.degree)
+
+    def _orientations(
+        self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Of target and source: the grid, or one a row; the rows of self-loops without a plan."""
+        if ori is None:
+            return None if self.grid is None else self.grid.to(pos.dtype), None
+        if plan is None:
+            return ori, ori
+        return ori.index_select(0, plan.target), ori.index_select(0, plan.source)
+
+    def _loop(self, pos: Tensor, ori: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        zero = torch.zeros_like(pos) if ori is not None else pos.new_zeros(1, pos.size(1))
+        extra = pos.new_zeros(zero.size(0), self.edge_dim) if self.edge_dim else None
+        return self._evaluate(zero, extra, *self._orientations(pos, ori, None))
+
+    def _check_options(self, grid: Tensor | None, fourth: bool, chiral: bool) -> None:
+        if grid is not None and not self.oriented:
+            raise ValueError(f"space {self.space!r} has no orientations: leave `grid` out.")
+        shape = (3, 3) if self.space == "SE3" else (DIMENSION[self.space],)
+        if grid is not None and grid.shape[1:] != shape:
+            raise ValueError(
+                f"grid has shape {tuple(grid.shape)}, but space {self.space!r} needs "
+                f"[orientations, {', '.join(map(str, shape))}]."
+            )
+        if (fourth or chiral) and (self.separable or not self.oriented):
+            raise ValueError(
+                "fourth and chiral are attributes of both orientations: use separable=False, or "
+                "one orientation a node (grid=None), in a space that has orientations."
+            )
+        if fourth and self.space != "R3xS2":
+            raise ValueError(f"fourth completes R3xS2; leave it out for {self.space}.")
+        if chiral and self.space == "SE3":
+            raise ValueError("chiral is already in the attributes of SE3: leave it out.")
+
+    def _check_factored(self, factored: bool, radial: LogGaussianBasis | None) -> None:
+        if factored and (radial is None or not self.separable):
+            raise ValueError(
+                "factored=True needs `radial`, a grid of orientations and separable=True: it makes "
+                "kernels of radial functions times harmonics of the direction seen from the grid."
+            )
+
+    def _check_inputs(self, pos: Tensor, edge_attr: Tensor | None, ori: Tensor | None) -> None:
+        if pos.dim() != 2 or pos.size(1) != DIMENSION[self.space]:
+            raise ValueError(
+                f"pos has shape {tuple(pos.shape)}, but space {self.space!r} needs "
+                f"[nodes, {DIMENSION[self.space]}]."
+            )
+        if edge_attr is not None and edge_attr.dim() != 2:
+            raise ValueError(
+                f"edge_attr has shape {tuple(edge_attr.shape)}, expected [edges, features]."
+            )
+        given = 0 if edge_attr is None else edge_attr.size(-1)
+        if given != self.edge_dim:
+            raise ValueError(f"edge_attr has {given} features, but edge_dim is {self.edge_dim}.")
+        if ori is not None and not self.oriented:
+            raise ValueError(f"space {self.space!r} has no orientations: leave `ori` out.")
+        shape = (3, 3) if self.space == "SE3" else (DIMENSION[self.space],)
+        if ori is not None and ori.shape != (pos.size(0), *shape):
+            raise ValueError(
+                f"ori has shape {tuple(ori.shape)}, expected [nodes, {', '.join(map(str, shape))}]."
+            )
+        if self.oriented and (self.grid is None) == (ori is None):
+            raise ValueError(
+                "Orientations must come either from the grid or from `ori`, one a node: "
+                f"grid is {'absent' if self.grid is None else 'set'} and ori is "
+                f"{'absent' if ori is None else 'given'}."
+            )
+
+
+def _network(features: int, hidden: int, basis: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, basis), nn.GELU()
+    )

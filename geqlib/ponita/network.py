@@ -1,0 +1,282 @@
+"""PONITA: a ConvNeXt-like network in position-orientation space."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.inits import reset
+
+from geqlib.graph.edges import EdgePlan
+from geqlib.graph.pool import sum_pool
+from geqlib.ponita.basis import Basis
+from geqlib.ponita.conv import PositionOrientationConv
+from geqlib.ponita.convnext import ConvNeXtBlock
+from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space
+from geqlib.ponita.kernel import KernelBasis
+from geqlib.ponita.lift import lengths, lift_vectors, orientation_axes, read_vectors
+from geqlib.ponita.offset_readout import OffsetReadout
+from geqlib.radial import LogGaussianBasis
+from geqlib.sphere.grids import circle_grid, rotation_grid, sphere_grid
+
+
+class PONITA(nn.Module):
+    """Scalars and vectors on points, to scalars and vectors on points or graphs.
+
+    Symmetry: relabelling of nodes and translations exactly; rotations and reflections exactly for
+    those that map the orientation grid to itself (all of them for R^n), and up to the grid's
+    resolution for the others. SE(3) and R^2 x S^1 kernels tell mirror images apart.
+
+    Source: Bekkers et al., "Fast, expressive SE(n) equivariant networks through weight-sharing in
+    position-orientation space" (ICLR 2024, arXiv 2310.02970). Scalars are lifted to
+    x[i, o] = s_i, vectors to x[i, o] = v_i . o; each layer adds to x a position-orientation
+    convolution, LayerNorm, and a two-layer network on channels; read-out is the mean over
+    orientations for scalars and 1/O sum_o x[i, o] o for vectors.
+
+    Args:
+        in_scalars, in_vectors: input channels of each kind.
+        out_scalars, out_vectors: output channels of each kind.
+        channels: C, width of the network.
+        layers: number of ConvNeXt blocks.
+        basis: B, number of kernel basis functions; `channels`, but at most 64, by default.
+        space: "R3" (positions alone), "R3xS2", "SE3", "R2" or "R2xS1". Without orientations,
+            input vectors enter by their lengths, and output vectors are learnt combinations of
+            the input vectors and the offsets to the neighbours.
+        orientations: size of the grid (12 on S^2 is closed under the icosahedral group), or None
+            for one orientation a node, given to `forward` as `ori`: exact for all rotations.
+        level: "node", or "graph" for sums over the nodes of each graph.
+        edge_dim: invariant features of an edge, such as products of charges.
+        degree, radial, cutoff, separable, factored, smooth, fourth, chiral: see
+            `geqlib.nn.KernelBasis`.
+        widen: hidden width of a block, in units of `channels`.
+        readouts: "all" averages a read-out of every layer, "last" uses the last one.
+        layer_scale: initial scale of each block's residual branch; None for no such scale.
+        dropout: in the blocks.
+        aggr: how messages are collected: "sum", or any aggregation of torch_geometric.
+
+    Example:
+        >>> net = PONITA(1, 1, 0, 1, channels=16, layers=2)
+        >>> pos, edge_index = torch.randn(3, 3), torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> scalars, vectors = net(pos, edge_index, x=torch.ones(3, 1), vec=torch.randn(3, 1, 3))
+        >>> vectors.shape
+        torch.Size([3, 1, 3])
+    """
+
+    def __init__(
+        self,
+        in_scalars: int,
+        in_vectors: int,
+        out_scalars: int,
+        out_vectors: int,
+        *,
+        channels: int = 128,
+        layers: int = 4,
+        basis: int | None = None,
+        space: Space = "R3xS2",
+        orientations: int | None = 12,
+        level: Literal["node", "graph"] = "node",
+        edge_dim: int = 0,
+        degree: int = 3,
+        radial: LogGaussianBasis | None = None,
+        cutoff: float | None = None,
+        separable: bool = True,
+        factored: bool = False,
+        smooth: bool = False,
+        fourth: bool = False,
+        chiral: bool = False,
+        widen: int = 4,
+        readouts: Literal["all", "last"] = "all",
+        layer_scale: float | None = None,
+        dropout: float = 0.0,
+        aggr: str | Aggregation = "sum",
+    ) -> None:
+        super().__init__()
+        check_space(space)
+        self._check(channels, layers, level, readouts)
+        self.space: Space = space
+        self.level, self.readouts = level, readouts
+        self.in_scalars, self.in_vectors, self.channels = in_scalars, in_vectors, channels
+        self.out_scalars, self.out_vectors = out_scalars, out_vectors
+        basis = min(channels, 64) if basis is None else basis
+        self.kernel = KernelBasis(
+            space,
+            basis,
+            grid=None if orientations is None else _grid(space, orientations),
+            hidden=channels,
+            degree=degree,
+            radial=radial,
+            edge_dim=edge_dim,
+            cutoff=cutoff,
+            separable=separable,
+            factored=factored,
+            smooth=smooth,
+            fourth=fourth,
+            chiral=chiral,
+        )
+        self.oriented = FIBER[space] > 0
+        views = DIMENSION[space] if space == "SE3" else 1
+        self.embed_scalars = nn.Linear(in_scalars, channels, bias=False) if in_scalars else None
+        self.embed_vectors = (
+            nn.Linear(in_vectors * views, channels, bias=False) if in_vectors else None
+        )
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(
+                PositionOrientationConv(
+                    channels,
+                    basis,
+                    harmonics=self.kernel.harmonics,
+                    separable=self.kernel.separable,
+                    aggr=deepcopy(aggr),
+                ),
+                widen=widen,
+                layer_scale=layer_scale,
+                dropout=dropout,
+            )
+            for _ in range(layers)
+        )
+        count = layers if readouts == "all" else 1
+        self.scalars = nn.ModuleList(
+            nn.Linear(channels, out_scalars) for _ in range(count if out_scalars else 0)
+        )
+        self.vectors = nn.ModuleList(
+            nn.Linear(channels, out_vectors * views, bias=False)
+            if self.oriented
+            else OffsetReadout(channels, basis, in_vectors, out_vectors)
+            for _ in range(count if out_vectors else 0)
+        )
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            reset(part)
+
+    def plan(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        edge_attr: Tensor | None = None,
+        reverse: Tensor | None = None,
+    ) -> EdgePlan:
+        """The edge rows of a batch: see `geqlib.nn.KernelBasis.plan`."""
+        return self.kernel.plan(edge_index, num_nodes, edge_attr, reverse)
+
+    def forward(
+        self,
+        pos: Tensor,
+        edge_index: Tensor,
+        x: Tensor | None = None,
+        vec: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        edge_shift: Tensor | None = None,
+        reverse: Tensor | None = None,
+        ori: Tensor | None = None,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+        plan: EdgePlan | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the network.
+
+        Args:
+            pos: [N, d] positions.
+            edge_index: [2, E], source and target, without self-loops: every node is its own
+                neighbour anyway.
+            x: [N, in_scalars].
+            vec: [N, in_vectors, d].
+            edge_attr: [E, edge_dim].
+            edge_shift: [E, d] added to pos[source] - pos[target], for periodic images.
+            reverse: [E] index of each edge's reverse, where it is known: saves a search.
+            ori: [N, d] unit vectors (SE3: [N, 3, 3] rotations) if `orientations` is None.
+            batch: [N] graph of each node, and num_graphs: how many there are; for graph outputs.
+            plan: edge rows made before, by `plan(...)`: needed for compile and export.
+
+        Returns:
+            Scalars [N or graphs, out_scalars] and vectors [N or graphs, out_vectors, d].
+        """
+        self._check_inputs(pos, x, vec)
+        if plan is None and reverse is not None:
+            plan = self.plan(edge_index, pos.size(0), edge_attr, reverse)
+        basis = self.kernel(pos, edge_index, edge_attr, ori, plan, edge_shift)
+        axes = self._axes(pos, ori)
+        h = self._lift(pos, x, vec, axes)
+        states = []
+        for block in self.blocks:
+            h = block(h, basis)
+            states.append(h)
+        read = states if self.readouts == "all" else states[-1:]
+        s = self._read_scalars(read, pos)
+        v = self._read_vectors(read, axes, basis, vec)
+        if self.level == "node":
+            return s, v
+        return sum_pool(s, batch, num_graphs), sum_pool(v, batch, num_graphs)
+
+    def _axes(self, pos: Tensor, ori: Tensor | None) -> Tensor | None:
+        if not self.oriented:
+            return None
+        if ori is not None:
+            return orientation_axes(ori, single=True)
+        grid = self.kernel.grid
+        return None if grid is None else orientation_axes(grid.to(pos.dtype), single=False)
+
+    def _lift(
+        self, pos: Tensor, x: Tensor | None, vec: Tensor | None, axes: Tensor | None
+    ) -> Tensor:
+        """Features [N, O, C]."""
+        orientations = 1 if axes is None else axes.size(1)
+        h = pos.new_zeros(pos.size(0), orientations, self.channels)
+        if x is not None and self.embed_scalars is not None:
+            h = h + self.embed_scalars(x)[:, None]
+        if vec is not None and self.embed_vectors is not None:
+            seen = lengths(vec)[:, None] if axes is None else lift_vectors(vec, axes)
+            h = h + self.embed_vectors(seen)
+        return h
+
+    def _read_scalars(self, states: list[Tensor], pos: Tensor) -> Tensor:
+        if not self.out_scalars:
+            return pos.new_zeros(pos.size(0), 0)
+        parts = [read(h.mean(1)) for read, h in zip(self.scalars, states, strict=True)]
+        return torch.stack(parts).mean(0)
+
+    def _read_vectors(
+        self,
+        states: list[Tensor],
+        axes: Tensor | None,
+        basis: Basis,
+        vec: Tensor | None,
+    ) -> Tensor:
+        if not self.out_vectors:
+            return states[-1].new_zeros(states[-1].size(0), 0, basis.offset.size(1))
+        pairs = zip(self.vectors, states, strict=True)
+        if axes is None:
+            parts = [read(h, basis, vec) for read, h in pairs]
+        else:
+            parts = [read_vectors(read(h), axes) for read, h in pairs]
+        return torch.stack(parts).mean(0)
+
+    def _check(self, channels: int, layers: int, level: str, readouts: str) -> None:
+        if channels < 1 or layers < 1:
+            raise ValueError(f"channels and layers must be positive, got {channels} and {layers}.")
+        if level not in ("node", "graph"):
+            raise ValueError(f'level must be "node" or "graph", got {level!r}.')
+        if readouts not in ("all", "last"):
+            raise ValueError(f'readouts must be "all" or "last", got {readouts!r}.')
+
+    def _check_inputs(self, pos: Tensor, x: Tensor | None, vec: Tensor | None) -> None:
+        for name, given, expected in (
+            ("x", x, (self.in_scalars,)),
+            ("vec", vec, (self.in_vectors, pos.size(-1))),
+        ):
+            if given is None and expected[0]:
+                raise ValueError(f"{name} is missing: the model was built for {expected[0]} of it.")
+            if given is not None and given.shape != (pos.size(0), *expected):
+                wanted = ", ".join(map(str, ("nodes", *expected)))
+                raise ValueError(f"{name} has shape {tuple(given.shape)}, expected [{wanted}].")
+
+
+def _grid(space: Space, orientations: int) -> Tensor | None:
+    if FIBER[space] == 0:
+        return None
+    if space == "R2xS1":
+        return circle_grid(orientations)
+    return rotation_grid(orientations) if space == "SE3" else sphere_grid(orientations)

@@ -1,0 +1,1 @@
+"""Sub-graph permutation equivariant networks (Mitton and Murray-Smith, 2021)."""

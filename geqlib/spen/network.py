@@ -1,0 +1,263 @@
+"""SPEN: a network of permutation-equivariant maps on ego nets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.aggr import Aggregation, SumAggregation
+from torch_geometric.nn.inits import reset
+from torch_geometric.nn.norm import BatchNorm
+from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
+
+from geqlib.graph.pool import sum_pool
+from geqlib.spen.contraction import Contraction, contract
+from geqlib.spen.conv import SubgraphConv
+from geqlib.spen.ego_nets import EgoPlan, ego_plan, graph_plan, join_plans
+from geqlib.spen.ego_parts import EgoPart, split_by_size
+
+# of running statistics; sums over nodes multiply what these lag behind the weights
+MOMENTUM = 0.3
+
+
+class SPEN(nn.Module):
+    """Graphs to vectors, through features of nodes and of pairs of nodes in ego nets.
+
+    Symmetry: invariant under relabelling of the nodes, exactly.
+
+    Source: Mitton and Murray-Smith, "Subgraph Permutation Equivariant Networks" (TMLR 2023, arXiv
+    2111.11840). The input is a tensor of order 2: features of the nodes on its diagonal, of the
+    edges, with a one and the normalised adjacency D^-1/2 A D^-1/2, beside it. Each layer is
+
+        x <- x + act(norm(SubgraphConv(x)))       for the features of every order
+
+    and the read-out joins, for every layer, sums over the nodes of what each knows (order 1, its
+    diagonal entry, means of its rows and columns of pairs, and order 0, in the ego nets that hold
+    it), normalised, and ends in a two-layer network. Beyond the paper: residuals, edge features,
+    read-out of all layers, norms before activations, and the choices of `SubgraphConv`.
+
+    Args:
+        in_channels: features of a node; 0 for none.
+        out_channels: outputs a graph, such as classes.
+        channels: width of each order.
+        layers: number of convolutions.
+        hops: k of the ego nets; None for the whole graph (an IGN).
+        orders: of the features, some of 0, 1, 2.
+        edge_dim: features of an edge.
+        weights, sizes, centre, put_back: see `geqlib.nn.SubgraphConv`.
+        symmetric: whether a pair of nodes and its transpose have one feature, which more than
+            halves time and memory: for graphs whose edges have no direction.
+        shared: whether ego nets share nodes and pairs and put their results back after every layer,
+            as in the paper; otherwise each ego net is a graph of its own until the read-out.
+        norm: over all nodes, pairs or graphs of a batch ("batch"), over channels ("layer"), or
+            "none".
+        act: activation by its name in torch, or torch_geometric.
+        residual: whether layers are added to their inputs.
+        readout: from nodes to graphs: "sum", "mean", or any aggregation of torch_geometric.
+        dropout: before the last layer and in the hidden layer of the read-out.
+
+    Example:
+        >>> net = SPEN(3, 2, channels=8, layers=2)
+        >>> edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> net(torch.randn(3, 3), edge_index).shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: int = 32,
+        layers: int = 4,
+        hops: int | None = 1,
+        orders: Sequence[int] = (1, 2),
+        edge_dim: int = 0,
+        weights: Literal["shared", "size"] = "shared",
+        sizes: Sequence[int] | None = None,
+        centre: bool = False,
+        put_back: str | Aggregation = "mean",
+        symmetric: bool = False,
+        shared: bool = True,
+        norm: Literal["batch", "layer", "none"] = "batch",
+        act: str = "relu",
+        residual: bool = True,
+        readout: str | Aggregation = "sum",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"layers must be at least 1, got {layers}.")
+        if norm not in ("batch", "layer", "none"):
+            raise ValueError(f'norm must be "batch", "layer" or "none", got {norm!r}.')
+        if hops is None and not shared:
+            raise ValueError("shared=False needs ego nets: give hops.")
+        self.in_channels, self.edge_dim, self.hops = in_channels, edge_dim, hops
+        self.channels, self.centre = channels, centre
+        self.symmetric, self.shared = symmetric, shared
+        self.orders, self.sizes, self.residual = tuple(orders), sizes, residual
+        self.embed_node = nn.Linear(in_channels + 1, channels, bias=False)
+        self.embed_pair = nn.Linear(edge_dim + 2, channels)
+        self.convs = nn.ModuleList(
+            SubgraphConv(
+                channels,
+                channels,
+                orders=orders,
+                in_orders=orders if k else (2,),
+                weights=weights,
+                sizes=sizes,
+                centre=centre,
+                put_back=put_back,
+                symmetric=symmetric,
+            )
+            for k in range(layers)
+        )
+        self.norms: Any = nn.ModuleList(
+            nn.ModuleDict({str(order): _norm(norm, channels) for order in orders})
+            for _ in range(layers)
+        )
+        self.act = activation_resolver(act)
+        self.readout = aggregation_resolver(readout)
+        sides = (1 if symmetric else 2) * (1 + centre)
+        known = len(self.orders) + sides * (2 in self.orders)
+        self.norm = _norm(norm, known * layers * channels)
+        self.hidden = nn.Linear(known * layers * channels, channels)
+        self.out = nn.Linear(channels, out_channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            reset(part)
+
+    def plan(
+        self,
+        edge_index: Tensor,
+        num_nodes: int,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+    ) -> EgoPlan:
+        """The ego nets of a batch, as this model needs them."""
+        if self.hops is None:
+            return graph_plan(edge_index, num_nodes, batch, num_graphs, symmetric=self.symmetric)
+        return ego_plan(
+            edge_index, num_nodes, hops=self.hops, symmetric=self.symmetric, shared=self.shared
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_attr: Tensor | None = None,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+        plan: EgoPlan | Sequence[EgoPlan] | None = None,
+        parts: Sequence[EgoPart] | None = None,
+    ) -> Tensor:
+        """Run the network.
+
+        Args:
+            x: [N, in_channels].
+            edge_index: [2, E], source and target.
+            edge_attr: [E, edge_dim].
+            batch: [N] graph of each node, and num_graphs: how many there are.
+            plan: made before, by `plan(...)` or `geqlib.graph.ego_plan`, or a plan for each graph.
+            parts: of the plan, by `split_by_size`, for weights="size".
+
+        Returns:
+            [graphs, out_channels].
+        """
+        if not torch.compiler.is_compiling():
+            self._check(x, edge_index, edge_attr)
+        if plan is None:
+            plan = self.plan(edge_index, len(x), batch, num_graphs)
+        plan = plan if isinstance(plan, EgoPlan) else join_plans(plan)
+        self._check_plan(plan)
+        if self.sizes is not None and parts is None:
+            parts = split_by_size(plan, self.sizes)
+        h = {2: self._embed(x, edge_index, edge_attr, plan)}
+        known, seen = [], None
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts, seen).items()}
+            h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
+            seen = contract(h, plan, self.channels, centre=self.centre)
+            known += self._read(h, seen, plan)
+        if batch is not None and plan.origin is not None:
+            batch = batch.index_select(0, plan.origin)
+        return self._head(known, batch, num_graphs)
+
+    def _embed(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: EgoPlan
+    ) -> Tensor:
+        """[P, channels] the input tensor of order 2."""
+        one, (source, target) = x.new_ones(edge_index.size(1)), edge_index
+        out, into = (x.new_zeros(x.size(0)).index_add(0, end, one) for end in (source, target))
+        weight = (out.index_select(0, source) * into.index_select(0, target)).rsqrt()
+        edge = torch.stack([one, weight], 1)
+        edge = edge if edge_attr is None else torch.cat([edge, edge_attr.to(x.dtype)], 1)
+        node = self.embed_node(torch.cat([x, x.new_ones(x.size(0), 1)], 1))
+        node = node if plan.origin is None else node.index_select(0, plan.origin)
+        h = self.embed_pair(plan.edges @ edge)
+        return h.index_add(0, plan.diagonal, node.to(h.dtype))
+
+    def _read(self, h: dict[int, Tensor], seen: Contraction, plan: EgoPlan) -> list[Tensor]:
+        """[N, ...] what each node knows."""
+        known = [part for part in (seen.mean, seen.node) if part is not None]
+        return [*known, plan.nets.T.mean(h[0])] if 0 in h else known
+
+    def _head(
+        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+    ) -> Tensor:
+        """From all that each node knows to the outputs of each graph."""
+        pooled = self.dropout(self.norm(self._pool(known, batch, num_graphs)))
+        return self.out(self.dropout(self.act(self.hidden(pooled))))
+
+    def _pool(
+        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+    ) -> Tensor:
+        """From nodes to graphs."""
+        if isinstance(self.readout, SumAggregation):
+            return torch.cat([sum_pool(part, batch, num_graphs) for part in known], 1)
+        x = torch.cat(list(known), 1)
+        if batch is None:
+            batch = torch.zeros(x.size(0), dtype=torch.long, device=x.device)
+            num_graphs = 1
+        elif num_graphs is None:
+            raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+        return self.readout(x, batch, dim_size=num_graphs)
+
+    def _check_plan(self, plan: EgoPlan) -> None:
+        given = {
+            "hops": plan.hops,
+            "symmetric": plan.symmetric,
+            "shared": plan.origin is None,
+        }
+        for name, value in given.items():
+            if value != getattr(self, name):
+                raise ValueError(
+                    f"The plan has {name}={value}, but the model was built for "
+                    f"{getattr(self, name)}: make it by model.plan(...), or change the data."
+                )
+
+    def _check(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> None:
+        if x.dim() != 2 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, expected [nodes, {self.in_channels}]: give every "
+                "node that many features."
+            )
+        expected = (edge_index.size(1), self.edge_dim)
+        given = (edge_index.size(1), 0) if edge_attr is None else tuple(edge_attr.shape)
+        if given != expected:
+            raise ValueError(f"edge_attr has shape {given}, expected {expected}.")
+
+
+class _Identity(nn.Identity):
+    def reset_parameters(self) -> None:
+        pass
+
+
+def _norm(name: str, channels: int) -> nn.Module:
+    if name == "batch":  # one row alone is normalised by the running statistics
+        return BatchNorm(channels, momentum=MOMENTUM, allow_single_element=True)
+    return nn.LayerNorm(channels) if name == "layer" else _Identity()

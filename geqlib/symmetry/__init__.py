@@ -1,0 +1,1 @@
+"""How tensors transform, and how far a function is from doing so."""

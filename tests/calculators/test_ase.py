@@ -1,0 +1,196 @@
+"""The ASE calculator: the potential's numbers, exact neighbours, conserved energy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.md.velocitydistribution import thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+from ase.units import fs
+
+from geqlib.calculators import GeqCalculator
+from geqlib.graph import neighbor_list
+from geqlib.graph.skin import SkinNeighbors
+from geqlib.models import PONITA, Potential, energy_forces
+from tests.atoms.atoms import CUTOFF, fields, pairs, ponita, system
+
+
+def atoms(nodes: int = 5, *, periodic: bool, seed: int = 0) -> Atoms:
+    pos, z, cell = system(nodes, periodic=periodic, seed=seed)
+    return Atoms(z.numpy(), pos.numpy(), cell=cell.numpy(), pbc=periodic)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_equals_the_potential(periodic):
+    potential = ponita(zbl=True)
+    given = atoms(periodic=periodic)
+    given.calc = GeqCalculator(potential)
+    pos, z, cell = system(5, periodic=periodic)
+    expected = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
+    # sums over edges in one order: nothing but the rounding of cell_shift @ cell can differ
+    np.testing.assert_allclose(given.get_potential_energy(), expected["energy"].item(), rtol=1e-12)
+    assert given.calc.get_property("free_energy") == given.get_potential_energy()
+    np.testing.assert_allclose(given.get_potential_energies(), expected["energies"], rtol=1e-12)
+    scale = expected["forces"].abs().max()
+    np.testing.assert_allclose(given.get_forces(), expected["forces"], atol=1e-12 * scale)
+    if periodic:
+        got, matrix = given.get_stress(voigt=False), expected["stress"][0]
+        np.testing.assert_allclose(got, matrix, atol=1e-12 * matrix.abs().max())
+    else:
+        with pytest.raises(PropertyNotImplementedError):
+            given.get_stress()
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_forces_and_stress_are_derivatives(periodic):
+    given = atoms(4, periodic=periodic)
+    given.calc = GeqCalculator(ponita(torch.float32, layers=1), dtype=torch.float64)
+    forces = given.get_forces()
+    # central differences err by eps^2 and a third derivative, and by rounding / eps
+    numeric = calculate_numerical_forces(given, 1e-4)
+    np.testing.assert_allclose(forces, numeric, atol=1e-6 * np.abs(forces).max())
+    if periodic:
+        stress = given.get_stress()
+        numeric = calculate_numerical_stress(given, 1e-4)
+        np.testing.assert_allclose(stress, numeric, atol=1e-5 * np.abs(stress).max())
+
+
+def test_a_surface_repeats_in_two_directions():
+    given = atoms(4, periodic=True)
+    given.pbc = (True, True, False)
+    given.calc = GeqCalculator(pairs())
+    twice = given.repeat((2, 1, 1))
+    twice.calc = GeqCalculator(pairs())
+    assert twice.get_potential_energy() == pytest.approx(2 * given.get_potential_energy(), 1e-12)
+    doubled = given.repeat((1, 1, 2))
+    doubled.calc = GeqCalculator(pairs())
+    assert abs(doubled.get_potential_energy() - 2 * given.get_potential_energy()) > 1e-6
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_dynamics_conserves_energy(periodic):
+    """Verlet's energy oscillates by O(step^2) and does not drift."""
+    given = atoms(6, periodic=periodic)
+    given.calc = GeqCalculator(pairs(), skin=0.4)
+    thermalize_momenta(given, 300, rng=np.random.default_rng(0))
+    kinetic, errors = given.get_kinetic_energy(), []
+    for step in (0.5, 0.25):
+        moving = given.copy()
+        moving.calc = GeqCalculator(pairs(), skin=0.4)
+        before = moving.get_total_energy()
+        VelocityVerlet(moving, step * fs).run(round(100 / step))
+        errors.append(abs(moving.get_total_energy() - before))
+        assert np.abs(moving.positions - given.positions).max() > 0.2
+        assert moving.calc.near.searches < 100 / step / 2
+    assert errors[1] < max(0.5 * errors[0], 1e-6 * kinetic)
+    assert errors[0] < 1e-2 * kinetic
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_skin_changes_nothing(periodic):
+    rng, near, moving = (
+        np.random.default_rng(0),
+        SkinNeighbors(CUTOFF, skin=0.6),
+        atoms(6, periodic=periodic),
+    )
+    cell, pbc = torch.tensor(moving.cell.array), torch.tensor(moving.pbc)
+    for _ in range(30):
+        moving.positions += rng.normal(scale=0.04, size=(6, 3))
+        pos = torch.tensor(moving.positions)
+        got, expected = near(pos, cell, pbc), neighbor_list(pos, CUTOFF, cell=cell[None])
+        for name in ("edge_index", "cell_shift", "reverse"):
+            assert torch.equal(getattr(got, name), getattr(expected, name)), name
+    assert 1 < near.searches < 20
+    before = near.searches
+    assert torch.equal(
+        near(pos, 1.1 * cell, pbc).edge_index,
+        neighbor_list(pos, CUTOFF, cell=1.1 * cell[None]).edge_index,
+    )
+    assert near.searches == before + periodic
+
+
+def test_a_skin_sees_other_atoms_and_numbers_that_are_none():
+    given = atoms(5, periodic=False)
+    given.calc = GeqCalculator(pairs())
+    given.get_forces()
+    fewer = given[:3]
+    fewer.calc = given.calc
+    alone = given[:3]
+    alone.calc = GeqCalculator(pairs())
+    assert fewer.get_potential_energy() == alone.get_potential_energy()
+    fewer.positions[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        fewer.get_forces()
+
+
+def test_without_a_cutoff_all_pairs_of_molecules():
+    torch.manual_seed(0)
+    potential = Potential(PONITA(4, 0, 1, 0, channels=8, layers=1)).double()
+    given = atoms(4, periodic=False)
+    given.positions *= 10
+    given.calc = GeqCalculator(potential)
+    everything = neighbor_list(torch.tensor(given.positions), 1e3)
+    z = torch.tensor(given.numbers)
+    expected = energy_forces(potential, torch.tensor(given.positions), z, everything.edge_index)
+    np.testing.assert_allclose(given.get_forces(), expected["forces"], rtol=1e-9, atol=1e-12)
+    crystal = atoms(4, periodic=True)
+    crystal.calc = GeqCalculator(potential)
+    with pytest.raises(ValueError, match="no cutoff"):
+        crystal.get_forces()
+    crystal.calc = GeqCalculator(potential, cutoff=2.0)
+    assert np.isfinite(crystal.get_stress()).all()
+
+
+def test_a_single_atom():
+    one = Atoms("O")
+    one.calc = GeqCalculator(ponita())
+    assert np.abs(one.get_forces()).max() == 0 and np.isfinite(one.get_potential_energy())
+
+
+def test_the_model_given_stays_as_it_is():
+    potential = pairs(torch.float32)
+    calculator = GeqCalculator(potential, dtype=torch.float64)
+    given = atoms(3, periodic=False)
+    given.calc = calculator
+    given.get_forces()
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in potential.parameters())
+    assert calculator.dtype == torch.float64
+
+
+def test_elements_and_models_it_does_not_know():
+    potential = pairs()
+    seen = torch.zeros(119, dtype=torch.bool)
+    seen[[1, 6]] = True
+    potential.statistics.set(torch.zeros(119, dtype=torch.float64), seen, 1.0, 0.0)
+    given = Atoms("CHO", np.eye(3))
+    given.calc = GeqCalculator(potential)
+    with pytest.raises(ValueError, match="atom 2 is O"):
+        given.get_potential_energy()
+    with pytest.raises(ValueError, match="not a potential"):
+        GeqCalculator(PONITA(1, 0, 1, 0))
+    with pytest.raises(ValueError, match="There is no checkpoint"):
+        GeqCalculator("nowhere.ckpt")
+    for options in ({"cutoff": -1.0}, {"skin": -1.0}, {"dtype": torch.float16}):
+        with pytest.raises(ValueError, match="must"):
+            GeqCalculator(potential, **options)
+
+
+def test_an_average_over_rotations():
+    given = atoms(4, periodic=False)
+    potential = ponita(layers=1)
+    given.calc = GeqCalculator(potential, rotations=2)
+    found = given.get_potential_energy()
+    energies = []
+    for turn in given.calc.potential.model.rotations.numpy():
+        turned = given.copy()
+        turned.positions = given.positions @ turn.T
+        turned.calc = GeqCalculator(potential)
+        energies.append(turned.get_potential_energy())
+    assert found == pytest.approx(np.mean(energies), abs=1e-12)
+    assert energies[0] != pytest.approx(energies[1], abs=1e-9)
+    with pytest.raises(ValueError, match="no grid of orientations"):
+        GeqCalculator(pairs(), rotations=2)

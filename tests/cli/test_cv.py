@@ -1,0 +1,174 @@
+"""Cross-validation: every fold once, both protocols, and a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from scipy.stats import ttest_rel
+
+import geqlib.cli.cv
+from geqlib.report.cross_validation import paired_test, write_summary
+from geqlib.report.history import read_history
+from tests.data.graphs import raw_graphs
+from tests.train import tiny
+
+EPOCHS = 2
+
+
+@pytest.fixture(autouse=True)
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path / "mirror"))
+    monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
+    raw_graphs.write(tmp_path / "mirror", "TINY", kinds=3)
+
+
+def config(folder: Path, **data: Any) -> str:
+    net = {"in_channels": 3, "out_channels": 2, "channels": 4, "layers": 1}
+    settings = {
+        "monitor": "val/loss",
+        "model": {
+            "class_path": "geqlib.train.GraphClassificationTask",
+            "init_args": {"classes": 2, "model": {"class_path": "SPEN", "init_args": net}},
+        },
+        "data": {
+            "class_path": "geqlib.data.GraphData",
+            "init_args": {"name": "TINY", "hops": 1, **data},
+        },
+        "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu"},
+    }
+    path = folder / "tiny_spen.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return str(path)
+
+
+def cv(*arguments: object) -> int:
+    return tiny.geqlib(["cv", *map(str, arguments)])
+
+
+def read(out: Path) -> dict[str, Any]:
+    return json.loads((out / "folds.json").read_text())
+
+
+def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    given = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
+    assert cv(*given) == 0
+    assert "each fold's epoch chosen by validation graphs" in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    runs = {"fold4-seed0", "fold7-seed0", "fold4-seed3", "fold7-seed3"}
+    assert names == {*runs, "folds.json", "confusion.png", "learning_curves.png"}
+    found = read(out)
+    assert found["folds"] == [4, 7] and found["seeds"] == [0, 3] and found["epochs"] == EPOCHS
+    curves = {run: read_history(out / run)["val/test_accuracy"][:, 1] for run in runs}
+    counts = np.zeros((2, 2), int)
+    for row, seed in enumerate((0, 3)):
+        mean = (curves[f"fold4-seed{seed}"] + curves[f"fold7-seed{seed}"]) / 2
+        epoch = int(mean.argmax())
+        assert found["best_epochs"][row] == epoch + 1
+        for column, fold in enumerate((4, 7)):
+            folder = out / f"fold{fold}-seed{seed}"
+            curve = curves[folder.name]
+            assert found["published"]["values"][row][column] == pytest.approx(curve[epoch])
+            results = json.loads((folder / "results.json").read_text())
+            accuracy = results["metrics"]["test/accuracy"]
+            assert found["selected"]["values"][row][column] == accuracy
+            saved = load_file(folder / "predictions.safetensors")
+            right = saved["logits"].argmax(1) == saved["true"]
+            assert right.mean() == pytest.approx(accuracy) and len(right) == 4
+            np.add.at(counts, (saved["true"], saved["logits"].argmax(1)), 1)
+    assert found["confusion"] == counts.tolist()
+    for protocol in (found["published"], found["selected"]):
+        means = np.mean(protocol["values"], 0)
+        assert protocol["mean"] == pytest.approx(means.mean())
+        assert protocol["std"] == pytest.approx(means.std(ddof=1))
+    folders = [out / run for run in sorted(runs)]
+    write_summary(out, folders, [out])  # with itself
+    assert read(out)["against"]["out"]["selected"] == {"difference": 0.0, "p": 1.0}
+
+
+def test_a_killed_run_goes_on(tmp_path, monkeypatch) -> None:
+    out, path = tmp_path / "out", config(tmp_path)
+    given = ("--config", path, "--out", out, "--folds", 0, 1)
+    made = geqlib.cli.cv.make
+    monkeypatch.setattr(geqlib.cli.cv, "make", lambda run: 143 if run.fold else made(run))
+    assert cv(*given) == 143
+    assert not (out / "folds.json").exists()
+    first = (out / "fold0-seed0" / "results.json").stat().st_mtime_ns
+    monkeypatch.setattr(geqlib.cli.cv, "make", made)
+    # fold 1 was cut off after an epoch
+    cut = ["--config", path, "--data.init_args.fold=1", "--trainer.max_epochs=1"]
+    folder = out / "fold1-seed0"
+    quiet = [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false"]
+    assert tiny.geqlib(["fit", *cut, *quiet]) == 0
+    (folder / "fit.json").unlink()
+    assert cv(*given) == 0
+    assert (out / "fold0-seed0" / "results.json").stat().st_mtime_ns == first
+    assert json.loads((folder / "fit.json").read_text())["epochs"] == EPOCHS
+    assert len(read_history(folder)["val/accuracy"]) == EPOCHS
+
+
+def test_training_on_all_of_the_training_part(tmp_path) -> None:
+    out = tmp_path / "out"
+    path = config(tmp_path, validation=0.0)
+    assert cv("--config", path, "--out", out, "--folds", 2, "--trainer.max_epochs=1") == 0
+    found = read(out)
+    assert found["selected"] is None and found["epochs"] == 1
+    curve = read_history(out / "fold2-seed0")["val/accuracy"]
+    assert found["published"]["values"] == [[pytest.approx(curve[0, 1])]]
+
+
+def test_several_at_a_time(tmp_path) -> None:
+    runs = geqlib.cli.cv.plan_runs(tmp_path, [f"--config={config(tmp_path)}"], None, [0, 0], jobs=2)
+    assert [run.fold for run in runs] == list(range(10)) and runs[0].threads >= 1
+    assert geqlib.cli.cv.run_all([], jobs=2) == 0
+    given = ("--config", config(tmp_path), "--out", tmp_path / "out", "--folds", 0, 1)
+    assert cv(*given, "--jobs", 2, "--trainer.max_epochs=1") == 0
+    assert read(tmp_path / "out")["folds"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--folds", "10"), "--folds names 10: choose from 0 to 9"),
+        (("--jobs", "0"), "--jobs must be at least 1, got 0"),
+        (("--against", "nowhere"), "There is no folds.json in nowhere: name a folder that"),
+        (("--data.init_args.nope=1",), "nope"),
+    ],
+    ids=str,
+)
+def test_errors(options, said, tmp_path, capsys) -> None:
+    assert cv("--config", config(tmp_path), "--out", tmp_path / "out", *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_data_without_folds(tmp_path, capsys) -> None:
+    path = tmp_path / "points.yaml"
+    path.write_text(yaml.safe_dump(tiny.config()))
+    assert cv("--config", path, "--out", tmp_path / "out") == 2
+    assert "NBodyData has no folds: geqlib cv needs data such as GraphData" in (
+        capsys.readouterr().err
+    )
+
+
+def test_paired_test_is_scipys() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert paired_test(a, b)["p"] == pytest.approx(ttest_rel(a, b).pvalue)
+        assert paired_test([1, 2], [0, 1]) == {"difference": 1.0, "p": 0.0}
+        assert paired_test([1], [1]) == {"difference": 0.0, "p": 1.0}
+
+
+def test_check_measures_relabelling_alone(tmp_path, capsys) -> None:
+    assert tiny.geqlib(["check", "--config", config(tmp_path), "--samples", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "relabelling S_n" in out and "rotations" not in out
+    errors = out.split("relabelling S_n")[1].split("│")
+    assert float(errors[1]) < 1e-5 and float(errors[2]) < 1e-13

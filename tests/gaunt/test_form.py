@@ -1,0 +1,123 @@
+"""Products in blocks of rows, and their derivatives as the same form with exchanged roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import grad, gradcheck
+
+from geqlib.gaunt import form as gaunt_form
+from geqlib.gaunt.columns import Columns
+from geqlib.gaunt.layout import read_irreps, signals
+from geqlib.nn import GauntTensorProduct
+
+METHODS = ("sparse", "grid", "separable", "fft")
+IRREPS = ("2x1o+2x0e+2x1e", "2x0e+2x2e+2x1o", "2x1o+2x1e+2x0e")
+
+
+def build(method: Any, **options: Any) -> GauntTensorProduct:
+    return GauntTensorProduct(*IRREPS, method=method, paths="all", **options)  # type: ignore
+
+
+def inputs(rows: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(rows, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+        for dim in (14, 18)
+    ]
+
+
+def derivatives(layer: GauntTensorProduct, x: Tensor, y: Tensor) -> list[Tensor]:
+    """The product, its gradients, and gradients of their squares."""
+    z = layer(x, y)
+    first = grad(z.sin().sum(), (x, y), create_graph=True)
+    second = grad(sum((g.square().sum() for g in first), z.sum()), (x, y))
+    return [z.detach(), *first, *second]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_blocks_of_rows_are_the_whole(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row a block against all at once: sums within a row round alike or nearly so."""
+    layer, (x, y) = build(method), inputs(7)
+    expected = derivatives(layer, x, y)
+    monkeypatch.setattr(gaunt_form, "BLOCK", 1)
+    for got, want in zip(derivatives(layer, x, y), expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-13, rtol=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_third_derivatives(method: str) -> None:
+    layer = build(method)
+    x, y = inputs(1)
+
+    def second(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        first = grad(layer(x, y).square().sum(), (x, y), create_graph=True)
+        return grad(first[0].sum() + first[1].square().sum(), (x, y), create_graph=True)
+
+    assert gradcheck(second, (x, y), fast_mode=True)
+
+
+@pytest.mark.parametrize("wanted", [(True, False), (False, True)], ids=str)
+def test_gradients_of_one_argument(wanted: tuple[bool, bool]) -> None:
+    layer, pair = build("grid"), inputs(5)
+    expected = grad(layer(*pair).sin().sum(), pair)
+    given = [v.detach().requires_grad_(w) for v, w in zip(pair, wanted, strict=True)]
+    points = [v for v in given if v.requires_grad]
+    first = grad(layer(*given).sin().sum(), points, create_graph=True)
+    chosen = [e for e, w in zip(expected, wanted, strict=True) if w]
+    torch.testing.assert_close(list(first), chosen, atol=1e-14, rtol=1e-13)
+    assert first[0].requires_grad
+    (second,) = grad(first[0].square().sum(), points)
+    assert bool(second.isfinite().all())
+
+
+def test_squares_count_both_arguments() -> None:
+    """One tensor as both inputs: the gradient is the sum of both."""
+    irreps = "2x0e+2x1o"
+    layer = GauntTensorProduct(irreps, irreps, irreps, method="grid")
+    x = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: layer(x, x), (x,), fast_mode=True)
+
+
+def test_nothing_but_the_arguments_is_kept() -> None:
+    layer, (x, y) = build("grid"), inputs(6)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        layer(x, y)
+    assert sum(t.numel() for t in kept) == x.numel() + y.numel()
+
+
+def test_inputs_without_a_path_have_zero_gradients() -> None:
+    """0o meets no other irrep on a path to the output."""
+    layer = GauntTensorProduct("1x0o+1x1o", "1x1o", "1x0e+1x2e", method="grid")
+    x = torch.randn(4, 4, requires_grad=True)
+    (found,) = grad(layer(x, torch.randn(4, 3)).sum(), x)
+    assert not found[:, 0].any() and bool(found[:, 1:].any())
+
+
+@pytest.mark.parametrize("irreps", ["3x1o+3x0e+3x2e+3x1e", "1x4e+1x0o", "5x0e"])
+def test_columns_are_the_blocks_in_the_order_of_signals(irreps: str) -> None:
+    known = read_irreps("irreps", irreps)
+    parts = signals(known)
+    columns = Columns(known, parts)
+    x = torch.randn(6, known.dim)
+    blocks = [
+        b.unflatten(-1, (mul, -1))
+        for b, (mul, _) in zip(x.split([i.dim for i in known], -1), known, strict=True)
+    ]
+    found = columns.load(x)
+    for got, part in zip(found, parts, strict=True):
+        expected = torch.cat([blocks[place] for place in part.blocks], -1)
+        assert torch.equal(got, expected.flatten(0, 1).T)
+    assert torch.equal(columns.store(found), x)
+
+
+def test_double_backward_is_compiled() -> None:
+    """Second derivatives of the module, and of compiled code, which has no custom function."""
+    layer, pair = build("grid", weights="degree").double(), inputs(4)
+    compiled: Any = torch.compile(layer, fullgraph=True, backend="eager")
+    for got, want in zip(derivatives(compiled, *pair), derivatives(layer, *pair), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
