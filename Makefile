@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test coverage lint docs bench board peers readme clean
+.PHONY: demo test smoke coverage lint docs bench board peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -15,6 +15,16 @@ demo: .venv/installed
 # two processes of one thread each; a file stays in one of them, for what its tests share
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# layers and two steps of training with the oldest torch that is supported, in an environment apart
+smoke: .venv-oldest/installed
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python .ci/smoke.py
+
+.venv-oldest/installed: pyproject.toml .ci/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --upgrade "pip>=25.1"
+	PIP_CONSTRAINT=$(CURDIR)/.ci/oldest.txt .venv-oldest/bin/pip install --quiet --editable .
+	touch $@
 
 # the same, and which lines of geqlib/ no test runs
 coverage: .venv/installed
