@@ -1,0 +1,74 @@
+"""Every class and function of the first edition is still imported from where it was.
+
+Configurations, checkpoints and users' code name classes by these paths.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_public_api import PUBLIC
+
+PATHS: dict[str, dict[str, str]] = json.loads(
+    (Path(__file__).parent / "files" / "import_paths.json").read_text()
+)
+# "module" or "module.name": why nobody can have relied on it, or what to use instead
+REMOVED: dict[str, str] = {}
+OWNER = {
+    f"{module}.{name}": f"{package}.{name}"
+    for package, text in PUBLIC.items()
+    for name in text.split()
+    for module, names in PATHS.items()
+    if name in names and f"{module}.".startswith(f"{package}.")
+}
+
+
+def imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # an old path may say so
+        return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("module", [module for module in PATHS if module not in REMOVED])
+def test_names_are_where_they_were(module: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import_module(module)
+    kinds = {"class": inspect.isclass, "function": callable}
+    wrong = []
+    for name, kind in PATHS[module].items():
+        if f"{module}.{name}" in REMOVED:
+            continue
+        try:
+            if not kinds[kind](imported(f"{module}.{name}")):
+                wrong.append(f"{name} is no {kind}")
+        except (ImportError, AttributeError) as error:
+            wrong.append(f"{name}: {error}")
+    assert not wrong, f"{module}: {'; '.join(wrong)}"
+
+
+@pytest.mark.parametrize("old", OWNER)
+def test_old_paths_of_public_names_lead_to_the_public_ones(old: str) -> None:
+    """Two classes of one name would not be instances of each other."""
+    module, _, _ = old.rpartition(".")
+    if module in REMOVED or old in REMOVED:
+        pytest.skip("removed")
+    assert imported(old) is imported(OWNER[old])
+
+
+def test_what_is_listed_as_removed_was_there_and_is_gone() -> None:
+    known = set(PATHS) | {f"{module}.{name}" for module in PATHS for name in PATHS[module]}
+    assert REMOVED.keys() <= known
+    for path in REMOVED:
+        with pytest.raises((ImportError, AttributeError)):
+            import_module(path) if path in PATHS else imported(path)
+    public = set(OWNER) | {module.rpartition(".")[0] for module in OWNER}
+    assert not REMOVED.keys() & public, "a public name must stay where it was"
