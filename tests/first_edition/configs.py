@@ -1,4 +1,4 @@
-"""Configurations of tiny runs, one for each model that a task trains: what was trained, and on what.
+"""Configurations of tiny runs, one for each model that a task trains.
 
 The settings of models are those of the first edition, and stay: checkpoints name them.
 """

@@ -30,7 +30,7 @@ import geqlib
 from geqlib.cli import main as command
 from geqlib.train import Task
 from tests.data import raw_graphs, raw_molecules, raw_qm9
-from tests.first_edition import checkpoints, configs, describe
+from tests.first_edition import checkpoints, configs, describe, instances
 from tests.test_public_api import PUBLIC
 from tests.train.potential import write_frames
 
@@ -52,6 +52,8 @@ def main(chosen: list[str]) -> None:
     for name, make in PARTS.items():
         if not chosen or name in chosen:
             make()
+    for path in FILES.rglob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def check_edition() -> None:
@@ -91,6 +93,24 @@ def trained() -> None:
         tensors |= {f"out.{k}": v for k, v in outputs.items()}
         save_file({k: v.contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors")
         (folder / f"{name}.ckpt.xz").write_bytes(lzma.compress(best.read_bytes(), preset=9))
+
+
+def states() -> None:
+    """Keys and shapes of state dicts, what is stored in buffers, and what comes out."""
+    described, tensors = {}, {}
+    for name, instance in instances.INSTANCES.items():
+        module = instance.build()
+        state = instances.filled(module)
+        learnt = {key for key, _ in module.named_parameters(remove_duplicate=False)}
+        described[name] = {
+            key: [*value.shape] if key in learnt else "stored" for key, value in state.items()
+        }
+        tensors |= {f"{name}/{k}": v.clone() for k, v in state.items() if k not in learnt}
+        module.load_state_dict(state)
+        outputs = instances.results(name, module)
+        tensors |= {f"{name}/out.{k}": v.contiguous() for k, v in outputs.items()}
+    write_json("states", described)
+    save_file(tensors, FILES / "states.safetensors")
 
 
 class watched:  # noqa: N801
@@ -134,7 +154,7 @@ def write_json(name: str, content: Any) -> None:
     (FILES / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-PARTS = {"names": names, "checkpoints": trained}
+PARTS = {"names": names, "states": states, "checkpoints": trained}
 
 
 if __name__ == "__main__":
