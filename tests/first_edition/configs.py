@@ -103,7 +103,7 @@ def model(name: str, /, *parts: dict[str, Any], **arguments: Any) -> dict[str, A
 
 NBODY_PONITA = model("PONITA", VECTORS, channels=6, layers=2, radial=RADIAL, dropout=0.1)
 
-RUNS: dict[str, dict[str, Any]] = {
+CHECKPOINTS: dict[str, dict[str, Any]] = {
     "ponita": run(
         "DisplacementTask", NBODY_PONITA, NBODY, "val/mse", conjugate=True, elapsed=0.1, ema=0.9
     ),
@@ -241,3 +241,19 @@ RUNS: dict[str, dict[str, Any]] = {
         model("FALocalPointNet", NORMALS, neighbors=6, local_scalars=4, local_vectors=2)
     ),
 }
+
+
+def whole(config: dict[str, Any], **trainer: Any) -> dict[str, Any]:
+    """The same for a run on all of its data, of four epochs."""
+    settings = config["trainer"] | {"max_epochs": 4, "log_every_n_steps": 1} | trainer
+    limits = {key: None for key in settings if key.startswith("limit_")}
+    return config | {"trainer": {k: v for k, v in settings.items() if k not in limits}}
+
+
+# complete run folders
+FOLDERS: dict[str, dict[str, Any]] = {
+    "nbody": whole(CHECKPOINTS["ponita"]),
+    "atoms": whole(CHECKPOINTS["ponita_potential"]),
+}
+# data that lie in the cache folder, by the name of their folder there
+CACHED: dict[str, dict[str, Any]] = {"nbody": NBODY, "surfaces": SURFACES, "tu": GRAPHS}

@@ -29,13 +29,14 @@ from torch import Tensor
 import geqlib
 from geqlib.cli import main as command
 from geqlib.train import Task
+from geqlib.train.record import RunRecord
 from tests.data import raw_graphs, raw_molecules, raw_qm9
-from tests.first_edition import checkpoints, configs, describe, instances
+from tests.first_edition import checkpoints, commands, configs, describe, instances
 from tests.test_public_api import PUBLIC
 from tests.train.potential import write_frames
 
 COMMIT = "12124fa"
-FILES = Path(__file__).parent / "files"
+FILES = Path(__file__).resolve().parent / "files"
 WORK = Path("/tmp/geqlib-first-edition")
 
 
@@ -49,6 +50,8 @@ def main(chosen: list[str]) -> None:
         "GEQLIB_OFFLINE": "1",
         "GEQLIB_GAUNT_METHOD": "separable",  # what a machine may have measured
     }
+    os.chdir(WORK)  # so that files name no other folder than it
+    raw_data()
     for name, make in PARTS.items():
         if not chosen or name in chosen:
             make()
@@ -72,14 +75,11 @@ def names() -> None:
 
 def trained() -> None:
     """For each model a checkpoint of `geqlib fit`, a batch, and what the model makes of it."""
-    raw_data()
-    folder = FILES / "checkpoints"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, content in configs.RUNS.items():
+    folder = emptied("checkpoints")
+    for name, content in configs.CHECKPOINTS.items():
         config = WORK / f"{name}.yaml"
         config.write_text(yaml.safe_dump(content))
-        given = [f"--config={config}", f"--trainer.default_root_dir={WORK / name}"]
+        given = [f"--config={config}", f"--trainer.default_root_dir={name}"]
         geqlib_command("fit", *given)
         best = WORK / name / "checkpoints" / "best.ckpt"
         batches: list[dict[str, Any]] = []
@@ -92,7 +92,96 @@ def trained() -> None:
         tensors = {f"in.{k}": torch.as_tensor(v) for k, v in inputs.items()}
         tensors |= {f"out.{k}": v for k, v in outputs.items()}
         save_file({k: v.contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors")
-        (folder / f"{name}.ckpt.xz").write_bytes(lzma.compress(best.read_bytes(), preset=9))
+        compress(best, folder / f"{name}.ckpt.xz")
+
+
+def run_folders() -> None:
+    """What fit, test and predict leave, and the last checkpoint as it was half way.
+
+    Left out: tensorboard/, whose files name the machine.
+    """
+    for name, content in configs.FOLDERS.items():
+        run, place = WORK / "runs" / name, emptied(f"runs/{name}")
+        config = WORK / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(content))
+        given = [f"--config={config}", f"--trainer.default_root_dir=runs/{name}"]
+        last, best = (run / "checkpoints" / f"{which}.ckpt" for which in ("last", "best"))
+        with copied_half_way(last):
+            geqlib_command("fit", *given)
+        for stage in ("test", "predict"):
+            geqlib_command(stage, *given, f"--ckpt_path={best}")
+        check_resuming(run, given[0])
+        for path in run.rglob("*"):
+            if path.is_file() and "tensorboard" not in path.parts:
+                target = place / path.relative_to(run)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if path.suffix == ".ckpt":
+                    compress(path, target.with_name(f"{target.name}.xz"))
+                else:
+                    shutil.copy(path, target)
+
+
+class copied_half_way:  # noqa: N801
+    """Keep what last.ckpt is when the third of four epochs begins, as stopped.ckpt."""
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
+
+    def __enter__(self) -> None:
+        last = self.last
+
+        def copy(callback: Any, trainer: Any, *module: Any) -> None:
+            if trainer.current_epoch == 2:
+                shutil.copy(last, last.with_name("stopped.ckpt"))
+
+        RunRecord.on_train_epoch_start = copy  # type: ignore[method-assign]
+
+    def __exit__(self, *error: object) -> None:
+        del RunRecord.on_train_epoch_start
+
+
+def check_resuming(run: Path, config: str) -> None:
+    """The first edition itself continues to the very same weights."""
+    other = WORK / f"resumed-{run.name}"
+    stopped = run / "checkpoints" / "stopped.ckpt"
+    folder = f"--trainer.default_root_dir={other}"
+    geqlib_command("fit", config, folder, f"--ckpt_path={stopped}")
+    states = [
+        torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for place in (run, other)
+    ]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def exports() -> None:
+    """Exported potentials, and what the calculator says of two structures."""
+    folder, tensors = emptied("exports"), {}
+    for name in ("ponita_potential", "gaunt_potential"):
+        checkpoint, out = WORK / f"{name}.ckpt", folder / f"{name}.geqlib"
+        packed = FILES / "checkpoints" / f"{name}.ckpt.xz"
+        checkpoint.write_bytes(lzma.decompress(packed.read_bytes()))
+        geqlib_command("export", str(checkpoint), f"--out={out}")
+        for number, values in checkpoints.computed(out, FILES / "atoms.xyz").items():
+            tensors |= {f"{name}.{number}.{key}": value for key, value in values.items()}
+    save_file(tensors, folder / "computed.safetensors")
+
+
+def caches() -> None:
+    """Generated and converted data as they lie in the cache folder."""
+    folder = emptied("cache")
+    for name in ("nbody", "surfaces", "tu"):
+        checkpoints.first_batch(configs.CACHED[name])
+        shutil.copytree(WORK / "cache" / name, folder / name)
+
+
+def helps() -> None:
+    """What `--help` says; of training, whose texts are mostly Lightning's, the options alone."""
+    folder = emptied("help")
+    for arguments in commands.COMMANDS:
+        text = commands.help_text(*arguments)
+        if arguments and arguments[0] in commands.TRAINING:
+            text = "".join(f"{name}\n" for name in commands.options(text))
+        (folder / f"{' '.join(arguments) or 'geqlib'}.txt").write_text(text)
 
 
 def states() -> None:
@@ -132,6 +221,17 @@ class watched:  # noqa: N801
         Task.on_test_batch_start = self.before  # type: ignore[method-assign]
 
 
+def emptied(name: str) -> Path:
+    folder = FILES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def compress(path: Path, target: Path) -> None:
+    target.write_bytes(lzma.compress(path.read_bytes(), preset=9))
+
+
 def raw_data() -> None:
     """Made-up molecules and graphs in the layouts of the published files."""
     data = WORK / "data"
@@ -154,7 +254,15 @@ def write_json(name: str, content: Any) -> None:
     (FILES / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-PARTS = {"names": names, "states": states, "checkpoints": trained}
+PARTS = {
+    "names": names,
+    "help": helps,
+    "states": states,
+    "checkpoints": trained,
+    "runs": run_folders,
+    "exports": exports,
+    "cache": caches,
+}
 
 
 if __name__ == "__main__":

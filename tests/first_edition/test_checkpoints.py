@@ -14,7 +14,7 @@ from torch import Tensor
 import geqlib
 from geqlib.nn import GauntTensorProduct
 from tests.first_edition import checkpoints
-from tests.first_edition.configs import RUNS
+from tests.first_edition.configs import CHECKPOINTS
 
 FOLDER = Path(__file__).parent / "files" / "checkpoints"
 # Errors relative to the largest value of an output. In float64 only the order of sums may differ,
@@ -37,7 +37,7 @@ def stored(name: str, folder: Path) -> tuple[Path, dict[str, Any], dict[str, Ten
     return path, inputs, outputs
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_outputs(name: str, tmp_path: Path) -> None:
     path, inputs, expected = stored(name, tmp_path)
     for dtype, tolerance in ROUNDING.items():
@@ -54,7 +54,7 @@ def test_outputs(name: str, tmp_path: Path) -> None:
 
 def test_outputs_depend_on_the_weights(tmp_path: Path) -> None:
     """The test above would pass on outputs that are constant, and on any weights."""
-    for name in RUNS:
+    for name in CHECKPOINTS:
         path, inputs, expected = stored(name, tmp_path)
         model = checkpoints.loaded(name, path)
         torch.manual_seed(0)
