@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from lightning import LightningDataModule
 from torch import nn
 
 PLAIN = (bool, int, float, str, type(None))
@@ -20,7 +21,11 @@ def modules(package: str) -> list[str]:
 
 
 def defined_names(module: str) -> dict[str, str]:
-    """Public classes and functions that a module defines itself, each "class" or "function"."""
+    """Public classes and functions that a module defines itself.
+
+    Each is a "function", a "class", or a class that configurations name: a "network" (all modules
+    of torch and Lightning) or "data" (Lightning's).
+    """
     content = vars(import_module(module))
     own = {n: x for n, x in content.items() if getattr(x, "__module__", None) == module}
     named = {n: _kind(x) for n, x in own.items() if not n.startswith("_")}
@@ -95,9 +100,11 @@ def _stable(value: object) -> bool:
 
 
 def _kind(thing: object) -> str | None:
-    if inspect.isclass(thing):
-        return "class"
-    return "function" if inspect.isfunction(thing) else None
+    if not inspect.isclass(thing):
+        return "function" if inspect.isfunction(thing) else None
+    if issubclass(thing, nn.Module):
+        return "network"
+    return "data" if issubclass(thing, LightningDataModule) else "class"
 
 
 def _choices(function: Callable[..., Any]) -> dict[str, list[Any]]:

@@ -17,6 +17,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ from tests.train.potential import write_frames
 
 COMMIT = "12124fa"
 FILES = Path(__file__).resolve().parent / "files"
-WORK = Path("/tmp/geqlib-first-edition")
+WORK = Path(tempfile.gettempdir()) / "geqlib-first-edition"
 
 
 def main(chosen: list[str]) -> None:
@@ -237,6 +239,12 @@ def raw_data() -> None:
     data = WORK / "data"
     data.mkdir()
     raw_graphs.write(data, "TINY", kinds=3)
+    with tarfile.open(FILES / "graphs.tar.xz", "w:xz") as archive:
+        for path in sorted(path.relative_to(data) for path in data.rglob("*.txt")):
+            about = tarfile.TarInfo(str(path))
+            about.size = (data / path).stat().st_size
+            with (data / path).open("rb") as file:
+                archive.addfile(about, file)
     raw_molecules.write(data)
     raw_qm9.write_npz(data)
     write_frames(FILES / "atoms.xyz", 16)
