@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from math import sqrt
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 
 from geqlib import models
 from geqlib import nn as layers
-from geqlib.geometry.grids import circle_grid, rotation_grid, sphere_grid
 from geqlib.graph import neighbor_list
 from tests.first_edition.networks import Cloud, Convolution, EgoNets, Sum
+
+# by the path of the first edition, which wrote the files with this module
+grids = import_module("geqlib.geometry.grids")
 
 EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3, 4, 5, 1], [1, 0, 2, 1, 3, 2, 3, 0, 5, 4, 3]])
 BATCH = torch.tensor([0, 0, 0, 0, 1, 1])
@@ -199,7 +202,7 @@ def radial(count: int = 4) -> layers.LogGaussianBasis:
 
 
 def sphere(count: int = 6) -> Tensor:
-    return sphere_grid(count)
+    return grids.sphere_grid(count)
 
 
 GATED = ("2x0e+2x1o", "2x0e+2x1o", "2x0e+2x1o+2x2e")
@@ -265,8 +268,10 @@ INSTANCES: dict[str, Instance] = {
     "R3 smooth": convolution("R3", 1, smooth=True, degree=2),
     "R3 radial": convolution("R3", 1, radial=radial(), cutoff=2.0, aggr="mean"),
     "R3 edges": convolution("R3", 1, ATTRIBUTES, edge_dim=2, bias=False),
-    "R2xS1": convolution("R2xS1", 4, grid=circle_grid(4)),
-    "R2xS1 full chiral": convolution("R2xS1", 3, grid=circle_grid(3), separable=False, chiral=True),
+    "R2xS1": convolution("R2xS1", 4, grid=grids.circle_grid(4)),
+    "R2xS1 full chiral": convolution(
+        "R2xS1", 3, grid=grids.circle_grid(3), separable=False, chiral=True
+    ),
     "R3xS2": convolution("R3xS2", 6, grid=sphere()),
     "R3xS2 edges": convolution("R3xS2", 6, ATTRIBUTES, grid=sphere(), edge_dim=2),
     "R3xS2 full fourth": convolution("R3xS2", 2, grid=sphere(2), separable=False, fourth=True),
@@ -274,10 +279,10 @@ INSTANCES: dict[str, Instance] = {
         "R3xS2", 6, grid=sphere(), factored=True, radial=radial(), cutoff=2.0
     ),
     "R3xS2 node": convolution("R3xS2", 1, None, AXES, fourth=True, chiral=True, degree=2),
-    "SE3": convolution("SE3", 3, grid=rotation_grid(3, "spiral"), degree=2),
+    "SE3": convolution("SE3", 3, grid=grids.rotation_grid(3, "spiral"), degree=2),
     "SE3 node": convolution("SE3", 1, None, TURNS, degree=2),
     "SE3 without loops": convolution(
-        "SE3", 3, grid=rotation_grid(3, "spiral"), degree=1, self_loops=False
+        "SE3", 3, grid=grids.rotation_grid(3, "spiral"), degree=1, self_loops=False
     ),
     "LogGaussianBasis": Instance(
         (layers.LogGaussianBasis,), radial, lambda net: net(1 + numbers("d", 7))

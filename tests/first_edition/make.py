@@ -32,10 +32,8 @@ import geqlib
 from geqlib.cli import main as command
 from geqlib.train import Task
 from geqlib.train.record import RunRecord
-from tests.data import raw_graphs, raw_molecules, raw_qm9
 from tests.first_edition import checkpoints, commands, configs, describe, instances
 from tests.test_public_api import PUBLIC
-from tests.train.potential import write_frames
 
 COMMIT = "12124fa"
 FILES = Path(__file__).resolve().parent / "files"
@@ -236,6 +234,10 @@ def compress(path: Path, target: Path) -> None:
 
 def raw_data() -> None:
     """Made-up molecules and graphs in the layouts of the published files."""
+    # of the first edition's tests
+    from tests.data import raw_graphs, raw_molecules, raw_qm9
+    from tests.train.potential import write_frames
+
     data = WORK / "data"
     data.mkdir()
     raw_graphs.write(data, "TINY", kinds=3)
