@@ -101,7 +101,7 @@ def run_folders() -> None:
     Left out: tensorboard/, whose files name the machine.
     """
     for name, content in configs.FOLDERS.items():
-        run, place = WORK / "runs" / name, emptied(f"runs/{name}")
+        run, place = WORK / "runs" / name, emptied(f"folders/{name}")
         config = WORK / f"{name}.yaml"
         config.write_text(yaml.safe_dump(content))
         given = [f"--config={config}", f"--trainer.default_root_dir=runs/{name}"]

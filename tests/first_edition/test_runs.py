@@ -20,7 +20,7 @@ from tests.first_edition import commands
 from tests.first_edition.configs import FOLDERS
 
 FILES = Path(__file__).parent / "files"
-RUNS = FILES / "runs"
+RUNS = FILES / "folders"
 # Relative to the largest value of each tensor. Weights that are moved by a rounding of float32
 # (6e-8) when the run is resumed end within 4e-7, so that other orders of sums stay far below this,
 # and a step with another random number (1e-3 and more) far above.
