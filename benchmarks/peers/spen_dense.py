@@ -187,7 +187,7 @@ def _layer(conv: SubgraphConv, size: int) -> tuple[EquivariantMaps, list[Tensor]
     if conv.sizes is not None:
         nearest = min(range(len(conv.sizes)), key=lambda k: abs(conv.sizes[k] - size))
         return conv.maps[nearest], []
-    gain, shift = conv.embedding.of_sizes(torch.tensor([size]), conv.maps[0].ego)
+    gain, shift = conv.embedding(torch.tensor([size]), conv.maps[0].ego.dtype)
     return conv.maps[0], [gain[0], None if shift is None else shift[0]]
 
 

@@ -15,8 +15,7 @@ from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN
 from geqlib.monoid.set_network import SetNetwork
 from geqlib.ponita.network import PONITA
-from geqlib.spen.ign import IGN
-from geqlib.spen.network import SPEN
+from geqlib.spen.network import IGN, SPEN
 
 __all__ = [
     "DGCNN",

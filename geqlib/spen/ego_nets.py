@@ -1,271 +1,221 @@
-"""Ego nets of a batch and the pairs of nodes in them, as index tensors."""
+"""Ego nets: the nodes at most k hops away from each node."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+from typing import Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from geqlib.spen.ego_index import ego_index, involution, relations
-from geqlib.spen.incidence import Incidence, block_diagonal, shifted
-from geqlib.spen.reach import Direction, Oversize, Reach, ego_nets
+from geqlib.spen.incidence import from_zero, pointers
+
+Direction = Literal["out", "in", "both"]
+Oversize = Literal["raise", "shrink", "sample"]
+MOST_WORK = 2**23  # steps along edges at once
+MOST_PAIRS = 2**28  # ordered pairs of a plan: about 16 GiB of indices
 
 
 @dataclass(frozen=True)
-class EgoPlan:
-    """Which nodes and pairs each ego net holds: built once a batch by `ego_plan`.
-
-    A *slot* is a node in an ego net; slots are sorted by ego net, then by node. A *pair* is an
-    ordered pair of nodes that some ego net holds both; pairs are sorted by source, then target.
-    An ego net of m nodes has m slots and m^2 *places*, (slot, slot), each of which shows a pair.
-
-    Of symmetric plans a pair and its transpose are one, with source <= target. Where ego nets do
-    not share nodes and pairs, each has copies of its own: then "node" means such a copy.
+class Neighbourhood:
+    """Which nodes belong to the ego net of a node.
 
     Args:
-        node, ego: [S] node and ego net of each slot.
-        source, target: [P] nodes of each pair.
-        diagonal: [N] number of the pair (i, i).
-        count: [P] how many ego nets hold each pair.
-        edges: [P x E] pairs by the edges from source to target; of symmetric pairs, either way.
-        members: [S x N] slots by their nodes.
-        nets: [G x N] ego nets by the nodes that they hold.
-        sizes: [U] the different sizes of ego nets, ascending.
-        alike: [G x U] ego nets by their sizes.
-        parents: [S x (N + G)] slots by their nodes and ego nets.
-        places: [2S x P]; row 2s has the pairs (s, t) for all t of the ego net of s, row 2s + 1 has
-            the pairs (t, s). Of symmetric plans [S x P].
-        transpose: [P x P] pairs by the pairs (target, source); None in symmetric plans.
-        centre: [G] slot of the centre, or None where ego nets have none.
-        spokes: [2S x P] or None; row 2s has the pair (centre, s), row 2s + 1 the pair (s, centre).
-            Of symmetric plans [S x P].
-        origin: [N] node of the graph that each node is a copy of; None if nodes are shared.
-        hops: how far ego nets go; None for whole graphs.
-
-    Example:
-        >>> from geqlib.graph import ego_plan
-        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
-        >>> plan.size.tolist(), plan.node.tolist()
-        ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
-    """
-
-    node: Tensor
-    ego: Tensor
-    source: Tensor
-    target: Tensor
-    diagonal: Tensor
-    count: Tensor
-    edges: Incidence
-    members: Incidence
-    nets: Incidence
-    sizes: Tensor
-    alike: Incidence
-    parents: Incidence
-    places: Incidence
-    transpose: Incidence | None = None
-    centre: Tensor | None = None
-    spokes: Incidence | None = None
-    origin: Tensor | None = None
-    hops: int | None = None
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether a pair and its transpose are one."""
-        return self.transpose is None
-
-    @property
-    def size(self) -> Tensor:
-        """[G] nodes of each ego net."""
-        return self.nets.counts()
-
-    @property
-    def slots(self) -> Incidence:
-        """[G x S] ego nets by their slots."""
-        alone = self.members.ptr
-        return Incidence(alone[:-1], self.nets.ptr, self.ego, alone)
-
-    def grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Row slot, column slot and pair of each place, each [Q]; of symmetric ones row <= column.
-
-        Example:
-            >>> ego_plan(torch.tensor([[0], [1]]), 2).grid()
-            (tensor([0, 0, 1, 1, 2]), tensor([0, 1, 0, 1, 2]), tensor([0, 1, 2, 3, 3]))
-        """
-        sides = 1 if self.symmetric else 2
-        slot = torch.arange(self.node.size(0), device=self.node.device)
-        total = self.places.index.size(0) // sides
-        row = slot.repeat_interleave(self.size[self.ego], output_size=total)
-        begin = self.places.ptr[::sides] // sides
-        step = torch.arange(total, device=row.device) - begin[row]
-        column = step + self.nets.ptr[self.ego[row]]
-        pair = self.places.index[self.places.ptr[sides * row] + step]
-        if not self.symmetric:
-            return row, column, pair
-        kept = row <= column
-        return row[kept], column[kept], pair[kept]
-
-    def to(self, *args: Any, **kwargs: Any) -> EgoPlan:
-        """The same plan on another device."""
-        moved = {
-            f.name: value.to(*args, **kwargs)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | Incidence)
-        }
-        return replace(self, **moved)
-
-
-torch.export.register_dataclass(EgoPlan)
-
-
-def ego_plan(
-    edge_index: Tensor,
-    num_nodes: int,
-    *,
-    hops: int = 1,
-    symmetric: bool = False,
-    shared: bool = True,
-    direction: Direction = "out",
-    max_size: int | None = None,
-    oversize: Oversize = "raise",
-    seed: int = 0,
-) -> EgoPlan:
-    """One ego net for each node: the nodes at most `hops` steps away, itself included.
-
-    Args:
-        edge_index: [2, E] source and target; repeats and loops do no harm.
-        num_nodes: nodes in the batch.
-        symmetric: whether a pair and its transpose are one, which halves memory and time: for
-            graphs without directions.
-        shared: whether ego nets share their nodes and pairs; otherwise each has copies.
-        hops, direction, max_size, oversize, seed: see `geqlib.graph.Reach`.
+        hops: k; an ego net holds the nodes that at most k steps from its centre lead to.
+        direction: of the steps: "out" from source to target (as in networkx), "in", or "both".
+        max_size: nodes that an ego net may have; by default what fits into memory.
+        oversize: for larger ego nets: "raise" an error; "shrink" to the largest number of hops that
+            fits, which keeps the symmetry; "sample" nodes beside the centre at random.
+        seed: of the sample.
 
     Raises:
-        ValueError: if edges leave the graph, options are out of range or ego nets are too large:
-            nothing is cut off unless `oversize` asks for it.
+        ValueError: options out of range.
 
     Example:
-        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
-        >>> plan.size.tolist(), plan.node.tolist(), len(plan.source)
-        ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2], 9)
+        >>> ptr, node = ego_nets(torch.tensor([[0, 1], [1, 2]]), 3, Neighbourhood(2))
+        >>> ptr.diff().tolist()  # sizes of the ego nets
+        [3, 2, 1]
     """
-    edges = _checked(edge_index, num_nodes)
-    ptr, node = ego_nets(edges, num_nodes, Reach(hops, direction, max_size, oversize, seed))
-    options = {"symmetric": symmetric, "shared": shared}
-    return listed_plan(ptr, node, edge_index, num_nodes, hops=hops, **options)
+
+    hops: int = 1
+    direction: Direction = "out"
+    max_size: int | None = None
+    oversize: Oversize = "raise"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hops < 0:
+            raise ValueError(f"hops must not be negative, got {self.hops}.")
+        if self.max_size is not None and self.max_size < 1:
+            raise ValueError(f"max_size must be at least 1, got {self.max_size}.")
+        for name, kind in (("direction", Direction), ("oversize", Oversize)):
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise ValueError(f"{name} {value!r} is unknown: choose {choices}.")
+
+    @property
+    def limit(self) -> int:
+        return isqrt(MOST_PAIRS) if self.max_size is None else self.max_size
 
 
-def listed_plan(
-    ptr: np.ndarray,
-    node: np.ndarray,
-    edge_index: Tensor,
-    num_nodes: int,
-    *,
-    hops: int,
-    symmetric: bool = False,
-    shared: bool = True,
-) -> EgoPlan:
-    """`ego_plan` of ego nets that are known: node i is the centre of the i-th.
+Reach = Neighbourhood  # its name in the first edition
+
+
+class Sets(NamedTuple):
+    """Sets of nodes: set k is node[ptr[k]:ptr[k + 1]], ascending."""
+
+    ptr: Tensor
+    node: Tensor
+
+
+def ego_nets(edge_index: Tensor, num_nodes: int, neighbourhood: Neighbourhood) -> Sets:
+    """The nodes of each ego net, its centre included.
 
     Args:
-        ptr, node: the ego net of i holds node[ptr[i]:ptr[i + 1]], ascending (see
-            `geqlib.spen.reach.ego_nets`).
-        hops: how far they go.
-        edge_index, num_nodes, symmetric, shared: see `ego_plan`.
-    """
-    edges = _checked(edge_index, num_nodes)
-    options = {"symmetric": symmetric, "shared": shared}
-    index = ego_index(ptr, node, num_nodes, edges, np.arange(num_nodes), **options)
-    return EgoPlan(**index, hops=hops).to(edge_index.device)
+        edge_index: [2, E] source and target; repeats and loops change nothing.
+        num_nodes: number of nodes, each the centre of one ego net.
+        neighbourhood: which nodes belong to an ego net.
 
+    Returns:
+        ptr [num_nodes + 1] and node: the ego net of i holds node[ptr[i]:ptr[i + 1]], ascending.
 
-def graph_plan(
-    edge_index: Tensor,
-    num_nodes: int,
-    batch: Tensor | None = None,
-    num_graphs: int | None = None,
-    *,
-    symmetric: bool = False,
-) -> EgoPlan:
-    """One "ego net" for each graph, which holds all of its nodes: for global layers.
-
-    Args:
-        edge_index: [2, E] source and target.
-        num_nodes: nodes in the batch.
-        batch: [N] graph of each node, ascending; None if all belong to one graph.
-        num_graphs: needed with `batch`, because empty graphs leave no trace in it.
-        symmetric: see `ego_plan`.
+    Raises:
+        ValueError: if an ego net is larger than it may be, or all of them are too large together.
 
     Example:
-        >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
-        [2, 1]
+        >>> ptr, node = ego_nets(torch.tensor([[0, 1], [1, 2]]), 4, Neighbourhood())
+        >>> [nodes.tolist() for nodes in node.tensor_split(ptr[1:-1])]
+        [[0, 1], [1, 2], [2], [3]]
     """
-    edges = _checked(edge_index, num_nodes)
-    if batch is None:
-        count = np.array([num_nodes])
-    elif num_graphs is None:
-        raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-    elif bool((batch.diff() < 0).any()):
-        raise ValueError("batch falls somewhere: sort the nodes by graph.")
-    else:
-        count = np.bincount(batch.cpu().numpy(), minlength=num_graphs)
-    ptr = np.concatenate([[0], count.cumsum()])
-    index = ego_index(ptr, np.arange(num_nodes), num_nodes, edges, symmetric=symmetric)
-    return EgoPlan(**index).to(edge_index.device)
+    steps = _steps(edge_index, num_nodes, neighbourhood.direction)
+    search = _Search(steps, neighbourhood)
+    centre = torch.arange(num_nodes, device=edge_index.device)
+    sizes, nodes, pairs = [centre[:0]], [centre[:0]], 0.0
+    alone = Sets(torch.arange(num_nodes + 1, device=centre.device), centre)
+    for ptr, node in search.grow(centre, alone):
+        sizes.append(ptr.diff())
+        nodes.append(node)
+        pairs += float(sizes[-1].double().square().sum())
+        if pairs > MOST_PAIRS:
+            raise ValueError(_too_many(torch.cat(sizes)))
+    return Sets(from_zero(torch.cat(sizes).cumsum(0)), torch.cat(nodes))
 
 
-def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
-    """The plan of a batch from the plans of its graphs; equal to that made of the whole batch.
-
-    Example:
-        >>> one = ego_plan(torch.tensor([[0, 1], [1, 0]]), 2)
-        >>> join_plans([one, one]).node.tolist()
-        [0, 1, 0, 1, 2, 3, 2, 3]
-    """
-    if not plans:
-        raise ValueError("There are no plans to join: give at least one.")
-    kinds = {(p.hops, p.symmetric, p.origin is None) for p in plans}
-    if len(kinds) > 1:
-        raise ValueError("The plans have different options: make them all alike.")
-    joined: dict[str, Any] = {"count": torch.cat([p.count for p in plans])}
-    for counted, names in _NUMBERS.items():
-        counts = [len(getattr(p, counted)) for p in plans]
-        for name in names:
-            parts = [getattr(p, name) for p in plans]
-            if parts[0] is not None:
-                joined[name] = shifted(parts, counts)
-    for name in ("edges", "members", "places", "spokes"):
-        parts = [getattr(p, name) for p in plans]
-        if parts[0] is not None:
-            joined[name] = block_diagonal(parts)
-    if not plans[0].symmetric:
-        order = [p.transpose.index for p in plans if p.transpose is not None]
-        joined["transpose"] = involution(shifted(order, [len(p.source) for p in plans]))
-    sizes = torch.cat([p.size for p in plans])
-    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    slots = relations(joined["node"], joined["ego"], ptr, joined["members"])
-    return EgoPlan(**joined, **slots, hops=plans[0].hops)
+def _steps(edge_index: Tensor, num_nodes: int, direction: Direction) -> Sets:
+    """The other nodes that one step leads to from each node."""
+    source, target = edge_index.flip(0) if direction == "in" else edge_index
+    if direction == "both":
+        source, target = torch.cat([edge_index, edge_index.flip(0)], 1)
+    key = torch.unique((source * num_nodes + target)[source != target])
+    return _sets(key, num_nodes, num_nodes)
 
 
-# what tensors hold the numbers of, by a tensor that has one entry for each of them
-_NUMBERS = {
-    "diagonal": ("node", "source", "target"),
-    "size": ("ego", "origin"),
-    "node": ("centre",),
-    "source": ("diagonal",),
-}
+class _Search:
+    """Breadth-first search from many centres at once."""
 
+    def __init__(self, steps: Sets, neighbourhood: Neighbourhood) -> None:
+        self.options = neighbourhood
+        self.generator = torch.Generator().manual_seed(neighbourhood.seed)
+        self.whole = steps
+        # a node with more neighbours than fit makes any ego net with it too large
+        nobody = torch.full_like(steps.ptr[1:], -1)
+        self.steps = self._cut(steps, nobody)
+        self.degree = self.steps.ptr.diff()
 
-def _checked(edge_index: Tensor, num_nodes: int) -> np.ndarray:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
-    edges = edge_index.detach().cpu().numpy().astype(np.int64, copy=False)
-    if edges.size and not 0 <= edges.min() <= edges.max() < num_nodes:
-        raise ValueError(
-            f"edge_index goes from {edges.min()} to {edges.max()}, but there are {num_nodes} "
-            "nodes: count them from 0, and pass num_nodes."
+    def grow(self, centre: Tensor, nets: Sets, hop: int = 0) -> Iterator[Sets]:
+        """The ego nets after all hops, in blocks that are small enough to hold."""
+        for k in range(hop, self.options.hops):
+            if len(centre) > 1 and self.degree[nets.node].double().sum() > MOST_WORK:
+                half = len(centre) // 2
+                middle = int(nets.ptr[half])
+                first = Sets(nets.ptr[: half + 1], nets.node[:middle])
+                second = Sets(nets.ptr[half:] - middle, nets.node[middle:])
+                yield from self.grow(centre[:half], first, k)
+                yield from self.grow(centre[half:], second, k)
+                return
+            more = self._one_hop(nets)
+            large = more.ptr.diff() > self.options.limit
+            if bool(large.any()):
+                more = self._smaller(centre, nets, more, large)
+            if more.node.size(0) == nets.node.size(0):
+                break
+            nets = more
+        yield nets
+
+    def _one_hop(self, nets: Sets) -> Sets:
+        """Every ego net with the nodes that one step from its nodes leads to."""
+        nodes, (ptr, target) = self.degree.size(0), self.steps
+        net, degree = _owner(nets), self.degree[nets.node]
+        total = int(degree.sum())
+        edge = _ranges(ptr[nets.node], degree, total)
+        new = net.repeat_interleave(degree, output_size=total) * nodes + target[edge]
+        key = torch.unique(torch.cat([net * nodes + nets.node, new]))
+        return _sets(key, nets.ptr.size(0) - 1, nodes)
+
+    def _smaller(self, centre: Tensor, nets: Sets, more: Sets, large: Tensor) -> Sets:
+        """What becomes of ego nets that are too large after a hop."""
+        if self.options.oversize == "raise":
+            node = centre[large.nonzero()[0, 0]]
+            raise ValueError(self._too_large(node))
+        if self.options.oversize == "sample":
+            return self._cut(more, centre)
+        before, after = large[_owner(nets)], ~large[_owner(more)]
+        size = torch.where(large, nets.ptr.diff(), more.ptr.diff())
+        owner = torch.cat([_owner(nets)[before], _owner(more)[after]])
+        node = torch.cat([nets.node[before], more.node[after]])
+        return Sets(from_zero(size.cumsum(0)), node[owner.argsort(stable=True)])
+
+    def _cut(self, nets: Sets, centre: Tensor) -> Sets:
+        """At most `limit` nodes of each set, drawn at random, the centre among them."""
+        size, limit = nets.ptr.diff(), self.options.limit
+        if not bool((size > limit).any()):
+            return nets
+        owner = _owner(nets)
+        draw = torch.rand(owner.size(0), generator=self.generator, dtype=torch.float64)
+        draw = (1 + draw.to(owner.device)).masked_fill(nets.node == centre[owner], 0)
+        order = (2 * owner + draw).argsort()
+        position = torch.arange(owner.size(0), device=owner.device) - nets.ptr[owner]
+        chosen = order[position < limit].sort().values
+        return Sets(from_zero(size.clamp(max=limit).cumsum(0)), nets.node[chosen])
+
+    def _too_large(self, node: Tensor) -> str:
+        self.steps, self.degree = self.whole, self.whole.ptr.diff()
+        net = Sets(torch.tensor([0, 1], device=node.device), node[None])
+        for _ in range(self.options.hops):
+            net = self._one_hop(net)
+        return (
+            f"The ego net of node {int(node)} has {net.node.size(0)} nodes, and at most "
+            f"{self.options.limit} fit: take fewer hops, or give max_size with oversize='shrink' "
+            "or 'sample'."
         )
-    return edges
+
+
+def _too_many(size: Tensor) -> str:
+    return (
+        f"The ego nets have more than {MOST_PAIRS:.1e} ordered pairs of nodes, so they do not fit; "
+        f"that of node {int(size.argmax())} has {int(size.max())} nodes: take fewer hops, or give "
+        "a smaller max_size with oversize='shrink' or 'sample'."
+    )
+
+
+def _sets(key: Tensor, count: int, nodes: int) -> Sets:
+    """From ascending numbers set * nodes + node."""
+    owner = key.div(max(nodes, 1), rounding_mode="floor")
+    return Sets(pointers(owner, count), key - owner * nodes)
+
+
+def _owner(sets: Sets) -> Tensor:
+    """The set of each of the nodes."""
+    number = torch.arange(sets.ptr.size(0) - 1, device=sets.ptr.device)
+    return number.repeat_interleave(sets.ptr.diff(), output_size=sets.node.size(0))
+
+
+def _ranges(start: Tensor, length: Tensor, total: int) -> Tensor:
+    """start[0], start[0] + 1, ... (length[0] numbers), start[1], ..."""
+    shift = start - (length.cumsum(0) - length)
+    number = torch.arange(total, device=start.device)
+    return number + shift.repeat_interleave(length, output_size=total)
+

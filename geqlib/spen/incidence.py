@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
+
+from geqlib.graph.plan import Plan
 
 SUM = 0  # as torch.embedding_bag numbers it
 
 
 @dataclass(frozen=True)
-class Incidence:
+class Incidence(Plan):
     """A matrix of zeros and ones, stored by rows and by columns, so that derivatives gather too.
 
-    `incidence @ x` sums for each row those rows of x that it names, `incidence.mean(x)` averages
-    them (0 for a row without ones); `incidence.T` is the transpose, at no cost.
+    `incidence @ x` sums for each row the entries of x at the columns of its ones,
+    `incidence.mean(x)` averages them (0 for a row without ones); `incidence.T` is the transpose,
+    at no cost.
 
     Args:
-        index: [E] columns of the ones, row by row; a column may be named more than once.
+        index: [E] columns of the ones, row by row; a column may occur more than once.
         ptr: [rows + 1] where each row begins in `index`.
         back: [E] rows of the ones, column by column.
         start: [columns + 1] where each column begins in `back`.
 
     Example:
-        >>> sets = incidence(np.array([2, 0, 2]), np.array([0, 2, 2, 3]), 3)
-        >>> (sets @ torch.tensor([[1.0], [2.0], [4.0]])).flatten().tolist()
+        >>> matrix = incidence(torch.tensor([2, 0, 2]), torch.tensor([0, 2, 2, 3]), 3)
+        >>> (matrix @ torch.tensor([[1.0], [2.0], [4.0]])).flatten().tolist()
         [5.0, 0.0, 4.0]
-        >>> (sets.T @ torch.tensor([[1.0], [2.0], [4.0]])).flatten().tolist()
+        >>> (matrix.T @ torch.tensor([[1.0], [2.0], [4.0]])).flatten().tolist()
         [1.0, 0.0, 5.0]
     """
 
@@ -47,70 +48,85 @@ class Incidence:
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """[columns, C] -> [rows, C]."""
-        return _reduce(x, self, None)
+        return _product(x, self, None)
 
     def mean(self, x: Tensor, times: float = 1.0) -> Tensor:
         """[columns, C] -> [rows, C], means times a number."""
-        return _reduce(x, self, self._share(x, times))
-
-    def mean_and_rows(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """self.mean(x) and x[at], with one pass over x for the derivatives of both."""
-        share = self._share(x)
-        if torch.compiler.is_exporting():
-            return _reduce(x, self, share), x.index_select(0, at)
-        return _ReduceAndSelect.apply(x, self.index, self.ptr, self.back, self.start, share, at)
-
-    def _share(self, x: Tensor, times: float = 1.0) -> Tensor:
-        return times / self.counts().clamp(min=1).to(x.dtype)[:, None]
+        return _product(x, self, times / self.counts().clamp(min=1).to(x.dtype)[:, None])
 
     def counts(self) -> Tensor:
         """[rows] ones in each row."""
         return self.ptr.diff()
 
-    def to(self, *args: Any, **kwargs: Any) -> Incidence:
-        """The same matrix on another device."""
-        return Incidence(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
+    def rows(self, at: Tensor) -> Incidence:
+        """The matrix of the rows `at`, which may repeat."""
+        length = self.counts()[at]
+        ends = length.cumsum(0)
+        shift = (self.ptr[at] - ends + length).repeat_interleave(length)
+        one = torch.arange(shift.size(0), device=at.device) + shift
+        return incidence(self.index[one], from_zero(ends), self.start.size(0) - 1)
 
 
 torch.export.register_dataclass(Incidence)
 
 
-def incidence(index: np.ndarray, ptr: np.ndarray, columns: int) -> Incidence:
+def incidence(index: Tensor, ptr: Tensor, columns: int) -> Incidence:
     """The matrix whose row r has ones in the columns index[ptr[r]:ptr[r + 1]]."""
-    ones = csr_array((np.ones(len(index), bool), index, ptr), (len(ptr) - 1, columns)).tocsc()
-    parts = (index, ptr, ones.indices, ones.indptr)
-    return Incidence(*(torch.from_numpy(x.astype(np.int64, copy=False)) for x in parts))
+    row = torch.arange(ptr.size(0) - 1, device=ptr.device)
+    row = row.repeat_interleave(ptr.diff(), output_size=index.size(0))
+    ordered, order = index.sort(stable=True)
+    return Incidence(index, ptr, row[order], pointers(ordered, columns))
+
+
+def one_per_row(index: Tensor, columns: int) -> Incidence:
+    """The matrix whose row r has a one in the column index[r] alone."""
+    ordered, order = index.sort(stable=True)
+    ptr = torch.arange(index.size(0) + 1, device=index.device)
+    return Incidence(index, ptr, order, pointers(ordered, columns))
+
+
+def involution(index: Tensor) -> Incidence:
+    """The permutation matrix of a permutation that is its own inverse."""
+    ptr = torch.arange(index.size(0) + 1, device=index.device)
+    return Incidence(index, ptr, index, ptr)
+
+
+def pointers(ordered: Tensor, count: int) -> Tensor:
+    """[count + 1] where each of the numbers 0 ... count - 1 begins in an ascending list of them."""
+    return torch.searchsorted(ordered, torch.arange(count + 1, device=ordered.device))
+
+
+def from_zero(ends: Tensor) -> Tensor:
+    """Where each begins, and the last ends, of things that end at `ends`."""
+    return torch.cat([ends.new_zeros(1), ends])
 
 
 def block_diagonal(parts: Sequence[Incidence]) -> Incidence:
     """One matrix with the given ones along its diagonal."""
-    rows, columns = ([len(getattr(p, x)) - 1 for p in parts] for x in ("ptr", "start"))
+    rows, columns = ([getattr(p, x).size(0) - 1 for p in parts] for x in ("ptr", "start"))
+    ones = [p.index.size(0) for p in parts]
     return Incidence(
         shifted([p.index for p in parts], columns),
-        _joined([p.ptr for p in parts]),
+        from_zero(shifted([p.ptr[1:] for p in parts], ones)),
         shifted([p.back for p in parts], rows),
-        _joined([p.start for p in parts]),
+        from_zero(shifted([p.start[1:] for p in parts], ones)),
     )
 
 
 def shifted(parts: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
-    """Numbers of things of which part k has counts[k], in one tensor that counts them all."""
+    """Indices into parts that have `counts` elements, as indices into all of them joined."""
     whole = torch.cat(list(parts))
-    start = np.cumsum(counts) - counts
-    shift = np.repeat(start, [len(part) for part in parts])
-    return whole.add_(torch.from_numpy(shift).to(whole.device))
+    count = torch.tensor(counts, device=whole.device)
+    length = torch.tensor([part.size(0) for part in parts], device=whole.device)
+    start = count.cumsum(0) - count
+    return whole + start.repeat_interleave(length, output_size=whole.size(0))
 
 
-def _joined(ptrs: Sequence[Tensor]) -> Tensor:
-    ends = shifted([p[1:] for p in ptrs], [int(p[-1]) for p in ptrs])
-    return torch.cat([ptrs[0][:1], ends])
-
-
-def _reduce(x: Tensor, sets: Incidence, weight: Tensor | None) -> Tensor:
+def _product(x: Tensor, matrix: Incidence, weight: Tensor | None) -> Tensor:
     if torch.compiler.is_exporting():  # a program keeps derivatives of torch's own functions alone
-        y = _sums(x, sets.index, sets.ptr)
+        y = _sums(x, matrix.index, matrix.ptr)
         return y if weight is None else y * weight
-    return _Reduce.apply(x, sets.index, sets.ptr, sets.back, sets.start, weight)
+    return _Product.apply(x, matrix.index, matrix.ptr, matrix.back, matrix.start, weight)
 
 
 def _sums(x: Tensor, index: Tensor, ptr: Tensor) -> Tensor:
@@ -118,7 +134,7 @@ def _sums(x: Tensor, index: Tensor, ptr: Tensor) -> Tensor:
     return torch.embedding_bag(x, index, ptr, False, SUM, False, None, True)[0]
 
 
-class _Reduce(torch.autograd.Function):
+class _Product(torch.autograd.Function):
     """y[r] = weight[r] sum of x[index[k]] for k from ptr[r] to ptr[r + 1] - 1."""
 
     # `setup_context` makes every call three times as slow
@@ -141,29 +157,4 @@ class _Reduce(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         index, ptr, back, start, weight = ctx.saved_tensors
         grad = grads[0] if weight is None else grads[0] * weight
-        return _Reduce.apply(grad, back, start, index, ptr, None), *(None,) * 5
-
-
-class _ReduceAndSelect(torch.autograd.Function):
-    """The same, and x[at]."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        index: Tensor,
-        ptr: Tensor,
-        back: Tensor,
-        start: Tensor,
-        weight: Tensor,
-        at: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(index, ptr, back, start, weight, at)
-        rows = x.detach().contiguous()
-        return _sums(rows, index, ptr).mul_(weight), rows.index_select(0, at)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        index, ptr, back, start, weight, at = ctx.saved_tensors
-        grad = _Reduce.apply(grads[0] * weight, back, start, index, ptr, None)
-        return grad.index_add_(0, at, grads[1]), *(None,) * 6
+        return _Product.apply(grad, back, start, index, ptr, None), *(None,) * 5

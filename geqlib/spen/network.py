@@ -1,4 +1,4 @@
-"""SPEN: a network of permutation-equivariant maps on ego nets."""
+"""SPEN, a network of permutation-equivariant maps on ego nets; IGN, the same on whole graphs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
 from geqlib.graph.pool import sum_pool
-from geqlib.spen.contraction import Contraction, contract
 from geqlib.spen.conv import SubgraphConv
-from geqlib.spen.ego_nets import EgoPlan, ego_plan, graph_plan, join_plans
-from geqlib.spen.ego_parts import EgoPart, split_by_size
+from geqlib.spen.maps import Contraction, contract
+from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan, join_plans
+from geqlib.spen.sizes import EgoPart, split_by_size
 
 # of running statistics; sums over nodes multiply what these lag behind the weights
 MOMENTUM = 0.3
@@ -28,35 +28,40 @@ class SPEN(nn.Module):
     Symmetry: invariant under relabelling of the nodes, exactly.
 
     Source: Mitton and Murray-Smith, "Subgraph Permutation Equivariant Networks" (TMLR 2023, arXiv
-    2111.11840). The input is a tensor of order 2: features of the nodes on its diagonal, of the
-    edges, with a one and the normalised adjacency D^-1/2 A D^-1/2, beside it. Each layer is
+    2111.11840). The input is a tensor of order 2: features of the nodes on its diagonal; features
+    of the edges, a one and the normalised adjacency D^-1/2 A D^-1/2 off the diagonal. Each layer is
 
         x <- x + act(norm(SubgraphConv(x)))       for the features of every order
 
-    and the read-out joins, for every layer, sums over the nodes of what each knows (order 1, its
-    diagonal entry, means of its rows and columns of pairs, and order 0, in the ego nets that hold
-    it), normalised, and ends in a two-layer network. Beyond the paper: residuals, edge features,
-    read-out of all layers, norms before activations, and the choices of `SubgraphConv`.
+    The read-out concatenates, over all layers, sums over the nodes of the features of each node
+    (order 1, its diagonal entry, means of its rows and columns of pairs and of order 0 in the ego
+    nets that contain it), normalises them, and ends in a two-layer network. Beyond the paper:
+    residuals, edge features, read-out of all layers, norms before activations, and the options of
+    `SubgraphConv`.
 
     Args:
-        in_channels: features of a node; 0 for none.
-        out_channels: outputs a graph, such as classes.
+        in_channels: features per node; 0 for none.
+        out_channels: outputs per graph, such as classes.
         channels: width of each order.
         layers: number of convolutions.
         hops: k of the ego nets; None for the whole graph (an IGN).
         orders: of the features, some of 0, 1, 2.
-        edge_dim: features of an edge.
+        edge_dim: features per edge.
         weights, sizes, centre, put_back: see `geqlib.nn.SubgraphConv`.
         symmetric: whether a pair of nodes and its transpose have one feature, which more than
             halves time and memory: for graphs whose edges have no direction.
-        shared: whether ego nets share nodes and pairs and put their results back after every layer,
-            as in the paper; otherwise each ego net is a graph of its own until the read-out.
+        shared: whether ego nets share nodes and pairs, whose features are aggregated after every
+            layer, as in the paper; otherwise each ego net is a graph of its own until the read-out,
+            which distinguishes more graphs.
         norm: over all nodes, pairs or graphs of a batch ("batch"), over channels ("layer"), or
             "none".
         act: activation by its name in torch, or torch_geometric.
         residual: whether layers are added to their inputs.
         readout: from nodes to graphs: "sum", "mean", or any aggregation of torch_geometric.
         dropout: before the last layer and in the hidden layer of the read-out.
+
+    Raises:
+        ValueError: options out of range; features or a plan that do not fit the model.
 
     Example:
         >>> net = SPEN(3, 2, channels=8, layers=2)
@@ -121,9 +126,9 @@ class SPEN(nn.Module):
         self.act = activation_resolver(act)
         self.readout = aggregation_resolver(readout)
         sides = (1 if symmetric else 2) * (1 + centre)
-        known = len(self.orders) + sides * (2 in self.orders)
-        self.norm = _norm(norm, known * layers * channels)
-        self.hidden = nn.Linear(known * layers * channels, channels)
+        blocks = len(self.orders) + sides * (2 in self.orders)
+        self.norm = _norm(norm, blocks * layers * channels)
+        self.hidden = nn.Linear(blocks * layers * channels, channels)
         self.out = nn.Linear(channels, out_channels)
         self.dropout = nn.Dropout(dropout)
 
@@ -162,8 +167,9 @@ class SPEN(nn.Module):
             edge_index: [2, E], source and target.
             edge_attr: [E, edge_dim].
             batch: [N] graph of each node, and num_graphs: how many there are.
-            plan: made before, by `plan(...)` or `geqlib.graph.ego_plan`, or a plan for each graph.
-            parts: of the plan, by `split_by_size`, for weights="size".
+            plan: from `plan(...)` or `geqlib.graph.ego_plan`, or a plan for each graph; computed
+                here by default.
+            parts: of the plan, by `geqlib.graph.split_by_size`, for weights="size".
 
         Returns:
             [graphs, out_channels].
@@ -177,15 +183,16 @@ class SPEN(nn.Module):
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
-        known, seen = [], None
+        of_nodes, contraction = [], None
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            new = {k: self.act(norms[str(k)](y)) for k, y in conv(h, plan, parts, seen).items()}
-            h = {k: y + h[k] if self.residual and k in h else y for k, y in new.items()}
-            seen = contract(h, plan, self.channels, centre=self.centre)
-            known += self._read(h, seen, plan)
+            y = conv(h, plan, parts, contraction)
+            y = {k: self.act(norms[str(k)](f)) for k, f in y.items()}
+            h = {k: f + h[k] if self.residual and k in h else f for k, f in y.items()}
+            contraction = contract(h, plan, self.channels, centre=self.centre)
+            of_nodes += _node_features(h, contraction, plan)
         if batch is not None and plan.origin is not None:
             batch = batch.index_select(0, plan.origin)
-        return self._head(known, batch, num_graphs)
+        return self._head(of_nodes, batch, num_graphs)
 
     def _embed(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: EgoPlan
@@ -201,25 +208,19 @@ class SPEN(nn.Module):
         h = self.embed_pair(plan.edges @ edge)
         return h.index_add(0, plan.diagonal, node.to(h.dtype))
 
-    def _read(self, h: dict[int, Tensor], seen: Contraction, plan: EgoPlan) -> list[Tensor]:
-        """[N, ...] what each node knows."""
-        known = [part for part in (seen.mean, seen.node) if part is not None]
-        return [*known, plan.nets.T.mean(h[0])] if 0 in h else known
-
     def _head(
-        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+        self, of_nodes: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
     ) -> Tensor:
-        """From all that each node knows to the outputs of each graph."""
-        pooled = self.dropout(self.norm(self._pool(known, batch, num_graphs)))
+        """Features of nodes to the outputs of each graph."""
+        pooled = self.dropout(self.norm(self._pool(of_nodes, batch, num_graphs)))
         return self.out(self.dropout(self.act(self.hidden(pooled))))
 
     def _pool(
-        self, known: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+        self, of_nodes: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
     ) -> Tensor:
-        """From nodes to graphs."""
         if isinstance(self.readout, SumAggregation):
-            return torch.cat([sum_pool(part, batch, num_graphs) for part in known], 1)
-        x = torch.cat(list(known), 1)
+            return torch.cat([sum_pool(part, batch, num_graphs) for part in of_nodes], 1)
+        x = torch.cat(list(of_nodes), 1)
         if batch is None:
             batch = torch.zeros(x.size(0), dtype=torch.long, device=x.device)
             num_graphs = 1
@@ -228,12 +229,12 @@ class SPEN(nn.Module):
         return self.readout(x, batch, dim_size=num_graphs)
 
     def _check_plan(self, plan: EgoPlan) -> None:
-        given = {
+        options = {
             "hops": plan.hops,
             "symmetric": plan.symmetric,
             "shared": plan.origin is None,
         }
-        for name, value in given.items():
+        for name, value in options.items():
             if value != getattr(self, name):
                 raise ValueError(
                     f"The plan has {name}={value}, but the model was built for "
@@ -247,17 +248,42 @@ class SPEN(nn.Module):
                 "node that many features."
             )
         expected = (edge_index.size(1), self.edge_dim)
-        given = (edge_index.size(1), 0) if edge_attr is None else tuple(edge_attr.shape)
-        if given != expected:
-            raise ValueError(f"edge_attr has shape {given}, expected {expected}.")
+        shape = (edge_index.size(1), 0) if edge_attr is None else tuple(edge_attr.shape)
+        if shape != expected:
+            raise ValueError(
+                f"edge_attr has shape {shape}, expected {expected}: give every edge edge_dim "
+                "features."
+            )
 
 
-class _Identity(nn.Identity):
-    def reset_parameters(self) -> None:
-        pass
+class IGN(SPEN):
+    """SPEN whose one ego net is the whole graph: memory grows with the square of its nodes.
+
+    Symmetry: invariant under relabelling of the nodes, exactly. Source: Maron et al., "Invariant
+    and Equivariant Graph Networks" (ICLR 2019, arXiv 1812.09902).
+
+    Args:
+        in_channels, out_channels, options: see `SPEN`, all but `hops`.
+
+    Example:
+        >>> net = IGN(3, 2, channels=8, layers=2)
+        >>> net(torch.randn(3, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])).shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, hops=None, **options)
+
+
+def _node_features(
+    h: dict[int, Tensor], contraction: Contraction, plan: EgoPlan
+) -> list[Tensor]:
+    """[N, ...] rows and columns, diagonal, order 1 and order 0 of each node in its ego nets."""
+    features = [part for part in (contraction.mean, contraction.node) if part is not None]
+    return [*features, plan.nets.T.mean(h[0])] if 0 in h else features
 
 
 def _norm(name: str, channels: int) -> nn.Module:
-    if name == "batch":  # one row alone is normalised by the running statistics
+    if name == "batch":  # a single element is normalised by the running statistics
         return BatchNorm(channels, momentum=MOMENTUM, allow_single_element=True)
-    return nn.LayerNorm(channels) if name == "layer" else _Identity()
+    return nn.LayerNorm(channels) if name == "layer" else nn.Identity()

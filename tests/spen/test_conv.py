@@ -102,7 +102,7 @@ def test_weights_for_each_size(
 @pytest.mark.parametrize("weights", [{}, {"weights": "size", "sizes": (1, 3)}], ids=str)
 @pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_aggregations_see_what_each_ego_net_makes(
+def test_aggregations_see_the_result_of_each_ego_net(
     weights: dict, centre: bool, symmetric: bool
 ) -> None:
     plan = ego_plan(RAGGED, 9, symmetric=symmetric)
@@ -213,7 +213,7 @@ def test_initial_outputs_are_as_large_as_inputs() -> None:
         assert 0.1 < float(y.detach().square().mean()) < 1.5, order
 
 
-def test_sizes_never_seen() -> None:
+def test_sizes_that_do_not_occur_in_training() -> None:
     made = layer(orders=(1,), in_orders=(2,))
     sizes = {}
     for nodes in (2, 3, 50):
@@ -246,7 +246,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "missing": (lambda: layer()(features((2,), PLAN), PLAN), "x has the orders [2], but the layer"),
     "symmetric": (
         lambda: layer(symmetric=True)(features((1, 2), PLAN), PLAN),
-        "The plan has symmetric=False, but the layer was built for True: make both alike",
+        "The plan has symmetric=False, but the layer was built for True: choose the same for both",
     ),
     "width": (
         lambda: layer()(features((1, 2), PLAN, 4), PLAN),
@@ -260,7 +260,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str) -> None:
+def test_errors_say_what_is_wrong_and_how_to_fix_it(error: str) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
@@ -335,7 +335,7 @@ CASES: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
     "orders 1, 2": (1, {}, {}),
     "all, centred": (2, {"orders": (0, 1, 2), "centre": True}, {}),
     "symmetric": (2, {"symmetric": True}, {}),
-    "max": (1, {"put_back": "max"}, {"derivatives": "a maximum has none where two places tie"}),
+    "max": (1, {"put_back": "max"}, {"derivatives": "a maximum has none where two entries tie"}),
     "size": (1, {"weights": "size", "sizes": (1, 3)}, {"compile": PARTS, "export": PARTS}),
 }
 

@@ -1,10 +1,9 @@
-"""Plans number slots, pairs and places as they say, and survive batching."""
+"""Plans index members, pairs and entries as they say, and survive batching."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from geqlib.data import EgoNets
-from geqlib.graph import EgoPlan, Incidence, ego_plan, graph_plan, join_plans, split_by_size
+from geqlib.graph import EgoPart, EgoPlan, Incidence, ego_plan, graph_plan, join_plans, split_by_size
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 
@@ -38,21 +37,11 @@ def joined(graphs: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
     return edges, torch.arange(len(graphs)).repeat_interleave(nodes)
 
 
-def tensors(value: Any, name: str = "") -> dict[str, Any]:
-    """All index tensors by their names."""
-    if not isinstance(value, EgoPlan | Incidence):
-        return {name: value}
-    found = {}
-    for f in fields(value):
-        found |= tensors(getattr(value, f.name), f"{name}.{f.name}")
-    return found
-
-
 def assert_same(one: EgoPlan, other: EgoPlan) -> None:
-    expected = tensors(other)
-    for name, value in tensors(one).items():
-        same = torch.equal(value, expected[name]) if isinstance(value, Tensor) else True
-        assert same and type(value) is type(expected[name]), name
+    values, expected = one.tensors(), other.tensors()
+    assert values.keys() == expected.keys()
+    for name, value in values.items():
+        assert torch.equal(value, expected[name]) and value.dtype == expected[name].dtype, name
 
 
 def dense(matrix: Incidence) -> Tensor:
@@ -74,19 +63,18 @@ def test_what_the_tensors_mean(seed: int, symmetric: bool) -> None:
     plan = ego_plan(edge_index, nodes, hops=hops, symmetric=symmetric)
     assert plan.symmetric is symmetric and plan.origin is None
     pairs = list(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
-    slots = list(zip(plan.ego.tolist(), plan.node.tolist(), strict=True))
-    assert slots == sorted(slots)
-    nets = [[i for h, i in slots if h == g] for g in range(nodes)]
+    members = list(zip(plan.ego.tolist(), plan.node.tolist(), strict=True))
+    assert members == sorted(members)
+    nets = [[i for h, i in members if h == g] for g in range(nodes)]
     held = [shown(plan, (i, j)) for net in nets for i in net for j in net]
     assert pairs == sorted(set(held))
-    row, column, pair = plan.grid()
+    row, column, pair = plan.entries()
     for s, t, p in zip(row.tolist(), column.tolist(), pair.tolist(), strict=True):
-        assert slots[s][0] == slots[t][0] and (s <= t or not symmetric)
-        assert pairs[p] == shown(plan, (slots[s][1], slots[t][1]))
-    places = (plan.size**2 + plan.size) // 2 if symmetric else plan.size**2
-    assert (
-        len(row) == int(places.sum()) == len(set(zip(row.tolist(), column.tolist(), strict=True)))
-    )
+        assert members[s][0] == members[t][0] and (s <= t or not symmetric)
+        assert pairs[p] == shown(plan, (members[s][1], members[t][1]))
+    entries = (plan.size**2 + plan.size) // 2 if symmetric else plan.size**2
+    different = set(zip(row.tolist(), column.tolist(), strict=True))
+    assert len(row) == int(entries.sum()) == len(different)
     assert [pairs[p] for p in plan.diagonal] == [(i, i) for i in range(nodes)]
     both = [sum(i in net and j in net for net in nets) for i, j in pairs]
     assert plan.count.tolist() == both
@@ -102,26 +90,24 @@ def test_matrices(seed: int, symmetric: bool) -> None:
     nodes = len(batch)
     plan = ego_plan(edge_index, nodes, hops=seed % 3, symmetric=symmetric)
     S, P, E = len(plan.node), len(plan.target), edge_index.size(1)
-    at, one = torch.arange(S), torch.eye(max(S, P, nodes, 1))
+    one = torch.eye(max(S, P, nodes, 1))
     assert torch.equal(dense(plan.members), one[plan.node, :nodes])
     nets = torch.zeros(nodes, nodes).index_put((plan.ego, plan.node), torch.ones(S))
     assert torch.equal(dense(plan.nets), nets)
-    slots = torch.zeros(nodes, S).index_put((plan.ego, at), torch.ones(S))
-    assert torch.equal(dense(plan.slots), slots)
     both = torch.cat([one[plan.node, :nodes], one[plan.ego, :nodes]], 1)
-    assert torch.equal(dense(plan.parents), both)
+    assert torch.equal(dense(plan.owners), both)
     sides = 1 if symmetric else 2
-    places, spokes = torch.zeros(sides * S, P), torch.zeros(sides * S, P)
+    lines, centre_pairs = torch.zeros(sides * S, P), torch.zeros(sides * S, P)
     pairs = zip(plan.source.tolist(), plan.target.tolist(), strict=True)
     number = {pair: k for k, pair in enumerate(pairs)}
     for s, t in (plan.ego[:, None] == plan.ego).nonzero().tolist():
         i, j = int(plan.node[s]), int(plan.node[t])
         for side, pair in enumerate(((i, j), (j, i))[:sides]):
-            places[sides * s + side, number[shown(plan, pair)]] = 1
+            lines[sides * s + side, number[shown(plan, pair)]] = 1
             if i == plan.ego[s] and s == plan.centre[plan.ego[s]]:
-                spokes[sides * t + side, number[shown(plan, pair)]] = 1
-    assert torch.equal(dense(plan.places), places)
-    assert torch.equal(dense(plan.spokes), spokes)
+                centre_pairs[sides * t + side, number[shown(plan, pair)]] = 1
+    assert torch.equal(dense(plan.lines), lines)
+    assert torch.equal(dense(plan.centre_pairs), centre_pairs)
     assert plan.node[plan.centre].tolist() == list(range(nodes))
     edges = torch.zeros(P, E)
     for e, pair in enumerate(edge_index.T.tolist()):
@@ -141,11 +127,15 @@ def test_nodes_and_pairs_of_their_own(seed: int, symmetric: bool) -> None:
     assert torch.equal(own.origin, common.node) and torch.equal(own.ego, common.ego)
     assert own.node.tolist() == list(range(len(common.node)))
     whole = graph_plan(edge_index[:, :0], len(own.node), own.ego, nodes, symmetric=symmetric)
-    same = ("source", "target", "diagonal", "count", "places", "transpose", "members")
-    for name in same:
-        for key, value in tensors(getattr(own, name), name).items():
-            expected = tensors(getattr(whole, name), name)[key]
-            assert value is expected is None or torch.equal(value, expected), key
+    names = ("source", "target", "diagonal", "count", "lines", "transpose", "members")
+    values, expected = own.tensors(), whole.tensors()
+    for key in values:
+        if key.partition(".")[0] in names:
+            assert torch.equal(values[key], expected[key]), key
+    apart = common.disjoint()
+    for key, value in apart.tensors().items():
+        assert key.startswith("edges") or torch.equal(value, values[key]), key
+    assert apart.edges.start.tolist() == [0] and torch.equal(own.disjoint().origin, own.origin)
     shared = torch.stack([own.origin[own.source], own.origin[own.target]], 1).tolist()
     pairs = zip(common.source.tolist(), common.target.tolist(), strict=True)
     number = {pair: k for k, pair in enumerate(pairs)}
@@ -173,10 +163,10 @@ def test_joined_plans_are_that_of_the_batch(seed: int) -> None:
 def test_whole_graphs() -> None:
     plan = graph_plan(PATH, 4, torch.tensor([0, 0, 0, 2]), 4)
     assert plan.size.tolist() == [3, 0, 1, 0] and len(plan.target) == 10
-    assert plan.centre is None and plan.spokes is None and plan.hops is None
+    assert plan.centre is None and plan.centre_pairs is None and plan.hops is None
 
 
-def test_far_ego_nets_hold_what_is_in_reach() -> None:
+def test_far_ego_nets_are_connected_components() -> None:
     plan = ego_plan(PATH, 4, hops=99)
     assert plan.size.tolist() == [3, 3, 3, 1]
 
@@ -215,15 +205,23 @@ def test_the_transform_survives_batching() -> None:
 
 def test_moves() -> None:
     plan = ego_plan(PATH, 3).to("meta")
-    kinds = {x.device.type for x in tensors(plan).values() if isinstance(x, Tensor)}
+    kinds = {x.device.type for name, x in plan.tensors().items() if name != "hops"}
     assert kinds == {"meta"} and plan.hops == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True, "shared": False, "hops": 2}], ids=str)
+def test_plans_are_files_of_tensors(options: dict[str, Any]) -> None:
+    for plan in (ego_plan(PATH, 3, **options), graph_plan(PATH, 3)):
+        assert_same(EgoPlan.from_tensors(plan.tensors()), plan)
+    (part,) = split_by_size(ego_plan(PATH, 3, **options), (2,))
+    assert_same(EgoPart.from_tensors(part.to("cpu").tensors()).plan, part.plan)
 
 
 def test_large_sparse_graphs_take_linear_memory() -> None:
     ring = torch.arange(20_000)
     plan = ego_plan(torch.stack([ring, (ring + 1) % 20_000]), 20_000)
-    numbers = sum(x.numel() for x in tensors(plan).values() if isinstance(x, Tensor))
-    assert numbers < 120 * 20_000  # 2 slots, 3 pairs, 4 places a node
+    numbers = sum(x.numel() for x in plan.tensors().values())
+    assert numbers < 120 * 20_000  # 2 members, 3 pairs and 4 entries per node
 
 
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -231,19 +229,19 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "negative": (lambda: ego_plan(PATH - 1, 3), "edge_index goes from -1 to 1"),
     "shape": (lambda: ego_plan(PATH.T, 3), "edge_index has shape (4, 2): expected [2, edges]"),
     "batch": (lambda: graph_plan(PATH, 3, PATH[0, :3]), "batch is given without num_graphs"),
-    "order": (lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2), "batch falls somewhere"),
+    "order": (lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2), "batch is not ascending: sort"),
     "none": (lambda: join_plans([]), "no plans to join: give at least one"),
     "mixed": (
         lambda: join_plans([ego_plan(PATH, 3), ego_plan(PATH, 3, hops=2)]),
-        "plans have different options: make them all alike",
+        "plans have different options: make all of them with",
     ),
-    "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and rising, got (2, 2)"),
-    "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and rising, got ()"),
+    "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and ascending, got (2, 2)"),
+    "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and ascending, got ()"),
 }
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str) -> None:
+def test_errors_say_what_is_wrong_and_how_to_fix_it(error: str) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

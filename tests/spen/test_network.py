@@ -107,7 +107,7 @@ def test_far_ego_nets_make_an_invariant_graph_network(options: dict[str, Any]) -
     torch.testing.assert_close(far(x, edges), whole(x, edges), atol=1e-12, rtol=1e-12)
 
 
-def test_graphs_that_message_passing_cannot_tell_apart() -> None:
+def test_graphs_that_message_passing_cannot_distinguish() -> None:
     """A ring of six and two triangles: 1-hop ego nets are paths here and triangles there."""
     ring = torch.arange(6)
     six = torch.cat([torch.stack([ring, (ring + s) % 6]) for s in (1, 5)], 1)
@@ -149,7 +149,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str) -> None:
+def test_errors_say_what_is_wrong_and_how_to_fix_it(error: str) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

@@ -1,4 +1,4 @@
-"""Ego nets made once a graph, before batching."""
+"""Ego nets of each graph, before batching."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from geqlib.spen.ego_nets import ego_plan
-from geqlib.spen.reach import Direction, Oversize, Reach
+from geqlib.spen.ego_nets import Direction, Neighbourhood, Oversize
+from geqlib.spen.plan import ego_plan
 
 
 class EgoNets(BaseTransform):
-    """Keep the ego nets of a graph as `data.plan`.
+    """Store the ego nets of a graph as `data.plan`.
 
     A batch then has the plans of its graphs in a list, which `geqlib.models.SPEN` and
     `geqlib.graph.join_plans` take.
 
     Args:
-        hops, direction, max_size, oversize, seed: see `geqlib.graph.Reach`.
+        hops, direction, max_size, oversize, seed: see `geqlib.spen.ego_nets.Neighbourhood`.
         symmetric, shared: see `geqlib.graph.ego_plan`.
 
     Example:
@@ -39,8 +39,9 @@ class EgoNets(BaseTransform):
         oversize: Oversize = "raise",
         seed: int = 0,
     ) -> None:
-        reach = Reach(hops, direction, max_size, oversize, seed)
-        self.options: dict[str, Any] = vars(reach) | {"symmetric": symmetric, "shared": shared}
+        neighbourhood = Neighbourhood(hops, direction, max_size, oversize, seed)
+        kind = {"symmetric": symmetric, "shared": shared}
+        self.options: dict[str, Any] = vars(neighbourhood) | kind
 
     def forward(self, data: Any) -> Data:
         data.plan = ego_plan(data.edge_index, data.num_nodes, **self.options)

@@ -16,7 +16,7 @@ from geqlib.data.graphs.packed import GraphArrays, graph_arrays
 from geqlib.data.graphs.planned import PlannedGraphs
 from geqlib.data.graphs.tu import tu_arrays
 from geqlib.data.loaders import SplitLoaders
-from geqlib.spen.reach import Oversize, Reach
+from geqlib.spen.ego_nets import Neighbourhood, Oversize
 
 KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 
@@ -43,8 +43,8 @@ class GraphData(SplitLoaders):
         attributes: whether `x` has the attributes of nodes, too.
         edge_labels: whether there is `edge_attr`.
         hops, symmetric, shared, max_size, oversize: which ego nets are `plan` (see
-            `geqlib.graph.ego_plan`), made once; with hops None there is none, and a model that
-            needs one makes it for every batch.
+            `geqlib.graph.ego_plan`), searched once; with hops None there is none, and a model that
+            needs one computes it for every batch.
         data_seed: of stratified folds, and of the validation graphs.
         shuffle_seed: of the order of the training graphs.
         cache: folder for the graphs; the user's cache folder by default.
@@ -98,9 +98,9 @@ class GraphData(SplitLoaders):
         if not 0 <= fold < self.num_folds:
             raise ValueError(f"fold is {fold}: choose one of 0 to {self.num_folds - 1}.")
         self.validation = validation
-        self.reach = None
+        self.neighbourhood = None
         if hops is not None:
-            self.reach = Reach(hops, max_size=max_size, oversize=oversize)
+            self.neighbourhood = Neighbourhood(hops, max_size=max_size, oversize=oversize)
         self.options = {"symmetric": symmetric, "shared": shared}
         self.attributes, self.edge_labels = attributes, edge_labels
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
@@ -182,7 +182,9 @@ class GraphData(SplitLoaders):
         return (train.graphs if isinstance(train, PlannedGraphs) else train).degrees()
 
     def _planned(self, graphs: GraphArrays) -> Dataset:
-        return graphs if self.reach is None else PlannedGraphs(graphs, self.reach, **self.options)
+        if self.neighbourhood is None:
+            return graphs
+        return PlannedGraphs(graphs, self.neighbourhood, **self.options)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return tu_arrays(self.name, self.cache) if self.given is None else self.given

@@ -1,29 +1,31 @@
-"""Graphs that come with their ego nets."""
+"""Graphs with their ego nets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
 from geqlib.data.graphs.packed import GraphArrays
-from geqlib.spen.ego_nets import EgoPlan, listed_plan
-from geqlib.spen.reach import Reach, ego_nets
+from geqlib.spen.ego_nets import Neighbourhood, ego_nets
+from geqlib.spen.incidence import from_zero, shifted
+from geqlib.spen.plan import EgoPlan, listed_plan
 
-AT_ONCE = 256  # graphs whose ego nets are found together
+AT_ONCE = 256  # graphs whose ego nets are searched together
 
 
 class PlannedGraphs(Dataset):
-    """Graphs with their ego nets, which are found once; indexing with a list makes a batch.
+    """Graphs with their ego nets, which are searched once; indexing with a list gives a batch.
 
-    Batches have what those of the graphs have, and `plan`.
+    Batches contain what those of the graphs contain, and `plan`.
 
     Args:
         graphs: without ego nets.
-        reach: how far ego nets go.
+        neighbourhood: which nodes belong to an ego net.
         symmetric, shared: see `geqlib.graph.ego_plan`.
 
     Raises:
@@ -31,14 +33,19 @@ class PlannedGraphs(Dataset):
     """
 
     def __init__(
-        self, graphs: GraphArrays, reach: Reach, *, symmetric: bool = False, shared: bool = True
+        self,
+        graphs: GraphArrays,
+        neighbourhood: Neighbourhood,
+        *,
+        symmetric: bool = False,
+        shared: bool = True,
     ) -> None:
-        self.graphs, self.reach = graphs, reach
+        self.graphs, self.neighbourhood = graphs, neighbourhood
         self.symmetric, self.shared = symmetric, shared
-        self.sizes: list[np.ndarray] = []
-        self.nodes: list[np.ndarray] = []
+        self.sizes: list[Tensor] = []
+        self.nodes: list[Tensor] = []
         for start in range(0, len(graphs), AT_ONCE):
-            self._find(range(start, min(start + AT_ONCE, len(graphs))))
+            self._search(range(start, min(start + AT_ONCE, len(graphs))))
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -51,32 +58,31 @@ class PlannedGraphs(Dataset):
         batch.plan = self._plan(indices, batch)
         return batch
 
-    def _find(self, numbers: Sequence[int]) -> None:
+    def _search(self, numbers: Sequence[int]) -> None:
         """Sizes of the ego nets of each graph, and their nodes, counted in the graph."""
         batch = self.graphs.__getitems__(numbers)
-        first, edges = batch["ptr"].numpy(), batch["edge_index"].numpy()
+        first, edge_index = batch["ptr"], batch["edge_index"]
         try:
-            ptr, node = ego_nets(edges, int(first[-1]), self.reach)
+            ptr, node = ego_nets(edge_index, int(first[-1]), self.neighbourhood)
         except ValueError:
             if len(numbers) == 1:
                 raise
-            for k in numbers:  # what does not fit at once may fit one by one, or is named so
-                self._find([k])
+            for k in numbers:  # one by one they may fit, or the error names the graph's own node
+                self._search([k])
             return
-        slots = np.diff(ptr[first])
-        self.sizes += np.split(np.diff(ptr), first[1:-1])
-        self.nodes += np.split(node - np.repeat(first[:-1], slots), slots.cumsum()[:-1])
+        members = ptr[first]
+        node = node - first[:-1].repeat_interleave(members.diff())
+        self.sizes += [part.clone() for part in ptr.diff().tensor_split(first[1:-1])]
+        self.nodes += [part.clone() for part in node.tensor_split(members[1:-1])]
 
     def _plan(self, indices: Sequence[int], batch: Batch) -> EgoPlan:
-        nodes = [self.nodes[k] for k in indices]
-        shift = np.repeat(batch["ptr"][:-1].numpy(), [len(part) for part in nodes])
-        sizes = np.concatenate([self.sizes[k] for k in indices])
+        sizes = torch.cat([self.sizes[k] for k in indices])
         return listed_plan(
-            np.concatenate([[0], sizes.cumsum()]),
-            np.concatenate(nodes) + shift,
+            from_zero(sizes.cumsum(0)),
+            shifted([self.nodes[k] for k in indices], batch["ptr"].diff().tolist()),
             batch["edge_index"],
             len(sizes),
-            hops=self.reach.hops,
+            hops=self.neighbourhood.hops,
             symmetric=self.symmetric,
             shared=self.shared,
         )

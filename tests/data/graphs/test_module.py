@@ -63,7 +63,7 @@ def test_ego_nets_are_made_before(mirror: Path) -> None:
     for batch in data.train_dataloader():
         expected = ego_plan(batch.edge_index, len(batch.x), hops=2)
         assert torch.equal(batch.plan.target, expected.target)
-        assert torch.equal(batch.plan.places.back, expected.places.back)
+        assert torch.equal(batch.plan.lines.back, expected.lines.back)
     assert sum(data.degrees()) == sum(len(b.x) for b in data.train_dataloader())
 
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
-from geqlib.spen import reach
-from geqlib.spen.reach import Reach, ego_nets
+from geqlib.spen import ego_nets as search
+from geqlib.spen.ego_nets import Neighbourhood, ego_nets
 
 STAR = np.array([[0] * 29, range(1, 30)])
 
@@ -23,7 +24,7 @@ def random_edges(rng: np.random.Generator) -> tuple[np.ndarray, int]:
 
 
 def nets(edges: np.ndarray, nodes: int, **options) -> list[list[int]]:
-    ptr, node = ego_nets(edges, nodes, Reach(**options))
+    ptr, node = ego_nets(torch.as_tensor(edges), nodes, Neighbourhood(**options))
     return [node[a:b].tolist() for a, b in pairwise(ptr)]
 
 
@@ -40,7 +41,7 @@ def test_1000_random_graphs(monkeypatch) -> None:
     for k in range(1000):
         edges, nodes = random_edges(rng)
         hops, direction = int(rng.integers(0, 5)), ("out", "in", "both")[k % 3]
-        monkeypatch.setattr(reach, "MOST_WORK", 5 if k % 2 else 2**23)  # several blocks, or one
+        monkeypatch.setattr(search, "MOST_WORK", 5 if k % 2 else 2**23)  # several blocks, or one
         assert nets(edges, nodes, hops=hops, direction=direction) == expected(
             edges, nodes, hops, direction
         )
@@ -87,13 +88,13 @@ def test_samples_are_uniform() -> None:
     ],
     ids=str,
 )
-def test_errors_say_what_and_how_to_mend(options: dict, said: str) -> None:
+def test_errors_say_what_is_wrong_and_how_to_fix_it(options: dict, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         nets(STAR, 30, **options)
 
 
 def test_hubs_that_cannot_fit(monkeypatch) -> None:
-    monkeypatch.setattr(reach, "MOST_PAIRS", 400)
+    monkeypatch.setattr(search, "MOST_PAIRS", 400)
     with pytest.raises(ValueError, match="node 0 has 30 nodes, and at most 20 fit"):
         nets(STAR, 30)
     with pytest.raises(ValueError, match=r"more than 4\.0e\+02 ordered pairs .* node 0 has 20"):

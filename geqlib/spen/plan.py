@@ -1,0 +1,420 @@
+"""Index plan of a batch: the nodes and pairs of nodes that its ego nets contain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from geqlib.graph.plan import Plan
+from geqlib.spen.ego_nets import Direction, Neighbourhood, Oversize, ego_nets
+from geqlib.spen.incidence import (
+    Incidence,
+    block_diagonal,
+    from_zero,
+    incidence,
+    involution,
+    one_per_row,
+    pointers,
+    shifted,
+)
+
+
+@dataclass(frozen=True)
+class EgoPlan(Plan):
+    """Which nodes and pairs of nodes each ego net contains: built once per batch by `ego_plan`.
+
+    A *member* is a node in an ego net; members are sorted by ego net, then by node. A *pair* is an
+    ordered pair of nodes that some ego net contains both; pairs are sorted by source, then target.
+    An ego net of m nodes restricts features of pairs to a matrix of m x m *entries*, (member,
+    member), whose rows and columns are its 2 m *lines*.
+
+    In symmetric plans a pair and its transpose are one, with source <= target. Where ego nets do
+    not share nodes and pairs, each has copies of its own: then "node" means such a copy.
+
+    Args:
+        node, ego: [S] node and ego net of each member.
+        source, target: [P] nodes of each pair.
+        diagonal: [N] index of the pair (i, i).
+        count: [P] number of ego nets that contain each pair.
+        edges: [P x E] pairs by the edges from source to target; of symmetric pairs, either way.
+        members: [S x N] members by their nodes.
+        nets: [G x N] ego nets by the nodes that they contain.
+        owners: [S x (N + G)] members by their nodes and ego nets.
+        lines: [2S x P]; line 2s has the pairs (s, t) for all t of the ego net of s, line 2s + 1 the
+            pairs (t, s). In symmetric plans [S x P].
+        transpose: [P x P] pairs by the pairs (target, source); None in symmetric plans.
+        centre: [G] member in the centre, or None where ego nets have none.
+        centre_pairs: [2S x P] or None; row 2s has the pair (centre, s), row 2s + 1 the pair
+            (s, centre). In symmetric plans [S x P].
+        origin: [N] node of the graph that each node is a copy of; None if nodes are shared.
+        hops: k of the ego nets; None for whole graphs.
+
+    Example:
+        >>> from geqlib.graph import ego_plan
+        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
+        >>> plan.size.tolist(), plan.node.tolist()
+        ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
+    """
+
+    node: Tensor
+    ego: Tensor
+    source: Tensor
+    target: Tensor
+    diagonal: Tensor
+    count: Tensor
+    edges: Incidence
+    members: Incidence
+    nets: Incidence
+    owners: Incidence
+    lines: Incidence
+    transpose: Incidence | None = None
+    centre: Tensor | None = None
+    centre_pairs: Incidence | None = None
+    origin: Tensor | None = None
+    hops: int | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a pair and its transpose are one."""
+        return self.transpose is None
+
+    @property
+    def size(self) -> Tensor:
+        """[G] number of nodes of each ego net."""
+        return self.nets.counts()
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """Number of features of order 0, 1 and 2: ego nets, nodes, pairs."""
+        return self.nets.ptr.size(0) - 1, self.diagonal.size(0), self.source.size(0)
+
+    @property
+    def num_entries(self) -> int:
+        """Sum of m^2 over all ego nets."""
+        return self.lines.index.size(0) // (1 if self.symmetric else 2)
+
+    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Row member, column member and pair of each entry, each [Q]; symmetric: row <= column.
+
+        Example:
+            >>> ego_plan(torch.tensor([[0], [1]]), 2).entries()
+            (tensor([0, 0, 1, 1, 2]), tensor([0, 1, 0, 1, 2]), tensor([0, 1, 2, 3, 3]))
+        """
+        entries = _Entries(self.nets.ptr, self.ego, self.num_entries)
+        row, column = entries.row, entries.column
+        at = torch.arange(self.num_entries, device=row.device)
+        pair = self.lines.index[at if self.symmetric else at + entries.begin[row]]
+        if not self.symmetric:
+            return row, column, pair
+        upper = row <= column
+        return row[upper], column[upper], pair[upper]
+
+    def disjoint(self) -> EgoPlan:
+        """The same ego nets, each with nodes and pairs of its own, without edges.
+
+        Its nodes are the members, its pairs the entries of this plan, in the order of `entries`.
+        """
+        members, entries = self.node.size(0), self.num_entries
+        own = build_plan(
+            self.nets.ptr,
+            torch.arange(members, device=self.node.device),
+            members,
+            centre=self.centre,
+            symmetric=self.symmetric,
+            num_entries=entries,
+            num_pairs=(entries + members) // 2 if self.symmetric else entries,
+        )
+        origin = self.node if self.origin is None else self.origin[self.node]
+        return replace(own, origin=origin, hops=self.hops)
+
+
+torch.export.register_dataclass(EgoPlan)
+
+
+def ego_plan(
+    edge_index: Tensor,
+    num_nodes: int,
+    *,
+    hops: int = 1,
+    symmetric: bool = False,
+    shared: bool = True,
+    direction: Direction = "out",
+    max_size: int | None = None,
+    oversize: Oversize = "raise",
+    seed: int = 0,
+) -> EgoPlan:
+    """One ego net per node: the nodes at most `hops` steps away, itself included.
+
+    Args:
+        edge_index: [2, E] source and target; repeated edges and loops do no harm.
+        num_nodes: nodes in the batch.
+        symmetric: whether a pair and its transpose are one, which halves memory and time: for
+            graphs without directions.
+        shared: whether ego nets share their nodes and pairs; otherwise each has copies.
+        hops, direction, max_size, oversize, seed: see `geqlib.spen.ego_nets.Neighbourhood`.
+
+    Raises:
+        ValueError: if edges leave the graph, options are out of range or ego nets are too large:
+            nothing is cut off unless `oversize` asks for it.
+
+    Example:
+        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
+        >>> plan.size.tolist(), plan.node.tolist(), len(plan.source)
+        ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2], 9)
+    """
+    _check_edges(edge_index, num_nodes)
+    neighbourhood = Neighbourhood(hops, direction, max_size, oversize, seed)
+    nets = ego_nets(edge_index, num_nodes, neighbourhood)
+    options = {"symmetric": symmetric, "shared": shared}
+    return listed_plan(*nets, edge_index, num_nodes, hops=hops, **options)
+
+
+def listed_plan(
+    ptr: Tensor,
+    node: Tensor,
+    edge_index: Tensor,
+    num_nodes: int,
+    *,
+    hops: int,
+    symmetric: bool = False,
+    shared: bool = True,
+) -> EgoPlan:
+    """`ego_plan` of ego nets that are listed; the centre of the i-th is node i.
+
+    Args:
+        ptr, node: the ego net of i contains node[ptr[i]:ptr[i + 1]], ascending (see
+            `geqlib.spen.ego_nets.ego_nets`).
+        hops: k of the ego nets.
+        edge_index, num_nodes, symmetric, shared: see `ego_plan`.
+    """
+    _check_edges(edge_index, num_nodes)
+    number = torch.arange(num_nodes, device=node.device)
+    ego = number.repeat_interleave(ptr.diff(), output_size=node.size(0))
+    centre = torch.searchsorted(ego * num_nodes + node, number * (num_nodes + 1))
+    plan = build_plan(ptr, node, num_nodes, edge_index, centre=centre, symmetric=symmetric)
+    plan = replace(plan, hops=hops)
+    if shared:
+        return plan
+    return replace(plan.disjoint(), edges=plan.edges.rows(plan.entries()[2]))
+
+
+def graph_plan(
+    edge_index: Tensor,
+    num_nodes: int,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    *,
+    symmetric: bool = False,
+) -> EgoPlan:
+    """One "ego net" per graph, which contains all of its nodes: for global layers.
+
+    Args:
+        edge_index: [2, E] source and target.
+        num_nodes: nodes in the batch.
+        batch: [N] graph of each node, ascending; None if all belong to one graph.
+        num_graphs: needed with `batch`, which does not show empty graphs at the end.
+        symmetric: see `ego_plan`.
+
+    Raises:
+        ValueError: if edges leave the graph, `batch` is not ascending or lacks `num_graphs`.
+
+    Example:
+        >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
+        [2, 1]
+    """
+    _check_edges(edge_index, num_nodes)
+    node = torch.arange(num_nodes, device=edge_index.device)
+    if batch is None:
+        batch, num_graphs = torch.zeros_like(node), 1
+    elif num_graphs is None:
+        raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+    elif bool((batch.diff() < 0).any()):
+        raise ValueError("batch is not ascending: sort the nodes by graph.")
+    ptr = pointers(batch, num_graphs)
+    return build_plan(ptr, node, num_nodes, edge_index, symmetric=symmetric)
+
+
+def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
+    """The plan of a batch from the plans of its graphs; equal to that made of the whole batch.
+
+    Example:
+        >>> one = ego_plan(torch.tensor([[0, 1], [1, 0]]), 2)
+        >>> join_plans([one, one]).node.tolist()
+        [0, 1, 0, 1, 2, 3, 2, 3]
+    """
+    if not plans:
+        raise ValueError("There are no plans to join: give at least one.")
+    if len({(p.hops, p.symmetric, p.origin is None) for p in plans}) > 1:
+        raise ValueError("The plans have different options: make all of them with the same.")
+    nodes = [p.diagonal.size(0) for p in plans]
+    members = [p.node.size(0) for p in plans]
+    centres = [p.centre for p in plans if p.centre is not None]
+    origins = [p.origin for p in plans if p.origin is not None]
+    whole = build_plan(
+        from_zero(torch.cat([p.size for p in plans]).cumsum(0)),
+        shifted([p.node for p in plans], nodes),
+        sum(nodes),
+        centre=shifted(centres, members) if centres else None,
+        symmetric=plans[0].symmetric,
+        num_entries=sum(p.num_entries for p in plans),
+        num_pairs=sum(p.source.size(0) for p in plans),
+    )
+    origin = shifted(origins, [p.size.size(0) for p in plans]) if origins else None
+    edges = block_diagonal([p.edges for p in plans])
+    return replace(whole, edges=edges, origin=origin, hops=plans[0].hops)
+
+
+def build_plan(
+    ptr: Tensor,
+    node: Tensor,
+    num_nodes: int,
+    edge_index: Tensor | None = None,
+    *,
+    centre: Tensor | None = None,
+    symmetric: bool = False,
+    num_entries: int | None = None,
+    num_pairs: int | None = None,
+) -> EgoPlan:
+    """The plan of listed ego nets, on their device.
+
+    Args:
+        ptr, node: ego net g contains node[ptr[g]:ptr[g + 1]], ascending.
+        num_nodes: nodes in the batch, each in at least one ego net.
+        edge_index: [2, E]; None for a plan without edges.
+        centre: [G] member in the centre of each ego net, if they have one.
+        symmetric: whether a pair and its transpose are one.
+        num_entries, num_pairs: Q and P where they are known, which saves a wait for the device.
+    """
+    size, member = ptr.diff(), torch.arange(node.size(0), device=node.device)
+    number = torch.arange(size.size(0), device=node.device)
+    ego = number.repeat_interleave(size, output_size=node.size(0))
+    entries = _Entries(ptr, ego, int(size.square().sum()) if num_entries is None else num_entries)
+    row, column = entries.row, entries.column
+    first, second = _ends(node[row], node[column], symmetric)
+    pair, order, start = _numbered(first * num_nodes + second, num_pairs)
+    mirror = pair[entries.at(column, row)]
+
+    def of_pairs(value: Tensor) -> Tensor:  # from entries, which agree
+        return value.new_empty(start.size(0) - 1).scatter_(0, pair, value)
+
+    source, target = of_pairs(first), of_pairs(second)
+    centre_pairs = None
+    if centre is not None:
+        hub = centre[ego]
+        here, back = pair[entries.at(hub, member)], pair[entries.at(member, hub)]
+        both = here if symmetric else torch.stack([here, back], 1).flatten()
+        centre_pairs = one_per_row(both, source.size(0))
+    members = one_per_row(node, num_nodes)
+    diagonal = node.new_zeros(num_nodes).scatter_(0, node, pair[entries.at(member, member)])
+    return EgoPlan(
+        node=node,
+        ego=ego,
+        source=source,
+        target=target,
+        diagonal=diagonal,
+        # an ego net shows a symmetric pair twice, above and below the diagonal
+        count=start.diff() // (1 + (source != target).long()) if symmetric else start.diff(),
+        edges=_edges(source, target, num_nodes, edge_index, symmetric),
+        members=members,
+        nets=Incidence(node, ptr, ego[members.back], members.start),
+        owners=_owners(node, ego, ptr, members),
+        lines=_lines(entries, pair, mirror, order, start, symmetric),
+        transpose=None if symmetric else involution(of_pairs(mirror)),
+        centre=centre,
+        centre_pairs=centre_pairs,
+    )
+
+
+class _Entries:
+    """The entries (row, column) of the matrices of all ego nets, both as members.
+
+    Args:
+        ptr: [G + 1] first member of each ego net.
+        ego: [S] ego net of each member.
+        count: Q, the number of entries.
+    """
+
+    def __init__(self, ptr: Tensor, ego: Tensor, count: int) -> None:
+        length = ptr.diff()[ego]
+        self.begin, self.first = from_zero(length.cumsum(0)), ptr[ego]
+        member = torch.arange(ego.size(0), device=ego.device)
+        self.row = member.repeat_interleave(length, output_size=count)
+        shift = (self.first - self.begin[:-1])[self.row]
+        self.column = torch.arange(count, device=ego.device) + shift
+
+    def at(self, row: Tensor, column: Tensor) -> Tensor:
+        """Indices of entries."""
+        return (self.begin[:-1] - self.first)[row] + column
+
+
+def _ends(source: Tensor, target: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Both nodes of pairs, of symmetric ones in ascending order."""
+    if not symmetric:
+        return source, target
+    return torch.minimum(source, target), torch.maximum(source, target)
+
+
+def _numbered(key: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Ranks of keys among the different ones, the sorting order, and where each begins in it."""
+    ordered, order = key.sort(stable=True)
+    rank = from_zero((ordered[1:] != ordered[:-1]).cumsum(0))[: key.size(0)]
+    if count is None:
+        count = int(rank[-1]) + 1 if key.size(0) else 0
+    return torch.empty_like(key).scatter_(0, order, rank), order, pointers(rank, count)
+
+
+def _edges(
+    source: Tensor, target: Tensor, num_nodes: int, edge_index: Tensor | None, symmetric: bool
+) -> Incidence:
+    """[P x E] pairs by the edges between their nodes."""
+    if edge_index is None:
+        none = source[:0]
+        return Incidence(none, source.new_zeros(source.size(0) + 1), none, source.new_zeros(1))
+    first, second = _ends(*edge_index, symmetric)
+    pairs, edges = source * num_nodes + target, first * num_nodes + second
+    pair = torch.searchsorted(pairs, edges).clamp(max=max(pairs.size(0) - 1, 0))
+    inside = pairs[pair] == edges if pairs.size(0) else edges < 0
+    return incidence(pair[inside], from_zero(inside.cumsum(0)), pairs.size(0)).T
+
+
+def _owners(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> Incidence:
+    """[S x (N + G)] members by their nodes and ego nets."""
+    nodes, count = members.start.size(0) - 1, node.size(0)
+    return Incidence(
+        torch.stack([node, ego + nodes], 1).flatten(),
+        2 * members.ptr,
+        torch.cat([members.back, members.ptr[:-1]]),
+        torch.cat([members.start, ptr[1:] + count]),
+    )
+
+
+def _lines(
+    entries: _Entries, pair: Tensor, mirror: Tensor, order: Tensor, start: Tensor, symmetric: bool
+) -> Incidence:
+    """[2S x P] or [S x P] the rows and columns of the matrices; `order` sorts entries by pair."""
+    row, column, begin = entries.row, entries.column, entries.begin
+    if symmetric:
+        return Incidence(pair, begin, row[order], start)
+    length = begin.diff()
+    here = torch.arange(row.size(0), device=row.device) + begin[row]  # a row, then a column
+    index = pair.new_empty(2 * pair.size(0)).scatter_(0, here, pair)
+    index = index.scatter_(0, here + length[row], mirror)
+    ptr = from_zero(torch.stack([length, length], 1).flatten().cumsum(0))
+    back = torch.stack([2 * row, 2 * column + 1], 1)[order].flatten()
+    return Incidence(index, ptr, back, 2 * start)
+
+
+def _check_edges(edge_index: Tensor, num_nodes: int) -> None:
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
+    if edge_index.numel() == 0:
+        return
+    low, high = (int(x) for x in edge_index.aminmax())
+    if not 0 <= low <= high < num_nodes:
+        raise ValueError(
+            f"edge_index goes from {low} to {high}, but there are {num_nodes} nodes: count them "
+            "from 0, and pass num_nodes."
+        )
