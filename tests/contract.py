@@ -88,7 +88,7 @@ class Case:
         found: dict[str, list[Tensor]] = {"node": [], "edge": [], "graph": []}
         for x, text in pairs:
             if text is not None:
-                found[parse_type(self.name, text).rows].append(x)
+                found[parse_type(self.name, text).level].append(x)
         return found
 
     def tensors(self, result: Any) -> list[Tensor]:
@@ -269,7 +269,7 @@ def random_graphs(case: Case, sizes: Sequence[int], kept: float = 0.7) -> list[T
 def join(graphs: Sequence[Typed]) -> Typed:
     """One batch of several graphs."""
     nodes = [
-        next(x.size(0) for x, text in graph.values() if parse_type("", text).rows == "node")
+        next(x.size(0) for x, text in graph.values() if parse_type("", text).level == "node")
         for graph in graphs
     ]
     shifts = {"edge_index": [0, *accumulate(nodes)], "batch": range(len(graphs))}

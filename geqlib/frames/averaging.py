@@ -212,7 +212,7 @@ class FrameAveraging(nn.Module):
             raise ValueError(f'mode "weighted" needs 2 or 3 dimensions, not {group.text!r}.')
         if group.permutes and self.dense:
             raise ValueError("S_n orders rows: give nodes as rows with `batch`, not dense=True.")
-        edges = [t.where for t in self.output_types.values() if t.rows == "edge"]
+        edges = [t.where for t in self.output_types.values() if t.level == "edge"]
         if group.permutes and edges:
             raise ValueError(f"{edges[0]} has rows of edges: S_n averages nodes and graphs only.")
 

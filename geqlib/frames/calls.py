@@ -37,7 +37,7 @@ def call_each(
             part[name] = x.narrow(type_.axis, k * rows, rows)
             if type_.kind == "edge_index":
                 part[name] = part[name] - k * (len(shown.nodes) // copies)
-            elif type_.rows == "graph":
+            elif type_.level == "graph":
                 part[name] = part[name][0]
         found.append(module(**part))
     return found
@@ -56,12 +56,12 @@ def put_together(
     averages = {}
     for key, type_ in types.items():
         parts = [_one_of(result, outputs, key, type_) for result in results]
-        if single and type_.rows == "graph":
+        if single and type_.level == "graph":
             parts = [part[None] for part in parts]
         x = torch.cat(parts)
         _check_output(x, type_, shown)
         mean = plan.average(x, type_)
-        averages[key] = mean[0] if single and type_.rows == "graph" else mean
+        averages[key] = mean[0] if single and type_.level == "graph" else mean
     if isinstance(outputs, str):
         return averages[0]
     return averages if isinstance(outputs, Mapping) else tuple(averages.values())
@@ -84,10 +84,10 @@ def _one_of(result: Any, outputs: Outputs, key: str | int, type_: TensorType) ->
 
 
 def _check_output(x: Tensor, type_: TensorType, shown: FrameCopies) -> None:
-    rows = shown.of(type_.rows)[0].size(0)
+    rows = shown.of(type_.level)[0].size(0)
     shape = f"{type_.where} has type {type_.text!r}, but the module returned shape {list(x.shape)}"
     if x.dim() == 0 or x.size(0) != rows:
-        raise ValueError(f"{shape} for {rows} {type_.rows}s: return one row for each.")
+        raise ValueError(f"{shape} for {rows} {type_.level}s: return one row for each.")
     if not x.is_floating_point():
         raise ValueError(f"{shape} of {x.dtype}: averages are of floating-point numbers.")
     dim = shown.matrix.size(-1)

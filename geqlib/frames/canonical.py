@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from geqlib.frames.degenerate import gram_schmidt
 from geqlib.frames.point_frames import Frames, joined, point_frames
@@ -88,9 +89,13 @@ class LearnedFrame(nn.Module):
         once = torch.einsum("nij,nj->ni", spread, unit)
         seen = torch.stack([(unit * x).sum(1) for x in (unit, once)], 1)
         seen = torch.cat([seen, once.square().sum(1, keepdim=True)], 1)
-        kind = self.choose[0].weight.dtype
+        # in float64 whatever the weights: rounded to float32, equal invariants of a turned set would
+        # now and then differ by one unit in the last place, and with them the frames
         with torch.autocast(unit.device.type, enabled=False):
-            return self.choose(seen.to(kind)).to(unit.dtype)  # type: ignore[arg-type]
+            for layer in self.choose:
+                weights = {k: p.to(seen.dtype) for k, p in layer.named_parameters()}
+                seen = functional_call(layer, weights, (seen,))
+        return seen
 
     def __repr__(self) -> str:
         name = type(self).__name__

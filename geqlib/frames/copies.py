@@ -63,7 +63,7 @@ class FrameCopies:
         """The rows of all copies, each from its frame: g^-1 x."""
         if type_.kind == "edge_index":
             return self.edge_index
-        rows, copy = self.of(type_.rows)
+        rows, copy = self.of(type_.level)
         seen = x.index_select(0, rows)
         if not type_.rotates:
             return seen
@@ -80,24 +80,24 @@ class FrameCopies:
         """
         if self.shown is None or self.same is None or not x.is_floating_point():
             return (self.shown or self).show(x, type_)
-        seen, place = self.show(x, type_), self.same[type_.rows]
-        total = seen.new_zeros(self.shown.of(type_.rows)[0].size(0), *seen.shape[1:])
+        seen, place = self.show(x, type_), self.same[type_.level]
+        total = seen.new_zeros(self.shown.of(type_.level)[0].size(0), *seen.shape[1:])
         number = torch.bincount(place, minlength=total.size(0)).to(x.dtype)
         return total.index_add(0, place, seen) / number.view(-1, *[1] * (x.dim() - 1))
 
     def average(self, x: Tensor, type_: TensorType) -> Tensor:
         """The weighted mean of what the copies say of each row, turned back: g x."""
-        rows, copy = self.of(type_.rows)
+        rows, copy = self.of(type_.level)
         if self.same is not None:
-            x = x.index_select(0, self.same[type_.rows])
+            x = x.index_select(0, self.same[type_.level])
         if type_.rotates:
             x = self._turn(x, type_.kind, copy, back=True)
-        if self.orbit is not None and type_.rows == "node":
+        if self.orbit is not None and type_.level == "node":
             x = _orbit_means(x, self.orbit)
         weight = self.weight[copy].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
-        mean = x.new_zeros(self._count(type_.rows), *x.shape[1:]).index_add(0, rows, weight * x)
+        mean = x.new_zeros(self._count(type_.level), *x.shape[1:]).index_add(0, rows, weight * x)
         if type_.kind == "point" and self.shift is not None:
-            owner = self._owner(type_.rows)
+            owner = self._owner(type_.level)
             mean = mean + _beside(self.shift[owner].to(x.dtype), mean)
         return mean
 

@@ -63,7 +63,7 @@ def typed_batch(
     batch, size = given.get("batch"), given.get("num_graphs")
     single = batch is None and not dense
     if single:
-        named = {k: v[None] if types[k].rows == "graph" else v for k, v in named.items()}
+        named = {k: v[None] if types[k].level == "graph" else v for k, v in named.items()}
     tensors = {name: (x, types[name]) for name, x in named.items() if types[name].kind != "batch"}
     if not tensors:
         raise ValueError(f"no inputs are given: pass {', '.join(types)} by name.")
@@ -72,7 +72,7 @@ def typed_batch(
     samples, count = _samples(tensors, batch, size, dense)
     if check:
         for x, type_ in tensors.values():
-            _check_shape(x, type_, dim, len(samples[type_.rows]))
+            _check_shape(x, type_, dim, len(samples[type_.level]))
         low, high = (0, 0) if batch is None or not len(batch) else map(int, torch.aminmax(batch))
         if low < 0 or high >= max(count, 1):
             raise ValueError(f"batch numbers samples beyond num_graphs={count}: count from 0.")
@@ -88,7 +88,7 @@ def _samples(
         count = first.size(0)
         node = torch.arange(count, device=first.device)
     elif batch is None:
-        nodes = next((x.size(0) for x, t in tensors.values() if t.rows == "node"), 0)
+        nodes = next((x.size(0) for x, t in tensors.values() if t.level == "node"), 0)
         node, count = torch.zeros(nodes, dtype=torch.long, device=first.device), 1
     else:
         node = batch
@@ -96,7 +96,7 @@ def _samples(
     if edges is not None:
         edge = node[edges[0]]
     else:
-        rows = next((x.size(0) for x, t in tensors.values() if t.rows == "edge"), 0)
+        rows = next((x.size(0) for x, t in tensors.values() if t.level == "edge"), 0)
         edge = node.new_zeros(rows)
     return {"node": node, "edge": edge, "graph": torch.arange(count, device=first.device)}, count
 
@@ -107,7 +107,7 @@ def _check_numbers(tensors: Named, batch: Tensor | None) -> None:
             f"batch has shape {list(batch.shape)} and dtype {batch.dtype}: give the number of "
             "each node's sample, [nodes] integers."
         )
-    nodes = next((len(x) for x, t in tensors.values() if t.rows == "node"), 0)
+    nodes = next((len(x) for x, t in tensors.values() if t.level == "node"), 0)
     edges = next((x for x, t in tensors.values() if t.kind == "edge_index"), None)
     if edges is not None:
         check_edges(edges, nodes if batch is None else len(batch))
@@ -116,7 +116,7 @@ def _check_numbers(tensors: Named, batch: Tensor | None) -> None:
 def _check_shape(x: Tensor, type_: TensorType, dim: int, rows: int) -> None:
     shape = f"{type_.where} has type {type_.text!r} and shape {list(x.shape)}"
     if x.dim() <= type_.axis or x.size(type_.axis) != rows:
-        raise ValueError(f"{shape}, but there are {rows} {type_.rows}s.")
+        raise ValueError(f"{shape}, but there are {rows} {type_.level}s.")
     if not type_.rotates or dim == 0:
         return
     cartesian = type_.kind in ("point", "vector")

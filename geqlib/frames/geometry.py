@@ -18,7 +18,7 @@ def centre(given: Batch, dim: int) -> Tensor:
     total = points[0][0].new_zeros(given.count, dim, dtype=torch.float64)
     number = total.new_zeros(given.count)
     for x, type_ in points:
-        rows, owner = _flat(x, given.samples[type_.rows])
+        rows, owner = _flat(x, given.samples[type_.level])
         total = total.index_add(0, owner, rows.double())
         number = number + torch.bincount(owner, minlength=given.count)
     return total / number.clamp(min=1)[:, None]
@@ -37,7 +37,7 @@ def collect(given: Batch, shift: Tensor | None, *, dim: int, proper: bool) -> Ve
     for x, type_ in given.tensors.values():
         if not type_.rotates:
             continue
-        owner = given.samples[type_.rows]
+        owner = given.samples[type_.level]
         rounding = max(rounding, torch.finfo(x.dtype).eps)
         if type_.kind in ("point", "vector"):
             flat, owner = _flat(x.double(), owner)

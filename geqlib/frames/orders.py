@@ -63,7 +63,7 @@ def _colours(
 ) -> Tensor:
     colour, limit = copy, rounding[plan.sample[copy]]
     for x, type_ in tensors.values():
-        if type_.rows != rows or type_.kind in ("batch", "edge_index"):
+        if type_.level != rows or type_.kind in ("batch", "edge_index"):
             continue
         values = columns(plan.show(x.detach(), type_))
         if bool(values.isnan().any()):

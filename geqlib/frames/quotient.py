@@ -90,7 +90,7 @@ def _rows(plan: FrameCopies, x: Tensor, type_: TensorType) -> tuple[Tensor, Tens
         start = torch.searchsorted(plan.node_copy, torch.arange(len(plan.sample), device=x.device))
         values, copy = (plan.edge_index - start[plan.edge_copy]).T, plan.edge_copy
     else:
-        values, copy = plan.show(x, type_), plan.of(type_.rows)[1]
+        values, copy = plan.show(x, type_), plan.of(type_.level)[1]
     first = torch.searchsorted(copy, copy)
     place = torch.arange(len(copy), device=copy.device) - first
     return columns(values), copy, place

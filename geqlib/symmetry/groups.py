@@ -1,4 +1,4 @@
-"""Groups by name or by their matrices, and random elements of them."""
+"""Groups by name or by their matrices, random elements of them, and their action on tensors."""
 
 from __future__ import annotations
 
@@ -9,51 +9,96 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geqlib.sphere.irreps import act_irreps
 from geqlib.symmetry.rotations import random_rotation, random_translation
-from geqlib.symmetry.types import TensorType, Typed
+from geqlib.symmetry.types import TensorType, Typed, rotate
+
+# name: (its matrices, whether it has translations)
+_GEOMETRIC = {
+    "O": ("O", False),
+    "SO": ("SO", False),
+    "E": ("O", True),
+    "SE": ("SO", True),
+    "T": ("", True),
+}
 
 
 @dataclass(frozen=True)
 class Group:
+    """A group of permutations, matrices and translations.
+
+    Args:
+        label: its name in messages.
+        dim: d of the space on which it acts, 0 for permutations alone.
+        linear: its matrices: "O", "SO", or "" for the identity alone.
+        translates: whether it has translations.
+        permutes: whether it exchanges nodes and edges.
+        matrices: [n, d, d], in place of `linear`, for a finite group.
+    """
+
     label: str
-    permutes: bool = False
     dim: int = 0
-    rotates: bool = False
-    reflects: bool = False
+    linear: str = ""
     translates: bool = False
+    permutes: bool = False
     matrices: Tensor | None = None
+
+    @property
+    def proper(self) -> bool:
+        """Whether its matrices are rotations only."""
+        return self.linear == "SO"
 
 
 @dataclass(frozen=True)
 class Element:
+    """A group element: x -> R x + t, and new node i is old node nodes[i]; None is the identity."""
+
     matrix: Tensor | None
     shift: Tensor | None
-    nodes: Tensor | None  # new row i is old row nodes[i]
+    nodes: Tensor | None
     edges: Tensor | None
 
 
-def parse_group(group: str | Tensor) -> Group:
+def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
+    """A group from its name, such as "SO(3)" or "S_n x E(3)", or from the matrices of a finite one.
+
+    Args:
+        group: factors S_n, O(d), SO(d), E(d), SE(d) or T(d) (translations), joined by "x"; or
+            orthogonal matrices [n, d, d].
+        any_dimension: whether d may be anything else than 2 or 3.
+
+    Raises:
+        ValueError: an unknown group.
+
+    Example:
+        >>> parse_group("S_n x SE(3)").proper
+        True
+    """
     if isinstance(group, Tensor):
         return _finite_group(group)
-    found = [re.fullmatch(r"S_n|(O|SO|E|SE|T)\(([23])\)", f) for f in re.split(r"\s*x\s*", group)]
-    factors = [(m[1], m[2]) for m in found if m is not None]
-    if len(factors) < len(found):
+    dimension = r"[1-9]\d*" if any_dimension else "[23]"
+    pattern = rf"S_n|(O|SO|E|SE|T)\(({dimension})\)"
+    matches = [re.fullmatch(pattern, f) for f in re.split(r"\s*x\s*", group)]
+    factors = [(m[1], int(m[2] or 0)) for m in matches if m is not None]
+    if len(set(factors)) < len(matches):
         raise ValueError(
             f"group {group!r} is unknown: write 'S_n', 'O', 'SO', 'E', 'SE' or 'T' with (2) or (3),"
             " a product such as 'S_n x E(3)', or give a tensor [n, d, d] of matrices."
         )
-    names, dims = {name for name, _ in factors}, {int(d) for _, d in factors if d}
+    dims = {dim for _, dim in factors if dim}
     if len(dims) > 1:
-        raise ValueError(f"group {group!r} mixes 2 and 3 dimensions: keep one of them.")
+        raise ValueError(f"group {group!r} mixes {_listed(dims)} dimensions: keep one of them.")
+    geometric = [_GEOMETRIC[name] for name, _ in factors if name]
     return Group(
         group,
-        permutes=None in names,
         dim=max(dims, default=0),
-        rotates=bool(names & {"O", "SO", "E", "SE"}),
-        reflects=bool(names & {"O", "E"}),
-        translates=bool(names & {"E", "SE", "T"}),
+        linear=min((linear for linear, _ in geometric if linear), default=""),  # O before SO
+        translates=any(translates for _, translates in geometric),
+        permutes=len(geometric) < len(factors),
     )
+
+
+def _listed(numbers: set[int]) -> str:
+    return " and ".join(str(number) for number in sorted(numbers))
 
 
 def _finite_group(matrices: Tensor) -> Group:
@@ -75,15 +120,23 @@ def elements(
     samples: int,
     generator: torch.Generator,
 ) -> Iterator[Element]:
-    """Random elements of the group; improper ones come first and then in turn."""
+    """Random elements of the group; improper ones come first and then in turn.
+
+    Args:
+        group: any group.
+        inputs: of the function; a "batch" among them restricts permutations to its graphs.
+        sizes: number of nodes ("node") and of edges ("edge").
+        samples: number of elements; of a finite group at most all.
+        generator: of the draws.
+    """
     batch = next((x.cpu() for x, type_ in inputs.values() if type_.kind == "batch"), None)
     matrices = group.matrices
     if matrices is not None:
         matrices = matrices[torch.randperm(len(matrices), generator=generator)[:samples]]
     for i in range(samples if matrices is None else len(matrices)):
         matrix = None if matrices is None else matrices[i]
-        if group.rotates:
-            improper = group.reflects and i % 2 == 0
+        if group.linear:
+            improper = group.linear == "O" and i % 2 == 0
             matrix = random_rotation(group.dim, generator, improper=improper)
         shift = random_translation(group.dim, generator) if group.translates else None
         nodes = edges = None
@@ -100,13 +153,11 @@ def act(x: Tensor, type_: TensorType, g: Element) -> Tensor:
     x = x.detach().cpu()
     if type_.rotates:
         x = x.double()
-        if g.matrix is not None and type_.kind in ("point", "vector"):
-            x = x @ g.matrix.T
-        elif g.matrix is not None:
-            x = act_irreps(x, type_.kind, g.matrix)
+        if g.matrix is not None:
+            x = rotate(x, type_, g.matrix)
         if g.shift is not None and type_.kind == "point":
             x = x + g.shift
     if type_.kind == "edge_index" and g.nodes is not None:
         x = g.nodes.argsort()[x]
-    rows = {"node": g.nodes, "edge": g.edges}.get(type_.rows)
-    return x if rows is None else x.index_select(type_.axis, rows)
+    order = {"node": g.nodes, "edge": g.edges}.get(type_.level)
+    return x if order is None else x.index_select(type_.axis, order)

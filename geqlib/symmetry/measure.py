@@ -1,22 +1,10 @@
-"""The ruler for symmetry: how far is a function from commuting with a group?
+"""The equivariance error: how far is a function from commuting with a group?
 
 For a function f of named tensors and random elements g of a group, the equivariance error is
 
     max over g, max over outputs of  |f(g x) - g f(x)|_max / max(1, |f(x)|_max).
 
-A type says how g acts on a tensor. With g = (R, t, permutation of nodes, shuffle of edges):
-
-    "scalar"      [N, ...]       unchanged
-    "point"       [N, ..., d]    x -> R x + t, d = 2 or 3
-    "vector"      [N, ..., d]    x -> R x
-    "4x0e+2x1o"   [N, ..., dim]  x -> D(R) x, e3nn irreps: real basis, polar axis y, parity included
-    "edge_index"  [2, E]         node numbers are relabelled
-    "edge_scalar" [E, ...]       unchanged, the same as "edge:scalar"
-    "index"       [N, ...]       integers, unchanged
-    "batch"       [N]            graph of each node: nodes are only exchanged within their graph
-
-Rows are nodes and follow the permutation, unless the type says "edge:..." (rows follow the shuffle
-of the edges) or "graph:..." (rows stay, also for a 0-dimensional output).
+`geqlib.symmetry.types` lists the types, which say how g acts on a tensor.
 """
 
 from __future__ import annotations
@@ -28,7 +16,7 @@ import torch
 from torch import Tensor
 
 from geqlib.symmetry.groups import Group, act, elements, parse_group
-from geqlib.symmetry.types import TensorType, Typed, irreps_dim, parse_input, parse_type
+from geqlib.symmetry.types import TensorType, Typed, parse_input, parse_type
 
 OutputTypes = str | Sequence[str | None] | Mapping[str, str | None]
 
@@ -45,7 +33,7 @@ def equivariance_error(
 
     Args:
         fn: called as ``fn(**tensors)`` on copies of the inputs, in the caller's grad mode.
-        inputs: name -> (tensor, type); the types are listed at the top of this module.
+        inputs: name -> (tensor, type); the types are listed in `geqlib.symmetry.types`.
         outputs: a type if `fn` returns a tensor, a sequence of types if it returns a tuple, name ->
             type if it returns a mapping. None skips an output, and so does leaving out a name.
         group: "S_n"; O, SO, E, SE or T (translations) of (2) or (3); a product such as
@@ -73,7 +61,7 @@ def equivariance_error(
         raise ValueError(f"samples must be at least 1, got {samples}.")
     symmetry = parse_group(group)
     typed = {name: parse_input(f"input {name!r}", pair) for name, pair in inputs.items()}
-    sizes = row_counts(typed, symmetry)
+    sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
     reference = _typed_outputs(fn(**{k: _copy(x, x) for k, (x, _) in typed.items()}), outputs)
@@ -116,34 +104,34 @@ def assert_equivariant(
         )
 
 
-def row_counts(inputs: Typed, group: Group) -> dict[str, int]:
-    """Number of nodes and of edges, from the first input that has such rows."""
+def level_sizes(inputs: Typed, group: Group) -> dict[str, int]:
+    """Number of nodes and of edges, from the first input of each level."""
     sizes: dict[str, int] = {}
     for x, type_ in inputs.values():
-        sizes.setdefault(type_.rows, x.size(type_.axis) if x.ndim > type_.axis else 0)
+        sizes.setdefault(type_.level, x.size(type_.axis) if x.ndim > type_.axis else 0)
     if group.permutes and "node" not in sizes:
-        raise ValueError("S_n has nothing to permute: give an input whose rows are nodes.")
+        raise ValueError("S_n has nothing to permute: give an input with a type per node.")
     return sizes
 
 
 def check_shape(x: Tensor, type_: TensorType, group: Group, sizes: Mapping[str, int]) -> None:
-    shape, rows = list(x.shape), type_.rows
+    """Raise a ValueError if the shape of a tensor contradicts its type or the other tensors."""
+    shape, level = list(x.shape), type_.level
     has = f"{type_.where} has type {type_.text!r} and shape {shape}"
     if type_.kind == "edge_index" and (len(shape) != 2 or shape[0] != 2):
         raise ValueError(f"{has}: an edge_index must have shape [2, edges].")
     if type_.rotates and group.dim:
-        cartesian = type_.kind in ("point", "vector")
-        if not cartesian and group.dim != 3:
+        if not type_.cartesian and group.dim != 3:
             raise ValueError(f"{has}: irreps need a group in 3 dimensions, not {group.label}.")
-        last = group.dim if cartesian else irreps_dim(type_.kind)
-        if shape[-1:] != [last]:
-            raise ValueError(f"{has}: under {group.label} its last axis must be {last}.")
+        if shape[-1:] != [type_.width(group.dim)]:
+            width = type_.width(group.dim)
+            raise ValueError(f"{has}: under {group.label} its last axis must be {width}.")
         if not x.is_floating_point():
             raise ValueError(f"{has}: it must be floating point, not {x.dtype}.")
-    if group.permutes and rows != "graph" and shape[type_.axis :][:1] != [sizes.get(rows, 0)]:
+    if group.permutes and level != "graph" and shape[type_.axis :][:1] != [sizes.get(level, 0)]:
         raise ValueError(
-            f"{has}, but {group.label} permutes {sizes.get(rows, 0)} {rows}s: give it one row a "
-            f"{rows}, or a type after 'graph:' if its rows are graphs."
+            f"{has}, but {group.label} permutes {sizes.get(level, 0)} {level}s: give it one entry "
+            f"per {level}, or write its type after 'graph:' if it has one entry per graph."
         )
     if group.permutes and type_.kind == "edge_index" and x.numel() and x.max() >= sizes["node"]:
         raise ValueError(f"{has} and names node {int(x.max())} of only {sizes['node']} nodes.")
@@ -158,24 +146,24 @@ def _copy(value: Tensor, like: Tensor) -> Tensor:
 def _typed_outputs(result: Any, outputs: OutputTypes) -> list[tuple[Tensor, TensorType]]:
     """Copies of the outputs that have a type, each with its type."""
     if isinstance(outputs, str):
-        found = [("the output", result, outputs)]
+        named = [("the output", result, outputs)]
     elif isinstance(outputs, Mapping):
         if not isinstance(result, Mapping) or not outputs.keys() <= result.keys():
             got = sorted(result) if isinstance(result, Mapping) else type(result).__name__
             raise ValueError(f"outputs name {sorted(outputs)}, but the function returned {got}.")
-        found = [(f"output {k!r}", result[k], text) for k, text in outputs.items()]
+        named = [(f"output {k!r}", result[k], text) for k, text in outputs.items()]
     else:
         if not isinstance(result, (tuple, list)) or len(result) != len(outputs):
             got = len(result) if isinstance(result, (tuple, list)) else type(result).__name__
             raise ValueError(f"outputs has {len(outputs)} types, but the function returned {got}.")
         pairs = zip(result, outputs, strict=True)
-        found = [(f"output {i}", value, text) for i, (value, text) in enumerate(pairs)]
-    typed = [(x, parse_type(where, text)) for where, x, text in found if text is not None]
+        named = [(f"output {i}", value, text) for i, (value, text) in enumerate(pairs)]
+    typed = [(x, parse_type(where, text)) for where, x, text in named if text is not None]
     if not typed:
         raise ValueError("outputs gives no type: name the type of at least one output.")
-    strays = [f"{t.where} is a {type(x).__name__}" for x, t in typed if not isinstance(x, Tensor)]
-    if strays:
-        raise ValueError(f"{strays[0]}: return a tensor, or write None for its type.")
+    others = [f"{t.where} is a {type(x).__name__}" for x, t in typed if not isinstance(x, Tensor)]
+    if others:
+        raise ValueError(f"{others[0]}: return a tensor, or write None for its type.")
     # cloned, for a function that reuses its output buffer would be compared with itself
     return [(x.detach().clone(), type_) for x, type_ in typed]
 

@@ -1,4 +1,4 @@
-"""Rulers of symmetry, for the library's own tests and for yours."""
+"""Measures of symmetry, for the library's own tests and for yours."""
 
 from geqlib.symmetry.measure import OutputTypes, assert_equivariant, equivariance_error
 from geqlib.symmetry.points import degenerate_sets

@@ -15,6 +15,7 @@ from geqlib.files.checkpoint import first_mismatch
 from geqlib.graph.checks import check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
+from geqlib.symmetry.types import parse_type, rotate
 
 
 class Task(L.LightningModule):
@@ -158,15 +159,18 @@ class Task(L.LightningModule):
         """A copy of the batch with every graph rotated by its own random rotation."""
         if not self.rotate:
             return batch
-        types = self.inputs | self.outputs
-        names = [k for k, t in types.items() if t in ("point", "vector") and k in batch]
-        first = batch[names[0]]
+        types = {k: parse_type(k, t) for k, t in (self.inputs | self.outputs).items() if k in batch}
+        rotating = [type_ for type_ in types.values() if type_.rotates]
+        first = batch[next(type_.where for type_ in rotating if type_.cartesian)]
         rotation = random_rotations(
             batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
-        ).index_select(0, batch.batch)
+        )
         turned = batch.clone()
-        for name in names:
-            value = batch[name]
-            rows = value.reshape(value.size(0), -1, value.size(-1))
-            turned[name] = torch.einsum("nij,nkj->nki", rotation, rows).reshape(value.shape)
+        for type_ in rotating:
+            x = batch[type_.where]
+            own = rotation
+            if type_.level != "graph":
+                node = batch.edge_index[0] if type_.level == "edge" else slice(None)
+                own = rotation.index_select(0, batch.batch[node])
+            turned[type_.where] = rotate(x, type_, own)
         return turned

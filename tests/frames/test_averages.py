@@ -131,6 +131,17 @@ def test_exact_on_degenerate_sets(mode: Any, group: str, dtype: torch.dtype) -> 
     assert not broken
 
 
+def test_learned_frames_are_exact_whatever_the_type_of_their_weights() -> None:
+    """Invariants rounded to float32 would differ between a set and its turned copy, now and then."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    net = averaged("SE(3)", mode="learned")
+    assert net.learned is not None and net.learned.choose[0].weight.dtype == torch.float32
+    for _ in range(20):
+        pos = torch.randn(6, 3, generator=generator).double()
+        assert error(net, pos, "S_n x SE(3)") < 1e-12
+
+
 @pytest.mark.parametrize("group", ["O(2)", "SE(2)"])
 @pytest.mark.parametrize("mode", ["full", "weighted", "minimal"])
 def test_exact_in_the_plane(mode: Any, group: str) -> None:

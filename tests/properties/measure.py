@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 from geqlib.symmetry.groups import act, elements, parse_group
-from geqlib.symmetry.measure import row_counts
+from geqlib.symmetry.measure import level_sizes
 from geqlib.symmetry.types import TensorType, Typed, parse_input, parse_type
 from tests.contract import Case, join, values
 from tests.properties.cases import FEWER
@@ -53,7 +53,7 @@ def _first_infinite(
     for x, type_ in _typed(case, result):
         bad = ~x.isfinite().reshape(len(x), -1).all(1)
         if bad.any():
-            return samples[int(owners[type_.rows][bad][0])].name
+            return samples[int(owners[type_.level][bad][0])].name
     named = {k: x for k, x in {**tensors, **dict(module.named_parameters())}.items()}
     named = {k: x for k, x in named.items() if x.requires_grad}
     grads = grad(case.loss(result), list(named.values()), materialize_grads=True)
@@ -72,12 +72,12 @@ def _errors(
     expected = _typed(case, fn(**{name: x for name, (x, _) in inputs.items()}))
     for group in ("S_n", *case.groups):
         known = parse_group(group)
-        (g,) = elements(known, inputs, row_counts(inputs, known), 1, generator)
+        (g,) = elements(known, inputs, level_sizes(inputs, known), 1, generator)
         moved = {name: act(x, type_, g).to(x.dtype) for name, (x, type_) in inputs.items()}
         errors = torch.zeros(len(samples), dtype=torch.float64)
         for (x, type_), (y, _) in zip(expected, _typed(case, fn(**moved)), strict=True):
-            owner, right = owners[type_.rows], act(x, type_, g)
-            if type_.rows == "node" and g.nodes is not None:
+            owner, right = owners[type_.level], act(x, type_, g)
+            if type_.level == "node" and g.nodes is not None:
                 owner = owner[g.nodes]
             off, size = (_largest(z, owner, len(samples)) for z in (y - right, right))
             errors = torch.maximum(errors, off / size.clamp(min=1))

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import geqlib.testing
-from geqlib.sphere.irreps import act_irreps
+from geqlib.symmetry.types import parse_type, rotate
 from geqlib.testing import (
     assert_equivariant,
     degenerate_sets,
@@ -104,7 +104,7 @@ def test_irreps_transform_like_e3nn(irreps, improper):
         blocks = [ir.D_from_matrix(matrix) for mul, ir in o3.Irreps(irreps) for _ in range(mul)]
     finally:
         torch.set_default_dtype(default)
-    moved = act_irreps(x, irreps, matrix)
+    moved = rotate(x, parse_type("x", irreps), matrix)
     torch.testing.assert_close(moved, x @ torch.block_diag(*blocks).T, atol=1e-11, rtol=0)
 
 
@@ -378,7 +378,7 @@ def test_errors_are_one_sentence(inputs, outputs, group, sentence):
 
 
 def test_errors_about_outputs():
-    with pytest.raises(ValueError, match="type after 'graph:' if its rows are graphs"):
+    with pytest.raises(ValueError, match="type after 'graph:' if it has one entry per graph"):
         equivariance_error(distance_sum, POINTS, "scalar", "S_n")
     with pytest.raises(ValueError, match="output 1 is a NoneType: return a tensor"):
         equivariance_error(lambda pos: (pos, None), POINTS, ("vector", "vector"), "O(3)")
