@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
-from geqlib.data.graphs.packed import GraphArrays
+from geqlib.data.packed import PackedGraphs
 from geqlib.spen.ego_nets import EgoPlan, listed_plan
 from geqlib.spen.reach import Reach, ego_nets
 
@@ -31,7 +31,7 @@ class PlannedGraphs(Dataset):
     """
 
     def __init__(
-        self, graphs: GraphArrays, reach: Reach, *, symmetric: bool = False, shared: bool = True
+        self, graphs: PackedGraphs, reach: Reach, *, symmetric: bool = False, shared: bool = True
     ) -> None:
         self.graphs, self.reach = graphs, reach
         self.symmetric, self.shared = symmetric, shared
