@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.training import RUNS, as_arguments
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.train.cli import TrainCLI
 
 ROUNDS = 12

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.training import RUNS
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 
 
 def kept(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measure import write_result
 from geqlib.cli import main as geqlib
 from geqlib.data import MultitaskData, NBodyData, PointCloudData
-from geqlib.files.cache import file_hash
+from geqlib.files.atomic import file_hash
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.history import read_history
 from geqlib.train.stages import complete

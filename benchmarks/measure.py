@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.progress import track
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.train.record import environment
 
 RESULTS = Path(os.environ.get("GEQLIB_RESULTS", Path(__file__).parent / "results"))

@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import show
+from geqlib.data.download import find_file
 from geqlib.data.graphs.expressivity import PlainGraph, graph_pairs, plain
-from geqlib.data.mirror import find_file
 from geqlib.frames.copies import FrameCopies
 from geqlib.frames.fa_gin import FAGIN
 from geqlib.frames.graph_networks import FAMLP

@@ -9,9 +9,8 @@ from geqlib.data.molecules.moleculenet import MoleculeNetData
 from geqlib.data.molecules.qm9 import QM9Data
 from geqlib.data.molecules.zinc import ZincData
 from geqlib.data.points.clouds import PointCloudData
-from geqlib.data.points.digits import DigitsData
+from geqlib.data.points.images import DigitsData, SuperpixelData
 from geqlib.data.points.nbody import NBodyData
-from geqlib.data.points.superpixels import SuperpixelData
 from geqlib.data.sets import SetData
 
 from_networkx = GraphData.from_networkx

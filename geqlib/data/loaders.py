@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import lightning as L
-from ase import Atoms
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 
 class SplitLoaders(L.LightningDataModule):
-    """Serves `splits`: training in an order that (seed, epoch) decide, the others as they stand.
+    """Serves `splits`: training in an order that (seed, epoch) decide, the others in their order.
 
-    That order is what lets a resumed run equal an uninterrupted one. A subclass's `setup` fills
-    `splits` with data sets whose `__getitems__` makes a whole batch at once.
+    Therefore a resumed run equals an uninterrupted one. A subclass's `setup` fills `splits` with
+    data sets whose `__getitems__` makes a whole batch at once, such as
+    `geqlib.data.packed.PackedGraphs`.
 
     Attributes:
         splits: "train", "val" and "test".
@@ -75,20 +75,6 @@ class SplitLoaders(L.LightningDataModule):
             persistent_workers=self.workers > 0,
             **options,
         )
-
-
-class StructureLoaders(SplitLoaders):
-    """`SplitLoaders` of atoms, which ASE can have back."""
-
-    def atoms(self, index: int, split: str = "test") -> Atoms:
-        """The structure of a split that has this `index`, for ASE.
-
-        Its labels, in eV and angstrom, are called REF_energy, REF_forces and so on.
-        """
-        position = (self.splits[split].index == index).nonzero()
-        if len(position) == 0:
-            raise ValueError(f"There is no frame {index} in the {split} split.")
-        return self.splits[split].atoms(int(position[0]))
 
 
 def _same(batch: Any) -> Any:

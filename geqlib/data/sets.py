@@ -1,4 +1,4 @@
-"""Questions about sets of numbers, asked of sets larger than those of the training."""
+"""Questions about sets of numbers, tested on sets larger than those of the training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch_geometric.data import Batch
+from torch.utils.data import DataLoader
 
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import PackedGraphs
 
 Question = Literal["second_minimum", "size_parity", "bit_parity"]
 OUT_BITS = {"second_minimum": 8, "size_parity": 1, "bit_parity": 8}
-# even sizes and the odd ones before them, without which a constant would know the parity
+# even sizes and the odd ones before them, without which a constant would predict the parity
 TEST_SIZES = tuple(
     size
     for even in (2, 4, 8, 16, 32, 64, 100, 128, 200, 256, 400, 700, 1000)
@@ -31,8 +31,8 @@ class SetData(SplitLoaders):
     sets of 1 to 16 elements, 1024 validation sets of 32, 1024 test sets of each size; sizes and
     elements uniform. The answers are bits, least significant first:
 
-    - "second_minimum": equal elements count apart. Of a single element it is 255, because it is
-      the least of {x, 255} in every set: that makes 255 the identity of a commutative monoid.
+    - "second_minimum": of equal elements, each counts. Of a single element it is 255, as if each
+      set held a further 255: that makes 255 the identity of a commutative monoid.
     - "size_parity": one bit, whether the size is odd.
     - "bit_parity": of each bit, whether it is set in an odd number of elements.
 
@@ -91,7 +91,7 @@ class SetData(SplitLoaders):
         for size in test_sizes:
             self.sets[f"test {size}"], self.sizes[f"test {size}"] = test, (size, size)
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
-        self.splits: dict[str, SetDataset] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def setup(self, stage: str | None = None) -> None:
         for split, (low, high) in self.sizes.items():
@@ -101,7 +101,7 @@ class SetData(SplitLoaders):
             count = self.sets[split]
             sizes = rng.integers(low, high, count, endpoint=True)
             values = rng.integers(0, 256, (count, high), dtype=np.uint8)
-            self.splits[split] = SetDataset(values, sizes, self.task)
+            self.splits[split] = number_sets(values, sizes, self.task)
 
     def test_dataloader(self) -> list[DataLoader]:
         return [self._in_order(split) for split in self.sizes if split.startswith("test")]
@@ -110,40 +110,23 @@ class SetData(SplitLoaders):
         return self.test_dataloader()
 
     def _in_order(self, split: str) -> DataLoader:
-        # of sets of a thousand elements, so many at once as a processor's cache holds
+        # of sets of a thousand elements, as many as fit into a processor's cache
         fitting = max(TEST_ELEMENTS // self.sizes[split][1], 1)
         return self._loader(self.splits[split], fitting)
 
 
-class SetDataset(Dataset):
-    """Sets and answers in memory; indexing with a list makes a whole batch at once.
+def number_sets(values: np.ndarray, sizes: np.ndarray, task: Question) -> PackedGraphs:
+    """Sets and their answers as graphs without edges.
 
     Args:
         values: [S, most] numbers; the first `sizes` of each row are the set.
         sizes: [S].
         task: the question that `y` answers.
     """
-
-    def __init__(self, values: np.ndarray, sizes: np.ndarray, task: Question) -> None:
-        self.values, self.sizes = torch.as_tensor(values), torch.as_tensor(sizes)
-        self.inside = torch.arange(values.shape[1]) < self.sizes[:, None]
-        self.y = answers(self.values, self.inside, task)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        sizes = self.sizes[chosen]
-        return Batch(
-            x=self.values[chosen][self.inside[chosen]].long(),
-            y=self.y[chosen],
-            batch=torch.arange(len(chosen)).repeat_interleave(sizes),
-            ptr=torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]),
-        )
+    inside = np.arange(values.shape[1]) < sizes[:, None]
+    y = answers(torch.from_numpy(values), torch.from_numpy(inside), task)
+    arrays = {"nodes": sizes, "x": values[inside], "y": y}
+    return PackedGraphs(arrays, {"x": "node", "y": "graph"})
 
 
 def answers(values: Tensor, inside: Tensor, task: Question) -> Tensor:

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from geqlib import __version__
 from geqlib.atoms.cutoff import network_cutoff
 from geqlib.atoms.potential import Potential
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.model_file import model_header
 from geqlib.files.program import DTYPES, NOTES, notes_of

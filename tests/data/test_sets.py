@@ -90,17 +90,19 @@ def test_each_test_size_has_its_loader_and_its_own_stream() -> None:
     loaders = data.test_dataloader()
     seen = [[len(s) for batch in loader for s in sets(batch)] for loader in loaders]
     assert seen == [[1] * 4, [3] * 4, [40] * 4]
-    (first, second) = (d.splits["test 40"].values for d in (data, other))
+    (first, second) = (d.splits["test 40"].x for d in (data, other))
     assert torch.equal(first, second)
-    assert not torch.equal(made(data_seed=1).splits["test 40"].values, first)
-    assert not torch.equal(data.splits["val"].values[:4, :3], data.splits["test 3"].values)
+    assert not torch.equal(made(data_seed=1).splits["test 40"].x, first)
+    assert not torch.equal(
+        data.splits["val"].x.view(5, -1)[:4, :3], data.splits["test 3"].x.view(4, 3)
+    )
 
 
 def test_parity_is_validated_on_odd_and_even_sizes() -> None:
-    sizes = made("size_parity", val=100).splits["val"].sizes
+    sizes = made("size_parity", val=100).splits["val"].counts["node"]
     assert 20 < int((sizes == 31).sum()) < 80  # six standard deviations
     assert set(sizes.tolist()) == {31, 32}
-    assert set(made("bit_parity").splits["val"].sizes.tolist()) == {32}
+    assert set(made("bit_parity").splits["val"].counts["node"].tolist()) == {32}
 
 
 def test_evaluation_takes_few_large_sets_at_once() -> None:
@@ -119,6 +121,6 @@ def test_evaluation_takes_few_large_sets_at_once() -> None:
         ({"test_sizes": (3, 0)}, r"32 and \[3, 0\]"),
     ],
 )
-def test_errors_say_what_and_how_to_mend(options: dict, message: str) -> None:
+def test_errors_say_what_and_how_to_fix(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SetData(16, **(SMALL | options))

@@ -24,10 +24,10 @@ from geqlib.data import (
     SuperpixelData,
     ZincData,
 )
-from geqlib.data.graphs.dgcnn import read_dgcnn
 from geqlib.data.graphs.expressivity import graph_pairs
-from geqlib.data.points.meshes import mesh_files, read_off, sample_mesh
-from geqlib.files.cache import cached_arrays
+from geqlib.data.graphs.tu import read_dgcnn
+from geqlib.data.points.clouds import mesh_files, read_off, sample_mesh
+from geqlib.files.atomic import cached_arrays
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_md17, raw_molecules, raw_qm9
 from tests.data.points import raw_meshes, raw_superpixels

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from geqlib.data.molecules.extxyz import Frame, read_frames
-from geqlib.data.molecules.frame_index import index_frames
+from geqlib.data.molecules.extxyz import Frame, read_frames, stream_frames
 from geqlib.data.molecules.labels import Labels
 from tests.data.molecules import raw_frames
 from tests.mutations.mutators import BINARY, TEXT, inside_xz
@@ -31,8 +30,8 @@ def in_memory() -> list[Frame]:
 
 def streamed() -> list[Frame]:
     path = Path("frames.xyz")
-    index = index_frames([path], Labels(), cache=Path("cache"))
-    return list(index.read(range(len(index))))
+    frames = stream_frames([path], Labels(), 5.0, cache=Path("cache"))
+    return list(frames.read(range(len(frames))))
 
 
 def check_frames(found: list[Frame], sound: Any) -> None:

@@ -13,7 +13,15 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from geqlib.data import EgoNets
-from geqlib.graph import EgoPart, EgoPlan, Incidence, ego_plan, graph_plan, join_plans, split_by_size
+from geqlib.graph import (
+    EgoPart,
+    EgoPlan,
+    Incidence,
+    ego_plan,
+    graph_plan,
+    join_plans,
+    split_by_size,
+)
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 
@@ -229,13 +237,19 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "negative": (lambda: ego_plan(PATH - 1, 3), "edge_index goes from -1 to 1"),
     "shape": (lambda: ego_plan(PATH.T, 3), "edge_index has shape (4, 2): expected [2, edges]"),
     "batch": (lambda: graph_plan(PATH, 3, PATH[0, :3]), "batch is given without num_graphs"),
-    "order": (lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2), "batch is not ascending: sort"),
+    "order": (
+        lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2),
+        "batch is not ascending: sort",
+    ),
     "none": (lambda: join_plans([]), "no plans to join: give at least one"),
     "mixed": (
         lambda: join_plans([ego_plan(PATH, 3), ego_plan(PATH, 3, hops=2)]),
         "plans have different options: make all of them with",
     ),
-    "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and ascending, got (2, 2)"),
+    "sizes": (
+        lambda: split_by_size(ego_plan(PATH, 3), (2, 2)),
+        "positive and ascending, got (2, 2)",
+    ),
     "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and ascending, got ()"),
 }
 

@@ -10,12 +10,12 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from geqlib.data.graphs.packed import GraphArrays
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geqlib.cli.check import check_model
 from geqlib.data import MultitaskData, SetData
-from geqlib.data.graphs.packed import GraphArrays
 from geqlib.data.loaders import SplitLoaders
 from geqlib.models import MonoidGNN, SetNetwork
 from geqlib.nn import MonoidAggregation

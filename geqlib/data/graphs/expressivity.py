@@ -1,4 +1,4 @@
-"""Pairs of graphs that are not isomorphic, for asking which ones a model tells apart."""
+"""Pairs of graphs that are not isomorphic: which ones can a model distinguish?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Literal
 import networkx as nx
 import numpy as np
 
-from geqlib.data.mirror import find_file
-from geqlib.files.reading import reading
+from geqlib.data.download import needed_file
+from geqlib.files.atomic import reading
 
 Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC"]
 CSL_NODES, CSL_SKIPS = 41, (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
@@ -67,10 +67,10 @@ class GraphPairs:
 
 
 def graph_pairs(name: Name) -> GraphPairs:
-    """A set of pairs that 1-WL, hence message passing, cannot tell apart.
+    """A set of pairs that 1-WL, hence message passing, cannot distinguish.
 
     "graph8c": all such pairs among the connected graphs of 8 nodes (Balcilar et al., ICML 2021).
-    "CSL": circular skip links (Murphy et al., ICML 2019), made here. "SR": strongly regular graphs
+    "CSL": circular skip links (Murphy et al., ICML 2019), generated. "SR": strongly regular graphs
     of 16, 25 and 26 nodes, pairs of equal parameters. "EXP": planar graphs with two kinds of nodes
     (Abboud et al., IJCAI 2021). "BREC": 400 pairs of six kinds (Wang and Zhang, ICML 2024). Files
     are looked for in the folder expressivity below the one that GEQLIB_DATA names, and downloaded
@@ -79,20 +79,20 @@ def graph_pairs(name: Name) -> GraphPairs:
     Raises:
         ValueError: if the name is unknown, or a file is missing.
     """
-    makers: dict[str, Callable[[], GraphPairs]] = {
+    sets: dict[str, Callable[[], GraphPairs]] = {
         "graph8c": _graph8c,
         "CSL": _csl,
         "SR": _sr,
         "EXP": _exp,
         "BREC": _brec,
     }
-    if name not in makers:
-        raise ValueError(f"name '{name}' is unknown: choose {', '.join(makers)}.")
-    return makers[name]()
+    if name not in sets:
+        raise ValueError(f"name '{name}' is unknown: choose {', '.join(sets)}.")
+    return sets[name]()
 
 
 def colour_refinement(graphs: Sequence[PlainGraph]) -> list[int]:
-    """A number for each graph, equal for two of them where 1-WL cannot tell them apart.
+    """A number for each graph, equal for two of them where 1-WL cannot distinguish them.
 
     Example:
         >>> ring, pair = nx.cycle_graph(6), nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))
@@ -102,8 +102,8 @@ def colour_refinement(graphs: Sequence[PlainGraph]) -> list[int]:
         True
     """
     nodes = np.array([len(graph.kind) for graph in graphs], dtype=np.int64)
-    ends = np.concatenate([[0], nodes.cumsum()])
-    parts = [graph.edge_index + start for graph, start in zip(graphs, ends, strict=False)]
+    ptr = np.concatenate([[0], nodes.cumsum()])
+    parts = [graph.edge_index + start for graph, start in zip(graphs, ptr, strict=False)]
     source, target = np.concatenate([np.zeros((2, 0), np.int64), *parts], 1)
     colour = np.concatenate([np.zeros(0, np.int64), *(graph.kind for graph in graphs)])
     rng, count = np.random.default_rng(0), 0
@@ -116,15 +116,15 @@ def colour_refinement(graphs: Sequence[PlainGraph]) -> list[int]:
         table = np.stack([colour.astype(np.uint64), around], 1)
         colour = np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
     signs = rng.integers(0, 2**63, colour.max(initial=0) + 1).astype(np.uint64)
-    whole = [[b - a, signs[colour[a:b]].sum(dtype=np.uint64)] for a, b in pairwise(ends)]
+    whole = [[b - a, signs[colour[a:b]].sum(dtype=np.uint64)] for a, b in pairwise(ptr)]
     return np.unique(np.array(whole), axis=0, return_inverse=True)[1].reshape(-1).tolist()
 
 
 def plain(graph: nx.Graph) -> PlainGraph:
     """The graph with its nodes numbered, all of one kind."""
-    place = {node: i for i, node in enumerate(graph)}
-    ends = [(place[i], place[j]) for i, j in graph.to_directed().edges()]
-    edges = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+    number = {node: i for i, node in enumerate(graph)}
+    pairs = [(number[i], number[j]) for i, j in graph.to_directed().edges()]
+    edges = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return PlainGraph(edges, np.zeros(len(graph), np.int64))
 
 
@@ -134,14 +134,14 @@ def _graph8c() -> GraphPairs:
     for k, number in enumerate(colour_refinement(graphs)):
         groups.setdefault(number, []).append(k)
     pairs = [pair for group in groups.values() for pair in combinations(group, 2)]
-    known = sorted({k for pair in pairs for k in pair})
-    place = {k: i for i, k in enumerate(known)}
-    return _made([graphs[k] for k in known], [(place[i], place[j]) for i, j in pairs])
+    paired = sorted({k for pair in pairs for k in pair})
+    number = {k: i for i, k in enumerate(paired)}
+    return _pairs([graphs[k] for k in paired], [(number[i], number[j]) for i, j in pairs])
 
 
 def _csl() -> GraphPairs:
     graphs = [plain(nx.circulant_graph(CSL_NODES, [1, skip])) for skip in CSL_SKIPS]
-    return _made(graphs, list(combinations(range(len(graphs)), 2)))
+    return _pairs(graphs, list(combinations(range(len(graphs)), 2)))
 
 
 def _sr() -> GraphPairs:
@@ -152,7 +152,7 @@ def _sr() -> GraphPairs:
         pairs += list(combinations(numbers, 2))
         parts[Path(file).stem] = len(family) * (len(family) - 1) // 2
         graphs += family
-    return _made(graphs, pairs, parts)
+    return _pairs(graphs, pairs, parts)
 
 
 def _exp() -> GraphPairs:
@@ -160,17 +160,17 @@ def _exp() -> GraphPairs:
     with reading(path, "does not hold the graphs of EXP"):
         lines = iter(lzma.decompress(path.read_bytes()).decode().splitlines())
         graphs = [_next_graph(lines) for _ in range(int(next(lines)))]
-        return _made(graphs, _neighbours(graphs))
+        return _pairs(graphs, _neighbours(graphs))
 
 
 def _next_graph(lines: Iterator[str]) -> PlainGraph:
     nodes = int(next(lines).split()[0])
-    rows = [list(map(int, next(lines).split())) for _ in range(nodes)]
-    ends = [(i, j) for i, row in enumerate(rows) for j in row[2:]]
-    if any(not 0 <= j < nodes for _, j in ends):
+    entries = [list(map(int, next(lines).split())) for _ in range(nodes)]
+    pairs = [(i, j) for i, line in enumerate(entries) for j in line[2:]]
+    if any(not 0 <= j < nodes for _, j in pairs):
         raise ValueError(f"a graph of {nodes} nodes has an edge to another node")
-    kind = np.array([row[0] for row in rows], dtype=np.int64)
-    return PlainGraph(np.array(ends, dtype=np.int64).reshape(-1, 2).T, kind)
+    kind = np.array([line[0] for line in entries], dtype=np.int64)
+    return PlainGraph(np.array(pairs, dtype=np.int64).reshape(-1, 2).T, kind)
 
 
 def _neighbours(graphs: Sequence[PlainGraph]) -> list[tuple[int, int]]:
@@ -182,10 +182,10 @@ def _neighbours(graphs: Sequence[PlainGraph]) -> list[tuple[int, int]]:
 
 def _brec() -> GraphPairs:
     graphs = [graph for file in BREC_FILES for graph in _graph6_array(f"BREC/{file}.npy")]
-    return _made(graphs, _neighbours(graphs), BREC_PARTS)
+    return _pairs(graphs, _neighbours(graphs), BREC_PARTS)
 
 
-def _made(
+def _pairs(
     graphs: Sequence[PlainGraph],
     pairs: Sequence[tuple[int, int]],
     parts: dict[str, int] | None = None,
@@ -207,10 +207,4 @@ def _graph6_array(file: str) -> list[PlainGraph]:
 
 
 def _file(name: str) -> Path:
-    place = find_file(f"expressivity/{name}")
-    if place is None:
-        raise ValueError(
-            f"There is no expressivity/{name}: put it there, below the folder that GEQLIB_DATA "
-            "names."
-        )
-    return place
+    return needed_file(f"expressivity/{name}", "it")

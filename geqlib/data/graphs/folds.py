@@ -9,23 +9,24 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from geqlib.data.graphs.dgcnn import dgcnn_arrays, index_folder, match_graphs
-from geqlib.data.mirror import find_file
-from geqlib.files.reading import reading
+from geqlib.data.download import find_file
+from geqlib.data.graphs.tu import dgcnn_arrays, index_folder, match_graphs
+from geqlib.data.packed import Arrays
+from geqlib.files.atomic import reading
 
 Fold = tuple[np.ndarray, np.ndarray]  # training and test graphs
 # a stratified part needs every class in training and in the part
 LEAST = 2
 
 
-def read_folds(name: str, arrays: dict[str, np.ndarray]) -> list[Fold]:
+def read_folds(name: str, arrays: Arrays) -> list[Fold]:
     """The ten folds of the index files that most published tables use.
 
     They are looked for below the folder that GEQLIB_DATA names, as
     TU_10fold/NAME/10fold_idx/test_idx-1.txt and so on, and downloaded where they are not there.
-    They count the graphs of TU_10fold/NAME/NAME.txt, which for MUTAG have another order than in the
-    TU files. Line i of TU_10fold/NAME/to_TU_index.txt is the TU number of graph i; where there is
-    no such file, graphs are matched.
+    They number the graphs of TU_10fold/NAME/NAME.txt, which for MUTAG have another order than in
+    the TU files. Line i of TU_10fold/NAME/to_TU_index.txt is the TU number of graph i; where there
+    is no such file, graphs are matched.
 
     Args:
         name: of the set.
@@ -40,17 +41,17 @@ def read_folds(name: str, arrays: dict[str, np.ndarray]) -> list[Fold]:
     for k in range(1, 11):
         parts = []
         for part in ("train", "test"):
-            path = f"{folder}/10fold_idx/{part}_idx-{k}.txt"
-            place = find_file(path)
-            if place is None:
+            name_of_file = f"{folder}/10fold_idx/{part}_idx-{k}.txt"
+            path = find_file(name_of_file)
+            if path is None:
                 raise ValueError(
-                    f"There is no {path}: put the index files there, below the folder that "
+                    f"There is no {name_of_file}: put the index files there, below the folder that "
                     'GEQLIB_DATA names, or take folds="stratified".'
                 )
-            parts.append(_numbers(place))
-            strange = parts[-1][(parts[-1] < 0) | (parts[-1] >= len(numbers))]
-            if len(strange):
-                raise ValueError(f"{place} names graph {strange[0]}, of {len(numbers)}.")
+            parts.append(_numbers(path))
+            outside = parts[-1][(parts[-1] < 0) | (parts[-1] >= len(numbers))]
+            if len(outside):
+                raise ValueError(f"{path} names graph {outside[0]}, of {len(numbers)}.")
         folds.append((numbers[parts[0]], numbers[parts[1]]))
     check_folds(folds, graphs)
     return folds
@@ -58,10 +59,11 @@ def read_folds(name: str, arrays: dict[str, np.ndarray]) -> list[Fold]:
 
 def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[Fold]:
     """Folds with the same share of each class, drawn by scikit-learn."""
-    least = np.bincount(labels).max() if len(labels) else 0
-    if not 2 <= count <= least:
+    largest = np.bincount(labels).max() if len(labels) else 0
+    if not 2 <= count <= largest:
         raise ValueError(
-            f"num_folds is {count}: choose between 2 and {least}, the graphs of the largest class."
+            f"num_folds is {count}: choose between 2 and {largest}, the graphs of the largest "
+            "class."
         )
     draw = StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
@@ -81,9 +83,9 @@ def check_folds(folds: Sequence[Fold], graphs: int) -> None:
     tested: dict[int, int] = {}
     for k, (train, test) in enumerate(folds):
         named = [*map(int, train), *map(int, test)]
-        strange = next((i for i in named if not 0 <= i < graphs), None)
-        if strange is not None:
-            raise ValueError(f"Fold {k} names graph {strange}, of {graphs}: count them from 0.")
+        outside = next((i for i in named if not 0 <= i < graphs), None)
+        if outside is not None:
+            raise ValueError(f"Fold {k} names graph {outside}, of {graphs}: count them from 0.")
         if shared := set(map(int, train)) & set(map(int, test)):
             raise ValueError(f"Fold {k} both trains on and tests graph {min(shared)}.")
         if len(set(named)) < len(named):
@@ -110,15 +112,15 @@ def split_validation(
             f"validation {share} of {len(train)} training graphs is {size} graphs: choose a share "
             "that leaves some for both."
         )
-    kept, val = train_test_split(train, test_size=size, stratify=stratify, random_state=seed)
-    return np.sort(kept), np.sort(val)
+    rest, val = train_test_split(train, test_size=size, stratify=stratify, random_state=seed)
+    return np.sort(rest), np.sort(val)
 
 
-def _tu_numbers(name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Of each graph that the index files count."""
-    given = find_file(f"{index_folder(name)}/to_TU_index.txt")
-    if given is not None:
-        return _numbers(given)
+def _tu_numbers(name: str, arrays: Arrays) -> np.ndarray:
+    """The TU number of each graph that the index files count."""
+    path = find_file(f"{index_folder(name)}/to_TU_index.txt")
+    if path is not None:
+        return _numbers(path)
     theirs = dgcnn_arrays(name)
     if theirs is None or np.array_equal(theirs["nodes"], arrays["nodes"]):
         return np.arange(len(arrays["y"]))

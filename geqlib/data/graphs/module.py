@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from geqlib.data.graphs.folds import check_folds, read_folds, split_validation, stratified_folds
 from geqlib.data.graphs.networkx_graphs import networkx_arrays
-from geqlib.data.graphs.packed import GraphArrays, graph_arrays
 from geqlib.data.graphs.planned import PlannedGraphs
 from geqlib.data.graphs.tu import tu_arrays
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import Arrays, PackedGraphs
 from geqlib.spen.ego_nets import Neighbourhood, Oversize
 
-KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
+FIELDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 
 
 class GraphData(SplitLoaders):
@@ -40,7 +40,7 @@ class GraphData(SplitLoaders):
         folds: "files" are the ten usual index files, "stratified" ones drawn by scikit-learn.
         num_folds: of stratified folds.
         validation: share of the training part.
-        attributes: whether `x` has the attributes of nodes, too.
+        attributes: whether `x` has the attributes of nodes beside their labels.
         edge_labels: whether there is `edge_attr`.
         hops, symmetric, shared, max_size, oversize: which ego nets are `plan` (see
             `geqlib.graph.ego_plan`), searched once; with hops None there is none, and a model that
@@ -50,8 +50,8 @@ class GraphData(SplitLoaders):
         cache: folder for the graphs; the user's cache folder by default.
 
     Raises:
-        ValueError: files that are missing or no TU set, folds that overlap or name graphs that are
-            not there, options out of range. Graphs that no fold tests are a warning.
+        ValueError: files that are missing or no TU set, folds that overlap or name graphs that do
+            not exist, options out of range. Graphs that no fold tests are a warning.
 
     Example:
         >>> import networkx as nx
@@ -105,7 +105,7 @@ class GraphData(SplitLoaders):
         self.attributes, self.edge_labels = attributes, edge_labels
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
-        self.given: dict[str, np.ndarray] | None = None
+        self.own_graphs: Arrays | None = None
         self.classes: list[Any] | None = None
         self.splits: dict[str, Any] = {}
 
@@ -126,8 +126,8 @@ class GraphData(SplitLoaders):
             classes: of each graph, text or numbers, or the name of a graph attribute that holds it.
                 `y` counts them from 0 in ascending order; `classes` has their names.
             nodes, edges: names of attributes that are `x` and `edge_attr`, side by side: numbers,
-                arrays of as many numbers everywhere, or text, which becomes one-hot. Without names
-                `x` is the one-hot degree.
+                arrays of one length, or text, which becomes one-hot. Without names `x` is the
+                one-hot degree.
             options: see `GraphData`.
 
         Raises:
@@ -146,9 +146,9 @@ class GraphData(SplitLoaders):
             ['ring', 'tree']
         """
         arrays, names = networkx_arrays(graphs, classes, nodes, edges)
-        given: dict[str, Any] = {"folds": "stratified", "edge_labels": bool(edges)} | options
-        data = cls("networkx", **given)
-        data.given, data.classes = arrays, names
+        defaults: dict[str, Any] = {"folds": "stratified", "edge_labels": bool(edges)}
+        data = cls("networkx", **(defaults | options))
+        data.own_graphs, data.classes = arrays, names
         return data
 
     def prepare_data(self) -> None:
@@ -181,31 +181,31 @@ class GraphData(SplitLoaders):
         train = self.splits["train"]
         return (train.graphs if isinstance(train, PlannedGraphs) else train).degrees()
 
-    def _planned(self, graphs: GraphArrays) -> Dataset:
+    def _planned(self, graphs: PackedGraphs) -> Dataset:
         if self.neighbourhood is None:
             return graphs
         return PlannedGraphs(graphs, self.neighbourhood, **self.options)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return tu_arrays(self.name, self.cache) if self.given is None else self.given
+    def _arrays(self) -> Arrays:
+        return tu_arrays(self.name, self.cache) if self.own_graphs is None else self.own_graphs
 
 
-def _dataset(arrays: dict[str, np.ndarray], attributes: bool, edge_labels: bool) -> GraphArrays:
-    known = [arrays[k] for k in ("attribute", "label") if k in arrays]
-    known = known if attributes or "label" not in arrays else known[-1:]
-    x = np.concatenate(known, 1) if known else _degrees(arrays)
-    chosen = arrays | {"x": x.astype(np.float32)}
+def _dataset(arrays: Arrays, attributes: bool, edge_labels: bool) -> PackedGraphs:
+    parts = [arrays[k] for k in ("attribute", "label") if k in arrays]
+    parts = parts if attributes or "label" not in arrays else parts[-1:]
+    x = np.concatenate(parts, 1) if parts else _degrees(arrays)
+    arrays = arrays | {"x": x.astype(np.float32)}
     names = [k for k in ("edge_attribute", "edge_label") if k in arrays] if edge_labels else []
     if edge_labels and not names:
         raise ValueError("edge_labels is set, but the edges of this set have no labels: unset it.")
     if names:
-        chosen["edge_attr"] = np.concatenate([arrays[k] for k in names], 1).astype(np.float32)
-    return graph_arrays(chosen, {k: v for k, v in KINDS.items() if k in chosen})
+        arrays["edge_attr"] = np.concatenate([arrays[k] for k in names], 1).astype(np.float32)
+    return PackedGraphs(arrays, {name: per for name, per in FIELDS.items() if name in arrays})
 
 
-def _degrees(arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _degrees(arrays: Arrays) -> np.ndarray:
     """[N, different degrees] one-hot."""
     start = np.repeat(arrays["nodes"].cumsum() - arrays["nodes"], arrays["edges"])
     degree = np.bincount(arrays["edge_index"][0] + start, minlength=arrays["nodes"].sum())
-    kinds, place = np.unique(degree, return_inverse=True)
-    return np.eye(len(kinds), dtype=np.float32)[place]
+    kinds, column = np.unique(degree, return_inverse=True)
+    return np.eye(len(kinds), dtype=np.float32)[column]

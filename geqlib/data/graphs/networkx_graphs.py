@@ -1,4 +1,4 @@
-"""networkx graphs as arrays: edges, attributes of nodes and edges, classes."""
+"""networkx graphs as arrays for `PackedGraphs`: edges, attributes of nodes and edges, classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from geqlib.data.packed import Arrays
+
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -16,12 +18,12 @@ def networkx_arrays(
     classes: Sequence[Any] | str,
     nodes: Sequence[str] = (),
     edges: Sequence[str] = (),
-) -> tuple[dict[str, np.ndarray], list[Any]]:
+) -> tuple[Arrays, list[Any]]:
     """Arrays of graphs, as `geqlib.data.graphs.tu.tu_arrays` gives them, and the classes in order.
 
-    An edge of an undirected graph stands in both directions. Attributes that are numbers, or arrays
-    of as many numbers everywhere, stand as they are; those that are text become one-hot, in the
-    alphabetical order of what occurs.
+    An edge of an undirected graph occurs in both directions. Attributes that are numbers, or arrays
+    of one length, are copied; those that are text become one-hot, in the alphabetical order of
+    what occurs.
 
     Args:
         graphs: directed or not, with or without parallel edges.
@@ -33,21 +35,20 @@ def networkx_arrays(
             or of different lengths, and classes that are missing or cannot be sorted.
     """
     _check(graphs)
-    known = _classes(graphs, classes)
-    names, numbers = _numbered(known)
-    found = [_ends(graph) for graph in graphs]
-    whole = {
+    names, numbers = _numbered(_classes(graphs, classes))
+    directed = [_edges(graph) for graph in graphs]
+    arrays = {
         "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
-        "edges": np.array([pairs.shape[1] for pairs, _ in found], dtype=np.int64),
-        "edge_index": np.concatenate([pairs for pairs, _ in found], 1),
+        "edges": np.array([pairs.shape[1] for pairs, _ in directed], dtype=np.int64),
+        "edge_index": np.concatenate([pairs for pairs, _ in directed], 1),
         "y": numbers,
     }
     if nodes:
-        records = [[known for _, known in graph.nodes(data=True)] for graph in graphs]
-        whole["attribute"] = _columns(records, nodes, "node")
+        records = [[record for _, record in graph.nodes(data=True)] for graph in graphs]
+        arrays["attribute"] = _columns(records, nodes, "node")
     if edges:
-        whole["edge_attribute"] = _columns([records for _, records in found], edges, "edge")
-    return whole, names
+        arrays["edge_attribute"] = _columns([records for _, records in directed], edges, "edge")
+    return arrays, names
 
 
 def _check(graphs: Sequence[Any]) -> None:
@@ -72,7 +73,7 @@ def _classes(graphs: Sequence[nx.Graph], classes: Sequence[Any] | str) -> list[A
 
 
 def _numbered(classes: list[Any]) -> tuple[list[Any], np.ndarray]:
-    """The different classes in ascending order, and the place of each graph's among them."""
+    """The different classes in ascending order, and the number of each graph's among them."""
     for k, value in enumerate(classes):
         if value is None or (isinstance(value, float) and not value.is_integer()):
             raise ValueError(
@@ -86,23 +87,23 @@ def _numbered(classes: list[Any]) -> tuple[list[Any], np.ndarray]:
     return names.tolist(), numbers.astype(np.int64)
 
 
-def _ends(graph: nx.Graph) -> tuple[np.ndarray, Records]:
-    """[2, E] ends of the directed edges, and their attributes."""
-    place = {node: i for i, node in enumerate(graph)}
-    found = list(graph.to_directed(as_view=True).edges(data=True))
-    pairs = np.array([[place[i], place[j]] for i, j, _ in found], dtype=np.int64)
-    return pairs.reshape(-1, 2).T, [known for *_, known in found]
+def _edges(graph: nx.Graph) -> tuple[np.ndarray, Records]:
+    """[2, E] nodes of the directed edges, and their attributes."""
+    number = {node: i for i, node in enumerate(graph)}
+    edges = list(graph.to_directed(as_view=True).edges(data=True))
+    pairs = np.array([[number[i], number[j]] for i, j, _ in edges], dtype=np.int64)
+    return pairs.reshape(-1, 2).T, [record for *_, record in edges]
 
 
 def _columns(records: Sequence[Records], names: Sequence[str], what: str) -> np.ndarray:
-    """[rows of all graphs, width of all attributes]."""
-    for k, rows in enumerate(records):
-        missing = next((n for n in names for known in rows if n not in known), None)
+    """[elements of all graphs, width of all attributes]."""
+    for k, part in enumerate(records):
+        missing = next((n for n in names for record in part if n not in record), None)
         if missing is not None:
             raise ValueError(f"graph {k} has {what}s without {missing!r}: give all of them one.")
-    flat = [(k, known) for k, rows in enumerate(records) for known in rows]
+    flat = [(k, record) for k, part in enumerate(records) for record in part]
     columns = [
-        _column([(k, known[name]) for k, known in flat], f"{what} {name!r}") for name in names
+        _column([(k, record[name]) for k, record in flat], f"{what} {name!r}") for name in names
     ]
     return np.concatenate(columns, 1)
 
@@ -119,10 +120,10 @@ def _column(values: list[tuple[int, Any]], where: str) -> np.ndarray:
         if rows[-1].shape != rows[0].shape:
             raise ValueError(
                 f"graph {k}: {where} has {rows[-1].size} numbers, but {rows[0].size} before: give "
-                "all of them as many."
+                "all of them the same number."
             )
         if not np.isfinite(rows[-1]).all():
-            raise ValueError(f"graph {k}: {where} is {value}: mend or drop that graph.")
+            raise ValueError(f"graph {k}: {where} is {value}: correct or drop that graph.")
     return np.stack(rows) if rows else np.zeros((0, 1), dtype=np.float32)
 
 
@@ -130,5 +131,5 @@ def _one_hot(values: list[tuple[int, Any]], where: str) -> np.ndarray:
     mixed = next(((k, value) for k, value in values if not isinstance(value, str)), None)
     if mixed is not None:
         raise ValueError(f"graph {mixed[0]}: {where} is {mixed[1]!r}, and text elsewhere.")
-    kinds, place = np.unique([value for _, value in values], return_inverse=True)
-    return np.eye(len(kinds), dtype=np.float32)[place]
+    kinds, column = np.unique([value for _, value in values], return_inverse=True)
+    return np.eye(len(kinds), dtype=np.float32)[column]

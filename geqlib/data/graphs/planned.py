@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
-from geqlib.data.graphs.packed import GraphArrays
+from geqlib.data.packed import PackedGraphs
 from geqlib.spen.ego_nets import Neighbourhood, ego_nets
 from geqlib.spen.incidence import from_zero, shifted
 from geqlib.spen.plan import EgoPlan, listed_plan
@@ -34,7 +34,7 @@ class PlannedGraphs(Dataset):
 
     def __init__(
         self,
-        graphs: GraphArrays,
+        graphs: PackedGraphs,
         neighbourhood: Neighbourhood,
         *,
         symmetric: bool = False,

@@ -1,4 +1,9 @@
-"""Structures from extended XYZ files: every frame read, checked and in eV and angstrom."""
+"""Extended XYZ: every frame read, checked and converted to eV and angstrom; in memory or streamed.
+
+A file becomes `Frame`s, these `PackedGraphs`, and a batch is indexed out of them. Files larger than
+memory stay on disk: `StreamedFrames` keeps where each frame is, and packs a batch when it is asked
+for one.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,45 @@ import io
 import lzma
 import warnings
 import zlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.io.extxyz import read_xyz
 from ase.io.formats import open_with_compression
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch, Data
 
 from geqlib.data.molecules.labels import Labels
-from geqlib.data.molecules.sanity import check_structure, is_isolated
+from geqlib.data.molecules.structures import (
+    PER_ATOM,
+    check_structure,
+    is_isolated,
+    structure_fields,
+    with_neighbors,
+)
+from geqlib.data.packed import PackedGraphs
+from geqlib.files.atomic import cached_arrays
 
 MAX_LINE = 2**24
 MAX_ATOMS = 10**7
+VERSION = 1
+COLUMNS = {
+    "file": np.int64,
+    "start": np.int64,
+    "stop": np.int64,
+    "index": np.int64,
+    "periodic": np.bool_,
+    "isolated": np.bool_,
+}
 
 
 @dataclass(frozen=True)
@@ -63,25 +90,25 @@ def read_frames(
 ) -> Iterator[Frame]:
     """The frames of some files, one after the other; .gz, .bz2 and .xz files are unpacked.
 
-    ASE parses each frame. It is not given the whole file, because it moves back and forth there,
-    for which a compressed file is unpacked again each time.
+    ASE parses each frame by itself: in a whole file it would seek back and forth, for which a
+    compressed file is unpacked again each time.
 
     Args:
         paths: extended XYZ files.
         labels: which labels each frame must have.
-        missing: what to do about a missing or NaN label: an error, or NaN. A label that no frame
-            has is an error in any case.
-        on_bad_frame: what to do about a frame that cannot be used: an error, or a report at the
-            end that says how many were left out, and why the first.
+        missing: a missing or NaN label is an error, or NaN ("mask"). A label that no frame has is
+            an error in any case.
+        on_bad_frame: a frame that cannot be used is an error, or left out ("skip") and reported at
+            the end: how many, and the reason of the first.
         alone: distance in angstrom. A single atom without an image of itself within it, or with
             config_type=IsolatedAtom, needs no label but the energy; None if it needs all.
-        report: told what was left out.
+        report: called with a sentence about what was left out.
 
     Raises:
         ValueError: one sentence with file and frame, counted from 0 in the file.
     """
     bad: list[str] = []
-    found = dict.fromkeys(labels.keys, False)
+    present = dict.fromkeys(labels.keys, False)
     count = 0
     for path in paths:
         in_file = -1
@@ -94,7 +121,7 @@ def read_frames(
                     raise ValueError(bad[0]) from error
             else:
                 for name, value in frame.labels.items():
-                    found[name] |= not np.isnan(value).all()
+                    present[name] |= not np.isnan(value).all()
                 yield frame
             count += 1
         if in_file < 0:
@@ -104,7 +131,7 @@ def read_frames(
         if len(bad) == count:
             raise ValueError(f"No frame can be used. The first was {bad[0]}")
         report(advice)
-    for name in (name for name, seen in found.items() if not seen):
+    for name in (name for name, seen in present.items() if not seen):
         raise ValueError(
             f"No frame of {', '.join(map(str, paths))} has the key {labels.keys[name]!r} for the "
             f"{name}: name the right one, or null to do without."
@@ -124,7 +151,7 @@ def parse_frame(
     """One frame from its bytes: see `read_frames`.
 
     Raises:
-        ValueError: what is wrong with it, without the place.
+        ValueError: what is wrong with it, without file and number.
     """
     atoms = _parse(text)
     z = atoms.numbers.astype(np.int64)
@@ -137,6 +164,164 @@ def parse_frame(
         values = labels.read(atoms, missing=missing)
     stop = start + len(text)
     return Frame(number, path, start, stop, z, pos, cell, atoms.pbc.copy(), values, isolated)
+
+
+def pack_frames(frames: Iterable[Frame], dtype: torch.dtype | None = None) -> PackedGraphs:
+    """Frames in a few arrays, without neighbours (see `structure_fields`).
+
+    Args:
+        frames: at least one.
+        dtype: of floating-point numbers but energies, torch's default type by default.
+
+    Raises:
+        ValueError: no frames.
+    """
+    columns: dict[str, list[np.ndarray]] = {}
+    labels: dict[str, np.ndarray] = {}
+    for frame in frames:
+        entries = {
+            "nodes": np.array([len(frame.z)]),
+            "z": frame.z.astype(np.uint8),
+            "pos": frame.pos,
+            "cell": frame.cell[None],
+            "pbc": frame.pbc[None],
+            "index": np.array([frame.number]),
+        }
+        labels = {k: v if k in PER_ATOM else v[None] for k, v in frame.labels.items()}
+        for key, value in {**entries, **labels}.items():
+            columns.setdefault(key, []).append(value)
+    if not columns:
+        raise ValueError("There are no frames left to read.")
+    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
+    return PackedGraphs(arrays, structure_fields(labels, dtype))
+
+
+@dataclass(frozen=True)
+class StreamedFrames(Dataset):
+    """Usable frames of some files, read from the disk when a batch asks for them.
+
+    Memory holds a few numbers per frame, and one batch.
+
+    Args:
+        paths, labels, missing, alone: as of `read_frames`.
+        cutoff: of the neighbours, in angstrom.
+        dtype: of floating-point numbers but energies.
+        file, start, stop: [G] which file, and which of its bytes.
+        index: [G] number of the frame, counted over all files.
+        periodic: [G] whether it repeats along any direction.
+        isolated: [G] whether it is an atom on its own.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Labels
+    missing: Literal["error", "mask"]
+    alone: float | None
+    cutoff: float
+    dtype: torch.dtype
+    file: Tensor
+    start: Tensor
+    stop: Tensor
+    index: Tensor
+    periodic: Tensor
+    isolated: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> Data:
+        return self._structures([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        return self._structures(positions).__getitems__(range(len(positions)))
+
+    def subset(self, positions: Tensor) -> StreamedFrames:
+        """Some of them, in that order."""
+        return replace(self, **{name: getattr(self, name)[positions] for name in COLUMNS})
+
+    def read(self, positions: Sequence[int]) -> Iterator[Frame]:
+        """Frames from the disk."""
+        for k in positions:
+            path, start = self.paths[int(self.file[k])], int(self.start[k])
+            try:
+                with path.open("rb") as file:
+                    file.seek(start)
+                    text = file.read(int(self.stop[k]) - start)
+                yield parse_frame(
+                    text,
+                    self.labels,
+                    int(self.index[k]),
+                    path,
+                    start,
+                    missing=self.missing,
+                    alone=self.alone,
+                )
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"{path} has changed since it was indexed, or cannot be read any more: {error}"
+                ) from error
+
+    def _structures(self, positions: Sequence[int]) -> PackedGraphs:
+        structures = pack_frames(self.read(positions), self.dtype)
+        return with_neighbors(structures, self.cutoff, periodic=bool(self.periodic.any()))
+
+
+def stream_frames(
+    paths: Sequence[Path],
+    labels: Labels,
+    cutoff: float,
+    *,
+    missing: Literal["error", "mask"] = "error",
+    on_bad_frame: Literal["error", "skip"] = "error",
+    alone: float | None = None,
+    cache: Path | None = None,
+) -> StreamedFrames:
+    """Read and check every frame once, and keep where the usable ones are.
+
+    That is done again when the size or the time of change of a file has changed.
+
+    Args:
+        paths: extended XYZ files that are not compressed.
+        labels, missing, on_bad_frame, alone: as of `read_frames`.
+        cutoff: of the neighbours, in angstrom.
+        cache: folder for what is kept; the user's cache folder by default.
+
+    Raises:
+        ValueError: a compressed file, or one of `read_frames`.
+    """
+    for path in paths:
+        if path.suffix in (".gz", ".bz2", ".xz"):
+            raise ValueError(f"{path} is compressed: unpack it, so that frames can be streamed.")
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    options: dict[str, Any] = {"missing": missing, "on_bad_frame": on_bad_frame, "alone": alone}
+    parameters = {"version": VERSION, "files": stats, "labels": asdict(labels), **options}
+
+    def build() -> dict[str, np.ndarray]:
+        notes: list[str] = []
+        # numbers, not objects: there may be millions of frames
+        columns = {name: array("q") for name in COLUMNS}
+        for frame in read_frames(paths, labels, report=notes.append, **options):
+            for name, value in _location(frame, paths).items():
+                columns[name].append(value)
+        arrays = {name: np.array(columns[name], dtype) for name, dtype in COLUMNS.items()}
+        return arrays | {"notes": np.frombuffer("".join(notes).encode(), np.uint8)}
+
+    arrays = cached_arrays("frames", parameters, build, cache)
+    if notes := arrays.pop("notes").tobytes().decode():
+        warnings.warn(notes, stacklevel=2)
+    columns = {name: torch.from_numpy(column) for name, column in arrays.items()}
+    dtype = torch.get_default_dtype()
+    return StreamedFrames(tuple(paths), labels, missing, alone, cutoff, dtype, **columns)
+
+
+def _location(frame: Frame, paths: Sequence[Path]) -> dict[str, int | bool]:
+    return {
+        "file": paths.index(frame.path),
+        "start": frame.start,
+        "stop": frame.stop,
+        "index": frame.number,
+        "periodic": bool(frame.pbc.any()),
+        "isolated": frame.isolated,
+    }
 
 
 def _frame_texts(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -177,7 +362,7 @@ def _atoms_in(header: bytes, path: Path, frame: int) -> int:
     shown = header[:40].decode(errors="replace").strip()
     raise ValueError(
         f"{path}, frame {frame}: expected a number of atoms, found {shown!r}; is this an extended "
-        "XYZ file, and is the number of atoms before right?"
+        "XYZ file, and is the number of atoms of the frame before right?"
     )
 
 
@@ -190,7 +375,7 @@ def _parse(text: bytes) -> Atoms:
         raise ValueError("it has no atoms.")
     try:
         return next(read_xyz(io.StringIO(text.decode()), 0))
-    except Exception as error:  # a stranger's text: whatever the parser stumbles on is a bad frame
+    except Exception as error:  # whatever the parser stumbles on is a bad frame
         reason = str(error).partition("\n")[0][:200]
         raise ValueError(f"ASE cannot read it ({type(error).__name__}: {reason}).") from error
 

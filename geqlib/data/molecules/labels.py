@@ -1,4 +1,4 @@
-"""What is known of a structure: under which keys a file keeps it, and in which units."""
+"""Labels of a structure: the keys under which a file has them, and their units."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Where a file keeps the labels of a structure; they become eV and angstrom on reading.
+    """Keys and units of the labels in a file; they are converted to eV and angstrom on reading.
 
     Args:
         energy, forces, stress, energies, charge: the key of the total energy, the forces, the
@@ -141,7 +141,7 @@ class Labels:
                 raise ValueError(f"{key!r} ({name}) is infinite, or as good as that.")
         if missing == "error" and np.isnan(array).any():
             raise ValueError(
-                f'{key!r} ({name}) is NaN: mend it, or set missing to "mask" if that says that '
+                f'{key!r} ({name}) is NaN: correct it, or set missing to "mask" if that says that '
                 "it is unknown."
             )
         return array
@@ -163,16 +163,16 @@ class Labels:
 def _find(atoms: Atoms, key: str, *, per_atom: bool) -> Any:
     """ASE moves some keys, energy and forces among them, from the frame to a calculator."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    places = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
-    return next((place[key] for place in (results, *places) if key in place), None)
+    own = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
+    return next((values[key] for values in (results, *own) if key in values), None)
 
 
 def _keys(atoms: Atoms) -> str:
     results = atoms.calc.results if atoms.calc is not None else {}
-    known = {str(key)[:40] for place in (results, atoms.info, atoms.arrays) for key in place}
-    found = sorted(known - {"numbers", "positions"})
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (", ".join(found[:SHOWN]) or "none") + more
+    every = {str(key)[:40] for values in (results, atoms.info, atoms.arrays) for key in values}
+    keys = sorted(every - {"numbers", "positions"})
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return (", ".join(keys[:SHOWN]) or "none") + more
 
 
 def _numbers(value: Any, name: str, key: str, shape: tuple[int, ...]) -> np.ndarray:

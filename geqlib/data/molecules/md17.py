@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geqlib.data.loaders import StructureLoaders
-from geqlib.data.mirror import find_file
-from geqlib.data.molecules.datasets import StructureDataset
+from geqlib.data.download import find_file
 from geqlib.data.molecules.labels import ENERGY
-from geqlib.data.molecules.structures import Structures, in_free_space
-from geqlib.files.reading import reading
+from geqlib.data.molecules.structures import StructureLoaders, molecules, with_neighbors
+from geqlib.data.packed import PackedGraphs
+from geqlib.files.atomic import reading
 
 FRAMES = 100_000
 
@@ -21,9 +20,9 @@ class MD17Data(StructureLoaders):
     """Energies and forces along a simulation of one molecule, in eV and angstrom.
 
     The split of Bekkers et al. (ICLR 2024): of the first 100 000 frames every hundredth is taken,
-    every twentieth of those for validation and the others for training (950), and all that are
-    left are for testing. It is not one of the five splits that come with revised MD17, so numbers
-    do not compare with theirs.
+    every twentieth of those for validation and the others for training (950); all others are for
+    testing. It is not one of the five splits that come with revised MD17, so that results are not
+    comparable with theirs.
 
     The arrays are those of the raw files of `torch_geometric.datasets.MD17`. That class
     rounds energies to float32, for aspirin to steps of 1.4 meV, so its processed files are not
@@ -73,7 +72,7 @@ class MD17Data(StructureLoaders):
         self.stride, self.val_every, self.num_train = stride, val_every, num_train
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.data_seed, self.shuffle_seed, self.workers = data_seed, shuffle_seed, workers
-        self.splits: dict[str, StructureDataset] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -85,9 +84,9 @@ class MD17Data(StructureLoaders):
         validation = torch.arange(len(order)) % self.val_every == 0
         parts = {"train": self._some(order[~validation]), "val": order[validation]}
         for split, chosen in (parts | {"test": everything[rest]}).items():
-            # each test frame is seen once: its neighbours are not worth the room
-            self.splits[split] = StructureDataset(
-                frames.select(chosen), self.cutoff, keep_edges=split != "test"
+            # each test frame is seen once: its neighbours are not worth the memory
+            self.splits[split] = with_neighbors(
+                frames.subset(chosen), self.cutoff, keep=split != "test"
             )
 
     def _some(self, frames: torch.Tensor) -> torch.Tensor:
@@ -106,9 +105,9 @@ def _find(name: str, root: str) -> Path:
     # it loads all data sets of torch_geometric
     from torch_geometric.datasets import MD17
 
-    known = [key for key, file in MD17.file_names.items() if file.endswith(".npz")]
-    if name not in known:
-        raise ValueError(f"name must be one of {', '.join(known)}, got {name!r}.")
+    names = [key for key, file in MD17.file_names.items() if file.endswith(".npz")]
+    if name not in names:
+        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}.")
     file = MD17.file_names[name]
     folders = ("raw/rmd17/npz_data", "rmd17/npz_data", f"{name}/raw", ".")
     for folder in folders:
@@ -121,24 +120,19 @@ def _find(name: str, root: str) -> Path:
     )
 
 
-def _read(path: Path) -> Structures:
+def _read(path: Path) -> PackedGraphs:
     with reading(path, "is not a file of MD17, or is damaged"):
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = ("nuclear_charges", "coords", "energies", "forces")
             keys = names if names[0] in file else ("z", "R", "E", "F")
             z, pos, energy, forces = (np.asarray(file[key]) for key in keys)
-        count, dtype = len(pos), torch.get_default_dtype()
+        count = len(pos)
         energy, shape = energy.reshape(count), (count, len(z), 3)
         if pos.shape != shape or forces.shape != shape:
             raise ValueError(f"positions are {pos.shape} and forces {forces.shape}, not {shape}")
     labels = {
-        "energy": torch.from_numpy(energy * ENERGY["kcal/mol"]),
-        "forces": torch.from_numpy(forces.reshape(-1, 3) * ENERGY["kcal/mol"]).to(dtype),
+        "energy": energy * ENERGY["kcal/mol"],
+        "forces": forces.reshape(-1, 3) * ENERGY["kcal/mol"],
     }
-    return in_free_space(
-        torch.from_numpy(z.astype(np.uint8)).repeat(count),
-        torch.from_numpy(pos.reshape(-1, 3)).to(dtype),
-        torch.full((count,), len(z)),
-        torch.arange(count),
-        labels,
-    )
+    atoms = np.full(count, len(z))
+    return molecules(np.tile(z, count), pos.reshape(-1, 3), atoms, np.arange(count), labels)

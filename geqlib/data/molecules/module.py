@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from geqlib.data.loaders import StructureLoaders
-from geqlib.data.mirror import find_files
-from geqlib.data.molecules.datasets import StreamedDataset, StructureDataset
-from geqlib.data.molecules.extxyz import Frame, read_frames
-from geqlib.data.molecules.frame_index import FrameIndex, index_frames
+from geqlib.data.download import find_files
+from geqlib.data.molecules.extxyz import (
+    Frame,
+    StreamedFrames,
+    pack_frames,
+    read_frames,
+    stream_frames,
+)
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
-from geqlib.data.molecules.splits import split_frames
-from geqlib.data.molecules.structures import Structures, pack
+from geqlib.data.molecules.structures import StructureLoaders, with_neighbors
+from geqlib.data.packed import PackedGraphs
 
+Part = int | float | Sequence[int]
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
 class MoleculeData(StructureLoaders):
-    """Molecules, crystals and surfaces with what is known of them, in eV and angstrom.
+    """Molecules, crystals and surfaces with their labels, in eV and angstrom.
 
     Batches hold `pos` [N, 3], `z` [N] atomic numbers, `edge_index` [2, E] and `reverse` [E] of all
     pairs within the cutoff, `cell` [G, 3, 3] with vectors in rows (zeros without a cell), `pbc`
@@ -32,31 +37,31 @@ class MoleculeData(StructureLoaders):
     cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
     float64, `forces` [N, 3], `stress` [G, 3, 3], `charge` [G]; NaN where they are missing.
 
-    A path that is not there is looked for in the folder `GEQLIB_DATA`; the files of 3BPA are
+    A path that does not exist is looked for in the folder `GEQLIB_DATA`; the files of 3BPA are
     downloaded where they are not there, either.
 
     Args:
         train: extended XYZ files, which may be .xz, .gz or .bz2. Frames of several files are
             numbered on.
-        val, test: files, or what to take of the training files: a fraction, a count or a list
-            of frame numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
+        val, test: files, or a part of the training files: a fraction, a count or a list of frame
+            numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
         cutoff: of the neighbours, in angstrom.
         energy_key, forces_key, stress_key, virial_key, energies_key, charge_key: see `Labels`. A
-            key that is not there is an error; null reads nothing.
+            key that the files do not have is an error; null reads nothing.
         energy_unit, length_unit, forces_unit, stress_unit: of the files: see `Labels`.
         missing: "mask" allows that some frames lack a label, or have NaN.
         on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
-        isolated_atoms: "references" takes atoms on their own out of the training frames, to be
+        isolated_atoms: "references" takes isolated atoms out of the training frames, to be
             `reference_energies`; they are single atoms without an image within the cutoff, or
             with config_type=IsolatedAtom. "keep" trains on them.
         reference_file: a file of such atoms.
-        stream: read frames from the disk when they are needed, for files larger than memory. They
-            must not be compressed. The first time, all frames are read and checked.
+        stream: read frames from the disk when a batch needs them, for files larger than memory.
+            They must not be compressed. The first time, all frames are read and checked.
         batch_size, eval_batch_size: structures in a batch of training, and outside of it.
         num_train: training frames used; a smaller number takes a part of a larger one.
         data_seed, shuffle_seed: of the splits, and of the order in training.
         workers: processes that make batches.
-        cache: folder for what `stream` finds out; the user's cache folder by default.
+        cache: folder for the positions of streamed frames; the user's cache folder by default.
 
     Attributes:
         reference_energies: eV of an isolated atom by atomic number, after `setup`.
@@ -146,7 +151,7 @@ class MoleculeData(StructureLoaders):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_train, self.workers = num_train, workers
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
-        self.splits: dict[str, StructureDataset | StreamedDataset] = {}
+        self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -154,7 +159,7 @@ class MoleculeData(StructureLoaders):
             if split in self.splits or self.sources[split] is None:
                 continue
             if split != "train" and self.files[split]:
-                self.splits[split] = self._dataset(self._read(self.files[split]))
+                self.splits[split] = self._finished(self._read(self.files[split]))
             else:
                 self._split_training()
 
@@ -169,20 +174,24 @@ class MoleculeData(StructureLoaders):
             frames.index.tolist(), **drawn, train=self.num_train, seed=self.data_seed
         )
         for split in ("train", *drawn):
-            self.splits[split] = self._dataset(frames.select(torch.from_numpy(parts[split])))
+            self.splits[split] = self._finished(frames.subset(torch.from_numpy(parts[split])))
         if self.reference_file:
-            self._add_references(self._lone_atoms(self.reference_file))
+            self._add_references(self._isolated_atoms(self.reference_file))
 
-    def _read(self, files: list[str], *, training: bool = False) -> Structures | FrameIndex:
+    def _read(self, files: list[str], *, training: bool = False) -> PackedGraphs | StreamedFrames:
         alone = self.cutoff if training and self.isolated_atoms == "references" else None
         paths = find_files(files)
         options = {"missing": self.missing, "on_bad_frame": self.on_bad_frame, "alone": alone}
         if self.stream:
-            index = index_frames(paths, self.labels, cache=self.cache, **options)
-            self._add_references(index.read(index.isolated.nonzero()[:, 0].tolist()))
-            return index.select((~index.isolated).nonzero()[:, 0])
-        frames = read_frames(paths, self.labels, **options)
-        return pack(self._without_references(frames), torch.get_default_dtype())
+            frames = stream_frames(paths, self.labels, self.cutoff, cache=self.cache, **options)
+            self._add_references(frames.read(frames.isolated.nonzero()[:, 0].tolist()))
+            return frames.subset((~frames.isolated).nonzero()[:, 0])
+        return pack_frames(self._without_references(read_frames(paths, self.labels, **options)))
+
+    def _finished(self, frames: PackedGraphs | StreamedFrames) -> PackedGraphs | StreamedFrames:
+        if isinstance(frames, StreamedFrames):
+            return frames
+        return with_neighbors(frames, self.cutoff, keep=True)
 
     def _without_references(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
@@ -191,7 +200,7 @@ class MoleculeData(StructureLoaders):
             else:
                 yield frame
 
-    def _lone_atoms(self, path: str) -> Iterator[Frame]:
+    def _isolated_atoms(self, path: str) -> Iterator[Frame]:
         for frame in read_frames(find_files(path), self.labels.energy_only()):
             if len(frame.z) != 1:
                 raise ValueError(
@@ -203,21 +212,97 @@ class MoleculeData(StructureLoaders):
     def _add_references(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
             z, energy = int(frame.z[0]), float(frame.labels["energy"])
-            known = self.reference_energies.setdefault(z, energy)
-            if not math.isclose(known, energy, rel_tol=0, abs_tol=1e-6):
+            first = self.reference_energies.setdefault(z, energy)
+            if not math.isclose(first, energy, rel_tol=0, abs_tol=1e-6):
                 raise ValueError(
                     f"{frame.path}: an isolated atom of {chemical_symbols[z]} has {energy} eV, "
-                    f"another one {known} eV: keep one."
+                    f"another one {first} eV: keep one."
                 )
 
-    def _dataset(self, frames: Structures | FrameIndex) -> StructureDataset | StreamedDataset:
-        if isinstance(frames, FrameIndex):
-            return StreamedDataset(frames, self.cutoff)
-        return StructureDataset(frames, self.cutoff)
+
+def split_frames(
+    numbers: Sequence[int] | np.ndarray,
+    *,
+    val: Part = 0,
+    test: Part = 0,
+    train: int | None = None,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Disjoint parts of the frames, a function of the arguments alone.
+
+    The frames are permuted at random. Validation takes the first ones, testing the next, and
+    training all others or the first `train` of them: a smaller training set is part of a larger
+    one, and leaves validation and testing as they are. Frames that are listed are taken out first.
+
+    Args:
+        numbers: [G] of the frames, none twice.
+        val, test: a fraction below 1, a count, or a list of frame numbers.
+        train: a count; by default all that are left.
+        seed: of the order.
+
+    Returns:
+        "train", "val" and "test": positions in `numbers`, ascending.
+
+    Raises:
+        ValueError: if lists overlap, repeat themselves or name a frame that does not exist, or if
+            there are not enough frames.
+
+    Example:
+        >>> parts = split_frames(range(10), val=0.2, test=[0, 9], train=5)
+        >>> {name: len(part) for name, part in parts.items()}, parts["test"]
+        ({'train': 5, 'val': 2, 'test': 2}, array([0, 9]))
+    """
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    position = {int(number): k for k, number in enumerate(numbers)}
+    parts = {name: _listed(name, part, position) for name, part in (("val", val), ("test", test))}
+    listed = [k for part in parts.values() if part is not None for k in part]
+    if len(set(listed)) < len(listed):
+        raise ValueError("val and test list the same frame: a frame can be in one of them.")
+    free = order[~np.isin(order, listed)]
+    for name, part in (("val", val), ("test", test)):
+        if parts[name] is None:
+            count = _count(name, part, len(numbers))
+            if count > len(free):
+                raise ValueError(
+                    f"{name} asks for {count} frames, but {len(free)} of {len(numbers)} are left."
+                )
+            parts[name], free = free[:count], free[count:]
+    if train is not None and not 1 <= train <= len(free):
+        raise ValueError(
+            f"num_train is {train}, but there are {len(free)} frames that are not in val or test: "
+            f"choose between 1 and that."
+        )
+    if len(free) == 0:
+        raise ValueError(f"val and test take all {len(numbers)} frames: leave some for training.")
+    return {name: np.sort(part) for name, part in {"train": free[:train], **parts}.items()}
+
+
+def _listed(name: str, part: Part, position: dict[int, int]) -> np.ndarray | None:
+    if not isinstance(part, Sequence):
+        return None
+    unknown = [number for number in part if number not in position]
+    if unknown:
+        raise ValueError(
+            f"{name} lists frame {unknown[0]}, which does not exist: frames are counted from 0 to "
+            f"{max(position, default=-1)}, and some may have been left out."
+        )
+    if len(set(part)) < len(part):
+        raise ValueError(f"{name} lists a frame twice.")
+    return np.array([position[number] for number in part], dtype=np.int64)
+
+
+def _count(name: str, part: Part, total: int) -> int:
+    if isinstance(part, float) and 0 <= part < 1:
+        return round(part * total)
+    if isinstance(part, int) and not isinstance(part, bool) and part >= 0:
+        return part
+    raise ValueError(
+        f"{name} is {part!r}: expected a fraction below 1, a count, or a list of frame numbers."
+    )
 
 
 def _files(source: Any) -> list[str]:
-    """The files that a split names; none if it says what to take of the training files."""
+    """The files that a split names; none if it is a part of the training files."""
     names = [source] if isinstance(source, str) else source
     paths = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
     return names if paths else []

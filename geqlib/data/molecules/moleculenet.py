@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.progress import track
 from torch_geometric.utils import from_smiles
 
-from geqlib.data.graphs.packed import GraphArrays, graph_arrays, joined
+from geqlib.data.download import needed_file
 from geqlib.data.loaders import SplitLoaders
-from geqlib.data.mirror import find_file
-from geqlib.files.cache import cached_arrays, file_hash
-from geqlib.files.reading import reading
+from geqlib.data.packed import Arrays, PackedGraphs, joined
+from geqlib.files.atomic import cached_arrays, file_hash, reading
 
-KINDS = {"x": "node", "edge_attr": "edge", "y": "graph", "scaffold": "graph"}
+FIELDS = {"x": "node", "edge_attr": "edge", "y": "graph", "scaffold": "graph"}
 # name -> file, column of the SMILES, column of the target
 FILES = {
     "esol": ("delaney-processed.csv", -1, -2),
@@ -79,14 +78,14 @@ class MoleculeNetData(SplitLoaders):
         self.molecules, self.batch_size, self.split = name, batch_size, split
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
-        self.splits: dict[str, GraphArrays] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def prepare_data(self) -> None:
         self._arrays()
 
     def setup(self, stage: str | None = None) -> None:
         arrays = self._arrays()
-        graphs = graph_arrays(arrays, {k: v for k, v in KINDS.items() if k != "scaffold"})
+        graphs = PackedGraphs(arrays, {k: v for k, v in FIELDS.items() if k != "scaffold"})
         if self.split == "scaffold":
             parts = scaffold_split(arrays["scaffold"])
         else:
@@ -101,40 +100,35 @@ class MoleculeNetData(SplitLoaders):
 
     def target_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the training targets."""
-        y = self.splits["train"].rows["graph"]["y"]
+        y = self.splits["train"].y
         return float(y.mean()), float(y.std())
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> Arrays:
         file, smiles, target = FILES[self.molecules]
-        place = f"MoleculeNet/{self.molecules}/raw/{file}"
-        path = find_file(place)
-        if path is None:
-            raise ValueError(
-                f"There is no {place}: put the file there, below the folder that GEQLIB_DATA names."
-            )
+        path = needed_file(f"MoleculeNet/{self.molecules}/raw/{file}", "the file")
         parameters = {"name": self.molecules, "sha256": file_hash(path), "format": 1}
         return cached_arrays(
             "moleculenet", parameters, lambda: read_molecules(path, smiles, target), self.cache
         )
 
 
-def read_molecules(path: Path, smiles: int, target: int) -> dict[str, np.ndarray]:
-    """Graphs of a CSV file with a header, whose columns `smiles` and `target` are given."""
-    with reading(path, "is not a table of molecules", "mend or drop that line"):
+def read_molecules(path: Path, smiles: int, target: int) -> Arrays:
+    """Graphs of a CSV file with a header; `smiles` and `target` are the numbers of its columns."""
+    with reading(path, "is not a table of molecules", "correct or drop that line"):
         with path.open(newline="") as file:
             rows = [row for row in csv.reader(file) if row][1:]
-        known = [(row[smiles].strip(), float(row[target])) for row in rows]
-        strange = [name for name, value in known if not isfinite(value)]
-        if strange or not known:
-            raise ValueError(f"{strange[0]} has no finite value" if strange else "it has no rows")
+        molecules = [(row[smiles].strip(), float(row[target])) for row in rows]
+        infinite = [name for name, value in molecules if not isfinite(value)]
+        if infinite or not molecules:
+            raise ValueError(f"{infinite[0]} has no finite value" if infinite else "it has no rows")
     console = Console(stderr=True)
-    steps = track(known, path.name, console=console, disable=not console.is_terminal)
+    steps = track(molecules, path.name, console=console, disable=not console.is_terminal)
     graphs = [_molecule(path, *row) for row in steps]
     # scaffolds by number, in the order of their first molecules
     numbers: dict[str, int] = {}
     for graph in graphs:
         graph["scaffold"] = np.array([numbers.setdefault(graph["scaffold"], len(numbers))])
-    return joined(graphs, KINDS)
+    return joined(graphs, FIELDS)
 
 
 def scaffold_split(scaffold: np.ndarray) -> list[np.ndarray]:
@@ -171,7 +165,7 @@ def _molecule(path: Path, smiles: str, target: float) -> dict[str, Any]:
     data: Any = from_smiles(smiles)
     if not data.num_nodes:
         raise ValueError(
-            f"In {path}, the molecule {smiles!r} cannot be read: mend or drop that line."
+            f"In {path}, the molecule {smiles!r} cannot be read: correct or drop that line."
         )
     order = torch.argsort(data.edge_index[1], stable=True)
     return {

@@ -15,12 +15,10 @@ from ase.data import atomic_numbers
 from rich.console import Console
 from rich.progress import track
 
-from geqlib.data.loaders import StructureLoaders
-from geqlib.data.mirror import find_file
-from geqlib.data.molecules.datasets import StructureDataset
-from geqlib.data.molecules.structures import Structures, in_free_space
-from geqlib.files.cache import cached_arrays
-from geqlib.files.reading import reading
+from geqlib.data.download import find_file
+from geqlib.data.molecules.structures import StructureLoaders, molecules, with_neighbors
+from geqlib.data.packed import Arrays, PackedGraphs
+from geqlib.files.atomic import cached_arrays, reading
 
 Target = Literal["mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv"]
 NPZ = "qm9/qm9_130831.npz"
@@ -129,13 +127,13 @@ class QM9Data(StructureLoaders):
         self.num_train, self.workers = num_train, workers
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
-        self.splits: dict[str, StructureDataset] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        molecules = _molecules(qm9_arrays(self.cache), self.target)
-        count, train, val = len(molecules), self.sizes["train"], self.sizes["val"]
+        whole = _molecules(qm9_arrays(self.cache), self.target)
+        count, train, val = len(whole), self.sizes["train"], self.sizes["val"]
         if train + val > count:
             raise ValueError(f"train + val is {train + val}, but there are {count} molecules.")
         order = torch.from_numpy(np.random.RandomState(self.data_seed).permutation(count))
@@ -146,21 +144,19 @@ class QM9Data(StructureLoaders):
         }
         for split, chosen in parts.items():
             # neighbours of a batch take a few milliseconds, those of all molecules 0.4 GB
-            self.splits[split] = StructureDataset(
-                molecules.select(chosen), self.cutoff, keep_edges=False
-            )
+            self.splits[split] = with_neighbors(whole.subset(chosen), self.cutoff)
 
     def target_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the target over the training molecules."""
-        y = self.splits["train"].structures.labels["y"].double()
+        y = self.splits["train"].y.double()
         return float(y.mean()), float(y.std())
 
 
-def qm9_arrays(cache: Path | None = None) -> dict[str, np.ndarray]:
+def qm9_arrays(cache: Path | None = None) -> Arrays:
     """All of QM9: "index", "n_atoms", "z", "pos", "y" and "y_names", in the data set's own units.
 
     Raises:
-        ValueError: if neither the npz nor the package qm9pack is there.
+        ValueError: if there is neither the npz nor the package qm9pack.
     """
     if path := find_file(NPZ):
         with (
@@ -182,48 +178,40 @@ def qm9_arrays(cache: Path | None = None) -> dict[str, np.ndarray]:
     return arrays | {"y_names": np.array([name for name, _ in PACKED])}
 
 
-def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _checked(arrays: Arrays) -> Arrays:
     atoms, molecules = int(arrays["n_atoms"].sum()), len(arrays["n_atoms"])
-    rows = {"index": molecules, "y": molecules, "z": atoms, "pos": atoms}
-    for name, count in rows.items():
+    counts = {"index": molecules, "y": molecules, "z": atoms, "pos": atoms}
+    for name, count in counts.items():
         if len(arrays[name]) != count:
-            raise ValueError(f"{name} has {len(arrays[name])} rows, not {count}")
+            raise ValueError(f"{name} has {len(arrays[name])} entries, not {count}")
     return arrays
 
 
-def _molecules(arrays: dict[str, np.ndarray], target: str) -> Structures:
-    dtype = torch.get_default_dtype()
-    size = torch.from_numpy(arrays["n_atoms"].astype(np.int64))
-    y = _targets(arrays, target)
-    return in_free_space(
-        torch.from_numpy(arrays["z"]),
-        torch.from_numpy(arrays["pos"]).to(dtype),
-        size,
-        torch.from_numpy(arrays["index"].astype(np.int64)),
-        {"y": torch.from_numpy(y).to(dtype)},
-    )
+def _molecules(arrays: Arrays, target: str) -> PackedGraphs:
+    y, atoms, index = _targets(arrays, target), arrays["n_atoms"], arrays["index"]
+    return molecules(arrays["z"], arrays["pos"], atoms, index.astype(np.int64), {"y": y})
 
 
-def _targets(arrays: dict[str, np.ndarray], target: str) -> np.ndarray:
+def _targets(arrays: Arrays, target: str) -> np.ndarray:
     column, factor = COLUMNS[target]
     y = arrays["y"][:, arrays["y_names"].tolist().index(column)]
     if target in ATOMS:
-        alone = np.zeros(1 + max(ATOMS[target]))
-        alone[list(ATOMS[target])] = list(ATOMS[target].values())
+        free = np.zeros(1 + max(ATOMS[target]))
+        free[list(ATOMS[target])] = list(ATOMS[target].values())
         starts = np.cumsum(arrays["n_atoms"], dtype=np.int64) - arrays["n_atoms"]
-        y = y - np.add.reduceat(alone[arrays["z"]], starts)
+        y = y - np.add.reduceat(free[arrays["z"]], starts)
     return y * factor
 
 
-def _from_package(paths: list[Path]) -> dict[str, np.ndarray]:
+def _from_package(paths: list[Path]) -> Arrays:
     index, sizes, numbers, positions, properties = [], [], [], [], []
     for row in _rows(paths):
         symbols = row["Elements"].strip("[]").replace("'", "").split(",")
-        place = row["XYZ_Ang"].replace("[", "").replace("]", "").split(",")
+        coordinates = row["XYZ_Ang"].replace("[", "").replace("]", "").split(",")
         index.append(int(row["Index"]))
         sizes.append(len(symbols))
         numbers.extend(atomic_numbers[symbol.strip()] for symbol in symbols)
-        positions.append(np.array(place, dtype=np.float32).reshape(-1, 3))
+        positions.append(np.array(coordinates, dtype=np.float32).reshape(-1, 3))
         properties.append([float(row[column]) for _, column in PACKED])
     return {
         "index": np.array(index, dtype=np.int32),

@@ -1,138 +1,298 @@
-"""Many structures in a few arrays."""
+"""Structures of atoms as `PackedGraphs`: their fields, checks, neighbours, and the way to ASE."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
+from rich.console import Console
+from rich.progress import track
+from scipy.spatial import KDTree
 from torch import Tensor
 
-from geqlib.data.molecules.extxyz import Frame
-from geqlib.data.molecules.labels import PER_ATOM
+from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import Field, PackedGraphs, pointers
+from geqlib.graph.neighbors import FLAT, Neighbors, neighbor_list
+
+STRUCTURE = {"z": "node", "pos": "node", "cell": "graph", "pbc": "graph", "index": "graph"}
+EDGES = {"edge_index": Field("edge", "node", dim=1), "reverse": Field("edge", "edge")}
+PER_ATOM = ("forces", "energies")
+DOUBLE = ("energy", "energies")  # float32 has steps of meV at the energy of a large structure
+CHUNK = 20_000  # atoms whose neighbours are searched at once
+HEAVIEST = 118
+SAME_POSITION = 1e-3
 
 
-@dataclass(frozen=True)
-class Structures:
-    """Structures one after the other, in angstrom and eV.
+def structure_fields(labels: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Field]:
+    """What the arrays of structures with these labels hold.
+
+    `z` [N] atomic numbers; `pos` [N, 3]; `cell` [G, 3, 3] vectors in rows, zeros without a cell;
+    `pbc` [G, 3] whether it repeats along each of them; `index` [G] the number of the frame in its
+    source; labels [N, ...] if they are "forces" or "energies", else [G, ...]; energies in float64.
 
     Args:
-        z: [N] atomic numbers, in one byte each.
-        pos: [N, 3].
-        ptr: [G + 1] where the atoms of each structure start and end.
-        cell: [G, 3, 3] vectors in rows, zeros without a cell.
-        pbc: [G, 3] whether it repeats along each of them.
-        index: [G] number of the frame in its source.
-        labels: by name, [N, ...] for "forces" and "energies" and [G, ...] for all others.
+        labels: names.
+        dtype: of all other floating-point arrays, torch's default type by default.
     """
-
-    z: Tensor
-    pos: Tensor
-    ptr: Tensor
-    cell: Tensor
-    pbc: Tensor
-    index: Tensor
-    labels: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def batch(self) -> Tensor:
-        """[N] structure of each atom."""
-        return torch.arange(len(self)).repeat_interleave(self.ptr.diff())
-
-    def select(self, chosen: Tensor) -> Structures:
-        """Some of them, in the order of their positions `chosen`."""
-        atoms, ptr = ragged_rows(self.ptr, chosen)
-        return Structures(
-            z=self.z[atoms],
-            pos=self.pos[atoms],
-            ptr=ptr,
-            cell=self.cell[chosen],
-            pbc=self.pbc[chosen],
-            index=self.index[chosen],
-            labels={k: v[atoms if k in PER_ATOM else chosen] for k, v in self.labels.items()},
-        )
-
-    def atoms(self, position: int) -> Atoms:
-        """One of them for ASE; its labels are called REF_energy, REF_forces and so on."""
-        one = self.select(torch.tensor([position]))
-        atoms = Atoms(one.z.numpy(), one.pos.double().numpy(), cell=one.cell[0].double().numpy())
-        atoms.pbc = one.pbc[0].numpy()
-        atoms.info["index"] = int(one.index[0])
-        for name, value in one.labels.items():
-            if name in PER_ATOM:
-                atoms.set_array(f"REF_{name}", value.double().numpy())
-            else:
-                atoms.info[f"REF_{name}"] = value[0].double().numpy()[()]
-        return atoms
+    per = STRUCTURE | {name: "node" if name in PER_ATOM else "graph" for name in labels}
+    return {
+        name: Field(kind, dtype=torch.float64 if name in DOUBLE else dtype)
+        for name, kind in per.items()
+    }
 
 
-def pack(frames: Iterable[Frame], dtype: torch.dtype) -> Structures:
-    """Frames as arrays: energies in float64, the rest in `dtype`."""
-    columns: dict[str, list[np.ndarray]] = {}
-    for frame in frames:
-        row = {
-            "z": frame.z.astype(np.uint8),
-            "pos": frame.pos,
-            "cell": frame.cell[None],
-            "pbc": frame.pbc[None],
-            "index": np.array([frame.number]),
-            "size": np.array([len(frame.z)]),
-        }
-        labels = {k: v if k in PER_ATOM else v[None] for k, v in frame.labels.items()}
-        for key, value in {**row, **labels}.items():
-            columns.setdefault(key, []).append(value)
-    if not columns:
-        raise ValueError("There are no frames left to read.")
-    whole = {key: torch.from_numpy(np.concatenate(parts)) for key, parts in columns.items()}
-    for key, value in whole.items():
-        if value.is_floating_point() and key not in ("energy", "energies"):
-            whole[key] = value.to(dtype)
-    size = whole.pop("size")
-    ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
-    names = ("z", "pos", "cell", "pbc", "index")
-    return Structures(ptr=ptr, **{name: whole.pop(name) for name in names}, labels=whole)
+def molecules(
+    z: Any, pos: Any, atoms: Any, index: Any, labels: dict[str, Any] | None = None
+) -> PackedGraphs:
+    """Molecules without a cell or neighbours, from arrays.
+
+    Args:
+        z: [N] atomic numbers.
+        pos: [N, 3] in angstrom.
+        atoms: [G] of each molecule.
+        index: [G] their numbers.
+        labels: by name.
+    """
+    count, labels = len(atoms), labels or {}
+    arrays = {
+        "nodes": atoms,
+        "z": torch.as_tensor(z).to(torch.uint8),
+        "pos": pos,
+        "cell": torch.zeros(count, 3, 3),
+        "pbc": torch.zeros(count, 3, dtype=torch.bool),
+        "index": index,
+    }
+    return PackedGraphs(arrays | labels, structure_fields(labels))
 
 
-def in_free_space(
-    z: Tensor, pos: Tensor, size: Tensor, index: Tensor, labels: dict[str, Tensor]
-) -> Structures:
-    """Molecules without a cell, from arrays.
+# --- neighbours ----------------------------------------------------------------------------------
+
+
+def with_neighbors(
+    structures: PackedGraphs,
+    cutoff: float | None,
+    *,
+    keep: bool = False,
+    periodic: bool | None = None,
+) -> PackedGraphs:
+    """The structures with `edge_index`, `reverse`, and `cell_shift` if any of them is periodic.
+
+    Args:
+        structures: without neighbours.
+        cutoff: in angstrom; None for all pairs.
+        keep: whether to find all neighbours now and keep them, or those of each batch anew.
+        periodic: whether there is `cell_shift`; by default if any of the structures is periodic.
+
+    Raises:
+        ValueError: all pairs of a periodic structure.
+    """
+    if cutoff is None and structures.pbc.any():
+        raise ValueError("Periodic structures have infinitely many pairs: give a cutoff.")
+    periodic = bool(structures.pbc.any()) if periodic is None else periodic
+    if not keep or not len(structures):
+        return _with(structures, {}, {}, partial(_search, cutoff=cutoff, periodic=periodic))
+    edges = _all_neighbors(structures, cutoff, periodic)
+    fields = EDGES | ({"cell_shift": Field("edge")} if periodic else {})
+    return _with(structures, edges, fields, _shift_as_float if periodic else None)
+
+
+def find_neighbors(structures: Any, cutoff: float | None) -> Neighbors:
+    """Neighbours in a batch (or one) of structures; all pairs of each if `cutoff` is None."""
+    batch = structures.batch
+    if cutoff is None:
+        atoms = len(structures.pos)
+        return _all_pairs(torch.tensor([0, atoms]) if batch is None else structures.ptr)
+    return neighbor_list(
+        structures.pos, cutoff, cell=structures.cell, pbc=structures.pbc, batch=batch
+    )
+
+
+def _with(structures: PackedGraphs, arrays: Any, fields: Any, transform: Any) -> PackedGraphs:
+    counts = {"nodes": structures.counts["node"]}
+    return PackedGraphs(
+        {**counts, **structures.arrays, **arrays},
+        {**structures.fields, **fields},
+        transform=transform,
+    )
+
+
+def _search(structures: Any, cutoff: float | None, periodic: bool) -> Any:
+    near = find_neighbors(structures, cutoff)
+    structures.edge_index, structures.reverse = near.edge_index, near.reverse
+    if periodic:
+        structures.cell_shift = near.cell_shift.to(structures.pos.dtype)
+    return structures
+
+
+def _shift_as_float(structures: Any) -> Any:
+    structures.cell_shift = structures.cell_shift.to(structures.pos.dtype)
+    return structures
+
+
+def _all_neighbors(
+    structures: PackedGraphs, cutoff: float | None, periodic: bool
+) -> dict[str, Tensor]:
+    """Arrays of all edges, found for some thousand atoms at a time."""
+    block = torch.div(structures.ptr[:-1], CHUNK, rounding_mode="floor")
+    sizes = torch.unique_consecutive(block, return_counts=True)[1]
+    chunks = torch.arange(len(structures)).split(sizes.tolist())
+    parts = [_local(structures.subset(chunk), cutoff) for chunk in _progress(chunks)]
+    counts, edges, reverse, shift = zip(*parts, strict=True)
+    arrays = {
+        "edges": torch.cat(counts),
+        "edge_index": torch.cat(edges, 1),
+        "reverse": torch.cat(reverse),
+    }
+    return arrays | ({"cell_shift": torch.cat(shift)} if periodic else {})
+
+
+def _local(structures: PackedGraphs, cutoff: float | None) -> tuple[Tensor, ...]:
+    """Edges of each structure, numbered within it, in half the memory of int64."""
+    near = find_neighbors(structures, cutoff)
+    graph = structures.batch[near.edge_index[1]]
+    count = torch.bincount(graph, minlength=len(structures))
+    edges = near.edge_index - structures.ptr[graph]
+    reverse = near.reverse - pointers(count)[graph]
+    return count, edges.int(), reverse.int(), near.cell_shift.int()
+
+
+def _all_pairs(ptr: Tensor) -> Neighbors:
+    """All ordered pairs of different atoms of each structure, sorted as `neighbor_list` does."""
+    count = ptr.diff()
+    edges = count * (count - 1)
+    first = (edges.cumsum(0) - edges).repeat_interleave(edges)
+    number = torch.arange(int(edges.sum())) - first
+    others = (count - 1).repeat_interleave(edges)
+    target, source = number // others, number % others
+    source = source + (source >= target)
+    back = source * others + target - (target > source).long()
+    start = ptr[:-1].repeat_interleave(edges)
+    return Neighbors(
+        edge_index=torch.stack([source, target]) + start,
+        cell_shift=torch.zeros(len(number), 3, dtype=torch.long),
+        reverse=back + first,
+    )
+
+
+def _progress(chunks: Sequence[Tensor]) -> Iterable[Tensor]:
+    console = Console(stderr=True)
+    return track(chunks, "neighbours", console=console, disable=not console.is_terminal)
+
+
+# --- for ASE -------------------------------------------------------------------------------------
+
+
+class StructureLoaders(SplitLoaders):
+    """`SplitLoaders` of structures, each of which can be had for ASE."""
+
+    def atoms(self, index: int, split: str = "test") -> Atoms:
+        """The structure of a split that has this `index`, for ASE.
+
+        Its labels, in eV and angstrom, are called REF_energy, REF_forces and so on.
+        """
+        structures = self.splits[split]
+        position = (structures.index == index).nonzero()
+        if len(position) == 0:
+            raise ValueError(f"There is no frame {index} in the {split} split.")
+        return to_atoms(structures[int(position[0])])
+
+
+def to_atoms(structure: Any) -> Atoms:
+    """One structure for ASE; its labels are called REF_energy, REF_forces and so on."""
+    pos, cell = structure.pos.double().numpy(), structure.cell[0].double().numpy()
+    atoms = Atoms(structure.z.numpy(), pos, cell=cell, pbc=structure.pbc[0].numpy())
+    atoms.info["index"] = int(structure.index[0])
+    labels = [k for k in structure.keys() if k not in {*STRUCTURE, *EDGES, "cell_shift"}]  # noqa: SIM118
+    for name in labels:
+        value = structure[name].double().numpy()
+        if name in PER_ATOM:
+            atoms.set_array(f"REF_{name}", value)
+        else:
+            atoms.info[f"REF_{name}"] = value[0][()]
+    return atoms
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def check_structure(z: np.ndarray, pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Raise a ValueError that says what is wrong with a structure, in angstrom.
+
+    Looks for atoms without an element or a finite position, cells without a volume, and two atoms
+    closer than 1e-3 angstrom, images in neighbouring cells included.
 
     Args:
         z: [N] atomic numbers.
         pos: [N, 3].
-        size: [G] atoms of each molecule.
-        index, labels: as of `Structures`.
+        cell: [3, 3] vectors in rows.
+        pbc: [3] whether the structure repeats along each of them.
     """
-    count = len(size)
-    return Structures(
-        z=z.to(torch.uint8),
-        pos=pos,
-        ptr=torch.cat([size.new_zeros(1), size.cumsum(0)]),
-        cell=pos.new_zeros(count, 3, 3),
-        pbc=torch.zeros(count, 3, dtype=torch.bool),
-        index=index,
-        labels=labels,
-    )
+    _check_atoms(z, pos)
+    _check_cell(cell, pbc)
+    _check_distances(pos, cell, pbc)
 
 
-def ragged_rows(ptr: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of the chosen pieces of an array, in their order, and where each piece then starts.
+def is_isolated(atoms: Atoms, cell: np.ndarray, distance: float) -> bool:
+    """Whether this is one atom, marked so or without an image of itself within a distance.
 
     Args:
-        ptr: [G + 1] where each piece starts and ends.
-        chosen: [K] pieces.
-
-    Example:
-        >>> ragged_rows(torch.tensor([0, 2, 2, 5]), torch.tensor([2, 0]))
-        (tensor([2, 3, 4, 0, 1]), tensor([0, 3, 5]))
+        atoms: marked by config_type=IsolatedAtom, or not.
+        cell: [3, 3] its vectors, in the unit of the distance.
+        distance: the least distance of an image.
     """
-    counts = ptr[chosen + 1] - ptr[chosen]
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    rows = torch.arange(int(starts[-1]))
-    return rows + (ptr[chosen] - starts[:-1]).repeat_interleave(counts), starts
+    if len(atoms) != 1:
+        return False
+    if atoms.info.get("config_type") == "IsolatedAtom" or not atoms.pbc.any():
+        return True
+    heights = 1 / np.linalg.norm(np.linalg.pinv(cell[atoms.pbc]), axis=0)
+    return bool((heights > distance).all())
+
+
+def _check_atoms(z: np.ndarray, pos: np.ndarray) -> None:
+    unknown = np.flatnonzero((z < 1) | (z > HEAVIEST))
+    if len(unknown):
+        raise ValueError(f"atom {unknown[0]} has the atomic number {z[unknown[0]]}.")
+    infinite = np.flatnonzero(~np.isfinite(pos).all(1))
+    if len(infinite):
+        raise ValueError(f"the position of atom {infinite[0]} is NaN or infinite.")
+
+
+def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
+    if not np.isfinite(cell).all():
+        raise ValueError("its cell is NaN or infinite.")
+    vectors = cell[pbc]
+    edges = np.linalg.norm(vectors, axis=1).prod()
+    volume = np.sqrt(max(np.linalg.det(vectors @ vectors.T), 0.0))
+    if pbc.any() and not volume > FLAT * edges:
+        raise ValueError(
+            f"it repeats along {vectors.tolist()}, which span no volume: correct Lattice, or write "
+            'pbc="F F F".'
+        )
+
+
+def _check_distances(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
+    points, atom = pos, np.arange(len(pos))
+    if pbc.any():
+        points, atom = _with_images(pos, cell, pbc)
+    pairs = KDTree(points).query_pairs(SAME_POSITION, output_type="ndarray")
+    if len(pairs):
+        first, second = sorted(atom[pairs[0]].tolist())
+        raise ValueError(f"atoms {first} and {second} have the same position.")
+
+
+def _with_images(
+    pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms moved into the cell, and images of those at its walls; the atom of each point."""
+    inverse = np.linalg.pinv(cell[pbc])
+    fractional = pos @ inverse
+    points, atom = pos - np.floor(fractional) @ cell[pbc], np.arange(len(pos))
+    for column, vector in zip(inverse.T, cell[pbc], strict=True):
+        wall = points @ column <= SAME_POSITION * np.linalg.norm(column)
+        points = np.concatenate([points, points[wall] + vector])
+        atom = np.concatenate([atom, atom[wall]])
+    return points, atom

@@ -8,17 +8,15 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch._utils import _rebuild_tensor_v2
 
-from geqlib.data.graphs.packed import GraphArrays, graph_arrays, joined
+from geqlib.data.download import needed_file
 from geqlib.data.loaders import SplitLoaders
-from geqlib.data.mirror import find_file
-from geqlib.files.cache import cached_arrays, file_hash
-from geqlib.files.reading import reading
+from geqlib.data.packed import Arrays, PackedGraphs, joined
+from geqlib.files.atomic import cached_arrays, file_hash, reading
 
-KINDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
+FIELDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
 SPLITS = ("train", "val", "test")
 
 
@@ -61,14 +59,14 @@ class ZincData(SplitLoaders):
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
         self.batch_size, self.subset, self.shuffle_seed = batch_size, subset, shuffle_seed
         self.cache = None if cache is None else Path(cache)
-        self.splits: dict[str, GraphArrays] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def prepare_data(self) -> None:
         for split in SPLITS:
             self._arrays(split)
 
     def setup(self, stage: str | None = None) -> None:
-        self.splits = {split: graph_arrays(self._arrays(split), KINDS) for split in SPLITS}
+        self.splits = {split: PackedGraphs(self._arrays(split), FIELDS) for split in SPLITS}
 
     def degrees(self) -> list[int]:
         """How many training atoms have 0, 1, 2, ... neighbours, for PNA's scalers."""
@@ -76,23 +74,17 @@ class ZincData(SplitLoaders):
 
     def target_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the training targets."""
-        y = self.splits["train"].rows["graph"]["y"]
+        y = self.splits["train"].y
         return float(y.mean()), float(y.std())
 
-    def _arrays(self, split: str) -> dict[str, np.ndarray]:
+    def _arrays(self, split: str) -> Arrays:
         names = [f"ZINC/raw/{split}.pickle"] + [f"ZINC/raw/{split}.index"] * self.subset
-        paths = [find_file(name) for name in names]
-        if None in paths:
-            raise ValueError(
-                f"There is no {names[paths.index(None)]}: put the published files there, below the "
-                "folder that GEQLIB_DATA names."
-            )
-        found = [path for path in paths if path is not None]
-        parameters = {"split": split, "sha256": [file_hash(path) for path in found], "format": 1}
-        return cached_arrays("zinc", parameters, lambda: _read(*found), self.cache)
+        paths = [needed_file(name, "the published files") for name in names]
+        parameters = {"split": split, "sha256": [file_hash(path) for path in paths], "format": 1}
+        return cached_arrays("zinc", parameters, lambda: _read(*paths), self.cache)
 
 
-def _read(path: Path, index: Path | None = None) -> dict[str, np.ndarray]:
+def _read(path: Path, index: Path | None = None) -> Arrays:
     molecules = read_tensors(path)
     if index is not None:
         with reading(index, "does not hold numbers of molecules"):
@@ -101,10 +93,10 @@ def _read(path: Path, index: Path | None = None) -> dict[str, np.ndarray]:
                 raise ValueError(f"{min(numbers)} is negative")
     with reading(path, "does not hold ZINC's molecules"):
         chosen = molecules if index is None else [molecules[k] for k in numbers]
-        return joined([_graph(molecule) for molecule in chosen], KINDS)
+        return joined([_graph(molecule) for molecule in chosen], FIELDS)
 
 
-def _graph(molecule: dict[str, Any]) -> dict[str, np.ndarray]:
+def _graph(molecule: dict[str, Any]) -> Arrays:
     bonds, atoms, y = (molecule[k] for k in ("bond_type", "atom_type", "logP_SA_cycle_normalized"))
     if bonds.shape != (len(atoms), len(atoms)) or not y.isfinite().all():
         raise ValueError(f"{len(atoms)} atoms, bonds {tuple(bonds.shape)}, target {y}")
@@ -132,17 +124,17 @@ def read_tensors(path: Path) -> Any:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Finds what rebuilds tensors, and nothing else."""
+    """Resolves the functions that rebuild tensors, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = {
+        rebuild = {
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
             ("torch.storage", "_load_from_bytes"): _storage,
             ("collections", "OrderedDict"): OrderedDict,
         }.get((module, name))
-        if found is None:
+        if rebuild is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        return rebuild
 
 
 def _storage(content: bytes) -> Any:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
-from torch_geometric.data import Batch
 
+from geqlib.data.download import find_folder
 from geqlib.data.loaders import SplitLoaders
-from geqlib.data.points.meshes import MeshFiles, mesh_files, read_off, sample_mesh
+from geqlib.data.packed import Arrays, PackedGraphs
 from geqlib.data.points.surfaces import Surface, random_surface
-from geqlib.files.cache import cached_arrays
+from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.symmetry.rotations import random_rotation
 
 Protocol = Literal["I/I", "I/SO(3)", "SO(3)/SO(3)"]
-TURNED: dict[str, tuple[str, ...]] = {
+ROTATED: dict[str, tuple[str, ...]] = {
     "I/I": (),
     "I/SO(3)": ("test",),
     "SO(3)/SO(3)": ("train", "val", "test"),
@@ -37,16 +38,15 @@ class PointCloudData(SplitLoaders):
     Args:
         source: "surfaces", analytic ones with random proportions
             (`geqlib.data.points.surfaces`), or a folder of meshes such as "GeometricShapes" or
-            "ModelNet40" (`geqlib.data.points.meshes`). Of each class of meshes a tenth of those to
-            train on, rounded down, is for validation; where that is none, validation clouds are
-            new samples of the training meshes.
+            "ModelNet40" (`mesh_files`). Of each class of meshes a tenth of those to train on,
+            rounded down, is for validation; where that is none, validation clouds are new samples
+            of the training meshes.
         batch_size: clouds in a batch.
         points: in each cloud.
         train, val, test: number of clouds, the same for each surface or mesh up to one.
-        rotations: of training / test clouds. "I/I" leaves all as the surfaces stand, "I/SO(3)"
-            turns each test cloud by a random rotation of its own, "SO(3)/SO(3)" all clouds.
-            Validation clouds are like those of training. A task with `rotate=True` turns training
-            clouds anew each time.
+        rotations: of training / test clouds. "I/I" rotates none, "I/SO(3)" each test cloud by a
+            random rotation of its own, "SO(3)/SO(3)" all clouds. Validation clouds are like those
+            of training. A task with `rotate=True` rotates training clouds anew each time.
         kinds: of analytic surfaces.
         data_seed: of surfaces, points and rotations. A larger split begins with a smaller one.
         shuffle_seed: of the order of the training clouds.
@@ -79,8 +79,8 @@ class PointCloudData(SplitLoaders):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if rotations not in TURNED:
-            raise ValueError(f"rotations must be one of {', '.join(TURNED)}, got {rotations!r}.")
+        if rotations not in ROTATED:
+            raise ValueError(f"rotations must be one of {', '.join(ROTATED)}, got {rotations!r}.")
         if points < 2 or min(batch_size, train, val, test) < 1:
             raise ValueError(
                 "points must be at least 2, batch_size, train, val and test at least 1, got "
@@ -97,7 +97,7 @@ class PointCloudData(SplitLoaders):
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
         self.classes: tuple[str, ...] = ()
-        self.splits: dict[str, PointClouds] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def prepare_data(self) -> None:
         self._arrays()
@@ -106,31 +106,30 @@ class PointCloudData(SplitLoaders):
         arrays = self._arrays()
         for split in STREAMS:
             pos, normal, y = (arrays[f"{split}_{name}"] for name in ("pos", "normal", "y"))
-            clouds = PointClouds(pos, normal, y)
-            if split in TURNED[self.rotations]:
+            if split in ROTATED[self.rotations]:
                 seed = np.random.default_rng([self.data_seed, STREAMS.index(split), 1])
-                clouds = clouds.turned(int(seed.integers(2**62)))
-            self.splits[split] = clouds
+                pos, normal = rotated(pos, normal, int(seed.integers(2**62)))
+            self.splits[split] = point_clouds(pos, normal, y)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> Arrays:
         size = {"points": self.points, "seed": self.data_seed, "format": 1, **self.sizes}
         if self.source == "surfaces":
             self.classes = self.kinds
-            known: dict[str, Any] = {"kinds": self.kinds}
-            return cached_arrays("surfaces", known | size, self._surfaces, self.cache)
+            parameters = {"kinds": self.kinds, **size}
+            return cached_arrays("surfaces", parameters, self._surfaces, self.cache)
         files = mesh_files(self.source)
         self.classes = files.classes
-        known = {"sha256": files.hashes()}
-        return cached_arrays("meshes", known | size, lambda: self._meshes(files), self.cache)
+        parameters = {"sha256": files.hashes(), **size}
+        return cached_arrays("meshes", parameters, lambda: self._meshes(files), self.cache)
 
-    def _surfaces(self) -> dict[str, np.ndarray]:
+    def _surfaces(self) -> Arrays:
         def sample(split: str, k: int, rng: np.random.Generator) -> Any:
             kind = k % len(self.kinds)
             return kind, *random_surface(self.kinds[kind], self.points, rng)
 
         return self._sampled(sample, dict.fromkeys(STREAMS, len(self.kinds)))
 
-    def _meshes(self, files: MeshFiles) -> dict[str, np.ndarray]:
+    def _meshes(self, files: MeshFiles) -> Arrays:
         parts, read = mesh_splits(files), lru_cache(maxsize=1)(read_off)
 
         def sample(split: str, k: int, rng: np.random.Generator) -> Any:
@@ -142,56 +141,101 @@ class PointCloudData(SplitLoaders):
 
         return self._sampled(sample, {split: len(part) for split, part in parts.items()})
 
-    def _sampled(self, sample: Any, different: dict[str, int]) -> dict[str, np.ndarray]:
+    def _sampled(self, sample: Any, different: dict[str, int]) -> Arrays:
         """Clouds of all splits; each has a random stream of its own, whatever comes before it."""
         arrays = {}
         for stream, split in enumerate(STREAMS):
-            count, found = self.sizes[split], {}
+            count, clouds = self.sizes[split], {}
             for k in sorted(range(count), key=lambda k: k % different[split]):  # one mesh at a time
-                found[k] = sample(split, k, np.random.default_rng([self.data_seed, stream, 0, k]))
-            label, pos, normal = zip(*(found[k] for k in range(count)), strict=True)
+                clouds[k] = sample(split, k, np.random.default_rng([self.data_seed, stream, 0, k]))
+            label, pos, normal = zip(*(clouds[k] for k in range(count)), strict=True)
             arrays[f"{split}_y"] = np.array(label, dtype=np.int64)
             arrays[f"{split}_pos"] = normalised(np.stack(pos)).astype(np.float32)
             arrays[f"{split}_normal"] = np.stack(normal).astype(np.float32)
         return arrays
 
 
-class PointClouds(Dataset):
-    """Clouds of equally many points in memory; indexing with a list makes a whole batch at once.
+def point_clouds(pos: Any, normal: Any, y: Any) -> PackedGraphs:
+    """Clouds of one number of points as graphs without edges.
 
     Args:
         pos, normal: [clouds, points, 3].
         y: [clouds].
     """
+    count, points, _ = pos.shape
+    arrays = {
+        "nodes": np.full(count, points),
+        "pos": pos.reshape(-1, 3),
+        "normal": normal.reshape(-1, 3),
+        "y": y,
+    }
+    return PackedGraphs(arrays, {"pos": "node", "normal": "node", "y": "graph"})
 
-    def __init__(self, pos: Any, normal: Any, y: Any) -> None:
-        dtype = torch.get_default_dtype()
-        self.pos, self.normal = (torch.as_tensor(x).to(dtype) for x in (pos, normal))
-        self.y = torch.as_tensor(y)
 
-    def turned(self, seed: int) -> PointClouds:
-        """Each cloud by a rotation of its own."""
-        generator = torch.Generator().manual_seed(seed)
-        turns = torch.stack([random_rotation(3, generator).mT for _ in range(len(self))])
-        pos, normal = (x.double() @ turns for x in (self.pos, self.normal))
-        return PointClouds(pos, normal, self.y)
+def rotated(pos: np.ndarray, normal: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each cloud by a rotation of its own, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    turns = torch.stack([random_rotation(3, generator).mT for _ in range(len(pos))])
+    first, second = (torch.as_tensor(x).double() @ turns for x in (pos, normal))
+    return first, second
 
-    def __len__(self) -> int:
-        return len(self.y)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
+def normalised(pos: np.ndarray) -> np.ndarray:
+    """Clouds [clouds, points, 3] about their centroids, with mean squares of 1."""
+    pos = pos - pos.mean(1, keepdims=True)
+    size = np.sqrt((pos**2).sum(2).mean(1))
+    return pos / np.where(size > 0, size, 1.0)[:, None, None]
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        points, clouds = self.pos.size(1), torch.arange(len(chosen) + 1)
-        return Batch(
-            pos=self.pos[chosen].flatten(0, 1),
-            normal=self.normal[chosen].flatten(0, 1),
-            y=self.y[chosen],
-            batch=clouds[:-1].repeat_interleave(points),
-            ptr=clouds * points,
-        )
+
+# --- meshes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeshFiles:
+    """The files of a set of meshes.
+
+    Args:
+        folder: that all of them are in.
+        classes: names, in alphabetical order.
+        train, test: (class, path below the folder) of each mesh, ordered by both.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    train: tuple[tuple[int, str], ...]
+    test: tuple[tuple[int, str], ...]
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        return {path: file_hash(self.folder / path) for _, path in (*self.train, *self.test)}
+
+
+def mesh_files(name: str) -> MeshFiles:
+    """Find a set: CLASS/train/*.off and CLASS/test/*.off, as torch_geometric's raw folders are.
+
+    Such sets are GeometricShapes (https://github.com/Yannick-S/geometric_shapes) and ModelNet10 and
+    ModelNet40 (Wu et al., CVPR 2015, arXiv 1406.5670).
+
+    Args:
+        name: a folder of your own, or one below the folder that GEQLIB_DATA names; the classes are
+            in it, or in `raw` in it. GeometricShapes is downloaded where it is not there.
+
+    Raises:
+        ValueError: no such folder, or a class without meshes to train on.
+    """
+    folder = _folder(name)
+    classes = sorted(p.name for p in folder.iterdir() if (p / "train").is_dir())
+    splits = {"train": [], "test": []}
+    for split, meshes in splits.items():
+        for number, label in enumerate(classes):
+            paths = sorted((folder / label / split).glob("*.off"))
+            meshes += [(number, path.relative_to(folder).as_posix()) for path in paths]
+    trained = {number for number, _ in splits["train"]}
+    lacking = [label for number, label in enumerate(classes) if number not in trained]
+    if lacking or not classes:
+        empty = f"{folder}/{lacking[0] if lacking else 'CLASS'}/train"
+        raise ValueError(f"There are no meshes to train on in {empty}: put OFF files there.")
+    return MeshFiles(folder, tuple(classes), tuple(splits["train"]), tuple(splits["test"]))
 
 
 def mesh_splits(files: MeshFiles) -> dict[str, list[tuple[int, str]]]:
@@ -211,8 +255,74 @@ def mesh_splits(files: MeshFiles) -> dict[str, list[tuple[int, str]]]:
     return parts
 
 
-def normalised(pos: np.ndarray) -> np.ndarray:
-    """Clouds [clouds, points, 3] about their centroids, with mean squares of 1."""
-    pos = pos - pos.mean(1, keepdims=True)
-    size = np.sqrt((pos**2).sum(2).mean(1))
-    return pos / np.where(size > 0, size, 1.0)[:, None, None]
+def _folder(name: str) -> Path:
+    folder = find_folder(name)
+    if folder is None:
+        raise ValueError(
+            f"There is no folder {name} of meshes, here or below the folder that GEQLIB_DATA "
+            "names: unpack the published archive there."
+        )
+    return folder / "raw" if (folder / "raw").is_dir() else folder
+
+
+def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [V, 3] and triangles [F, 3] of a mesh; polygons are cut from their first corner.
+
+    Unlike torch_geometric's reader, this one keeps faces of more than four corners and the last
+    line of files that end without a line break. Some files of ModelNet lack the break after "OFF".
+
+    Raises:
+        ValueError: a file that is no OFF mesh.
+    """
+    with reading(path, "is no OFF mesh", "correct or remove it"):
+        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+        lines = [line for line in lines if line and line != ["OFF"]]
+        corners, faces = int(lines[0][0].removeprefix("OFF")), int(lines[0][1])
+        pos = np.array([line[:3] for line in lines[1 : 1 + corners]], dtype=np.float64)
+        pos = pos.reshape(corners, 3)
+        triangles = _triangles(lines[1 + corners : 1 + corners + faces])
+        if len(lines) < 1 + corners + faces:
+            raise ValueError("lines are missing")
+        if not 0 <= triangles.min() <= triangles.max() < corners:
+            raise ValueError("faces name corners that do not exist")
+    return pos, triangles
+
+
+def _triangles(faces: Sequence[Sequence[str]]) -> np.ndarray:
+    triangles = []
+    for corners, *numbers in faces:
+        face = [int(number) for number in numbers[: int(corners)]]  # colours may follow
+        triangles += [(face[0], a, b) for a, b in pairwise(face[1:])]
+    return np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def sample_mesh(
+    pos: np.ndarray, face: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points [count, 3], uniform by area, and the normals of their triangles.
+
+    Args:
+        pos: [V, 3].
+        face: [F, 3] corners of triangles.
+        count: of points.
+        rng: the source of randomness.
+
+    Raises:
+        ValueError: a mesh without area.
+
+    Example:
+        >>> corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+        >>> rng = np.random.default_rng(0)
+        >>> sample_mesh(corners, np.array([[0, 1, 2]]), 2, rng)[1].tolist()
+        [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    """
+    a, b, c = (pos[face[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    area = np.linalg.norm(across, axis=1)
+    if not area.sum() > 0:
+        raise ValueError("The mesh has no area: remove it, or give its points instead.")
+    chosen = rng.choice(len(area), count, p=area / area.sum())
+    s, t = rng.random((2, count, 1))
+    s, t = np.where(s + t > 1, 1 - s, s), np.where(s + t > 1, 1 - t, t)  # fold the square over
+    points = a[chosen] + s * (b - a)[chosen] + t * (c - a)[chosen]
+    return points, across[chosen] / area[chosen, None]

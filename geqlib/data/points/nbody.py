@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import Dataset
-from torch_geometric.data import Batch
 
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import Arrays, PackedGraphs
 from geqlib.data.points.nbody_simulation import NBodySystem, draw_initial_states, simulate
-from geqlib.files.cache import cached_arrays
+from geqlib.files.atomic import cached_arrays
 
 DRAWN = {"train": 10_000, "val": 2_000, "test": 2_000}
+FIELDS = ("pos", "vec", "x", "y", "path")
 
 
 class NBodyData(SplitLoaders):
@@ -99,7 +101,7 @@ class NBodyData(SplitLoaders):
         )
         self.charge_products = charge_products
         self.cache = None if cache is None else Path(cache)
-        self.splits: dict[str, NBodyDataset] = {}
+        self.splits: dict[str, PackedGraphs] = {}
 
     def prepare_data(self) -> None:
         self._arrays()
@@ -107,29 +109,34 @@ class NBodyData(SplitLoaders):
     def setup(self, stage: str | None = None) -> None:
         arrays = self._arrays()
         for split in self.sizes:
-            part = {key: arrays[f"{split}_{key}"] for key in ("charge", "pos", "vel")}
-            self.splits[split] = NBodyDataset(**part, charge_products=self.charge_products)
+            charge, pos, vel = (arrays[f"{split}_{key}"] for key in ("charge", "pos", "vel"))
+            self.splits[split] = simulations(charge, pos, vel, charge_products=self.charge_products)
 
     def baselines(self) -> dict[str, Tensor]:
-        """Squared error a coordinate of each test simulation, for predictors without a network.
+        """Squared error per coordinate of each test simulation, for predictors without a network.
 
         The linear one fits displacement = a (x - mean x) + b v to the training simulations by
         least squares.
         """
-        train, test = self.splits["train"], self.splits["test"]
-        features = torch.stack([train.pos - train.pos.mean(1, keepdim=True), train.vel])
-        shift = (train.y - train.pos).flatten()
+        pos, vel, y = self._states("train")
+        features = torch.stack([pos - pos.mean(1, keepdim=True), vel])
+        shift = (y - pos).flatten()
         fit = torch.linalg.lstsq(features.flatten(1).T, shift[:, None]).solution[:, 0]
-        centred = test.pos - test.pos.mean(1, keepdim=True)
+        pos, vel, y = self._states("test")
         elapsed = (self.frames[-1] - self.frames[0]) * 0.1
         guesses = {
-            "copy": test.pos,
-            "constant velocity": test.pos + elapsed * test.vel,
-            "linear": test.pos + fit[0] * centred + fit[1] * test.vel,
+            "copy": pos,
+            "constant velocity": pos + elapsed * vel,
+            "linear": pos + fit[0] * (pos - pos.mean(1, keepdim=True)) + fit[1] * vel,
         }
-        return {name: ((g - test.y) ** 2).mean((1, 2)) for name, g in guesses.items()}
+        return {name: ((guess - y) ** 2).mean((1, 2)) for name, guess in guesses.items()}
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _states(self, split: str) -> list[Tensor]:
+        """Positions, velocities and later positions, [S, n, dim] each."""
+        part, shape = self.splits[split], (-1, self.system.n_balls, self.system.dim)
+        return [values.reshape(shape) for values in (part.pos, part.vec, part.y)]
+
+    def _arrays(self) -> Arrays:
         parameters = {
             "system": asdict(self.system),
             "frames": list(self.frames),
@@ -139,7 +146,7 @@ class NBodyData(SplitLoaders):
         }
         return cached_arrays("nbody", parameters, self._generate, self.cache)
 
-    def _generate(self) -> dict[str, np.ndarray]:
+    def _generate(self) -> Arrays:
         rng = np.random.RandomState(self.data_seed)
         arrays = {}
         for split, size in self.sizes.items():
@@ -155,8 +162,10 @@ class NBodyData(SplitLoaders):
         return arrays
 
 
-class NBodyDataset(Dataset):
-    """Simulations of one size; indexing with a list makes a whole batch at once.
+def simulations(
+    charge: np.ndarray, pos: np.ndarray, vel: np.ndarray, *, charge_products: bool = False
+) -> PackedGraphs:
+    """Simulations of one number of balls as graphs.
 
     Args:
         charge: [S, n].
@@ -164,51 +173,29 @@ class NBodyDataset(Dataset):
         vel: [S, n, dim] at the first frame.
         charge_products: whether batches hold q_i q_j as `edge_attr`.
     """
+    count, frames, n, dim = pos.shape
+    path = pos.swapaxes(1, 2).reshape(count * n, frames, dim)
+    arrays = {
+        "nodes": np.full(count, n),
+        "pos": path[:, 0],
+        "vec": vel.reshape(count * n, 1, dim),
+        "x": charge.reshape(count * n, 1),
+        "y": path[:, -1],
+        "path": path,
+    }
+    pairs = (~torch.eye(n, dtype=torch.bool)).nonzero().T
+    transform = partial(_with_pairs, pairs=pairs, charge_products=charge_products)
+    return PackedGraphs(arrays, dict.fromkeys(FIELDS, "node"), transform=transform)
 
-    def __init__(
-        self,
-        charge: np.ndarray,
-        pos: np.ndarray,
-        vel: np.ndarray,
-        *,
-        charge_products: bool = False,
-    ) -> None:
-        self.charge_products = charge_products
-        dtype = torch.get_default_dtype()
-        self.charge = torch.as_tensor(charge, dtype=dtype)
-        self.path = torch.as_tensor(pos, dtype=dtype)
-        self.pos, self.y = self.path[:, 0], self.path[:, -1]
-        self.vel = torch.as_tensor(vel, dtype=dtype)
-        n = self.charge.size(1)
-        first, second = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-        others = first != second
-        self.pairs = torch.stack([first[others], second[others]])
 
-    def __len__(self) -> int:
-        return len(self.charge)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        count, n = len(chosen), self.charge.size(1)
-        ptr = n * torch.arange(count + 1)
-        charge = self.charge[chosen].flatten()
-        edge_index = (self.pairs[:, None] + ptr[:-1, None]).flatten(1)
-        batch = Batch(
-            pos=self.pos[chosen].flatten(0, 1),
-            vec=self.vel[chosen].flatten(0, 1)[:, None],
-            x=charge[:, None],
-            edge_index=edge_index,
-            y=self.y[chosen].flatten(0, 1),
-            path=self.path[chosen].transpose(1, 2).flatten(0, 1),
-            batch=torch.arange(count).repeat_interleave(n),
-            ptr=ptr,
-        )
-        if self.charge_products:
-            batch.edge_attr = (charge[edge_index[0]] * charge[edge_index[1]])[:, None]
-        return batch
+def _with_pairs(graphs: Any, pairs: Tensor, charge_products: bool) -> Any:
+    """All ordered pairs of balls of each simulation, too many to be kept for all simulations."""
+    start = graphs.ptr[:-1] if "ptr" in graphs else torch.zeros(1, dtype=torch.long)
+    graphs.edge_index = (pairs[:, None] + start[:, None]).flatten(1)
+    if charge_products:
+        source, target = graphs.edge_index
+        graphs.edge_attr = graphs.x[source] * graphs.x[target]
+    return graphs
 
 
 def _progress(parts: Sequence[int], split: str) -> Iterable[int]:

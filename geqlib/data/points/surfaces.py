@@ -13,9 +13,9 @@ Sampled = tuple[np.ndarray, np.ndarray]
 
 
 def random_surface(name: Surface, count: int, rng: Generator) -> Sampled:
-    """Points and normals [count, 3] of a surface whose proportions are drawn, too.
+    """Points and normals [count, 3] of a surface with random proportions.
 
-    The axes of box, cylinder, cone and torus are those of space; turn the points to forget them.
+    The axes of box, cylinder, cone and torus are those of space; rotate the points to forget them.
 
     Args:
         name: of the surface. A "blob" is a sphere with smooth random bumps, r(u) below.
@@ -36,8 +36,8 @@ def random_surface(name: Surface, count: int, rng: Generator) -> Sampled:
     if name == "box":
         return box(rng.uniform(0.3, 1, 3), count, rng)
     if name in ("cylinder", "cone"):
-        made = cylinder if name == "cylinder" else cone
-        return made(rng.uniform(0.3, 1), rng.uniform(0.5, 2), count, rng)
+        surface = cylinder if name == "cylinder" else cone
+        return surface(rng.uniform(0.3, 1), rng.uniform(0.5, 2), count, rng)
     if name == "blob":
         return blob(rng.normal(0, 1.5, (4, 3)), rng.uniform(0, 0.2, 4), count, rng)
     raise ValueError(f"surface {name!r} is unknown: choose {', '.join(get_args(Surface))}.")
@@ -136,11 +136,11 @@ def _accepted(
     share: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Drawn values, each kept with the probability `share`, until there are enough."""
-    kept = draw(0, rng)
-    while len(kept) < count:
+    accepted = draw(0, rng)
+    while len(accepted) < count:
         values = draw(2 * count, rng)
-        kept = np.concatenate([kept, values[rng.random(len(values)) < share(values)]])
-    return kept[:count]
+        accepted = np.concatenate([accepted, values[rng.random(len(values)) < share(values)]])
+    return accepted[:count]
 
 
 def _directions(count: int, rng: Generator) -> np.ndarray:

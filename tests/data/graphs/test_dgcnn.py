@@ -9,9 +9,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from geqlib.data.graphs.dgcnn import match_graphs, read_dgcnn
 from geqlib.data.graphs.folds import read_folds
-from geqlib.data.graphs.tu import tu_arrays
+from geqlib.data.graphs.tu import match_graphs, read_dgcnn, tu_arrays
 from tests.data.graphs import raw_graphs
 
 MIRROR = os.environ.get("GEQLIB_DATA")

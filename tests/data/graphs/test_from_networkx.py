@@ -155,7 +155,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "nan": (
         lambda: from_networkx(mixed(1.0, float("nan")), [0, 1], nodes=["mass"]),
-        "graph 1: node 'mass' is nan: mend or drop that graph.",
+        "graph 1: node 'mass' is nan: correct or drop that graph.",
     ),
     "object": (
         lambda: from_networkx(mixed(1.0, {"a": 1}), [0, 1], nodes=["mass"]),
@@ -170,7 +170,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str) -> None:
+def test_errors_say_what_and_how_to_fix(error: str) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

@@ -222,7 +222,7 @@ ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str, mirror: Path) -> None:
+def test_errors_say_what_and_how_to_fix(error: str, mirror: Path) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=re.escape(message)):
         call(mirror)

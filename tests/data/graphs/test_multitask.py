@@ -10,21 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-import geqlib.data.graphs.random_graphs
+import geqlib.data.graphs.multitask
 from geqlib.data import MultitaskData
-from geqlib.data.graphs.graph_labels import graph_labels, node_labels
-from geqlib.data.graphs.packed import GraphArrays
-from geqlib.data.graphs.random_graphs import KINDS, MIXTURE, random_adjacency, toggled
+from geqlib.data.graphs.multitask import (
+    GENERATORS,
+    MIXTURE,
+    graph_labels,
+    node_labels,
+    random_adjacency,
+    toggled,
+)
 
 
 def drawn(kind: str, n: int, seed: int = 0) -> nx.Graph:
-    return KINDS[kind](n, np.random.default_rng(seed))
+    return GENERATORS[kind](n, np.random.default_rng(seed))
 
 
 # --- the mixture ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", GENERATORS)
 @pytest.mark.parametrize("n", [2, 15, 16, 24])
 def test_kinds_have_all_nodes(kind: str, n: int) -> None:
     graphs = [drawn(kind, n, seed) for seed in range(4)]
@@ -57,7 +62,8 @@ def test_the_mixture_has_its_shares(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return draw
 
-    monkeypatch.setattr(geqlib.data.graphs.random_graphs, "KINDS", {k: count(k) for k in KINDS})
+    generators = {kind: count(kind) for kind in GENERATORS}
+    monkeypatch.setattr(geqlib.data.graphs.multitask, "GENERATORS", generators)
     rng = np.random.default_rng(0)
     for _ in range(2000):
         random_adjacency(4, rng)
@@ -134,7 +140,7 @@ def made(tmp_path: Any, **options: Any) -> MultitaskData:
 
 def test_protocol(tmp_path: Any) -> None:
     data = made(tmp_path)
-    sizes = {name: part.count["node"].tolist() for name, part in data.splits.items()}
+    sizes = {name: part.counts["node"].tolist() for name, part in data.splits.items()}
     assert sizes["train"] == [n for n in range(15, 25) for _ in range(2)]
     assert sizes["val"] == sizes["15-19"] == [15, 16, 17, 18, 19]
     assert sizes["20-24"] == [20, 21, 22, 23, 24]
@@ -191,23 +197,6 @@ def test_degrees_are_counted_over_training_nodes(tmp_path: Any) -> None:
     assert data.degrees() == [int((degrees == k).sum()) for k in range(int(degrees.max()) + 1)]
 
 
-def test_parts_of_graph_arrays() -> None:
-    pair = np.array([[0, 1], [1, 0]])
-    rows = {
-        "node": {"x": np.arange(5.0)},
-        "edge": {"w": np.arange(4)},
-        "graph": {"y": np.arange(3)},
-    }
-    graphs = GraphArrays([2, 1, 2], [2, 0, 2], np.hstack([pair, pair]), rows)
-    part = graphs.subset([2, 1], name="part")
-    batch: Any = part.__getitems__([0, 1])
-    assert batch.x.tolist() == [3, 4, 2] and batch.w.tolist() == [2, 3] and batch.name == "part"
-    assert batch.edge_index.tolist() == pair.tolist() and batch.y.tolist() == [2, 1]
-    empty: Any = graphs.__getitems__([1])
-    assert empty.edge_index.shape == (2, 0) and empty.num_nodes == 1
-    assert graphs.degrees() == [1, 4]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -216,7 +205,7 @@ def test_parts_of_graph_arrays() -> None:
         ({"starts": (1,)}, r"got \[1\]"),
     ],
 )
-def test_errors_say_what_and_how_to_mend(tmp_path: Any, options: dict, message: str) -> None:
+def test_errors_say_what_and_how_to_fix(tmp_path: Any, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(tmp_path, **options)
     with pytest.raises(ValueError, match="at least two nodes, got n = 1"):

@@ -14,7 +14,7 @@ from ase.io import read, write
 
 from geqlib.data.molecules.extxyz import read_frames
 from geqlib.data.molecules.labels import Labels
-from geqlib.data.molecules.sanity import check_structure
+from geqlib.data.molecules.structures import check_structure
 
 MIRROR = os.environ.get("GEQLIB_DATA")
 needs_mirror = pytest.mark.skipif(MIRROR is None, reason="GEQLIB_DATA is not set")
@@ -194,7 +194,10 @@ BAD = {
     "dummy": (WATER.replace("O ", "X "), "frame 0: atom 0 has the atomic number 0"),
     "NaN position": (WATER.replace("H 1.0", "H NaN"), "the position of atom 1 is NaN or infinite"),
     "infinite position": (WATER.replace("H 1.0", "H inf"), "position of atom 1 is NaN or infinite"),
-    "one place": (WATER.replace("H 1.0", "H 0.0009"), "frame 0: atoms 0 and 1 are at one place"),
+    "one place": (
+        WATER.replace("H 1.0", "H 0.0009"),
+        "frame 0: atoms 0 and 1 have the same position",
+    ),
     "NaN energy": (WATER.replace("-14.0", "nan"), "frame 0: 'energy' (energy) is NaN"),
     "NaN forces": (WATER.replace("0.2 0.3", "0.2 nan"), "'forces' (forces) is NaN"),
     "infinite energy": (WATER.replace("-14.0", "-inf"), "'energy' (energy) is infinite"),
@@ -217,7 +220,7 @@ BAD = {
     ),
     "flat cell": (
         CRYSTAL.replace("0 2 0 0 0 2", "0 2 0 0 2 0"),
-        "which span no volume: mend Lattice",
+        "which span no volume: correct Lattice",
     ),
     "no cell": (CRYSTAL.replace("2 0 0 0 2 0 0 0 2", "0 0 0 0 0 0 0 0 0"), "span no volume"),
     "NaN cell": (CRYSTAL.replace("2 0 0 0 2 0", "2 0 0 0 nan 0"), "cell is NaN or infinite"),
@@ -245,11 +248,11 @@ def test_atoms_at_one_place_through_a_wall(file):
         return file(text + f"Cu {x} {y} {z} 0 0 0\n")
 
     for far in ((1.9995, 0, 0), (-1.9999, 2.0001, 0), (0, 4, -6), (2, 2, 2 + 5e-4)):
-        assert "atoms 0 and 1 are at one place" in sentence(crystal(*far))
+        assert "atoms 0 and 1 have the same position" in sentence(crystal(*far))
         assert len(frames(crystal(*far, pbc="F F F"))) == 1
     assert len(frames(crystal(1.998, 0, 0))) == 1
     assert len(frames(crystal(2.0, 0, 0, pbc="F T T"))) == 1
-    assert "at one place" in sentence(crystal(0, 2, 0, pbc="F T F"))
+    assert "have the same position" in sentence(crystal(0, 2, 0, pbc="F T F"))
 
 
 def test_atoms_at_one_place_in_skew_cells():

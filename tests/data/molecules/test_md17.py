@@ -57,7 +57,7 @@ def test_files(root, name, place, write):
 def test_energies_keep_their_digits(root):
     """Steps of 0.001 kcal/mol on -406 757 kcal/mol: float32 has steps of 0.03."""
     revised(root / "rmd17_aspirin.npz")
-    energy = ready().splits["test"].structures.labels["energy"]
+    energy = ready().splits["test"].energy
     assert energy.dtype == torch.float64
     steps = -energy.diff()[:98] / (0.001 * KCAL)
     assert torch.allclose(steps, torch.ones_like(steps), rtol=1e-4)

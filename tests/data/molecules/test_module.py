@@ -108,7 +108,7 @@ def test_batches_hold_their_frames(ready, stream):
 def test_splits_of_several_files(ready):
     data = ready(["train.xyz", "test.xyz"], val=["atoms.xyz"], forces_key=None)
     assert numbers(data) == {"train": list(range(27)), "val": [0, 1]}
-    assert data.splits["train"].structures.labels["energy"][[0, 20]].tolist() == [0, 100]
+    assert data.splits["train"].energy[[0, 20]].tolist() == [0, 100]
 
 
 def test_listed_frames(ready):

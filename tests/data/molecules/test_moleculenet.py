@@ -96,7 +96,7 @@ def test_scaffold_split_keeps_groups_and_shares() -> None:
 def test_bad_lines_and_missing_files(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = mirror / "MoleculeNet" / "lipo" / "raw" / "Lipophilicity.csv"
     file.write_text("id,exp,smiles\nA,1.0,nonsense\n")
-    with pytest.raises(ValueError, match=r"'nonsense' cannot be read: mend or drop that line"):
+    with pytest.raises(ValueError, match=r"'nonsense' cannot be read: correct or drop that line"):
         lipo(mirror)
     with pytest.raises(
         ValueError, match=r"There is no MoleculeNet/esol/raw/delaney-processed\.csv"

@@ -89,7 +89,7 @@ def test_targets(mirror, target):
     data, row = ready(target, train=18, val=1), {"U0": 7, "U": 8, "H": 9, "G": 10}
     in_mev = target not in ("mu", "alpha", "r2", "Cv")
     refs = dict(zip([1, 6, 7, 8, 9], atomrefs[row.get(target, 6)], strict=True))
-    structures, start, expected = data.splits["train"].structures, 0, {}
+    structures, start, expected = data.splits["train"], 0, {}
     for k, n in enumerate(mirror["n_atoms"].tolist()):
         value = mirror["y"][k, NAMES.index(COLUMNS[target][0])]
         if in_mev:
@@ -99,7 +99,7 @@ def test_targets(mirror, target):
         start += n
     wanted = [expected[k] for k in structures.index.tolist()]
     # float32, and atoms to 1e-8 eV
-    assert np.allclose(structures.labels["y"], wanted, rtol=1e-6, atol=1e-4)
+    assert np.allclose(structures.y, wanted, rtol=1e-6, atol=1e-4)
 
 
 def test_atoms_are_those_of_torch_geometric():
@@ -150,10 +150,10 @@ def test_mirror():
         "val": 10_000,
         "test": 10_831,
     }
-    parts = [part.structures for part in data.splits.values()]
+    parts = list(data.splits.values())
     index = torch.cat([part.index for part in parts])
     assert len(index.unique()) == 130_831 and sum(len(part.z) for part in parts) == 2_359_210
-    y = torch.cat([part.labels["y"] for part in parts])[index.argsort()]
+    y = torch.cat([part.y for part in parts])[index.argsort()]
     # methane, ammonia, water: u0_atom of the published gdb9.sdf.csv, in kcal/mol
     published = torch.tensor([-395.999594594, -276.861363363, -213.087624624])
     assert torch.allclose(y[:3], published * KCALMOL2EV * 1000, rtol=0, atol=0.02)

@@ -11,12 +11,9 @@ import torch
 from ase import Atoms
 from ase.io import write
 
-from geqlib.data.molecules.datasets import StreamedDataset, StructureDataset
-from geqlib.data.molecules.edge_lists import edge_lists, find_neighbors
-from geqlib.data.molecules.extxyz import read_frames
-from geqlib.data.molecules.frame_index import index_frames
+from geqlib.data.molecules.extxyz import pack_frames, read_frames, stream_frames
 from geqlib.data.molecules.labels import Labels
-from geqlib.data.molecules.structures import in_free_space, pack, ragged_rows
+from geqlib.data.molecules.structures import find_neighbors, molecules, to_atoms, with_neighbors
 from geqlib.graph import neighbor_list
 
 LABELS = Labels(energy="E", forces="F", stress="S", energies="e", charge="Q")
@@ -51,9 +48,9 @@ def path(request, tmp_path):
 @pytest.fixture(params=["kept", "found", "streamed"])
 def data(request, path, tmp_path):
     if request.param == "streamed":
-        return StreamedDataset(index_frames([path], LABELS, cache=tmp_path), CUTOFF)
-    structures = pack(read_frames([path], LABELS), torch.get_default_dtype())
-    return StructureDataset(structures, CUTOFF, keep_edges=request.param == "kept")
+        return stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
+    structures = pack_frames(read_frames([path], LABELS))
+    return with_neighbors(structures, CUTOFF, keep=request.param == "kept")
 
 
 def expected(path, chosen):
@@ -119,9 +116,9 @@ def test_edges_and_their_reverse(data):
 
 def test_one_structure_and_ase(path, data):
     frame = list(read_frames([path], LABELS))[6]
-    assert data[6].num_graphs == 1 and len(data) == 12
+    assert data[6].num_nodes == len(frame.z) and len(data) == 12
     assert data.index.tolist() == list(range(12))
-    atoms = data.atoms(6)
+    atoms = to_atoms(data[6])
     assert np.array_equal(atoms.numbers, frame.z) and np.array_equal(atoms.pbc, frame.pbc)
     for found, value in (
         (atoms.positions, frame.pos),
@@ -142,7 +139,7 @@ def test_streamed_data_travels_to_workers(data):
 def test_precision_is_the_default_of_torch(path, tmp_path):
     torch.set_default_dtype(torch.float64)
     try:
-        data = StreamedDataset(index_frames([path], LABELS, cache=tmp_path), CUTOFF)
+        data = stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
         exact = next(iter(read_frames([path], LABELS))).pos
         assert np.array_equal(data[0].pos.numpy(), exact)
     finally:
@@ -150,16 +147,14 @@ def test_precision_is_the_default_of_torch(path, tmp_path):
     assert data[0].pos.dtype == torch.float64  # also in a worker that has another default
 
 
-def molecules(sizes, seed=0):
-    rng = np.random.default_rng(seed)
-    size = torch.tensor(sizes)
-    pos = torch.tensor(2 * rng.normal(size=(int(size.sum()), 3)))
-    return in_free_space(torch.ones(len(pos)), pos, size, torch.arange(len(sizes)), {})
+def hydrogen(sizes, seed=0):
+    pos = 2 * np.random.default_rng(seed).normal(size=(sum(sizes), 3))
+    return molecules(np.ones(len(pos)), pos, sizes, np.arange(len(sizes)))
 
 
 @pytest.mark.parametrize("sizes", [[1], [1, 4, 2, 1, 5], [3, 3]], ids=str)
 def test_all_pairs(sizes):
-    structures = molecules(sizes)
+    structures = hydrogen(sizes)
     near, far = find_neighbors(structures, None), find_neighbors(structures, 1e3)
     for name in ("edge_index", "cell_shift", "reverse"):
         assert torch.equal(getattr(near, name), getattr(far, name)), name
@@ -169,46 +164,38 @@ def test_all_pairs_of_a_crystal_are_too_many(tmp_path):
     write(tmp_path / "c.xyz", Atoms("Cu", cell=np.eye(3), pbc=True), format="extxyz")
     frames = read_frames([tmp_path / "c.xyz"], Labels(energy=None, forces=None))
     with pytest.raises(ValueError, match="infinitely many pairs: give a cutoff"):
-        StructureDataset(pack(frames, torch.float32), None)
+        with_neighbors(pack_frames(frames), None)
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 1000])
 def test_neighbours_found_in_chunks(path, chunk, monkeypatch):
-    structures = pack(read_frames([path], LABELS), torch.float64)
+    structures = pack_frames(read_frames([path], LABELS), torch.float64)
     whole = find_neighbors(structures, CUTOFF)
-    monkeypatch.setattr("geqlib.data.molecules.edge_lists.CHUNK", chunk)
-    lists = edge_lists(structures, CUTOFF)
-    everything = lists.select(torch.arange(len(structures)), structures.ptr)
-    for name in ("edge_index", "cell_shift", "reverse"):
-        assert torch.equal(getattr(everything, name), getattr(whole, name)), name
+    monkeypatch.setattr("geqlib.data.molecules.structures.CHUNK", chunk)
+    stored = with_neighbors(structures, CUTOFF, keep=True, periodic=True)
+    everything = stored.__getitems__(range(len(structures)))
+    assert torch.equal(everything.cell_shift.long(), whole.cell_shift)
+    for name in ("edge_index", "reverse"):
+        assert torch.equal(everything[name], getattr(whole, name)), name
 
 
 def test_no_structures_at_all():
-    assert (
-        len(StructureDataset(molecules([2, 2]).select(torch.tensor([], dtype=torch.long)), 1.0))
-        == 0
-    )
+    assert len(with_neighbors(hydrogen([2, 2]).subset([]), 1.0, keep=True)) == 0
     with pytest.raises(ValueError, match="no frames left"):
-        pack([], torch.float32)
-
-
-def test_ragged_rows():
-    ptr = torch.tensor([0, 2, 2, 5])
-    rows, starts = ragged_rows(ptr, torch.tensor([2, 1, 0, 2]))
-    assert rows.tolist() == [2, 3, 4, 0, 1, 2, 3, 4] and starts.tolist() == [0, 3, 3, 5, 8]
+        pack_frames([])
 
 
 def test_frames_are_indexed_once(path, tmp_path, monkeypatch):
-    first = index_frames([path], LABELS, cache=tmp_path)
+    first = stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "geqlib.data.molecules.frame_index.read_frames", lambda *a, **k: pytest.fail("again")
+            "geqlib.data.molecules.extxyz.read_frames", lambda *a, **k: pytest.fail("again")
         )
-        again = index_frames([path], LABELS, cache=tmp_path)
+        again = stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
         assert torch.equal(first.start, again.start) and torch.equal(first.stop, again.stop)
     write(path, list(made(KINDS["molecules"], count=3)), format="extxyz")
     os.utime(path, (0, 0))
-    assert len(index_frames([path], LABELS, cache=tmp_path)) == 3
+    assert len(stream_frames([path], LABELS, CUTOFF, cache=tmp_path)) == 3
 
 
 def test_index_of_bad_frames(tmp_path):
@@ -216,15 +203,15 @@ def test_index_of_bad_frames(tmp_path):
     write(path, list(made(KINDS["mixed"], count=4)), format="extxyz")
     path.write_text(path.read_text() + "7\nE=1\nC 0 0")
     with pytest.raises(ValueError, match="frame 4: it is cut off after 1 of 7 atoms"):
-        index_frames([path], LABELS, cache=tmp_path)
+        stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
     for _ in range(2):  # from the file, and from the cache
         with pytest.warns(UserWarning, match="1 of 5 frames are left out"):
-            frames = index_frames([path], LABELS, on_bad_frame="skip", cache=tmp_path)
+            frames = stream_frames([path], LABELS, CUTOFF, on_bad_frame="skip", cache=tmp_path)
         assert frames.index.tolist() == [0, 1, 2, 3]
 
 
 def test_file_that_changes_under_the_index(path, tmp_path):
-    data = StreamedDataset(index_frames([path], LABELS, cache=tmp_path), CUTOFF)
+    data = stream_frames([path], LABELS, CUTOFF, cache=tmp_path)
     path.write_text("gone")
     with pytest.raises(ValueError, match="has changed since it was indexed"):
         data[3]
@@ -234,4 +221,4 @@ def test_compressed_files_are_not_streamed(tmp_path):
     path = tmp_path / "frames.xyz.xz"
     write(path, list(made(KINDS["mixed"], count=4)), format="extxyz")
     with pytest.raises(ValueError, match="is compressed: unpack it"):
-        index_frames([path], LABELS, cache=tmp_path)
+        stream_frames([path], LABELS, CUTOFF, cache=tmp_path)

@@ -13,8 +13,13 @@ import torch
 from torch_geometric.datasets import GeometricShapes, ModelNet
 
 from geqlib.data import PointCloudData
-from geqlib.data.points.clouds import mesh_splits, normalised
-from geqlib.data.points.meshes import mesh_files, read_off, sample_mesh
+from geqlib.data.points.clouds import (
+    mesh_files,
+    mesh_splits,
+    normalised,
+    read_off,
+    sample_mesh,
+)
 from tests.data.points import raw_meshes
 
 SMALL: dict[str, Any] = {"points": 16, "train": 14, "val": 7, "test": 9}
@@ -108,7 +113,7 @@ def test_polygons_colours_comments_and_a_missing_last_break(tmp_path: Path) -> N
 def test_broken_files(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.off"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"broken\.off is no OFF mesh .*: mend or remove it"):
+    with pytest.raises(ValueError, match=r"broken\.off is no OFF mesh .*: correct or remove it"):
         read_off(path)
 
 
@@ -142,13 +147,14 @@ def test_clouds_are_normalised_and_points_lie_where_normals_say(
     for split, part in data.splits.items():
         assert len(part) == SMALL[split]
         assert part.y.tolist() == [k % 7 for k in range(len(part))]
-        torch.testing.assert_close(part.pos.mean(1), torch.zeros(len(part), 3), atol=1e-6, rtol=0)
-        torch.testing.assert_close(part.pos.square().sum(2).mean(1), torch.ones(len(part)))
-        torch.testing.assert_close(part.normal.norm(dim=2), torch.ones(len(part), 16))
+        pos, normal = part.pos.view(-1, 16, 3), part.normal.view(-1, 16, 3)
+        torch.testing.assert_close(pos.mean(1), torch.zeros(len(part), 3), atol=1e-6, rtol=0)
+        torch.testing.assert_close(pos.square().sum(2).mean(1), torch.ones(len(part)))
+        torch.testing.assert_close(normal.norm(dim=2), torch.ones(len(part), 16))
     batch: Any = data.splits["val"].__getitems__([3, 0])
     assert batch.pos.shape == batch.normal.shape == (32, 3)
     assert batch.ptr.tolist() == [0, 16, 32] and batch.num_graphs == 2
-    assert torch.equal(batch.pos[:16], data.splits["val"].pos[3])
+    assert torch.equal(batch.pos[:16], data.splits["val"][3].pos)
     assert torch.equal(batch.batch, torch.arange(2).repeat_interleave(16))
 
 
@@ -165,10 +171,10 @@ def test_protocols_turn_points_and_normals(tmp_path: Path, source: str) -> None:
     for split in upright:
         for k in range(len(upright[split])):
             before, after = upright[split], full[split]
-            u, _, vh = torch.linalg.svd(before.pos[k].double().T @ after.pos[k].double())
+            u, _, vh = torch.linalg.svd(before[k].pos.double().T @ after[k].pos.double())
             turn = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ vh))]).double()) @ vh
             for name in ("pos", "normal"):  # up to rounding of float32
-                x, y = (getattr(s, name)[k].double() for s in (before, after))
+                x, y = (s[k][name].double() for s in (before, after))
                 torch.testing.assert_close(x @ turn, y, atol=1e-5, rtol=0)
             turns.append(turn)
     traces = torch.stack(turns).diagonal(dim1=1, dim2=2).sum(1)
@@ -183,19 +189,20 @@ def test_splits_are_a_function_of_the_seed() -> None:
     for split in one.splits:
         assert torch.equal(one.splits[split].pos, same.splits[split].pos)
         assert not torch.equal(one.splits[split].pos, other.splits[split].pos)
-        n = len(one.splits[split])
+        n = len(one.splits[split].pos)
         assert torch.equal(one.splits[split].pos, longer.splits[split].pos[:n])
         assert torch.equal(one.splits[split].normal, longer.splits[split].normal[:n])
-    assert not torch.equal(one.splits["train"].pos[:7], one.splits["val"].pos)
+    assert not torch.equal(one.splits["train"].subset(range(7)).pos, one.splits["val"].pos)
 
 
 def test_changed_meshes_are_sampled_again(tmp_path: Path) -> None:
     raw_meshes.write_shapes(tmp_path / "mirror", 2)
-    before = made("GeometricShapes").splits["train"].pos
+    before = made("GeometricShapes").splits["train"]
     path = next((tmp_path / "mirror").rglob("shape_00/train/*.off"))
     path.write_text(raw_meshes.box_text(9, 9))
-    after = made("GeometricShapes").splits["train"].pos
-    assert not torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
+    after = made("GeometricShapes").splits["train"]
+    assert not torch.equal(before[0].pos, after[0].pos)
+    assert torch.equal(before[1].pos, after[1].pos)
 
 
 def test_points_that_coincide() -> None:
@@ -212,7 +219,7 @@ def test_points_that_coincide() -> None:
         ({"source": "ModelNet40"}, "no folder ModelNet40 of meshes, .*: unpack"),
     ],
 )
-def test_errors_say_what_and_how_to_mend(options: dict, message: str) -> None:
+def test_errors_say_what_and_how_to_fix(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(**options)
 

@@ -49,7 +49,7 @@ def test_the_seed_decides_the_tenth_for_validation(raw: Path) -> None:
 
 def rows(data: SuperpixelData) -> dict[str, list[list[float]]]:
     data.setup()
-    return {split: part.rows["node"]["x"].tolist() for split, part in data.splits.items()}
+    return {split: part.x.tolist() for split, part in data.splits.items()}
 
 
 @pytest.mark.parametrize("wrong", ["edge", "nan", "key", "cut", "shape"])

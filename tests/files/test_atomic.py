@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geqlib.files import cache
-from geqlib.files.cache import cache_dir, cached_arrays, file_hash, replace_file
+from geqlib.files import atomic
+from geqlib.files.atomic import cache_dir, cached_arrays, file_hash, replace_file
 
 PARAMETERS = {"seed": 1, "sizes": {"train": 3}, "frames": (0, 1)}
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.array([1, 2])}
-MODULE = Path(cache.__file__)
+MODULE = Path(atomic.__file__)
 # run by processes that need no more of geqlib, and so start at once
 START = f"import runpy, sys, os; m = runpy.run_path({str(MODULE)!r}); import numpy as np\n"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from geqlib.data import GraphData, published
-from geqlib.data.mirror import find_file, find_folder
+from geqlib.data import GraphData, download
+from geqlib.data.download import find_file, find_folder
 from tests.data.graphs import raw_graphs
 
 MIRROR = os.environ.get("GEQLIB_DATA")
@@ -37,17 +37,17 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threadin
     serving = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     serving.asked = []  # pyright: ignore[reportAttributeAccessIssue]
     threading.Thread(target=serving.serve_forever, daemon=True).start()
-    monkeypatch.setattr(published, "HOST", f"http://127.0.0.1:{serving.server_port}")
-    monkeypatch.setattr(published, "TABLE", tmp_path / "table.json")
+    monkeypatch.setattr(download, "HOST", f"http://127.0.0.1:{serving.server_port}")
+    monkeypatch.setattr(download, "TABLE", tmp_path / "table.json")
     monkeypatch.delenv("GEQLIB_OFFLINE", raising=False)
     monkeypatch.delenv("GEQLIB_DATA", raising=False)
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    published.known_files.cache_clear()
+    download.published_files.cache_clear()
     yield serving
     serving.shutdown()
     serving.server_close()
-    published.known_files.cache_clear()
+    download.published_files.cache_clear()
 
 
 def publish(folder: Path, files: dict[str, tuple[str, bytes]]) -> None:
@@ -164,12 +164,12 @@ def test_graph_classification_from_downloads(
 
 
 def test_the_table_is_complete() -> None:
-    groups = json.loads(published.TABLE.read_text())
+    groups = json.loads(download.TABLE.read_text())
     names = [name for group in groups for name in group["files"]]
-    assert len(names) == len(set(names)) == len(published.known_files())
+    assert len(names) == len(set(names)) == len(download.published_files())
     for group in groups:
         assert len(bytes.fromhex(group["commit"])) == 20
-    for name, source in published.known_files().items():
+    for name, source in download.published_files().items():
         assert len(bytes.fromhex(source.sha256)) == 32 and source.url.startswith("https://"), name
     for name in ("MUTAG", "NCI1", "PROTEINS", "PTC", "IMDBBINARY", "IMDBMULTI", "NCI109"):
         folds = [n for n in names if n.startswith(f"TU_10fold/{name}/10fold_idx/")]
@@ -179,7 +179,7 @@ def test_the_table_is_complete() -> None:
 @pytest.mark.skipif(MIRROR is None, reason="GEQLIB_DATA names no folder of published files")
 def test_the_table_describes_the_published_files() -> None:
     compared = 0
-    for name, source in published.known_files().items():
+    for name, source in download.published_files().items():
         path = Path(str(MIRROR)) / name
         if path.is_file():
             content = path.read_bytes()

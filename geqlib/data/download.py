@@ -1,0 +1,183 @@
+"""Raw files: yours, those below the folder `GEQLIB_DATA`, or downloads checked by their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import lzma
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from rich.console import Console
+from rich.progress import track
+
+from geqlib.files.atomic import cache_dir, replace_file
+
+HOST = "https://raw.githubusercontent.com"
+TABLE = Path(__file__).with_name("published.json")
+SECONDS = 30  # without an answer
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a file comes from.
+
+    Args:
+        url: of the file, or of the archive that holds it.
+        member: its name in the archive.
+        sha256: of the file as published.
+    """
+
+    url: str
+    member: str | None
+    sha256: str
+
+
+def find_file(path: str | Path) -> Path | None:
+    """The file itself, else the one of that name below the folder `GEQLIB_DATA`, else downloaded.
+
+    Args:
+        path: absolute, or relative to the working folder or to `GEQLIB_DATA`.
+
+    Returns:
+        The file; None if it is nowhere, and is none that geqlib can download.
+
+    Raises:
+        ValueError: if it could not be downloaded, or is not the published file.
+    """
+    here = next((file for file in _candidates(path) if file.is_file()), None)
+    return here or (None if Path(path).is_absolute() else fetch_file(path))
+
+
+def find_folder(path: str | Path) -> Path | None:
+    """Likewise a folder, with all of its files that geqlib can download."""
+    here = next((folder for folder in _candidates(path) if folder.is_dir()), None)
+    return here or (None if Path(path).is_absolute() else fetch_folder(path))
+
+
+def find_files(paths: str | Sequence[str]) -> list[Path]:
+    """Files, of one path or several.
+
+    Raises:
+        ValueError: if there is no such file, or one is named twice.
+    """
+    named = [paths] if isinstance(paths, str) else list(paths)
+    files = []
+    for path in named:
+        file = find_file(path)
+        if file is None:
+            raise ValueError(f"There is no file {path}, here or in the folder GEQLIB_DATA.")
+        files.append(file)
+    if len({file.resolve() for file in files}) < len(files):
+        raise ValueError(f"One file is named twice in {', '.join(named)}.")
+    return files
+
+
+def needed_file(path: str, what: str = "the published file") -> Path:
+    """`find_file`, and where there is none a ValueError that says where to put it."""
+    file = find_file(path)
+    if file is None:
+        raise ValueError(
+            f"There is no {path}: put {what} there, below the folder that GEQLIB_DATA names."
+        )
+    return file
+
+
+def fetch_file(path: str | Path) -> Path | None:
+    """A published file in the user's cache folder, downloaded the first time.
+
+    Certificates are verified, and a file is kept only if it has the SHA-256 of published.json. With
+    the environment variable GEQLIB_OFFLINE set, nothing is downloaded.
+
+    Args:
+        path: relative to `GEQLIB_DATA`, such as "TUDataset/MUTAG/raw/MUTAG_A.txt".
+
+    Returns:
+        The file, or None if published.json lists no source of it, or GEQLIB_OFFLINE is set.
+
+    Raises:
+        ValueError: if it could not be downloaded, or is not the published file.
+    """
+    name = Path(path).as_posix()
+    file, source = _folder() / name, published_files().get(name)
+    if source is None:
+        return None
+    if not file.is_file():
+        if os.environ.get("GEQLIB_OFFLINE"):
+            return None
+        Console(stderr=True).print(f"Downloading {name}", highlight=False)
+        _fetch(name, source, {})
+    return file
+
+
+def fetch_folder(path: str | Path) -> Path | None:
+    """Likewise all published files below a folder."""
+    prefix = f"{Path(path).as_posix()}/"
+    names = [name for name in published_files() if name.startswith(prefix)]
+    missing = [name for name in names if not (_folder() / name).is_file()]
+    if not names or (missing and os.environ.get("GEQLIB_OFFLINE")):
+        return None
+    archives: dict[str, bytes] = {}
+    if missing:
+        console = Console(stderr=True)
+        for name in track(missing, f"Downloading {path}", console=console):
+            _fetch(name, published_files()[name], archives)
+    return _folder() / path
+
+
+@cache
+def published_files() -> dict[str, Published]:
+    """Path below `GEQLIB_DATA` -> source."""
+    sources = {}
+    for group in json.loads(TABLE.read_text()):
+        base = f"{HOST}/{group['repository']}/{group['commit']}"
+        for name, (path, sha256) in group["files"].items():
+            whole, _, member = path.partition("!")
+            sources[name] = Published(f"{base}/{quote(whole)}", member or None, sha256)
+    return sources
+
+
+def _candidates(path: str | Path) -> list[Path]:
+    local, mirror = Path(path).expanduser(), os.environ.get("GEQLIB_DATA")
+    return [local] if mirror is None else [local, Path(mirror) / local]
+
+
+def _folder() -> Path:
+    return cache_dir() / "raw"
+
+
+def _fetch(name: str, source: Published, archives: dict[str, bytes]) -> None:
+    """Download and keep a file; `archives`, by url, are not downloaded again."""
+    try:
+        content = archives[source.url] if source.url in archives else _download(source.url)
+        if source.member is not None:
+            archives[source.url] = content
+            content = zipfile.ZipFile(io.BytesIO(content)).read(source.member)
+    except (OSError, HTTPException, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{name} could not be downloaded from {source.url} ({error}): try again, or put it "
+            "below the folder that GEQLIB_DATA names."
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != source.sha256:
+        raise ValueError(
+            f"What {source.url} sent for {name} is not the published file (SHA-256 {digest}, not "
+            f"{source.sha256}), and was not kept: try again, or put it below the folder that "
+            "GEQLIB_DATA names."
+        )
+    if name.endswith(".xz") and not source.url.endswith(".xz"):
+        content = lzma.compress(content)
+    replace_file(_folder() / name, lambda part: part.write_bytes(content))
+
+
+def _download(url: str) -> bytes:
+    with urlopen(url, timeout=SECONDS) as answer:  # verifies certificates
+        return answer.read()

@@ -1,0 +1,295 @@
+"""Many graphs of different sizes in a few arrays: the container behind every data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch, Data
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the entries of an array belong to.
+
+    Args:
+        per: "graph", "node", "edge" or any other kind of element, such as "triangle": the array
+            has one entry per element, graph by graph.
+        index: kind of element whose numbers the entries are, counted from 0 within each graph;
+            a batch counts them on. None for other values.
+        dim: axis along which the entries follow each other.
+        dtype: in which floating-point values are held; None for torch's default type.
+    """
+
+    per: str
+    index: str | None = None
+    dim: int = 0
+    dtype: torch.dtype | None = None
+
+
+EDGE_INDEX = Field("edge", index="node", dim=1)
+Fields = Mapping[str, str | Field]
+
+
+class PackedGraphs(Dataset):
+    """Graphs of different sizes in a few arrays; a batch is made by indexing them once.
+
+    `graphs[k]` is a `torch_geometric.data.Data`; `graphs.__getitems__([3, 1])`, which torch's
+    `DataLoader` calls, is a `torch_geometric.data.Batch` with `batch` and `ptr`, as
+    `Batch.from_data_list` would collate it. The array of all graphs is an attribute: `graphs.y`.
+
+    Args:
+        arrays: how many elements of each kind each graph has, [G] integers under the plural name
+            of the kind ("nodes", "edges", "triangles"), and the arrays by the names that they have
+            in batches. This is also what a file holds (`geqlib.files.atomic.cached_arrays`).
+        fields: name of each array that batches hold -> its `Field`, or the kind of element alone.
+            Where there are "edges", `edge_index` [2, all edges] is one of the arrays.
+        transform: applied to each item and each batch, such as a search for neighbours.
+        constants: further attributes of all items and batches.
+
+    Integers may be stored in any type (uint8, int32); items and batches have them as int64.
+
+    Raises:
+        ValueError: an array that is missing or has another number of entries than there are
+            elements, or an index out of range.
+
+    Example:
+        >>> graphs = PackedGraphs(
+        ...     {
+        ...         "nodes": [2, 1, 2],
+        ...         "edges": [2, 0, 2],
+        ...         "edge_index": [[0, 1, 0, 1], [1, 0, 1, 0]],
+        ...         "x": [1.0, 2.0, 3.0, 4.0, 5.0],
+        ...         "y": [0, 1, 0],
+        ...     },
+        ...     {"x": "node", "y": "graph"},
+        ... )
+        >>> graphs[2].edge_index.tolist()
+        [[0, 1], [1, 0]]
+        >>> batch = graphs.__getitems__([1, 2])
+        >>> batch.edge_index.tolist(), batch.ptr.tolist(), batch.x.tolist()
+        ([[1, 2], [2, 1]], [0, 1, 3], [3.0, 4.0, 5.0])
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        fields: Fields,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.transform, self.constants = transform, dict(constants or {})
+        edges = {"edge_index": EDGE_INDEX} if "edges" in arrays else {}
+        declared = _declared({**edges, **fields})
+        kinds = {"node"} | {kind for f in declared.values() for kind in (f.per, f.index) if kind}
+        for name in (*(f"{kind}s" for kind in kinds - {"graph"}), *declared):
+            if name not in arrays:
+                raise ValueError(f"There is no array {name!r}: give all that `fields` names.")
+        self.counts = {k: torch.as_tensor(arrays[f"{k}s"]).long() for k in kinds - {"graph"}}
+        self.counts["graph"] = torch.ones_like(self.counts["node"])
+        self.starts = {kind: count.cumsum(0) - count for kind, count in self.counts.items()}
+        self.arrays = {name: _tensor(arrays[name], field) for name, field in declared.items()}
+        self.fields = {
+            name: replace(f, dtype=self.arrays[name].dtype)
+            if self.arrays[name].is_floating_point()
+            else f
+            for name, f in declared.items()
+        }
+        for name in self.fields:
+            self._check(name)
+
+    def __len__(self) -> int:
+        return len(self.counts["node"])
+
+    def __getitem__(self, number: int) -> Data:
+        values = self._values(self._chosen([number]))
+        if not any(field.per == "node" for field in self.fields.values()):
+            values["num_nodes"] = int(self.counts["node"][number])
+        return self._transformed(Data(**values, **self.constants))
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch:
+        chosen = self._chosen(numbers)
+        nodes = self.counts["node"][chosen]
+        values = self._values(chosen)
+        values["batch"] = torch.arange(len(chosen)).repeat_interleave(nodes)
+        values["ptr"] = pointers(nodes)
+        return self._transformed(Batch(**values, **self.constants))
+
+    def __getattr__(self, name: str) -> Any:
+        arrays = self.__dict__.get("arrays", {})
+        if name not in arrays:
+            raise AttributeError(f"{type(self).__name__} has no array {name!r}.")
+        return arrays[name]
+
+    @property
+    def ptr(self) -> Tensor:
+        """[G + 1] where the nodes of each graph start and end."""
+        return pointers(self.counts["node"])
+
+    @property
+    def batch(self) -> Tensor:
+        """[N] graph of each node."""
+        return torch.arange(len(self)).repeat_interleave(self.counts["node"])
+
+    def subset(self, numbers: Any) -> PackedGraphs:
+        """Some of the graphs, in that order."""
+        chosen = self._chosen(numbers)
+        part, entries = copy(self), self._entries(chosen)
+        part.arrays = {
+            name: self.arrays[name].index_select(field.dim, entries[field.per])
+            for name, field in self.fields.items()
+        }
+        part.counts = {kind: count[chosen] for kind, count in self.counts.items()}
+        part.starts = {kind: count.cumsum(0) - count for kind, count in part.counts.items()}
+        return part
+
+    def to_arrays(self) -> Arrays:
+        """Counts and arrays as numpy's, of which the constructor makes the same graphs again."""
+        counts = {f"{kind}s": count for kind, count in self.counts.items() if kind != "graph"}
+        return {name: tensor.numpy() for name, tensor in {**counts, **self.arrays}.items()}
+
+    def degrees(self) -> list[int]:
+        """How many nodes have 0, 1, 2, ... incoming edges."""
+        start = self.starts["node"].repeat_interleave(self.counts["edge"])
+        target = self.arrays["edge_index"][1] + start
+        nodes = int(self.counts["node"].sum())
+        return torch.bincount(torch.bincount(target, minlength=nodes)).tolist()
+
+    def _chosen(self, numbers: Any) -> Tensor:
+        chosen = torch.as_tensor(numbers, dtype=torch.long)
+        return torch.where(chosen < 0, chosen + len(self), chosen)
+
+    def _values(self, chosen: Tensor) -> dict[str, Any]:
+        """The arrays of the chosen graphs, with indices counted on over them."""
+        entries, values = self._entries(chosen), {}
+        for name, field in self.fields.items():
+            value = self.arrays[name].index_select(field.dim, entries[field.per])
+            if field.index is not None:
+                count = self.counts[field.index][chosen]
+                shift = (count.cumsum(0) - count).repeat_interleave(self.counts[field.per][chosen])
+                shape = [-1 if dim == field.dim else 1 for dim in range(value.dim())]
+                value = value + shift.view(shape)
+            whole = value.is_floating_point() or value.dtype == torch.bool
+            values[name] = value if whole else value.long()
+        return values
+
+    def _entries(self, chosen: Tensor) -> dict[str, Tensor]:
+        """Positions in the arrays, by kind of element."""
+        entries = {"graph": chosen}
+        for kind in {field.per for field in self.fields.values()} - {"graph"}:
+            entries[kind] = ranges(self.starts[kind][chosen], self.counts[kind][chosen])
+        return entries
+
+    def _transformed(self, graphs: Any) -> Any:
+        return graphs if self.transform is None else self.transform(graphs)
+
+    def _check(self, name: str) -> None:
+        array, field = self.arrays[name], self.fields[name]
+        entries, count = array.size(field.dim), self.counts[field.per]
+        if entries != int(count.sum()):
+            raise ValueError(
+                f"{name} has {entries} entries along axis {field.dim}, but the graphs have "
+                f"{int(count.sum())} {field.per}s."
+            )
+        if field.index is None or not entries:
+            return
+        values = array.transpose(0, field.dim).reshape(entries, -1)
+        most = self.counts[field.index].repeat_interleave(count)[:, None]
+        wrong = ((values < 0) | (values >= most)).any(1).nonzero()
+        if len(wrong):
+            graph = int(torch.arange(len(self)).repeat_interleave(count)[wrong[0]])
+            raise ValueError(
+                f"{name} has {values[wrong[0, 0]].tolist()} in graph {graph}, which has "
+                f"{int(most[wrong[0, 0]])} {field.index}s: count them from 0 in each graph."
+            )
+
+
+class GraphArrays(PackedGraphs):
+    """`PackedGraphs` with the arguments of geqlib's first edition, for data modules of users.
+
+    Args:
+        nodes, edges: [G] how many each graph has.
+        edge_index: [2, all edges], counted from 0 in each graph.
+        rows: "node", "edge" or "graph" -> name -> array.
+        constants: further attributes of all batches.
+    """
+
+    def __init__(
+        self,
+        nodes: Any,
+        edges: Any,
+        edge_index: Any,
+        rows: Mapping[str, Mapping[str, Any]],
+        **constants: Any,
+    ) -> None:
+        arrays = {"nodes": nodes, "edges": edges, "edge_index": edge_index}
+        fields = {name: kind for kind, named in rows.items() for name in named}
+        named = {name: array for part in rows.values() for name, array in part.items()}
+        super().__init__({**arrays, **named}, fields, constants=constants)
+
+
+def joined(graphs: Iterable[Mapping[str, np.ndarray]], fields: Fields) -> Arrays:
+    """Arrays for `PackedGraphs` from single graphs.
+
+    Args:
+        graphs: at least one; each has "edge_index" [2, E], if there are edges, and the arrays of
+            `fields`, one of them per node.
+        fields: as of `PackedGraphs`; kinds of elements other than node, edge and graph are counted
+            by the first of their arrays.
+    """
+    listed = list(graphs)
+    edges = {"edge_index": EDGE_INDEX} if "edge_index" in listed[0] else {}
+    declared = _declared({**edges, **fields})
+    first: dict[str, str] = {}
+    for name, field in declared.items():
+        first.setdefault(field.per, name)
+    arrays = {
+        f"{kind}s": np.array([graph[name].shape[declared[name].dim] for graph in listed])
+        for kind, name in first.items()
+        if kind != "graph"
+    }
+    return arrays | {
+        name: np.concatenate([graph[name] for graph in listed], axis=field.dim)
+        for name, field in declared.items()
+    }
+
+
+def pointers(count: Tensor) -> Tensor:
+    """[G + 1] where each of some segments starts and ends.
+
+    Example:
+        >>> pointers(torch.tensor([2, 0, 3])).tolist()
+        [0, 2, 2, 5]
+    """
+    return torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+
+def ranges(start: Tensor, count: Tensor) -> Tensor:
+    """start[0], start[0] + 1, ..., start[0] + count[0] - 1, start[1], ...
+
+    Example:
+        >>> ranges(torch.tensor([5, 0]), torch.tensor([2, 3])).tolist()
+        [5, 6, 0, 1, 2]
+    """
+    shift = start - (count.cumsum(0) - count)
+    return torch.arange(int(count.sum())) + shift.repeat_interleave(count)
+
+
+def _declared(fields: Fields) -> dict[str, Field]:
+    return {name: Field(f) if isinstance(f, str) else f for name, f in fields.items()}
+
+
+def _tensor(array: Any, field: Field) -> Tensor:
+    tensor = torch.as_tensor(array)
+    if tensor.is_floating_point():
+        return tensor.to(field.dtype or torch.get_default_dtype())
+    return tensor
