@@ -129,3 +129,9 @@ class PolynomialCutoff(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.cutoff}, p={self.p})"
+
+
+def safe_sqrt(square: Tensor) -> Tensor:
+    """Square root with derivative 0 where its argument is 0, to every order."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

@@ -38,8 +38,7 @@ from benchmarks.training import show
 from geqlib.data.download import find_file
 from geqlib.data.graphs.expressivity import PlainGraph, graph_pairs, plain
 from geqlib.frames.copies import FrameCopies
-from geqlib.frames.fa_gin import FAGIN
-from geqlib.frames.graph_networks import FAMLP
+from geqlib.frames.graph_networks import FAGIN, FAMLP
 
 ALIKE, MOST, OUT = 1e-3, 100, 10
 Network = FAMLP | FAGIN

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from geqlib.frames.messages import FrameMessages, FrameReadout
+from geqlib.frames.degenerate import sign_patterns
+from geqlib.frames.message_network import FrameMessages, FrameReadout
 from geqlib.frames.sign_frames import AxisLinear
-from geqlib.frames.stabilisers import sign_patterns
 from geqlib.models import FAGNN
 
 

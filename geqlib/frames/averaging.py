@@ -1,4 +1,13 @@
-"""Frame averaging: an invariant or equivariant network from any network."""
+"""Frame averaging: an invariant or equivariant network from any network.
+
+Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022, arXiv
+2110.03336), equations 1 and 2. With a frame F(x), finitely many group elements of which
+F(g x) = g F(x),
+
+    y = 1 / |F(x)|  sum over g in F(x) of  g . module(g^-1 . x).
+
+`transformed` is g^-1 . x for all g at once, `averaged` the sum.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +16,50 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from geqlib.frames.calls import call_each, call_stacked, put_together
-from geqlib.frames.canonical import LearnedFrame
-from geqlib.frames.copies import FrameCopies, copies, dense_copies
-from geqlib.frames.frame_types import (
-    Batch,
-    FrameGroup,
-    checked_frames,
-    highest_irrep,
-    parse_frame_group,
-    parse_outputs,
-    typed_batch,
-)
-from geqlib.frames.frame_weights import weighted_frames
-from geqlib.frames.geometry import centre, collect
-from geqlib.frames.orders import ordered
-from geqlib.frames.point_frames import Frames, drawn, point_frames
+from geqlib.frames.batches import Batch, typed_batch
+from geqlib.frames.copies import FrameCopies, frame_copies
+from geqlib.frames.learned_frames import LearnedFrame
+from geqlib.frames.node_orders import sorted_copies
+from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
 from geqlib.frames.quotient import quotient
-from geqlib.symmetry.types import parse_type
+from geqlib.frames.vectors import geometry_of
+from geqlib.frames.weighted_frames import weighted_frames
+from geqlib.symmetry.groups import Group, parse_group
+from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 
 Mode = Literal["full", "stochastic", "weighted", "minimal", "learned"]
 FrameFunction = Callable[..., Frames]
+OutputTypes = str | Sequence[str] | Mapping[str, str]
+
+
+def transformed(plan: FrameCopies, x: Tensor, type_: TensorType) -> Tensor:
+    """g^-1 . x for every g in F(x): R^T x, and R^T (x - t) of points, one copy after the other."""
+    if type_.kind == "edge_index":
+        return plan.edge_index
+    index, copy = plan.of(type_.level)
+    x = x.index_select(0, index)
+    if not type_.rotates or plan.matrix.size(-1) == 0:
+        return x
+    if type_.kind == "point" and plan.shift is not None:
+        x = x - _like(plan.shift[plan.sample[copy]], x)
+    return rotate(x, type_, plan.matrix.mT[copy], [d.mT[copy] for d in plan.wigner])
+
+
+def averaged(plan: FrameCopies, y: Tensor, type_: TensorType) -> Tensor:
+    """sum over g in F(x) of w_g g . y_g, where w_g = 1 / |F(x)| unless frames have weights."""
+    index, copy = plan.of(type_.level)
+    if type_.rotates and plan.matrix.size(-1) > 0:
+        y = rotate(y, type_, plan.matrix[copy], [d[copy] for d in plan.wigner])
+    if plan.orbit is not None and type_.level == "node":
+        y = _class_means(y, plan.orbit)[plan.orbit]
+    mean = y.new_zeros(plan.count(type_.level), *y.shape[1:])
+    mean = mean.index_add(0, index, _like(plan.weight[copy], y) * y)
+    if type_.kind == "point" and plan.shift is not None:
+        sample = index.new_zeros(mean.size(0)).index_put((index,), plan.sample[copy])
+        mean = mean + _like(plan.shift[sample], mean)
+    return mean
 
 
 class FrameAveraging(nn.Module):
@@ -42,10 +72,10 @@ class FrameAveraging(nn.Module):
     arXiv 2110.03336). With a frame F(x), finitely many elements of the group of which F(g x) = g
     F(x),
 
-        y = sum over g in F(x) of  w_g  g . module(g^-1 . x)
+        y = sum over g in F(x) of  w_g  g . module(g^-1 . x),     w_g = 1 / |F(x)| in all modes but "weighted"
 
     The frame is made of all geometric inputs together (`geqlib.frames.point_frames`): from the
-    eigenvectors of their covariance, or, where eigenvalues meet, from the points themselves.
+    eigenvectors of their covariance, or, where eigenvalues are repeated, from the points.
 
     Args:
         module: called with keywords: the inputs, as seen from each frame, and `batch` and
@@ -54,18 +84,18 @@ class FrameAveraging(nn.Module):
             product such as "S_n x E(3)"; or a function of the inputs, `batch` and `num_graphs`
             that returns your own `geqlib.frames.point_frames.Frames`.
         inputs: name -> type, as in `geqlib.testing`: "point", "vector", "scalar", "index", irreps,
-            "edge_index", after "edge:" or "graph:" if the rows are no nodes.
+            "edge_index", after "edge:" or "graph:" if the tensor is not per node.
         outputs: the type of what the module returns; types in a sequence or by name for modules
             that return a tuple or a mapping.
         mode: "full", the whole frame: 2^d elements for O(d), or as many as the symmetry of a
             degenerate input asks for. "stochastic": `samples` of them, drawn in every call, also
             in evaluation; unbiased. "weighted": continuous in points and vectors also where
-            eigenvalues cross, for more elements there (d = 2 or 3). "minimal": each of the frame's
-            copies of the input that equal each other is computed once, which gives the same mean.
+            eigenvalues cross, for more elements there (d = 2 or 3). "minimal": of copies of the
+            input that equal each other only one is computed, which gives the same mean.
             "learned": the frame of a small equivariant network, and the full one where that has
             none.
         samples: for mode "stochastic".
-        dense: samples are rows: nodes have the shape [B, points, ...], without `batch`.
+        dense: whether tensors have a first axis of samples, [B, points, ...], in place of `batch`.
 
     Shapes:
         With `batch`, [N] the sample of each node, all copies of all samples are one batch of
@@ -103,12 +133,12 @@ class FrameAveraging(nn.Module):
         self.samples, self.dense = samples, dense
         self.inputs, self.outputs = dict(inputs), outputs
         self.types = {name: parse_type(f"input {name!r}", text) for name, text in inputs.items()}
-        self.output_types = parse_outputs(outputs)
-        self.symmetry = parse_frame_group(group) if isinstance(group, str) else None
+        self.output_types = _output_types(outputs)
+        self.symmetry = frame_group(group) if isinstance(group, str) else None
         self.takes = _arguments(module)
         self._check()
         types = [*self.types.values(), *self.output_types.values()]
-        self.irreps = highest_irrep(types)
+        self.irreps = max((t.degree for t in types), default=-1)
         self.degree = max(self.irreps, int(any(t.rotates for t in types)))
         self.learned = None
         if mode == "learned" and self.symmetry is not None:
@@ -123,77 +153,98 @@ class FrameAveraging(nn.Module):
         """The averaged output: a tensor, a tuple or a dictionary, as the module returns it.
 
         Args:
-            plan: made before by `plan(...)` from these very inputs; needed for compile and export.
+            plan: computed before by `plan(...)` from these very inputs; compile and export need it.
             tensors: the inputs by name, `batch` and `num_graphs`. What is None is left out.
         """
-        given = self._batch(tensors, check=plan is None)
-        self._check_call(given)
-        if plan is None:
-            plan = self._plan(given, tensors)
-        shown = plan if plan.shown is None else plan.shown
-        seen = {name: plan.compute(x, type_) for name, (x, type_) in given.tensors.items()}
-        if given.single:
-            found = call_each(self.module, shown, seen, self.types)
-        else:
-            sizes = not self.dense and (given.sized or "num_graphs" in (self.takes or ()))
-            found = call_stacked(self.module, shown, seen, batch=not self.dense, sizes=sizes)
-        return put_together(found, self.outputs, self.output_types, plan, shown, given.single)
+        batch = self._batch(tensors, check=plan is None)
+        self._check_call(batch)
+        plan = self._plan(batch, tensors) if plan is None else plan
+        copies = plan if plan.distinct is None else plan.distinct.copies
+        seen = {name: _distinct(plan, *pair) for name, pair in _seen(plan, batch).items()}
+        results = self._results(seen, copies, batch)
+        averages = {}
+        for key, type_ in self.output_types.items():
+            y = _output(results, self.outputs, key, type_, copies, batch.single)
+            if plan.distinct is not None:
+                y = y.index_select(0, plan.distinct.same(type_.level))
+            mean = averaged(plan, y, type_)
+            averages[key] = mean[0] if batch.single and type_.level == "graph" else mean
+        if isinstance(self.outputs, str):
+            return averages[0]
+        return averages if isinstance(self.outputs, Mapping) else tuple(averages.values())
 
     def plan(self, **tensors: Any) -> FrameCopies:
-        """The frames of these inputs, and where each copy of each node is."""
+        """The frames of these inputs, and the nodes and edges of each copy."""
         return self._plan(self._batch(tensors, check=True), tensors)
 
-    def _plan(self, given: Batch, tensors: Mapping[str, Any]) -> FrameCopies:
-        frames, rounding = self._frames(given, tensors)
+    def _results(self, seen: dict[str, Tensor], copies: FrameCopies, batch: Batch) -> list[Any]:
+        """module(g^-1 . x): of all copies as one batch, or of each copy of a single sample."""
+        count = copies.sample.size(0)
+        if not batch.single:
+            extra: dict[str, Any] = {} if self.dense else {"batch": copies.node_copy}
+            if not self.dense and (batch.sized or "num_graphs" in (self.takes or ())):
+                extra["num_graphs"] = count
+            return [self.module(**seen, **extra)]
+        results = []
+        for k in range(count):
+            part: dict[str, Tensor] = {}
+            for name, x in seen.items():
+                type_ = self.types[name]
+                size = x.size(type_.axis) // count
+                part[name] = x.narrow(type_.axis, k * size, size)
+                if type_.kind == "edge_index":
+                    part[name] = part[name] - k * (len(copies.nodes) // count)
+                elif type_.level == "graph":
+                    part[name] = part[name][0]
+            results.append(self.module(**part))
+        return results
+
+    def _plan(self, batch: Batch, tensors: Mapping[str, Any]) -> FrameCopies:
+        frames, rounding = self._frames(batch, tensors)
         if self.mode == "stochastic":
-            frames = drawn(frames, given.count, self.samples)
-        if self.dense:
-            plan = dense_copies(frames, given.count, self.irreps)
-        else:
-            plan = copies(frames, given.samples["node"], given.edge_index, given.count, self.irreps)
+            frames = drawn(frames, batch.count, self.samples)
+        sample = batch.samples["node"]
+        plan = frame_copies(frames, sample, batch.edge_index, batch.count, self.irreps)
         if self.symmetry is not None and self.symmetry.permutes:
-            plan = ordered(plan, given.tensors, 1024 * rounding)
-        return quotient(plan, given.tensors, 64 * rounding) if self.mode == "minimal" else plan
+            plan = sorted_copies(plan, _seen(plan, batch), 1024 * rounding)
+        if self.mode == "minimal":
+            plan = quotient(plan, _seen(plan, batch), 64 * rounding)
+        return plan
 
-    def _frames(self, given: Batch, tensors: Mapping[str, Any]) -> tuple[Frames, torch.Tensor]:
-        """Frames, and [count] the rounding of what is seen from them."""
-        group, number = self.symmetry, given.samples["graph"]
-        none = torch.zeros(given.count, dtype=torch.float64, device=number.device)
+    def _frames(self, batch: Batch, tensors: Mapping[str, Any]) -> tuple[Frames, Tensor]:
+        """Frames, and [B] the rounding error of what is seen from them."""
+        group, number = self.symmetry, batch.samples["graph"]
+        zeros = torch.zeros(batch.count, dtype=torch.float64, device=number.device)
         if group is None:
-            own = self.group(**tensors)  # type: ignore[operator]
-            return checked_frames(own, given), none
+            return check_frames(self.group(**tensors), batch), zeros  # type: ignore[operator]
         if group.dim == 0:
-            return Frames(none.new_zeros(given.count, 0, 0), number, none + 1), none
-        return self._geometric(given, group)
-
-    def _geometric(self, given: Batch, group: FrameGroup) -> tuple[Frames, torch.Tensor]:
-        shift = centre(given, group.dim) if group.translates else None
-        vectors = collect(given, shift, dim=group.dim, proper=group.proper)
+            return Frames(zeros.new_zeros(batch.count, 0, 0), number, zeros + 1), zeros
+        geometry, shift = geometry_of(batch, group)
         if self.mode == "weighted":
-            frames = weighted_frames(vectors, proper=group.proper, degree=self.degree)
+            frames = weighted_frames(geometry, proper=group.proper, degree=self.degree)
         elif self.learned is not None:
-            frames = self.learned(vectors, degree=self.degree)
+            frames = self.learned(geometry, degree=self.degree)
         else:
-            frames = point_frames(vectors, proper=group.proper, degree=self.degree)
-        placed = Frames(frames.matrix, frames.sample, frames.weight, shift)
-        return placed, vectors.eps * vectors.sizes()
+            frames = point_frames(geometry, proper=group.proper, degree=self.degree)
+        frames = Frames(frames.matrix, frames.sample, frames.weight, shift)
+        return frames, geometry.eps * geometry.sizes()
 
     def _batch(self, tensors: Mapping[str, Any], *, check: bool) -> Batch:
         dim = 0 if self.symmetry is None else self.symmetry.dim
         return typed_batch(tensors, self.types, dim, dense=self.dense, check=check)
 
-    def _check_call(self, given: Batch) -> None:
-        """That the module takes what it is to be given."""
+    def _check_call(self, batch: Batch) -> None:
+        """That the module takes what it is called with."""
         if self.takes is None:
             return
         forward = f"{type(self.module).__name__}.forward takes no"
-        if strange := sorted(given.tensors.keys() - self.takes):
-            known = ", ".join(sorted(self.takes))
-            raise ValueError(f"{forward} {strange[0]!r}: give some of {known}.")
-        if not given.single and not self.dense and "batch" not in self.takes:
+        if refused := sorted(batch.tensors.keys() - self.takes):
+            names = ", ".join(sorted(self.takes))
+            raise ValueError(f"{forward} {refused[0]!r}: pass some of {names}.")
+        if not batch.single and not self.dense and "batch" not in self.takes:
             raise ValueError(
-                f"{forward} `batch`, by which it would tell samples apart: add it, or pass one "
-                "sample alone, without `batch`."
+                f"{forward} `batch`, which separates the samples: add it, or pass one sample "
+                "alone, without `batch`."
             )
 
     def _check(self) -> None:
@@ -204,17 +255,17 @@ class FrameAveraging(nn.Module):
         group = self.symmetry
         if group is None:
             if self.mode in ("weighted", "learned"):
-                raise ValueError(f"mode {self.mode!r} chooses frames, but you give your own.")
+                raise ValueError(f"mode {self.mode!r} chooses frames, but you pass your own.")
             return
         if group.dim == 0 and self.mode in ("weighted", "learned"):
-            raise ValueError(f"mode {self.mode!r} is for rotations, not for group {group.text!r}.")
+            raise ValueError(f"mode {self.mode!r} is for rotations, not for group {group.label!r}.")
         if self.mode == "weighted" and group.dim not in (2, 3):
-            raise ValueError(f'mode "weighted" needs 2 or 3 dimensions, not {group.text!r}.')
+            raise ValueError(f'mode "weighted" needs 2 or 3 dimensions, not {group.label!r}.')
         if group.permutes and self.dense:
-            raise ValueError("S_n orders rows: give nodes as rows with `batch`, not dense=True.")
+            raise ValueError("S_n orders nodes along the first axis: use `batch`, not dense=True.")
         edges = [t.where for t in self.output_types.values() if t.level == "edge"]
         if group.permutes and edges:
-            raise ValueError(f"{edges[0]} has rows of edges: S_n averages nodes and graphs only.")
+            raise ValueError(f"{edges[0]} is per edge: S_n averages outputs per node or graph only.")
 
     def __repr__(self) -> str:
         group = self.group if isinstance(self.group, str) else "own frame"
@@ -225,8 +276,109 @@ class FrameAveraging(nn.Module):
 
 
 def _arguments(module: nn.Module) -> frozenset[str] | None:
-    """Names that its forward takes; None if it takes any."""
+    """Names of the arguments of its forward; None if it takes any."""
     parameters = inspect.signature(module.forward).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return None
     return frozenset(parameters)
+
+
+def frame_group(text: str) -> Group:
+    """A group whose frames are implemented: O(d), SO(d), E(d), SE(d), S_n, or S_n x one of these.
+
+    Raises:
+        ValueError: any other.
+    """
+    try:
+        group = parse_group(text, any_dimension=True)
+    except ValueError:
+        group = Group(text)
+    if not group.linear and (group.translates or not group.permutes):
+        raise ValueError(
+            f"group {text!r} is unknown: write 'O', 'SO', 'E' or 'SE' with (2), (3) or another "
+            "dimension, 'S_n', a product such as 'S_n x E(3)', or pass a function that returns "
+            "frames."
+        )
+    return group
+
+
+def _output_types(outputs: OutputTypes) -> dict[str | int, TensorType]:
+    """Types by name, by position, or by the one position 0 of a module that returns a tensor."""
+    if isinstance(outputs, str):
+        return {0: parse_type("the output", outputs)}
+    if isinstance(outputs, Mapping):
+        return {key: parse_type(f"output {key!r}", text) for key, text in outputs.items()}
+    return {k: parse_type(f"output {k}", text) for k, text in enumerate(outputs)}
+
+
+def _seen(plan: FrameCopies, batch: Batch) -> Typed:
+    """All inputs in all copies."""
+    return {name: (transformed(plan, x, t), t) for name, (x, t) in batch.tensors.items()}
+
+
+def _distinct(plan: FrameCopies, seen: Tensor, type_: TensorType) -> Tensor:
+    """The input of the copies that are computed: means over the copies that equal them.
+
+    The values are those of each; the derivatives are then those of the mean, as for invariant
+    outputs they must be.
+    """
+    if plan.distinct is None:
+        return seen
+    if type_.kind == "edge_index":
+        return plan.distinct.copies.edge_index
+    same, size = plan.distinct.same(type_.level), plan.distinct.copies.of(type_.level)[0].size(0)
+    if not seen.is_floating_point():
+        return seen.new_empty(size, *seen.shape[1:]).index_copy(0, same, seen)
+    return _class_means(seen, same)[:size]
+
+
+def _output(
+    results: list[Any],
+    outputs: OutputTypes,
+    key: str | int,
+    type_: TensorType,
+    copies: FrameCopies,
+    single: bool,
+) -> Tensor:
+    """One output for all copies, checked."""
+    parts = [_entry(result, outputs, key, type_) for result in results]
+    if single and type_.level == "graph":
+        parts = [part[None] for part in parts]
+    y, size = torch.cat(parts), copies.of(type_.level)[0].size(0)
+    shape = f"{type_.where} has type {type_.text!r}, but the module returned shape {list(y.shape)}"
+    if y.dim() == 0 or y.size(0) != size:
+        raise ValueError(f"{shape} for {size} {type_.level}s: return one entry for each.")
+    if not y.is_floating_point():
+        raise ValueError(f"{shape} of {y.dtype}: averages are of floating-point numbers.")
+    dim = copies.matrix.size(-1)
+    if type_.rotates and dim and (y.dim() < 2 or y.size(-1) != type_.width(dim)):
+        raise ValueError(f"{shape}: its last axis must be {type_.width(dim)}.")
+    return y
+
+
+def _entry(result: Any, outputs: OutputTypes, key: str | int, type_: TensorType) -> Tensor:
+    """The output `key` in what the module returned."""
+    if isinstance(outputs, str):
+        value = result
+    elif isinstance(outputs, Mapping):
+        value = result.get(key) if isinstance(result, Mapping) else None
+    else:
+        complete = isinstance(result, (tuple, list)) and len(result) == len(outputs)
+        value = result[int(key)] if complete else None
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{type_.where} is no tensor in the {type(result).__name__} that the module returned: "
+            "say in `outputs` what it returns."
+        )
+    return value
+
+
+def _like(x: Tensor, y: Tensor) -> Tensor:
+    """x [n, ...], in the dtype of y [n, ..., ...] and with as many axes."""
+    return x.to(y.dtype).view(x.size(0), *[1] * (y.dim() - x.dim()), *x.shape[1:])
+
+
+def _class_means(x: Tensor, label: Tensor) -> Tensor:
+    """Means [n, ...] of x [n, ...] over the entries of each label below n; 0 for unused labels."""
+    total = torch.zeros_like(x).index_add(0, label, x)
+    return total / _like(torch.bincount(label, minlength=x.size(0)).clamp(min=1), x)

@@ -1,83 +1,289 @@
-"""Frames of those samples of a batch whose covariance has no unique eigenvectors."""
+"""Frames where the covariance has no unique eigenvectors: from the points themselves.
+
+The first axis points to the longest vector, the second to the one farthest from that line, and so
+on. Where several are equally extreme, as on a cube, each of them starts a frame of its own. All
+choices are made by invariants, so that the set of frames turns with the points, and exchanging
+points leaves it as it is. Where vectors span fewer dimensions than there are, the stabiliser
+rotates the others freely, and a finite set of matrices averages like that continuous group.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import pi
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geqlib.frames.extremal import ExtremalFrames, extremal_frames
-from geqlib.frames.vectors import Vectors
+from geqlib.frames.vectors import Geometry
+
+Array = np.ndarray
+FLAT = 0.01
 
 
 def degenerate_frames(
-    vectors: Vectors, samples: Tensor, *, proper: bool, degree: int
+    geometry: Geometry, samples: Tensor, *, proper: bool, degree: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frames of some samples from their vectors and from the axes of their tensors.
 
     Args:
-        vectors: of the whole batch.
+        geometry: of the whole batch.
         samples: [n] numbers of the samples.
-        proper, degree: see `extremal_frames`.
+        proper: only rotations.
+        degree: of the tensors that are averaged.
 
     Returns:
         Matrices [F, d, d], differentiable in the vectors, their samples [F] and weights [F].
 
     Raises:
-        ValueError: tensors that the frame would leave free to turn.
+        ValueError: tensors that the frame would leave free to rotate.
     """
-    axes, owner = vectors.tensor_axes()
-    rows, number = torch.cat([vectors.rows, axes, -axes]), torch.cat([vectors.sample, owner, owner])
-    asked = torch.zeros(vectors.count, dtype=torch.bool, device=rows.device)
-    asked[samples] = True
-    theirs = asked[number].nonzero()[:, 0]
-    rows, number = rows[theirs], number[theirs].cpu().numpy()
-    plain, eps = rows.detach().cpu().numpy(), vectors.eps.tolist()
+    axes, owner = geometry.tensor_axes()
+    vectors = torch.cat([geometry.vectors, axes, -axes])
+    number = torch.cat([geometry.sample, owner, owner])
+    chosen = torch.zeros(geometry.count, dtype=torch.bool, device=vectors.device)
+    chosen[samples] = True
+    members = chosen[number].nonzero()[:, 0]
+    vectors, number = vectors[members], number[members].cpu().numpy()
+    values, eps = vectors.detach().cpu().numpy(), geometry.eps.tolist()
     order = np.argsort(number, kind="stable")
-    ends = np.searchsorted(number[order], np.arange(vectors.count + 1))
+    ends = np.searchsorted(number[order], np.arange(geometry.count + 1))
     recipes, index = [], []
     for k in samples.tolist():
-        mine = order[ends[k] : ends[k + 1]]
-        recipe = extremal_frames(plain[mine], proper=proper, eps=eps[k], degree=degree)
-        _check_fixed(vectors, k, recipe)
+        own = order[ends[k] : ends[k + 1]]
+        recipe = extremal_frames(values[own], proper=proper, eps=eps[k], degree=degree)
+        _check_fixed(geometry, k, recipe)
         recipes.append(recipe)
-        index.append(np.where(recipe.index < 0, -1, mine[recipe.index] if len(mine) else -1))
-    counts = torch.tensor([len(recipe.weight) for recipe in recipes], device=rows.device)
-    weight = torch.from_numpy(np.concatenate([r.weight for r in recipes])).to(rows.device)
-    return _matrices(rows, index, recipes), samples.repeat_interleave(counts), weight
+        index.append(np.where(recipe.index < 0, -1, own[recipe.index] if len(own) else -1))
+    counts = torch.tensor([len(recipe.weight) for recipe in recipes], device=vectors.device)
+    weight = torch.from_numpy(np.concatenate([r.weight for r in recipes])).to(vectors.device)
+    return _matrices(vectors, index, recipes), samples.repeat_interleave(counts), weight
 
 
 def gram_schmidt(axes: Tensor) -> Tensor:
-    """Orthonormal columns [..., d, d] from rows [..., d, d], in their order."""
-    found: list[Tensor] = []
-    for row in axes.unbind(-2):
-        row = row / row.detach().norm(dim=-1, keepdim=True)
-        for other in (*found, *found):  # twice is enough
-            row = row - (row * other).sum(-1, keepdim=True) * other
-        found.append(row / row.norm(dim=-1, keepdim=True))
-    return torch.stack(found, -1)
+    """Orthonormal columns [..., d, d] from the vectors axes[..., k, :], in their order."""
+    columns: list[Tensor] = []
+    for axis in axes.unbind(-2):
+        axis = axis / axis.detach().norm(dim=-1, keepdim=True)
+        for other in (*columns, *columns):  # twice is enough
+            axis = axis - (axis * other).sum(-1, keepdim=True) * other
+        columns.append(axis / axis.norm(dim=-1, keepdim=True))
+    return torch.stack(columns, -1)
 
 
-def _matrices(rows: Tensor, index: list[np.ndarray], recipes: list[ExtremalFrames]) -> Tensor:
-    number = torch.from_numpy(np.concatenate(index)).to(rows.device)
-    axes = torch.from_numpy(np.concatenate([r.constant for r in recipes])).to(rows)
-    if len(rows):
-        sign = torch.from_numpy(np.concatenate([r.sign for r in recipes])).to(rows)
-        moved = rows[number.clamp(min=0)] * sign[..., None]
-        axes = torch.where((number >= 0)[..., None], moved, axes)
+@dataclass(frozen=True)
+class ExtremalFrames:
+    """Recipes of frames: axis k is the vector number `index`, times `sign`, or `constant`.
+
+    Each is then orthogonalised to the axes before it.
+
+    Args:
+        index: [F, d], -1 where no vector is left.
+        sign: [F, d].
+        constant: [F, d, d], axes constant[:, k, :], orthogonal to all vectors.
+        weight: [F], sums to 1.
+    """
+
+    index: Array
+    sign: Array
+    constant: Array
+    weight: Array
+
+    @property
+    def rank(self) -> int:
+        """How many axes the vectors give."""
+        return int((self.index[0] >= 0).sum())
+
+
+def extremal_frames(vectors: Array, *, proper: bool, eps: float, degree: int = 1) -> ExtremalFrames:
+    """An equivariant set of frames for any vectors, even none.
+
+    Exchanging all frames of a set for their products with reflections of some axes keeps it
+    equivariant. That is done with axes along which the vectors extend at most `FLAT` of their
+    length: directions are then uncertain, but the mean over both signs depends on them only as far
+    as the vectors extend.
+
+    Args:
+        vectors: [m, d] in float64.
+        proper: only rotations.
+        eps: rounding unit of the data; numbers that differ by less than its square root in
+            proportion count as equal.
+        degree: of what is averaged; see `orthogonal_average`.
+    """
+    d = vectors.shape[1]
+    chains, axes, lengths = _chains(vectors, d - proper, eps)
+    count, rank = chains.shape
+    flat = [k for k, length in enumerate(lengths) if length <= FLAT]
+    signs = np.ones((2 ** len(flat), d))
+    signs[:, flat] = sign_patterns(len(flat))
+    others, share = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
+    shape = (count, len(signs), len(others))
+    constant = np.empty((*shape, d, d))
+    constant[..., :rank, :] = (axes[:, None] * signs[:, :rank, None])[:, :, None]
+    constant[..., rank:, :] = np.einsum("oij,cjk->coik", others, _complements(axes))[:, None]
+    if proper:
+        constant[..., -1, :] *= np.linalg.det(constant)[..., None]
+    index = np.full((*shape, d), -1)
+    index[..., :rank] = chains[:, None, None]
+    weight = np.broadcast_to(share / (count * len(signs)), shape)
+    return ExtremalFrames(
+        index.reshape(-1, d),
+        np.broadcast_to(signs[:, None], (*shape, d)).reshape(-1, d),
+        constant.reshape(-1, d, d),
+        weight.ravel(),
+    )
+
+
+def _matrices(vectors: Tensor, index: list[Array], recipes: list[ExtremalFrames]) -> Tensor:
+    number = torch.from_numpy(np.concatenate(index)).to(vectors.device)
+    axes = torch.from_numpy(np.concatenate([r.constant for r in recipes])).to(vectors)
+    if len(vectors):
+        sign = torch.from_numpy(np.concatenate([r.sign for r in recipes])).to(vectors)
+        signed = vectors[number.clamp(min=0)] * sign[..., None]
+        axes = torch.where((number >= 0)[..., None], signed, axes)
     return gram_schmidt(axes)
 
 
-def _check_fixed(vectors: Vectors, sample: int, recipe: ExtremalFrames) -> None:
+def _check_fixed(geometry: Geometry, sample: int, recipe: ExtremalFrames) -> None:
     """Axes may be left free only if every tensor is symmetric about them."""
-    if recipe.rank > 1 or not len(vectors.twists):
+    if recipe.rank > 1 or not len(geometry.inertia):
         return
-    own = vectors.twist_sample == sample
-    axis = torch.from_numpy(recipe.constant[0, 0]).to(vectors.rows)
-    turned = axis @ vectors.twists[own].detach() @ axis if recipe.rank else vectors.lengths()[own]
-    scale = vectors.sizes()[sample] ** 2
-    if bool((turned > 64 * vectors.eps[sample] * scale).any()):
+    own = geometry.inertia_sample == sample
+    axis = torch.from_numpy(recipe.constant[0, 0]).to(geometry.vectors)
+    change = axis @ geometry.inertia[own].detach() @ axis if recipe.rank else geometry.norms()[own]
+    scale = geometry.sizes()[sample] ** 2
+    if bool((change > 64 * geometry.eps[sample] * scale).any()):
         raise ValueError(
-            f"sample {sample} has tensors of degree 2 or more that turn about an axis which its "
+            f"sample {sample} has tensors of degree 2 or more that rotate about an axis which its "
             "points and vectors leave free: give one more vector, or a frame of your own."
         )
+
+
+def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list[float]]:
+    """Numbers [c, r] of successive extremal vectors, axes [c, r, d], and r relative lengths."""
+    m, d = vectors.shape
+    size = np.abs(vectors).max(initial=0.0)
+    unit = vectors / size if size > 0 else vectors
+    radius = np.linalg.norm(unit, axis=1).max(initial=0.0)
+    unit = unit / radius if radius > 0 else unit
+    chains, axes = np.zeros((1, 0), np.int64), np.zeros((1, 0, d))
+    residual, lengths = unit[None], []
+    while chains.shape[1] < levels and m:
+        length = np.linalg.norm(residual, axis=2)
+        if length.max() <= 64 * eps:
+            break
+        lengths.append(float(length.max()))
+        keys = [np.einsum("md,cd->cm", unit, axis) for axis in axes.swapaxes(0, 1)]
+        longest = _extreme([length, *keys], eps)
+        if not keys and longest.sum() > 1:
+            longest = _extreme([length, *_moments(unit)], eps)
+        chain, point = np.nonzero(longest)
+        new = residual[chain, point] / length[chain, point, None]
+        axes = np.concatenate([axes[chain], new[:, None]], 1)
+        chains = np.concatenate([chains[chain], point[:, None]], 1)
+        chains, axes = _different(chains, axes, eps)
+        residual = np.broadcast_to(unit, (len(axes), m, d))
+        for axis in (*axes.swapaxes(0, 1), *axes.swapaxes(0, 1)):  # twice is enough
+            residual = residual - np.einsum("cmd,cd->cm", residual, axis)[..., None] * axis[:, None]
+    return chains, axes, lengths
+
+
+def _extreme(keys: list[Array], eps: float) -> Array:
+    """Where [c, m] the first key is largest, among those the second, and so on; ties included."""
+    largest = np.ones(keys[0].shape, bool)
+    for key in keys:
+        best = key[largest].max()
+        largest &= key >= best - np.sqrt(eps) * abs(best) - 64 * eps
+    return largest
+
+
+def _moments(unit: Array) -> list[Array]:
+    """Sums over j of (v_i . v_j)^3 and ^4: they distinguish most vectors of equal length."""
+    third = np.einsum("ia,ib,ic->abc", unit, unit, unit) / len(unit)
+    fourth = np.einsum("ia,ib,ic,id->abcd", unit, unit, unit, unit) / len(unit)
+    three = np.einsum("abc,ia,ib,ic->i", third, unit, unit, unit)
+    four = np.einsum("abcd,ia,ib,ic,id->i", fourth, unit, unit, unit, unit)
+    return [three[None], four[None]]
+
+
+def _different(chains: Array, axes: Array, eps: float) -> tuple[Array, Array]:
+    """One chain for each set of equal axes: coincident vectors give equal ones."""
+    flat = axes.reshape(len(axes), -1)
+    new = np.ones(len(flat), bool)
+    for k in range(1, len(flat)):
+        new[k] = not (np.abs(flat[:k][new[:k]] - flat[k]) <= 64 * eps).all(1).any()
+    return chains[new], axes[new]
+
+
+def _complements(axes: Array) -> Array:
+    """Orthonormal vectors [c, d - r, d] orthogonal to the axes [c, r, d]."""
+    if axes.shape[1] == 0:
+        return np.broadcast_to(np.eye(axes.shape[2]), (len(axes), *[axes.shape[2]] * 2))
+    whole = np.linalg.qr(axes.swapaxes(1, 2), mode="complete")[0]
+    return whole[:, :, axes.shape[1] :].swapaxes(1, 2)
+
+
+def sign_patterns(axes: int, *, even: bool = False) -> Array:
+    """All combinations [n, axes] of +1 and -1, or those whose product is +1.
+
+    Example:
+        >>> sign_patterns(2, even=True).tolist()
+        [[1.0, 1.0], [-1.0, -1.0]]
+    """
+    signs = np.array(list(product([1.0, -1.0], repeat=axes))).reshape(2**axes, axes)
+    return signs[signs.prod(1) > 0] if even else signs
+
+
+def orthogonal_average(
+    axes: int, degree: int, *, spatial: bool, proper: bool
+) -> tuple[Array, Array]:
+    """Matrices and weights whose mean over a representation is that of all of SO or O(axes).
+
+    Tensors of degree at most 1 are averaged by sign patterns, which keep no vector. In a plane,
+    C_(L+1) averages all degrees up to L, and in space a product of it, Gauss-Legendre angles and
+    C_(L+1).
+
+    Args:
+        axes: 0 or more.
+        degree: L, highest degree of what is averaged.
+        spatial: whether these axes are among those of a space of 3 dimensions, where degrees
+            above 1 occur.
+        proper: SO instead of O. One axis has no SO: it is fixed.
+
+    Returns:
+        [n, axes, axes] and [n], which sums to 1.
+    """
+    if spatial and axes == 2:
+        rotations, weight = _cyclic(degree + 1), np.full(degree + 1, 1 / (degree + 1))
+    elif spatial and axes == 3:
+        rotations, weight = _spherical(degree)
+    else:
+        patterns = sign_patterns(axes, even=proper)
+        matrices = patterns[:, :, None] * np.eye(axes)
+        return matrices, np.full(len(patterns), 1 / len(patterns))
+    if proper:
+        return rotations, weight
+    mirror = np.diag([1.0] * (axes - 1) + [-1.0])
+    return np.concatenate([rotations, rotations @ mirror]), np.concatenate([weight, weight]) / 2
+
+
+def _cyclic(count: int) -> Array:
+    angle = np.arange(count) * (2 * pi / count)
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack([c, -s, s, c], 1).reshape(-1, 2, 2)
+
+
+def _spherical(degree: int) -> tuple[Array, Array]:
+    """Euler angles: sums over them are exact for products of Wigner functions up to `degree`."""
+    cosine, weight = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    around = np.zeros((degree + 1, 3, 3))
+    around[:, :2, :2], around[:, 2, 2] = _cyclic(degree + 1), 1
+    sine = np.sqrt(1 - cosine**2)
+    tilt = np.zeros((len(cosine), 3, 3))
+    tilt[:, 0, 0] = tilt[:, 2, 2] = cosine
+    tilt[:, 0, 2], tilt[:, 2, 0], tilt[:, 1, 1] = sine, -sine, 1
+    rotations = np.einsum("aij,bjk,ckl->abcil", around, tilt, around).reshape(-1, 3, 3)
+    share = np.broadcast_to(weight[None, :, None], (degree + 1, len(cosine), degree + 1)).ravel()
+    return rotations, share / share.sum()

@@ -1,4 +1,8 @@
-"""FA-MLP: a multilayer perceptron on adjacency matrices, averaged over orders of the nodes."""
+"""FA-MLP and FA-GIN+ID: networks that depend on the order of nodes, averaged over such orders.
+
+Source: Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022,
+arXiv 2110.03336), sections 3.2 and 4.2.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.models import GIN
 
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.frames.copies import FrameCopies
 from geqlib.frames.node_orders import laplacian_frame, random_frame
+from geqlib.graph.pool import sum_pool
 
 Orders = Literal["canonical", "laplacian", "random"]
 
@@ -22,9 +29,9 @@ class AdjacencyMLP(nn.Module):
     Symmetry: none. Source: Puny et al. (ICLR 2022, arXiv 2110.03336), section 4.2.
 
     Args:
-        in_channels: features of a node.
-        out_channels: outputs of a graph.
-        max_nodes: n, of the largest graph; smaller ones are filled up with zeros.
+        in_channels: features per node.
+        out_channels: outputs per graph.
+        max_nodes: n, of the largest graph; smaller ones are padded with zeros.
         hidden: widths of the hidden layers.
         act: "relu" or "tanh".
 
@@ -67,19 +74,75 @@ class AdjacencyMLP(nn.Module):
             batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        place = places(batch, self.max_nodes)
+        position = positions(batch, self.max_nodes)
         matrix = x.new_zeros(num_graphs, self.max_nodes, self.max_nodes)
         source, target = edge_index
         ones = torch.ones_like(x[:1, :1]).expand(edge_index.size(1), 1)[:, 0]
-        at = (batch[source], place[source], place[target])
+        at = (batch[source], position[source], position[target])
         matrix = matrix.index_put(at, ones, accumulate=True)
         features = x.new_zeros(num_graphs, self.max_nodes, x.size(1))
-        features = features.index_put((batch, place), x)
+        features = features.index_put((batch, position), x)
         return self.layers(torch.cat([matrix, features], 2).flatten(1))
 
 
+class PlacedGIN(nn.Module):
+    """GIN on features and each node's position in its graph, mean over nodes, linear.
+
+    Symmetry: none, because of the positions. Source: Puny et al. (ICLR 2022, arXiv 2110.03336),
+    section 4.2; GIN of Xu et al. (ICLR 2019) as in torch_geometric.
+
+    Args:
+        in_channels: features per node.
+        out_channels: outputs per graph.
+        max_nodes: of the largest graph.
+        channels: width.
+        layers: number of convolutions.
+        act: activation, by torch_geometric's name.
+
+    Shapes:
+        x [N, in_channels], edge_index [2, E], output [num_graphs, out_channels].
+
+    Raises:
+        ValueError: a graph of more than `max_nodes` nodes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        max_nodes: int,
+        channels: int = 64,
+        layers: int = 3,
+        act: Literal["relu", "tanh"] = "relu",
+    ) -> None:
+        super().__init__()
+        self.max_nodes = max_nodes
+        self.layers = GIN(in_channels + max_nodes, channels, layers, act=act)
+        self.out = nn.Linear(channels, out_channels)
+
+    def reset_parameters(self) -> None:
+        for part in (self.layers, self.out):
+            reset(part)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+    ) -> Tensor:
+        if batch is None:
+            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
+        position = one_hot(positions(batch, self.max_nodes), self.max_nodes).to(x.dtype)
+        h = self.layers(torch.cat([x, position], 1), edge_index)
+        total = sum_pool(h, batch, num_graphs)
+        number = torch.bincount(batch, minlength=total.size(0)).clamp(min=1)
+        return self.out(total / number[:, None].to(total.dtype))
+
+
 class OrderAverage(nn.Module):
-    """A network on graphs with one output a graph, averaged over a frame of node orders.
+    """A network on graphs with one output per graph, averaged over a frame of node orders.
 
     What `FAMLP` and `FAGIN` share; their docstrings say which symmetry holds.
 
@@ -113,7 +176,7 @@ class OrderAverage(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> FrameCopies:
-        """The orders of a batch: they depend on the graphs alone, so make them once."""
+        """The orders of a batch: they depend on the graphs alone, so compute them once."""
         return self.average.plan(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
 
     def forward(
@@ -173,15 +236,52 @@ class FAMLP(OrderAverage):
         super().__init__(module, orders, bound)
 
 
-def places(batch: Tensor, most: int) -> Tensor:
-    """[N] place of each node among those of its graph, fewer than `most`; batch is ascending."""
-    place = torch.arange(batch.size(0), device=batch.device) - torch.searchsorted(batch, batch)
+class FAGIN(OrderAverage):
+    """`PlacedGIN` averaged over a frame of node orders.
+
+    Symmetry: as for `geqlib.models.FAMLP`. Source: Puny et al. (ICLR 2022, arXiv 2110.03336),
+    sections 3.2 and 4.2: FA-GIN+ID, and GA-GIN+ID with `orders="random"`.
+
+    Args:
+        in_channels, out_channels, max_nodes, channels, layers, act: see `PlacedGIN`.
+        orders: "canonical", "laplacian" or "random".
+        bound: of enumerated Laplacian frames.
+
+    Shapes:
+        x [N, in_channels], edge_index [2, E], output [num_graphs, out_channels].
+
+    Example:
+        >>> net = FAGIN(1, 2, max_nodes=4)
+        >>> edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> net(torch.ones(3, 1), edge_index).shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        max_nodes: int,
+        channels: int = 64,
+        layers: int = 3,
+        act: Literal["relu", "tanh"] = "relu",
+        orders: Orders = "canonical",
+        bound: int = 1000,
+    ) -> None:
+        size = {"max_nodes": max_nodes, "channels": channels, "layers": layers}
+        super().__init__(PlacedGIN(in_channels, out_channels, act=act, **size), orders, bound)
+
+
+def positions(batch: Tensor, most: int) -> Tensor:
+    """[N] position of each node in its graph, below `most`; batch is ascending."""
+    position = torch.arange(batch.size(0), device=batch.device) - torch.searchsorted(batch, batch)
     if torch.compiler.is_compiling() or batch.size(0) == 0:
-        return place
-    largest = int(place.max()) + 1
+        return position
+    largest = int(position.max()) + 1
     if largest > most:
         raise ValueError(
             f"a graph has {largest} nodes, but max_nodes is {most}: set it to the largest number "
             "of nodes in the data."
         )
-    return place
+    return position

@@ -1,25 +1,122 @@
-"""FA-GNN: message passing in frames that are found again after every layer."""
+"""FA-GNN: message passing in frames that are computed anew after every layer."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch_geometric.nn.inits import reset
 
-from geqlib.frames.frame_types import parse_frame_group, typed_batch
-from geqlib.frames.geometry import centre, collect
-from geqlib.frames.messages import FrameMessages, FrameReadout
+from geqlib.frames.averaging import frame_group
+from geqlib.frames.batches import typed_batch
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
-from geqlib.frames.vectors import Vectors, vectors_of
-from geqlib.ponita.invariants import safe_sqrt
-from geqlib.radial import LogGaussianBasis
+from geqlib.frames.vectors import Geometry, geometry_of
+from geqlib.radial import LogGaussianBasis, safe_sqrt
 from geqlib.symmetry.types import parse_type
 
-Squares = tuple[Tensor, Tensor]
-TYPES = {"pos": "point", "vec": "vector", "x": "scalar", "edge_index": "edge_index"}
+TYPES = {name: parse_type(name, text) for name, text in (("pos", "point"), ("vec", "vector"))}
+
+
+class FrameMessages(nn.Module):
+    """Messages between nodes as every frame of their graph sees them.
+
+    Symmetry: within a mean over frames (`FrameReadout`), that of the frames; relabelling.
+
+    Source: Puny et al. (ICLR 2022, arXiv 2110.03336), the layer of FA-GNN, after Satorras et al.
+    (ICML 2021). With h_i the scalars of node i and the components of its vectors in a frame, and
+    e_ij the edge features, which are the same in all frames,
+
+        m_ij = silu(W_2 silu(W_1 [h_i, h_j, e_ij])),   u_i = silu(W_3 [h_i, sum_j m_ij]).
+
+    W_1 and the part of W_3 for h_i are applied per node, to each axis once, and to e_ij once for
+    all frames; their results are combined by signs.
+
+    Args:
+        dim: d.
+        scalars, vectors: channels of each kind per node.
+        edge_features: channels per edge.
+        channels: C.
+
+    Shapes:
+        scalars [N, scalars], components [d, M, vectors] of `SignFrames.components`, edge features
+        [E, edge_features]; output [frames, M, C].
+    """
+
+    def __init__(
+        self, dim: int, scalars: int, vectors: int, edge_features: int, channels: int
+    ) -> None:
+        super().__init__()
+        self.sizes = (dim, scalars, vectors, edge_features, channels)
+        self.see_vectors = AxisLinear(dim, vectors, 3 * channels)
+        self.see_scalars = nn.Linear(scalars, 3 * channels) if scalars else None
+        self.see_edges = nn.Linear(edge_features, channels)
+        self.message = nn.Linear(channels, channels)
+        self.update = nn.Linear(channels, channels)
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            part.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, frames: SignFrames, s: Tensor, p: Tensor, e: Tensor) -> Tensor:
+        source, target = frames.ends
+        own, other, update = self.see_vectors(p).chunk(3, -1)
+        edge, shared = frames.copied_edges(self.see_edges(e)), self.update.bias
+        if self.see_scalars is not None:
+            scalars = frames.copied(self.see_scalars(s)).chunk(3, -1)
+            edge = edge + scalars[0].index_select(0, target) + scalars[1].index_select(0, source)
+            shared = shared + scalars[2]
+        pair = own.index_select(1, target) + other.index_select(1, source)
+        m = silu(self.message(silu(frames.signed(pair, edge))))
+        total = m.new_zeros(len(m), own.size(1), m.size(2)).index_add(1, target, m)
+        return silu(frames.signed(update, shared) + total @ self.update.weight.T)
+
+    def __repr__(self) -> str:
+        names = ("dim", "scalars", "vectors", "edge_features", "channels")
+        sizes = ", ".join(f"{k}={n}" for k, n in zip(names, self.sizes, strict=True))
+        return f"{type(self).__name__}({sizes})"
+
+
+class FrameReadout(nn.Module):
+    """Scalars and vectors of nodes: linear maps of means over frames.
+
+    Symmetry: that of the frames, exactly.
+
+    Args:
+        dim: d.
+        channels: C of the node states in each frame.
+        scalars, vectors: number of outputs of each kind.
+
+    Shapes:
+        [frames, M, C] to [N, scalars] and [d, N, vectors].
+    """
+
+    def __init__(self, dim: int, channels: int, scalars: int, vectors: int) -> None:
+        super().__init__()
+        self.dim, self.channels = dim, channels
+        self.scalars = nn.Linear(channels, scalars) if scalars else None
+        self.vectors = AxisLinear(dim, channels, vectors) if vectors else None
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            part.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, frames: SignFrames, h: Tensor) -> tuple[Tensor, Tensor]:
+        s, v = h.new_zeros(frames.count, 0), h.new_zeros(self.dim, frames.count, 0)
+        if self.scalars is not None:
+            s = self.scalars(frames.scalars(h))
+        if self.vectors is not None:
+            v = frames.vectors(self.vectors(frames.along(h)))
+        return s, v
+
+    def __repr__(self) -> str:
+        scalars = 0 if self.scalars is None else self.scalars.out_features
+        vectors = 0 if self.vectors is None else self.vectors.weight.size(-1)
+        return (
+            f"{type(self).__name__}(dim={self.dim}, channels={self.channels}, scalars={scalars}, "
+            f"vectors={vectors})"
+        )
 
 
 class FAGNN(nn.Module):
@@ -30,22 +127,22 @@ class FAGNN(nn.Module):
 
     Source: Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022,
     arXiv 2110.03336), section 4.3. Every layer passes messages between nodes as seen from each of
-    the 8 frames of their graph (`geqlib.frames.messages`); the mean over frames of its outputs,
-    turned back, is added to the vectors of each node, from which the frames of the next layer are
-    found. After the last layer a two-layer network in each frame precedes the mean.
+    the 8 frames of their graph (`FrameMessages`); the mean over frames of its outputs, rotated back,
+    is added to the vectors of each node, from which the frames of the next layer are computed. After
+    the last layer a two-layer network in each frame precedes the mean.
 
     The frames are those of `geqlib.nn.FrameAveraging`, of positions and vectors together, not of
     positions alone, so that no input is left out where positions are symmetric. Latent vectors are
-    not centred. What a frame cannot change, distances and edge features, is computed once a graph,
-    and what is linear once an axis.
+    not centred. What a frame cannot change, distances and edge features, is computed once per graph,
+    and what is linear once per axis.
 
     Args:
         in_scalars, in_vectors: input channels of each kind.
         out_scalars, out_vectors: output channels of each kind.
         channels: width of the hidden layers.
-        layers: of messages.
-        hidden_scalars, hidden_vectors: of a node between layers; the paper has 0 and 20.
-        edge_dim: invariant features of an edge, such as products of charges.
+        layers: number of message-passing layers.
+        hidden_scalars, hidden_vectors: channels between layers; the paper has 0 and 20.
+        edge_dim: invariant features per edge, such as products of charges.
         radial: functions of the distance; the squared distance by default, as in the paper.
         group: "E(3)" or "SE(3)", or without translations "O(3)" or "SO(3)"; or with 2 for 3.
         detach: hold frames constant in derivatives, as the published code does: cheaper, and no
@@ -82,17 +179,17 @@ class FAGNN(nn.Module):
                 f"channels, layers and hidden_vectors must be positive, got {channels}, {layers} "
                 f"and {hidden_vectors}."
             )
-        self.symmetry = parse_frame_group(group)
+        self.symmetry = frame_group(group)
         if self.symmetry.permutes or self.symmetry.dim not in (2, 3):
             raise ValueError(f'group must be "E(3)", "SE(3)" or the like, got {group!r}.')
         self.in_scalars, self.in_vectors = in_scalars, in_vectors
         self.hidden_scalars, self.edge_dim, self.detach = hidden_scalars, edge_dim, detach
         self.radial = radial
         dim, s, v = self.symmetry.dim, in_scalars + hidden_scalars, hidden_vectors
-        known = edge_dim + (1 if radial is None else radial.count)
+        features = edge_dim + (1 if radial is None else radial.count)
         self.embed = nn.Linear(1 + in_vectors, v, bias=False)
         self.messages = nn.ModuleList(
-            FrameMessages(dim, s, v, known, channels) for _ in range(layers)
+            FrameMessages(dim, s, v, features, channels) for _ in range(layers)
         )
         self.readouts = nn.ModuleList(
             FrameReadout(dim, channels, hidden_scalars, v) for _ in range(layers - 1)
@@ -116,7 +213,7 @@ class FAGNN(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Run the network; it leaves out inputs that it was built for none of.
+        """Run the network; inputs that it was built without are ignored.
 
         Args:
             pos: [N, d] positions.
@@ -124,7 +221,8 @@ class FAGNN(nn.Module):
             x: [N, in_scalars].
             vec: [N, in_vectors, d].
             edge_attr: [E, edge_dim].
-            batch: [N] graph of each node, one graph if it is left out, and num_graphs.
+            batch: [N] graph of each node, one graph if it is left out.
+            num_graphs: number of graphs.
 
         Returns:
             Scalars [N, out_scalars] and vectors [N, out_vectors, d].
@@ -135,64 +233,52 @@ class FAGNN(nn.Module):
         self._check_inputs(pos, edge_index, x, vec, edge_attr)
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(pos.size(0)), 1
-        v, given = self._geometry(pos, vec, edge_index, batch, num_graphs)
-        frames = self._frames(given, None, batch, edge_index)
-        v, known = self._embedded(v), self._edges(pos, edge_index, edge_attr)
+        v, geometry = self._geometry(pos, vec, batch, num_graphs)
+        v, e = self._embedded(v), self._edges(pos, edge_index, edge_attr)
         x = pos.new_zeros(pos.size(0), 0) if x is None else x
         s = pos.new_zeros(pos.size(0), self.hidden_scalars)
         for layer, read in zip(self.messages, self.readouts, strict=False):
-            u = layer(frames, torch.cat([x, s], 1), frames.components(v), known)
+            frames = self._frames(geometry, batch, edge_index)
+            u = layer(frames, torch.cat([x, s], 1), frames.components(v), e)
             more_s, more_v = read(frames, u)
             s, v = s + more_s, v + more_v
-            frames = self._frames(*self._latent(v, batch, given), batch, edge_index)
+            geometry = _latent(v, batch, geometry)
+        frames = self._frames(geometry, batch, edge_index)
         s, p = torch.cat([x, s], 1), frames.components(v)
-        u = self.messages[-1](frames, s, p, known)
-        alike = self.last.bias
+        u = self.messages[-1](frames, s, p, e)
+        shared = self.last.bias
         if self.last_scalars is not None:
-            alike = alike + frames.rows(self.last_scalars(s))
-        kept = frames.spread(self.last_vectors(p), alike).flatten(0, 1)
-        last = torch.addmm(kept, u.flatten(0, 1), self.last.weight.T)
-        s, v = self.out(frames, silu(last).view(u.shape))
+            shared = shared + frames.copied(self.last_scalars(s))
+        last = frames.signed(self.last_vectors(p), shared) + u @ self.last.weight.T
+        s, v = self.out(frames, silu(last))
         return s, v.permute(1, 2, 0)
 
     def _geometry(
-        self, pos: Tensor, vec: Tensor | None, edge_index: Tensor, batch: Tensor, size: int | None
-    ) -> tuple[Tensor, Vectors]:
-        """Centred positions and vectors [N, 1 + in_vectors, d], and what frames are made from."""
-        tensors: dict[str, Any] = {"pos": pos, "vec": vec, "batch": batch, "num_graphs": size}
-        types = {name: parse_type(f"input {name!r}", TYPES[name]) for name in ("pos", "vec")}
+        self, pos: Tensor, vec: Tensor | None, batch: Tensor, num_graphs: int | None
+    ) -> tuple[Tensor, Geometry]:
+        """Centred positions and vectors [N, 1 + in_vectors, d], and their geometry."""
+        tensors = {"pos": pos, "vec": vec, "batch": batch, "num_graphs": num_graphs}
         group = self.symmetry
-        given = typed_batch(tensors, types, group.dim, dense=False, check=True)
-        shift = centre(given, group.dim) if group.translates else None
+        typed = typed_batch(tensors, TYPES, group.dim, dense=False, check=True)
+        geometry, shift = geometry_of(typed, group)
         centred = pos if shift is None else (pos - shift[batch]).to(pos.dtype)
         parts = [centred[:, None]] if vec is None else [centred[:, None], vec]
-        return torch.cat(parts, 1), collect(given, shift, dim=group.dim, proper=group.proper)
+        return torch.cat(parts, 1), geometry
 
-    def _latent(self, v: Tensor, batch: Tensor, given: Vectors) -> tuple[Vectors, Squares]:
-        """What frames are made from: vectors [d, N, V], and the sums of their squares by node."""
-        wide, owner = v.double().transpose(0, 1), batch.repeat_interleave(v.size(2))
-        found = vectors_of(wide.mT.flatten(0, 1), owner, given.count)
-        latent = Vectors(found.rows, owner, found.twists, found.twist_sample, given.eps)
-        return latent, (torch.bmm(wide, wide.mT), batch)
-
-    def _frames(
-        self, vectors: Vectors, squares: Squares | None, batch: Tensor, edge_index: Tensor
-    ) -> SignFrames:
+    def _frames(self, geometry: Geometry, batch: Tensor, edge_index: Tensor) -> SignFrames:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
-            return sign_frames(
-                vectors, batch, edge_index, proper=self.symmetry.proper, squares=squares
-            )
+            return sign_frames(geometry, batch, edge_index, proper=self.symmetry.proper)
 
     def _embedded(self, v: Tensor) -> Tensor:
         """[d, N, hidden_vectors] from [N, 1 + in_vectors, d]."""
         return self.embed(v.permute(2, 0, 1))
 
     def _edges(self, pos: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> Tensor:
-        """[E, features] what all frames know of an edge."""
+        """[E, features] edge features and functions of the distance."""
         source, target = edge_index
         square = (pos[source] - pos[target]).square().sum(1)
-        known = square[:, None] if self.radial is None else self.radial(safe_sqrt(square))
-        return known if edge_attr is None else torch.cat([edge_attr, known], 1)
+        radial = square[:, None] if self.radial is None else self.radial(safe_sqrt(square))
+        return radial if edge_attr is None else torch.cat([edge_attr, radial], 1)
 
     def _check_inputs(
         self,
@@ -202,15 +288,23 @@ class FAGNN(nn.Module):
         vec: Tensor | None,
         edge_attr: Tensor | None,
     ) -> None:
-        for name, given, expected in (
+        for name, value, shape in (
             ("x", x, (pos.size(0), self.in_scalars)),
             ("vec", vec, (pos.size(0), self.in_vectors, self.symmetry.dim)),
             ("edge_attr", edge_attr, (edge_index.size(1), self.edge_dim)),
         ):
-            if given is None and expected[1]:
-                raise ValueError(f"{name} is missing: the model was built for {expected[1]} of it.")
-            if given is not None and given.shape != expected:
+            if value is None and shape[1]:
+                raise ValueError(f"{name} is missing: the model was built for {shape[1]} of it.")
+            if value is not None and value.shape != shape:
                 raise ValueError(
-                    f"{name} has shape {list(given.shape)}, expected {list(expected)}: change the "
+                    f"{name} has shape {list(value.shape)}, expected {list(shape)}: change the "
                     "model's sizes or the input."
                 )
+
+
+def _latent(v: Tensor, batch: Tensor, geometry: Geometry) -> Geometry:
+    """The geometry of latent vectors [d, N, V]."""
+    vectors = v.double().permute(1, 2, 0).flatten(0, 1)
+    none = vectors.new_zeros(0, len(v), len(v))
+    sample = batch.repeat_interleave(v.size(2))
+    return Geometry(vectors, sample, none, sample[:0], geometry.eps)

@@ -1,9 +1,13 @@
 """Frames of point sets: finitely many orthogonal matrices that turn with the points.
 
 Source: Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022,
-arXiv 2110.03336), section 3.1: where the covariance sum_i x_i x_i^T has different eigenvalues, its
-eigenvectors with all signs, 2^d of them, or the 2^(d-1) rotations among these. Elsewhere frames
-come from the points themselves (`geqlib.frames.extremal`).
+arXiv 2110.03336), section 3.1. With the centre t and the covariance of points and vectors,
+
+    t = mean x_i,     C = sum_i (x_i - t) (x_i - t)^T = V diag(lambda) V^T,
+    F(X) = {([s_1 v_1, ..., s_d v_d], t) : s_k = +1 or -1},
+
+2^d elements where all eigenvalues are different, or the 2^(d-1) rotations among these. Elsewhere
+frames come from the points themselves (`geqlib.frames.degenerate`).
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from geqlib.frames.degenerate import degenerate_frames
+from geqlib.frames.batches import Batch
+from geqlib.frames.degenerate import degenerate_frames, sign_patterns
 from geqlib.frames.eigen3 import symmetric_eigen
-from geqlib.frames.stabilisers import sign_patterns
-from geqlib.frames.vectors import Vectors, spectral_tolerance
+from geqlib.frames.vectors import Geometry, spectral_tolerance
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ class Frames:
     nodes: Tensor | None = None
 
 
-def point_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frames:
+def point_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Frames:
     """An equivariant frame of every sample.
 
     Args:
-        vectors: of the batch.
+        geometry: of the batch.
         proper: rotations only, for SO(d) and SE(d); else O(d) and E(d).
         degree: of the tensors that are averaged, where points are on a line or coincide.
 
@@ -52,71 +56,57 @@ def point_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frames:
         Frames in float64 without shifts. Eigenvectors, and axes from points, are differentiable.
 
     Raises:
-        ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to turn.
-
-    Example:
-        >>> from geqlib.frames.vectors import vectors_of
-        >>> square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
-        >>> vectors = vectors_of(square, torch.zeros(4, dtype=torch.long), 1)
-        >>> point_frames(vectors, proper=True).matrix.shape
-        torch.Size([4, 2, 2])
+        ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to rotate.
     """
-    axes, gap = spectral_axes(vectors)
-    simple = gap > spectral_tolerance(vectors.eps)
-    sample = torch.arange(vectors.count, device=axes.device)
+    axes, gap = covariance_axes(geometry)
+    simple = gap > spectral_tolerance(geometry.eps)
+    sample = torch.arange(geometry.count, device=axes.device)
     if bool(simple.all()):
-        return spectral_frames(axes, sample, proper)
-    clear = spectral_frames(axes[simple], sample[simple], proper)
-    rest = degenerate_frames(vectors, sample[~simple], proper=proper, degree=degree)
+        return signed_frames(axes, sample, proper)
+    clear = signed_frames(axes[simple], sample[simple], proper)
+    rest = degenerate_frames(geometry, sample[~simple], proper=proper, degree=degree)
     return joined(clear, Frames(*rest))
 
 
-def spectral_axes(
-    vectors: Vectors, squares: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Eigenvectors [B, d, d] in columns, by descending eigenvalue, and the smallest gap [B].
+def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Eigenvectors [B, d, d] of the covariance in columns, by descending eigenvalue, and gaps [B].
 
-    Gaps are relative to the largest eigenvalue; 0 for samples whose covariance is 0.
-
-    Args:
-        vectors: of the batch.
-        squares: sums [Q, d, d] of v v^T over parts of the vectors v, and [Q] the sample of each
-            part, where they are known; else they are made.
+    The gap is the smallest difference of eigenvalues, relative to the largest of them; 0 for
+    samples whose covariance is 0.
 
     Raises:
         ValueError: NaN.
     """
-    size = vectors.sizes()
-    if squares is None:
-        unit, owner = vectors.rows / size[vectors.sample, None], vectors.sample
-        outer = unit[:, :, None] * unit[:, None]
-    else:
-        outer, owner = squares[0] / (size * size)[squares[1], None, None], squares[1]
-    d = outer.size(-1)
-    total = outer.new_zeros(vectors.count, d * d).index_add(0, owner, outer.flatten(1))
-    if len(vectors.twists):
-        turned = vectors.twists / size[vectors.twist_sample, None, None] ** 2
-        total = total.index_add(0, vectors.twist_sample, -turned.flatten(1))
-    if not bool(total.isfinite().all()):
-        vectors.check_finite()
-        total = torch.where(total.isfinite(), total, 0.0)  # numbers whose squares are too large
-    tolerance = float(spectral_tolerance(vectors.eps.amin())) if vectors.count else 0.0
-    values, axes = symmetric_eigen(total.view(-1, d, d), tolerance=tolerance)
+    size, d = geometry.sizes(), geometry.vectors.size(-1)
+    unit = geometry.vectors / size[geometry.sample, None]
+    outer = (unit[:, :, None] * unit[:, None]).flatten(1)
+    covariance = outer.new_zeros(geometry.count, d * d).index_add(0, geometry.sample, outer)
+    if len(geometry.inertia):
+        scaled = geometry.inertia / size[geometry.inertia_sample, None, None] ** 2
+        covariance = covariance.index_add(0, geometry.inertia_sample, -scaled.flatten(1))
+    if not bool(covariance.isfinite().all()):
+        geometry.check_finite()
+        covariance = covariance.where(covariance.isfinite(), 0.0)  # squares that are too large
+    tolerance = float(spectral_tolerance(geometry.eps.amin())) if geometry.count else 0.0
+    values, axes = symmetric_eigen(covariance.view(-1, d, d), tolerance=tolerance)
     top = values.abs().amax(1)
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
     return axes, torch.where(top > 0, gaps / torch.where(top > 0, top, 1.0), 0.0)
 
 
-def spectral_frames(axes: Tensor, sample: Tensor, proper: bool) -> Frames:
+def signed_frames(axes: Tensor, sample: Tensor, proper: bool) -> Frames:
     """Axes [B, d, d] with all signs; only those of determinant 1 if `proper`."""
-    d = axes.size(-1)
-    signs = torch.from_numpy(sign_patterns(d, even=proper)).to(axes)
-    if proper:
-        last = torch.linalg.det(axes.detach()).sign()
-        axes = torch.cat([axes[..., :-1], axes[..., -1:] * last[:, None, None]], -1)
+    signs = torch.from_numpy(sign_patterns(axes.size(-1), even=proper)).to(axes)
+    axes = right_handed(axes) if proper else axes
     matrix = axes[:, None] * signs[:, None, :]
     weight = matrix.new_full((len(axes) * len(signs),), 1 / len(signs))
     return Frames(matrix.flatten(0, 1), sample.repeat_interleave(len(signs)), weight)
+
+
+def right_handed(axes: Tensor) -> Tensor:
+    """Axes [B, d, d] in columns, the last of them with the sign that makes the determinant 1."""
+    sign = torch.linalg.det(axes.detach()).sign()
+    return torch.cat([axes[..., :-1], axes[..., -1:] * sign[:, None, None]], -1)
 
 
 def joined(*parts: Frames) -> Frames:
@@ -140,3 +130,29 @@ def drawn(frames: Frames, count: int, samples: int) -> Frames:
     return replace(
         frames, matrix=frames.matrix[chosen], sample=frames.sample[chosen], weight=weight
     )
+
+
+def check_frames(frames: Frames, batch: Batch) -> Frames:
+    """A user's own frames, if they fit the batch.
+
+    Raises:
+        ValueError: something else, or matrices, samples or weights that do not fit.
+    """
+    if not isinstance(frames, Frames):
+        raise ValueError(f"your frame is a {type(frames).__name__}: return geqlib's Frames.")
+    size, matrix = len(frames.sample), list(frames.matrix.shape)
+    dims = {x.size(-1) for x, t in batch.tensors.values() if t.cartesian}
+    dim = dims.pop() if len(dims) == 1 else matrix[-1]
+    if frames.matrix.dim() != 3 or matrix not in ([size, dim, dim], [size, 0, 0]):
+        raise ValueError(
+            f"your frame has matrices {matrix} for {size} elements in {dim} dimensions."
+        )
+    total = frames.weight.new_zeros(batch.count)
+    low, high = map(int, frames.sample.aminmax()) if size else (0, -1)
+    if size and (low < 0 or high >= batch.count or bool((frames.sample.diff() < 0).any())):
+        raise ValueError(f"your frame's samples must ascend from 0 to {batch.count - 1} at most.")
+    total = total.index_add(0, frames.sample, frames.weight)
+    if bool(((total - 1).abs() > 1e-3).any()):
+        k = int((total - 1).abs().argmax())
+        raise ValueError(f"your frame's weights sum to {float(total[k]):.3g} in sample {k}, not 1.")
+    return frames

@@ -1,4 +1,4 @@
-"""Copies that show the same need to be computed once: the quotient of a frame by the stabiliser."""
+"""Minimal frames: of copies that are equal, one is computed. The quotient by the stabiliser."""
 
 from __future__ import annotations
 
@@ -7,90 +7,83 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from geqlib.frames.copies import FrameCopies, ragged
-from geqlib.frames.frame_types import Named
-from geqlib.frames.orders import columns, joined_ranks, tolerant_ranks
-from geqlib.symmetry.types import TensorType
+from geqlib.frames.copies import DistinctCopies, FrameCopies, members
+from geqlib.frames.node_orders import columns, joined_ranks, tolerant_ranks
+from geqlib.symmetry.types import TensorType, Typed
 
 
-def quotient(plan: FrameCopies, tensors: Named, rounding: Tensor) -> FrameCopies:
+def quotient(plan: FrameCopies, seen: Typed, rounding: Tensor) -> FrameCopies:
     """The plan that computes one of every set of equal copies of a sample.
 
-    Where g and h show the same, g^-1 x = h^-1 x up to a relabelling if the plan orders nodes, g
-    h^-1 is in the stabiliser of x; so one copy of each coset of the stabiliser is computed, and
-    its outputs, turned by all frames of the coset and averaged, are projected onto what the
-    stabiliser fixes. The mean is that over all frames.
+    Where g^-1 x = h^-1 x, up to a relabelling if the plan orders nodes, g h^-1 is in the stabiliser
+    of x; so one copy of each coset of the stabiliser is computed, and its outputs, transformed by
+    all frames of the coset and averaged, are projected onto what the stabiliser fixes. The mean is
+    that over all frames.
 
     Args:
         plan: of all copies.
-        tensors: name -> (tensor, type) of the batch.
-        rounding: [B] differences of values that are none.
+        seen: name -> (g^-1 x in all copies, type).
+        rounding: [B] differences of values that count as none.
     """
-    source = _equal_copies(plan, tensors, rounding)
-    kept, place = source.unique(return_inverse=True)
-    if len(kept) == len(source):
+    source = _first_equal(plan, seen, rounding)
+    chosen, graph = source.unique(return_inverse=True)
+    count = len(source)
+    if len(chosen) == count:
         return plan
-    chosen, copies = {}, len(source)
-    for rows, copy in (("node", plan.node_copy), ("edge", plan.edge_copy)):
-        chosen[rows] = ragged(copy, kept, copies)
-    start = torch.searchsorted(plan.node_copy, torch.arange(copies, device=kept.device))
-    again = torch.searchsorted(chosen["node"][1], torch.arange(len(kept), device=kept.device))
-    moved = start[kept] - again
-    edges, edge_copy = chosen["edge"]
-    shown = replace(
+    nodes, node_copy = members(plan.node_copy, chosen, count)
+    edges, edge_copy = members(plan.edge_copy, chosen, count)
+    start = torch.searchsorted(plan.node_copy, chosen)
+    start = start - torch.searchsorted(node_copy, torch.arange(len(chosen), device=chosen.device))
+    copies = replace(
         plan,
-        matrix=plan.matrix[kept],
-        sample=plan.sample[kept],
-        weight=plan.weight[kept],
-        nodes=plan.nodes[chosen["node"][0]],
-        node_copy=chosen["node"][1],
+        matrix=plan.matrix[chosen],
+        sample=plan.sample[chosen],
+        weight=plan.weight[chosen],
+        nodes=plan.nodes[nodes],
+        node_copy=node_copy,
         edges=plan.edges[edges],
         edge_copy=edge_copy,
-        edge_index=plan.edge_index[:, edges] - moved[edge_copy],
-        wigner=tuple(matrix[kept] for matrix in plan.wigner),
-        parity=plan.parity[kept],
+        edge_index=plan.edge_index[:, edges] - start[edge_copy],
+        wigner=tuple(matrix[chosen] for matrix in plan.wigner),
         orbit=None,
     )
-    same = {"graph": place}
-    for rows, copy in (("node", shown.node_copy), ("edge", shown.edge_copy)):
-        same[rows] = ragged(copy, place, len(kept))[0]
-    return replace(plan, shown=shown, same=same)
+    node = members(node_copy, graph, len(chosen))[0]
+    edge = members(edge_copy, graph, len(chosen))[0]
+    return replace(plan, distinct=DistinctCopies(copies, node, edge, graph))
 
 
-def _equal_copies(plan: FrameCopies, tensors: Named, rounding: Tensor) -> Tensor:
-    """[F] the first copy of the same sample that shows the same."""
+def _first_equal(plan: FrameCopies, seen: Typed, rounding: Tensor) -> Tensor:
+    """[F] for each copy, the first copy of the same sample that is equal."""
     sample = plan.sample
-    copies, limit = len(sample), rounding[sample]
-    seen = [_rows(plan, x.detach(), type_) for x, type_ in tensors.values()]
+    count, limit = len(sample), rounding[sample]
+    parts = [_positioned(plan, x.detach(), type_) for x, type_ in seen.values()]
     generator = torch.Generator().manual_seed(0)
     group = sample
     for _ in range(2):  # random sums of equal copies are equal, those of others are not
-        total = limit.new_zeros(copies)
-        for values, copy, place in seen:
-            width = int(place.max()) + 1 if len(place) else 0
-            table = torch.rand(width, values.size(1), generator=generator, dtype=torch.float64)
-            part = (values * table.to(values)[place]).sum(1) / max(values.size(1) * width, 1)
+        total = limit.new_zeros(count)
+        for values, copy, position in parts:
+            size = int(position.max()) + 1 if len(position) else 0
+            table = torch.rand(size, values.size(1), generator=generator, dtype=torch.float64)
+            part = (values * table.to(values)[position]).sum(1) / max(values.size(1) * size, 1)
             total = total.index_add(0, copy, part)
         group = joined_ranks(group, tolerant_ranks(total, sample, limit))
-    first = torch.full((copies,), copies, device=sample.device)
-    number = torch.arange(copies, device=sample.device)
+    first = torch.full((count,), count, device=sample.device)
+    number = torch.arange(count, device=sample.device)
     source = first.scatter_reduce(0, group, number, "amin")[group]
-    wrong = torch.zeros(copies, dtype=torch.bool, device=sample.device)
-    for values, copy, place in seen:
+    wrong = torch.zeros(count, dtype=torch.bool, device=sample.device)
+    for values, copy, position in parts:
         start = torch.searchsorted(copy, number)
-        other = values[start[source[copy]] + place]
+        other = values[start[source[copy]] + position]
         far = ((values - other).abs() > limit[copy, None]).any(1)
-        wrong |= torch.bincount(copy[far], minlength=copies) > 0
+        wrong |= torch.bincount(copy[far], minlength=count) > 0
     return torch.where(wrong, number, source)
 
 
-def _rows(plan: FrameCopies, x: Tensor, type_: TensorType) -> tuple[Tensor, Tensor, Tensor]:
-    """What copies show of a tensor [rows, columns], the copy of each row, and its place there."""
+def _positioned(plan: FrameCopies, x: Tensor, type_: TensorType) -> tuple[Tensor, Tensor, Tensor]:
+    """Values [n, columns] of a tensor in all copies, the copy of each, and its position there."""
+    copy = plan.of(type_.level)[1]
     if type_.kind == "edge_index":
-        start = torch.searchsorted(plan.node_copy, torch.arange(len(plan.sample), device=x.device))
-        values, copy = (plan.edge_index - start[plan.edge_copy]).T, plan.edge_copy
-    else:
-        values, copy = plan.show(x, type_), plan.of(type_.level)[1]
-    first = torch.searchsorted(copy, copy)
-    place = torch.arange(len(copy), device=copy.device) - first
-    return columns(values), copy, place
+        first = torch.searchsorted(plan.node_copy, plan.edge_copy)
+        x = (x - first).T
+    position = torch.arange(len(copy), device=copy.device) - torch.searchsorted(copy, copy)
+    return columns(x), copy, position

@@ -1,4 +1,4 @@
-"""Frames that are axes with all signs, kept as such: what is linear is computed once an axis.
+"""Frames that are axes with all signs, kept as such: what is linear is computed once per axis.
 
 A frame of O(d) is 2^d matrices [s_1 a_1, ..., s_d a_d], and a linear map of what they see,
 
@@ -16,24 +16,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from geqlib.frames.copies import ragged
-from geqlib.frames.degenerate import degenerate_frames
-from geqlib.frames.point_frames import spectral_axes
-from geqlib.frames.stabilisers import sign_patterns
-from geqlib.frames.vectors import Vectors, spectral_tolerance
+from geqlib.frames.copies import copied_edges, members
+from geqlib.frames.degenerate import degenerate_frames, sign_patterns
+from geqlib.frames.point_frames import covariance_axes, right_handed
+from geqlib.frames.vectors import Geometry, spectral_tolerance
 
 
 @dataclass(frozen=True)
 class SignFrames:
-    """Axes of every sample, all signs, and the rows that they see: a node once a set of axes.
+    """Axes of every sample, all signs, and a copy of each node for each set of axes.
 
     Args:
         axes: [A, d, d] in columns; several sets for samples that are symmetric.
         weight: [A], sums to 1 in every sample.
         signs: [S, d].
-        nodes: [M] node of each row, and node_axes: [M] its set of axes.
-        edges: [L] edge of each edge between rows, and ends: [2, L] these rows.
-        several: whether rows are not just the nodes.
+        nodes: [M] node of each copied node, and node_axes: [M] its set of axes.
+        edges: [L] edge of each copied edge, and ends: [2, L] the copied nodes.
+        several: whether any sample has more than one set of axes; else copies are the nodes.
         count: number of nodes.
     """
 
@@ -48,27 +47,28 @@ class SignFrames:
     count: int
 
     def components(self, v: Tensor) -> Tensor:
-        """[d, M, V] of vectors [d, N, V], along the axes of each row."""
+        """[d, M, V] components of vectors [d, N, V] along the axes of each copied node."""
         seen = v.index_select(1, self.nodes) if self.several else v
-        return (self._row_axes(v) * seen).sum(1)
+        return (self._node_axes(v) * seen).sum(1)
 
-    def rows(self, x: Tensor) -> Tensor:
-        """What all frames see alike: [M, ...] from [N, ...]."""
+    def copied(self, x: Tensor) -> Tensor:
+        """[M, ...] from [N, ...]: what all frames see alike."""
         return x.index_select(0, self.nodes) if self.several else x
 
-    def edge_rows(self, x: Tensor) -> Tensor:
+    def copied_edges(self, x: Tensor) -> Tensor:
+        """[L, ...] from [E, ...]."""
         return x.index_select(0, self.edges) if self.several else x
 
-    def combined(self, like: Tensor) -> Tensor:
-        """[S, d + 1] the signs of each frame, and 1 for what all frames see alike."""
-        ones = self.signs.new_ones(len(self.signs), 1)
-        return torch.cat([self.signs, ones], 1).to(like.dtype)
+    def signed(self, y: Tensor, shared: Tensor) -> Tensor:
+        """[S, ...] sum_k s_k y_k in the frame of each sign pattern s, plus what is shared.
 
-    def spread(self, y: Tensor, shared: Tensor) -> Tensor:
-        """[S, M, C] sums over axes of y [d, M, C] with the signs of each frame, and shared [C] or
-        [M, C] in all of them."""
-        seen = torch.cat([y, shared.expand_as(y[:1])]).flatten(1)
-        return (self.combined(y) @ seen).view(len(self.signs), *y.shape[1:])
+        Args:
+            y: [d, ...] along each axis.
+            shared: what all frames see alike; broadcasts with y[0].
+        """
+        signs = torch.cat([self.signs, self.signs.new_ones(len(self.signs), 1)], 1).to(y.dtype)
+        terms = torch.cat([y, shared.expand_as(y[:1])]).flatten(1)
+        return (signs @ terms).view(len(signs), *y.shape[1:])
 
     def scalars(self, h: Tensor) -> Tensor:
         """[N, C] mean over all frames of h [S, M, C]."""
@@ -80,68 +80,57 @@ class SignFrames:
         return (share @ h.flatten(1)).view(len(share), *h.shape[1:])
 
     def vectors(self, u: Tensor) -> Tensor:
-        """[d, N, V] from components u [d, M, V]: turned back, mean over the sets of axes."""
-        return self._mean((self._row_axes(u).transpose(0, 1) * u).sum(1), 1)
+        """[d, N, V] vectors from their components u [d, M, V]: means over the sets of axes."""
+        return self._mean((self._node_axes(u).transpose(0, 1) * u).sum(1), 1)
 
-    def _row_axes(self, like: Tensor) -> Tensor:
+    def _node_axes(self, like: Tensor) -> Tensor:
         """[d, d, M, 1], axes first; for products and sums, which autocast leaves alone."""
         axes = self.axes.permute(2, 1, 0).to(like.dtype)
         return axes.index_select(2, self.node_axes)[..., None]
 
-    def _mean(self, x: Tensor, axis: int) -> Tensor:
-        """Over the sets of axes of each node: rows are on this axis of x."""
+    def _mean(self, x: Tensor, dim: int) -> Tensor:
+        """Over the sets of axes of each node, of x with copied nodes along `dim`."""
         if not self.several:
             return x
         share = self.weight[self.node_axes].to(x.dtype)[:, None] * x
-        shape = [*x.shape[:axis], self.count, x.size(-1)]
-        return x.new_zeros(shape).index_add(axis, self.nodes, share)
+        shape = [*x.shape[:dim], self.count, x.size(-1)]
+        return x.new_zeros(shape).index_add(dim, self.nodes, share)
 
 
 def sign_frames(
-    vectors: Vectors,
-    sample: Tensor,
-    edge_index: Tensor,
-    *,
-    proper: bool,
-    squares: tuple[Tensor, Tensor] | None = None,
+    geometry: Geometry, sample: Tensor, edge_index: Tensor, *, proper: bool
 ) -> SignFrames:
-    """Frames of a batch: eigenvectors, or axes from points where eigenvalues meet, with all signs.
+    """Frames of a batch: eigenvectors, or axes from points where eigenvalues are repeated.
 
     Args:
-        vectors: of the batch.
+        geometry: of the batch.
         sample: [N] of each node.
         edge_index: [2, E].
         proper: rotations only, half as many.
-        squares: see `spectral_axes`.
 
     Raises:
         ValueError: NaN.
     """
-    axes, gap = spectral_axes(vectors, squares)
-    clear = gap > spectral_tolerance(vectors.eps)
-    owner = torch.arange(vectors.count, device=axes.device)
-    weight = axes.new_ones(vectors.count)
+    axes, gap = covariance_axes(geometry)
+    clear = gap > spectral_tolerance(geometry.eps)
+    owner = torch.arange(geometry.count, device=axes.device)
+    weight = axes.new_ones(geometry.count)
     if not bool(clear.all()):
-        rest = degenerate_frames(vectors, owner[~clear], proper=proper, degree=1)
-        found = [torch.cat(pair) for pair in zip((axes[clear], owner[clear]), rest, strict=False)]
-        share = torch.cat([weight[clear], rest[2].to(weight)])
-        order = found[1].argsort(stable=True)
-        axes, owner, weight = found[0][order], found[1][order], share[order]
-    if proper:
-        last = torch.linalg.det(axes.detach()).sign()[:, None, None]
-        axes = torch.cat([axes[..., :-1], axes[..., -1:] * last], -1)
+        rest = degenerate_frames(geometry, owner[~clear], proper=proper, degree=1)
+        parts = (axes[clear], owner[clear], weight[clear]), rest
+        axes, owner, weight = (torch.cat(pair) for pair in zip(*parts, strict=True))
+        order = owner.argsort(stable=True)
+        axes, owner, weight = axes[order], owner[order], weight[order]
+    axes = right_handed(axes) if proper else axes
     signs = torch.from_numpy(sign_patterns(axes.size(-1), even=proper)).to(axes)
-    several = len(owner) != vectors.count
-    if not several:
-        edges = torch.arange(edge_index.size(1), device=edge_index.device)
-        nodes = torch.arange(len(sample), device=sample.device)
-        parts = nodes, sample, edges, edge_index
-        return SignFrames(axes, weight, signs, *parts, several, len(sample))
-    nodes, node_axes = ragged(sample, owner, vectors.count)
-    edges, edge_axes = ragged(sample[edge_index[0]], owner, vectors.count)
-    keys, place = (node_axes * len(sample) + nodes).sort()
-    wanted = edge_axes * len(sample) + edge_index[:, edges]
-    ends = place[torch.searchsorted(keys, wanted)]
+    several = len(owner) != geometry.count
+    if several:
+        nodes, node_axes = members(sample, owner, geometry.count)
+        edges, edge_axes = members(sample[edge_index[0]], owner, geometry.count)
+        ends = copied_edges(edge_index[:, edges], edge_axes, nodes, node_axes, len(sample))
+    else:
+        nodes, node_axes = torch.arange(len(sample), device=sample.device), sample
+        edges, ends = torch.arange(edge_index.size(1), device=sample.device), edge_index
     return SignFrames(axes, weight, signs, nodes, node_axes, edges, ends, several, len(sample))
 
 

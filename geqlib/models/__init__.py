@@ -5,12 +5,10 @@ from geqlib.atoms.molecule import MoleculeModel
 from geqlib.atoms.potential import Energies, Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
-from geqlib.frames.dgcnn import DGCNN, FADGCNN
-from geqlib.frames.fa_gin import FAGIN
-from geqlib.frames.fa_local import FALocalPointNet
-from geqlib.frames.graph_networks import FAMLP
+from geqlib.baselines.points import DGCNN, PointNet
+from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
-from geqlib.frames.point_networks import FAPointNet, PointNet
+from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
 from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN
 from geqlib.monoid.set_network import SetNetwork

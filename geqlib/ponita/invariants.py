@@ -21,6 +21,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from geqlib.radial import safe_sqrt
+
 Space = Literal["R2", "R3", "R2xS1", "R3xS2", "SE3"]
 DIMENSION: dict[str, int] = {"R2": 2, "R3": 3, "R2xS1": 2, "R3xS2": 3, "SE3": 3}
 SPATIAL: dict[str, int] = {"R2": 1, "R3": 1, "R2xS1": 2, "R3xS2": 2, "SE3": 3}
@@ -105,12 +107,6 @@ def pair_attributes(
 def pair_count(space: Space, *, fourth: bool = False, chiral: bool = False) -> int:
     """How many attributes `pair_attributes` returns."""
     return SPATIAL[space] + FIBER[space] + fourth + chiral
-
-
-def safe_sqrt(square: Tensor) -> Tensor:
-    """Square root with derivative 0 where its argument is 0, to every order."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def _cross2(a: Tensor, b: Tensor) -> Tensor:

@@ -157,6 +157,8 @@ def rotate(
 
 def wigner_matrices(matrix: Tensor, degree: int) -> tuple[Tensor, ...]:
     """D^l [..., 2l + 1, 2l + 1] of R / det R for l = 0, ..., degree, in float64, differentiable."""
+    if degree < 0 or matrix.size(-1) == 0:
+        return ()
     flat = matrix.double().reshape(-1, *matrix.shape[-2:])
     proper = flat * torch.linalg.det(flat.detach()).sign()[:, None, None]
     blocks = [torch.vmap(partial(wigner, ell))(proper) for ell in range(degree + 1)]
@@ -166,7 +168,7 @@ def wigner_matrices(matrix: Tensor, degree: int) -> tuple[Tensor, ...]:
 def _product(matrix: Tensor, x: Tensor) -> Tensor:
     """M x on the last axis, as a sum of columns: autocast would round a matrix product."""
     if matrix.dim() == 3:
-        matrix = matrix.view(len(matrix), *[1] * (x.dim() - 2), *matrix.shape[1:])
+        matrix = matrix.view(matrix.size(0), *[1] * (x.dim() - 2), *matrix.shape[1:])
     columns = matrix.to(x.dtype).unbind(-1)
     terms = (x[..., k, None] * column for k, column in enumerate(columns))
     return sum(terms, torch.zeros_like(x))

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from geqlib.data.graphs.expressivity import plain
-from geqlib.frames.fa_gin import FAGIN
-from geqlib.frames.graph_networks import FAMLP
+from geqlib.frames.graph_networks import FAGIN, FAMLP
 from tests.contract import Case, Contract, Typed
 
 

@@ -43,7 +43,7 @@ def test_one_bad_number_is_found_in_its_sample(kind: str, mode: Any, value: floa
 def test_orders_of_nodes_need_numbers() -> None:
     x = POS.clone()
     x[2, 0] = torch.nan
-    with pytest.raises(ValueError, match="input 'x' has NaN, which has no place in an order"):
+    with pytest.raises(ValueError, match="input 'x' has NaN, by which no node can be sorted"):
         wrap("S_n", "scalar")(x=x, batch=BATCH)
 
 
@@ -64,9 +64,9 @@ def test_a_module_is_given_what_it_takes() -> None:
     inputs = {"pos": "vector", "x": "scalar"}
     net = FrameAveraging(Lone(), "O(3)", inputs=inputs, outputs="vector")
     assert net(pos=POS).shape == POS.shape
-    with pytest.raises(ValueError, match=r"Lone\.forward takes no `batch`, by which it would tell"):
+    with pytest.raises(ValueError, match=r"Lone\.forward takes no `batch`, which separates the samples"):
         net(pos=POS, batch=BATCH)
-    with pytest.raises(ValueError, match=r"Lone\.forward takes no 'x': give some of pos\."):
+    with pytest.raises(ValueError, match=r"Lone\.forward takes no 'x': pass some of pos\."):
         net(pos=POS, x=POS[:, :1])
 
 
@@ -104,5 +104,5 @@ def test_frames_of_ones_own(made: Any, expected: str) -> None:
 
 @pytest.mark.parametrize("mode", ["weighted", "learned"])
 def test_modes_that_make_frames(mode: Any) -> None:
-    with pytest.raises(ValueError, match="chooses frames, but you give your own"):
+    with pytest.raises(ValueError, match="chooses frames, but you pass your own"):
         wrap(lambda x, batch: None, mode=mode)

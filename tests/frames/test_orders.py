@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.frames.averaging import FrameAveraging
-from geqlib.frames.orders import tolerant_ranks
+from geqlib.frames.node_orders import tolerant_ranks
 from geqlib.testing import degenerate_sets, equivariance_error
 
 SETS = degenerate_sets()
@@ -211,7 +211,7 @@ def test_errors_are_one_clear_sentence() -> None:
         r"2 or 3 dimensions": lambda: wrap(Wrong(), "E(4)", mode="weighted"),
         r"is for rotations": lambda: wrap(Wrong(), "S_n", mode="learned"),
         r"not dense": lambda: wrap(Wrong(), "S_n", dense=True),
-        r"rows of edges": lambda: wrap(Wrong(), "S_n", outputs="edge:scalar"),
+        r"is per edge": lambda: wrap(Wrong(), "S_n", outputs="edge:scalar"),
         r"unknown type 'pt'": lambda: wrap(Wrong(), "E(3)", outputs="pt"),
         r"needs an input of type 'point'": lambda: wrap(Wrong(), "E(3)", inputs={"pos": "vector"})(
             pos=pos, batch=batch
@@ -223,7 +223,7 @@ def test_errors_are_one_clear_sentence() -> None:
             pos=pos, batch=batch
         ),
         r"no inputs are given": lambda: net(batch=batch),
-        r"return one row for each": lambda: wrap(Wrong(), "E(3)", outputs="graph:scalar")(
+        r"return one entry for each": lambda: wrap(Wrong(), "E(3)", outputs="graph:scalar")(
             pos=pos, batch=batch
         ),
     }

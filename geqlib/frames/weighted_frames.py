@@ -19,16 +19,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from geqlib.frames.degenerate import degenerate_frames
-from geqlib.frames.point_frames import Frames, joined, spectral_axes, spectral_frames
-from geqlib.frames.vectors import Vectors
-from geqlib.ponita.invariants import safe_sqrt
+from geqlib.frames.point_frames import Frames, covariance_axes, joined, signed_frames
+from geqlib.frames.vectors import Geometry
+from geqlib.radial import safe_sqrt
 
 CLOSE, APART = 0.02, 0.1
 WITHIN = 0.1
 MOST = 256  # pairs of one sample, but for ties
 
 
-def weighted_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frames:
+def weighted_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Frames:
     """Frames and weights of every sample, for 2 or 3 dimensions.
 
     Where all vectors are on a line or vanish, there are no pairs, and the frames are those of
@@ -36,7 +36,7 @@ def weighted_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frame
     tensors of degree 2 and more are not.
 
     Args:
-        vectors: of the batch.
+        geometry: of the batch.
         proper: rotations only.
         degree: of the tensors that are averaged.
 
@@ -44,65 +44,62 @@ def weighted_frames(vectors: Vectors, *, proper: bool, degree: int = 1) -> Frame
         Frames in float64, differentiable together with their weights.
 
     Raises:
-        ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to turn.
+        ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to rotate.
     """
-    axes, gap = spectral_axes(vectors)
+    axes, gap = covariance_axes(geometry)
     rise = ((gap - CLOSE) / (APART - CLOSE)).clamp(0, 1)
     share = rise * rise * (3 - 2 * rise)
-    sample = torch.arange(vectors.count, device=axes.device)
+    sample = torch.arange(geometry.count, device=axes.device)
     clear = share > 0
-    frames_of = _pair_frames if vectors.rows.size(1) == 3 else _single_frames
-    parts = [_scaled(spectral_frames(axes[clear], sample[clear], proper), share)]
-    order = vectors.sample.argsort(stable=True)
-    ends = torch.searchsorted(vectors.sample[order], torch.arange(vectors.count + 1).to(order))
+    spectral = signed_frames(axes[clear], sample[clear], proper)
+    parts = [_scaled(spectral, share[spectral.sample])]
+    bases_of = _pair_bases if geometry.vectors.size(1) == 3 else _single_bases
+    order = geometry.sample.argsort(stable=True)
+    ends = torch.searchsorted(geometry.sample[order], torch.arange(geometry.count + 1).to(order))
     for k in torch.nonzero(share < 1)[:, 0].tolist():
-        rows = vectors.rows[order[ends[k] : ends[k + 1]]]
-        bases, weight = frames_of(rows, vectors.eps[k])
+        alone = sample[k : k + 1]
+        bases, weight = bases_of(geometry.vectors[order[ends[k] : ends[k + 1]]], geometry.eps[k])
         if len(weight):
-            signed = spectral_frames(bases, sample[k : k + 1].expand(len(bases)), proper)
-            signs = len(signed.weight) // len(weight)
-            own = signed.weight * weight.repeat_interleave(signs)
+            frames = signed_frames(bases, alone.expand(len(bases)), proper)
+            frames = _scaled(frames, weight.repeat_interleave(len(frames.weight) // len(weight)))
         else:
-            alone = sample[k : k + 1]
-            signed = Frames(*degenerate_frames(vectors, alone, proper=proper, degree=degree))
-            own = signed.weight
-        parts.append(Frames(signed.matrix, signed.sample, own * (1 - share[k])))
+            frames = Frames(*degenerate_frames(geometry, alone, proper=proper, degree=degree))
+        parts.append(_scaled(frames, 1 - share[k]))
     return joined(*parts)
 
 
-def _pair_frames(rows: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """Bases [P, 3, 3] of long pairs of large area, and their weights, which sum to 1."""
-    unit = _unit(rows)
-    i, j = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+    unit = _unit(vectors)
+    i, j = torch.triu_indices(len(unit), len(unit), 1, device=unit.device)
     i, j = torch.cat([i, j]), torch.cat([j, i])
     length = safe_sqrt(unit.square().sum(-1))
     area = safe_sqrt(torch.linalg.cross(unit[i], unit[j]).square().sum(-1))
-    # the length sees to it that on a line the first axis is along the line
-    kept, weight = _near_largest(length[i] * area, eps)
-    first, second = unit[i[kept]], unit[j[kept]]
+    # the length makes the first axis lie along the line where all vectors are on one
+    pair, weight = _near_largest(length[i] * area, eps)
+    first, second = unit[i[pair]], unit[j[pair]]
     one = normalize(first, dim=-1, eps=0.0)
     two = second - (second * one).sum(-1, keepdim=True) * one
     two = normalize(two - (two * one).sum(-1, keepdim=True) * one, dim=-1, eps=0.0)
-    bases = torch.stack([one, two, torch.linalg.cross(one, two)], -1)
-    return bases, weight
+    return torch.stack([one, two, torch.linalg.cross(one, two)], -1), weight
 
 
-def _single_frames(rows: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _single_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """The same in the plane, of long vectors."""
-    unit = _unit(rows)
-    kept, weight = _near_largest(safe_sqrt(unit.square().sum(-1)), eps)
-    one = normalize(unit[kept], dim=-1, eps=0.0)
+    unit = _unit(vectors)
+    long, weight = _near_largest(safe_sqrt(unit.square().sum(-1)), eps)
+    one = normalize(unit[long], dim=-1, eps=0.0)
     return torch.stack([one, torch.stack([-one[:, 1], one[:, 0]], -1)], -1), weight
 
 
-def _unit(rows: Tensor) -> Tensor:
-    """Rows in units of their largest entry."""
-    size = rows.detach().abs().amax() if len(rows) else rows.new_ones(())
-    return rows / torch.where(size > 0, size, 1.0)
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors in units of their largest entry."""
+    size = vectors.detach().abs().amax() if len(vectors) else vectors.new_ones(())
+    return vectors / torch.where(size > 0, size, 1.0)
 
 
 def _near_largest(key: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers and weights of the keys near the largest; none if that is 0, but for rounding."""
+    """Indices and weights of the keys near the largest; none if that is 0, but for rounding."""
     if not len(key) or not bool(key.max() > 64 * eps):
         return torch.zeros(0, dtype=torch.long, device=key.device), key[:0]
     best = key.max()
@@ -111,10 +108,10 @@ def _near_largest(key: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         floor = torch.maximum(floor, key.topk(MOST).values[-1])
         floor = torch.minimum(floor, (1 - 1e-3) * best)
     excess = (key - floor).clamp(min=0) / best
-    kept = excess.detach().nonzero()[:, 0]
-    weight = excess[kept] ** 2
-    return kept, weight / weight.sum()
+    near = excess.detach().nonzero()[:, 0]
+    weight = excess[near] ** 2
+    return near, weight / weight.sum()
 
 
-def _scaled(frames: Frames, share: Tensor) -> Frames:
-    return Frames(frames.matrix, frames.sample, frames.weight * share[frames.sample])
+def _scaled(frames: Frames, factor: Tensor) -> Frames:
+    return Frames(frames.matrix, frames.sample, frames.weight * factor)
