@@ -228,7 +228,9 @@ def test_bad_frames_are_left_out(ready, folder):
             data = ready(on_bad_frame="skip", stream=stream)
         assert 7 not in sum(numbers(data).values(), [])  # noqa: RUF017
     with pytest.warns(UserWarning, match="left out"):
-        assert "val lists frame 7, which does not exist" in said(ready, val=[7], on_bad_frame="skip")
+        assert "val lists frame 7, which does not exist" in said(
+            ready, val=[7], on_bad_frame="skip"
+        )
 
 
 WRONG = {
