@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import lightning as L
+from ase import Atoms
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -75,6 +76,23 @@ class SplitLoaders(L.LightningDataModule):
             persistent_workers=self.workers > 0,
             **options,
         )
+
+
+class StructureLoaders(SplitLoaders):
+    """`SplitLoaders` of structures, each of which can be had for ASE."""
+
+    def atoms(self, index: int, split: str = "test") -> Atoms:
+        """The structure of a split that has this `index`, for ASE.
+
+        Its labels, in eV and angstrom, are called REF_energy, REF_forces and so on.
+        """
+        from geqlib.data.molecules.structures import to_atoms  # which imports data modules
+
+        structures = self.splits[split]
+        position = (structures.index == index).nonzero()
+        if len(position) == 0:
+            raise ValueError(f"There is no frame {index} in the {split} split.")
+        return to_atoms(structures[int(position[0])])
 
 
 def _same(batch: Any) -> Any:

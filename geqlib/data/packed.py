@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
+from geqlib.graph.segments import ragged_ranges, segment_index, segment_ptr
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -120,8 +122,8 @@ class PackedGraphs(Dataset):
         chosen = self._chosen(numbers)
         nodes = self.counts["node"][chosen]
         values = self._values(chosen)
-        values["batch"] = torch.arange(len(chosen)).repeat_interleave(nodes)
-        values["ptr"] = pointers(nodes)
+        values["batch"] = segment_index(nodes)
+        values["ptr"] = segment_ptr(nodes)
         return self._transformed(Batch(**values, **self.constants))
 
     def __getattr__(self, name: str) -> Any:
@@ -133,12 +135,12 @@ class PackedGraphs(Dataset):
     @property
     def ptr(self) -> Tensor:
         """[G + 1] where the nodes of each graph start and end."""
-        return pointers(self.counts["node"])
+        return segment_ptr(self.counts["node"])
 
     @property
     def batch(self) -> Tensor:
         """[N] graph of each node."""
-        return torch.arange(len(self)).repeat_interleave(self.counts["node"])
+        return segment_index(self.counts["node"])
 
     def subset(self, numbers: Any) -> PackedGraphs:
         """Some of the graphs, in that order."""
@@ -186,7 +188,7 @@ class PackedGraphs(Dataset):
         """Positions in the arrays, by kind of element."""
         entries = {"graph": chosen}
         for kind in {field.per for field in self.fields.values()} - {"graph"}:
-            entries[kind] = ranges(self.starts[kind][chosen], self.counts[kind][chosen])
+            entries[kind] = ragged_ranges(self.starts[kind][chosen], self.counts[kind][chosen])
         return entries
 
     def _transformed(self, graphs: Any) -> Any:
@@ -206,7 +208,7 @@ class PackedGraphs(Dataset):
         most = self.counts[field.index].repeat_interleave(count)[:, None]
         wrong = ((values < 0) | (values >= most)).any(1).nonzero()
         if len(wrong):
-            graph = int(torch.arange(len(self)).repeat_interleave(count)[wrong[0]])
+            graph = int(segment_index(count)[wrong[0]])
             raise ValueError(
                 f"{name} has {values[wrong[0, 0]].tolist()} in graph {graph}, which has "
                 f"{int(most[wrong[0, 0]])} {field.index}s: count them from 0 in each graph."
@@ -261,27 +263,6 @@ def joined(graphs: Iterable[Mapping[str, np.ndarray]], fields: Fields) -> Arrays
         name: np.concatenate([graph[name] for graph in listed], axis=field.dim)
         for name, field in declared.items()
     }
-
-
-def pointers(count: Tensor) -> Tensor:
-    """[G + 1] where each of some segments starts and ends.
-
-    Example:
-        >>> pointers(torch.tensor([2, 0, 3])).tolist()
-        [0, 2, 2, 5]
-    """
-    return torch.cat([count.new_zeros(1), count.cumsum(0)])
-
-
-def ranges(start: Tensor, count: Tensor) -> Tensor:
-    """start[0], start[0] + 1, ..., start[0] + count[0] - 1, start[1], ...
-
-    Example:
-        >>> ranges(torch.tensor([5, 0]), torch.tensor([2, 3])).tolist()
-        [5, 6, 0, 1, 2]
-    """
-    shift = start - (count.cumsum(0) - count)
-    return torch.arange(int(count.sum())) + shift.repeat_interleave(count)
 
 
 def _declared(fields: Fields) -> dict[str, Field]:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import geqlib
 from geqlib.cli import main
-from geqlib.data.points.nbody import NBodyDataset
+from geqlib.data.packed import PackedGraphs
 from geqlib.files.checkpoint import read_checkpoint
 from tests.train import tiny
 
@@ -199,7 +199,7 @@ def infinite_target(batch):
     ],
 )
 def test_bad_graphs(name, spoil, said, capsys, tmp_path, monkeypatch):
-    fetch = NBodyDataset.__getitems__
+    fetch = PackedGraphs.__getitems__
 
     def spoilt(self, indices):
         batch = fetch(self, indices)
@@ -211,7 +211,7 @@ def test_bad_graphs(name, spoil, said, capsys, tmp_path, monkeypatch):
         assert tiny.geqlib(tiny.command("fit", run, epochs=1)) == 0
         options = ["--ckpt_path", run / "checkpoints" / "last.ckpt"]
         capsys.readouterr()
-    monkeypatch.setattr(NBodyDataset, "__getitems__", spoilt)
+    monkeypatch.setattr(PackedGraphs, "__getitems__", spoilt)
     assert said in refused(tiny.command(name, run, *options), capsys)
 
 

@@ -21,7 +21,18 @@ PATHS: dict[str, dict[str, str]] = json.loads(
 )
 # What is gone, with the reason or what to use instead: "module", "module.name", or "module.*" for
 # functions and classes of a module that no configuration or checkpoint can name.
-REMOVED: dict[str, str] = {}
+REMOVED: dict[str, str] = {
+    "geqlib.data.datasets.*": "geqlib.data.packed.PackedGraphs with with_neighbors; StreamedFrames",
+    "geqlib.data.digits.GraphList": "geqlib.data.packed.PackedGraphs",
+    "geqlib.data.edge_lists.EdgeLists": "geqlib.data.molecules.structures.with_neighbors",
+    "geqlib.data.edge_lists.edge_lists": "geqlib.data.molecules.structures.with_neighbors",
+    "geqlib.data.frame_index.*": "geqlib.data.molecules.extxyz.stream_frames, StreamedFrames",
+    "geqlib.data.graph_arrays.graph_arrays": "geqlib.data.packed.PackedGraphs",
+    "geqlib.data.nbody.NBodyDataset": "geqlib.data.points.nbody.simulations",
+    "geqlib.data.point_clouds.PointClouds": "geqlib.data.points.clouds.point_clouds",
+    "geqlib.data.sets.SetDataset": "geqlib.data.sets.number_sets",
+    "geqlib.data.structures.*": "geqlib.data.packed.PackedGraphs, from pack_frames or molecules",
+}
 OWNER = {
     f"{module}.{name}": f"{package}.{name}"
     for package, text in PUBLIC.items()

@@ -10,13 +10,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from geqlib.data.graphs.packed import GraphArrays
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from geqlib.cli.check import check_model
 from geqlib.data import MultitaskData, SetData
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import PackedGraphs
 from geqlib.models import MonoidGNN, SetNetwork
 from geqlib.nn import MonoidAggregation
 from geqlib.train import BitsTask, MultitaskTask, RegressionTask, Task
@@ -167,12 +167,11 @@ class Numbers(SplitLoaders):
         self.splits = {}
         for split, count in (("train", 64), ("val", 9), ("test", 9)):
             x = np.random.default_rng(len(split)).normal(size=(count, 2))
-            rows = {"node": {"x": x}, "graph": {"y": 100 + 20 * x[:, :1]}}
-            none = np.zeros((2, 0), dtype=np.int64)
-            self.splits[split] = GraphArrays([1] * count, [0] * count, none, rows)
+            arrays = {"nodes": [1] * count, "x": x, "y": 100 + 20 * x[:, :1]}
+            self.splits[split] = PackedGraphs(arrays, {"x": "node", "y": "graph"})
 
     def target_scale(self) -> tuple[float, float]:
-        y = self.splits["train"].rows["graph"]["y"]
+        y = self.splits["train"].y
         return float(y.mean()), float(y.std())
 
 
@@ -194,8 +193,8 @@ def test_regression_standardises_and_measures_in_the_targets_unit(
     run.fit(task, data)
     mean, std = data.target_scale()
     assert (float(task.mean), float(task.std)) == pytest.approx((mean, std))
-    part = data.splits["test"].rows
-    x, y = part["node"]["x"], part["graph"]["y"]
+    part = data.splits["test"]
+    x, y = part.x, part.y
     error = mean + std * 0.5 * x[:, :1] - y
     (found,) = run.test(task, datamodule=data, verbose=False)
     assert found["test/mae"] == pytest.approx(float(error.abs().mean()), rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.data import PointCloudData
-from geqlib.data.points.clouds import PointClouds
+from geqlib.data.points.clouds import point_clouds
 from geqlib.train import NormalsTask
 from geqlib.train.normals import squared_sines
 
@@ -28,7 +28,7 @@ class Constant(nn.Module):
 
 def batch() -> Any:
     normal = nn.functional.normalize(torch.randn(2, 5, 3, generator=torch.manual_seed(0)), dim=2)
-    return PointClouds(2 * normal, normal, [0, 1]).__getitems__([0, 1])
+    return point_clouds(2 * normal, normal, [0, 1]).__getitems__([0, 1])
 
 
 def test_error_is_the_squared_sine() -> None:

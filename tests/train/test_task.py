@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geqlib.data import NBodyData
-from geqlib.data.points.nbody import NBodyDataset
+from geqlib.data.points.nbody import simulations
 from geqlib.models import PONITA
 from geqlib.train import DisplacementTask, Task
 from geqlib.train.record import RunRecord
@@ -38,7 +38,7 @@ def batch(graphs=6, dim=3, seed=0):
     rng = np.random.default_rng(seed)
     charge = rng.choice([-1.0, 1.0], (graphs, 5))
     pos, vel = rng.normal(size=(graphs, 2, 5, dim)), rng.normal(size=(graphs, 5, dim))
-    return NBodyDataset(charge, pos, vel, charge_products=True).__getitems__(range(graphs))
+    return simulations(charge, pos, vel, charge_products=True).__getitems__(range(graphs))
 
 
 def data(**options):
@@ -238,7 +238,7 @@ class Spoilt(NBodyData):
     def setup(self, stage=None):
         super().setup(stage)
         if self.spoilt:
-            self.splits[self.spoilt].pos[-1, 2, 0] = math.nan
+            self.splits[self.spoilt].pos[-3, 0] = math.nan
 
 
 def spoilt(split, **options):

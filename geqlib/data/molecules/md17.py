@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from geqlib.data.download import find_file
+from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.labels import ENERGY
-from geqlib.data.molecules.structures import StructureLoaders, molecules, with_neighbors
+from geqlib.data.molecules.structures import molecules, with_neighbors
 from geqlib.data.packed import PackedGraphs
 from geqlib.files.atomic import reading
 

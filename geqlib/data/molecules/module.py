@@ -12,6 +12,7 @@ import torch
 from ase.data import chemical_symbols
 
 from geqlib.data.download import find_files
+from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.extxyz import (
     Frame,
     StreamedFrames,
@@ -20,7 +21,7 @@ from geqlib.data.molecules.extxyz import (
     stream_frames,
 )
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
-from geqlib.data.molecules.structures import StructureLoaders, with_neighbors
+from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
 
 Part = int | float | Sequence[int]

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from geqlib.data.download import find_file
-from geqlib.data.molecules.structures import StructureLoaders, molecules, with_neighbors
+from geqlib.data.loaders import StructureLoaders
+from geqlib.data.molecules.structures import molecules, with_neighbors
 from geqlib.data.packed import Arrays, PackedGraphs
 from geqlib.files.atomic import cached_arrays, reading
 

@@ -14,9 +14,9 @@ from rich.progress import track
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from geqlib.data.loaders import SplitLoaders
-from geqlib.data.packed import Field, PackedGraphs, pointers
+from geqlib.data.packed import Field, PackedGraphs
 from geqlib.graph.neighbors import FLAT, Neighbors, neighbor_list
+from geqlib.graph.segments import ragged_ranges, segment_ptr
 
 STRUCTURE = {"z": "node", "pos": "node", "cell": "graph", "pbc": "graph", "index": "graph"}
 EDGES = {"edge_index": Field("edge", "node", dim=1), "reverse": Field("edge", "edge")}
@@ -156,7 +156,7 @@ def _local(structures: PackedGraphs, cutoff: float | None) -> tuple[Tensor, ...]
     graph = structures.batch[near.edge_index[1]]
     count = torch.bincount(graph, minlength=len(structures))
     edges = near.edge_index - structures.ptr[graph]
-    reverse = near.reverse - pointers(count)[graph]
+    reverse = near.reverse - segment_ptr(count)[graph]
     return count, edges.int(), reverse.int(), near.cell_shift.int()
 
 
@@ -164,17 +164,14 @@ def _all_pairs(ptr: Tensor) -> Neighbors:
     """All ordered pairs of different atoms of each structure, sorted as `neighbor_list` does."""
     count = ptr.diff()
     edges = count * (count - 1)
-    first = (edges.cumsum(0) - edges).repeat_interleave(edges)
-    number = torch.arange(int(edges.sum())) - first
-    others = (count - 1).repeat_interleave(edges)
+    number, others = ragged_ranges(0, edges), (count - 1).repeat_interleave(edges)
     target, source = number // others, number % others
     source = source + (source >= target)
     back = source * others + target - (target > source).long()
-    start = ptr[:-1].repeat_interleave(edges)
     return Neighbors(
-        edge_index=torch.stack([source, target]) + start,
+        edge_index=torch.stack([source, target]) + ptr[:-1].repeat_interleave(edges),
         cell_shift=torch.zeros(len(number), 3, dtype=torch.long),
-        reverse=back + first,
+        reverse=back + (edges.cumsum(0) - edges).repeat_interleave(edges),
     )
 
 
@@ -184,21 +181,6 @@ def _progress(chunks: Sequence[Tensor]) -> Iterable[Tensor]:
 
 
 # --- for ASE -------------------------------------------------------------------------------------
-
-
-class StructureLoaders(SplitLoaders):
-    """`SplitLoaders` of structures, each of which can be had for ASE."""
-
-    def atoms(self, index: int, split: str = "test") -> Atoms:
-        """The structure of a split that has this `index`, for ASE.
-
-        Its labels, in eV and angstrom, are called REF_energy, REF_forces and so on.
-        """
-        structures = self.splits[split]
-        position = (structures.index == index).nonzero()
-        if len(position) == 0:
-            raise ValueError(f"There is no frame {index} in the {split} split.")
-        return to_atoms(structures[int(position[0])])
 
 
 def to_atoms(structure: Any) -> Atoms:

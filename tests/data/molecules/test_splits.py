@@ -65,7 +65,7 @@ def test_lists_are_of_frame_numbers():
     [
         ({"val": [1, 2], "test": [2, 3]}, "val and test list the same frame"),
         ({"val": [1, 1]}, "val lists a frame twice"),
-        ({"test": [10]}, "test lists frame 10, which is not there: .* from 0 to 9"),
+        ({"test": [10]}, "test lists frame 10, which does not exist: .* from 0 to 9"),
         ({"val": [-1]}, "val lists frame -1"),
         ({"val": 1.0}, "val is 1.0: expected a fraction below 1, a count, or a list"),
         ({"val": -1}, "val is -1: expected"),
