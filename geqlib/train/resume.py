@@ -36,8 +36,9 @@ class ReseedBatches(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = zip(_MIX, (trainer.current_epoch, batch_idx, trainer.global_rank), strict=True)
-        torch.manual_seed((self.seed + sum(a * (b + 1) for a, b in place)) % 2**63)
+        step = (trainer.current_epoch, batch_idx, trainer.global_rank)
+        mixed = sum(a * (b + 1) for a, b in zip(_MIX, step, strict=True))
+        torch.manual_seed((self.seed + mixed) % 2**63)
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
