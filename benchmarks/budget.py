@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.training import RUNS, as_arguments
+from benchmarks.training import RUNS
 from geqlib.files.atomic import replace_file
-from geqlib.train.cli import TrainCLI
+from geqlib.train.configuration import read_run
 
 ROUNDS = 12
 
@@ -69,11 +69,11 @@ def _measured(
 
 def _step(config: Path, options: Mapping[str, object]) -> tuple[int, Callable[[], None]]:
     """Steps of an epoch, and one of them."""
-    cli: Any = TrainCLI(["--config", str(config), *as_arguments(options)], run=False)
-    task, data = cli.model.train(), cli.datamodule
+    run = read_run(config, options)
+    task, data = run.task.train(), run.data
     data.prepare_data()
     data.setup("fit")
-    loader = data.train_dataloader()
+    loader: Any = data.train_dataloader()
     batches = cycle(list(islice(iter(loader), ROUNDS)))
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-6)
     task.log = lambda *args, **keywords: None

@@ -43,7 +43,7 @@ from geqlib.data import MultitaskData, NBodyData, PointCloudData
 from geqlib.files.atomic import file_hash
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.history import read_history
-from geqlib.train.stages import complete
+from geqlib.train.sweep import SweepRun, complete
 from tests.data.graphs import raw_graphs
 from tests.train import tiny
 
@@ -72,8 +72,8 @@ class Job:
 
 
 def train(folder: Path) -> int:
-    path = folder / "tiny.yaml"
-    return complete(folder / "run", [f"--config={path}"], seed=0, predict=True)
+    complete(SweepRun(folder / "run", folder / "tiny.yaml", predict=True))
+    return 0
 
 
 def write_training(folder: Path) -> None:

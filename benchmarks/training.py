@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from geqlib.train.stages import complete
+from geqlib.train.configuration import as_arguments
+from geqlib.train.sweep import SweepRun, complete
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
 
@@ -55,8 +56,7 @@ def trained_here(
     folder: Path, config: Path, options: Mapping[str, object], seed: int
 ) -> dict[str, Any]:
     """`trained` without processes of its own, for runs that take no longer than starting one."""
-    if complete(folder, [f"--config={config}", *as_arguments(options)], seed=seed):
-        raise SystemExit(f"{folder} failed: its last lines say why.")
+    complete(SweepRun(folder, config, tuple(as_arguments(options)), seed))
     return json.loads((folder / "results.json").read_text())
 
 
@@ -76,14 +76,6 @@ def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
     for row in rows:
         table.add_row(*[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row])
     Console().print(table)
-
-
-def as_arguments(changes: Mapping[str, object]) -> list[str]:
-    """Options by dotted name as the command line takes them."""
-    return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in changes.items()
-    ]
 
 
 def _geqlib(*arguments: str) -> None:

@@ -43,8 +43,9 @@ PUBLIC = {
     """,
     "geqlib.calculators": "GeqCalculator",
     "geqlib.files.checkpoint": "load",
-    "geqlib.files.export": "export_model export_program",
-    "geqlib.files.tracing": "Energy energy_program forces_program program_inputs",
+    "geqlib.files.export": """
+        Energy energy_program export_model export_program forces_program program_inputs
+    """,
 }
 
 

@@ -4,7 +4,7 @@ Protocol: each model in its first case of the contract suite, in float32, export
 dynamic that differ between batches of two and of three graphs, with plans made before where the
 model takes one; compiled by AOTInductor; then run on four graphs of other sizes. Numbers such as
 `num_graphs`, which compiled programs cannot take, go in as the length of an empty tensor.
-Potentials are programs of energy, forces and stress (`geqlib.files.tracing.forces_program`), run on
+Potentials are programs of energy, forces and stress (`geqlib.files.export.forces_program`), run on
 a crystal of 8 atoms and a single atom. The difference is the largest from the model itself,
 relative to the largest output if that is more than 1. Finished models are kept in runs/export.
 
@@ -35,7 +35,7 @@ from benchmarks.kept import kept
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import show
-from geqlib.files.tracing import TRACING, differing, forces_program, program_inputs
+from geqlib.files.export import TRACING, differing, forces_program, program_inputs
 from geqlib.models import PONITA, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, system
 from tests.contract import SIZES, Case, join, random_graphs, values

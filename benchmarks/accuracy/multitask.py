@@ -30,7 +30,7 @@ from benchmarks.measure import RESULTS, write_result
 from benchmarks.training import RUNS, show, summary, trained_here
 from geqlib.data import MultitaskData
 from geqlib.data.graphs.multitask import SPAN, STARTS
-from geqlib.train.multitask import GRAPH_TASKS, NODE_TASKS
+from geqlib.train.tasks import GRAPH_TASKS, NODE_TASKS
 
 CONFIG = Path("configs/multitask_monoid.yaml")
 CHANNELS = 16

@@ -1,4 +1,4 @@
-"""Trained potentials as calculators of ASE: relaxation, dynamics, phonons."""
+"""Trained potentials as ASE calculators, for relaxation, dynamics and phonons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
-from geqlib.files.program import Program, is_program
+from geqlib.files.exported_program import Program, is_program
 from geqlib.graph.neighbors import Neighbors
 from geqlib.graph.skin import SkinNeighbors
 
@@ -30,18 +30,18 @@ Compute = Callable[..., dict[str, Tensor]]
 class GeqCalculator(Calculator):
     """Energy, forces and stress of a trained potential, in eV and angstrom.
 
-    `energy` and `free_energy` are equal; `energies` are those of the atoms, which add up to it.
+    `energy` and `free_energy` are equal; `energies` are per atom and add up to them.
     `stress` is (dE / d strain) / volume as xx, yy, zz, yz, xz, xy, for structures that repeat in
     at least one direction and have a cell with a volume.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
             which is copied.
-        device: such as "cuda"; where the model is, by default. Programs run on the CPU.
+        device: such as "cuda"; that of the model by default. Programs run on the CPU.
         dtype: of all but sums of energies; that of the model by default. torch.float64 for
-            dynamics over many steps and for phonons. Programs keep theirs.
-        cutoff: of the neighbours in angstrom, for networks without one. By default the network's
-            or that of the data it was trained on, whichever is smaller; without either, all pairs.
+            dynamics over many steps and for phonons. Programs have a fixed one.
+        cutoff: of the neighbours in angstrom, for networks without one. By default that of the
+            network or of its training data, whichever is smaller; without either, all pairs.
         skin: neighbours are searched again when an atom has moved by half of it; the results do
             not depend on it.
         rotations: for networks with a grid of orientations, which know only some rotations
@@ -94,18 +94,18 @@ class GeqCalculator(Calculator):
                 raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
             program = Program(model, trusted=trusted, device=device, dtype=dtype)
             self.compute: Compute = program
-            known = [program.cutoff]
+            cutoffs = [program.cutoff]
             self.device, self.dtype = program.device, program.dtype
         else:
-            potential, trained_at = _potential(model)
+            potential, trained_cutoff = _potential(model)
             if rotations != 1:
                 potential = _averaged(potential, rotations)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
             self.compute = partial(energy_forces, self.potential)
-            known = [network_cutoff(self.potential.model), trained_at]
+            cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
-        self.cutoff = cutoff or min((c for c in known if c is not None), default=None)
+        self.cutoff = cutoff or min((c for c in cutoffs if c is not None), default=None)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 
     def calculate(
@@ -116,23 +116,23 @@ class GeqCalculator(Calculator):
     ) -> None:
         """Fill `results`: called by ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
-        given: Any = self.atoms
-        periodic = bool(given.pbc.any())
-        stress = periodic and given.cell.rank == 3
-        found = self.compute(**self._inputs(given, periodic), stress=stress)
-        energy = found["energy"].item()
+        structure: Any = self.atoms
+        periodic = bool(structure.pbc.any())
+        stress = periodic and structure.cell.rank == 3
+        outputs = self.compute(**self._inputs(structure, periodic), stress=stress)
+        energy = outputs["energy"].item()
         self.results: dict[str, Any] = {
             "energy": energy,
             "free_energy": energy,
-            "energies": found["energies"].cpu().numpy(),
-            "forces": found["forces"].double().cpu().numpy(),
+            "energies": outputs["energies"].cpu().numpy(),
+            "forces": outputs["forces"].double().cpu().numpy(),
         }
         if stress:
-            matrix = found["stress"][0].double().cpu().numpy()
+            matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
 
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
-        """What the potential takes; the neighbours are found in float64."""
+        """The arguments of the potential; neighbours are searched in float64."""
         pos, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
         pbc = torch.tensor(atoms.pbc)
         if self.near is None and periodic:
@@ -155,28 +155,29 @@ class GeqCalculator(Calculator):
 
 
 def _potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
-    """A potential of one's own, and the cutoff of the data that it was trained on."""
+    """A potential of the calculator's own, and the cutoff of its training data."""
     if isinstance(model, Potential):
         return deepcopy(model), None
-    found: Any = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(found, Potential):
+    loaded: Any = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(loaded, Potential):
         raise ValueError(
-            f"{type(found).__name__} is not a potential: use a checkpoint of the task EnergyForces."
+            f"{type(loaded).__name__} is not a potential: use a checkpoint of the task "
+            "EnergyForces."
         )
-    return found, data_cutoff(read_stored(model))
+    return loaded, data_cutoff(read_stored(model))
 
 
 def _averaged(potential: Potential, rotations: int) -> Potential:
-    found = Potential(RotationAverage(potential.model, rotations), zbl=potential.zbl is not None)
-    found.embedding, found.statistics = potential.embedding, potential.statistics
-    return found
+    average = Potential(RotationAverage(potential.model, rotations), zbl=potential.zbl is not None)
+    average.embedding, average.statistics = potential.embedding, potential.statistics
+    return average
 
 
 def _all_pairs(pos: Tensor) -> Neighbors:
-    """Every atom is every other one's neighbour."""
+    """All other atoms as neighbours of each atom."""
     count = len(pos)
     target, source = (~torch.eye(count, dtype=torch.bool)).nonzero().T
-    place = torch.zeros(count, count, dtype=torch.long)
-    place[target, source] = torch.arange(len(source))
+    number = torch.zeros(count, count, dtype=torch.long)
+    number[target, source] = torch.arange(len(source))
     shift = torch.zeros(len(source), 3, dtype=torch.long)
-    return Neighbors(torch.stack([source, target]), shift, place[source, target])
+    return Neighbors(torch.stack([source, target]), shift, number[source, target])

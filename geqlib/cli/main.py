@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+
+from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
+SWEEPS = ("cv", "learning-curve")
+# command -> module of this package, whose `main` takes the arguments after the command
+MODULES = {
+    "cv": "cv",
+    "learning-curve": "learning_curve",
+    "check": "check",
+    "bench": "bench",
+    "report": "report",
+    "export": "export",
+}
 USAGE = """usage: geqlib COMMAND [options]
 
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
@@ -31,11 +40,8 @@ USAGE = """usage: geqlib COMMAND [options]
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code. Errors of the user's are one sentence on stderr."""
+    """Run a command; return the exit code. A user's error is one sentence on stderr."""
     args = list(sys.argv[1:] if args is None else args)
-    commands = dict.fromkeys(TRAINING, _train) | {"cv": _cv, "check": _check}
-    commands |= {"report": _report, "learning-curve": _learning_curve, "export": _export}
-    commands |= {"bench": _bench}
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return 0 if args else 2
@@ -44,104 +50,41 @@ def main(args: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"geqlib {__version__}\n")
         return 0
+    commands = (*TRAINING, *MODULES)
     if args[0] not in commands:
         return _fail(f"there is no command {args[0]!r}: choose one of {', '.join(commands)}.")
-    # torch_geometric, e3nn and torch itself still call it; nothing that a user could change
-    warnings.filterwarnings("ignore", message=".*torch.jit.script")
-    try:
-        return commands[args[0]](args)
-    except (ValueError, OSError, ArgumentError) as error:
-        return _fail(_sentence(error))
+    with warnings.catch_warnings():
+        ignore_advice()
+        try:
+            return _run(args[0], args[1:])
+        except UnicodeDecodeError as error:
+            return _fail(
+                f"a file that the command names is not UTF-8 text ({error}): save it as such."
+            )
+        except (ValueError, OSError, ImportError) as error:
+            return _fail(" ".join(str(error).split()))
+        except KeyboardInterrupt:
+            return _stopped(args[0], "SIGINT", 130)
+        except BaseException as error:
+            # Lightning's own exception, whose import would take longer than some commands
+            if type(error).__name__ != "SIGTERMException":
+                raise
+            return _stopped(args[0], "SIGTERM", 143)
 
 
-def _train(args: list[str]) -> int:
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-    from geqlib.train.cli import TrainCLI
-
-    try:
-        TrainCLI(args)
-    except SIGTERMException:
-        return _stopped("SIGTERM", 143)
-    except SystemExit as stop:  # so Lightning ends after Ctrl-C, without a word
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        return _stopped("SIGINT", 130)
-    return 0
+def _run(command: str, args: list[str]) -> int:
+    if command in TRAINING:
+        return import_module("geqlib.cli.train").main(command, args)
+    return import_module(f"geqlib.cli.{MODULES[command]}").main(args)
 
 
-def _cv(args: list[str]) -> int:
-    from geqlib.cli.cv import main
-
-    return main(args[1:])
-
-
-def _learning_curve(args: list[str]) -> int:
-    from geqlib.cli.learning_curve import main
-
-    return main(args[1:])
-
-
-def _bench(args: list[str]) -> int:
-    from geqlib.cli.bench import main
-
-    return main(args[1:])
-
-
-def _export(args: list[str]) -> int:
-    from geqlib.files.export import main
-
-    return main(args[1:])
-
-
-def _check(args: list[str]) -> int:
-    from geqlib.cli.check import check_model
-
-    parser = ArgumentParser("geqlib check", description="Measure the symmetry errors of a model.")
-    parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
-    parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
-    parser.add_argument("--samples", type=int, default=8, help="random group elements each")
-    given = parser.parse_args(args[1:])
-    if (given.checkpoint is None) == (given.config is None):
-        raise ValueError("geqlib check needs a checkpoint or --config FILE, one of the two.")
-    check_model(given.checkpoint, given.config, given.samples)
-    return 0
-
-
-def _report(args: list[str]) -> int:
-    from geqlib.cli.bench import sections
-    from geqlib.report import write_board, write_report
-
-    parser = ArgumentParser("geqlib report", description="Table, pictures and page of runs.")
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders; all benchmarks without")
-    parser.add_argument("--board", action="store_true", help="draw the results of the benchmarks")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
-    given = parser.parse_args(args[1:])
-    if given.runs and given.board:
-        raise ValueError("--board draws the benchmarks, not runs: name runs, or give --board.")
-    page: Any = (
-        write_report(given.runs, given.out) if given.runs else write_board(sections(), given.out)
-    )
-    sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
-    return 0
-
-
-def _stopped(signal: str, code: int) -> int:
-    sys.stderr.write(
-        f"geqlib: stopped by {signal}; resume with --ckpt_path RUN/checkpoints/last.ckpt\n"
-    )
+def _stopped(command: str, signal: str, code: int) -> int:
+    resumed = {
+        **dict.fromkeys(TRAINING, "; resume with --ckpt_path RUN/checkpoints/last.ckpt"),
+        **dict.fromkeys(SWEEPS, "; the same command goes on"),
+    }
+    sys.stderr.write(f"geqlib: stopped by {signal}{resumed.get(command, '')}\n")
     return code
-
-
-def _sentence(error: Exception) -> str:
-    """One line; of jsonargparse's reports, which list every type that was tried, the reason."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"a file that the command names is not UTF-8 text ({error}): save it as such."
-    tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
-    text = re.sub(tried, "", str(error), flags=re.DOTALL)
-    reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
-    value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
-    return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason
 
 
 def _fail(sentence: str) -> int:

@@ -1,18 +1,21 @@
-"""From a checkpoint back to a model."""
+"""Models on disk: checkpoints of training, and exported models that hold no more than a model."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import pickle
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from geqlib.files.model_file import is_model_file, read_model_file
-from geqlib.files.program import is_program
+from geqlib import __version__
+from geqlib.files.exported_program import is_program
 
 __all__ = ["load"]
 T = TypeVar("T")
@@ -20,6 +23,10 @@ T = TypeVar("T")
 LAYERS = ("aggr", "conv", "models", "norm")
 TRUSTED = ("geqlib.", *(f"torch_geometric.nn.{part}." for part in LAYERS))
 LARGEST = 100_000
+KEY = "geqlib"  # of a checkpoint, and of the metadata of an exported model
+# of checkpoints and exported files; the first edition wrote 2 into exported models, else nothing
+FORMAT = 3
+FIRST_EDITION = 2
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -68,7 +75,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     return model.eval()
 
 
-def build(description: dict[str, Any], kind: type[T], *given: Any) -> T:
+def build(description: dict[str, Any], kind: type[T], *arguments: Any) -> T:
     """An object from `{"class_path": ..., "init_args": {...}}`, as configurations describe it.
 
     Only classes of geqlib and layers and models of torch_geometric are built, so that a file
@@ -76,19 +83,19 @@ def build(description: dict[str, Any], kind: type[T], *given: Any) -> T:
 
     Args:
         description: from a checkpoint.
-        kind: what it must be.
-        given: first arguments.
+        kind: the class that it must be or inherit from.
+        arguments: positional ones, before those of the description.
 
     Raises:
         ValueError: if the class is another, or does not take these arguments.
     """
     path = str(description.get("class_path"))
     cls = imported(path, kind)
-    arguments = description.get("init_args") or {}
-    if not isinstance(arguments, dict):
-        raise ValueError(f"The checkpoint gives {path} {arguments!r} in place of arguments.")
+    named = description.get("init_args") or {}
+    if not isinstance(named, dict):
+        raise ValueError(f"The checkpoint gives {path} {named!r} in place of arguments.")
     try:
-        return cls(*given, **{str(key): _nested(value) for key, value in arguments.items()})
+        return cls(*arguments, **{str(key): _nested(value) for key, value in named.items()})
     except ValueError:  # says what is wrong itself
         raise
     except Exception as error:  # whatever torch makes of a width of -1
@@ -100,22 +107,22 @@ def build(description: dict[str, Any], kind: type[T], *given: Any) -> T:
 
 def imported(path: str, kind: type[T]) -> type[T]:
     """The class that a checkpoint names, if it is a `kind` of geqlib or torch_geometric.nn."""
-    place, _, name = path.rpartition(".")
+    module, _, name = path.rpartition(".")
     foreign = ValueError(
         f"The checkpoint asks for {path}, which is not a class of geqlib or a layer of "
         "torch_geometric: build it yourself and pass it as load(path, model=...)."
     )
-    if not f"{place}.".startswith(("geqlib.", "torch_geometric.nn.")):
+    if not f"{module}.".startswith(("geqlib.", "torch_geometric.nn.")):
         raise foreign
     try:
-        found = getattr(importlib.import_module(place), name)
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The checkpoint asks for {path}, which this version lacks.") from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ValueError(f"The checkpoint asks for {path}, which is not a {kind.__name__}.")
-    if not f"{found.__module__}.".startswith(TRUSTED):
+    if not f"{cls.__module__}.".startswith(TRUSTED):
         raise foreign
-    return found
+    return cls
 
 
 def read_stored(path: str | Path) -> dict[str, Any]:
@@ -152,11 +159,103 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         ) from error
     if not (isinstance(content, dict) and isinstance(content.get("state_dict"), dict)):
         raise ValueError(f"{path} is not a checkpoint: it holds no state_dict.")
+    check_format(path, content.get(KEY, {"format": FIRST_EDITION}))
     return content
 
 
+def format_record() -> dict[str, Any]:
+    """What every file of a model says of itself."""
+    return {"format": FORMAT, "version": __version__}
+
+
+def check_format(path: str | Path, record: Any) -> None:
+    """Refuse a file of a later version, whose content could mean something else.
+
+    Args:
+        path: of the file.
+        record: what it says of itself, see `format_record`.
+    """
+    number = record.get("format") if isinstance(record, dict) else None
+    if isinstance(number, int) and FIRST_EDITION <= number <= FORMAT:
+        return
+    version = record.get("version") if isinstance(record, dict) else None
+    raise ValueError(
+        f"{path} was written by geqlib {version} in the format {number}, which this version "
+        f"({__version__}) does not know: install a newer geqlib, or write the file again with this "
+        "one."
+    )
+
+
+def model_header(
+    description: dict[str, Any], weights: dict[str, Tensor], cutoff: float | None
+) -> dict[str, str]:
+    """The metadata of an exported model.
+
+    Args:
+        description: `{"class_path": ..., "init_args": {...}}` of the model.
+        weights: its state dict.
+        cutoff: of the neighbours in its training data, in angstrom.
+
+    Raises:
+        ValueError: if the description holds more than plain values.
+    """
+    header = format_record() | {"model": description, "cutoff": cutoff}
+    try:
+        return {KEY: json.dumps(header | {"sha256": digest(header, weights)})}
+    except TypeError as error:
+        raise ValueError(f"The arguments of the model are not plain values ({error}).") from error
+
+
+def read_model_file(path: str | Path) -> dict[str, Any]:
+    """An exported model, as the dictionary that a checkpoint would be.
+
+    Returns:
+        "state_dict" with keys `model.*`, "hyper_parameters" with the description of the `model`,
+        and "datamodule_hyper_parameters" with the `cutoff`.
+
+    Raises:
+        ValueError: with one sentence on what is wrong with the file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get(KEY, "null"))
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"The model {path} is truncated or damaged ({error}): export it again."
+        ) from error
+    if not isinstance(header, dict) or not isinstance(header.get("model"), dict):
+        raise ValueError(f"{path} does not say how its model was built: use `geqlib export`.")
+    check_format(path, header)
+    if header.pop("sha256", None) != digest(header, weights):
+        raise ValueError(f"The model {path} is damaged (its checksum disagrees): export it again.")
+    return {
+        "state_dict": {f"model.{key}": value for key, value in weights.items()},
+        "hyper_parameters": {"model": header["model"]},
+        "datamodule_hyper_parameters": {"cutoff": header.get("cutoff")},
+    }
+
+
+def is_model_file(path: str | Path) -> bool:
+    """Whether a file begins like safetensors: eight bytes, then a JSON object."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def digest(header: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    """SHA-256 of a header without its digest, and of all names and values of the weights."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for key in sorted(weights):
+        value = weights[key].contiguous()
+        sha.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
 def data_cutoff(stored: dict[str, Any]) -> float | None:
-    """The cutoff of the data that a stored model was trained on; None if it had none."""
+    """The cutoff of the training data of a stored model; None if it had none."""
     data = stored.get("datamodule_hyper_parameters")
     cutoff = data.get("cutoff") if isinstance(data, dict) else None
     if cutoff is None:
@@ -167,7 +266,7 @@ def data_cutoff(stored: dict[str, Any]) -> float | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one short line."""
+    """The first line of an error's message, shortened."""
     text = str(error).strip()
     return text.splitlines()[0][:120] if text else type(error).__name__
 
@@ -181,12 +280,12 @@ def first_mismatch(error: RuntimeError) -> str:
 def _check_sizes(description: Any, weights: dict[str, Any]) -> None:
     """Refuse widths and depths that would fill the memory before they turn out not to fit."""
     parts = description.values() if isinstance(description, dict) else description
-    known = sum(w.numel() for w in weights.values() if isinstance(w, torch.Tensor))
+    stored = sum(w.numel() for w in weights.values() if isinstance(w, Tensor))
     for part in parts:
         if isinstance(part, (dict, list, tuple)):
             _check_sizes(part, weights)
-        elif isinstance(part, int) and part > max(LARGEST, known):
-            raise ValueError(f"The checkpoint gives the size {part}, but holds {known} weights.")
+        elif isinstance(part, int) and part > max(LARGEST, stored):
+            raise ValueError(f"The checkpoint gives the size {part}, but holds {stored} weights.")
 
 
 def _nested(value: Any) -> Any:

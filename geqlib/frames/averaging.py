@@ -265,7 +265,9 @@ class FrameAveraging(nn.Module):
             raise ValueError("S_n orders nodes along the first axis: use `batch`, not dense=True.")
         edges = [t.where for t in self.output_types.values() if t.level == "edge"]
         if group.permutes and edges:
-            raise ValueError(f"{edges[0]} is per edge: S_n averages outputs per node or graph only.")
+            raise ValueError(
+                f"{edges[0]} is per edge: S_n averages outputs per node or graph only."
+            )
 
     def __repr__(self) -> str:
         group = self.group if isinstance(self.group, str) else "own frame"

@@ -80,7 +80,9 @@ class LearnedFrame(nn.Module):
     def _weights(self, unit: Tensor, covariance: Tensor) -> Tensor:
         """a_k of each vector."""
         image = torch.einsum("nij,nj->ni", covariance, unit)
-        h = torch.stack([(a * b).sum(1) for a, b in ((unit, unit), (unit, image), (image, image))], 1)
+        h = torch.stack(
+            [(a * b).sum(1) for a, b in ((unit, unit), (unit, image), (image, image))], 1
+        )
         # in float64 whatever the weights: rounded to float32, equal invariants of a turned set would
         # now and then differ by one unit in the last place, and with them the frames
         with torch.autocast(unit.device.type, enabled=False):

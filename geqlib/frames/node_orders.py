@@ -270,7 +270,9 @@ def _order_frame(
         for nodes, own in zip(
             _segments(number, count), _segments(number[edges[0]], count), strict=True
         ):
-            graph_orders.append(nodes[orders(np.searchsorted(nodes, edges[:, own]), len(nodes), rng)])
+            graph_orders.append(
+                nodes[orders(np.searchsorted(nodes, edges[:, own]), len(nodes), rng)]
+            )
         copies = torch.tensor([len(part) for part in graph_orders], dtype=torch.long)
         sample = torch.arange(count).repeat_interleave(copies)
         nodes = np.concatenate([np.zeros(0, np.int64), *(part.ravel() for part in graph_orders)])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.report.board_picture import draw_board
 from geqlib.report.document import (
     Block,

@@ -15,7 +15,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.files.reading import reading
 from geqlib.report.confusion import draw_confusion
 from geqlib.report.fold_curves import draw_fold_curves

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.report.figures import STYLE, colour, literal, save_figure
 from geqlib.report.rows import number
 

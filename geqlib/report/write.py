@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.report.curves import draw_learning_curves
 from geqlib.report.document import (
     Block,

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside checkpoints: fit.json, results.json, predictions."""
+"""The files of a run beside its checkpoints: fit.json, results.json, predictions."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import write_xyz
+from ase.stress import full_3x3_to_voigt_6_stress
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geqlib.files.cache import replace_file
-from geqlib.train.structures_record import write_structures
+from geqlib.files.atomic import replace_file
 
 
 class RunRecord(L.Callback):
-    """Write down how long a run took, what it measured and what it predicted.
+    """Records how long a run took, what it measured and what it predicted.
 
-    fit.json: seconds of training and of the processor's time in them (all parts of a resumed run),
+    fit.json: seconds of training in wall time and in processor time (all parts of a resumed run),
     epochs, steps, parameters; the metrics log both in minutes at every validation.
     results.json: metrics of the test split, baselines on the same split where the data module has
     `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned;
-    predictions.xyz: the same of energies and forces, where the data module has `atoms(index)`.
+    predictions.xyz: the same for energies and forces, where the data module has `atoms(index)`.
 
     Args:
         folder: of the run.
@@ -130,6 +134,51 @@ class RunRecord(L.Callback):
         replace_file(self.folder / name, lambda part: part.write_text(text))
 
 
+def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -> bool:
+    """Write the structures of a test set with their predictions as extended XYZ, one at a time.
+
+    Predictions are called `energy`, `forces` and `stress`, which ASE reads as results; labels
+    `REF_energy`, `REF_forces` and so on. All are in eV and angstrom. Structures without a volume
+    have no stress.
+
+    Args:
+        path: of the file.
+        data: the data module; without a method `atoms(index)` nothing is written.
+        predictions: "energy" [G], "index" [G] of the frame, "forces" [N, 3], "batch" [N] and
+            optionally "stress" [G, 3, 3].
+
+    Returns:
+        Whether there was anything to write.
+    """
+    if not hasattr(data, "atoms") or not {"energy", "index", "batch"} <= predictions.keys():
+        return False
+    replace_file(path, lambda part: _write(part, _predicted(data, predictions)))
+    return True
+
+
+def _write(path: Path, structures: Iterator[Atoms]) -> None:
+    with path.open("w") as file:
+        for atoms in structures:
+            write_xyz(file, [atoms])
+
+
+def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
+    energy, index = predictions["energy"].tolist(), predictions["index"].tolist()
+    # the atoms of a structure follow each other in all arrays
+    sizes = predictions["batch"].bincount(minlength=len(index)).tolist()
+    forces = predictions["forces"].double().split(sizes) if "forces" in predictions else None
+    for k, number in enumerate(index):
+        atoms = data.atoms(number)
+        results: dict[str, Any] = {"energy": energy[k]}
+        if forces is not None:
+            results["forces"] = forces[k].numpy()
+        if "stress" in predictions and atoms.cell.rank == 3:
+            matrix = predictions["stress"][k].double().numpy()
+            results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        yield atoms
+
+
 def _clocks() -> tuple[float, float]:
     """Wall time and processor time of all threads, in seconds."""
     return time.perf_counter(), time.process_time()
@@ -149,7 +198,7 @@ def environment() -> dict[str, str]:
 
 def _commit() -> str:
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -158,7 +207,7 @@ def _commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
+    return done.stdout.strip()
 
 
 def _baselines(data: Any) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What a training set says of energies before any network: references, scale and shift."""
+"""Reference energies, scale and shift of a training set, fitted before any network is trained."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from geqlib.atoms.potential import ELEMENTS
 
-NOTHING = 1e-6  # eV or eV/angstrom: less than this is rounding, not spread
+SMALLEST_SPREAD = 1e-6  # eV or eV/angstrom: less than this is rounding
 References = Literal["least_squares", "isolated", "none"] | dict[str, float]
 
 
 @dataclass(frozen=True)
 class EnergyStatistics:
-    """What `AtomicStatistics.set` takes.
+    """Arguments of `AtomicStatistics.set`.
 
     Args:
-        references: [119] energy of an atom of each element, in eV, float64.
+        references: [119] energy of one atom of each element, in eV, float64.
         seen: [119] whether the training set has the element.
         scale: eV for one unit of the network's output.
-        shift: eV an atom.
+        shift: eV per atom.
     """
 
     references: Tensor
@@ -54,8 +54,11 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
     """Go over a training set once.
 
     Args:
-        batches: with `z` [N], `batch` [N], and what is known of `energy` [G] and `forces` [N, 3],
-            NaN where a label is missing.
+        batches: with `z` [N], `batch` [N], and where there are labels `energy` [G] and `forces`
+            [N, 3], NaN where one is missing.
+
+    Raises:
+        ValueError: if the training set is empty.
     """
     counts, energies, squares, components = [], [], 0.0, 0
     for batch in batches:
@@ -67,8 +70,9 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
         missing = np.full(graphs, np.nan)
         energies.append(missing if energy is None else energy.cpu().double().numpy())
         if forces is not None:
-            known = forces[forces.isfinite()].double()
-            squares, components = squares + float(known @ known), components + known.numel()
+            labelled = forces[forces.isfinite()].double()
+            squares += float(labelled @ labelled)
+            components += labelled.numel()
     if not counts:
         raise ValueError("The training set is empty: there is nothing to fit references to.")
     rms = (squares / components) ** 0.5 if components else float("nan")
@@ -83,11 +87,11 @@ def fit_statistics(
     """References, scale and shift of a training set.
 
     The scale is the root mean square of the forces, as in MACE; without forces the standard
-    deviation of the energy an atom after subtraction of the references; 1 if that is nothing. The
-    shift is the mean of that energy.
+    deviation of the energy per atom after subtraction of the references; 1 if that is below 1e-6.
+    The shift is the mean of that energy.
 
     Args:
-        frames: what `summarise` found.
+        frames: the result of `summarise`.
         references: energies of atoms: "least_squares" fits them to the total energies, of all
             solutions the one with the smallest sum of squares where compositions do not determine
             them (all frames of one molecule, say); "isolated" takes those of isolated atoms;
@@ -100,20 +104,20 @@ def fit_statistics(
     Example:
         >>> water = np.zeros((1, 119), dtype=int); water[0, [1, 8]] = 2, 1
         >>> frames = TrainingSet(water, np.array([-2078.5]), 0.7)
-        >>> found = fit_statistics(frames, {"H": -13.5, "O": -2041.5})
-        >>> found.scale, round(found.shift, 3)
+        >>> statistics = fit_statistics(frames, {"H": -13.5, "O": -2041.5})
+        >>> statistics.scale, round(statistics.shift, 3)
         (0.7, -3.333)
     """
     seen: np.ndarray = np.asarray(frames.counts.any(0))
-    known = np.isfinite(frames.energies) & frames.counts.any(1)
-    counts, energies = frames.counts[known].astype(float), frames.energies[known]
+    labelled = np.isfinite(frames.energies) & frames.counts.any(1)
+    counts, energies = frames.counts[labelled].astype(float), frames.energies[labelled]
     table = _table(counts, energies, seen, references, isolated or {})
     rest = (energies - counts @ table) / counts.sum(1)
     spread = frames.forces_rms if np.isfinite(frames.forces_rms) else rest.std() if len(rest) else 0
     return EnergyStatistics(
         references=torch.from_numpy(table),
         seen=torch.from_numpy(seen),
-        scale=float(spread) if spread > NOTHING else 1.0,
+        scale=float(spread) if spread > SMALLEST_SPREAD else 1.0,
         shift=float(rest.mean()) if len(rest) else 0.0,
     )
 
@@ -130,11 +134,11 @@ def _table(
     if references == "least_squares":
         table[seen] = np.linalg.lstsq(counts[:, seen], energies, rcond=None)[0]
     elif references == "isolated":
-        given = _single_atoms(counts, energies) | dict(isolated)
-        _fill(table, seen, given, 'add isolated atoms, or use references="least_squares"')
+        atoms = _single_atoms(counts, energies) | dict(isolated)
+        _fill(table, seen, atoms, 'add isolated atoms, or use references="least_squares"')
     elif isinstance(references, Mapping):
-        given = {_number(symbol): float(energy) for symbol, energy in references.items()}
-        _fill(table, seen, given, "add it to `references`")
+        atoms = {_number(symbol): float(energy) for symbol, energy in references.items()}
+        _fill(table, seen, atoms, "add it to `references`")
     elif references != "none":
         raise ValueError(
             'references must be "least_squares", "isolated", "none" or energies by symbol, '
@@ -150,11 +154,11 @@ def _single_atoms(counts: np.ndarray, energies: np.ndarray) -> dict[int, float]:
     return {int(z): float(energies[alone][elements == z].mean()) for z in np.unique(elements)}
 
 
-def _fill(table: np.ndarray, seen: np.ndarray, given: Mapping[int, float], mend: str) -> None:
-    missing = [chemical_symbols[z] for z in np.flatnonzero(seen) if z not in given]
+def _fill(table: np.ndarray, seen: np.ndarray, energies: Mapping[int, float], fix: str) -> None:
+    missing = [chemical_symbols[z] for z in np.flatnonzero(seen) if z not in energies]
     if missing:
-        raise ValueError(f"There is no reference energy for {', '.join(missing)}: {mend}.")
-    table[list(given)] = list(given.values())
+        raise ValueError(f"There is no reference energy for {', '.join(missing)}: {fix}.")
+    table[list(energies)] = list(energies.values())
 
 
 def _number(symbol: str | int) -> int:

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from geqlib.files.cache import replace_file
+from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import first_line, read_checkpoint
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -36,8 +36,9 @@ class ReseedBatches(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = zip(_MIX, (trainer.current_epoch, batch_idx, trainer.global_rank), strict=True)
-        torch.manual_seed((self.seed + sum(a * (b + 1) for a, b in place)) % 2**63)
+        step = (trainer.current_epoch, batch_idx, trainer.global_rank)
+        mixed = sum(a * (b + 1) for a, b in zip(_MIX, step, strict=True))
+        torch.manual_seed((self.seed + mixed) % 2**63)
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

@@ -1,44 +1,53 @@
-"""What all training tasks share: the recipe, and how a batch reaches a model."""
+"""What all training tasks share: steps, optimisation, and how a batch reaches a model."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
+from torchmetrics import Metric
 
-from geqlib.files.checkpoint import first_mismatch
-from geqlib.graph.checks import check_graph
+from geqlib.files.checkpoint import first_mismatch, format_record
+from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
 
 
 class Task(L.LightningModule):
-    """A model with a loss, metrics and the paper's recipe.
+    """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
+    linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
+    training batches under random rotations.
 
-    The recipe of Bekkers et al. (ICLR 2024): Adam, linear warm-up and cosine decay a step, no
-    weight decay on biases, norms and other vectors, training batches rotated at random.
+    A task of your own defines three methods: `predict_outputs(batch)`, the outputs by name;
+    `loss(batch)`, what a training step minimises; and `metrics(batch, stage)`, what is logged of a
+    batch in the stage "val" or "test". All steps follow from these; any step can be overridden as
+    in every `LightningModule`.
 
-    A task says by `types` how its inputs and outputs transform (see `geqlib.testing`), which is
-    also what augmentation and `geqlib check` go by. The model gets those tensors of the batch
-    that its `forward` names.
+    The class attributes `inputs` and `outputs` declare how tensors of the batch and outputs
+    transform (types as in `geqlib.testing`); augmentation and `geqlib check` go by them. The model
+    receives those tensors of the batch that its `forward` names.
 
     Args:
         model: any module.
         lr: peak learning rate.
-        warmup: share of all steps in which the learning rate rises.
+        warmup: fraction of all steps in which the learning rate rises.
         weight_decay: of matrices, decoupled from the gradient (AdamW).
-        rotate: whether training batches are rotated, each graph by its own rotation.
+        rotate: whether training batches are rotated, each graph by its own random rotation.
+
+    Raises:
+        ValueError: if the learning rate is not positive, or the warm-up not in [0, 1).
 
     Example:
         >>> class Norms(Task):
         ...     inputs, outputs = {"pos": "point"}, {"y": "scalar"}
-        ...     def training_step(self, batch, batch_idx):
+        ...     def loss(self, batch):
         ...         return self(batch).square().mean()
         >>> Norms(nn.Linear(3, 1), lr=1e-3).hparams["lr"]
         0.001
@@ -46,6 +55,8 @@ class Task(L.LightningModule):
 
     inputs: ClassVar[dict[str, str]] = {}
     outputs: ClassVar[dict[str, str]] = {}
+    # metrics that the progress bar shows
+    shown: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -60,7 +71,7 @@ class Task(L.LightningModule):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
-        # a pickled module in the checkpoint could not be read back without running code
+        # a pickled module in the checkpoint could not be loaded without running code
         if isinstance(self.hparams.get("model"), nn.Module):
             del self.hparams["model"]
         if lr <= 0:
@@ -70,23 +81,69 @@ class Task(L.LightningModule):
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
         self._unchecked = {"train", "val"}
-        self._wanted = frozenset(inspect.signature(model.forward).parameters)
+
+    # --- what a task defines ---------------------------------------------------------------------
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        """The outputs that `outputs` gives types to, in the units of the batch."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict_outputs(batch).")
+
+    def loss(self, batch: Any) -> Tensor:
+        """What a training step minimises, of a batch after augmentation."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch).")
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        """What is logged as STAGE/NAME: updated metrics, or means over the graphs of the batch."""
+        return {}
+
+    def augmented(self, batch: Any) -> Any:
+        """A training batch under a random symmetry."""
+        return self.rotated(batch)
+
+    # --- steps -----------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> Any:
-        named = {key: getattr(batch, key, None) for key in self._wanted}
-        return self.model(**{key: value for key, value in named.items() if value is not None})
+        return self.model(**accepted(self.model.forward, batch))
 
-    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().load_state_dict(state_dict, *args, **kwargs)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The weights do not fit {type(self.model).__name__} ({first_mismatch(error)}): "
-                "use the config.yaml of the run that wrote them."
-            ) from error
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = self.augmented(batch)
+        loss = self.loss(batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
+        return self.with_auxiliary(loss)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_metrics(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_metrics(batch, "test")
+
+    def with_auxiliary(self, loss: Tensor) -> Tensor:
+        """A training loss, with what the model's aggregations add to it."""
+        return loss + auxiliary_loss(self.model)
+
+    def log_metrics(self, batch: Any, stage: str) -> None:
+        """Log `metrics` of a batch, under the same names for every data loader."""
+        for name, value in self.metrics(batch, stage).items():
+            self.log(
+                f"{stage}/{name}",
+                value,
+                prog_bar=name in self.shown,
+                batch_size=batch.num_graphs,
+                add_dataloader_idx=False,
+            )
+
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Of several processes the mean: what one process with all of their graphs would log."""
+        super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    # --- checks and checkpoints ------------------------------------------------------------------
+
+    def check_batch(self, batch: Any) -> None:
+        """Raise a ValueError that names what is wrong with a batch."""
+        check_graph(batch)
 
     def on_fit_start(self) -> None:
-        # every batch once: later epochs see the same graphs, and a check stalls an accelerator
+        # each batch once: later epochs see the same graphs, and a check stalls an accelerator
         self._unchecked = {"train", "val"}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -112,21 +169,19 @@ class Task(L.LightningModule):
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.check_batch(batch)
 
-    def check_batch(self, batch: Any) -> None:
-        """Raise a ValueError that names what is wrong with a batch."""
-        check_graph(batch)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["geqlib"] = format_record()
 
-    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """Of several processes, the mean: what one process with all of their graphs would log."""
-        super().log(name, value, *args, **({"sync_dist": True} | options))
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().load_state_dict(state_dict, *args, **kwargs)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The weights do not fit {type(self.model).__name__} ({first_mismatch(error)}): "
+                "use the config.yaml of the run that wrote them."
+            ) from error
 
-    def with_auxiliary(self, loss: Tensor) -> Tensor:
-        """A training loss, with what the model's aggregations add to it."""
-        return loss + auxiliary_loss(self.model)
-
-    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        """The task's outputs by name, in the batch's own units: what `outputs` gives types to."""
-        raise NotImplementedError(f"{type(self).__name__} must define predict_outputs(batch).")
+    # --- optimisation ----------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
         matrices = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
@@ -145,11 +200,11 @@ class Task(L.LightningModule):
         steps = max(int(steps), 1)
         rising = max(int(self.warmup * steps), 1)
 
-        def share(step: int) -> float:
+        def factor(step: int) -> float:
             cosine = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
             return min((step + 1) / rising, 1.0) * cosine
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -174,3 +229,11 @@ class Task(L.LightningModule):
                 own = rotation.index_select(0, batch.batch[node])
             turned[type_.where] = rotate(x, type_, own)
         return turned
+
+
+def with_positions(batch: Any, names: tuple[str, ...] | None = None) -> Data:
+    """A batch (or those tensors of it that are named) at the origin, as `check_graph` asks for
+    positions and some graphs have none."""
+    tensors = batch.to_dict() if names is None else {k: batch[k] for k in names if k in batch}
+    pos = torch.zeros(len(batch.x), 3, device=batch.x.device)
+    return Data(**(tensors | {"pos": pos}))

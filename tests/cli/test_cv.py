@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
-import geqlib.cli.cv
+from geqlib.cli.cv import plan_runs
 from geqlib.report.cross_validation import paired_test, write_summary
 from geqlib.report.history import read_history
+from geqlib.train import sweep
 from tests.data.graphs import raw_graphs
 from tests.train import tiny
 
@@ -93,15 +95,22 @@ def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     assert read(out)["against"]["out"]["selected"] == {"difference": 0.0, "p": 1.0}
 
 
-def test_a_killed_run_goes_on(tmp_path, monkeypatch) -> None:
+def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     out, path = tmp_path / "out", config(tmp_path)
     given = ("--config", path, "--out", out, "--folds", 0, 1)
-    made = geqlib.cli.cv.make
-    monkeypatch.setattr(geqlib.cli.cv, "make", lambda run: 143 if run.fold else made(run))
+    complete = sweep.complete
+
+    def killed(run) -> None:
+        if run.folder.name == "fold1-seed0":
+            raise SIGTERMException
+        complete(run)
+
+    monkeypatch.setattr(sweep, "complete", killed)
     assert cv(*given) == 143
+    assert "geqlib: stopped by SIGTERM; the same command goes on" in capsys.readouterr().err
     assert not (out / "folds.json").exists()
     first = (out / "fold0-seed0" / "results.json").stat().st_mtime_ns
-    monkeypatch.setattr(geqlib.cli.cv, "make", made)
+    monkeypatch.setattr(sweep, "complete", complete)
     # fold 1 was cut off after an epoch
     cut = ["--config", path, "--data.init_args.fold=1", "--trainer.max_epochs=1"]
     folder = out / "fold1-seed0"
@@ -125,9 +134,10 @@ def test_training_on_all_of_the_training_part(tmp_path) -> None:
 
 
 def test_several_at_a_time(tmp_path) -> None:
-    runs = geqlib.cli.cv.plan_runs(tmp_path, [f"--config={config(tmp_path)}"], None, [0, 0], jobs=2)
-    assert [run.fold for run in runs] == list(range(10)) and runs[0].threads >= 1
-    assert geqlib.cli.cv.run_all([], jobs=2) == 0
+    runs = plan_runs(tmp_path, config(tmp_path), [], None, [0, 0], jobs=2)
+    names = [run.folder.name for run in runs]
+    assert names == [f"fold{k}-seed0" for k in range(10)] and (runs[0].threads or 0) >= 1
+    sweep.complete_all([], jobs=2)
     given = ("--config", config(tmp_path), "--out", tmp_path / "out", "--folds", 0, 1)
     assert cv(*given, "--jobs", 2, "--trainer.max_epochs=1") == 0
     assert read(tmp_path / "out")["folds"] == [0, 1]

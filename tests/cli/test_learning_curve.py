@@ -90,6 +90,6 @@ def test_metrics_like_the_monitored_one():
 
 
 def test_runs_are_planned_once_and_in_order():
-    runs = plan_runs(Path("out"), ["--config=c"], [100, 50, 100], [1, 0, 1])
-    names = [run.folder.name for run in runs]
+    runs = plan_runs(Path("out"), "c", [], [100, 50, 100], [1, 0, 1])
+    names = [run.folder.name for run in runs.values()]
     assert names == ["size50-seed1", "size50-seed0", "size100-seed1", "size100-seed0"]

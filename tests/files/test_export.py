@@ -22,10 +22,15 @@ import geqlib.models
 from benchmarks.measure import RESULTS
 from geqlib.calculators import GeqCalculator
 from geqlib.cli import main
-from geqlib.files.export import export_model, export_program
-from geqlib.files.model_file import digest
-from geqlib.files.program import is_program, plan_tensors, read_notes
-from geqlib.files.tracing import energy_program, forces_program, program_inputs
+from geqlib.files.checkpoint import digest
+from geqlib.files.export import (
+    energy_program,
+    export_model,
+    export_program,
+    forces_program,
+    program_inputs,
+)
+from geqlib.files.exported_program import is_program, plan_tensors, read_notes
 from geqlib.graph import neighbor_list
 from geqlib.models import PONITA, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, pairs, ponita, system

@@ -64,7 +64,9 @@ def test_a_module_is_given_what_it_takes() -> None:
     inputs = {"pos": "vector", "x": "scalar"}
     net = FrameAveraging(Lone(), "O(3)", inputs=inputs, outputs="vector")
     assert net(pos=POS).shape == POS.shape
-    with pytest.raises(ValueError, match=r"Lone\.forward takes no `batch`, which separates the samples"):
+    with pytest.raises(
+        ValueError, match=r"Lone\.forward takes no `batch`, which separates the samples"
+    ):
         net(pos=POS, batch=BATCH)
     with pytest.raises(ValueError, match=r"Lone\.forward takes no 'x': pass some of pos\."):
         net(pos=POS, x=POS[:, :1])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import geqlib
 import geqlib.models
-from geqlib.files.model_file import KEY, digest, model_header
+from geqlib.files.checkpoint import KEY, digest, model_header
 from tests.mutations.mutators import BINARY, changed_leaf
 from tests.mutations.reader import Payload, Reader, same_arrays
 

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 from numpy.random import Generator
 
-from geqlib.cli.main import _sentence
-from geqlib.train.cli import TrainCLI
+from geqlib.train.configuration import ConfigReader, one_sentence
 from tests.mutations.mutators import TEXT, changed_leaf
 from tests.mutations.reader import Reader
 from tests.train import tiny
@@ -24,7 +23,7 @@ def write_config() -> None:
 @cache
 def parser() -> Any:
     """Of `geqlib fit`; making it takes longer than reading a configuration."""
-    return TrainCLI(["--config", "config.yaml"], run=False).parser
+    return ConfigReader(["--config", "config.yaml"]).parser
 
 
 def configured() -> Any:
@@ -34,7 +33,7 @@ def configured() -> Any:
         # a machine does as it is told: what is asked for may not fit into it
         return None if _huge(settings.as_dict()) else parser().instantiate_classes(settings)
     except (ArgumentError, UnicodeDecodeError) as error:
-        raise ValueError(_sentence(error)) from error
+        raise ValueError(one_sentence(error)) from error
 
 
 def _huge(value: Any) -> bool:

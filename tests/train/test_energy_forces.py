@@ -21,12 +21,12 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 import geqlib
-import geqlib.train.energy_forces as module
+import geqlib.train.energy as module
 from geqlib.cli.check import check_model
 from geqlib.data import MoleculeData
 from geqlib.models import Potential, compiled_energy_forces, energy_forces
 from geqlib.train import EnergyForces
-from geqlib.train.energy_errors import AtomicErrors, label_errors, masked_penalty
+from geqlib.train.energy import AtomicErrors, label_errors, masked_penalty
 from geqlib.train.references import fit_statistics, summarise
 from tests.atoms.atoms import CUTOFF, Pairs, fields, pairs, system
 from tests.train.tiny import geqlib as command

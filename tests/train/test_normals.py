@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geqlib.data import PointCloudData
 from geqlib.data.points.clouds import point_clouds
 from geqlib.train import NormalsTask
-from geqlib.train.normals import squared_sines
+from geqlib.train.point_tasks import squared_sines
 
 
 class Constant(nn.Module):

@@ -12,7 +12,7 @@ from ase.io import read
 from safetensors.numpy import load_file
 
 from geqlib.calculators import GeqCalculator
-from geqlib.train.structures_record import write_structures
+from geqlib.train.record import write_structures
 from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib
 

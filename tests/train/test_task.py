@@ -284,7 +284,7 @@ def test_model_gets_what_its_forward_names():
 
 
 def test_graphs_without_nodes_have_no_error():
-    from geqlib.train.displacement import graph_errors
+    from geqlib.train.point_tasks import graph_errors
 
     b = SimpleNamespace(y=torch.zeros(2, 3), batch=torch.tensor([0, 2]), num_graphs=4)
     predicted = torch.tensor([[1.0, 2.0, 3.0], [3.0, 0.0, 0.0]])

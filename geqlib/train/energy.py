@@ -1,26 +1,40 @@
-"""Learning energies, forces and stress of atoms."""
+"""Learning energies, forces and stress of atoms: the task, its loss and its errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
-from geqlib.graph.checks import check_graph
+from geqlib.graph import accepted, check_graph
 from geqlib.symmetry.rotations import random_rotations
-from geqlib.train.energy_errors import AtomicErrors, label_errors, masked_penalty
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
 CHUNK = 256  # frames of a stream that are read at once
-SHOWN = ("energy_per_atom_mae", "forces_mae")
 GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift")
+MEV = 1000.0
+GPA = 160.21766208  # of 1 eV/angstrom^3
+LABELS = ("energy", "forces", "stress")
+# name -> of which error, in which unit, of which power
+METRICS = {
+    "energy_mae": ("energy", MEV, 1),
+    "energy_rmse": ("energy", MEV, 2),
+    "energy_per_atom_mae": ("energy_per_atom", MEV, 1),
+    "energy_per_atom_rmse": ("energy_per_atom", MEV, 2),
+    "forces_mae": ("forces", MEV, 1),
+    "forces_rmse": ("forces", MEV, 2),
+    "stress_rmse": ("stress", MEV, 2),
+    "stress_rmse_gpa": ("stress", GPA, 2),
+}
 
 
 class EnergyForces(Task):
@@ -30,17 +44,17 @@ class EnergyForces(Task):
 
         energy_weight <((E - E') / N)^2> + forces_weight <(F - F')^2> + stress_weight <(S - S')^2>
 
-    with energies in eV an atom, components of forces in eV/angstrom and of stress in eV/angstrom^3,
-    or with Huber's function in place of the square. MACE's weights are 1 and 100, for small sets
-    1 and 1000. Before the first step, the energies of atoms, their scale and shift are fitted to
+    with energies in eV per atom, components of forces in eV/angstrom and of stress in
+    eV/angstrom^3, or with Huber's function in place of the square. MACE's weights are 1 and 100,
+    for small sets 1 and 1000. Before the first step, the energies of atoms, their scale and shift are fitted to
     the training set (`geqlib.train.references`); they are part of the model and its checkpoints.
 
     Metrics are in meV: `energy_mae` and `energy_rmse` of the total energy, the same `_per_atom`,
-    `forces_mae` and `forces_rmse` a component in meV/angstrom, `stress_rmse` in meV/angstrom^3 and
-    `stress_rmse_gpa`.
+    `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3
+    and `stress_rmse_gpa`.
 
     Args:
-        model: a network with one scalar an atom or graph, or a `geqlib.models.Potential`.
+        model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
         references: energies of atoms: see `geqlib.train.references.fit_statistics`.
         energy_weight, forces_weight, stress_weight: 0 leaves a label out.
         loss: "mse" or "huber".
@@ -65,6 +79,7 @@ class EnergyForces(Task):
         "batch": "batch",
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
+    shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
     model: Potential
 
     def __init__(
@@ -96,7 +111,7 @@ class EnergyForces(Task):
         if huber_delta <= 0:
             raise ValueError(f"huber_delta must be positive, got {huber_delta}.")
         self.references: References = references
-        self.loss: Literal["mse", "huber"] = loss
+        self.loss_name: Literal["mse", "huber"] = loss
         self.huber_delta = huber_delta
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
@@ -110,18 +125,20 @@ class EnergyForces(Task):
     def fit_references(self) -> None:
         """Set the model's references, scale and shift by the trainer's training set."""
         data = getattr(self.trainer, "datamodule", None)
-        found = fit_statistics(
+        statistics = fit_statistics(
             summarise(self._training_frames(data)),
             self.references,
             getattr(data, "reference_energies", None),
         )
-        self.model.statistics.set(found.references, found.seen, found.scale, found.shift)
+        self.model.statistics.set(
+            statistics.references, statistics.seen, statistics.scale, statistics.shift
+        )
 
     def configure_optimizers(self) -> Any:
-        found = super().configure_optimizers()
-        for group in found["optimizer"].param_groups:
+        configured = super().configure_optimizers()
+        for group in configured["optimizer"].param_groups:
             group["amsgrad"] = self.amsgrad
-        return found
+        return configured
 
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
@@ -137,46 +154,43 @@ class EnergyForces(Task):
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return self._evaluate(batch, stress="stress" in batch)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch = self.rotated(batch)
-        fields, stress = _fields(batch, "reverse"), self.weights["stress"] > 0
-        if self.compile_forces:
-            plan = self._plan(fields)
-            found = self._compiled_function()(**fields, plan=plan, stress=stress)
-        else:
-            found = energy_forces(
-                self.model, **fields, stress=stress, create_graph=True, check=False
-            )
-        loss = self._loss(label_errors(found, batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return self.with_auxiliary(loss)
+    def loss(self, batch: Any) -> Tensor:
+        return self.weighted_loss(label_errors(self._training_outputs(batch), batch))
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, "val")
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
+        metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
+        return metrics | {"loss": self.weighted_loss(errors)}
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._measure(batch, "test")
+    def weighted_loss(self, errors: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the penalties of what has a weight and labels, of `label_errors`."""
+        parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
+        penalties = [
+            self.weights[name] * masked_penalty(errors[part], self.loss_name, self.huber_delta)
+            for name, part in parts.items()
+            if self.weights[name] and part in errors
+        ]
+        return torch.stack([penalty.float() for penalty in penalties]).sum()
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        found = self._evaluate(batch, "reverse", stress="stress" in batch)
-        names = [name for name in ("energy", "forces", "stress") if name in batch]
-        true = {f"{name}_true": batch[name] for name in names}
-        return found | true | {k: batch[k] for k in ("index", "batch") if k in batch}
+        predicted = self._evaluate(batch, "reverse", stress="stress" in batch)
+        true = {f"{name}_true": batch[name] for name in LABELS if name in batch}
+        return predicted | true | {k: batch[k] for k in ("index", "batch") if k in batch}
 
     def rotated(self, batch: Any) -> Any:
         if not self.rotate:
             return batch
-        pos, turned = batch.pos, batch.clone()
-        turn = random_rotations(batch.num_graphs, 3, dtype=pos.dtype, device=pos.device)
-        each = turn.index_select(0, batch.batch)
+        pos, copy = batch.pos, batch.clone()
+        rotation = random_rotations(batch.num_graphs, 3, dtype=pos.dtype, device=pos.device)
+        per_atom = rotation.index_select(0, batch.batch)
         for name in ("pos", "forces"):
             if name in batch:
-                turned[name] = torch.einsum("nij,nj->ni", each, batch[name])
+                copy[name] = torch.einsum("nij,nj->ni", per_atom, batch[name])
         if "cell" in batch:
-            turned.cell = batch.cell @ turn.transpose(1, 2)
+            copy.cell = batch.cell @ rotation.transpose(1, 2)
         if "stress" in batch:
-            turned.stress = turn @ batch.stress @ turn.transpose(1, 2)
-        return turned
+            copy.stress = rotation @ batch.stress @ rotation.transpose(1, 2)
+        return copy
 
     def _evaluate(self, batch: Any, *more: str, stress: bool = False) -> dict[str, Tensor]:
         """Predictions outside of training: Lightning allows no derivatives there."""
@@ -185,37 +199,27 @@ class EnergyForces(Task):
                 key: value.clone() if isinstance(value, Tensor) else value
                 for key, value in _fields(batch, *more).items()
             }
-            found = energy_forces(self.model, **fields, stress=stress, check=False)
-        names = ("energy", "forces", "stress") if stress else ("energy", "forces")
-        return {name: found[name] for name in names}
+            outputs = energy_forces(self.model, **fields, stress=stress, check=False)
+        return {name: outputs[name] for name in LABELS if name in outputs}
 
-    def _compiled_function(self) -> Callable[..., dict[str, Tensor]]:
+    def _training_outputs(self, batch: Any) -> dict[str, Tensor]:
+        """Predictions that can be differentiated again, compiled on request."""
+        fields, stress = _fields(batch, "reverse"), self.weights["stress"] > 0
+        if not self.compile_forces:
+            return energy_forces(
+                self.model, **fields, stress=stress, create_graph=True, check=False
+            )
         if self._compiled is None:
             self._compiled = compiled_energy_forces(self.model)
-        return self._compiled
+        return self._compiled(**fields, plan=self._plan(fields), stress=stress)
 
     def _plan(self, fields: dict[str, Any]) -> object | None:
         """Index work of the network, which stays outside of the compiled function."""
         network: Any = self.model.model
         if not hasattr(network, "plan"):
             return None
-        return network.plan(fields["edge_index"], len(fields["pos"]), reverse=fields.get("reverse"))
-
-    def _loss(self, errors: dict[str, Tensor]) -> Tensor:
-        parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
-        penalties = [
-            self.weights[name] * masked_penalty(errors[part], self.loss, self.huber_delta)
-            for name, part in parts.items()
-            if self.weights[name] and part in errors
-        ]
-        return torch.stack([part.float() for part in penalties]).sum()
-
-    def _measure(self, batch: Any, stage: str) -> None:
-        errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
-        size = batch.num_graphs
-        for name, metric in cast(AtomicErrors, self.errors[stage]).update(errors).items():
-            self.log(f"{stage}/{name}", metric, prog_bar=name in SHOWN, batch_size=size)
-        self.log(f"{stage}/loss", self._loss(errors), batch_size=size)
+        tensors = fields | {"num_nodes": len(fields["pos"])}
+        return network.plan(**accepted(network.plan, tensors))
 
     def _training_frames(self, data: Any) -> Iterable[Any]:
         """All training frames, in pieces with `z`, `batch` and labels."""
@@ -242,6 +246,72 @@ class EnergyForces(Task):
 
 
 def _fields(batch: Any, *more: str) -> dict[str, Any]:
-    """What a potential needs of a batch."""
-    named = {key: batch[key] for key in (*GEOMETRY, *more) if key in batch}
-    return named | {"num_graphs": batch.num_graphs}
+    """The arguments of a potential, from a batch."""
+    tensors = {key: batch[key] for key in (*GEOMETRY, *more) if key in batch}
+    return tensors | {"num_graphs": batch.num_graphs}
+
+
+def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
+    """Predictions minus labels, for the labels that a batch has; NaN where one is missing.
+
+    Args:
+        predicted: "energy" [G], "forces" [N, 3] and optionally "stress" [G, 3, 3].
+        batch: with labels of these names, and `batch` [N].
+
+    Returns:
+        The same names, and "energy_per_atom" [G].
+    """
+    names = [name for name in LABELS if name in predicted and name in batch]
+    errors = {name: predicted[name] - batch[name] for name in names}
+    if "energy" in errors:
+        atoms = torch.bincount(batch.batch, minlength=len(errors["energy"])).clamp(min=1)
+        errors["energy_per_atom"] = errors["energy"] / atoms
+    return errors
+
+
+def masked_penalty(error: Tensor, kind: Literal["mse", "huber"], delta: float) -> Tensor:
+    """Mean square, or mean of Huber's function, of the entries that are not NaN; 0 without any.
+
+    Example:
+        >>> masked_penalty(torch.tensor([2.0, float("nan"), 4.0]), "mse", 1.0)
+        tensor(10.)
+    """
+    labelled = ~error.isnan()
+    error = torch.where(labelled, error, 0.0)
+    if kind == "mse":
+        penalty = error**2
+    else:
+        penalty = huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+    return penalty.sum() / labelled.sum().clamp(min=1)
+
+
+class AtomicErrors(nn.Module):
+    """The metrics of `METRICS`, over all batches of an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict(
+            {
+                name: MeanAbsoluteError() if power == 1 else MeanSquaredError(squared=False)
+                for name, (_, _, power) in METRICS.items()
+            }
+        )
+
+    def update(self, errors: Mapping[str, Tensor]) -> dict[str, Metric | Tensor]:
+        """Add a batch.
+
+        Args:
+            errors: of `label_errors`.
+
+        Returns:
+            The metrics of the labels that the batch has, by name.
+        """
+        updated: dict[str, Metric | Tensor] = {}
+        for name, (of, unit, _) in METRICS.items():
+            if of in errors:
+                error = errors[of].detach()
+                error = unit * error[~error.isnan()].flatten().float()
+                metric = cast(Metric, self.metrics[name])
+                metric.update(error, torch.zeros_like(error))
+                updated[name] = metric
+        return updated

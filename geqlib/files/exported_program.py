@@ -1,4 +1,4 @@
-"""Programs that `geqlib export` writes: a potential without its Python code."""
+"""Programs of `geqlib export`: a potential without its Python code, read and run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan
 PlanKind = Literal["none", "directed", "paired", "slots"]
 NAMES = ("pos", "z", "edge_index", "cell", "cell_shift")  # and "plan"
 NOTES = "geqlib.json"  # beside the program in its file
+FORMAT = 1  # of the arguments of a program and of its notes; the first edition wrote no number
 FACTS = {"cutoff", "elements", "plan", "dtype", "torch", "processor"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -32,7 +33,7 @@ class Program:
     Args:
         path: of the file.
         trusted: whether you know where it comes from.
-        device, dtype: what is wanted, which must be what there is.
+        device, dtype: None, or those of the program.
 
     Raises:
         ValueError: without `trusted`; if the file is damaged, not one of geqlib's, compiled for
@@ -95,15 +96,17 @@ class Program:
         tensors = (x.contiguous() for x in (pos, z, edge_index, cell, shift))
         plan = plan_tensors(self.plan, edge_index, len(pos), reverse)
         plan = {name: x.contiguous() for name, x in plan.items()}
-        found = self.run(**dict(zip(NAMES, tensors, strict=True)), plan=plan)
-        return found if stress else {key: found[key] for key in ("energy", "energies", "forces")}
+        outputs = self.run(**dict(zip(NAMES, tensors, strict=True)), plan=plan)
+        if stress:
+            return outputs
+        return {key: outputs[key] for key in ("energy", "energies", "forces")}
 
 
 def plan_kind(potential: Potential) -> PlanKind:
-    """What a network makes of the edges before it looks at positions.
+    """The kind of plan that a network makes of the edges, before it sees positions.
 
     Raises:
-        ValueError: if it is nothing that programs know.
+        ValueError: if programs cannot take such a plan.
     """
     network: Any = potential.model
     if not hasattr(network, "plan"):
@@ -146,6 +149,17 @@ def plan_tensors(
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
+def plan_from_tensors(kind: PlanKind, tensors: dict[str, Tensor], num_nodes: int) -> Any:
+    """The plan whose `plan_tensors` these are; None for networks without one."""
+    if kind == "none":
+        return None
+    if kind == "slots":
+        return NeighborSlots(**tensors)
+    # every edge has a reverse, so that each entry serves two edges or none does
+    paired = tensors["edge"].size(0) if kind == "paired" else 0
+    return EdgePlan(**tensors, paired=paired, num_nodes=num_nodes)
+
+
 def is_program(path: str | Path) -> bool:
     """Whether a file is an archive of torch.export or AOTInductor; runs none of it."""
     if not (Path(path).is_file() and is_zipfile(path)):
@@ -158,26 +172,32 @@ def is_program(path: str | Path) -> bool:
 
 
 def read_notes(path: str | Path) -> dict[str, Any]:
-    """What `geqlib export` says of a program, in JSON: nothing of the program is read."""
+    """The description that `geqlib export` adds to a program, as JSON; the program is not read."""
     try:
         with ZipFile(path) as archive:
-            places = [k for k in archive.namelist() if k.endswith(f"/extra/{NOTES}")]
-            found = json.loads(archive.read(places[0]))
+            names = [k for k in archive.namelist() if k.endswith(f"/extra/{NOTES}")]
+            notes = json.loads(archive.read(names[0]))
             if archive.testzip() is not None:
                 raise BadZipFile("a checksum disagrees")
-            if missing := FACTS - set(found):
+            if missing := FACTS - set(notes):
                 raise ValueError(f"{sorted(missing)[0]} is missing")
     except (IndexError, BadZipFile, OSError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged, or no program of `geqlib export` ({error}): export it again."
         ) from error
-    return found
+    if notes.get("format", FORMAT) != FORMAT:
+        raise ValueError(
+            f"{path} was written by geqlib {notes.get('version')} in the format "
+            f"{notes['format']}, which this version does not know: install a newer geqlib, or "
+            "export the program again with this one."
+        )
+    return notes
 
 
 def notes_of(facts: dict[str, Any], *, compiled: bool) -> str:
     """The JSON text that goes with a program."""
     machine = {"torch": torch.__version__, "processor": _processor() if compiled else None}
-    return json.dumps(facts | machine)
+    return json.dumps({"format": FORMAT} | facts | machine)
 
 
 def _processor() -> str:

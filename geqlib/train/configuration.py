@@ -1,0 +1,224 @@
+"""Runs as values: a task, its data, and how it is trained; read from a configuration or built."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import geqlib.data
+import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
+from geqlib.files.atomic import replace_file
+from geqlib.files.checkpoint import read_checkpoint
+from geqlib.quiet import quiet
+from geqlib.train.task import Task
+
+Command = Literal["fit", "validate", "test", "predict"]
+Config = str | Path | Mapping[str, Any]
+Overrides = Mapping[str, Any] | Sequence[str]
+# of the trainer, where a run does not say otherwise
+TRAINER = {
+    "default_root_dir": "runs/default",
+    "gradient_clip_val": 0.5,
+    "enable_model_summary": False,
+}
+
+
+@dataclass
+class Run:
+    """A task, its data, and how and where it is trained.
+
+    Args:
+        task: what is trained.
+        data: its data.
+        trainer: options of `lightning.Trainer` that differ from `TRAINER`. `default_root_dir` is
+            the folder of the run.
+        seed: of the random numbers of training steps. For reproducible weights call
+            `lightning.seed_everything` before the task is built, as configurations do.
+        ema: decay per step of averaged weights, which are then validated and saved.
+        monitor: metric that chooses checkpoints/best.ckpt.
+        monitor_mode: whether that metric is an error ("min") or a score ("max").
+        callbacks: of training, beside those that every run has.
+
+    Example:
+        >>> from geqlib.data import NBodyData
+        >>> from geqlib.models import PONITA
+        >>> from geqlib.train import DisplacementTask
+        >>> task = DisplacementTask(PONITA(1, 1, 0, 1, channels=8, layers=1, edge_dim=1))
+        >>> run = Run(task, NBodyData(train=100), {"default_root_dir": "runs/mine"}, ema=0.99)
+        >>> run.folder
+        PosixPath('runs/mine')
+    """
+
+    task: Task
+    data: L.LightningDataModule
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    ema: float | None = None
+    monitor: str = "val/mse"
+    monitor_mode: Literal["min", "max"] = "min"
+    callbacks: Sequence[L.Callback] = ()
+
+    @property
+    def folder(self) -> Path:
+        return Path((TRAINER | dict(self.trainer))["default_root_dir"])
+
+
+def read_run(config: Config, overrides: Overrides = ()) -> Run:
+    """Build what a configuration describes.
+
+    Args:
+        config: path of a YAML file, or its content as a dictionary.
+        overrides: changes by dotted name, as a dictionary such as `{"model.init_args.lr": 1e-3}` or
+            as on the command line, `["--model.init_args.lr=1e-3"]`.
+
+    Raises:
+        ValueError: if the configuration is wrong, naming the key.
+
+    Example:
+        >>> read_run("configs/nbody_ponita.yaml", {"trainer.max_epochs": 1})  # doctest: +SKIP
+    """
+    whole = json.dumps(config, default=str) if isinstance(config, Mapping) else config
+    return ConfigReader([f"--config={whole}", *as_arguments(overrides)]).run
+
+
+def as_arguments(overrides: Overrides) -> list[str]:
+    """Changes to a configuration as the command line takes them."""
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        for key, value in overrides.items()
+    ]
+
+
+class ConfigReader(LightningCLI):
+    """Parses a configuration with Lightning's CLI and builds the run, which it does not start.
+
+    Options beside Lightning's: `--ema`, `--monitor` and `--monitor_mode`.
+
+    Args:
+        arguments: as after `geqlib COMMAND`.
+        command: whose options there are beside those of all; None for reading alone.
+
+    Raises:
+        ValueError: if a key or value is wrong, or a checkpoint that is named cannot be read.
+    """
+
+    def __init__(self, arguments: list[str], command: Command | None = None) -> None:
+        self.command = command
+        try:
+            with quiet():
+                super().__init__(
+                    model_class=Task,
+                    datamodule_class=L.LightningDataModule,
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    seed_everything_default=0,
+                    trainer_defaults=TRAINER,
+                    parser_kwargs={
+                        "exit_on_error": False,
+                        "prog": f"geqlib {command}" if command else "geqlib",
+                    },
+                    auto_configure_optimizers=False,
+                    args=arguments,
+                    run=False,
+                )
+        except (ArgumentError, ValueError, MisconfigurationException) as error:
+            raise ValueError(one_sentence(error)) from error
+        options = {key: self.config_init[key] for key in ("ema", "monitor", "monitor_mode")}
+        self.run = Run(
+            self.model,
+            self.datamodule,
+            dict(self.config_init["trainer"]),
+            int(self.config["seed_everything"]),
+            callbacks=[KeepConfig(self.parser, self.config, save_to_log_dir=False)],
+            **options,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--ema",
+            type=float | None,
+            default=None,
+            help="decay per step of the averaged weights, which are validated and saved",
+        )
+        parser.add_argument(
+            "--monitor", type=str, default="val/mse", help="metric that chooses best.ckpt"
+        )
+        parser.add_argument(
+            "--monitor_mode",
+            type=Literal["min", "max"],
+            default="min",
+            help="whether the metric is an error (min) or a score (max)",
+        )
+        self.subcommand_options: list[str] = []
+        if self.command is not None:
+            skip: Any = self.subcommands()[self.command]
+            self.subcommand_options = parser.add_method_arguments(
+                L.Trainer, self.command, skip=skip
+            )
+        else:  # so that the config.yaml of a run can be read without a command
+            for name in ("--ckpt_path", "--weights_only"):
+                parser.add_argument(name, default=None)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would load the file here, and report a bad one with a traceback
+        if self.command is None:
+            return
+        path = self.config.get("ckpt_path")
+        if path is None and self.command != "fit":
+            raise ValueError(
+                f"geqlib {self.command} needs a trained model: give it --ckpt_path "
+                "RUN/checkpoints/best.ckpt."
+            )
+        if path and path not in ("best", "last", "hpc", "registry"):
+            read_checkpoint(path)
+
+    def instantiate_trainer(self, **options: Any) -> Any:
+        """None: `fit`, `test` and so on build their own trainers."""
+
+
+class KeepConfig(SaveConfigCallback):
+    """Write config.yaml into the run's folder when training starts.
+
+    Not before: a run that cannot start, say from a checkpoint that does not fit, must not replace
+    the configuration of the one before it. Without the checkpoint that this part of the run was
+    resumed from: the file describes the run.
+    """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        pass
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.save_config(trainer, pl_module, "fit")
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        config = self.config.clone()
+        config["ckpt_path"] = None
+        replace_file(
+            Path(trainer.default_root_dir) / "config.yaml",
+            lambda part: self.parser.save(
+                config, part, skip_unset=False, overwrite=True, multifile=False
+            ),
+        )
+
+
+def one_sentence(error: Exception) -> str:
+    """One line; of jsonargparse's reports, which list every type that was tried, the reason."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file that the command names is not UTF-8 text ({error}): save it as such."
+    tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
+    text = re.sub(tried, "", str(error), flags=re.DOTALL)
+    reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
+    return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason

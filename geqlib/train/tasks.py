@@ -1,0 +1,382 @@
+"""Tasks on whole graphs and their nodes: classes, targets, several targets at once, bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+)
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from geqlib.graph import check_graph
+from geqlib.train.task import Task, with_positions
+
+NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
+GRAPH_TASKS = ("connected", "diameter", "spectral_radius")
+
+
+class ClassificationTask(Task):
+    """The class of each graph, by cross-entropy on the scalars that the model predicts for it.
+
+    Metrics: `loss`, the cross-entropy without label smoothing, and `accuracy`.
+
+    Args:
+        model: returns (scalars, vectors) with scalars [graphs, classes], or scalars alone.
+        classes: number of classes.
+        label_smoothing: share of the target that is spread over all classes.
+        lr, warmup, weight_decay, rotate: see `Task`.
+
+    Raises:
+        ValueError: if there are fewer than two classes.
+
+    Example:
+        >>> from geqlib.models import PONITA
+        >>> net = PONITA(1, 0, 10, 0, space="R2xS1", orientations=8, level="graph")
+        >>> task = ClassificationTask(net, 10, lr=1e-3)
+    """
+
+    inputs: ClassVar = {
+        "pos": "point",
+        "vec": "vector",
+        "x": "scalar",
+        "edge_index": "edge_index",
+        "edge_attr": "edge_scalar",
+        "batch": "batch",
+    }
+    outputs: ClassVar = {"logits": "graph:scalar"}
+    shown: ClassVar = ("accuracy",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = False,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2, got {classes}.")
+        self.label_smoothing = label_smoothing
+        self.accuracy = nn.ModuleDict(
+            {stage: MulticlassAccuracy(classes, average="micro") for stage in ("val", "test")}
+        )
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return {"logits": scalars_of(self(batch))}
+
+    def loss(self, batch: Any) -> Tensor:
+        logits = self.predict_outputs(batch)["logits"]
+        return cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        logits = self.predict_outputs(batch)["logits"]
+        accuracy = cast(Metric, self.accuracy[stage])
+        accuracy.update(logits, batch.y)
+        return {"loss": cross_entropy(logits, batch.y), "accuracy": accuracy}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"logits": self.predict_outputs(batch)["logits"], "true": batch.y}
+
+
+class GraphClassificationTask(ClassificationTask):
+    """`ClassificationTask` for graphs of nodes and edges alone.
+
+    After each epoch it measures the validation graphs and, where the data module has a second
+    validation set beside them, the test fold as `val/test_accuracy`: for tables whose epoch is
+    chosen by the mean over all test folds.
+
+    Args:
+        model: returns [graphs, classes].
+        classes: number of classes.
+        label_smoothing, lr, warmup, weight_decay: see `ClassificationTask`.
+
+    Example:
+        >>> from geqlib.models import SPEN
+        >>> task = GraphClassificationTask(SPEN(7, 2, channels=16), 2, lr=1e-3)
+    """
+
+    inputs: ClassVar = {
+        "x": "scalar",
+        "edge_index": "edge_index",
+        "edge_attr": "edge_scalar",
+        "batch": "batch",
+    }
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            model,
+            classes,
+            label_smoothing=label_smoothing,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+        )
+        self.accuracy["fold"] = MulticlassAccuracy(classes, average="micro")
+
+    def check_batch(self, batch: Any) -> None:
+        check_graph(with_positions(batch, (*self.inputs, "y")))
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if dataloader_idx == 0:
+            self.log_metrics(batch, "val")
+            return
+        accuracy = self.metrics(batch, "fold")["accuracy"]
+        self.log("val/test_accuracy", accuracy, on_epoch=True, add_dataloader_idx=False)
+
+
+class RegressionTask(Task):
+    """Targets `y` [graphs, targets] of a batch, standardised for the model.
+
+    The model learns (y - mean) / std with the numbers that the data module's `target_scale()`
+    gives (0 and 1 if it has none); they are part of the checkpoint. Metrics, `mae` and `rmse`, and
+    predictions are in the unit of the target.
+
+    Args:
+        model: returns scalars [graphs, targets], or (scalars, vectors).
+        loss: "mae" or "mse".
+        lr, warmup, weight_decay, rotate: see `Task`.
+
+    Raises:
+        ValueError: if the loss is another.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> task = RegressionTask(MonoidGNN([28], "max", out_graph=1, edge_dim=[4]), loss="mae")
+    """
+
+    inputs: ClassVar = {
+        "pos": "point",
+        "vec": "vector",
+        "z": "scalar",
+        "x": "scalar",
+        "edge_index": "edge_index",
+        "edge_attr": "edge_scalar",
+        "batch": "batch",
+    }
+    outputs: ClassVar = {"y": "graph:scalar"}
+    shown: ClassVar = ("mae", "rmse")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: Literal["mae", "mse"] = "mae",
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = False,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        if loss not in ("mae", "mse"):
+            raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
+        self.loss_name = loss
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+        self.errors = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict(
+                    {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
+                )
+                for stage in ("val", "test")
+            }
+        )
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and hasattr(data, "target_scale"):
+            mean, std = data.target_scale()  # type: ignore[union-attr]
+            self.mean.fill_(mean)
+            self.std.fill_(std if std > 0 else 1.0)
+
+    def check_batch(self, batch: Any) -> None:
+        check_graph(batch if "pos" in batch else with_positions(batch))
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return {"y": self.mean + self.std * scalars_of(self(batch))}
+
+    def loss(self, batch: Any) -> Tensor:
+        standard = scalars_of(self(batch))
+        true = ((batch.y - self.mean) / self.std).view_as(standard)
+        return (l1_loss if self.loss_name == "mae" else mse_loss)(standard, true)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        predicted = self.predict_outputs(batch)["y"]
+        errors = cast(Mapping[str, Metric], self.errors[stage])
+        for error in errors.values():
+            error.update(predicted, batch.y.view_as(predicted))
+        return dict(errors.items())
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        predicted = self.predict_outputs(batch)["y"]
+        return {"predicted": predicted, "true": batch.y.view_as(predicted)}
+
+
+class MultitaskTask(Task):
+    """Targets `y_node` and `y_graph` of a batch, by the mean of their squared errors.
+
+    The score is that of the PNA benchmark (Corso et al., NeurIPS 2020): the mean over targets of
+    log10(mean squared error). Test sets are measured separately, by the attribute `sizes` of their
+    batches: `test/log_mse_15-19` for the mean, `test/diameter_15-19` for one of the targets.
+
+    Args:
+        model: returns (outputs of nodes [N, targets], outputs of graphs [graphs, targets]).
+        node_tasks, graph_tasks: names of the targets.
+        lr, warmup, weight_decay: see `Task`.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> task = MultitaskTask(MonoidGNN(2, "max", out_node=3, out_graph=3), lr=1e-3)
+    """
+
+    inputs: ClassVar = {"x": "scalar", "edge_index": "edge_index", "batch": "batch"}
+    outputs: ClassVar = {"node": "scalar", "graph": "graph:scalar"}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        node_tasks: Sequence[str] = NODE_TASKS,
+        graph_tasks: Sequence[str] = GRAPH_TASKS,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+        self.tasks = {"node": tuple(node_tasks), "graph": tuple(graph_tasks)}
+        self.errors = nn.ModuleDict()
+
+    def check_batch(self, batch: Any) -> None:
+        check_graph(with_positions(batch))
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return dict(zip(("node", "graph"), self(batch), strict=True))
+
+    def loss(self, batch: Any) -> Tensor:
+        outputs = self.predict_outputs(batch)
+        errors = [
+            mse_loss(y, batch[f"y_{level}"], reduction="none") for level, y in outputs.items()
+        ]
+        return torch.cat([error.mean(0) for error in errors]).mean()
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        """Nothing per batch: logarithms are taken at the end of the epoch."""
+        part = "val" if stage == "val" else batch.sizes
+        if part not in self.errors:
+            errors = {
+                level: MeanSquaredError(num_outputs=len(names))
+                for level, names in self.tasks.items()
+            }
+            self.errors[part] = nn.ModuleDict(errors).to(self.device)
+        for level, y in self.predict_outputs(batch).items():
+            cast(Any, self.errors[part])[level].update(y, batch[f"y_{level}"])
+        return {}
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log_metrics(batch, "test")
+
+    def predict_step(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        outputs = self.predict_outputs(batch)
+        true = {f"true_{level}": batch[f"y_{level}"] for level in outputs}
+        return outputs | true | {"batch": batch.batch}
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_errors("val/{}", self.errors.pop("val"))
+
+    def on_test_epoch_end(self) -> None:
+        for sizes in list(self.errors):
+            self._log_errors(f"test/{{}}_{sizes}", self.errors.pop(sizes))
+
+    def _log_errors(self, name: str, errors: Any) -> None:
+        logs = torch.cat([torch.log10(errors[level].compute()).flatten() for level in self.tasks])
+        targets = [*self.tasks["node"], *self.tasks["graph"]]
+        self.log_dict({name.format(k): log for k, log in zip(targets, logs, strict=True)})
+        self.log(name.format("log_mse"), logs.mean(), prog_bar=name.startswith("val"))
+
+
+class BitsTask(Task):
+    """Bits of each set's answer, by cross-entropy; an answer is right if all of its bits are.
+
+    The accuracy is that of whole answers. On the test split it is measured separately for each
+    size of sets, as `test/accuracy_SIZE`.
+
+    Args:
+        model: returns logits [sets, bits].
+        lr, warmup, weight_decay: see `Task`.
+
+    Example:
+        >>> from geqlib.models import SetNetwork
+        >>> task = BitsTask(SetNetwork(16, "max"), lr=1e-3)
+    """
+
+    inputs: ClassVar = {"x": "index", "batch": "batch"}
+    outputs: ClassVar = {"logits": "graph:scalar"}
+    shown: ClassVar = ("accuracy",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+
+    def check_batch(self, batch: Any) -> None:
+        """The model checks its numbers itself."""
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return {"logits": self(batch)}
+
+    def loss(self, batch: Any) -> Tensor:
+        return binary_cross_entropy_with_logits(self(batch), batch.y)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        logits = self(batch)
+        accuracy = right_answers(logits, batch.y).to(batch.y.dtype).mean()
+        if stage == "test":
+            return {f"accuracy_{len(batch.x) // batch.num_graphs}": accuracy}
+        return {"accuracy": accuracy, "loss": binary_cross_entropy_with_logits(logits, batch.y)}
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log_metrics(batch, "test")
+
+    def predict_step(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        return {"logits": self(batch), "true": batch.y}
+
+
+def right_answers(logits: Tensor, y: Tensor) -> Tensor:
+    """[sets] whether every bit is right."""
+    return ((logits > 0) == (y > 0.5)).all(-1)
+
+
+def scalars_of(output: Any) -> Tensor:
+    """The scalars of a model that returns them alone, or as (scalars, vectors)."""
+    return output[0] if isinstance(output, tuple) else output
