@@ -218,4 +218,3 @@ def _ranges(start: Tensor, length: Tensor, total: int) -> Tensor:
     shift = start - (length.cumsum(0) - length)
     number = torch.arange(total, device=start.device)
     return number + shift.repeat_interleave(length, output_size=total)
-

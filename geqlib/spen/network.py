@@ -275,9 +275,7 @@ class IGN(SPEN):
         super().__init__(in_channels, out_channels, hops=None, **options)
 
 
-def _node_features(
-    h: dict[int, Tensor], contraction: Contraction, plan: EgoPlan
-) -> list[Tensor]:
+def _node_features(h: dict[int, Tensor], contraction: Contraction, plan: EgoPlan) -> list[Tensor]:
     """[N, ...] rows and columns, diagonal, order 1 and order 0 of each node in its ego nets."""
     features = [part for part in (contraction.mean, contraction.node) if part is not None]
     return [*features, plan.nets.T.mean(h[0])] if 0 in h else features

@@ -13,7 +13,15 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from geqlib.data import EgoNets
-from geqlib.graph import EgoPart, EgoPlan, Incidence, ego_plan, graph_plan, join_plans, split_by_size
+from geqlib.graph import (
+    EgoPart,
+    EgoPlan,
+    Incidence,
+    ego_plan,
+    graph_plan,
+    join_plans,
+    split_by_size,
+)
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 
@@ -107,7 +115,7 @@ def test_matrices(seed: int, symmetric: bool) -> None:
             if i == plan.ego[s] and s == plan.centre[plan.ego[s]]:
                 centre_pairs[sides * t + side, number[shown(plan, pair)]] = 1
     assert torch.equal(dense(plan.lines), lines)
-    assert torch.equal(dense(plan.centre_pairs), centre_pairs)
+    assert torch.equal(dense(plan.pairs_of_centre), centre_pairs)
     assert plan.node[plan.centre].tolist() == list(range(nodes))
     edges = torch.zeros(P, E)
     for e, pair in enumerate(edge_index.T.tolist()):
@@ -163,7 +171,7 @@ def test_joined_plans_are_that_of_the_batch(seed: int) -> None:
 def test_whole_graphs() -> None:
     plan = graph_plan(PATH, 4, torch.tensor([0, 0, 0, 2]), 4)
     assert plan.size.tolist() == [3, 0, 1, 0] and len(plan.target) == 10
-    assert plan.centre is None and plan.centre_pairs is None and plan.hops is None
+    assert plan.centre is None and plan.pairs_of_centre is None and plan.hops is None
 
 
 def test_far_ego_nets_are_connected_components() -> None:
@@ -229,13 +237,19 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "negative": (lambda: ego_plan(PATH - 1, 3), "edge_index goes from -1 to 1"),
     "shape": (lambda: ego_plan(PATH.T, 3), "edge_index has shape (4, 2): expected [2, edges]"),
     "batch": (lambda: graph_plan(PATH, 3, PATH[0, :3]), "batch is given without num_graphs"),
-    "order": (lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2), "batch is not ascending: sort"),
+    "order": (
+        lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2),
+        "batch is not ascending: sort",
+    ),
     "none": (lambda: join_plans([]), "no plans to join: give at least one"),
     "mixed": (
         lambda: join_plans([ego_plan(PATH, 3), ego_plan(PATH, 3, hops=2)]),
         "plans have different options: make all of them with",
     ),
-    "sizes": (lambda: split_by_size(ego_plan(PATH, 3), (2, 2)), "positive and ascending, got (2, 2)"),
+    "sizes": (
+        lambda: split_by_size(ego_plan(PATH, 3), (2, 2)),
+        "positive and ascending, got (2, 2)",
+    ),
     "no sizes": (lambda: split_by_size(ego_plan(PATH, 3), ()), "positive and ascending, got ()"),
 }
 
