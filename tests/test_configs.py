@@ -1,5 +1,7 @@
-"""Every configuration of the repository trains: two steps each."""
+"""Every configuration of the repository, and every variant, trains: two steps each."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -7,18 +9,21 @@ import pytest
 import yaml
 from ase import Atoms
 
+from benchmarks.variants import expanded, variants
 from geqlib.cli import main
 from geqlib.data.molecules.qm9 import Target
+from geqlib.train.cli import TrainCLI
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_qm9
 from tests.data.points import raw_meshes, raw_superpixels
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-QM9 = CONFIGS[0].parent / "qm9_alpha_ponita.yaml"
-TARGETS = [path for path in CONFIGS[0].parent.glob("qm9_*_ponita.yaml") if path != QM9]
 PUBLISHED = [path for path in CONFIGS if path.stem.endswith("_published")]
-RMD17 = CONFIGS[0].parent / "rmd17_aspirin_ponita_published.yaml"
+FOLDER = CONFIGS[0].parent
+MIGRATION = FOLDER.parent / "docs" / "migration.md"
+RMD17 = FOLDER / "rmd17_ponita_published.yaml"
 MOLECULES = {
+    "aspirin": "C9H8O4",
     "azobenzene": "C12H10N2",
     "benzene": "C6H6",
     "ethanol": "C2H6O",
@@ -29,7 +34,10 @@ MOLECULES = {
     "toluene": "C7H8",
     "uracil": "C4H4N2O2",
 }
-ALIKE = [*TARGETS, *(RMD17.with_name(RMD17.name.replace("aspirin", m)) for m in MOLECULES)]
+# every configuration, and every variant that its comments list; molecules differ in a file name
+RUNS = [(path, None) for path in CONFIGS] + [
+    (path, name) for path in CONFIGS for name in variants(path) if name not in MOLECULES
+]
 SMALL = {
     "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
     "SetData": ["train=64", "val=8", "test=4"],
@@ -42,9 +50,10 @@ SMALL = {
 
 
 @pytest.mark.parametrize(
-    "config", [c for c in CONFIGS if c not in ALIKE], ids=lambda path: path.stem
+    ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value
 )
-def test_two_steps(config, tmp_path, monkeypatch):
+def test_two_steps(config, variant, tmp_path, monkeypatch):
+    changes = [] if variant is None else variants(config)[variant]
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(Path(__file__).parents[1])
     text = config.read_text()
@@ -55,7 +64,7 @@ def test_two_steps(config, tmp_path, monkeypatch):
         pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
-        raw_frames.write_files(yaml.safe_load(text)["data"]["init_args"], tmp_path)
+        raw_frames.write_files(settings(config, changes)["data"]["init_args"], tmp_path)
     if "geqlib.data.QM9Data" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_qm9.write_npz(tmp_path)
@@ -64,7 +73,7 @@ def test_two_steps(config, tmp_path, monkeypatch):
         raw_md17.revised(tmp_path / "md17" / "rmd17_aspirin.npz")
     if "geqlib.data.GraphData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
-        raw_graphs.write_for(yaml.safe_load(text), tmp_path)
+        raw_graphs.write_for(settings(config, changes), tmp_path)
     if "geqlib.data.SuperpixelData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_superpixels.write(tmp_path)
@@ -75,7 +84,7 @@ def test_two_steps(config, tmp_path, monkeypatch):
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_abc(tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
-    arguments = [f"--data.init_args.{option}" for option in [*small, "batch_size=4"]]
+    arguments = [*changes, *(f"--data.{option}" for option in [*small, "batch_size=4"])]
     arguments += [
         f"--trainer.default_root_dir={tmp_path / 'run'}",
         "--trainer.max_epochs=1",
@@ -88,14 +97,33 @@ def test_two_steps(config, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
+def settings(config, changes):
+    """The settings of a configuration with changes to it."""
+    arguments = [f"--config={config}", *changes]
+    parser = TrainCLI(arguments, run=False).parser
+    return yaml.safe_load(parser.dump(parser.parse_args(arguments)))
+
+
 def test_configurations_are_short():
     assert CONFIGS
     for config in CONFIGS:
-        assert len(config.read_text().splitlines()) < 40, config.name
+        lines = config.read_text().splitlines()
+        assert len([line for line in lines if not line.startswith("#")]) < 40, config.name
+
+
+def test_comments_name_the_command():
+    for config in CONFIGS:
+        text = config.read_text()
+        commands = [f"# geqlib {verb} --config configs/{config.name}" for verb in ("fit", "cv")]
+        listed = variants(config) or "Other" in text or config in PUBLISHED
+        assert not listed or any(command in text for command in commands), config.name
+        indented = [line for line in text.splitlines() if line.startswith("#   ")]
+        arguments = sum(line.count("--") for line in indented)
+        assert arguments == sum(map(len, variants(config).values())), config.name
 
 
 def test_published_protocols_name_their_table_and_command():
-    assert len(PUBLISHED) >= 20
+    assert len(PUBLISHED) >= 13
     for path in PUBLISHED:
         source, command = path.read_text().splitlines()[:2]
         assert " et al., " in source or " and " in source, path.name
@@ -104,25 +132,37 @@ def test_published_protocols_name_their_table_and_command():
         assert command in (f"# geqlib fit {config}", f"# geqlib cv {config}"), path.name
 
 
-def test_published_configurations_of_rmd17_differ_in_their_molecule():
+def test_published_variants_of_rmd17_are_molecules():
     """Energies are weighed by the squared number of atoms over 500."""
-    first = RMD17.read_text()
-    for name, formula in {"aspirin": "C9H8O4", **MOLECULES}.items():
-        weight = len(Atoms(formula)) ** 2 / 500
+    listed = {"aspirin": ["--data.name=revised aspirin", "--model.energy_weight=0.882"]}
+    listed |= {name: v for name, v in variants(RMD17).items() if name in MOLECULES}
+    assert listed.keys() == MOLECULES.keys()
+    for name, formula in MOLECULES.items():
         full = "salicylic acid" if name == "salicylic" else name
-        expected = first.replace("rmd17_aspirin", f"rmd17_{name}")
-        expected = expected.replace("revised aspirin", f"revised {full}")
-        expected = expected.replace("energy_weight: 0.882", f"energy_weight: {weight:.3f}")
-        path = RMD17.with_name(RMD17.name.replace("aspirin", name))
-        assert path.read_text() == expected
+        weight = len(Atoms(formula)) ** 2 / 500
+        expected = [f"--data.name=revised {full}", f"--model.energy_weight={weight:.3f}"]
+        assert listed[name] == expected
+    changed = settings(RMD17, listed["salicylic"])
+    assert changed["data"]["init_args"]["name"] == "revised salicylic acid"
+    assert changed["model"]["init_args"]["energy_weight"] == 0.512
 
 
-def test_configurations_of_qm9_differ_in_their_target():
-    def target_of(path):
-        return yaml.safe_load(path.read_text())["data"]["init_args"]["target"]
+def test_targets_of_qm9():
+    config = FOLDER / "qm9_ponita.yaml"
+    comments = config.read_text().split("seed_everything")[0]
+    assert all(re.search(rf"\b{target}\b", comments) for target in get_args(Target))
+    changed = settings(config, ["--data.target=U0"])
+    assert changed["data"]["init_args"]["target"] == "U0"
 
-    assert {target_of(path) for path in [QM9, *TARGETS]} == set(get_args(Target))
-    first = QM9.read_text().split("\n", 1)[1]
-    for path in TARGETS:
-        expected = first.replace("target: alpha", f"target: {target_of(path)}")
-        assert path.read_text().split("\n", 1)[1] == expected
+
+def test_every_old_file_has_a_command():
+    """The table of the migration page names files that exist and variants that these list."""
+    rows = re.findall(r"^\| `(\S+\.yaml)` \| `(.*)` \|$", MIGRATION.read_text(), re.M)
+    assert len(rows) == 45
+    for old, command in rows:
+        assert not (FOLDER / old).exists(), old
+        file, *changes = shlex.split(re.sub(r" --out \S+", "", command))
+        changes = [expanded(word) for word in changes]
+        listed = list(variants(FOLDER.parent / file).values())
+        target = re.fullmatch(r"--data\.target=(\w+)", "".join(changes))
+        assert changes in [[], *listed] if target is None else target[1] in get_args(Target), old

@@ -19,19 +19,21 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import RUNS, show, summary, trained
+from benchmarks.variants import options
 
+PONITA, POINTNET = Path("configs/digits_ponita.yaml"), Path("configs/digits_pointnet.yaml")
 CONFIGS = {
-    "PONITA R2xS1": Path("configs/digits_ponita.yaml"),
-    "PONITA R2": Path("configs/digits_ponita_r2.yaml"),
-    "PointNet": Path("configs/digits_pointnet.yaml"),
+    "PONITA R2xS1": (PONITA, {}),
+    "PONITA R2": (PONITA, options(PONITA, "R2")),
+    "PointNet": (POINTNET, {}),
 }
 SEEDS = (0,)
 
 
 def main() -> None:
     rows: dict[str, Any] = {}
-    for name, config in CONFIGS.items():
-        runs = {turn: [_run(name, config, s, turn) for s in SEEDS] for turn in ("none", "random")}
+    for name in CONFIGS:
+        runs = {turn: [_run(name, s, turn) for s in SEEDS] for turn in ("none", "random")}
         rows[name] = {
             "upright": summary(runs["none"], "test/accuracy"),
             "turned": summary(runs["random"], "test/accuracy"),
@@ -51,12 +53,13 @@ def main() -> None:
     sys.stdout.write(f"wrote {path}\n")
 
 
-def _run(name: str, config: Path, seed: int, turn: str) -> dict[str, Any]:
+def _run(name: str, seed: int, turn: str) -> dict[str, Any]:
+    config, changes = CONFIGS[name]
     folder = RUNS / f"digits-{name.replace(' ', '-')}-seed{seed}"
     return trained(
         folder,
         config,
-        {"trainer.enable_progress_bar": False},
+        changes | {"trainer.enable_progress_bar": False},
         seed,
         tested={"data.init_args.test_rotation": turn},
     )

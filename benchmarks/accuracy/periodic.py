@@ -1,6 +1,6 @@
 """Energies, forces and stress of crystals and liquids: PONITA on three periodic sets.
 
-Protocol: configs/mlearn_si_ponita.yaml, mlearn_cu_ponita.yaml (the test files of the mlearn
+Protocol: configs/mlearn_ponita.yaml for copper and silicon (the test files of the mlearn
 benchmark) and solvents_ponita.yaml (200 boxes of a carbonate electrolyte, a tenth of them for the
 test), a tenth for validation, seed 0; one cosine schedule over training steps of so many minutes of
 processor time; averaged weights of the epoch of lowest force error in validation.
@@ -21,11 +21,14 @@ from benchmarks.budget import budgeted
 from benchmarks.markdown import markdown
 from benchmarks.measure import write_result
 from benchmarks.training import RUNS, show, trained
+from benchmarks.variants import options
 
+MLEARN = Path("configs/mlearn_ponita.yaml")
+# configuration, changes to it, folder of the run
 SETS = {
-    "silicon (mlearn)": Path("configs/mlearn_si_ponita.yaml"),
-    "copper (mlearn)": Path("configs/mlearn_cu_ponita.yaml"),
-    "EC / EMC liquid": Path("configs/solvents_ponita.yaml"),
+    "silicon (mlearn)": (MLEARN, options(MLEARN, "Si"), "mlearn_si_ponita"),
+    "copper (mlearn)": (MLEARN, {}, "mlearn_cu_ponita"),
+    "EC / EMC liquid": (Path("configs/solvents_ponita.yaml"), {}, "solvents_ponita"),
 }
 METRICS = {
     "energy, meV an atom": "test/energy_per_atom_rmse",
@@ -38,12 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="of processor time a run")
     minutes = parser.parse_args().minutes
-    options = {"trainer.enable_progress_bar": False}
-    budget = budgeted("periodic", {name: (path, options) for name, path in SETS.items()}, minutes)
+    quiet = {"trainer.enable_progress_bar": False}
+    runs = {name: (config, changes | quiet) for name, (config, changes, _) in SETS.items()}
+    budget = budgeted("periodic", runs, minutes)
     rows = {}
-    for name, config in SETS.items():
-        folder = RUNS / f"{config.stem}-{minutes:g}min"
-        found = trained(folder, config, options | budget[name], 0)
+    for name, (config, changes) in runs.items():
+        folder = RUNS / f"{SETS[name][2]}-{minutes:g}min"
+        found = trained(folder, config, changes | budget[name], 0)
         rows[name] = {title: found["metrics"][metric] for title, metric in METRICS.items()}
     show("test RMSE", ("", *METRICS), [(name, *row.values()) for name, row in rows.items()])
     protocol = " ".join((__doc__ or "").split("\n\n")[1].split())

@@ -1,6 +1,6 @@
 """Aspirin of revised MD17: the error of forces against processor time.
 
-Protocol: configs/rmd17_aspirin_gaunt.yaml and configs/rmd17_aspirin_ponita.yaml, the latter for 60
+Protocol: configs/rmd17_gaunt.yaml and configs/rmd17_ponita.yaml, the latter for 60
 minutes of processor time, seed 0, one thread: 950 frames for training and 50 for
 validation of the 1200 at hand, tested on the 1800 frames of the test file with averaged weights of
 the epoch of lowest force error in validation. Published rows: 950 / 50 frames, thousands of
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measured(run: str) -> dict[str, Any]:
-    folder, config = RUNS / f"rmd17-aspirin-{run}", Path(f"configs/rmd17_aspirin_{run}.yaml")
+    folder, config = RUNS / f"rmd17-aspirin-{run}", Path(f"configs/rmd17_{run}.yaml")
     found = trained(folder, config, {"trainer.enable_progress_bar": False}, 0)
     metrics, fit = found["metrics"], found["fit"]
     return {

@@ -1,8 +1,8 @@
 """Graph classification on TU sets: SPEN and GIN by ten folds, beside published tables.
 
-Protocol: the ten usual index files, `geqlib cv` with the configurations configs/*_spen.yaml; GIN
+Protocol: the ten usual index files, `geqlib cv` with configs/tu_spen.yaml and its variants; GIN
 (and PNA, on request; torch_geometric) at the same width, depth, batch size and epochs, and the
-learning rate of configs/mutag_gin.yaml. "Published protocol": one epoch for all folds, that with
+learning rate of configs/tu_gin.yaml. "Published protocol": one epoch for all folds, that with
 the best mean test accuracy, mean and standard deviation over folds. "Fold-wise": each fold's epoch
 is chosen by validation graphs out of its training part (10 %), on which the model is not trained in
 either protocol. Tests are paired where both rows were measured here, and Welch's with 10 folds
@@ -33,11 +33,11 @@ from benchmarks.budget import budgeted
 from benchmarks.markdown import markdown
 from benchmarks.measure import RESULTS, read_result, write_result
 from benchmarks.training import RUNS, as_arguments, show
+from benchmarks.variants import options
 from geqlib.cli.cv import main as cross_validate
 from geqlib.data import GraphData
 
-CONFIGS = Path("configs")
-BASELINE = CONFIGS / "mutag_gin.yaml"
+CONFIG, BASELINE = Path("configs/tu_spen.yaml"), Path("configs/tu_gin.yaml")
 SETS = {
     "MUTAG": "mutag",
     "PTC": "ptc",
@@ -46,7 +46,6 @@ SETS = {
     "IMDB-BINARY": "imdb_binary",
 }
 MODELS = ("GIN", "PNA", "SPEN")
-RECIPE = ("warmup", "weight_decay", "label_smoothing")
 # mean and standard deviation in percent, as printed in the papers; no deviation was given for
 # DiffPool
 PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
@@ -97,45 +96,35 @@ def written(name: str, row: dict[str, Any]) -> Path:
 
 def measured(name: str, model: str, given: Namespace) -> dict[str, Any]:
     """`folds.json` of one model on one set; finished folds are not trained again."""
-    config, options = settings(name, model)
+    config, changes = settings(name, model)
     if given.minutes is not None:
         key = f"tu-{SETS[name]}-{model}"
-        budget = budgeted(key, {model: (config, options)}, given.minutes)[model]
+        budget = budgeted(key, {model: (config, changes)}, given.minutes)[model]
         most = yaml.safe_load(config.read_text())["trainer"]["max_epochs"]
-        most = options.get("trainer.max_epochs", most)
-        options |= budget | {"trainer.max_epochs": min(most, budget["trainer.max_epochs"])}
+        most = changes.get("trainer.max_epochs", most)
+        changes |= budget | {"trainer.max_epochs": min(most, budget["trainer.max_epochs"])}
     out = RUNS / f"cv-{SETS[name]}-{model}"
     against = [RUNS / f"cv-{SETS[name]}-{m}" for m in given.models if m != "SPEN"]
     arguments = [f"--config={config}", f"--out={out}", f"--jobs={given.jobs}"]
     arguments += ["--seeds", *map(str, given.seeds)]
     if model == "SPEN" and against:
         arguments += ["--against", *map(str, against)]
-    if code := cross_validate([*arguments, *as_arguments(options)]):
+    if code := cross_validate([*arguments, *as_arguments(changes)]):
         raise SystemExit(code)
     return json.loads((out / "folds.json").read_text())
 
 
 def settings(name: str, model: str) -> tuple[Path, dict[str, object]]:
-    """Configuration and changes to it: baselines take after SPEN's."""
-    ours = CONFIGS / f"{SETS[name]}_spen.yaml"
-    if model == "SPEN":
-        return ours, {}
-    known = yaml.safe_load(ours.read_text())
-    net = known["model"]["init_args"]["model"]["init_args"]
-    place = "model.init_args.model.init_args"
-    same = ("in_channels", "channels", "layers", "readout", "dropout")
-    options: dict[str, object] = {f"{place}.{key}": net[key] for key in same if key in net}
-    options[f"{place}.conv"] = model
-    recipe = known["model"]["init_args"]
-    options |= {f"model.init_args.{key}": recipe[key] for key in RECIPE if key in recipe}
-    options["trainer.max_epochs"] = known["trainer"]["max_epochs"]
-    options["data.init_args.name"] = name
-    options["data.init_args.batch_size"] = known["data"]["init_args"]["batch_size"]
+    """Configuration and changes to it."""
+    config = CONFIG if model == "SPEN" else BASELINE
+    changes = {} if name == "MUTAG" else options(config, name)
+    if model != "SPEN":
+        changes["model.model.conv"] = model
     if model == "PNA":
         data = GraphData(name, validation=0.0)
         data.setup()
-        options[f"{place}.degrees"] = data.degrees()
-    return BASELINE, options
+        changes["model.model.degrees"] = data.degrees()
+    return config, changes
 
 
 def compared(name: str, row: dict[str, Any]) -> dict[str, Any]:

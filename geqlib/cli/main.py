@@ -26,7 +26,7 @@ USAGE = """usage: geqlib COMMAND [options]
   validate  measure on the validation split
   test      measure on the test split, write results.json
   predict   write predictions.safetensors
-  cv        folds x seeds, both protocols: geqlib cv --config configs/mutag_spen.yaml
+  cv        folds x seeds, both protocols: geqlib cv --config configs/tu_spen.yaml
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE

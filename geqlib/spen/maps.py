@@ -183,8 +183,8 @@ class EquivariantMaps(nn.Module):
         if self.centre:
             to_lines, to_centre = spread.split(self.sides * self.out_channels, 1)
         y = plan.lines.T.mean(to_lines.reshape(-1, self.out_channels), times=2)
-        if to_centre is not None and plan.centre_pairs is not None:
-            of_centre = plan.centre_pairs.T @ to_centre.reshape(-1, self.out_channels)
+        if to_centre is not None and plan.pairs_of_centre is not None:
+            of_centre = plan.pairs_of_centre.T @ to_centre.reshape(-1, self.out_channels)
             y = y + of_centre / plan.count[:, None]
         if self.pair is not None:
             same, *transposed = self.pair.split(self.in_channels)
@@ -230,7 +230,7 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     Raises:
         ValueError: if the ego nets of the plan have no centres, but the maps need them.
     """
-    if centre and (plan.centre is None or plan.centre_pairs is None):
+    if centre and (plan.centre is None or plan.pairs_of_centre is None):
         raise ValueError("centre=True needs ego nets with centres: make the plan by ego_plan.")
     width = channels if plan.symmetric else 2 * channels
     members, nodes, egos, of_centre = [], [], [], []
@@ -238,8 +238,8 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     if 2 in x:
         members.append(plan.lines.mean(x[2]).view(plan.node.size(0), width))
         nodes.append(x[2].index_select(0, plan.diagonal))
-    if 2 in x and centre and plan.centre_pairs is not None:
-        members.append((plan.centre_pairs @ x[2]).view(plan.node.size(0), width))
+    if 2 in x and centre and plan.pairs_of_centre is not None:
+        members.append((plan.pairs_of_centre @ x[2]).view(plan.node.size(0), width))
     if 1 in x:
         nodes.append(x[1])
     member, node = _joined(members), _joined(nodes)

@@ -47,7 +47,7 @@ class EgoPlan(Plan):
             pairs (t, s). In symmetric plans [S x P].
         transpose: [P x P] pairs by the pairs (target, source); None in symmetric plans.
         centre: [G] member in the centre, or None where ego nets have none.
-        centre_pairs: [2S x P] or None; row 2s has the pair (centre, s), row 2s + 1 the pair
+        pairs_of_centre: [2S x P] or None; row 2s has the pair (centre, s), row 2s + 1 the pair
             (s, centre). In symmetric plans [S x P].
         origin: [N] node of the graph that each node is a copy of; None if nodes are shared.
         hops: k of the ego nets; None for whole graphs.
@@ -72,7 +72,7 @@ class EgoPlan(Plan):
     lines: Incidence
     transpose: Incidence | None = None
     centre: Tensor | None = None
-    centre_pairs: Incidence | None = None
+    pairs_of_centre: Incidence | None = None
     origin: Tensor | None = None
     hops: int | None = None
 
@@ -324,7 +324,7 @@ def build_plan(
         lines=_lines(entries, pair, mirror, order, start, symmetric),
         transpose=None if symmetric else involution(of_pairs(mirror)),
         centre=centre,
-        centre_pairs=centre_pairs,
+        pairs_of_centre=centre_pairs,
     )
 
 

@@ -115,7 +115,7 @@ def test_matrices(seed: int, symmetric: bool) -> None:
             if i == plan.ego[s] and s == plan.centre[plan.ego[s]]:
                 centre_pairs[sides * t + side, number[shown(plan, pair)]] = 1
     assert torch.equal(dense(plan.lines), lines)
-    assert torch.equal(dense(plan.centre_pairs), centre_pairs)
+    assert torch.equal(dense(plan.pairs_of_centre), centre_pairs)
     assert plan.node[plan.centre].tolist() == list(range(nodes))
     edges = torch.zeros(P, E)
     for e, pair in enumerate(edge_index.T.tolist()):
@@ -171,7 +171,7 @@ def test_joined_plans_are_that_of_the_batch(seed: int) -> None:
 def test_whole_graphs() -> None:
     plan = graph_plan(PATH, 4, torch.tensor([0, 0, 0, 2]), 4)
     assert plan.size.tolist() == [3, 0, 1, 0] and len(plan.target) == 10
-    assert plan.centre is None and plan.centre_pairs is None and plan.hops is None
+    assert plan.centre is None and plan.pairs_of_centre is None and plan.hops is None
 
 
 def test_far_ego_nets_are_connected_components() -> None:
