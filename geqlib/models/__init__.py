@@ -12,8 +12,7 @@ from geqlib.frames.graph_networks import FAMLP
 from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FAPointNet, PointNet
 from geqlib.gaunt.network import GauntNet
-from geqlib.monoid.networks import MonoidGNN
-from geqlib.monoid.set_network import SetNetwork
+from geqlib.monoid.networks import MonoidGNN, SetNetwork
 from geqlib.ponita.network import PONITA
 from geqlib.spen.ign import IGN
 from geqlib.spen.network import SPEN
