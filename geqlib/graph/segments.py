@@ -66,3 +66,18 @@ def ragged_ranges(start: Tensor | int, lengths: Tensor, total: int | None = None
     before = lengths.cumsum(0) - lengths
     shift = (start - before).repeat_interleave(lengths, output_size=total)
     return shift + torch.arange(len(shift), device=shift.device)
+
+
+def masked(values: Tensor, mask: Tensor, total: int) -> Tensor:
+    """[total] values where the mask is true: values[mask] for which no host waits.
+
+    Args:
+        values, mask: [N].
+        total: how often the mask is true.
+
+    Example:
+        >>> masked(torch.tensor([5, 6, 7]), torch.tensor([True, False, True]), 2).tolist()
+        [5, 7]
+    """
+    place = torch.where(mask, mask.cumsum(0) - 1, total)
+    return values.new_empty(total + 1).scatter_(0, place, values)[:total]

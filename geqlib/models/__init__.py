@@ -10,8 +10,7 @@ from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
 from geqlib.gaunt.network import GauntNet
-from geqlib.monoid.networks import MonoidGNN
-from geqlib.monoid.set_network import SetNetwork
+from geqlib.monoid.networks import MonoidGNN, SetNetwork
 from geqlib.ponita.network import PONITA
 from geqlib.spen.network import IGN, SPEN
 

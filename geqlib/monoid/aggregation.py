@@ -1,53 +1,61 @@
-"""Aggregation by a learnt commutative monoid: a balanced tree of products."""
+"""Aggregation by a learnt commutative monoid: a balanced tree of products f(a, b)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
-from geqlib.monoid.binary_gru import BinaryGRU
-from geqlib.monoid.groups import random_groups
-from geqlib.monoid.operators import (
-    ComplexProduct,
-    GatedSum,
-    LogSumExp,
-    Max,
-    Operator,
-    Product,
-    Sum,
-    TopK,
-    UserOperator,
-)
-from geqlib.monoid.selection import Selection
-from geqlib.monoid.tree import TreePlan, reduce_tree, tree_plan
+from geqlib.monoid.operators import Product, as_operator
+from geqlib.monoid.tree import TreePlan, tree_plan
 
 Name = Literal["gru", "select", "gated", "topk", "logsumexp", "max", "sum", "product"]
 Order = Literal["stable", "random", "canonical", "average"]
-OPERATORS: dict[str, Callable[[int], Operator]] = {
-    "gru": BinaryGRU,
-    "select": Selection,
-    "gated": GatedSum,
-    "topk": TopK,
-    "logsumexp": LogSumExp,
-    "max": Max,
-    "sum": Sum,
-    "product": ComplexProduct,
-}
-Joined = list[tuple[Tensor, Tensor, Tensor]]  # left, right and waiting rows of each level
-Plans = tuple[TreePlan, ...]  # of the elements, then of what they made, ...
+Partners = list[tuple[Tensor, Tensor, Tensor]]  # left, right and waiting members of each level
+
+
+def reduce_tree(
+    product: Product, x: Tensor, identity: Tensor, plan: TreePlan
+) -> tuple[Tensor, Partners]:
+    """Reduce every set by a product of two stacks of states, f: [P, ...], [P, ...] -> [P, ...].
+
+    Args:
+        product: f, called once a level.
+        x: [N, ...] states of the elements.
+        identity: [...] the result of an empty set.
+        plan: of these elements.
+
+    Returns:
+        [num_sets, ...], and left partners, right partners and waiting members of each level that
+        has pairs.
+
+    Example:
+        >>> plan = tree_plan(torch.tensor([2, 0, 2, 2]), 4)
+        >>> reduce_tree(torch.add, torch.arange(4.0), torch.zeros(()), plan)[0].tolist()
+        [1.0, 0.0, 5.0, 0.0]
+    """
+    finished, partners = [x[:0]], []
+    for level in plan.levels:
+        parts = (level.pairs, level.pairs, level.waiting, level.finished)
+        left, right, waiting, done = x.index_select(0, level.order).split(parts)
+        finished.append(done)
+        if level.pairs:
+            partners.append((left, right, waiting))
+            x = torch.cat([_checked(product(left, right), left), waiting])
+    empty = identity.expand(plan.empty, *identity.shape)
+    return torch.cat([*finished, empty]).index_select(0, plan.roots), partners
 
 
 class MonoidAggregation(Aggregation):
     """Reduces every set by a commutative operator, in a balanced tree of n - 1 products.
 
     Symmetry: with exact operators, every order of the elements; with learnt ones the canonical
-    order (`order="canonical"`) makes the result independent of the given one, and otherwise it is
-    as invariant as the operator is associative. Source: Ong and Velickovic (LoG 2022, arXiv
-    2212.08541), section 4. With a, b, c, ... the elements of a set,
+    order (`order="canonical"`) makes the result independent of the order in which they stand, and
+    otherwise it is as invariant as the operator is associative. Source: Ong and Velickovic (LoG
+    2022, arXiv 2212.08541), section 4. With a, b, c, ... the elements of a set,
 
         y = P decode(((a + b) + (c + d)) + ...)      for one operator +, or several side by side
 
@@ -61,11 +69,9 @@ class MonoidAggregation(Aggregation):
             tensors, or a list of any of these, each of which acts on all channels.
         order: of the elements at evaluation: as they stand, at random, sorted by a fixed projection
             (invariant up to ties), or the average over random orders.
-        samples: how many random orders are averaged; they are the same at every call.
+        samples: number of random orders that are averaged; they are the same at every call.
         shuffle: whether training takes a random order.
-        regroup: whether training joins random groups of every set first and then the groups, as
-            many products in trees of all shapes: what it learns carries over to larger sets. Sets
-            that are given by a plan or by ptr keep their trees.
+        regroup: False; True was an option of the first edition.
         assoc: weight of the associativity loss |(a + b) + c - a + (b + c)|^2 on the tree's triples.
         identity: weight of the identity loss |x + e - x|^2 on the elements x.
 
@@ -75,8 +81,8 @@ class MonoidAggregation(Aggregation):
 
     Raises:
         ValueError: options out of range; x of another width, of integers, or not finite; index and
-            ptr both given or out of range; an operator that does not keep the shape. Numbers and
-            ranges are looked at where the plan is made, so not with a `plan`.
+            ptr both passed or out of range; an operator that does not keep the shape. Numbers and
+            ranges are checked where the plan is made, so not with a `plan`.
 
     Example:
         >>> agg = MonoidAggregation(8, operator=["gru", "topk"]).eval()
@@ -104,20 +110,25 @@ class MonoidAggregation(Aggregation):
                 f"samples must be at least 1 and loss weights at least 0, got {samples}, {assoc} "
                 f"and {identity}."
             )
+        if regroup:
+            raise ValueError(
+                "regroup is no longer supported: for sets larger than those of the training, "
+                'take operator="select" or "topk", or assoc above 0. Evaluation never used '
+                "regroup, so a trained model loads with regroup=False."
+            )
         several = isinstance(operator, Sequence) and not isinstance(operator, str)
-        given: Any = operator
-        chosen = list(given) if several else [given]
+        chosen: Any = operator if several else [operator]
+        operators = [as_operator(channels, choice) for choice in chosen]
         self.channels, self.order, self.samples, self.shuffle = channels, order, samples, shuffle
-        self.regroup, self.assoc, self.identity = regroup, assoc, identity
-        made = [_operator(channels, x) for x in chosen]
-        self.operators: Any = nn.ModuleList(made)
-        width = sum(x.out_channels for x in made)
+        self.assoc, self.identity = assoc, identity
+        self.operators: Any = nn.ModuleList(operators)
+        width = sum(operator.out_channels for operator in operators)
         self.project = nn.Linear(width, channels) if several or width != channels else None
         self.aux_losses: list[Tensor] = []
 
     @property
     def exact(self) -> bool:
-        """Whether every operator is associative up to rounding, so that order is idle."""
+        """Whether every operator is associative up to rounding, so that the order is immaterial."""
         return all(operator.exact for operator in self.operators)
 
     def reset_parameters(self) -> None:
@@ -131,7 +142,7 @@ class MonoidAggregation(Aggregation):
         return super().train(mode)
 
     def __call__(self, x: Tensor, *args: Any, plan: TreePlan | None = None, **kwargs: Any) -> Any:
-        # Aggregation would look for the largest index, which a plan makes needless
+        # Aggregation would search for the largest index, which a plan makes needless
         if plan is None:
             return super().__call__(x, *args, **kwargs)
         return nn.Module.__call__(self, x, *args, plan=plan, **kwargs)
@@ -147,20 +158,21 @@ class MonoidAggregation(Aggregation):
         *,
         plan: TreePlan | None = None,
     ) -> Tensor:
-        """Reduce the sets of `index`, of `ptr` or of a `plan` made before by `tree_plan`."""
+        """Reduce the sets of `index`, of `ptr`, or of a `plan` made before by `tree_plan`."""
         self._check(x, dim)
-        rows = x.movedim(dim, 0)
+        x = x.movedim(dim, 0)
         if plan is None:
             _check_finite(x)
-            plans = self._plans(rows, index=index, ptr=ptr, dim_size=dim_size)
+            keys = self._keys(x)
+            plans = [tree_plan(index, dim_size, ptr=ptr, key=key) for key in keys]
         else:
-            plans = [(plan,)]
-        if plans[0][0].num_elements != len(rows):
+            plans = [plan]
+        if plans[0].num_elements != len(x):
             raise ValueError(
-                f"x has {len(rows)} elements, but {plans[0][0].num_elements} are in sets: give "
-                "each element a set."
+                f"x has {len(x)} elements, but {plans[0].num_elements} are in sets: give each "
+                "element a set."
             )
-        results = [self._reduce(rows, p) for p in plans]
+        results = [self._reduce(x, plan) for plan in plans]
         out = results[0] if len(results) == 1 else torch.stack(results).mean(0)
         return out.movedim(0, dim)
 
@@ -172,42 +184,35 @@ class MonoidAggregation(Aggregation):
         if dim in (-1, x.dim() - 1):
             raise ValueError(f"dim is {dim}, but the last dimension holds the channels.")
 
-    def _plans(self, rows: Tensor, index: Any, ptr: Any, dim_size: Any) -> list[Plans]:
-        sets = {"index": index, "ptr": ptr, "dim_size": dim_size}
-        if self.training and self.regroup and ptr is None and not self.exact:
-            group, owner = random_groups(index, dim_size)
-            first = tree_plan(group, key=_random(rows))
-            return [(first, tree_plan(owner, dim_size, key=_random(owner)))]
+    def _keys(self, x: Tensor) -> list[Tensor | torch.Generator | None]:
+        """By what the elements are sorted, once for each result that is averaged."""
         order = "random" if self.training and self.shuffle else self.order
         if order == "stable" or self.exact:
-            return [(tree_plan(**sets),)]
-        if order == "canonical":
-            return [(tree_plan(**sets, key=_score(rows.detach())),)]
+            return [None]
         if order == "random":
-            return [(tree_plan(**sets, key=_random(rows)),)]
-        seeds = range(self.samples)
-        return [(tree_plan(**sets, key=torch.Generator().manual_seed(seed)),) for seed in seeds]
+            return [torch.randperm(len(x), device=x.device)]
+        if order == "canonical":
+            return [_score(x.detach())]
+        return [torch.Generator().manual_seed(seed) for seed in range(self.samples)]
 
-    def _reduce(self, rows: Tensor, plans: Plans) -> Tensor:
+    def _reduce(self, x: Tensor, plan: TreePlan) -> Tensor:
         results = []
         for operator in self.operators:
-            state = operator.encode(rows)
+            state = operator.encode(x)
             neutral = operator.identity(state)
             product = operator.product()
-            for plan in plans:
-                out, joined = reduce_tree(product, state, neutral, plan)
-                if self.training and not operator.exact:
-                    self._keep_losses(product, state, neutral, plan, joined)
-                state = out
-            results.append(operator.decode(state))
+            out, partners = reduce_tree(product, state, neutral, plan)
+            if self.training and not operator.exact:
+                self._add_losses(product, state, neutral, plan, partners)
+            results.append(operator.decode(out))
         out = results[0] if len(results) == 1 else torch.cat(results, -1)
         return out if self.project is None else self.project(out)
 
-    def _keep_losses(
-        self, product: Product, state: Tensor, neutral: Tensor, plan: TreePlan, joined: Joined
+    def _add_losses(
+        self, product: Product, state: Tensor, neutral: Tensor, plan: TreePlan, partners: Partners
     ) -> None:
-        if self.assoc and len(joined) > 1:
-            self.aux_losses.append(self.assoc * _associativity_loss(product, plan, joined))
+        if self.assoc and len(partners) > 1:
+            self.aux_losses.append(self.assoc * _associativity_loss(product, plan, partners))
         if self.identity:
             error = product(state, neutral.expand_as(state)) - state
             self.aux_losses.append(self.identity * _mean_square(error))
@@ -218,10 +223,10 @@ class MonoidAggregation(Aggregation):
 
 
 def auxiliary_loss(model: nn.Module) -> Tensor | float:
-    """The sum of what layers such as `MonoidAggregation` have to add to a training loss.
+    """The sum of what layers such as `MonoidAggregation` add to a training loss.
 
-    They list it as `aux_losses` in forward passes in training; this takes it, so call it once a
-    step: `(loss + auxiliary_loss(model)).backward()`. It is 0 for models that have none.
+    They list it as `aux_losses` in forward passes in training; this clears the lists, so call it
+    once a step: `(loss + auxiliary_loss(model)).backward()`. It is 0 for models that have none.
 
     Example:
         >>> agg = MonoidAggregation(8, assoc=1.0)
@@ -238,58 +243,50 @@ def auxiliary_loss(model: nn.Module) -> Tensor | float:
     return total
 
 
-def _operator(channels: int, given: Any) -> Operator:
-    if isinstance(given, str):
-        if given not in OPERATORS:
-            raise ValueError(f"operator '{given}' is unknown: choose {', '.join(OPERATORS)}.")
-        return OPERATORS[given](channels)
-    if not isinstance(given, nn.Module):
-        raise ValueError(f"operator must be a name or a module f(a, b), got {given!r}.")
-    given = given if isinstance(given, Operator) else UserOperator(channels, given)
-    if given.channels != channels:
-        raise ValueError(f"{given} has {given.channels} channels, but the layer has {channels}.")
-    return given
+def _checked(result: Tensor, left: Tensor) -> Tensor:
+    if result.shape != left.shape:
+        raise ValueError(
+            f"The operator made {tuple(result.shape)} of two tensors {tuple(left.shape)}: its "
+            "output must have the shape of each input."
+        )
+    return result.to(left.dtype)
 
 
 def _check_finite(x: Tensor) -> None:
     # one pass without a temporary: a sum shows every NaN
     if not torch.compiler.is_compiling() and bool(x.detach().sum().isnan()):
-        raise ValueError("x is NaN or infinite somewhere: mend or drop that element.")
+        raise ValueError("x is NaN or infinite somewhere: correct or drop that element.")
 
 
-def _random(rows: Tensor) -> Tensor:
-    return torch.randperm(len(rows), device=rows.device)
-
-
-def _score(rows: Tensor) -> Tensor:
+def _score(x: Tensor) -> Tensor:
     """[N] a projection onto cos 1, ..., cos C: independent over the rationals, so few ties."""
-    weights = torch.arange(1, rows.size(-1) + 1, device=rows.device).double().cos()
-    return (rows.double() * weights).flatten(1).sum(1)
+    weights = torch.arange(1, x.size(-1) + 1, device=x.device).double().cos()
+    return (x.double() * weights).flatten(1).sum(1)
 
 
 def _mean_square(x: Tensor) -> Tensor:
-    """The mean of |x|^2 over rows, 0 if there are none."""
+    """The mean of |x|^2 over [N, C], 0 if N is 0."""
     return x.square().sum() / max(x.numel() // x.size(-1), 1)
 
 
-def _associativity_loss(product: Product, plan: TreePlan, joined: Joined) -> Tensor:
+def _associativity_loss(product: Product, plan: TreePlan, partners: Partners) -> Tensor:
     """The mean of |(a b) c - a (b c)|^2 over the tree's own triples.
 
-    A node ((a, b), (c, d)) has two: (a, b, c) and (b, c, d); a node ((a, b), c) whose right
+    A product ((a b) (c d)) has two: (a, b, c) and (b, c, d); a product ((a b) c) whose right
     partner had been waiting has one.
     """
-    two, one, ends = [], [], []
-    for level, below, (ab, cd, _) in zip(plan.levels[1:], joined, joined[1:], strict=False):
-        left, right, odd = below
+    levels = []
+    for level, below, (ab, cd, _) in zip(plan.levels[1:], partners, partners[1:], strict=False):
+        left, right, waiting = below
         of_left, of_right = level.order[: 2 * level.pairs].chunk(2)
-        triple = (left[of_left], right[of_left], torch.cat([left, odd])[of_right], ab)
-        n = level.twice
-        two.append([x[:n] for x in triple])
-        one.append([x[n:] for x in triple])
-        ends.append((cd[:n], right[of_right[:n]]))
-    a, b, c, ab = (torch.cat(x) for x in zip(*two, *one, strict=True))
-    cd, d = (torch.cat(x) for x in zip(*ends, strict=True))
-    bc, n = product(b, c), len(d)
-    from_left = product(torch.cat([ab, bc[:n]]), torch.cat([c, d]))
-    from_right = product(torch.cat([a, b[:n]]), torch.cat([bc, cd]))
-    return _mean_square(from_left - from_right)
+        c = torch.cat([left, waiting])[of_right]
+        two = of_right < len(left)
+        d = right[of_right.clamp(max=len(left) - 1)]
+        levels.append((left[of_left], right[of_left], c, d, ab, cd, two))
+    a, b, c, d, ab, cd, two = (torch.cat(parts) for parts in zip(*levels, strict=True))
+    bc = product(b, c)
+    error = product(torch.cat([ab, bc]), torch.cat([c, d]))
+    error = error - product(torch.cat([a, b]), torch.cat([bc, cd]))
+    squares = error.square().sum(-1).view(len(error), -1).mean(1)
+    weight = torch.cat([torch.ones_like(two), two]).to(squares)
+    return (squares * weight).sum() / weight.sum()

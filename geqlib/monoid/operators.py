@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, linear
 from torch_geometric.nn.inits import reset
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -64,6 +66,114 @@ class LearntOperator(Operator):
         return self.neutral.to(state.dtype).expand(state.shape[1:])
 
 
+class BinaryGRU(LearntOperator):
+    """f(a, b) = (GRU(a, b) + GRU(b, a)) / 2: commutative, associative only as far as trained.
+
+    Source: Ong and Velickovic (LoG 2022, arXiv 2212.08541), section 4; GRU is torch's cell, input
+    first. With s = a + b and d = a - b both orders share their matrix products, W_i a + W_h b and
+    its mirror image being ((W_i + W_h) s +- (W_i - W_h) d) / 2: 8 C^2 multiplications, not 12.
+
+    Shapes:
+        a, b and output [..., C].
+
+    Example:
+        >>> a, b = torch.randn(2, 5, 8)
+        >>> f = BinaryGRU(8)
+        >>> torch.equal(f(a, b), f(b, a))
+        True
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.cell = nn.GRUCell(channels, channels)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.cell.reset_parameters()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return symmetric_gru(a, b, *self._weights())
+
+    def product(self) -> Product:
+        weights = self._weights()
+        return lambda a, b: symmetric_gru(a, b, *weights)
+
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of s and of d: both gates, the input's share of the candidate, and the state's share."""
+        c = 2 * self.channels
+        w_i, w_h, b_i, b_h = (w / 2 for w in self.cell.parameters())
+        even = torch.cat([w_i[:c] + w_h[:c], w_i[c:], w_h[c:]])
+        odd = torch.cat([w_i[:c] - w_h[:c], w_i[c:], -w_h[c:]])
+        return even, odd, torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2
+
+
+def symmetric_gru(a: Tensor, b: Tensor, even: Tensor, odd: Tensor, bias: Tensor) -> Tensor:
+    """(GRU(a, b) + GRU(b, a)) / 2, with what the gates see of a + b and of a - b.
+
+    Args:
+        a, b: [..., C].
+        even, odd: [4 C, C] applied to a + b and to a - b: reset gate, update gate, and shares of
+            the input and of the state in the candidate.
+        bias: [4 C].
+    """
+    s = linear(a + b, even, bias).to(a.dtype)
+    d = linear(a - b, odd).to(a.dtype)
+    return (_gated(s + d, b) + _gated(s - d, a)) / 2
+
+
+def _gated(gates: Tensor, state: Tensor) -> Tensor:
+    """The GRU's (1 - z) tanh(W_in x + r W_hn h) + z h."""
+    reset, update, of_input, of_state = gates.chunk(4, -1)
+    candidate = torch.addcmul(of_input, reset.sigmoid(), of_state).tanh()
+    return torch.lerp(candidate, state, update.sigmoid())
+
+
+class Selection(LearntOperator):
+    """f(a, b) = z w + (1 - z) V l: commutative, associative only as far as trained.
+
+    Of the two arguments each channel keeps the winner w = (a + b + t (a - b)) / 2 or takes, through
+    a linear map V, what lost elsewhere: l = a + b - w. With h+- = GELU(W_s (a + b) +- W_d (a - b)),
+
+        t = tanh(W_t (h+ - h-)),     z = sigmoid(W_z (h+ + h-) + c)
+
+    so that an exchange of a and b leaves z as it is and turns the sign of t. Where t and z saturate
+    the result is a copy, which a deep tree carries to its root unchanged. The largest and the
+    second largest value are such choices; with V a negation, so is a parity. Its products take
+    5 C^2 multiplications, those of the symmetric GRU 8 C^2.
+
+    Shapes:
+        a, b and output [..., C].
+
+    Example:
+        >>> a, b = torch.randn(2, 5, 8)
+        >>> f = Selection(8)
+        >>> torch.equal(f(a, b), f(b, a))
+        True
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.even = nn.Linear(channels, channels)
+        self.odd = nn.Linear(channels, channels, bias=False)
+        self.choose = nn.Linear(channels, channels, bias=False)
+        self.keep = nn.Linear(channels, channels)
+        self.move = nn.Linear(channels, channels)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for layer in (self.even, self.odd, self.choose, self.keep, self.move):
+            layer.reset_parameters()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        total, difference = a + b, a - b
+        even, odd = self.even(total), self.odd(difference)
+        first, second = gelu(even + odd), gelu(even - odd)
+        turn = self.choose(first - second).tanh() * difference
+        moved = self.move((total - turn) / 2).to(total.dtype)
+        keep = self.keep(first + second).sigmoid().to(total.dtype)
+        return torch.lerp(moved, (total + turn) / 2, keep)
+
+
 class GatedSum(LearntOperator):
     """f(a, b) = g (a + b) + (1 - g) u: commutative, associative only as far as trained.
 
@@ -93,7 +203,7 @@ class GatedSum(LearntOperator):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = a + b
         hidden = self.hidden(torch.cat([total, (a - b).abs()], -1))
-        gate, update = self.out(nn.functional.gelu(hidden)).to(total.dtype).chunk(2, -1)
+        gate, update = self.out(gelu(hidden)).to(total.dtype).chunk(2, -1)
         return torch.lerp(update, total, gate.sigmoid())
 
 
@@ -220,3 +330,32 @@ class ComplexProduct(Operator):
     def identity(self, state: Tensor) -> Tensor:
         one = state.new_ones(self.channels)
         return torch.cat([one, 0 * one]).expand(state.shape[1:])
+
+
+OPERATORS: dict[str, Callable[[int], Operator]] = {
+    "gru": BinaryGRU,
+    "select": Selection,
+    "gated": GatedSum,
+    "topk": TopK,
+    "logsumexp": LogSumExp,
+    "max": Max,
+    "sum": Sum,
+    "product": ComplexProduct,
+}
+
+
+def as_operator(channels: int, operator: Any) -> Operator:
+    """The operator of a name, or around a user's module f(a, b)."""
+    if isinstance(operator, str):
+        if operator not in OPERATORS:
+            raise ValueError(f"operator '{operator}' is unknown: choose {', '.join(OPERATORS)}.")
+        return OPERATORS[operator](channels)
+    if not isinstance(operator, nn.Module):
+        raise ValueError(f"operator must be a name or a module f(a, b), got {operator!r}.")
+    if not isinstance(operator, Operator):
+        return UserOperator(channels, operator)
+    if operator.channels != channels:
+        raise ValueError(
+            f"{operator} has {operator.channels} channels, but the layer has {channels}."
+        )
+    return operator

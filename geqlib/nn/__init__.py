@@ -8,8 +8,8 @@ from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.product import GauntTensorProduct
 from geqlib.gaunt.self_mix import SelfMix
 from geqlib.graph.categories import CategoryEmbedding
-from geqlib.monoid.aggregate_conv import AggregateConv
 from geqlib.monoid.aggregation import MonoidAggregation, auxiliary_loss
+from geqlib.monoid.networks import AggregateConv
 from geqlib.ponita.conv import FiberConv, PositionOrientationConv
 from geqlib.ponita.kernel import Basis, KernelBasis
 from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geqlib.graph.segments import ragged_ranges, segment_index, segment_lengths, segment_ptr
+from geqlib.graph.segments import masked, ragged_ranges, segment_index, segment_lengths, segment_ptr
 
 Lengths = st.lists(st.integers(0, 5), max_size=6)
 
@@ -39,6 +39,12 @@ def test_ranges(sizes: list[int], known: bool) -> None:
     assert ragged_ranges(start, lengths, total).tolist() == expected
     within = [k for size in sizes for k in range(size)]
     assert ragged_ranges(0, lengths, total).tolist() == within
+
+
+@given(st.lists(st.booleans(), max_size=8))
+def test_masked(chosen: list[bool]) -> None:
+    mask, values = torch.tensor(chosen, dtype=torch.bool), torch.randn(len(chosen))
+    assert torch.equal(masked(values, mask, sum(chosen)), values[mask])
 
 
 @pytest.mark.parametrize("dtype", [torch.int, torch.long])

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import grad, gradcheck
 
 from geqlib.graph import tree_plan
-from geqlib.monoid.aggregation import OPERATORS
-from geqlib.monoid.operators import TopK
+from geqlib.monoid.operators import OPERATORS, TopK
 from geqlib.nn import MonoidAggregation, auxiliary_loss
 from tests.contract import Case, Contract, Typed
 from tests.monoid import oracle_monoid as oracle
@@ -256,6 +255,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "type": (partial(layer, 3), r"a name or a module f\(a, b\), got 3"),
     "width": (partial(layer, TopK(2)), r"TopK\(2, k=2\) has 2 channels, but the layer has 4"),
     "order": (partial(layer, order="up"), "order 'up' is unknown: choose stable, random"),
+    "regroup": (partial(layer, regroup=True), 'take operator="select" or "topk", or assoc above 0'),
     "weights": (partial(layer, assoc=-1.0), "samples must be at least 1 and loss weights"),
 }
 

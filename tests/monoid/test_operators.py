@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from geqlib.monoid.binary_gru import BinaryGRU
 from geqlib.monoid.operators import (
+    BinaryGRU,
     ComplexProduct,
     GatedSum,
     LogSumExp,
     Max,
     Operator,
+    Selection,
     Sum,
     TopK,
     UserOperator,
 )
-from geqlib.monoid.selection import Selection
 
 C = 3
 EXACT: dict[str, Callable[[], Operator]] = {

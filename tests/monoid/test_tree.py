@@ -25,7 +25,7 @@ def trees(plan: TreePlan) -> list[Any]:
     finished: list[Any] = []
     for level in plan.levels:
         rows = [rows[i] for i in level.order.tolist()]
-        p, waiting = level.pairs, len(rows) - level.done
+        p, waiting = level.pairs, len(rows) - level.finished
         finished += rows[waiting:]
         rows = [*zip(rows[:p], rows[p : 2 * p], strict=True), *rows[2 * p : waiting]]
     finished += [None] * plan.empty
@@ -61,13 +61,10 @@ def test_every_set_has_the_tree_of_its_size_and_order(sizes: list[int]) -> None:
 @given(Sizes)
 def test_permutations_and_counts(sizes: list[int]) -> None:
     plan = tree_plan(shuffled(sizes), len(sizes))
-    pairs = [(level.order, level.inverse) for level in plan.levels] + [(plan.sets, plan.roots)]
-    for order, inverse in pairs:
-        assert torch.equal(order[inverse], torch.arange(len(order)))
-    for before, level in zip(plan.levels, plan.levels[1:], strict=False):
-        partners = level.order[level.pairs : 2 * level.pairs] < before.pairs
-        assert partners[: level.twice].all() and not partners[level.twice :].any()
-    assert all(level.twice == 0 for level in plan.levels[:1])
+    for order in (*(level.order for level in plan.levels), plan.roots):
+        assert torch.equal(order.sort().values, torch.arange(len(order)))
+    for level in plan.levels:
+        assert len(level.order) == 2 * level.pairs + level.waiting + level.finished
 
 
 @settings(deadline=None, max_examples=15)
@@ -126,7 +123,14 @@ def test_moves() -> None:
     plan = tree_plan(torch.tensor([0, 0, 2]), 3)
     moved = plan.to("meta")
     assert {x.order.device.type for x in moved.levels} == {"meta"} == {moved.roots.device.type}
-    assert replace(moved, levels=(), sets=plan.sets, roots=plan.roots) == replace(plan, levels=())
+    assert replace(moved, levels=(), roots=plan.roots) == replace(plan, levels=())
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3, 0, 1, 7]], ids=str)
+def test_goes_through_files_as_tensors(sizes: list[int]) -> None:
+    plan = tree_plan(shuffled(sizes), len(sizes))
+    again = TreePlan.from_tensors(plan.tensors())
+    assert trees(again) == trees(plan) and again.depth == plan.depth
 
 
 INDEX = torch.tensor([0, 2, 1])
@@ -140,7 +144,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "ptr shape": (lambda: tree_plan(ptr=INDEX[:0]), r"ptr has shape \(0,\).*\[sets \+ 1\]"),
     "ptr start": (lambda: tree_plan(ptr=INDEX + 1), "ptr must start at 0 and never fall"),
     "ptr falls": (lambda: tree_plan(ptr=INDEX), "ptr must start at 0 and never fall"),
-    "ptr sets": (lambda: tree_plan(dim_size=4, ptr=torch.arange(3)), "made for 2 sets, .* is 4"),
+    "ptr sets": (lambda: tree_plan(dim_size=4, ptr=torch.arange(3)), "describes 2 sets, .* is 4"),
     "key": (lambda: tree_plan(INDEX, key=INDEX[:2]), r"key has shape \(2,\), .* 3 elements"),
     "operator": (
         lambda: reduce_tree(
