@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from geqlib.data.graphs.dgcnn import dgcnn_arrays, index_folder, match_graphs
 from geqlib.data.mirror import find_file
+from geqlib.extras import extra_module
 from geqlib.files.reading import reading
 
 Fold = tuple[np.ndarray, np.ndarray]  # training and test graphs
@@ -63,7 +63,8 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[Fold
         raise ValueError(
             f"num_folds is {count}: choose between 2 and {least}, the graphs of the largest class."
         )
-    draw = StratifiedKFold(count, shuffle=True, random_state=seed)
+    selection = extra_module("sklearn.model_selection", "folds")
+    draw = selection.StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         return list(draw.split(np.zeros(len(labels)), labels))
@@ -110,7 +111,8 @@ def split_validation(
             f"validation {share} of {len(train)} training graphs is {size} graphs: choose a share "
             "that leaves some for both."
         )
-    kept, val = train_test_split(train, test_size=size, stratify=stratify, random_state=seed)
+    split = extra_module("sklearn.model_selection", "folds").train_test_split
+    kept, val = split(train, test_size=size, stratify=stratify, random_state=seed)
     return np.sort(kept), np.sort(val)
 
 
