@@ -199,6 +199,7 @@ class Contract:
         gradcheck(fn, points, fast_mode=True)
         gradgradcheck(fn, points, fast_mode=True)
 
+    @pytest.mark.slow
     # raised by dynamo itself wherever it meets an autograd.Function
     @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
     def test_compile(self, case: Case) -> None:
@@ -212,6 +213,7 @@ class Contract:
         with torch.compiler.set_stance("fail_on_recompile"):
             _assert_same(case, module, compiled, SIZES[1])
 
+    @pytest.mark.slow
     def test_export(self, case: Case) -> None:
         module, sizes = case.make(), torch.export.AdditionalInputs()
         first, second = (_keywords(case, module, n) for n in SIZES[:2])

@@ -37,6 +37,43 @@ def test_command_line_answers_without_loading_anything(arguments):
     assert not found & {*HEAVY, "torch"}
 
 
+# package -> the name that it is installed by
+OPTIONAL = {
+    "matplotlib": "matplotlib",
+    "rdkit": "rdkit",
+    "sklearn": "scikit-learn",
+    "tensorboard": "tensorboard",
+}
+SCRIPT = """
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError
+sys.modules |= dict.fromkeys({optional})
+installed = Distribution.from_name
+def from_name(name):
+    if name in {optional}.values():  # torchmetrics asks for versions
+        raise PackageNotFoundError(name)
+    return installed(name)
+Distribution.from_name = from_name
+from importlib import import_module
+for name in ("nn", "models", "graph", "data", "train", "train.run", "train.sweep", "testing",
+             "calculators", "files.export", "cli.main", "cli.check"):
+    import_module("geqlib." + name)
+try:
+    import_module("geqlib.data").DigitsData().setup()
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_optional_packages_are_named_where_they_are_needed():
+    script = SCRIPT.format(optional=OPTIONAL)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == 'sklearn is missing: install it by pip install "geqlib[folds]".\n'
+
+
 def modules():
     yield geqlib
     for info in pkgutil.walk_packages(geqlib.__path__, "geqlib."):

@@ -46,8 +46,9 @@ class EnergyForces(Task):
 
     with energies in eV per atom, components of forces in eV/angstrom and of stress in
     eV/angstrom^3, or with Huber's function in place of the square. MACE's weights are 1 and 100,
-    for small sets 1 and 1000. Before the first step, the energies of atoms, their scale and shift are fitted to
-    the training set (`geqlib.train.references`); they are part of the model and its checkpoints.
+    for small sets 1 and 1000. Before the first step, the energies of atoms, their scale and shift
+    are fitted to the training set (`geqlib.train.references`); they are part of the model and its
+    checkpoints.
 
     Metrics are in meV: `energy_mae` and `energy_rmse` of the total energy, the same `_per_atom`,
     `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3

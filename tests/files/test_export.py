@@ -22,7 +22,7 @@ import geqlib.models
 from benchmarks.measure import RESULTS
 from geqlib.calculators import GeqCalculator
 from geqlib.cli import main
-from geqlib.files.checkpoint import digest
+from geqlib.files.checkpoint import FORMAT, digest
 from geqlib.files.export import (
     energy_program,
     export_model,
@@ -134,6 +134,29 @@ def test_a_file_cannot_name_other_code(exported, tmp_path):
         geqlib.load(rewrite(exported[1], tmp_path / "a.geqlib", model=foreign))
     with pytest.raises(ValueError, match="does not know"):
         geqlib.load(rewrite(exported[1], tmp_path / "b.geqlib", format=99))
+
+
+def test_files_of_other_versions(exported, program, tmp_path):
+    later = {"format": FORMAT + 1, "version": "9.9"}
+    said = rf"was written by geqlib 9\.9 in the format {FORMAT + 1}, which this version"
+    with pytest.raises(ValueError, match=said):
+        geqlib.load(rewrite(exported[1], tmp_path / "later.geqlib", **later))
+    first = rewrite(exported[1], tmp_path / "first.geqlib", format=2)  # of the first edition
+    assert first.exists() and isinstance(geqlib.load(first), Potential)
+    content = torch.load(exported[0], weights_only=True)
+    assert "geqlib" not in content  # as checkpoints of the first edition
+    for record in (later, "later", {"format": "3"}):
+        torch.save(content | {"geqlib": record}, tmp_path / "later.ckpt")
+        with pytest.raises(ValueError, match=r"which this version .* does not know"):
+            geqlib.load(tmp_path / "later.ckpt")
+    with ZipFile(program) as old, ZipFile(tmp_path / "later.pt2", "w", ZIP_STORED) as new:
+        for name in old.namelist():
+            raw = old.read(name)
+            if name.endswith("geqlib.json"):
+                raw = json.dumps(json.loads(raw) | later).encode()
+            new.writestr(name, raw)
+    with pytest.raises(ValueError, match="install a newer geqlib, or export the program again"):
+        GeqCalculator(tmp_path / "later.pt2", trusted=True)
 
 
 def test_errors_of_the_command(tmp_path, capsys):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from geqlib.data.download import find_file
 from geqlib.data.graphs.tu import dgcnn_arrays, index_folder, match_graphs
 from geqlib.data.packed import Arrays
+from geqlib.extras import extra_module
 from geqlib.files.atomic import reading
 
 Fold = tuple[np.ndarray, np.ndarray]  # training and test graphs
@@ -65,7 +65,8 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[Fold
             f"num_folds is {count}: choose between 2 and {largest}, the graphs of the largest "
             "class."
         )
-    draw = StratifiedKFold(count, shuffle=True, random_state=seed)
+    selection = extra_module("sklearn.model_selection", "folds")
+    draw = selection.StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         return list(draw.split(np.zeros(len(labels)), labels))
@@ -112,7 +113,8 @@ def split_validation(
             f"validation {share} of {len(train)} training graphs is {size} graphs: choose a share "
             "that leaves some for both."
         )
-    rest, val = train_test_split(train, test_size=size, stratify=stratify, random_state=seed)
+    split = extra_module("sklearn.model_selection", "folds").train_test_split
+    rest, val = split(train, test_size=size, stratify=stratify, random_state=seed)
     return np.sort(rest), np.sort(val)
 
 

@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from geqlib.data.download import needed_file
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import Arrays, PackedGraphs, joined
+from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.graph.neighbors import radius_graph
 
@@ -71,13 +70,12 @@ class DigitsData(SplitLoaders):
         self.splits: dict[str, PackedGraphs] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        images, labels = load_digits(return_X_y=True)
+        split = extra_module("sklearn.model_selection", "folds").train_test_split
+        images, labels = extra_module("sklearn.datasets", "folds").load_digits(return_X_y=True)
         seed = self.data_seed
         everything = np.arange(len(labels))
-        train, rest = train_test_split(
-            everything, test_size=0.3, stratify=labels, random_state=seed
-        )
-        val, test = train_test_split(rest, test_size=0.5, stratify=labels[rest], random_state=seed)
+        train, rest = split(everything, test_size=0.3, stratify=labels, random_state=seed)
+        val, test = split(rest, test_size=0.5, stratify=labels[rest], random_state=seed)
         angles = np.random.default_rng(self.data_seed).uniform(0, 2 * math.pi, len(labels))
         if self.test_rotation == "none":
             angles[:] = 0
