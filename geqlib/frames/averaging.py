@@ -69,10 +69,10 @@ class FrameAveraging(nn.Module):
     Relabelling of nodes is kept if the module keeps it, or if the group contains S_n.
 
     Source: Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022,
-    arXiv 2110.03336). With a frame F(x), finitely many elements of the group of which F(g x) = g
-    F(x),
+    arXiv 2110.03336). With a frame F(x), finitely many elements of the group of which
+    F(g x) = g F(x), and weights w_g of sum 1, all equal but in mode "weighted",
 
-        y = sum over g in F(x) of  w_g  g . module(g^-1 . x),     w_g = 1 / |F(x)| in all modes but "weighted"
+        y = sum over g in F(x) of  w_g  g . module(g^-1 . x).
 
     The frame is made of all geometric inputs together (`geqlib.frames.point_frames`): from the
     eigenvectors of their covariance, or, where eigenvalues are repeated, from the points.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_FEW = 512  # matrices that LAPACK decomposes faster, one by one
+_FEW = 512  # below that many matrices LAPACK is faster, one by one
 _PART = 16384  # matrices at a time: what fits a core's cache
 
 
@@ -59,8 +59,8 @@ class _Eigen(torch.autograd.Function):
     def forward(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         if matrix.size(-1) != 3 or (len(matrix) < _FEW and not matrix.is_cuda):
             return _lapack(matrix)
-        values, vectors, rest = eigen3(matrix)
-        bad = ~(rest <= 16 * torch.finfo(matrix.dtype).eps)  # also true for NaN
+        values, vectors, residual = eigen3(matrix)
+        bad = ~(residual <= 16 * torch.finfo(matrix.dtype).eps)  # also true for NaN
         if bool(bad.any()):
             values[bad], vectors[bad] = _lapack(matrix[bad])
         return values, vectors
@@ -172,8 +172,8 @@ def _planar(
 
 
 def _times(unit: Tensor, v: Tensor) -> Tensor:
-    found = torch.addcmul(unit[0] * v[0], unit[1], v[1])
-    return torch.addcmul(found, unit[2], v[2])
+    """M v."""
+    return torch.addcmul(torch.addcmul(unit[0] * v[0], unit[1], v[1]), unit[2], v[2])
 
 
 def _lapack(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -83,8 +83,8 @@ class LearnedFrame(nn.Module):
         h = torch.stack(
             [(a * b).sum(1) for a, b in ((unit, unit), (unit, image), (image, image))], 1
         )
-        # in float64 whatever the weights: rounded to float32, equal invariants of a turned set would
-        # now and then differ by one unit in the last place, and with them the frames
+        # in float64 whatever the weights: rounded to float32, equal invariants of a rotated set
+        # would now and then differ by one unit in the last place, and with them the frames
         with torch.autocast(unit.device.type, enabled=False):
             for layer in self.choose:
                 weights = {name: p.to(h.dtype) for name, p in layer.named_parameters()}
@@ -97,7 +97,7 @@ class LearnedFrame(nn.Module):
 
 
 def _orthogonal(vectors: Tensor, least: Tensor, proper: bool) -> tuple[Tensor, Tensor]:
-    """Orthonormal bases from d, or d - 1, vectors [B, k, d], and whether each vector adds enough."""
+    """Orthonormal bases from d, or d - 1, vectors [B, k, d], and whether these are independent."""
     d = vectors.size(-1)
     with torch.no_grad():
         q, r = torch.linalg.qr(vectors.mT, mode="complete")

@@ -127,14 +127,14 @@ class FAGNN(nn.Module):
 
     Source: Puny et al., "Frame averaging for invariant and equivariant network design" (ICLR 2022,
     arXiv 2110.03336), section 4.3. Every layer passes messages between nodes as seen from each of
-    the 8 frames of their graph (`FrameMessages`); the mean over frames of its outputs, rotated back,
-    is added to the vectors of each node, from which the frames of the next layer are computed. After
-    the last layer a two-layer network in each frame precedes the mean.
+    the 8 frames of their graph (`FrameMessages`); the mean over frames of its outputs, rotated
+    back, is added to the vectors of each node, from which the frames of the next layer are
+    computed. After the last layer a two-layer network in each frame precedes the mean.
 
     The frames are those of `geqlib.nn.FrameAveraging`, of positions and vectors together, not of
     positions alone, so that no input is left out where positions are symmetric. Latent vectors are
-    not centred. What a frame cannot change, distances and edge features, is computed once per graph,
-    and what is linear once per axis.
+    not centred. What a frame cannot change, distances and edge features, is computed once per
+    graph, and what is linear once per axis.
 
     Args:
         in_scalars, in_vectors: input channels of each kind.

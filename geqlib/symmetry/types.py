@@ -1,6 +1,6 @@
 """How tensors transform: types as values, and rotations of what has a type.
 
-A type is a short text. Under g = (R, t, permutation of nodes, permutation of edges), with R in O(d),
+A type is a short text. With R in O(d), g = (R, t, permutation of nodes, permutation of edges) maps
 
     "scalar"      [N, ...]       unchanged
     "point"       [N, ..., d]    x -> R x + t

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.frames.averaging import FrameAveraging
+from geqlib.frames.copies import FrameCopies
 from geqlib.frames.point_frames import Frames
 from geqlib.testing import degenerate_sets, equivariance_error, random_rotation
 from tests.frames.oracle_frames import average, eigen_frames, stabiliser
@@ -132,7 +133,7 @@ def test_exact_on_degenerate_sets(mode: Any, group: str, dtype: torch.dtype) -> 
 
 
 def test_learned_frames_are_exact_whatever_the_type_of_their_weights() -> None:
-    """Invariants rounded to float32 would differ between a set and its turned copy, now and then."""
+    """Invariants rounded to float32 would now and then differ between a set and its copy."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     net = averaged("SE(3)", mode="learned")
@@ -393,3 +394,32 @@ def test_own_frame() -> None:
     assert (
         a[0] - net(pos=pos @ turn.T @ torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double())[0]
     ).norm() > 0.1
+
+
+def test_plans_go_through_tensors() -> None:
+    """As loaders and exported programs pass them: minimal frames and Wigner matrices, too."""
+    outputs = {"irreps": "1x0e+1x1o+1x2e"}
+    for mode, group in (("full", "E(3)"), ("minimal", "S_n x E(3)")):
+        net, pos = averaged(group, outputs, mode=mode), SETS["cube"]
+        sizes: dict[str, Any] = {"batch": torch.zeros(8, dtype=torch.long), "num_graphs": 1}
+        plan = net.plan(pos=pos, **sizes)
+        again = FrameCopies.from_tensors(plan.to("cpu").tensors())
+        assert (again.distinct is None) == (mode == "full") and len(again.wigner) == 3
+        assert torch.equal(
+            net(pos=pos, **sizes, plan=again)["irreps"], net(pos=pos, **sizes)["irreps"]
+        )
+
+
+def test_every_type_under_permutations_alone() -> None:
+    """S_n moves no vectors: they pass unchanged, and sort the nodes."""
+
+    class Sorted(nn.Module):
+        def forward(self, pos: Tensor, x: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+            return pos.cumsum(0), x.cumsum(0)
+
+    irreps = "1x0e+1x1o"
+    inputs = {"pos": "point", "x": irreps}
+    net = FrameAveraging(Sorted(), "S_n", inputs=inputs, outputs=("vector", irreps))
+    pos, x = SETS["random"], SETS["random"].repeat(1, 2)[:, :4]
+    typed = {"pos": (pos, "point"), "x": (x, irreps), "batch": (torch.zeros(6).long(), "batch")}
+    assert equivariance_error(net, typed, ("vector", irreps), "S_n") < 1e-12
