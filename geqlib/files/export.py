@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from torch.export import ExportedProgram
 
 from geqlib import __version__
-from geqlib.atoms.cutoff import network_cutoff
-from geqlib.atoms.potential import Potential
+from geqlib.atoms.potential import Potential, network_cutoff
 from geqlib.files.cache import replace_file
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.model_file import model_header

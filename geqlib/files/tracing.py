@@ -14,9 +14,8 @@ from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from geqlib.atoms.cutoff import network_cutoff
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Energies, Potential
+from geqlib.atoms.potential import Energies, Potential, network_cutoff
 from geqlib.files.program import NAMES, plan_kind, plan_tensors
 from geqlib.gaunt.slots import NeighborSlots
 from geqlib.graph.edges import EdgePlan
