@@ -1,56 +1,49 @@
-"""Functions of invariants: monomials, radial bases, smooth cutoffs."""
+"""Functions of a distance: Bessel functions, Gaussians, cutoffs; and monomials of invariants."""
 
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
-from math import comb, log
+from math import comb, log, pi, sqrt
 
 import torch
 from torch import Tensor, nn
 
+from geqlib.sphere.tables import Constants
 
-class PolynomialFeatures(nn.Module):
-    """All monomials of degree 1 to `degree` in K invariants, each once.
 
-    The published code concatenates raw tensor powers, in which a_1 a_2 and a_2 a_1 stand side by
-    side; the linear map that follows makes the two forms one function class.
+class BesselBasis(Constants):
+    """Bessel functions that vanish at the cutoff c: b_n(d) = sqrt(2 / c) sin(n pi d / c) / d.
+
+    Source: Gasteiger, Gross, Guennemann, "Directional message passing" (ICLR 2020), eq. 7, for
+    n = 1, ..., count. Orthonormal in a ball of radius c; the resolution is the same at all
+    distances.
 
     Args:
-        in_features: K.
-        degree: highest total degree, at least 1.
+        count: number of functions, at least 1.
+        cutoff: c, in the units of the positions.
 
     Shapes:
-        [..., K] to [..., binomial(K + degree, degree) - 1].
+        [...] positive distances to [..., count].
 
     Example:
-        >>> PolynomialFeatures(2, 3).out_features
-        9
-        >>> PolynomialFeatures(2, 2)(torch.tensor([2.0, 3.0])).tolist()
-        [2.0, 3.0, 4.0, 6.0, 9.0]
+        >>> BesselBasis(2, 5.0)(torch.tensor([1.25]))
+        tensor([[0.3578, 0.5060]])
     """
 
-    def __init__(self, in_features: int, degree: int) -> None:
-        super().__init__()
-        if degree < 1:
-            raise ValueError(f"degree must be at least 1, got {degree}.")
-        self.in_features, self.degree = in_features, degree
-        self.out_features = comb(in_features + degree, degree) - 1
-        self.terms = [
-            term
-            for d in range(1, degree + 1)
-            for term in combinations_with_replacement(range(in_features), d)
-        ]
+    frequency: Tensor
 
-    def forward(self, a: Tensor) -> Tensor:
-        factors = a.unbind(-1)
-        known: dict[tuple[int, ...], Tensor] = {}
-        for term in self.terms:
-            last = factors[term[-1]]
-            known[term] = known[term[:-1]] * last if len(term) > 1 else last
-        return torch.stack(list(known.values()), -1)
+    def __init__(self, count: int, cutoff: float) -> None:
+        if count < 1 or cutoff <= 0:
+            raise ValueError(f"count and cutoff must be positive, got {count} and {cutoff}.")
+        super().__init__(frequency=torch.arange(1, count + 1, dtype=torch.float64) * pi / cutoff)
+        self.count, self.cutoff = count, cutoff
+
+    def forward(self, distance: Tensor) -> Tensor:
+        d = distance.unsqueeze(-1)
+        return torch.sin(d * self.table("frequency", d)) * (sqrt(2 / self.cutoff) / d)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.in_features}, degree={self.degree})"
+        return f"{type(self).__name__}({self.count}, cutoff={self.cutoff})"
 
 
 class LogGaussianBasis(nn.Module):
@@ -58,8 +51,8 @@ class LogGaussianBasis(nn.Module):
 
     g_k(d) = exp(-(log(d + r_min) - u_k)^2 / (2 w^2)), centres u_k equispaced from log r_min to
     log r_max, width w = their spacing. Forces that diverge at contact change most at short
-    distances, where a polynomial in d is nearly constant. At d = 0 the first function is 1: a
-    node's own row is not lost.
+    distances, where a polynomial in d is nearly constant. At d = 0 the first function is 1, so that
+    a node's message to itself is not zero.
 
     Args:
         count: number of functions, at least 2.
@@ -135,3 +128,93 @@ def safe_sqrt(square: Tensor) -> Tensor:
     """Square root with derivative 0 where its argument is 0, to every order."""
     positive = square > 0
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+class RadialNetwork(nn.Module):
+    """Learnt functions of a distance that vanish smoothly at a cutoff.
+
+    h(d) = u(d) (W2 silu(W1 [u(d) b(d)] + c1) + c2), with Bessel functions b and the polynomial
+    envelope u. A linear map of h, which the layer that uses it has, gives the weights of messages.
+
+    Args:
+        out_features: H.
+        cutoff: distance beyond which h is 0, in the units of the positions.
+        count: number of Bessel functions.
+        hidden: width of the network.
+        p: exponent of the envelope (`PolynomialCutoff`).
+
+    Shapes:
+        [...] positive distances to [..., H].
+
+    Example:
+        >>> RadialNetwork(4, 5.0)(torch.tensor([1.0, 6.0]))[1].abs().tolist()
+        [0.0, 0.0, 0.0, 0.0]
+    """
+
+    def __init__(
+        self, out_features: int, cutoff: float, *, count: int = 8, hidden: int = 64, p: int = 5
+    ) -> None:
+        super().__init__()
+        self.basis, self.envelope = BesselBasis(count, cutoff), PolynomialCutoff(cutoff, p)
+        self.sizes = hidden, out_features
+        first, last = nn.Linear(count, hidden), nn.Linear(hidden, out_features)
+        self.network = nn.Sequential(first, nn.SiLU(), last)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        # with torch's default the functions would be nearly constant in the distance
+        layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        for layer, scale in zip(layers, (1.0, 1.4 / sqrt(self.sizes[0])), strict=True):
+            nn.init.normal_(layer.weight, std=scale)
+            nn.init.uniform_(layer.bias, -0.3, 0.3)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        envelope = self.envelope(distance).unsqueeze(-1)
+        return self.network(self.basis(distance) * envelope) * envelope
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.basis}, sizes={list(self.sizes)})"
+
+
+class PolynomialFeatures(nn.Module):
+    """All monomials of degree 1 to `degree` in K invariants, each once.
+
+    The published code concatenates raw tensor powers, in which a_1 a_2 and a_2 a_1 both
+    occur; with the linear map that follows, the functions are the same.
+
+    Args:
+        in_features: K.
+        degree: highest total degree, at least 1.
+
+    Shapes:
+        [..., K] to [..., binomial(K + degree, degree) - 1].
+
+    Example:
+        >>> PolynomialFeatures(2, 3).out_features
+        9
+        >>> PolynomialFeatures(2, 2)(torch.tensor([2.0, 3.0])).tolist()
+        [2.0, 3.0, 4.0, 6.0, 9.0]
+    """
+
+    def __init__(self, in_features: int, degree: int) -> None:
+        super().__init__()
+        if degree < 1:
+            raise ValueError(f"degree must be at least 1, got {degree}.")
+        self.in_features, self.degree = in_features, degree
+        self.out_features = comb(in_features + degree, degree) - 1
+        self.terms = [
+            term
+            for d in range(1, degree + 1)
+            for term in combinations_with_replacement(range(in_features), d)
+        ]
+
+    def forward(self, a: Tensor) -> Tensor:
+        factors = a.unbind(-1)
+        monomials: dict[tuple[int, ...], Tensor] = {}
+        for term in self.terms:
+            last = factors[term[-1]]
+            monomials[term] = monomials[term[:-1]] * last if len(term) > 1 else last
+        return torch.stack(list(monomials.values()), -1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_features}, degree={self.degree})"

@@ -7,8 +7,7 @@ from e3nn import o3
 from e3nn.nn.models.v2106.gate_points_message_passing import MessagePassing
 from torch import Tensor, nn
 
-from geqlib.bessel import BesselBasis
-from geqlib.radial import PolynomialCutoff
+from geqlib.radial import BesselBasis, PolynomialCutoff
 
 
 class GateNetwork(nn.Module):

@@ -40,9 +40,9 @@ def energy_forces(
         potential: a `Potential`.
         pos, z, edge_index, batch, num_graphs, cell, cell_shift, reverse, plan: see
             `Potential.forward`.
-        stress: whether to return it, too; zeros for a frame without a cell or with a flat one.
+        stress: whether to return it, too; zeros for a structure without a cell or with a flat one.
         create_graph: whether the results can be differentiated again, for training.
-        check: whether to call `potential.check` first, which makes an accelerator wait.
+        check: whether to call `potential.check` first, for which the host waits.
 
     Returns:
         "energy" [G] and "energies" [N] in eV and float64, "forces" [N, 3] in eV/angstrom, and on
@@ -56,8 +56,7 @@ def energy_forces(
         >>> from geqlib.models import PONITA, Potential
         >>> pos, z = torch.tensor([[0.0, 0, 0], [0.0, 0, 0.74]]), torch.tensor([1, 1])
         >>> potential = Potential(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
-        >>> found = energy_forces(potential, pos, z, neighbor_list(pos, 5.0).edge_index)
-        >>> found["forces"].shape
+        >>> energy_forces(potential, pos, z, neighbor_list(pos, 5.0).edge_index)["forces"].shape
         torch.Size([2, 3])
     """
     if check:
@@ -73,8 +72,8 @@ def energy_forces(
         "plan": plan,
     }
     with torch.enable_grad():
-        found = _derivatives(potential, *_leaves(pos, num_graphs, stress), fields, create_graph)
-    return found if create_graph else {key: value.detach() for key, value in found.items()}
+        results = _derivatives(potential, *_leaves(pos, num_graphs, stress), fields, create_graph)
+    return results if create_graph else {key: value.detach() for key, value in results.items()}
 
 
 def compiled_energy_forces(
@@ -138,7 +137,7 @@ def compiled_energy_forces(
 
 
 def _twice_differentiable(backend: str) -> Callable[..., Any]:
-    """A backend that refuses what it would differentiate wrongly."""
+    """A backend that refuses code whose second derivatives would be wrong."""
     compile_graph = lookup_backend(backend)
 
     def compile_checked(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
@@ -156,7 +155,7 @@ def _twice_differentiable(backend: str) -> Callable[..., Any]:
 
 
 def _leaves(pos: Tensor, num_graphs: int | None, stress: bool) -> tuple[Tensor, Tensor | None]:
-    """What to differentiate by: positions, and a strain [G, 3, 3] on request."""
+    """The variables of the derivatives: positions, and a strain [G, 3, 3] on request."""
     strain = pos.new_zeros(num_graphs or 1, 3, 3, requires_grad=True) if stress else None
     return pos if pos.requires_grad else pos.detach().requires_grad_(), strain
 
@@ -178,8 +177,8 @@ def _derivatives(
         create_graph=create_graph,
         materialize_grads=True,
     )
-    found = {"energy": energies.total, "energies": energies.atoms, "forces": -slopes[0]}
-    return found if strain is None else found | {"stress": _over_volume(slopes[1], cell)}
+    results = {"energy": energies.total, "energies": energies.atoms, "forces": -slopes[0]}
+    return results if strain is None else results | {"stress": _over_volume(slopes[1], cell)}
 
 
 def _strained(pos: Tensor, strain: Tensor, fields: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What keeps nuclei apart where there is no data."""
+"""Repulsion of nuclei at distances for which there is no data."""
 
 from __future__ import annotations
 

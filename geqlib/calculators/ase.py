@@ -14,10 +14,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from geqlib.atoms.cutoff import network_cutoff
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential
-from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.atoms.potential import Potential, RotationAverage, network_cutoff
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.exported_program import Program, is_program
 from geqlib.graph.neighbors import Neighbors

@@ -23,9 +23,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from geqlib import __version__
-from geqlib.atoms.cutoff import network_cutoff
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Energies, Potential
+from geqlib.atoms.potential import Energies, Potential, network_cutoff
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import data_cutoff, load, model_header, read_stored
 from geqlib.files.exported_program import (

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
 
-from geqlib.bessel import RadialNetwork
 from geqlib.gaunt.interaction import GauntInteraction, NeighborDensity, natural_irreps
 from geqlib.gaunt.layout import read_irreps
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.rows_readout import RowsReadout
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
+from geqlib.radial import RadialNetwork
 from geqlib.sphere.solid_harmonics import SolidHarmonics
 from geqlib.sphere.tables import Constants
 

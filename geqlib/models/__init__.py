@@ -1,9 +1,7 @@
 """Models: tensors in, tensors out."""
 
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
-from geqlib.atoms.molecule import MoleculeModel
-from geqlib.atoms.potential import Energies, Potential
-from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.atoms.potential import Energies, MoleculeModel, Potential, RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
 from geqlib.frames.graph_networks import FAGIN, FAMLP

@@ -1,7 +1,6 @@
 """Layers: ordinary modules on plain tensors."""
 
 from geqlib.atoms.zbl import ZBL
-from geqlib.bessel import BesselBasis, RadialNetwork
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
@@ -12,7 +11,13 @@ from geqlib.monoid.aggregation import MonoidAggregation, auxiliary_loss
 from geqlib.monoid.networks import AggregateConv
 from geqlib.ponita.conv import FiberConv, PositionOrientationConv
 from geqlib.ponita.kernel import Basis, KernelBasis
-from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
+from geqlib.radial import (
+    BesselBasis,
+    LogGaussianBasis,
+    PolynomialCutoff,
+    PolynomialFeatures,
+    RadialNetwork,
+)
 from geqlib.spen.conv import SubgraphConv
 
 __all__ = [
