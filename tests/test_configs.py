@@ -49,6 +49,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value
 )

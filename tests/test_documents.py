@@ -15,6 +15,7 @@ def _blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_the_result_files():
     done = subprocess.run(
         [sys.executable, TOP / "benchmarks" / "tables.py", "--check"],
@@ -25,6 +26,7 @@ def test_tables_are_those_of_the_result_files():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_python_blocks_run(path):
     for block in _blocks(path.read_text(), "python"):
@@ -37,6 +39,7 @@ def test_links_lead_somewhere(path):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
+@pytest.mark.slow
 def test_commands_of_the_readme_exist():
     from geqlib.cli import main
 

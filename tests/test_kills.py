@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.kills import JOBS, differences, digest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 
 
+@pytest.mark.slow
 def test_killed_jobs_end_as_others() -> None:
     command = [sys.executable, str(SCRIPT), "--kills", "1", "--check"]
     settings = os.environ | {"OMP_NUM_THREADS": "1"}

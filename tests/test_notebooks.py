@@ -32,6 +32,7 @@ def test_form(path):
         assert not cell.outputs and cell.execution_count is None, "strip the outputs"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of jupyter's own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, tmp_path, monkeypatch):

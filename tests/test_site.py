@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,7 @@ def read(out: Path) -> dict[str, Any]:
     return json.loads((out / "folds.json").read_text())
 
 
+@pytest.mark.slow
 def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     out = tmp_path / "out"
     given = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
@@ -95,6 +96,7 @@ def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     assert read(out)["against"]["out"]["selected"] == {"difference": 0.0, "p": 1.0}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     out, path = tmp_path / "out", config(tmp_path)
     given = ("--config", path, "--out", out, "--folds", 0, 1)
@@ -123,6 +125,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     assert len(read_history(folder)["val/accuracy"]) == EPOCHS
 
 
+@pytest.mark.slow
 def test_training_on_all_of_the_training_part(tmp_path) -> None:
     out = tmp_path / "out"
     path = config(tmp_path, validation=0.0)
@@ -133,6 +136,7 @@ def test_training_on_all_of_the_training_part(tmp_path) -> None:
     assert found["published"]["values"] == [[pytest.approx(curve[0, 1])]]
 
 
+@pytest.mark.slow
 def test_several_at_a_time(tmp_path) -> None:
     runs = plan_runs(tmp_path, config(tmp_path), [], None, [0, 0], jobs=2)
     names = [run.folder.name for run in runs]

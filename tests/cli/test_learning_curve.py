@@ -33,6 +33,7 @@ def command(folder: Path, *sizes: int) -> list[str]:
     return ["learning-curve", *given, "--sizes", *map(str, sizes)]
 
 
+@pytest.mark.slow
 def test_every_size_is_trained_on_so_many_examples(curve):
     found = json.loads((curve / "out" / "learning_curve.json").read_text())
     assert [(run["size"], run["seed"]) for run in found["runs"]] == [(4, 0), (12, 0)]
@@ -49,6 +50,7 @@ def test_every_size_is_trained_on_so_many_examples(curve):
     assert (curve / "out" / "learning_curve.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_made_again(curve, capsys):
     folders = [curve / "out" / f"size{size}-seed0" for size in (4, 12)]
     before = [(folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns for folder in folders]
@@ -60,6 +62,7 @@ def test_finished_runs_are_not_made_again(curve, capsys):
     assert "size12-seed0, 1 of 1" in shown.err and "forces_rmse" in shown.out
 
 
+@pytest.mark.slow
 def test_wrong_commands_end_at_once(curve, tmp_path, capsys):
     assert geqlib(command(curve, 0)) == 2
     assert "at least 1" in capsys.readouterr().err

@@ -131,6 +131,7 @@ def test_wrong_options(options, said, capsys, tmp_path):
     assert said in line and "Namespace" not in line
 
 
+@pytest.mark.slow
 def test_wrong_keys_of_a_config(capsys, tmp_path):
     for place, key in (("model", "nope"), ("data", "nope"), ("trainer", "nope")):
         settings = tiny.config()
@@ -147,6 +148,7 @@ def test_wrong_keys_of_a_config(capsys, tmp_path):
         refused(["fit", "--config", str(path)], capsys)
 
 
+@pytest.mark.slow
 def test_three_lines_are_a_config(tmp_path):
     path = tmp_path / "short.yaml"
     path.write_text(
@@ -185,6 +187,7 @@ def infinite_target(batch):
     batch.y[0] = float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "spoil", "said"),
     [
@@ -221,6 +224,7 @@ def test_measuring_needs_a_checkpoint(name, capsys, tmp_path):
     assert f"geqlib {name} needs a trained model: give it --ckpt_path" in said
 
 
+@pytest.mark.slow
 def test_ctrl_c(capsys, tmp_path, monkeypatch):
     def stop(*args):
         if args[0].current_epoch == 1:
@@ -253,6 +257,7 @@ def test_what_a_fit_leaves(run):
     assert saved["data"]["init_args"].items() >= given["data"]["init_args"].items()
 
 
+@pytest.mark.slow
 def test_fit_can_be_repeated(run, tmp_path):
     again = tmp_path / "again"
     assert (
@@ -319,6 +324,7 @@ def test_check(source, run, capsys):
     assert errors["rotations SO(3)"][1] > 1e-4
 
 
+@pytest.mark.slow
 def test_classifiers_too(tmp_path, capsys):
     run = tmp_path / "run"
     net = {"in_scalars": 1, "in_vectors": 0, "out_scalars": 10, "out_vectors": 0}

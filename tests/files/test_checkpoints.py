@@ -72,6 +72,7 @@ def fit_on(run: Path) -> int:
 # --- writing -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_disk_is_full(run, monkeypatch, capsys):
     save = torch.save
 
@@ -181,6 +182,7 @@ def test_the_payload_is_live(tmp_path):
     assert (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 def test_missing_file(trained, tmp_path, capsys):
     for path in (tmp_path / "none.ckpt", tmp_path):
         assert_refused(path, tmp_path / "run", "There is no checkpoint", capsys)
@@ -197,6 +199,7 @@ def test_a_flipped_bit_in_the_weights(run, capsys):
     assert_refused(path, run, "a checksum disagrees", capsys)
 
 
+@pytest.mark.slow
 def test_weights_alone_do_not_resume(trained, tmp_path, capsys):
     path, state = tmp_path / "weights.ckpt", read_checkpoint(checkpoint(trained))
     torch.save({"state_dict": state["state_dict"]}, path)
@@ -205,6 +208,7 @@ def test_weights_alone_do_not_resume(trained, tmp_path, capsys):
         assert "not the state of a training run" in sentence(capsys)
 
 
+@pytest.mark.slow
 def test_weights_of_another_model(trained, tmp_path, capsys):
     other = ("--model.model.channels", "8", "--ckpt_path", checkpoint(trained))
     for name in ("fit", "test"):

@@ -367,6 +367,7 @@ def test_potentials_that_make_no_program(tmp_path, monkeypatch):
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a C++ compiler")
 def test_calculators_run_compiled_programs(tmp_path):
     torch.manual_seed(0)

@@ -112,6 +112,7 @@ class Watch(L.Callback):
         self.losses.append(float(outputs["loss"]))
 
 
+@pytest.mark.slow
 def test_learns_and_fits_statistics_to_the_training_set_before_the_first_step(files, tmp_path):
     net, loaders, watch = task(), data(files), Watch()
     trainer(tmp_path, watch, epochs=12).fit(net, loaders)
@@ -161,6 +162,7 @@ def test_metrics_are_those_of_direct_predictions(files, tmp_path):
     assert {"forces_true", "batch"} <= parts[0].keys()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_a_whole_one_and_does_not_fit_again(files, tmp_path, monkeypatch):
     """With averaged weights, whose copy was made before the statistics were known."""
     keep = ModelCheckpoint(
@@ -261,6 +263,7 @@ def test_rotated_frames_obey_the_same_potential(files):
     assert task().rotated(batch) is batch
 
 
+@pytest.mark.slow
 def test_compiled_training_equals_eager_training(files, tmp_path, monkeypatch):
     torch.compiler.reset()
     quick = partial(compiled_energy_forces, backend="aot_eager")
@@ -311,6 +314,7 @@ def test_options(options, message):
         task(**options)
 
 
+@pytest.mark.slow
 def test_a_stream_gives_the_statistics_of_the_frames_in_memory(files, tmp_path):
     found = []
     for stream in (False, True):
@@ -348,6 +352,7 @@ def config(files: dict[str, str]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_commands(files, tmp_path):
     """fit, test, predict, check, and back from the checkpoint to a potential."""
     path, run = tmp_path / "run.yaml", tmp_path / "run"

@@ -72,6 +72,7 @@ def test_normals_are_turned_with_the_points() -> None:
     torch.testing.assert_close(turned.pos, 2 * turned.normal)  # as before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_learns_the_normals_of_boxes(tmp_path: Any) -> None:
     """Upright boxes: the largest coordinate says which face a point is on."""

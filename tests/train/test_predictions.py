@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_predicted_and_true_values_stand_side_by_side(run):
     arrays = load_file(run / "predictions.safetensors")
     frames = read(run / "predictions.xyz", ":")

@@ -106,6 +106,7 @@ def assert_same_curves(found: History, expected: History) -> None:
         assert len(found[name]) >= EPOCHS - 1
 
 
+@pytest.mark.slow
 def test_killed(tmp_path, whole):
     run, code, error = stopped(tmp_path, Popen.kill)
     assert code == -signal.SIGKILL, error
@@ -113,6 +114,7 @@ def test_killed(tmp_path, whole):
     assert_continues(run, whole())
 
 
+@pytest.mark.slow
 def test_terminated(tmp_path, whole):
     run, code, error = stopped(tmp_path, Popen.terminate)
     assert code == 143, error

@@ -46,6 +46,7 @@ def side_by_side(run: Path) -> History:
     return read_history(run)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback device is called otherwise")
 def test_two_processes_give_the_curves_of_one(tmp_path):
     one, two = alone(tmp_path / "one", GRAPHS), side_by_side(tmp_path / "two")

@@ -213,6 +213,7 @@ def test_a_run_without_end_has_no_schedule():
         configured(DisplacementTask(Fixed()), math.inf)
 
 
+@pytest.mark.slow
 @quiet
 def test_overfitting_eight_graphs():
     """Three epochs of single graphs leave a fraction of the error of predicting no motion."""
@@ -247,6 +248,7 @@ def spoilt(split, **options):
     return module
 
 
+@pytest.mark.slow
 @quiet
 def test_every_batch_of_the_first_pass_is_checked():
     # the sanity check before training sees two batches of nine, and validation comes late
