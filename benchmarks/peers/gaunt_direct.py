@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from geqlib.gaunt.torus import polar_projection, polar_series
+from geqlib.gaunt.fourier import polar_projection, polar_series
 
 
 class DirectGaunt(nn.Module):

@@ -1,124 +1,240 @@
-"""Gaunt products in the two-dimensional Fourier basis, by real fast Fourier transforms.
+"""Fast transforms of a Gaunt product: Legendre times Fourier sums, and Fourier series on a torus.
 
-Source: Luo, Chen, Krishnapriyan (ICLR 2024, arXiv 2401.10216), section 3.2. Three changes: products
-are real, so only half of the spectrum is kept; the basis changes use that an order m meets v = +-m
-only; and tables are exact to rounding for every degree.
+Source of the second: Luo, Chen, Krishnapriyan (ICLR 2024, arXiv 2401.10216), section 3.2.
+Continued to polar angles in [0, 2 pi), P_lm is a trigonometric polynomial of degree l, so that
+
+    Y_lm = sum over |u| <= l and v = +-m of y_uv exp(i (u t + v p))
+
+exactly. Three changes to the paper: products are real, so that half of the spectrum is enough; the
+basis changes use that an order m meets v = +-m only; and tables are exact for every degree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import pi
 
+import numpy as np
 import torch
+from e3nn import o3
 from torch import Tensor
 
-from geqlib.gaunt.form import Fields
-from geqlib.gaunt.grid import order_major
 from geqlib.gaunt.layout import Signal
-from geqlib.gaunt.scratch import New, fresh
-from geqlib.gaunt.torus import polar_projection, polar_series
+from geqlib.gaunt.transforms import Fields, Transform
+from geqlib.sphere.harmonics import (
+    PolarParts,
+    azimuthal_parts,
+    gauss_legendre,
+    polar_parts,
+    uniform_angles,
+)
 
 
-class FourierFields(Fields):
-    """Columns [k, width] to fields [polar, azimuth, width] on the torus.
+class OrderMajor(Transform):
+    """Transforms in which sums over degrees, for each order m, come before those over orders."""
 
-    The spectrum S_uv of a field is linear in the coefficients, and an inverse FFT makes the field
-    of it. The factor that is integrated over the sphere has another spectrum: that of the measure
-    sin t times the harmonics, on [0, pi] alone.
+    def __init__(
+        self, irreps: o3.Irreps, parts: Sequence[Signal], fields: Fields, **tables: Tensor
+    ) -> None:
+        for n, part in enumerate(parts):
+            number, inverse = _by_order(part)
+            tables |= {f"number{n}": number, f"inverse{n}": inverse}
+        super().__init__(irreps, parts, fields, **tables)
+        self.tops = [part.degrees[-1] for part in parts]
 
-    Args:
-        signal: whose coefficients come in.
-        size: polar and azimuthal points, at least the number of frequencies of the product.
-        bandwidth: of the product, if this is the factor with the measure, else None.
-        value, slopes: which fields come out: the values, both derivatives.
+    def by_order(self, signal: int, x: Tensor) -> Tensor:
+        """Coefficients [k, width] as [orders, degrees, width]; arbitrary where l < |m|."""
+        orders = 2 * self.tops[signal] + 1
+        return x.index_select(0, self.get_buffer(f"number{signal}")).unflatten(0, (orders, -1))
+
+    def by_number(self, signal: int, x: Tensor) -> Tensor:
+        """The adjoint of `by_order`."""
+        return x.flatten(0, 1).index_select(0, self.get_buffer(f"inverse{signal}"))
+
+
+def _by_order(signal: Signal) -> tuple[Tensor, Tensor]:
+    """The coefficient at each (m, l), 0 where l < |m|, and the inverse."""
+    number = {int(i): n for n, i in enumerate(signal.index)}
+    top = signal.degrees[-1]
+    flat = torch.tensor(
+        [
+            number[ell * ell + ell + m] if abs(m) <= ell else -1
+            for m in range(-top, top + 1)
+            for ell in signal.degrees
+        ]
+    )
+    present = (flat >= 0).nonzero().flatten()
+    return flat.clamp(min=0), present[torch.argsort(flat[present])]
+
+
+class SeparableTransform(OrderMajor):
+    """Values at polar angles times azimuths, by Legendre then Fourier sums: O(L^3).
+
+    Arguments are those of `geqlib.gaunt.transforms.GridTransform`; signals are even or odd, so that
+    floor(D / 4) + 1 polar angles of one hemisphere are enough.
     """
-
-    place: Tensor
-    inverse: Tensor
 
     def __init__(
         self,
-        signal: Signal,
-        size: tuple[int, int],
+        irreps: o3.Irreps,
+        parts: Sequence[Signal],
+        fields: Fields,
         *,
-        value: bool,
-        slopes: bool,
+        degree: int,
+        weighted: bool,
+    ) -> None:
+        angle, weight = gauss_legendre(degree)
+        half = len(angle) // 2
+        angle, weight = angle[:half], weight[:half] * (4 * pi / (degree + 1))
+        tables = {}
+        for n, part in enumerate(parts):
+            top = part.degrees[-1]
+            polar = polar_parts(top, angle)._asdict()
+            cosine, sine = azimuthal_parts(top, uniform_angles(degree))
+            m = torch.arange(-top, top + 1).abs()
+            for name in fields:
+                # there is no P_lm with l < |m|: zeros in this table stand for a mask
+                table = polar[name][m][:, list(part.degrees)].mT
+                tables[f"polar_{name}{n}"] = table * weight[:, None] if weighted else table
+                tables[f"azimuth_{name}{n}"] = sine.T if name == "azimuthal" else cosine.T
+        super().__init__(irreps, parts, fields, **tables)
+        self.points = half * (degree + 1)
+
+    def evaluate(self, signal: int, x: Tensor) -> Sequence[Tensor]:
+        orders = self.by_order(signal, x)
+        return [self._evaluate(f"{name}{signal}", orders) for name in self.fields]
+
+    def _evaluate(self, name: str, orders: Tensor) -> Tensor:
+        polar, azimuth = self.table(f"polar_{name}", orders), self.table(f"azimuth_{name}", orders)
+        return azimuth @ torch.bmm(polar, orders).flatten(1)
+
+    def integrate(self, signal: int, fields: Mapping[str, Tensor]) -> Tensor:
+        terms = [self._integrate(f"{name}{signal}", field) for name, field in fields.items()]
+        return self.by_number(signal, torch.stack(terms).sum(0) if len(terms) > 1 else terms[0])
+
+    def _integrate(self, name: str, field: Tensor) -> Tensor:
+        polar, azimuth = self.table(f"polar_{name}", field), self.table(f"azimuth_{name}", field)
+        return torch.bmm(polar.mT, (azimuth.T @ field).unflatten(1, (polar.size(1), -1)))
+
+
+class FourierTransform(OrderMajor):
+    """Values on the torus, by real fast Fourier transforms.
+
+    The spectrum y_uv of a function is linear in its coefficients, and an inverse FFT makes the
+    values of it. The factor that is integrated over the sphere has another spectrum: that of the
+    measure sin t times the harmonics, on [0, pi] alone.
+
+    Args:
+        irreps, parts, fields: see `Transform`.
+        size: number of polar and of azimuthal points, at least that of the product's frequencies.
+        bandwidth: of the product, for the factor with the measure, else None.
+    """
+
+    def __init__(
+        self,
+        irreps: o3.Irreps,
+        parts: Sequence[Signal],
+        fields: Fields,
+        *,
+        size: tuple[int, int],
         bandwidth: int | None = None,
     ) -> None:
-        top = signal.degrees[-1]
-        if bandwidth is None:
-            series = polar_series(top)
-        else:
-            projection = polar_projection(top, bandwidth).conj() * (2 * torch.pi)
-            series = [projection / (size[0] * size[1])]
-        kept = [0] * value + [1, 2] * slopes
-        tables = torch.stack([series[n][:, list(signal.degrees)].mT for n in kept])
-        self.top, self.high = top, (tables.size(2) - 1) // 2
-        # cos is half of exp(i v p) and half of exp(-i v p), which real transforms imply
-        tables[:, 1:] /= 2
-        place, mask = order_major(signal)
-        inverse = mask.flatten().nonzero().flatten()
-        super().__init__(
-            place=place,
-            inverse=inverse[torch.argsort(place[inverse])],
-            mask=mask,
-            real=tables.real,
-            imag=tables.imag,
-        )
-        self.size, self.turned = size, [n == 2 for n in kept]
-        self.count, self.points = len(kept), size[0] * size[1]
+        tables = {}
+        for n, part in enumerate(parts):
+            top = part.degrees[-1]
+            if bandwidth is None:
+                series = polar_series(top)._asdict()
+            else:
+                projection = polar_projection(top, bandwidth).conj() * (2 * pi)
+                series = {"value": projection / (size[0] * size[1])}
+            for name in fields:
+                table = series[name][:, list(part.degrees)].mT.clone()
+                # cos is half of exp(i v p) and half of exp(-i v p), which real transforms imply
+                table[1:] /= 2
+                tables |= {f"real_{name}{n}": table.real, f"imag_{name}{n}": table.imag}
+        super().__init__(irreps, parts, fields, **tables)
+        self.size, self.points = size, size[0] * size[1]
 
-    def tables(self, like: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.table(name, like) for name in ("real", "imag", "mask"))
-
-    def fields(self, x: Tensor, *tables: Tensor, new: New = fresh) -> list[Tensor]:
-        real, imag, mask = tables
-        rows = x.index_select(0, self.place).unflatten(0, (mask.size(0), -1)) * mask
-        cosines, sines = rows[self.top :], rows[: self.top + 1].flip(0)
+    def evaluate(self, signal: int, x: Tensor) -> Sequence[Tensor]:
+        top, orders = self.tops[signal], self.by_order(signal, x)
+        cosines, sines = orders[top:], orders[: top + 1].flip(0)
         sines = torch.cat([torch.zeros_like(sines[:1]), sines[1:]])
         fields = []
-        for re, im, turned in zip(real, imag, self.turned, strict=True):
+        for name in self.fields:
             # d/dp takes cos to -sin and sin to cos
-            c, s = (sines, -cosines) if turned else (cosines, sines)
-            # (re + i im)(c - i s), [v, u, width]
+            c, s = (sines, -cosines) if name == "azimuthal" else (cosines, sines)
+            real, imag = self._series(f"{name}{signal}", x)
+            # (real + i imag)(c - i s), [v, u, width]
             spectrum = torch.complex(
-                torch.bmm(re, c) + torch.bmm(im, s), torch.bmm(im, c) - torch.bmm(re, s)
+                torch.bmm(real, c) + torch.bmm(imag, s), torch.bmm(imag, c) - torch.bmm(real, s)
             )
-            fields.append(self._inverse_transform(spectrum))
+            fields.append(self._inverse_fft(spectrum))
         return fields
 
-    def adjoint(self, fields: Sequence[Tensor | None], *tables: Tensor, new: New = fresh) -> Tensor:
-        real, imag, _ = tables
-        cosines: Tensor | None = None
-        sines: Tensor | None = None
-        for re, im, turned, field in zip(real, imag, self.turned, fields, strict=True):
-            if field is None:
-                continue
-            a, b = self._transform(field)
-            c = torch.bmm(re.mT, a) + torch.bmm(im.mT, b)
-            s = torch.bmm(im.mT, a) - torch.bmm(re.mT, b)
-            c, s = (-s, c) if turned else (c, s)
-            cosines = c if cosines is None else cosines + c
-            sines = s if sines is None else sines + s
-        rows = torch.cat([torch.as_tensor(sines)[1:].flip(0), torch.as_tensor(cosines)])
-        return rows.flatten(0, 1).index_select(0, self.inverse)
+    def integrate(self, signal: int, fields: Mapping[str, Tensor]) -> Tensor:
+        cosines, sines = [], []
+        for name, field in fields.items():
+            real, imag = self._series(f"{name}{signal}", field)
+            a, b = self._fft(field, self.tops[signal], real.size(1) // 2)
+            c = torch.bmm(real.mT, a) + torch.bmm(imag.mT, b)
+            s = torch.bmm(imag.mT, a) - torch.bmm(real.mT, b)
+            c, s = (-s, c) if name == "azimuthal" else (c, s)
+            cosines.append(c)
+            sines.append(s)
+        c, s = torch.stack(cosines).sum(0), torch.stack(sines).sum(0)
+        return self.by_number(signal, torch.cat([s[1:].flip(0), c]))
 
-    def _inverse_transform(self, spectrum: Tensor) -> Tensor:
-        low, high = spectrum[:, self.high :], spectrum[:, : self.high]
-        gap = low.new_zeros(low.size(0), self.size[0] - 2 * self.high - 1, low.size(2))
-        padded = torch.cat([low, gap, high], 1).transpose(0, 1)
+    def _series(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        return self.table(f"real_{name}", like), self.table(f"imag_{name}", like)
+
+    def _inverse_fft(self, spectrum: Tensor) -> Tensor:
+        high = spectrum.size(1) // 2
+        after, before = spectrum[:, high:], spectrum[:, :high]
+        gap = after.new_zeros(len(after), self.size[0] - 2 * high - 1, after.size(2))
+        padded = torch.cat([after, gap, before], 1).transpose(0, 1)
         if padded.size(2) == 0:  # no FFT library takes an empty batch
             return padded.real.sum().expand(*self.size, 0)
         return torch.fft.irfft2(padded, s=self.size, dim=(0, 1), norm="forward")
 
-    def _transform(self, field: Tensor) -> tuple[Tensor, Tensor]:
+    def _fft(self, field: Tensor, top: int, high: int) -> tuple[Tensor, Tensor]:
         """The adjoint of the inverse transform, by real and imaginary part: [v, u, width]."""
         if field.size(2) == 0:
-            empty = field.sum().expand(self.top + 1, 2 * self.high + 1, 0)
+            empty = field.sum().expand(top + 1, 2 * high + 1, 0)
             return empty, empty
-        spectrum = torch.fft.rfft2(field, dim=(0, 1), norm="backward")[:, : self.top + 1]
-        high = spectrum[self.size[0] - self.high :]
-        spectrum = torch.cat([high, spectrum[: self.high + 1]]).transpose(0, 1)
-        doubled = torch.ones_like(spectrum.real[:, :1, :1])
-        doubled[1:] = 2  # of v, and of -v which is not stored
-        return spectrum.real * doubled, spectrum.imag * doubled
+        spectrum = torch.fft.rfft2(field, dim=(0, 1), norm="backward")[:, : top + 1]
+        spectrum = torch.cat([spectrum[self.size[0] - high :], spectrum[: high + 1]])
+        doubled = torch.full_like(spectrum.real[0, :, :1], 2.0)  # of v, and of -v, not stored
+        doubled[:1] = 1
+        spectrum = spectrum.transpose(0, 1)
+        return spectrum.real * doubled.unsqueeze(1), spectrum.imag * doubled.unsqueeze(1)
+
+
+def polar_series(degree: int) -> PolarParts:
+    """Coefficients of exp(i u t), u = -degree, ..., degree, of the three polar parts.
+
+    Returns:
+        Complex [|m|, l, u + degree] each.
+    """
+    count = 2 * degree + 2
+    angle = (torch.arange(count, dtype=torch.float64) + 0.5) * (2 * pi / count)
+    u = torch.arange(-degree, degree + 1, dtype=torch.float64)
+    wave = torch.exp(-1j * angle[:, None] * u) / count
+    value, slope, azimuthal = (part.to(wave.dtype) @ wave for part in polar_parts(degree, angle))
+    return PolarParts(value, slope, azimuthal)
+
+
+def polar_projection(degree: int, bandwidth: int) -> Tensor:
+    """Integrals over t in [0, pi] of exp(i u t) P_lm sin t, |u| <= bandwidth.
+
+    By Gauss-Legendre quadrature in t itself, with nodes enough for full precision: the integrands
+    are entire functions of exponential type degree + bandwidth + 1.
+
+    Returns:
+        Complex [|m|, l, u + bandwidth].
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(degree + bandwidth + 24)
+    angle = torch.from_numpy(nodes + 1) * (pi / 2)
+    weight = torch.from_numpy(weights) * (pi / 2) * angle.sin()
+    u = torch.arange(-bandwidth, bandwidth + 1, dtype=torch.float64)
+    wave = torch.exp(1j * angle[:, None] * u)
+    return (polar_parts(degree, angle).value * weight).to(wave.dtype) @ wave

@@ -1,21 +1,23 @@
-"""Irreps as functions on the sphere: which blocks of a tensor make up which function.
+"""Irreps as functions on the sphere, and the memory layouts in which they are transformed.
 
 An irrep of degree l and parity p belongs to a function of type tau = p (-1)^l: 1 for functions
 that reflections only move (0e, 1o, 2e, ...), -1 for those that also change sign (0o, 1e, 2o, ...).
-Each is split by s = (-1)^l, its own sign under the antipode, so that half a sphere of points holds
-all of it. Signs multiply: a product f g has (tau1 tau2, s1 s2), a bracket {f, g} the negative of
-both, since the antipodal map turns the sphere inside out.
+Types multiply: a product f g has the type tau1 tau2, a bracket {f, g} has -tau1 tau2, because a
+reflection reverses the orientation of the sphere. The same holds for the signs s = (-1)^l of even
+and odd functions under q -> -q.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import sqrt
 from typing import Literal, cast
 
 import torch
 from e3nn import o3
-from torch import Tensor
+from torch import Tensor, nn
 
 from geqlib.sphere.coefficients import Kind, path_exists
 
@@ -25,11 +27,51 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "bracket": ("bracket",),
     "all": ("gaunt", "bracket"),
 }
+UNIFORM = sqrt(3)  # uniform numbers between -sqrt(3) and sqrt(3) have variance 1
+
+
+def read_irreps(name: str, irreps: str | o3.Irreps) -> o3.Irreps:
+    """Parsed irreps in which each irrep stands once.
+
+    Raises:
+        ValueError: irreps that cannot be read, are empty, or name an irrep twice.
+    """
+    try:
+        parsed = cast(o3.Irreps, o3.Irreps(irreps))
+    except ValueError as error:
+        message = f"{name}={irreps!r} cannot be read: write irreps as '8x0e+8x1o'."
+        raise ValueError(message) from error
+    kinds = [ir for mul, ir in parsed if mul]
+    if not kinds:
+        raise ValueError(f"{name}={irreps!r} holds no irreps: write for example '8x0e+8x1o'.")
+    if len(set(kinds)) < len(parsed):
+        raise ValueError(
+            f"{name}={parsed} names an irrep twice or with multiplicity 0: merge them."
+        )
+    return parsed
+
+
+def connected(kind: Kind, a: o3.Irrep, b: o3.Irrep, out: o3.Irrep) -> bool:
+    """Whether the path a x b -> out is one of this kind."""
+    return out.p == a.p * b.p and path_exists(kind, a.l, b.l, out.l)
+
+
+def reachable(first: o3.Irreps, second: o3.Irreps, out: o3.Irrep, paths: Paths) -> bool:
+    """Whether a product of these irreps has a path to `out`."""
+    triples = product(KINDS[paths], first, second)
+    return any(connected(kind, a.ir, b.ir, out) for kind, a, b in triples)
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A function on the sphere: type, sign under the antipode, degrees, places of the irreps."""
+    """A function on the sphere of one type: the irreps that are its coefficients.
+
+    Args:
+        tau: its type.
+        sign: s, or 0 for functions that are not divided into even and odd ones.
+        degrees: l of each irrep, ascending.
+        blocks: the index of each irrep among the irreps of the tensor.
+    """
 
     tau: int
     sign: int
@@ -42,80 +84,116 @@ class Signal:
         return torch.cat([torch.arange(ell * ell, (ell + 1) ** 2) for ell in self.degrees])
 
 
-@dataclass(frozen=True)
-class Term:
-    """One product or bracket of a first and a second signal."""
-
-    first: int
-    second: int
-    kind: Kind
-
-
-def read_irreps(name: str, irreps: str | o3.Irreps) -> o3.Irreps:
-    """Parsed irreps in which each irrep stands once.
-
-    Raises:
-        ValueError: irreps that cannot be read, are empty, or name an irrep twice.
-    """
-    try:
-        found = cast(o3.Irreps, o3.Irreps(irreps))
-    except ValueError as error:
-        message = f"{name}={irreps!r} cannot be read: write irreps as '8x0e+8x1o'."
-        raise ValueError(message) from error
-    kinds = [ir for mul, ir in found if mul]
-    if not kinds:
-        raise ValueError(f"{name}={irreps!r} holds no irreps: write for example '8x0e+8x1o'.")
-    if len(set(kinds)) < len(found):
-        raise ValueError(f"{name}={found} names an irrep twice or with multiplicity 0: merge them.")
-    return found
-
-
-def signals(irreps: o3.Irreps) -> tuple[Signal, ...]:
-    """The functions that a tensor of these irreps consists of."""
+def signals(irreps: o3.Irreps, *, split: bool) -> tuple[Signal, ...]:
+    """The functions that a tensor of these irreps consists of; with `split`, even and odd ones."""
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for place, (_, ir) in enumerate(irreps):
+    for block, (_, ir) in enumerate(irreps):
         sign = (-1) ** ir.l
-        groups.setdefault((ir.p * sign, sign), []).append((ir.l, place))
-    found = []
+        groups.setdefault((ir.p * sign, sign if split else 0), []).append((ir.l, block))
+    parts = []
     for (tau, sign), pairs in sorted(groups.items(), reverse=True):
-        degrees, places = zip(*sorted(pairs), strict=True)
-        found.append(Signal(tau, sign, degrees, places))
-    return tuple(found)
+        degrees, blocks = zip(*sorted(pairs), strict=True)
+        parts.append(Signal(tau, sign, degrees, blocks))
+    return tuple(parts)
 
 
-def terms(first: o3.Irreps, second: o3.Irreps, out: o3.Irreps, paths: Paths) -> list[list[Term]]:
-    """For each signal of `out`, the products that it sums.
+class Columns(nn.Module):
+    """Features [n, irreps.dim] (mul_ir) to the coefficients [k, n C] of each signal, and back.
 
-    Raises:
-        ValueError: an irrep of `out` that no path reaches.
+    Matrix products and products at points run fastest along long rows: over nodes and channels,
+    not over the few coefficients. Both ways take two copies, each of which moves contiguous runs:
+    one exchanges channels and coefficients of a node, the other nodes and coefficients.
+
+    Args:
+        irreps: of equal multiplicities C.
+        parts: the signals that they consist of.
     """
-    for _, ir in out:
-        choices = product(KINDS[paths], first, second)
-        if not any(connected(kind, a.ir, b.ir, ir) for kind, a, b in choices):
-            raise ValueError(
-                f"irreps_out has {ir}, which no path of paths={paths!r} reaches from {first} and "
-                f"{second}: leave it out, or change its parity or `paths`."
-            )
-    return [_terms_of(z, signals(first), signals(second), paths) for z in signals(out)]
+
+    order: Tensor
+    inverse: Tensor
+
+    def __init__(self, irreps: o3.Irreps, parts: Sequence[Signal]) -> None:
+        super().__init__()
+        self.channels = next(mul for mul, _ in irreps)
+        self.sizes = [len(part.index) for part in parts]
+        self.size = sum(self.sizes)
+        numbers = torch.arange(irreps.dim)
+        order = torch.cat(
+            [
+                numbers[irreps.slices()[block]].view(self.channels, 2 * ell + 1).T.flatten()
+                for part in parts
+                for ell, block in zip(part.degrees, part.blocks, strict=True)
+            ]
+        )
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("inverse", torch.argsort(order), persistent=False)
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Coefficients [k, n C] of each signal."""
+        ordered = x.index_select(1, self.order).view(x.size(0), self.size, self.channels)
+        return ordered.transpose(0, 1).contiguous().flatten(1).split(self.sizes)
+
+    def join(self, columns: Sequence[Tensor]) -> Tensor:
+        """The inverse of `split`."""
+        whole = torch.cat(columns) if len(columns) > 1 else columns[0]
+        ordered = whole.unflatten(1, (-1, self.channels)).transpose(0, 1).flatten(1)
+        return ordered.index_select(1, self.inverse)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(sizes={self.sizes}, channels={self.channels})"
 
 
-def connected(kind: Kind, a: o3.Irrep, b: o3.Irrep, out: o3.Irrep) -> bool:
-    """Whether the path a x b -> out is one of this kind."""
-    return out.p == a.p * b.p and path_exists(kind, a.l, b.l, out.l)
+def to_components(x: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """mul_ir features [N, irreps.dim] to components first, [k, N, C], of equal multiplicities C.
+
+    Args:
+        sizes: (C, 2l + 1) of each irrep.
+    """
+    blocks = x.split([mul * dim for mul, dim in sizes], -1)
+    parts = [b.unflatten(-1, size) for b, size in zip(blocks, sizes, strict=True)]
+    return torch.cat(parts, -1).movedim(-1, 0)
 
 
-def _terms_of(
-    z: Signal, first: tuple[Signal, ...], second: tuple[Signal, ...], paths: Paths
-) -> list[Term]:
-    found = []
-    for kind, (i, a), (j, b) in product(KINDS[paths], enumerate(first), enumerate(second)):
-        flip = 1 if kind == "gaunt" else -1
-        fits = (a.tau * b.tau, a.sign * b.sign) == (flip * z.tau, flip * z.sign)
-        if fits and _any_path(kind, a, b, z):
-            found.append(Term(i, j, kind))
-    return found
+def from_components(x: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """The inverse of `to_components`."""
+    blocks = x.split([dim for _, dim in sizes], 0)
+    return torch.cat([block.movedim(0, -1).flatten(-2) for block in blocks], -1)
 
 
-def _any_path(kind: Kind, a: Signal, b: Signal, z: Signal) -> bool:
-    triples = ((l1, l2, l3) for l1 in a.degrees for l2 in b.degrees for l3 in z.degrees)
-    return any(path_exists(kind, *triple) for triple in triples)
+class ComponentLinear(nn.Module):
+    """Mix the channels of each irrep: [k, N, A], components first, to [k, N, B].
+
+    Symmetry: commutes with everything that acts on the components. One matrix W_l for each degree,
+    with uniform entries of variance 1 at first, divided by sqrt(A).
+
+    Args:
+        degrees: l of each irrep.
+        in_channels, out_channels: A and B.
+        scale: constant factor of the result.
+
+    Example:
+        >>> ComponentLinear([0, 1], 8, 16)(torch.randn(4, 10, 8)).shape
+        torch.Size([4, 10, 16])
+    """
+
+    irrep: Tensor
+
+    def __init__(
+        self, degrees: Sequence[int], in_channels: int, out_channels: int, *, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(len(degrees), in_channels, out_channels))
+        irrep = [n for n, ell in enumerate(degrees) for _ in range(2 * ell + 1)]
+        self.register_buffer("irrep", torch.tensor(irrep), persistent=False)
+        self.scale = scale / sqrt(in_channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.uniform_(self.weight, -UNIFORM, UNIFORM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bmm(x, self.weight.index_select(0, self.irrep) * self.scale)
+
+    def __repr__(self) -> str:
+        _, a, b = self.weight.shape
+        return f"{type(self).__name__}({a}, {b}, components={len(self.irrep)})"

@@ -1,29 +1,48 @@
-"""The four algorithms for Gaunt products, as trilinear forms."""
+"""The four algorithms for Gaunt products: transforms A, B and C, and which fields are multiplied."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 import torch
 from e3nn import o3
-from torch import Tensor
 
-from geqlib.gaunt.columns import Columns
-from geqlib.gaunt.form import Factor, Fields, FormTerm, TrilinearForm
-from geqlib.gaunt.fourier import FourierFields
-from geqlib.gaunt.grid import GridFields, SeparableFields
-from geqlib.gaunt.layout import KINDS, Paths, Signal, Term, signals, terms
-from geqlib.gaunt.sparse import SparseFields, entries
+from geqlib.gaunt.fourier import FourierTransform, SeparableTransform
+from geqlib.gaunt.layout import KINDS, Paths, Signal, signals
+from geqlib.gaunt.transforms import EntryTransform, GridTransform, Transform, nonzero_entries
+from geqlib.sphere.coefficients import path_exists
 
 Method = Literal["sparse", "grid", "separable", "fft"]
-Parts = tuple[tuple[Signal, ...], tuple[Signal, ...], tuple[Signal, ...]]
+# "auto", by the highest degree: benchmarks/speed/gaunt.py and, on a GPU, docs/gaunt.md
+AUTO: dict[str, list[tuple[int, Method]]] = {
+    "cpu": [(12, "grid"), (10**9, "separable")],
+    "gpu": [(12, "grid"), (10**9, "separable")],
+}
+HALF = 8  # up to this degree whole matrices on the full sphere are faster than half as large ones
 
 
-def product_form(irreps: Sequence[o3.Irreps], paths: Paths, method: Method) -> TrilinearForm:
-    """The form whose derivative is the product, on torch's default device.
+class Term(NamedTuple):
+    """One product of fields, of x, y and z, each by signal and name, and its sign."""
 
-    Tables are made on the CPU, and stay there if the default device holds no values ("meta").
+    factors: tuple[tuple[int, str], tuple[int, str], tuple[int, str]]
+    sign: int
+
+
+def choose_method(degree: int) -> Method:
+    """The method that "auto" means, by the highest degree, on torch's default device."""
+    table = AUTO["gpu" if torch.get_default_device().type == "cuda" else "cpu"]
+    return next(method for top, method in table if degree <= top)
+
+
+def build_transforms(
+    irreps: Sequence[o3.Irreps], paths: Paths, method: Method
+) -> tuple[tuple[Transform, ...], tuple[Term, ...]]:
+    """A, B and C of both inputs and the output, and the products of their fields.
+
+    Tables are made on the CPU, then moved to torch's default device, unless that holds no values
+    ("meta").
 
     Args:
         irreps: of both inputs and the output, all of one multiplicity.
@@ -32,77 +51,65 @@ def product_form(irreps: Sequence[o3.Irreps], paths: Paths, method: Method) -> T
     """
     device = torch.get_default_device()
     with torch.device("cpu"):
-        form = _form(irreps, paths, method)
-    return form if device.type == "meta" else form.to(device)
+        build = _entry_transforms if method == "sparse" else _point_transforms
+        transforms, terms = build(irreps, paths, method)
+    if device.type != "meta":
+        transforms = [t.to(device) for t in transforms]
+    return tuple(transforms), tuple(terms)
 
 
-def _form(irreps: Sequence[o3.Irreps], paths: Paths, method: Method) -> TrilinearForm:
+def _entry_transforms(irreps: Any, paths: Paths, method: Method) -> tuple[Any, list[Term]]:
+    (i, j, k), value = nonzero_entries(irreps, KINDS[paths])
     first, second, out = irreps
-    parts = signals(first), signals(second), signals(out)
-    wanted = terms(first, second, out, paths)
-    columns = [Columns(i, p) for i, p in zip(irreps, parts, strict=True)]
-    if method == "sparse":
-        maps, form_terms = _sparse(parts, wanted)
-    else:
-        maps, form_terms = _pointwise(parts, paths, method), _products(wanted, paths)
-    return TrilinearForm(columns, maps, form_terms)
+    whole = (0, "value")
+    return [
+        EntryTransform(first, index=i),
+        EntryTransform(second, index=j),
+        EntryTransform(out, index=k, value=value),
+    ], [Term((whole, whole, whole), 1)]
 
 
-def _pointwise(parts: Parts, paths: Paths, method: Method) -> list[list[Fields]]:
-    kinds, only = KINDS[paths], {"value": True, "slopes": False}
-    fields = {"value": "gaunt" in kinds, "slopes": "bracket" in kinds}
-    l1, l2, l3 = (max(signal.degrees[-1] for signal in part) for part in parts)
-    build: Any = {"grid": GridFields, "separable": SeparableFields, "fft": FourierFields}[method]
-    there: dict[str, Any] = {"degree": l1 + l2 + l3, "weighted": False}
-    back: dict[str, Any] = there | {"weighted": True}
+def _point_transforms(irreps: Any, paths: Paths, method: Method) -> tuple[Any, list[Term]]:
+    l1, l2, l3 = (max(i.ls) for i in irreps)
+    split = method == "separable" or (method == "grid" and max(l1, l2, l3) > HALF)
+    parts = [signals(i, split=split) for i in irreps]
+    kinds = KINDS[paths]
+    fields = ["value"] * ("gaunt" in kinds) + ["slope", "azimuthal"] * ("bracket" in kinds)
+    build: Any = {"grid": GridTransform, "separable": SeparableTransform, "fft": FourierTransform}
+    options: Any = {"degree": l1 + l2 + l3, "weighted": False}
+    last: Any = {"degree": l1 + l2 + l3, "weighted": True}
     if method == "fft":
         bandwidth = l1 + l2
         # frequencies that fold onto those above the output's do no harm
         azimuths = max(bandwidth + min(l3, bandwidth), 2 * max(l1, l2)) + 1
-        there = {"size": (2 * bandwidth + 1, azimuths)}
-        back = there | {"bandwidth": bandwidth}
-    first, second, out = parts
+        options = {"size": (2 * bandwidth + 1, azimuths)}
+        last = options | {"bandwidth": bandwidth}
+    transforms = [
+        build[method](side, part, names, **more)
+        for side, part, names, more in zip(
+            irreps, parts, (fields, fields, ["value"]), (options, options, last), strict=True
+        )
+    ]
+    return transforms, _terms(parts, paths)
+
+
+def _terms(parts: Sequence[Sequence[Signal]], paths: Paths) -> list[Term]:
+    """f g h, and df/dt (dg/dp / sin t) h - (df/dp / sin t) dg/dt h, of signals with a path."""
+    names = {
+        "gaunt": [("value", "value", 1)],
+        "bracket": [("slope", "azimuthal", 1), ("azimuthal", "slope", -1)],
+    }
+    first, second, out = (list(enumerate(part)) for part in parts)
     return [
-        [build(signal, **there, **fields) for signal in first],
-        [build(signal, **there, **fields) for signal in second],
-        [build(signal, **back, **only) for signal in out],
+        Term(((i, a), (j, b), (k, "value")), sign)
+        for kind, (i, f), (j, g), (k, h) in product(KINDS[paths], first, second, out)
+        if _has_path(kind, f, g, h)
+        for a, b, sign in names[kind]
     ]
 
 
-def _products(wanted: Sequence[Sequence[Term]], paths: Paths) -> list[FormTerm]:
-    """f g h, and df/dt (dg/dp / sin t) h - (df/dp / sin t) dg/dt h, of every term."""
-    found = []
-    slope = int(paths != "bracket")  # the values come first where there are any
-    pairs = {"gaunt": [(0, 0, 1)], "bracket": [(slope, slope + 1, 1), (slope + 1, slope, -1)]}
-    for k, group in enumerate(wanted):
-        for t in group:
-            found += [
-                FormTerm((Factor(t.first, a), Factor(t.second, b), Factor(k, 0)), sign)
-                for a, b, sign in pairs[t.kind]
-            ]
-    return found
-
-
-def _sparse(
-    parts: Parts, wanted: Sequence[Sequence[Term]]
-) -> tuple[list[list[Fields]], list[FormTerm]]:
-    places: list[list[list[Tensor]]] = [[[] for _ in part] for part in parts]
-    values: list[list[Tensor]] = [[] for _ in parts[2]]
-    found = []
-    for k, group in enumerate(wanted):
-        for t in group:
-            at = (t.first, t.second, k)
-            index, value = entries(t, *(part[n] for part, n in zip(parts, at, strict=True)))
-            values[k].append(value)
-            for role, place in enumerate(index):
-                places[role][at[role]].append(place)
-            a, b, c = (Factor(n, len(places[role][n]) - 1) for role, n in enumerate(at))
-            found.append(FormTerm((a, b, c), 1))
-    maps: list[list[Fields]] = [
-        [
-            SparseFields(p, v, len(signal.index))
-            for p, v, signal in zip(places[role], weights, parts[role], strict=True)
-        ]
-        for role, weights in enumerate([[()] * len(parts[0]), [()] * len(parts[1]), values])
-    ]
-    return maps, found
+def _has_path(kind: Any, f: Signal, g: Signal, h: Signal) -> bool:
+    flip = 1 if kind == "gaunt" else -1
+    if (f.tau * g.tau, f.sign * g.sign) != (flip * h.tau, flip * h.sign):
+        return False
+    return any(path_exists(kind, *ells) for ells in product(f.degrees, g.degrees, h.degrees))

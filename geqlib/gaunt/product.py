@@ -1,26 +1,117 @@
-"""The Gaunt tensor product: features multiplied as functions on the sphere."""
+"""The Gaunt tensor product: features multiplied as functions on the sphere.
+
+    z = C^T ((A x) * (B y))
+
+A and B evaluate the functions that x and y are coefficients of, at points; * multiplies there; and
+C^T integrates against the harmonics of the output. Its gradients are the same function with A, B
+and C exchanged.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from math import sqrt
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.gaunt.choice import METHODS, choose_method
-from geqlib.gaunt.layout import (
-    KINDS,
-    Paths,
-    connected,
-    read_irreps,
-    terms,
-)
-from geqlib.gaunt.methods import Method, product_form
+from geqlib.gaunt.layout import KINDS, Paths, connected, reachable, read_irreps
+from geqlib.gaunt.methods import Method, Term, build_transforms, choose_method
+from geqlib.gaunt.transforms import Transform, Values
 from geqlib.gaunt.weights import DegreeLinear, DegreeWeights
 from geqlib.sphere.coefficients import path_variances
+
+PIECE = 2**22  # bytes of a field that is worked on at once on a CPU
+
+
+class PointwiseProduct(torch.autograd.Function):
+    """z = C^T ((A x) * (B y)), the derivative by z of the form T = sum of (A x) * (B y) * (C z).
+
+    Keeps x and y only. The gradients of T by x and y are this function with other factors, so that
+    derivatives of every order exist.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor, y: Tensor, transforms: tuple[Transform, ...], terms: tuple[Term, ...]
+    ) -> Tensor:
+        a, b, c = transforms
+        # a backward pass may be called inside autocast, which would round the matrix products
+        with torch.autocast(x.device.type, enabled=False):
+            parts = [
+                c.adjoint(multiply(a.values(x[n]), b.values(y[n]), terms), x[n])
+                for n in _pieces(x, max(t.points for t in transforms) * a.columns.channels)
+            ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, ctx.transforms, ctx.terms = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (x, y), (a, b, c) = ctx.saved_tensors, ctx.transforms
+        need_x, need_y, *_ = ctx.needs_input_grad
+        by_x = pointwise_product(grads[0], y, (c, b, a), _swapped(ctx.terms, 0)) if need_x else None
+        by_y = pointwise_product(x, grads[0], (a, c, b), _swapped(ctx.terms, 1)) if need_y else None
+        return by_x, by_y, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dy: Tensor | None, *_: None) -> Any:
+        (x, y), rest = ctx.saved_tensors, (ctx.transforms, ctx.terms)
+        by_x = 0 if dx is None else pointwise_product(dx, y, *rest)
+        return by_x if dy is None else by_x + pointwise_product(x, dy, *rest)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, y: Tensor, *rest: Any) -> Any:
+        """Vectorised arguments are more rows."""
+        x, y = (
+            v.expand(info.batch_size, *v.shape) if dim is None else v.movedim(dim, 0)
+            for v, dim in zip((x, y), in_dims[:2], strict=True)
+        )
+        z = pointwise_product(x.flatten(0, 1), y.flatten(0, 1), *rest)
+        return z.unflatten(0, x.shape[:2]), 0
+
+
+def pointwise_product(x: Tensor, y: Tensor, transforms: Any, terms: Any) -> Tensor:
+    """z [n, D3] = C^T ((A x) * (B y)) of x [n, D1] and y [n, D2], for transforms A, B and C."""
+    # compiled code would lose the second derivatives of a custom function, without a word
+    compute = (
+        PointwiseProduct.forward if torch.compiler.is_compiling() else PointwiseProduct.apply
+    )
+    result: Any = compute(x, y, transforms, terms)
+    return result
+
+
+def multiply(f: Values, g: Values, terms: Sequence[Term]) -> Values:
+    """Fields of the product: for each of them the sum over its terms of +-f g."""
+    h: Values = {}
+    for (i, j, k), sign in terms:
+        if k in h:
+            h[k] = torch.addcmul(h[k], f[i], g[j], value=sign)
+        else:
+            h[k] = f[i] * g[j] if sign > 0 else -f[i] * g[j]
+    return h
+
+
+def _swapped(terms: Sequence[Term], role: int) -> tuple[Term, ...]:
+    """The terms with the third factor and the first or second one exchanged."""
+    order = [(2, 1, 0), (0, 2, 1)][role]
+    return tuple(Term(tuple(t.factors[n] for n in order), t.sign) for t in terms)  # type: ignore
+
+
+def _pieces(x: Tensor, floats: int) -> list[slice]:
+    """Slices of rows, each of which makes `floats` numbers per field; all at once on a GPU."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return [slice(None)]
+    count = max(round(len(x) * floats * x.element_size() / PIECE), 1)
+    rows = max(-(-len(x) // count), 1)
+    return [slice(start, start + rows) for start in range(0, max(len(x), 1), rows)]
 
 
 class GauntTensorProduct(nn.Module):
@@ -40,9 +131,8 @@ class GauntTensorProduct(nn.Module):
         irreps_in1, irreps_in2, irreps_out: e3nn irreps, each irrep once, in e3nn's real basis.
         method: "sparse" (non-zero coefficients, O(L^5)), "grid" (quadrature by dense matrices,
             O(L^4)), "separable" (Legendre times Fourier, O(L^3)), "fft" (two-dimensional Fourier
-            basis), all the same function. "auto" takes the fastest on this machine, by
-            `geqlib.gaunt.choice.choose_method`; the attribute `method` says which one it was.
-            The state dict holds it, so that a loaded model computes the same bits.
+            basis), all the same function. "auto" goes by the highest degree and torch's default
+            device, by the fixed table `AUTO`; the attribute `method` says which one it took.
         paths: "gaunt", "bracket" or "all".
         weights: None for the plain product: equal multiplicities, no normalisation. "degree" for
             the paper's weights w_l1 w_l2 w_l, learnt for every channel, and an integer K for the
@@ -88,18 +178,17 @@ class GauntTensorProduct(nn.Module):
         self.irreps_in2 = read_irreps("irreps_in2", irreps_in2)
         self.irreps_out = read_irreps("irreps_out", irreps_out)
         self.paths: Paths = paths
-        self.weights, self.mix = weights, mix
-        if not mix:
-            self._check_multiplicities()
-        terms(*self._irreps, paths)  # says which irreps no path reaches
+        self.weights, self.mix, self.rank = weights, mix, rank
+        self._check_irreps()
         # plain numbers, because torch.compile cannot look into irreps
-        self._inner = inner = self._inner_irreps(rank)
-        self._sizes = [[(mul, ir.dim) for mul, ir in i] for i in (*self._irreps[:2], inner[2])]
         self._dims = [i.dim for i in self._irreps]
-        self._auto = method == "auto"
-        self.method: Method = choose_method(inner, paths) if method == "auto" else method
-        self.before1, self.before2, self.after = self._maps(rank)
-        self.product = product_form(inner, paths, self.method)
+        top = max(ell for i in self._irreps for ell in i.ls)
+        self.method: Method = choose_method(top) if method == "auto" else method
+        self.before1, self.before2, self.after = self._maps()
+        width = rank * max(mul for i in self._irreps for mul, _ in i) if mix else 0
+        inner = [o3.Irreps([(width or mul, ir) for mul, ir in i]) for i in self._irreps]
+        transforms, self.terms = build_transforms(inner, paths, self.method)
+        self.transforms = nn.ModuleList(transforms)
 
     @property
     def _irreps(self) -> tuple[o3.Irreps, o3.Irreps, o3.Irreps]:
@@ -126,54 +215,33 @@ class GauntTensorProduct(nn.Module):
         return z if autocast else z.to(x.dtype)
 
     def _multiply(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.before1 is not None:
+            x, y = self.before1(x), self.before2(y)
         flat = [v.reshape(-1, v.size(-1)) for v in (x, y)]
-        if self.before1 is not None and self.before2 is not None:
-            first, second, _ = self._sizes
-            flat = [_mapped(self.before1, flat[0], first), _mapped(self.before2, flat[1], second)]
-        z = self.product(*flat)
-        if self.after is not None:
-            z = _mapped(self.after, z, self._sizes[2])
-        return z.view(*x.shape[:-1], z.size(-1))
-
-    def _inner_irreps(self, rank: int) -> list[o3.Irreps]:
-        """The irreps between the learnt maps."""
-        width = max(mul for irreps in self._irreps for mul, _ in irreps) * max(rank, 1)
-        inner = [o3.Irreps([(width, ir) for _, ir in irreps]) for irreps in self._irreps]
-        return cast(list[o3.Irreps], inner)
-
-    def get_extra_state(self) -> Tensor:
-        """The method, as its number in `METHODS`: a tensor, which every format of weights holds."""
-        return torch.tensor(METHODS.index(self.method), dtype=torch.uint8, device="cpu")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take over what "auto" chose when the state was saved; a method by name stays."""
-        if not (self._auto and _is_choice(state)) or METHODS[int(state)] == self.method:
-            return
-        device = next(self.product.buffers()).device
-        self.method = METHODS[int(state)]
-        self.product = product_form(self._inner, self.paths, self.method).to(device)
+        z = pointwise_product(*flat, tuple(self.transforms), self.terms)
+        z = z.view(*x.shape[:-1], z.size(-1))
+        return z if self.after is None else self.after(z)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # states of the first version do not say which method: they may keep this one
-        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        # the first edition kept its measured choice of a method there
+        state_dict.pop(f"{prefix}_extra_state", None)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _maps(self, rank: int) -> tuple[Any, Any, Any]:
-        if not rank:
-            return None, None, None
+    def _maps(self) -> tuple[Any, Any, Any]:
+        """Learnt maps of x, y and z; products keep unit variances."""
         first, second, out = self._irreps
-        scales = [1 / sqrt(rank * v) for v in self._variances()]
+        if not self.rank:
+            return None, None, None
+        scales = [1 / sqrt(v) for v in self._variances()]
         if not self.mix:
-            inputs = [DegreeWeights(i, rank, [1.0] * len(i)) for i in (first, second)]
-            return inputs[0], inputs[1], DegreeWeights(out, rank, scales, after=True)
-        width = rank * max(mul for irreps in self._irreps for mul, _ in irreps)
-        inputs = [
-            DegreeLinear([(mul, width) for mul, _ in i], [1.0] * len(i)) for i in (first, second)
-        ]
-        scales = [scale * sqrt(rank) for scale in scales]  # DegreeLinear divides by the width
-        return inputs[0], inputs[1], DegreeLinear([(width, mul) for mul, _ in out], scales)
+            inputs = [DegreeWeights(i, self.rank) for i in (first, second)]
+            return *inputs, DegreeWeights(out, self.rank, scales, after=True)
+        width = self.rank * max(mul for irreps in self._irreps for mul, _ in irreps)
+        wide = [o3.Irreps([(width, ir) for _, ir in i]) for i in self._irreps]
+        inputs = [DegreeLinear(i, w) for i, w in zip((first, second), wide, strict=False)]
+        return *inputs, DegreeLinear(wide[2], out, scales)
 
     def _variances(self) -> list[float]:
         """Of a component of each output irrep, for inputs of unit variance."""
@@ -192,13 +260,19 @@ class GauntTensorProduct(nn.Module):
             for _, ir in out
         ]
 
-    def _check_multiplicities(self) -> None:
-        if len({mul for irreps in self._irreps for mul, _ in irreps}) > 1:
-            first, second, out = self._irreps
+    def _check_irreps(self) -> None:
+        first, second, out = self._irreps
+        if not self.mix and len({mul for irreps in self._irreps for mul, _ in irreps}) > 1:
             raise ValueError(
                 f"multiplicities differ in {first}, {second} -> {out}: channels are multiplied one "
                 "by one; make them equal, or mix them with weights='degree', mix=True."
             )
+        for _, ir in out:
+            if not reachable(first, second, ir, self.paths):
+                raise ValueError(
+                    f"irreps_out has {ir}, which no path of paths={self.paths!r} reaches from "
+                    f"{first} and {second}: leave it out, or change its parity or `paths`."
+                )
 
     def _check_inputs(self, x: Tensor, y: Tensor) -> None:
         for name, tensor, dim in (("x", x, self._dims[0]), ("y", y, self._dims[1])):
@@ -233,30 +307,14 @@ class GauntTensorProduct(nn.Module):
         )
 
 
-def _is_choice(state: object) -> bool:
-    return (
-        isinstance(state, Tensor)
-        and (state.dtype, state.numel()) == (torch.uint8, 1)
-        and not state.is_meta
-        and int(state) < len(METHODS)
-    )
-
-
-def _mapped(layer: nn.Module, x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
-    """A map of the blocks [n, mul, 2l + 1] of irreps, from their sizes (mul, 2l + 1)."""
-    pieces = x.split([mul * dim for mul, dim in sizes], -1)
-    blocks = layer([p.unflatten(-1, size) for p, size in zip(pieces, sizes, strict=True)])
-    return torch.cat([block.flatten(-2) for block in blocks], -1)
-
-
 def _check_options(method: str, paths: str, weights: object, mix: bool) -> int:
     """The rank of the weights, 0 for the plain product."""
-    for name, value, known in (
+    for name, value, choices in (
         ("method", method, ("auto", *get_args(Method))),
         ("paths", paths, get_args(Paths)),
     ):
-        if value not in known:
-            raise ValueError(f"{name} {value!r} is unknown: choose one of {', '.join(known)}.")
+        if value not in choices:
+            raise ValueError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}.")
     if weights is None and mix:
         raise ValueError("mix=True needs learnt weights: add weights='degree' or a rank.")
     rank = 1 if weights == "degree" else weights

@@ -8,8 +8,9 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.gaunt.layout import KINDS, Paths, connected, read_irreps
-from geqlib.gaunt.product import GauntTensorProduct, Method
+from geqlib.gaunt.layout import KINDS, Paths, reachable, read_irreps
+from geqlib.gaunt.methods import Method
+from geqlib.gaunt.product import GauntTensorProduct
 
 
 class SelfMix(nn.Module):
@@ -52,7 +53,7 @@ class SelfMix(nn.Module):
         self.irreps, self.scale = read_irreps("irreps", irreps), scale
         if paths not in KINDS:
             raise ValueError(f"paths {paths!r} is unknown: choose one of {', '.join(KINDS)}.")
-        reached = [reaches(self.irreps, ir, paths) for _, ir in self.irreps]
+        reached = [reachable(self.irreps, self.irreps, ir, paths) for _, ir in self.irreps]
         if not any(reached):
             raise ValueError(
                 f"irreps {self.irreps} multiply to none of themselves by paths={paths!r}: add "
@@ -88,10 +89,3 @@ class SelfMix(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.product}, scale={self.scale})"
-
-
-def reaches(irreps: o3.Irreps, out: o3.Irrep, paths: Paths) -> bool:
-    """Whether a product of these irreps with themselves has this one."""
-    return any(
-        connected(kind, a.ir, b.ir, out) for kind in KINDS[paths] for a in irreps for b in irreps
-    )

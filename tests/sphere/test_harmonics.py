@@ -11,7 +11,7 @@ import torch
 from e3nn import o3
 from scipy.special import sph_harm_y
 
-from geqlib.gaunt.torus import polar_series
+from geqlib.gaunt.fourier import polar_series
 from geqlib.sphere.coefficients import gaunt_coefficients, nonzero_coefficients, path_variances
 from geqlib.sphere.harmonics import spherical_harmonics
 

@@ -1,4 +1,4 @@
-"""Products in blocks of rows, and their derivatives as the same form with exchanged roles."""
+"""Products in pieces, and their derivatives as the same function with exchanged matrices."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd import grad, gradcheck
+from torch.func import hessian, jacfwd, jacrev, vmap
 
-from geqlib.gaunt import form as gaunt_form
-from geqlib.gaunt.columns import Columns
-from geqlib.gaunt.layout import read_irreps, signals
+from geqlib.gaunt import methods as gaunt_methods
+from geqlib.gaunt import product as gaunt_product
+from geqlib.gaunt.layout import Columns, read_irreps, signals
 from geqlib.nn import GauntTensorProduct
 
 METHODS = ("sparse", "grid", "separable", "fft")
@@ -39,11 +40,11 @@ def derivatives(layer: GauntTensorProduct, x: Tensor, y: Tensor) -> list[Tensor]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_blocks_of_rows_are_the_whole(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One row a block against all at once: sums within a row round alike or nearly so."""
+def test_pieces_are_the_whole(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row in each piece against all at once: sums within a row round alike or nearly so."""
     layer, (x, y) = build(method), inputs(7)
     expected = derivatives(layer, x, y)
-    monkeypatch.setattr(gaunt_form, "BLOCK", 1)
+    monkeypatch.setattr(gaunt_product, "PIECE", 1)
     for got, want in zip(derivatives(layer, x, y), expected, strict=True):
         torch.testing.assert_close(got, want, atol=1e-13, rtol=1e-13)
 
@@ -100,19 +101,19 @@ def test_inputs_without_a_path_have_zero_gradients() -> None:
 
 @pytest.mark.parametrize("irreps", ["3x1o+3x0e+3x2e+3x1e", "1x4e+1x0o", "5x0e"])
 def test_columns_are_the_blocks_in_the_order_of_signals(irreps: str) -> None:
-    known = read_irreps("irreps", irreps)
-    parts = signals(known)
-    columns = Columns(known, parts)
-    x = torch.randn(6, known.dim)
+    parsed = read_irreps("irreps", irreps)
+    parts = signals(parsed, split=True)
+    columns = Columns(parsed, parts)
+    x = torch.randn(6, parsed.dim)
     blocks = [
         b.unflatten(-1, (mul, -1))
-        for b, (mul, _) in zip(x.split([i.dim for i in known], -1), known, strict=True)
+        for b, (mul, _) in zip(x.split([i.dim for i in parsed], -1), parsed, strict=True)
     ]
-    found = columns.load(x)
-    for got, part in zip(found, parts, strict=True):
+    coefficients = columns.split(x)
+    for got, part in zip(coefficients, parts, strict=True):
         expected = torch.cat([blocks[place] for place in part.blocks], -1)
         assert torch.equal(got, expected.flatten(0, 1).T)
-    assert torch.equal(columns.store(found), x)
+    assert torch.equal(columns.join(coefficients), x)
 
 
 def test_double_backward_is_compiled() -> None:
@@ -120,4 +121,40 @@ def test_double_backward_is_compiled() -> None:
     layer, pair = build("grid", weights="degree").double(), inputs(4)
     compiled: Any = torch.compile(layer, fullgraph=True, backend="eager")
     for got, want in zip(derivatives(compiled, *pair), derivatives(layer, *pair), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_transforms_of_functions(method: str) -> None:
+    """vmap, in rows of its own and shared, and Jacobians and Hessians both ways."""
+    layer, (x, y) = build(method, weights=2).double(), inputs(3)
+    x, y = x.detach(), y.detach()
+    expected = layer(x, y)
+    for got in (vmap(layer)(x, y), vmap(layer, (1, 0))(x.T, y)):
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+    shared = vmap(layer, (0, None))(x, y[0])
+    torch.testing.assert_close(shared, layer(x, y[:1].expand(3, -1)), atol=1e-12, rtol=1e-12)
+
+    def square(x: Tensor, y: Tensor) -> Tensor:
+        return layer(x, y).square().sum()
+
+    each = vmap(jacrev(layer))(x, y)
+    whole = jacrev(layer)(x, y)
+    for n in range(3):
+        torch.testing.assert_close(each[n], whole[n, :, n], atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(jacfwd(layer)(x, y), whole, atol=1e-12, rtol=1e-12)
+    twice = jacrev(jacrev(square))(x, y)
+    torch.testing.assert_close(hessian(square)(x, y), twice, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("paths", ["gaunt", "bracket", "all"])
+def test_half_and_full_sphere_agree(paths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: Any = {"method": "grid", "paths": paths}
+    irreps = "2x1o+2x0e+2x1e", "2x0e+2x2e+2x1o", "2x1o" if paths == "gaunt" else "2x1o+2x1e"
+    full = GauntTensorProduct(*irreps, **options)
+    monkeypatch.setattr(gaunt_methods, "HALF", 0)
+    half = GauntTensorProduct(*irreps, **options)
+    assert full.transforms[0].points == 2 * half.transforms[0].points
+    pair = inputs(5)
+    for got, want in zip(derivatives(half, *pair), derivatives(full, *pair), strict=True):
         torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
