@@ -12,7 +12,7 @@ import networkx as nx
 TOP = Path(__file__).parents[1] / "geqlib"
 # folders and files from the bottom to the top: each imports from its own level and those below
 LEVELS = (
-    ("symmetry", "sphere", "radial", "graph", "kernels", "testing"),
+    ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "extras", "quiet"),
     ("ponita", "gaunt", "frames", "monoid", "spen", "baselines"),
     ("atoms",),
     ("nn", "models"),
