@@ -46,7 +46,7 @@ bench: .venv/installed
 
 # every family with small budgets, within an hour; leaves the numbers of the repository alone
 board: .venv/installed
-	$(BIN)/python benchmarks/quick.py
+	$(BIN)/python benchmarks/run.py --quick
 
 # what some benchmarks compare with; MACE pins an old e3nn, so it gets an environment of its own
 peers: .peers/mace/installed .peers/cuequivariance/installed
@@ -64,8 +64,7 @@ peers: .peers/mace/installed .peers/cuequivariance/installed
 
 # after `make demo`: what the README shows of it
 readme: .venv/installed
-	$(BIN)/python benchmarks/demo.py
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/tables.py --demo
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -37,18 +37,23 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measure import write_result
+from benchmarks.rows import Column, Row, Table, measured, write_result
 from geqlib.cli import main as geqlib
 from geqlib.data import MultitaskData, NBodyData, PointCloudData
 from geqlib.files.atomic import file_hash
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.report.history import read_history
+from geqlib.report.runs import read_history
 from geqlib.train.sweep import SweepRun, complete
 from tests.data.graphs import raw_graphs
 from tests.train import tiny
 
 STATE = ("epoch", "global_step", "state_dict", "current_model_state")
 STATE += ("optimizer_states", "lr_schedulers")
+COLUMNS = (
+    Column("after", "killed after, share of its time", "", ".2f"),
+    Column("files", "files by then"),
+    Column("wrong", "differences of the result"),
+)
 EPOCHS = 12
 TRIES = 20
 Outcome = dict[str, Any]
@@ -62,7 +67,7 @@ class Job:
         run: it, in a process of its own: (folder) -> exit code.
         outcome: (folder) -> what must be the same.
         sign: pattern of the files from the first of which on it is killed.
-        prepare: what it works on, made in advance, in a folder.
+        prepare: writes what it works on into a folder, in advance.
     """
 
     run: Callable[[Path], int]
@@ -102,8 +107,8 @@ def generated(folder: Path) -> Outcome:
 
 
 def validate(folder: Path) -> int:
-    given = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "cv")]
-    return geqlib(["cv", *given, "--folds", "0", "1"])
+    paths = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "cv")]
+    return geqlib(["cv", *paths, "--folds", "0", "1"])
 
 
 def write_validation(folder: Path) -> None:
@@ -122,10 +127,10 @@ def write_validation(folder: Path) -> None:
 
 
 def validated(folder: Path) -> Outcome:
-    found = json.loads((folder / "cv" / "folds.json").read_text())
-    known = {key: found[key] for key in ("published", "selected", "epochs", "confusion")}
+    folds = json.loads((folder / "cv" / "folds.json").read_text())
+    shared = {key: folds[key] for key in ("published", "selected", "epochs", "confusion")}
     runs = {run: run_outcome(folder / "cv" / run) for run in ("fold0-seed0", "fold1-seed0")}
-    return known | {f"{run}/{key}": x for run, part in runs.items() for key, x in part.items()}
+    return shared | {f"{run}/{key}": x for run, part in runs.items() for key, x in part.items()}
 
 
 def report(folder: Path) -> int:
@@ -152,14 +157,14 @@ JOBS = {
 
 def run_outcome(run: Path) -> Outcome:
     """Checkpoints, curves, metrics and predictions of a training run."""
-    found: Outcome = {}
+    outcome: Outcome = {}
     for name in ("last", "best"):
         state = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
-        found |= {f"{name}.{key}": digest(state.get(key)) for key in STATE}
-    found["metrics"] = json.loads((run / "results.json").read_text())["metrics"]
-    found["predictions"] = file_hash(run / "predictions.safetensors")
-    found["curves"] = {key: curve.tolist() for key, curve in read_history(run).items()}
-    return found
+        outcome |= {f"{name}.{key}": digest(state.get(key)) for key in STATE}
+    outcome["metrics"] = json.loads((run / "results.json").read_text())["metrics"]
+    outcome["predictions"] = file_hash(run / "predictions.safetensors")
+    outcome["curves"] = {key: curve.tolist() for key, curve in read_history(run).items()}
+    return outcome
 
 
 def digest(value: Any) -> str:
@@ -173,14 +178,14 @@ def digest(value: Any) -> str:
     return sha256(repr(value).encode()).hexdigest()
 
 
-def differences(found: Outcome, expected: Outcome) -> list[str]:
+def differences(outcome: Outcome, expected: Outcome) -> list[str]:
     """What is not the same; of curves one point may be missing."""
     curves = {key for key in expected if key.rpartition("/")[2] == "curves"}
-    others = (expected.keys() | found.keys()) - curves
-    wrong = [key for key in others if found.get(key) != expected.get(key)]
+    others = (expected.keys() | outcome.keys()) - curves
+    wrong = [key for key in others if outcome.get(key) != expected.get(key)]
     for key in curves:
         for name, curve in expected[key].items():
-            points = found.get(key, {}).get(name, [])
+            points = outcome.get(key, {}).get(name, [])
             if len(points) < len(curve) - 1 or any(point not in curve for point in points):
                 wrong.append(f"{key}: {name}")
     return sorted(wrong)
@@ -205,7 +210,7 @@ def work(name: str, folder: str) -> None:
 
 
 def begun(name: str, folder: Path) -> Any:
-    """A job that has made its first file."""
+    """A job that has written its first file."""
     process = start(name, folder)
     while process.is_alive() and not any(folder.glob(JOBS[name].sign)):
         time.sleep(0.002)
@@ -232,20 +237,20 @@ def kill(name: str, folder: Path, after: float) -> bool:
 
 
 def kill_and_resume(name: str, kills: int, seed: int, place: Path) -> list[dict[str, Any]]:
-    """Kill a job so many times, each in a folder of its own below `place`."""
+    """Kill a job that many times, each in a folder of its own below `place`."""
     rng, job = random.Random(f"{name} {seed}"), JOBS[name]
     prepared = place / "prepared"
     prepared.mkdir()
     job.prepare(prepared)
     sound = shutil.copytree(prepared, place / "sound")
     seconds = finish(name, sound)
-    expected, found = job.outcome(sound), []
+    expected, killed = job.outcome(sound), []
     if not expected:
-        raise ValueError(f"{name} has made nothing that could be compared.")
+        raise ValueError(f"{name} has left nothing that could be compared.")
     for _ in range(kills * TRIES):
-        if len(found) == kills:
+        if len(killed) == kills:
             break
-        folder = place / f"kill{len(found)}"
+        folder = place / f"kill{len(killed)}"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(prepared, folder)
         after = rng.uniform(0, seconds)
@@ -254,8 +259,18 @@ def kill_and_resume(name: str, kills: int, seed: int, place: Path) -> list[dict[
         files = sum(path.is_file() for path in folder.rglob("*"))
         finish(name, folder)
         wrong = differences(job.outcome(folder), expected)
-        found.append({"after": after / seconds, "files": files, "wrong": wrong})
-    return found
+        killed.append({"after": after / seconds, "files": files, "wrong": wrong})
+    return killed
+
+
+def table(jobs: dict[str, list[dict[str, Any]]]) -> Table:
+    """A row for each kill."""
+    rows = [
+        Row((name, str(number + 1)), kill | {"wrong": ", ".join(kill["wrong"])})
+        for name, kills in jobs.items()
+        for number, kill in enumerate(kills)
+    ]
+    return Table(("job", "kill"), COLUMNS, tuple(rows))
 
 
 def main() -> int:
@@ -263,17 +278,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5, help="of each job")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--check", action="store_true", help="write no result")
-    given = parser.parse_args()
-    found = {}
+    command = parser.parse_args()
+    jobs = {}
     for name in track(JOBS, "killing"):
         with tempfile.TemporaryDirectory() as place:
-            found[name] = kill_and_resume(name, given.kills, given.seed, Path(place))
-    if not given.check:
-        write_result("kills", {"jobs": found})
+            jobs[name] = kill_and_resume(name, command.kills, command.seed, Path(place))
+    if not command.check:
+        write_result(measured("kills", __doc__, [table(jobs)]))
     whole = True
-    for name, each in found.items():
+    for name, each in jobs.items():
         differ = [kill["wrong"] for kill in each if kill["wrong"]]
-        whole = whole and len(each) == given.kills and not differ
+        whole = whole and len(each) == command.kills and not differ
         sys.stdout.write(f"{name}: {len(each)} kills, {len(differ)} with another result {differ}\n")
     return 0 if whole else 1
 

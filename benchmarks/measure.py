@@ -8,18 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.progress import track
-
-from geqlib.files.atomic import replace_file
-from geqlib.train.record import environment
-
-RESULTS = Path(os.environ.get("GEQLIB_RESULTS", Path(__file__).parent / "results"))
-STARTED = time.perf_counter()
 
 
 def interleaved(
@@ -28,7 +21,7 @@ def interleaved(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median seconds of each, all of them once a round: the machine's drift hits all alike.
+    """Median seconds of each, all of them once per round: the machine's drift hits all alike.
 
     `clock=time.process_time` counts only what this process computes, for machines that others use.
     """
@@ -71,35 +64,6 @@ def in_own_process(script: str, *args: str) -> Any:
     settings = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=settings)
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def write_result(name: str, content: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME.json, with the environment it was measured in.
-
-    Beside it stand the options of the script, and the wall time of its process up to now: what
-    calls before this one did, whose finished runs it has read, is not in it.
-
-    Args:
-        name: of the script below benchmarks/, such as "accuracy/nbody".
-        content: JSON values: the protocol, what was varied and what was measured.
-    """
-    path = RESULTS / f"{name}.json"
-    known: dict[str, Any] = {
-        "environment": environment() | {"e3nn": version("e3nn"), "numpy": version("numpy")},
-        "options": sys.argv[1:],
-        "wall_seconds": round(time.perf_counter() - STARTED, 1),
-    }
-    text = json.dumps(known | content, indent=1)
-    replace_file(path, lambda part: part.write_text(text + "\n"))
-    return path
-
-
-def read_result(name: str) -> dict[str, Any]:
-    """What `write_result` wrote."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        raise ValueError(f"There is no {path.name}: run python benchmarks/{name}.py first.")
-    return json.loads(path.read_text())
 
 
 def _high_water() -> int:

@@ -17,7 +17,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measure import write_result
+from benchmarks.rows import Column, Row, Table, measured, write_result
 from tests.properties.cases import all_cases
 from tests.properties.measure import wrong_with
 
@@ -27,19 +27,23 @@ AT_ONCE = 200  # graphs in a batch
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graphs", type=int, default=10_000, help="for each layer and model")
-    given = parser.parse_args()
+    command = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    batches, wrong = -(-given.graphs // AT_ONCE), []
-    cases = all_cases()
-    for number, (name, case) in enumerate(track(cases.items(), "layers and models")):
+    batches = -(-command.graphs // AT_ONCE)
+    wrong: dict[str, list[str]] = {}
+    for number, (name, case) in enumerate(track(all_cases().items(), "layers and models")):
         # not the seeds of the tests
         seeds = range(1000 * (number + 1), 1000 * (number + 1) + batches)
-        found = (wrong_with(name, case, AT_ONCE, seed) for seed in seeds)
-        wrong += [sentence for sentence in found if sentence]
-    content = {"cases": sorted(cases), "graphs": batches * AT_ONCE, "wrong": wrong}
-    write_result("properties", content)
-    sys.stdout.writelines(f"{sentence}\n" for sentence in wrong)
-    return 1 if wrong else 0
+        sentences = (wrong_with(name, case, AT_ONCE, seed) for seed in seeds)
+        wrong[name] = [sentence for sentence in sentences if sentence]
+    rows = tuple(
+        Row((name,), {"graphs": batches * AT_ONCE, "wrong": "; ".join(sentences)})
+        for name, sentences in sorted(wrong.items())
+    )
+    columns = (Column("graphs", "graphs"), Column("wrong", "errors"))
+    write_result(measured("properties", __doc__, [Table(("case",), columns, rows)]))
+    sys.stdout.writelines(f"{sentence}\n" for part in wrong.values() for sentence in part)
+    return int(any(wrong.values()))
 
 
 if __name__ == "__main__":

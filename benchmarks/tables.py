@@ -1,47 +1,198 @@
-"""Write the tables of the documents from benchmarks/results.
+"""Tables of the documents, drawn from benchmarks/results.
 
-A document marks a table by the script that measures it, such as `<!-- table:accuracy/nbody -->`;
-the script's `table(result)` draws it from its result file.
+A document marks where the tables of a result file stand, such as `<!-- table:accuracy/nbody -->`.
 
 python benchmarks/tables.py            # rewrite README.md and docs/*.md
 python benchmarks/tables.py --check    # exit code 1 if a table is not what the files say
+python benchmarks/tables.py --demo     # copy first what `make demo` measured and drew
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import sys
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measure import RESULTS, read_result
+from benchmarks.rows import (
+    FIRST_EDITION,
+    RESULTS,
+    Column,
+    Result,
+    Row,
+    Table,
+    Value,
+    read_result,
+    stamped,
+    write_result,
+)
 
 TOP = Path(__file__).parents[1]
 MARKS = re.compile(r"(<!-- table:([\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+OLD = "Measured by the first edition."
 
 
 def main() -> int:
+    if "--demo" in sys.argv:
+        copy_demo()
     documents = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
-    stale = [path for path in documents if _rewritten(path) != path.read_text()]
+    stale = [path for path in documents if rewritten(path) != path.read_text()]
     if "--check" in sys.argv:
         sys.stdout.writelines(f"{p.name} disagrees with benchmarks/results\n" for p in stale)
         return 1 if stale else 0
     for path in stale:
-        path.write_text(_rewritten(path))
+        path.write_text(rewritten(path))
     return 0
 
 
-def _rewritten(path: Path) -> str:
-    return MARKS.sub(lambda found: found[1] + _table(found[2]) + found[3], path.read_text())
+def rewritten(path: Path) -> str:
+    """A document with its tables as the result files say."""
+
+    def table(name: str) -> str:
+        if not (RESULTS / f"{name}.json").exists():
+            return "Not measured yet.\n"
+        return to_markdown(read_result(name), path.parent)
+
+    return MARKS.sub(lambda match: match[1] + table(match[2]) + match[3], path.read_text())
 
 
-def _table(name: str) -> str:
-    if not (RESULTS / f"{name}.json").exists():
-        return "Not measured yet.\n"
-    script = import_module(f"benchmarks.{name.replace('/', '.')}")
-    return script.table(read_result(name))
+def to_markdown(result: Result, folder: Path | None = None) -> str:
+    """Tables, notes and picture of a result, for a document in a folder."""
+    parts = []
+    for table in result.tables:
+        parts.append(markdown(*drawn(table)))
+        if table.note:
+            parts.append(f"{table.note}\n")
+    if result.picture and folder is not None:
+        parts.append(f"![{result.picture}]({os.path.relpath(result.png, folder)})\n")
+    if any(FIRST_EDITION in row.stamp for table in result.tables for row in table.rows):
+        parts.append(f"{OLD}\n")
+    return "\n".join(parts)
+
+
+def drawn(table: Table, *, bold: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table."""
+    if table.turned:
+        return turned(table)
+    return headers(table), [cells(row, table, bold=bold) for row in table.rows]
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    every = [header, ["---"] * len(header), *lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in every)
+
+
+def headers(table: Table) -> list[str]:
+    shown = [*table.heads, *(column.header for column in table.columns)]
+    return [*shown, ""] if has_setup(table) else shown
+
+
+def turned(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table whose columns are drawn as lines, for few rows of many."""
+    lines = [
+        [column.header, *(text(row, column) for row in table.rows)] for column in table.columns
+    ]
+    return ["", *(row.labels[-1] for row in table.rows)], lines
+
+
+def cells(row: Row, table: Table, *, bold: bool = True) -> list[str]:
+    """Texts of a row: labels, columns and, where some row has one, the setup."""
+    *groups, name = row.labels
+    others = any(other.origin != "geqlib" for other in table.rows)
+    if bold and others and row.origin == "geqlib":
+        name = f"**{name}**"
+    if row.removed:
+        name = f"{name} ({row.removed})"
+    shown = [*groups, name, *(text(row, column) for column in table.columns)]
+    return [*shown, setup(row)] if has_setup(table) else shown
+
+
+def has_setup(table: Table) -> bool:
+    return any(row.setup or row.origin == "published" for row in table.rows)
+
+
+def setup(row: Row) -> str:
+    if row.origin == "published":
+        return f"published ({row.source})" if row.source else "published"
+    return f"measured, {row.setup}" if row.setup else "measured"
+
+
+def text(row: Row, column: Column) -> str:
+    """A cell; nothing where the row has none.
+
+    Example:
+        >>> text(Row(("a",), {"s": Value(0.0123, 0.001)}), Column("s", "time", "ms", ".1f", 1e3))
+        '12.3 ± 1.0'
+    """
+    cell = row.cells.get(column.key, "")
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Value) and cell.deviation is not None:
+        mean, deviation = column.scale * cell.mean, column.scale * cell.deviation
+        form = column.format
+        if form == "error":
+            form = ".5f" if mean >= 1e-3 else ".1e"
+        return f"{mean:{form}} ± {deviation:{form}}"
+    number = cell.mean if isinstance(cell, Value) else cell
+    number = number if column.scale == 1 else column.scale * number
+    if column.format == "error":
+        return f"{number:.4f}" if number >= 1e-3 else f"{number:.1e}"
+    return f"{number:{column.format}}"
+
+
+def publish(result: Result, figure: Any = None) -> None:
+    """Write a result, with its picture, and print its tables."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    path = write_result(result)
+    if figure is not None:
+        from geqlib.report.pictures import save_figure
+
+        save_figure(figure, result.png)
+    console = Console()
+    console.print(Markdown(to_markdown(result)))
+    console.print(f"wrote {path}", highlight=False)
+
+
+def copy_demo() -> None:
+    """Copy what `make demo` measured and drew into benchmarks/results and docs/images."""
+    run = json.loads((TOP / "demo" / "nbody" / "results.json").read_text())
+    write_result(demo_result(run))
+    images = TOP / "docs" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for name in ("trajectories.png", "learning_curves.png"):
+        shutil.copyfile(TOP / "demo" / name, images / name)
+
+
+def demo_result(run: dict[str, Any]) -> Result:
+    """The results.json of the demo's run."""
+    fit, metrics, environment = run["fit"], run["metrics"], run["environment"]
+    minutes = f"{fit['seconds'] / 60:.1f} minutes of training, {fit['parameters']} parameters"
+    rows = [
+        Row((name,), {"mse": errors["mse"], "median": errors["median"]}, "peer")
+        for name, errors in run["baselines"].items()
+    ]
+    ours = {"mse": metrics["test/mse"], "median": metrics["test/median"], **fit}
+    rows.append(Row(("geqlib PONITA",), ours, setup=minutes))
+    columns = (Column("mse", "test MSE", "", "error"), Column("median", "median", "", "error"))
+    table = Table(("",), columns, tuple(rows), "mse")
+    stamp = f"geqlib {environment['geqlib']} at {environment.get('commit', 'no commit')}"
+    return Result(
+        "demo",
+        "What make demo trains",
+        "",
+        (stamped(table, stamp),),
+        {key: run[key] for key in ("name", "seed", "task", "model", "data")},
+        environment=environment,
+    )
 
 
 if __name__ == "__main__":

@@ -1,23 +1,30 @@
-"""Training runs for the benchmarks: by the `geqlib` command, resumable, one folder a run."""
+"""Training runs of benchmarks: resumable, one folder each, at equal budgets of processor time."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, islice
+from math import ceil
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+import torch
 
-from geqlib.train.configuration import as_arguments
+from benchmarks.rows import Curve, Value, over
+from geqlib.files.atomic import replace_file
+from geqlib.train.configuration import as_arguments, read_run
 from geqlib.train.sweep import SweepRun, complete
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
+ROUNDS = 12  # of timing the steps of all runs
+QUIET: dict[str, object] = {"trainer.enable_progress_bar": False}
 
 
 def trained(
@@ -27,7 +34,7 @@ def trained(
     seed: int,
     tested: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
-    """Results of a run: read if it is complete, continued if it was cut off, else made.
+    """Results of a run: read if it is complete, resumed if it was interrupted, else trained.
 
     Args:
         folder: of the run.
@@ -37,19 +44,19 @@ def trained(
         tested: changes for the test alone, whose results go to a folder of their own in the run's.
     """
     variant = "-".join(str(value).replace("/", "-") for value in (tested or {}).values())
-    kept = folder / variant / "results.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
+    results = folder / variant / "results.json"
+    if results.exists():
+        return json.loads(results.read_text())
     last = folder / "checkpoints" / "last.ckpt"
     if not (folder / "fit.json").exists():
         arguments = as_arguments(options)
         arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
         resume = [f"--ckpt_path={last}"] if last.exists() else []
         _geqlib("fit", f"--config={config}", *arguments, *resume)
-    changes = as_arguments((tested or {}) | {"trainer.default_root_dir": str(kept.parent)})
+    changes = as_arguments((tested or {}) | {"trainer.default_root_dir": str(results.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
-    return json.loads(kept.read_text())
+    return json.loads(results.read_text())
 
 
 def trained_here(
@@ -60,23 +67,108 @@ def trained_here(
     return json.loads((folder / "results.json").read_text())
 
 
-def summary(results: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    """Mean and standard deviation of a metric over seeds, with the single values."""
-    values = [r["metrics"][metric] for r in results]
-    return {
-        "mean": mean(values),
-        "std": stdev(values) if len(values) > 1 else None,
-        "values": values,
-    }
+def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `run` returned when it was first called by this name, in runs/NAME.json.
+
+    So an interrupted benchmark goes on where it was.
+
+    Args:
+        name: says all that the result depends on, such as "nbody_products/gaunt-1-40-0".
+        run: returns JSON values.
+    """
+    path = RUNS / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    result = run()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda part: part.write_text(json.dumps(result) + "\n"))
+    return result
 
 
-def show(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; floats with three significant digits."""
-    table = Table(*header, title=title)
-    for row in rows:
-        table.add_row(*[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row])
-    Console().print(table)
+def metric(results: Sequence[Mapping[str, Any]], name: str) -> Value:
+    """A metric of the test over seeds."""
+    return over([run["metrics"][name] for run in results])
+
+
+def validation_curve(folder: Path, column: str) -> Curve:
+    """Minutes of the processor, and a validation metric, of every validation of a run."""
+    curve: list[tuple[float, float]] = []
+    minutes = 0.0
+    for path in sorted(folder.glob("metrics/version_*/metrics.csv")):
+        with path.open(newline="") as file:
+            for line in csv.DictReader(file):
+                minutes = float(line.get("processor_minutes") or minutes)
+                if line.get(column):
+                    curve.append((minutes, float(line[column])))
+    return tuple(curve)
 
 
 def _geqlib(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "geqlib", *arguments], check=True)
+
+
+def budgeted(
+    name: str, runs: Mapping[str, tuple[Path, Mapping[str, object]]], minutes: float
+) -> dict[str, dict[str, float]]:
+    """Trainer options of each run that make its training steps take that many minutes.
+
+    A step is forward, backward and update on batches of the training split; seconds are processor
+    time of this process, medians of one interleaved measurement. They are written to
+    runs/NAME-MINUTESmin.json, so that an interrupted run goes on with the same schedule. Validation
+    comes on top.
+
+    Args:
+        name: of the benchmark.
+        runs: name -> configuration file and changes to it.
+        minutes: of each run.
+    """
+    path = RUNS / f"{name}-{minutes:g}min.json"
+    seconds = json.loads(path.read_text()) if path.exists() else {}
+    if missing := {key: run for key, run in runs.items() if key not in seconds}:
+        seconds |= _measured({key: _step(*run) for key, run in missing.items()})
+        text = json.dumps(seconds, indent=1)
+        replace_file(path, lambda part: part.write_text(text))
+    return {key: _options(60 * minutes / seconds[key]["step"], seconds[key]) for key in runs}
+
+
+def _options(steps: float, measured: Mapping[str, float]) -> dict[str, float]:
+    epochs = ceil(steps / measured["steps_an_epoch"])
+    return {
+        "trainer.max_epochs": epochs,
+        "trainer.limit_train_batches": max(round(steps / epochs), 1),
+    }
+
+
+def _measured(
+    steps: Mapping[str, tuple[int, Callable[[], None]]],
+) -> dict[str, dict[str, float]]:
+    times: dict[str, list[float]] = {key: [] for key in steps}
+    for k in range(ROUNDS + 1):
+        for key, (_, step) in steps.items():
+            start = time.process_time()
+            step()
+            if k:  # the first round allocates
+                times[key].append(time.process_time() - start)
+    return {
+        key: {"step": median(times[key]), "steps_an_epoch": count}
+        for key, (count, _) in steps.items()
+    }
+
+
+def _step(config: Path, options: Mapping[str, object]) -> tuple[int, Callable[[], None]]:
+    """Steps of an epoch, and one of them."""
+    run = read_run(config, options)
+    task, data = run.task.train(), run.data
+    data.prepare_data()
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = cycle(list(islice(iter(loader), ROUNDS)))
+    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-6)
+    task.log = lambda *args, **keywords: None
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.training_step(next(batches), 0).backward()
+        optimizer.step()
+
+    return len(loader), step

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from math import ceil, log10
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,20 +29,37 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import RESULTS, read_result, write_result
-from benchmarks.training import RUNS, show
+from benchmarks.pictures import draw_curves
+from benchmarks.rows import Cell, Column, Row, Table, joined, measured, read_result
+from benchmarks.tables import publish
+from benchmarks.training import RUNS
 from geqlib.calculators import GeqCalculator
 from geqlib.data import MoleculeData
 from geqlib.sphere.grids import rotation_group
 from geqlib.symmetry.rotations import random_rotations
 
 MODELS = {"gaunt": "geqlib GauntNet", "ponita": "geqlib PONITA"}
-COLOURS = {"geqlib GauntNet": "#009E73", "geqlib PONITA": "#0072B2"}
-STEP, STEPS = 0.5, 20_000  # fs, and how many
+STEP, STEPS = 0.5, 20_000  # fs, and their number
 EVERY = 20  # steps between two records
 SPREAD = "standard deviation over 100 random rotations"
-REACH = "largest difference between two of them in 20 frames"
+RANGE = "largest difference between two of them in 20 frames"
+THREE = "three rotations averaged"
+COLUMNS = (
+    Column("test", "RMSE of the energy on the test set", "meV", ".1f"),
+    Column("alone, deviation", SPREAD, "meV", ".2g"),
+    Column("alone, range", RANGE, "meV", ".2g"),
+    Column("averaged, deviation", f"{SPREAD}, {THREE}", "meV", ".2g"),
+    Column("averaged, range", f"{RANGE}, {THREE}", "meV", ".2g"),
+    Column(
+        "icosahedral, relative",
+        "largest relative difference over the icosahedron's 60 rotations",
+        "",
+        ".0e",
+    ),
+    Column("drift", "drift of the energy in 10 ps", "meV per atom", ".4f"),
+    Column("fluctuation", "standard deviation of the energy in that time", "meV per atom", ".4f"),
+)
+CURVE = "total energy"
 
 
 def main() -> None:
@@ -54,95 +69,58 @@ def main() -> None:
     data = MoleculeData("3bpa/train_300K.xyz.xz", 50, "3bpa/test_300K.xyz.xz", cutoff=5.0)
     data.setup("test")
     frames = [data.atoms(k, "test") for k in data.splits["test"].index[:20].tolist()]
-    path = RESULTS / "accuracy/dynamics.json"
-    rows = read_result("accuracy/dynamics")["rows"] if path.exists() else {}
     for run in chosen:
-        rows[MODELS[run]] = measured(run, frames)
-        content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": rows}
-        write_result("accuracy/dynamics", content)
-    show("In use", ("", *rows, "unit"), _rows(rows))
-    draw(rows).savefig(path.with_suffix(".png"), dpi=150)
-    sys.stdout.write(f"wrote {path}\n")
+        table = joined("accuracy/dynamics", compared([measure(run, frames)]))
+        publish(measured("accuracy/dynamics", __doc__, [table]), draw(table))
 
 
-def measured(run: str, frames: list[Atoms]) -> dict[str, Any]:
+def measure(run: str, frames: list[Atoms]) -> Row:
     checkpoint = RUNS / f"3bpa-{run}" / "checkpoints" / "best.ckpt"
     if not checkpoint.exists():
         raise SystemExit("There is no trained model: run accuracy/potential_3bpa.py first.")
     calculator = GeqCalculator(checkpoint, dtype=torch.float64)
     torch.manual_seed(0)
     turns = random_rotations(100, 3, dtype=torch.float64)
-    found = {"alone": _turned(frames, calculator, turns)}
+    spreads = {"alone": _turned(frames, calculator, turns)}
     if run == "ponita":
         averaged = GeqCalculator(checkpoint, dtype=torch.float64, rotations=3)
-        found["averaged"] = _turned(frames, averaged, turns)
+        spreads["averaged"] = _turned(frames, averaged, turns)
         group = rotation_group("icosahedral").double()
-        found["icosahedral"] = _turned(frames, calculator, group)
-    known = read_result("accuracy/potential_3bpa")["rows"][MODELS[run]]
+        spreads["icosahedral"] = _turned(frames, calculator, group)
+    trained = read_result("accuracy/potential_3bpa").tables[0].row(MODELS[run])
     time, energy = _dynamics(frames[0], calculator)
     energy = 1000 * energy / len(frames[0])
-    return {
-        "rotations": found,
-        "test_rmse": known["errors"]["300 K"][0],
+    cells = spread_cells(spreads) | {
+        "test": trained.number("energy, 300 K"),
         "picoseconds": float(time[-1]),
         "drift": abs(float(np.polyfit(time, energy, 1)[0])) * float(time[-1]),
         "fluctuation": float(energy.std()),
-        "energy": (energy - energy[0]).round(5).tolist(),
     }
+    return own_row(MODELS[run], cells, (energy - energy[0]).round(5).tolist())
 
 
-def table(found: dict[str, Any]) -> str:
-    return markdown(("", *found["rows"], "unit"), _rows(found["rows"]))
+def spread_cells(spreads: dict[str, dict[str, float]]) -> dict[str, Cell]:
+    return {f"{how}, {key}": x for how, of_how in spreads.items() for key, x in of_how.items()}
 
 
-def draw(rows: dict[str, Any]) -> Figure:
-    """Total energy against time."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for name, row in rows.items():
-        time = np.linspace(0, row["picoseconds"], len(row["energy"]))
-        axes.plot(time, row["energy"], color=COLOURS[name], linewidth=0.8, label=name)
-    axes.set(xlabel="ps", ylabel="total energy, meV an atom")
-    axes.set_title("3BPA, velocity Verlet, 0.5 fs, no thermostat")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+def own_row(name: str, cells: dict[str, Cell], energy: list[float]) -> Row:
+    times = np.linspace(0, cells["picoseconds"], len(energy)).tolist()
+    return Row((name,), cells, curves={CURVE: tuple(zip(times, energy, strict=True))})
 
 
-def _rows(rows: dict[str, Any]) -> list[tuple[str, ...]]:
-    found = list(rows.values())
-    turned = [row["rotations"] for row in found]
-    lines = [("RMSE of the energy on the test set", [f"{r['test_rmse']:.1f}" for r in found])]
-    for key, how in (("alone", ""), ("averaged", ", three rotations averaged")):
-        lines += [
-            (SPREAD + how, [_small(t, key, "deviation") for t in turned]),
-            (REACH + how, [_small(t, key, "range") for t in turned]),
-        ]
-    units = ["meV"] * len(lines) + ["", "meV an atom", "meV an atom"]
-    lines += [
-        (
-            "largest difference over the icosahedron's 60 rotations, relative",
-            [_small(t, "icosahedral", "relative") for t in turned],
-        ),
-        (
-            f"drift of the energy in {found[0]['picoseconds']:.0f} ps",
-            [f"{row['drift']:.4f}" for row in found],
-        ),
-        (
-            "standard deviation of the energy in that time",
-            [f"{row['fluctuation']:.4f}" for row in found],
-        ),
-    ]
-    return [(name, *values, unit) for (name, values), unit in zip(lines, units, strict=True)]
+def compared(rows: list[Row]) -> Table:
+    return Table(("",), COLUMNS, tuple(rows), turned=True)
 
 
-def _small(turned: dict[str, Any], how: str, key: str) -> str:
-    if how not in turned:
-        return ""
-    value = turned[how][key]
-    if key == "relative":
-        return f"{value:.0e}"
-    return f"{value:.1f}" if value > 0.1 else f"below {10 ** ceil(log10(max(value, 1e-8))):.0e}"
+def draw(table: Table) -> Figure:
+    return draw_curves(
+        table.rows,
+        CURVE,
+        title="3BPA, velocity Verlet, 0.5 fs, no thermostat",
+        x="ps",
+        y="total energy, meV per atom",
+        logarithmic=False,
+    )
 
 
 def _turned(frames: list[Atoms], calculator: GeqCalculator, turns: Tensor) -> dict[str, float]:

@@ -6,7 +6,7 @@ model takes one; compiled by AOTInductor; then run on four graphs of other sizes
 `num_graphs`, which compiled programs cannot take, go in as the length of an empty tensor.
 Potentials are programs of energy, forces and stress (`geqlib.files.export.forces_program`), run on
 a crystal of 8 atoms and a single atom. The difference is the largest from the model itself,
-relative to the largest output if that is more than 1. Finished models are kept in runs/export.
+relative to the largest output if that is more than 1. Finished models stay in runs/export.
 
     python benchmarks/accuracy/export.py [--models PONITA SPEN ...]
 """
@@ -31,17 +31,21 @@ from torch.export import ExportedProgram
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import geqlib.models
-from benchmarks.kept import kept
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import show
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import drawn, markdown, publish
+from benchmarks.training import finished
 from geqlib.files.export import TRACING, differing, forces_program, program_inputs
 from geqlib.models import PONITA, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, system
 from tests.contract import SIZES, Case, join, random_graphs, values
 from tests.properties.cases import all_cases
 
-HEAD = ("model", "torch.export", "AOTInductor", "largest difference", "what stands against it")
+COLUMNS = (
+    Column("exported", "torch.export"),
+    Column("compiled", "AOTInductor"),
+    Column("difference", "largest difference", "", ".0e"),
+    Column("why", "obstacle"),
+)
 Run = Callable[..., Any]
 WHY = {"RotationAverage": "it makes the plan of its copies itself"}
 OTHERS = {  # cases that show what a part changes
@@ -63,8 +67,8 @@ class Lengths(nn.Module):
         leaves, self.spec = pytree.tree_flatten(example)
         self.numbers = [isinstance(leaf, int) for leaf in leaves]
 
-    def inputs(self, given: dict[str, Any]) -> list[Tensor]:
-        leaves = pytree.tree_leaves(given)
+    def inputs(self, arguments: dict[str, Any]) -> list[Tensor]:
+        leaves = pytree.tree_leaves(arguments)
         return [torch.empty(leaf, 0) if isinstance(leaf, int) else leaf for leaf in leaves]
 
     def forward(self, tensors: list[Tensor]) -> Any:
@@ -75,24 +79,24 @@ class Lengths(nn.Module):
 
 def models() -> dict[str, Case]:
     """The first case of each model in the contract suite, and a few others."""
-    known = all_cases()
-    found: dict[str, Case] = {}
-    for case in known.values():
+    cases = all_cases()
+    first: dict[str, Case] = {}
+    for case in cases.values():
         name = type(case.make()).__name__
         if name in geqlib.models.__all__ and name != "Potential":
-            found.setdefault(name, case)
-    return dict(sorted(found.items())) | {name: known[key] for name, key in OTHERS.items()}
+            first.setdefault(name, case)
+    return dict(sorted(first.items())) | {name: cases[key] for name, key in OTHERS.items()}
 
 
-def measured(case: Case) -> dict[str, Any]:
+def measure(case: Case) -> dict[str, Any]:
     module = case.make(torch.float32).requires_grad_(False)
-    given = []
+    inputs = []
     for sizes in SIZES:
         tensors = values(join(random_graphs(case, sizes)), torch.float32)
-        given.append(pytree.tree_map(_contiguous, case.arguments(module, tensors, len(sizes))))
-    flat = Lengths(module, given[0])
-    examples = [(flat.inputs(keywords),) for keywords in given]
-    expected = [case.tensors(module(**given[2]))]
+        inputs.append(pytree.tree_map(_contiguous, case.arguments(module, tensors, len(sizes))))
+    flat = Lengths(module, inputs[0])
+    examples = [(flat.inputs(keywords),) for keywords in inputs]
+    expected = [case.tensors(module(**inputs[2]))]
 
     def compare(run: Run) -> float:
         return largest([case.tensors(run(*examples[2]))], expected)
@@ -102,19 +106,19 @@ def measured(case: Case) -> dict[str, Any]:
     return tried(lambda: export(flat, examples[0], dynamic_shapes=sizes), compare, case)
 
 
-def measured_potential(build: Callable[[], nn.Module]) -> dict[str, Any]:
+def measure_potential(build: Callable[[], nn.Module]) -> dict[str, Any]:
     torch.manual_seed(0)
     potential = Potential(build()).eval().requires_grad_(False)
-    given, expected = [], []
+    inputs, expected = [], []
     for nodes, periodic in ((8, True), (1, False)):
         pos, z, cell = system(nodes, periodic=periodic)
         pos, cell = pos.float(), cell.float()
-        given.append(program_inputs(potential, pos, z, cell=cell))
-        found = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
-        expected.append(list(found.values()))
+        inputs.append(program_inputs(potential, pos, z, cell=cell))
+        outputs = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
+        expected.append(list(outputs.values()))
 
     def compare(run: Run) -> float:
-        return largest([list(run(**inputs).values()) for inputs in given], expected)
+        return largest([list(run(**x).values()) for x in inputs], expected)
 
     return tried(lambda: forces_program(potential), compare)
 
@@ -123,64 +127,61 @@ def tried(
     export: Callable[[], ExportedProgram], compare: Callable[[Run], float], case: Case | None = None
 ) -> dict[str, Any]:
     """Export, compile and run; what failed first, and why."""
-    known = {} if case is None else case.exceptions
-    row: dict[str, Any] = {"exported": False, "compiled": False, "difference": None, "why": ""}
+    exceptions = {} if case is None else case.exceptions
+    outcome: dict[str, Any] = {"exported": False, "compiled": False, "difference": None, "why": ""}
     try:
         with TRACING.patch(backed_size_oblivious=True):
             program = export()
-        row["difference"] = compare(program.module())
-        row["exported"] = True
+        outcome["difference"] = compare(program.module())
+        outcome["exported"] = True
         with TemporaryDirectory() as folder:
             path = f"{folder}/program.pt2"
             torch._inductor.aoti_compile_and_package(program, package_path=path)
-            row["difference"] = max(
-                row["difference"], compare(torch._inductor.aoti_load_package(path))
+            outcome["difference"] = max(
+                outcome["difference"], compare(torch._inductor.aoti_load_package(path))
             )
-        row["compiled"] = True
+        outcome["compiled"] = True
     except Exception as error:
-        row["error"] = " ".join(str(error).split())[:400]
-        row["why"] = known.get("export") or row["error"][:160]
-    return row
+        outcome["error"] = " ".join(str(error).split())[:400]
+        outcome["why"] = exceptions.get("export") or outcome["error"][:160]
+    return outcome
 
 
-def largest(found: Sequence[list[Tensor]], expected: Sequence[list[Tensor]]) -> float:
-    pairs = [pair for one in zip(found, expected, strict=True) for pair in zip(*one, strict=True)]
+def largest(outputs: Sequence[list[Tensor]], expected: Sequence[list[Tensor]]) -> float:
+    pairs = [pair for one in zip(outputs, expected, strict=True) for pair in zip(*one, strict=True)]
     return max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
 
 
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", help="some of them: no table is written then")
+    parser.add_argument("--models", nargs="+", help="some of them: no result is written then")
     chosen = parser.parse_args().models
     warnings.simplefilter("ignore")
     logging.getLogger("torch").setLevel(logging.ERROR)
     runs: dict[str, Callable[[], dict[str, Any]]] = {
-        name: lambda case=case: measured(case) for name, case in models().items()
+        name: lambda case=case: measure(case) for name, case in models().items()
     }
-    runs |= {name: lambda make=make: measured_potential(make) for name, make in POTENTIALS.items()}
-    names = chosen or list(runs)
-    rows = {name: kept(f"export/{name}", runs[name]) for name in track(names)}
-    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": rows}
-    show("Export", HEAD, _rows(content))
+    runs |= {name: lambda make=make: measure_potential(make) for name, make in POTENTIALS.items()}
+    outcomes = {
+        name: finished(f"export/{name}", runs[name]) for name in track(chosen or list(runs))
+    }
+    table = Table(("model",), COLUMNS, tuple(row(name, x) for name, x in outcomes.items()))
     if chosen is None:
-        sys.stdout.write(f"wrote {write_result('accuracy/export', content)}\n")
+        publish(measured("accuracy/export", __doc__, [table]))
+    else:
+        sys.stdout.write(markdown(*drawn(table)))
 
 
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _rows(found))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (
-            f"`{name}`",
-            "yes" if row["exported"] else "no",
-            "yes" if row["compiled"] else "no",
-            "" if row["difference"] is None else f"{row['difference']:.0e}",
-            WHY.get(name, row["why"].partition(": see")[0]),
-        )
-        for name, row in found["rows"].items()
-    ]
+def row(name: str, outcome: dict[str, Any]) -> Row:
+    cells: dict[str, Cell] = {
+        "exported": "yes" if outcome["exported"] else "no",
+        "compiled": "yes" if outcome["compiled"] else "no",
+        "why": WHY.get(name, outcome["why"].partition(": see")[0]),
+        "error": outcome.get("error", ""),
+    }
+    if outcome["difference"] is not None:
+        cells["difference"] = outcome["difference"]
+    return Row((f"`{name}`",), {key: cell for key, cell in cells.items() if cell != ""})
 
 
 def _contiguous(x: Any) -> Any:

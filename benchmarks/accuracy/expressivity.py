@@ -1,4 +1,4 @@
-"""Which pairs of graphs that 1-WL cannot tell apart does a model separate, with random weights?
+"""Which pairs of 1-WL-equivalent graphs does a model separate, with random weights?
 
 Protocol: untrained networks in float64, six layers of width 8, all weights drawn at random, those
 of norms with standard deviation 16, and sines as activations of IGN and SPEN: these grow small
@@ -26,9 +26,8 @@ from torch_geometric.data import Batch, Data
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import show
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import drawn, markdown, publish
 from geqlib.data.graphs.expressivity import GraphPairs, PlainGraph, graph_pairs
 from geqlib.models import IGN, SPEN, MessagePassingNet
 
@@ -63,24 +62,38 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    given = parser.parse_args()
-    rows: dict[str, Any] = {}
-    for name in given.sets:
+    options = parser.parse_args()
+    outcomes: dict[str, dict[str, Any]] = {model: {} for model in options.models}
+    for name in options.sets:
         pairs = graph_pairs(name)
-        for model in given.models:
-            rows.setdefault(model, {})[name] = separated(MODELS[model], pairs)
-    show(
-        "Pairs separated",
-        ("", *given.sets, "copies separated"),
-        [
-            (model, *(_cell(row[s]) for s in given.sets), _copies(row))
-            for model, row in rows.items()
-        ],
-    )
-    if tuple(given.sets) == SETS and given.models == list(MODELS):
-        protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-        path = write_result("accuracy/expressivity", {"protocol": protocol, "rows": rows})
-        sys.stdout.write(f"wrote {path}\n")
+        for model, outcome in outcomes.items():
+            outcome[name] = separated(MODELS[model], pairs)
+    table = compared(outcomes)
+    if tuple(options.sets) == SETS and options.models == list(MODELS):
+        publish(measured("accuracy/expressivity", __doc__, [table]))
+    else:
+        sys.stdout.write(markdown(*drawn(table)))
+
+
+def compared(outcomes: dict[str, dict[str, Any]]) -> Table:
+    sizes = {name: of_set["pairs"] for name, of_set in next(iter(outcomes.values())).items()}
+    columns = [Column(name, f"{name} (of {size})") for name, size in sizes.items()]
+    columns.append(Column("copies", "copies separated"))
+    rows = tuple(own_row(model, outcome) for model, outcome in outcomes.items())
+    return Table(("pairs separated",), tuple(columns), rows, "BREC")
+
+
+def own_row(model: str, outcome: dict[str, Any]) -> Row:
+    cells: dict[str, Cell] = {}
+    for name, of_set in outcome.items():
+        cells[name] = of_set["separated"]
+        cells |= {f"{name}, {part}": count for part, count in of_set["parts"].items()}
+        cells[f"{name}, copies separated"] = of_set["copies_separated"]
+        for key in ("largest_difference_of_copies", "smallest_difference_separated"):
+            if of_set[key] is not None:
+                cells[f"{name}, {key.replace('_', ' ')}"] = of_set[key]
+    cells["copies"] = sum(of_set["copies_separated"] for of_set in outcome.values())
+    return Row((model,), cells, "peer" if model in ("GIN", "IGN") else "geqlib")
 
 
 def separated(build: Callable[[int], nn.Module], pairs: GraphPairs) -> dict[str, Any]:
@@ -115,13 +128,13 @@ def separated(build: Callable[[int], nn.Module], pairs: GraphPairs) -> dict[str,
 
 
 def _smallest(apart: Tensor) -> float | None:
-    found = apart[apart > SAME]
-    return float(found.min()) if len(found) else None
+    separated = apart[apart > SAME]
+    return float(separated.min()) if len(separated) else None
 
 
 def _outputs(model: nn.Module, graphs: Sequence[PlainGraph], kinds: int) -> Tensor:
     """[graphs, WIDTH]; some at a time, so that these decide the memory."""
-    found = []
+    outputs = []
     with torch.no_grad():
         for start in track(range(0, len(graphs), BATCH), "graphs"):
             batch = Batch.from_data_list(
@@ -130,25 +143,9 @@ def _outputs(model: nn.Module, graphs: Sequence[PlainGraph], kinds: int) -> Tens
                     for graph in graphs[start : start + BATCH]
                 ]
             )
-            given = {"batch": batch["batch"], "num_graphs": batch.num_graphs}
-            found.append(model(batch["x"], batch["edge_index"], **given))
-    return torch.cat(found)
-
-
-def table(found: dict[str, Any]) -> str:
-    rows = [
-        (model, *(_cell(row[s]) for s in SETS), _copies(row))
-        for model, row in found["rows"].items()
-    ]
-    return markdown(("pairs separated", *SETS, "copies separated"), rows)
-
-
-def _cell(found: dict[str, Any]) -> str:
-    return f"{found['separated']} / {found['pairs']}"
-
-
-def _copies(row: dict[str, Any]) -> int:
-    return sum(found["copies_separated"] for found in row.values())
+            index, count = batch["batch"], batch.num_graphs
+            outputs.append(model(batch["x"], batch["edge_index"], batch=index, num_graphs=count))
+    return torch.cat(outputs)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ in two towers; GIN with 320 inside its layers) with BatchNorm, bonds as edge fea
 and parameters within 3 % of each other; the same recipe and the same processor time for training
 steps; the epoch with the best validation error is tested.
 
-The result file is written after every run; runs that are complete are read.
+The result file is written after every seed; runs that are complete are read.
 
     python benchmarks/accuracy/moleculenet.py [--minutes 0.75] [--splits scaffold] [--seeds 0 1 ...]
 """
@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import RUNS, show, summary, trained_here
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, budgeted, metric, trained_here
 from geqlib.data import MoleculeNetData
 
 CONFIG = Path("configs/lipo_monoid.yaml")
@@ -31,44 +30,53 @@ SETS = ("lipo", "esol")
 SPLITS = ("scaffold", "random")
 METHODS = ("monoid", "PNA", "GIN")
 WIDTHS = {"PNA": 68, "GIN": 64}  # that make parameters equal
-Results = dict[str, list[dict[str, Any]]]  # of each method, seed by seed
+COLUMNS = (
+    Column("rmse", "test RMSE", "", ".3f"),
+    Column("mae", "test MAE", "", ".3f"),
+    Column("parameters", "parameters"),
+    Column("epochs", "epochs"),
+)
 ATOMS, BONDS = [119, 9, 11, 12, 9, 5, 8, 2, 2], [22, 6, 2]
 
 
 def main() -> None:
-    given = _arguments()
-    found: dict[str, Results] = {}
-    for name in given.sets:
+    command = _arguments()
+    done: dict[tuple[str, str], list[dict[str, Any]]] = {}  # runs, seed by seed
+    for name in command.sets:
         options = {method: _options(name, method) for method in METHODS}
         runs = {f"{name}/{method}": (CONFIG, options[method]) for method in METHODS}
-        budget = budgeted("moleculenet", runs, given.minutes)
-        for split in given.splits:
-            results = found[f"{name}, {split}"] = {method: [] for method in METHODS}
-            for seed in given.seeds:
+        budget = budgeted("moleculenet", runs, command.minutes)
+        for split in command.splits:
+            for seed in command.seeds:
                 for method in METHODS:
                     changes = options[method] | budget[f"{name}/{method}"]
-                    results[method].append(_run(name, split, method, changes, seed, given.minutes))
-                    _write(found, given.minutes)
-    for title, results in found.items():
-        lines = [
-            (method, _spread(row["rmse"]), _spread(row["mae"]), row["parameters"], row["epochs"])
-            for method, row in _rows(results).items()
-        ]
-        show(title, ("", "RMSE", "MAE", "parameters", "epochs"), lines)
+                    run = _run(name, split, method, changes, seed, command.minutes)
+                    done.setdefault((f"{name}, {split}", method), []).append(run)
+                table = compared([own_row(*labels, cells(runs)) for labels, runs in done.items()])
+                settings = {"minutes": command.minutes}
+                publish(measured("accuracy/moleculenet", __doc__, [table], settings))
 
 
-def table(found: dict[str, Any]) -> str:
-    lines = [
-        (title, method, _spread(row["rmse"]), _spread(row["mae"]), row["parameters"], row["epochs"])
-        for title, rows in found["rows"].items()
-        for method, row in rows.items()
-    ]
-    return markdown(("", "", "test RMSE", "test MAE", "parameters", "epochs"), lines)
+def cells(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "rmse": metric(runs, "test/rmse"),
+        "mae": metric(runs, "test/mae"),
+        "parameters": runs[0]["fit"]["parameters"],
+        "epochs": runs[0]["fit"]["epochs"],
+    }
+
+
+def own_row(data: str, method: str, cells: dict[str, Any]) -> Row:
+    return Row((data, method), cells, "geqlib" if method == "monoid" else "peer")
+
+
+def compared(rows: list[Row]) -> Table:
+    return Table(("", ""), COLUMNS, tuple(rows), "rmse")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=0.75, help="of processor time a run")
+    parser.add_argument("--minutes", type=float, default=0.75, help="of processor time per run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--splits", nargs="+", default=["scaffold"], choices=SPLITS)
@@ -76,10 +84,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _options(name: Literal["lipo", "esol"], method: str) -> dict[str, object]:
-    options: dict[str, object] = {
-        "data.init_args.name": name,
-        "trainer.enable_progress_bar": False,
-    }
+    options = QUIET | {"data.init_args.name": name}
     if method == "monoid":
         return options
     data = MoleculeNetData(name)
@@ -102,33 +107,6 @@ def _run(
     folder = RUNS / f"{name}-{split}-{method}-{minutes:g}min-seed{seed}"
     split_options = {"data.init_args.split": split, "data.init_args.data_seed": seed}
     return trained_here(folder, CONFIG, options | split_options, seed)
-
-
-def _write(found: dict[str, Results], minutes: float) -> None:
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "minutes": minutes,
-        "rows": {title: _rows(results) for title, results in found.items()},
-    }
-    write_result("accuracy/moleculenet", content)
-
-
-def _rows(results: Results) -> dict[str, Any]:
-    return {
-        method: {
-            "rmse": summary(runs, "test/rmse"),
-            "mae": summary(runs, "test/mae"),
-            "parameters": runs[0]["fit"]["parameters"],
-            "epochs": runs[0]["fit"]["epochs"],
-        }
-        for method, runs in results.items()
-        if runs
-    }
-
-
-def _spread(entry: dict[str, Any]) -> str:
-    spread = "" if entry["std"] is None else f" ± {entry['std']:.3f}"
-    return f"{entry['mean']:.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.curves import plot_curves
-from benchmarks.markdown import markdown
-from benchmarks.measure import RESULTS, write_result
-from benchmarks.training import RUNS, show, summary, trained_here
+from benchmarks.pictures import draw_sizes
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, budgeted, metric, trained_here
 from geqlib.data import MultitaskData
 from geqlib.data.graphs.multitask import SPAN, STARTS
 from geqlib.train.tasks import GRAPH_TASKS, NODE_TASKS
@@ -39,7 +40,11 @@ METHODS = ("monoid", "monoid, learnt", "monoid, exact", "PNA", "max", "sum")
 # of those whose operators are not the configuration's
 OPERATORS: dict[str, Any] = {"monoid, learnt": "gru", "monoid, exact": ["topk", "sum"]}
 SCORES = ("log_mse", *NODE_TASKS, *GRAPH_TASKS)
-Results = dict[str, list[dict[str, Any]]]  # of each method, seed by seed
+COLUMNS = (
+    Column("15-19 log_mse", "mean", "", ".2f"),
+    *(Column(f"15-19 {key}", key.replace("_", " "), "", ".2f") for key in SCORES[1:]),
+)
+SOURCE = "Ong and Veličković 2022"
 PUBLISHED = {
     "PNA, 128 channels": (-3.09, -2.94, -2.88, -3.82, -2.42, -3.00, -3.48),
     "PNA, 16 channels": (-3.04, -2.99, -2.81, -2.83, -2.91, -2.98, -3.71),
@@ -51,44 +56,61 @@ PUBLISHED = {
 
 
 def main() -> None:
-    given = _arguments()
-    options = {name: _options(name) for name in given.methods}
-    runs = {name: (CONFIG, options[name]) for name in options}
-    budget = budgeted("multitask", runs, given.minutes)
-    results: Results = {name: [] for name in options}
-    for seed in given.seeds:
+    command = _arguments()
+    options = {name: _options(name) for name in command.methods}
+    budget = budgeted("multitask", {k: (CONFIG, options[k]) for k in options}, command.minutes)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in options}  # seed by seed
+    for seed in command.seeds:
         for name in options:
-            changes = options[name] | budget[name]
-            results[name].append(_run(name, changes, seed, given.minutes))
-            _write(results, given.minutes)
-    lines = [
-        (name, *(f"{row['15-19'][k]['mean']:.2f}" for k in SCORES), row["epochs"])
-        for name, row in _rows(results).items()
-    ]
-    show("log10 of errors, graphs of 15 to 19", ("", *SCORES, "epochs"), lines)
+            runs[name].append(_run(name, options[name] | budget[name], seed, command.minutes))
+            table = compared([own_row(k, cells(done)) for k, done in runs.items() if done])
+            settings, picture = {"minutes": command.minutes}, "score against graph size"
+            result = measured("accuracy/multitask", __doc__, [table], settings, picture)
+            publish(result, draw(table))
 
 
-def table(found: dict[str, Any]) -> str:
-    lines: list[tuple[object, ...]] = [
-        (name, *(f"{value:.2f}" for value in values), "published")
-        for name, values in found["published"].items()
-    ]
-    lines += [
-        (
-            f"**geqlib, {name}**" if name.startswith("monoid") else name,
-            *(f"{row['15-19'][key]['mean']:.2f}" for key in SCORES),
-            f"measured, {row['epochs']} epochs",
-        )
-        for name, row in found["rows"].items()
-    ]
-    header = ("", "mean", *(task.replace("_", " ") for task in SCORES[1:]), "")
-    image = "![score against graph size](../benchmarks/results/accuracy/multitask.png)\n"
-    return f"{markdown(header, lines)}\n{image}"
+def cells(runs: list[dict[str, Any]]) -> dict[str, Cell]:
+    scores: dict[str, Cell] = {
+        f"{_range(start)} {key}": metric(runs, f"test/{key}_{_range(start)}")
+        for start in STARTS
+        for key in SCORES
+    }
+    return scores | {key: runs[0]["fit"][key] for key in ("parameters", "epochs")}
+
+
+def own_row(name: str, cells: dict[str, Cell]) -> Row:
+    setup = f"{cells['epochs']} epochs"
+    if name.startswith("monoid"):
+        return Row((f"geqlib, {name}",), cells, setup=setup)
+    return Row((name,), cells, "peer", setup)
+
+
+def compared(rows: list[Row]) -> Table:
+    keys = [column.key for column in COLUMNS]
+    published = (
+        Row((name,), dict(zip(keys, scores, strict=True)), "published", source=SOURCE)
+        for name, scores in PUBLISHED.items()
+    )
+    return Table(("",), COLUMNS, (*published, *rows), keys[0])
+
+
+def draw(table: Table) -> Figure:
+    curves = {
+        row.labels[0]: {s + SPAN / 2 - 0.5: row.value(f"{_range(s)} log_mse") for s in STARTS}
+        for row in table.rows
+        if row.origin != "published"
+    }
+    return draw_sizes(
+        {"six targets": curves},
+        x="nodes of the graph",
+        y="mean log10 of squared errors",
+        trained=(15, 24),
+    )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=6.0, help="of processor time a run")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of processor time per run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     return parser.parse_args()
@@ -96,7 +118,7 @@ def _arguments() -> argparse.Namespace:
 
 def _options(name: str) -> dict[str, object]:
     net = "model.init_args.model.init_args"
-    options: dict[str, object] = {"data.init_args.test": TEST, "trainer.enable_progress_bar": False}
+    options = QUIET | {"data.init_args.test": TEST}
     if name == "monoid":
         return options
     aggr: Any = name
@@ -121,41 +143,6 @@ def _run(name: str, options: dict[str, object], seed: int, minutes: float) -> di
     words = name.replace(",", "").replace(" ", "-")
     folder = RUNS / f"multitask-{words}-{minutes:g}min-seed{seed}"
     return trained_here(folder, CONFIG, options, seed)
-
-
-def _write(results: Results, minutes: float) -> None:
-    rows = _rows(results)
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "minutes": minutes,
-        "rows": rows,
-        "published": PUBLISHED,
-    }
-    write_result("accuracy/multitask", content)
-    curves = {
-        name: {start + SPAN / 2 - 0.5: row[_range(start)]["log_mse"] for start in STARTS}
-        for name, row in rows.items()
-    }
-    plot_curves(
-        RESULTS / "accuracy" / "multitask.png",
-        {"six targets": curves},
-        x="nodes of the graph",
-        y="mean log10 of squared errors",
-        trained=(15, 24),
-    )
-
-
-def _rows(results: Results) -> dict[str, Any]:
-    return {name: _row(runs) for name, runs in results.items() if runs}
-
-
-def _row(results: list[dict[str, Any]]) -> dict[str, Any]:
-    parts = {
-        _range(start): {key: summary(results, f"test/{key}_{_range(start)}") for key in SCORES}
-        for start in STARTS
-    }
-    fit = results[0]["fit"]
-    return parts | {"parameters": fit["parameters"], "epochs": fit["epochs"]}
 
 
 def _range(start: int) -> str:

@@ -15,58 +15,45 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown, small, spread
-from benchmarks.measure import write_result
-from benchmarks.training import RUNS, show, summary, trained
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import RUNS, metric, trained
 
 CONFIG = Path("configs/nbody_ponita.yaml")
 SEEDS = (0, 1, 2)
-PUBLISHED = {"EGNN": 0.0070, "FA-GNN": 0.0057, "SEGNN": 0.0043, "PONITA": 0.0043, "CGENN": 0.0039}
+PUBLISHED = {
+    "EGNN": (0.0070, "Satorras et al. 2021"),
+    "FA-GNN": (0.0057, "Puny et al. 2022"),
+    "SEGNN": (0.0043, "Brandstetter et al. 2022"),
+    "PONITA": (0.0043, "Bekkers et al. 2024"),
+    "CGENN": (0.0039, "Ruhe et al. 2023"),
+}
+COLUMNS = (Column("mse", "test MSE", "", "error"), Column("median", "median", "", "error"))
 
 
 def main() -> None:
-    results = [trained(RUNS / f"nbody-seed{s}", CONFIG, {}, s) for s in SEEDS]
-    mse, median = summary(results, "test/mse"), summary(results, "test/median")
-    minutes = [r["fit"]["seconds"] / 60 for r in results]
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "seeds": SEEDS,
-        "mse": mse,
-        "median": median,
-        "minutes": minutes,
-        "fit": results[0]["fit"],
-        "trained_on": results[0]["environment"],
-        "baselines": results[0]["baselines"],
-        "published_mse": PUBLISHED,
-    }
-    rows: list[tuple[object, ...]] = [
-        (name, error["mse"], error["median"], "measured, same test set")
-        for name, error in results[0]["baselines"].items()
-    ]
-    rows += [(name, error, "", "published") for name, error in PUBLISHED.items()]
-    rows.append(
-        (
-            f"geqlib PONITA, {len(SEEDS)} seeds",
-            f"{mse['mean']:.5f} ± {mse['std']:.5f}",
-            f"{median['mean']:.6f}",
-            f"measured, {max(minutes):.1f} minutes of training at most",
-        )
-    )
-    show("Charged 5-body, test error", ("", "MSE", "median", ""), rows)
-    sys.stdout.write(f"wrote {write_result('accuracy/nbody', content)}\n")
+    runs = [trained(RUNS / f"nbody-seed{s}", CONFIG, {}, s) for s in SEEDS]
+    cells = {"mse": metric(runs, "test/mse"), "median": metric(runs, "test/median").mean}
+    minutes = [run["fit"]["seconds"] / 60 for run in runs]
+    ours = own_row(cells, minutes, runs[0]["environment"]["threads"])
+    table = compared(ours, runs[0]["baselines"])
+    settings = {"minutes": minutes, "fit": runs[0]["fit"], "trained_on": runs[0]["environment"]}
+    publish(measured("accuracy/nbody", __doc__, [table], settings))
 
 
-def table(found: dict[str, Any]) -> str:
-    minutes = ", ".join(f"{m:.1f}" for m in found["minutes"])
-    cores = found["trained_on"]["threads"]
-    ours = f"measured, {len(found['seeds'])} seeds, {minutes} minutes on {cores} core(s)"
-    rows: list[tuple[object, ...]] = [
-        (name, small(r["mse"]), small(r["median"]), "measured")
-        for name, r in found["baselines"].items()
+def own_row(cells: dict[str, Any], minutes: list[float], threads: str) -> Row:
+    times = ", ".join(f"{m:.1f}" for m in minutes)
+    setup = f"{len(minutes)} seeds, {times} minutes on {threads} core(s)"
+    return Row(("geqlib PONITA",), cells, setup=setup)
+
+
+def compared(ours: Row, baselines: dict[str, dict[str, float]]) -> Table:
+    rows = [Row((name,), errors, "peer") for name, errors in baselines.items()]
+    rows += [
+        Row((name,), {"mse": error}, "published", source=source)
+        for name, (error, source) in PUBLISHED.items()
     ]
-    rows += [(name, small(mse), "", "published") for name, mse in found["published_mse"].items()]
-    rows.append(("**geqlib PONITA**", spread(found["mse"]), small(found["median"]["mean"]), ours))
-    return markdown(("", "test MSE", "median", ""), rows)
+    return Table(("",), COLUMNS, (*rows, ours), "mse")
 
 
 if __name__ == "__main__":

@@ -11,107 +11,70 @@ one thread. Published FA-GNN trained for 10 000 epochs.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.markdown import markdown, small
-from benchmarks.measure import RESULTS, write_result
-from benchmarks.training import RUNS, show, trained
-from geqlib.report.figures import STYLE, colour, save_figure
+from benchmarks.pictures import draw_curves
+from benchmarks.rows import Column, Curve, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, budgeted, trained, validation_curve
 
 CONFIGS = {"FA-GNN": Path("configs/nbody_fagnn.yaml"), "PONITA": Path("configs/nbody_ponita.yaml")}
-PUBLISHED = {"EGNN": 0.0071, "FA-GNN": 0.0057}
-HEAD = ("", "test MSE", "median", "parameters", "steps", "minutes of one core")
+PUBLISHED = {"EGNN": 0.0071, "FA-GNN": 0.0057}  # both as Puny et al. print them
+COLUMNS = (
+    Column("mse", "test MSE", "", "error"),
+    Column("median", "median", "", "error"),
+    Column("parameters", "parameters"),
+    Column("steps", "steps"),
+    Column("minutes", "minutes of one core", "", ".1f"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=4.0, help="of processor time a run")
-    given = parser.parse_args()
-    quiet = {"trainer.enable_progress_bar": False}
-    budget = budgeted(
-        "nbody-frames", {name: (path, quiet) for name, path in CONFIGS.items()}, given.minutes
-    )
-    rows = {}
+    parser.add_argument("--minutes", type=float, default=4.0, help="of processor time per run")
+    minutes = parser.parse_args().minutes
+    budget = budgeted("nbody-frames", {k: (path, QUIET) for k, path in CONFIGS.items()}, minutes)
+    rows = []
     for name, config in CONFIGS.items():
-        folder = RUNS / f"nbody-frames-{name}-{given.minutes:g}min"
-        found = trained(folder, config, quiet | budget[name], 0)
-        rows[name] = {
-            "mse": found["metrics"]["test/mse"],
-            "median": found["metrics"]["test/median"],
-            "parameters": found["fit"]["parameters"],
-            "steps": found["fit"]["steps"],
-            "minutes": found["fit"]["processor_seconds"] / 60,
-            "curve": curve(folder),
-        }
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "minutes": given.minutes,
-        "rows": rows,
-        "published_mse": PUBLISHED,
+        folder = RUNS / f"nbody-frames-{name}-{minutes:g}min"
+        run = trained(folder, config, QUIET | budget[name], 0)
+        rows.append(own_row(name, cells(run), validation_curve(folder, "val/mse")))
+    result = measured("accuracy/nbody_frames", __doc__, [compared(rows)], {"minutes": minutes})
+    figure = draw_curves(
+        rows,
+        "validation MSE",
+        title="Charged 5-body: error against processor time",
+        x="minutes of one core",
+        y="validation MSE; dots: test",
+        main="mse",
+    )
+    publish(result, figure)
+
+
+def cells(run: dict[str, Any]) -> dict[str, float]:
+    return {
+        "mse": run["metrics"]["test/mse"],
+        "median": run["metrics"]["test/median"],
+        "parameters": run["fit"]["parameters"],
+        "steps": run["fit"]["steps"],
+        "minutes": run["fit"]["processor_seconds"] / 60,
     }
-    show("Charged 5-body at equal processor time", HEAD, _rows(content))
-    draw(rows, RESULTS / "accuracy" / "nbody_frames.png")
-    sys.stdout.write(f"wrote {write_result('accuracy/nbody_frames', content)}\n")
 
 
-def curve(folder: Path) -> list[tuple[float, float]]:
-    """Minutes of the processor, and validation error, of every validation."""
-    found: list[tuple[float, float]] = []
-    minutes = 0.0
-    for path in sorted(folder.glob("metrics/version_*/metrics.csv")):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                minutes = float(row.get("processor_minutes") or minutes)
-                if row.get("val/mse"):
-                    found.append((minutes, float(row["val/mse"])))
-    return found
+def own_row(name: str, cells: dict[str, float], curve: Curve) -> Row:
+    return Row((f"geqlib {name}",), cells, curves={"validation MSE": curve})
 
 
-def draw(rows: dict[str, Any], path: Path) -> None:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-        for k, (name, row) in enumerate(rows.items()):
-            minutes, errors = zip(*row["curve"], strict=True)
-            axes.plot(minutes, errors, label=name, color=colour(k))
-            axes.plot(row["minutes"], row["mse"], "o", color=colour(k))
-        axes.set(yscale="log", xlabel="minutes of one core", ylabel="validation MSE; dots: test")
-        axes.set_title("Charged 5-body: error against processor time")
-        axes.grid(alpha=0.3, which="both")
-        axes.legend()
-        save_figure(figure, path)
-
-
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _rows(found))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    ours = [
-        (
-            f"**geqlib {name}**",
-            small(row["mse"]),
-            small(row["median"]),
-            row["parameters"],
-            row["steps"],
-            f"{row['minutes']:.1f}",
-        )
-        for name, row in found["rows"].items()
-    ]
-    known = [
-        (f"{name}, published", small(mse), "", "", "", "")
-        for name, mse in found["published_mse"].items()
-    ]
-    return [*ours, *known]
+def compared(rows: list[Row]) -> Table:
+    published = (
+        Row((name,), {"mse": error}, "published", source="Puny et al. 2022")
+        for name, error in PUBLISHED.items()
+    )
+    return Table(("",), COLUMNS, (*rows, *published), "mse")
 
 
 if __name__ == "__main__":

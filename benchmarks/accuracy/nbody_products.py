@@ -6,8 +6,8 @@ degree 1 or 2, Clebsch-Gordan products by e3nn's `FullyConnectedTensorProduct`, 
 channels for every path, or Gaunt products between maps of the channels, all else equal; 16
 channels, 3 layers, Adam with learning rate 0.005, cosine decay to zero, gradients clipped to norm
 1, batches of 50, 10 epochs; the network of the last epoch is tested. That is a small network
-trained for a short time, the same for all. Time is that of one core's work. Finished runs are kept
-in runs/nbody_products, and the table is written after each seed.
+trained for a short time, the same for all. Time is that of one core's work. Finished runs
+stay in runs/nbody_products, and the table is written after each seed.
 
     python benchmarks/accuracy/nbody_products.py [EPOCHS] [SEEDS]
 """
@@ -19,7 +19,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
@@ -28,17 +28,21 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.kept import kept
-from benchmarks.markdown import markdown, small
-from benchmarks.measure import write_result
 from benchmarks.peers.segnn import Kind, SteerableGNN
-from benchmarks.training import show
+from benchmarks.rows import Column, Row, Table, measured, over
+from benchmarks.tables import publish
+from benchmarks.training import finished
 from geqlib.data import NBodyData
 
 KINDS: tuple[Kind, ...] = ("clebsch-gordan", "gaunt")
 DEGREES = (1, 2)
 CHANNELS, LAYERS, BATCH, LR = 16, 3, 50, 5e-3
-HEAD = ("products", "degree", "test MSE", "ms a step", "parameters")
+COLUMNS = (
+    Column("mse", "test MSE", "", ".4f"),
+    Column("step", "time per step", "ms", ".0f", 1e3),
+    Column("parameters", "parameters"),
+)
+PRODUCTS = {"clebsch-gordan": "Clebsch-Gordan", "gaunt": "Gaunt"}
 
 
 def read() -> NBodyData:
@@ -95,45 +99,22 @@ def main() -> None:
         (degree, kind): [] for degree in DEGREES for kind in KINDS
     }
     for seed in seeds:
-        for (degree, kind), found in runs.items():
+        for (degree, kind), done in runs.items():
             name = f"nbody_products/{kind}-{degree}-{epochs}-{seed}"
-            found.append(kept(name, partial(train, data, kind, degree, epochs, seed)))
-        content = {
-            "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-            "epochs": epochs,
-            "rows": [_row(*key, found) for key, found in runs.items()],
-        }
-        path = write_result("accuracy/nbody_products", content)
-        show("Charged 5-body", HEAD, _rows(content))
-        sys.stdout.write(f"wrote {path}\n")
+            done.append(finished(name, partial(train, data, kind, degree, epochs, seed)))
+        rows = tuple(own_row(*key, done) for key, done in runs.items())
+        table = Table(("degree", "products"), COLUMNS, rows, "mse")
+        publish(measured("accuracy/nbody_products", __doc__, [table], {"epochs": epochs}))
 
 
-def _row(degree: int, kind: Kind, runs: list[dict[str, float]]) -> dict[str, Any]:
-    return {
-        "products": kind,
-        "degree": degree,
-        "mse": [run["mse"] for run in runs],
+def own_row(degree: int, kind: Kind, runs: list[dict[str, float]]) -> Row:
+    cells = {
+        "mse": over([run["mse"] for run in runs]),
         "step": mean(run["step"] for run in runs),
         "parameters": runs[0]["parameters"],
     }
-
-
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _rows(found))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (
-            row["products"],
-            row["degree"],
-            small(mean(row["mse"]))
-            + (f" ± {stdev(row['mse']):.4f}" if len(row["mse"]) > 1 else ""),
-            f"{1e3 * row['step']:.0f}",
-            row["parameters"],
-        )
-        for row in found["rows"]
-    ]
+    origin = "geqlib" if kind == "gaunt" else "peer"
+    return Row((str(degree), PRODUCTS[kind]), cells, origin)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How small can the network be? Test error at equal training steps against the cost of a step.
 
 Protocol: configs/nbody_ponita.yaml, seed 0, 10 epochs (300 steps) each; one thing changed at a
-time around the default, and the published size beside it. Seconds a step are medians of one
+time around the default, and the published size beside it. Seconds per step are medians of one
 interleaved run of forward and backward on one batch of 100 graphs.
 
     python benchmarks/accuracy/nbody_size.py
@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown, small
-from benchmarks.measure import RESULTS, interleaved, write_result
-from benchmarks.training import RUNS, show, trained
+from benchmarks.measure import interleaved
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, trained
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 from geqlib.nn import LogGaussianBasis
@@ -44,39 +45,31 @@ SIZES: dict[str, dict[str, int]] = {
     "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
 }
 EPOCHS = 10
+COLUMNS = (
+    Column("mse", "test MSE", "", "error"),
+    Column("median", "median", "", "error"),
+    Column("parameters", "parameters"),
+    Column("seconds", "time per step", "s", ".3f"),
+)
 
 
 def main() -> None:
-    errors = {name: _error(name, change) for name, change in SIZES.items()}
+    runs = {name: _error(name, change) for name, change in SIZES.items()}
     seconds = interleaved({name: _step(change) for name, change in SIZES.items()}, 7)
-    rows = {
-        name: {
-            "size": DEFAULT | change,
-            "mse": errors[name]["metrics"]["test/mse"],
-            "median": errors[name]["metrics"]["test/median"],
-            "parameters": errors[name]["fit"]["parameters"],
-            "seconds_a_step": seconds[name],
-        }
-        for name, change in SIZES.items()
-    }
-    show(
-        f"Test error after {EPOCHS} epochs",
-        ("", "MSE", "median", "parameters", "s / step"),
-        [
-            (n, f"{r['mse']:.5f}", f"{r['median']:.6f}", r["parameters"], r["seconds_a_step"])
-            for n, r in rows.items()
-        ],
-    )
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    path = write_result("accuracy/nbody_size", {"protocol": protocol, "rows": rows})
-    _draw(rows).savefig(RESULTS / "accuracy" / "nbody_size.png", dpi=150)
-    sys.stdout.write(f"wrote {path}\n")
+    rows = []
+    for name, run in runs.items():
+        metrics, parameters = run["metrics"], run["fit"]["parameters"]
+        cells = {"mse": metrics["test/mse"], "median": metrics["test/median"]}
+        cells |= {"parameters": parameters, "seconds": seconds[name]}
+        rows.append(Row((name,), cells | DEFAULT | SIZES[name]))
+    tables = [Table(("",), COLUMNS, tuple(rows), "mse")]
+    publish(measured("accuracy/nbody_size", __doc__, tables), draw(rows))
 
 
 def _error(name: str, change: dict[str, int]) -> dict[str, Any]:
     prefix = "model.init_args.model.init_args."
-    options = {prefix + key: value for key, value in change.items()}
-    options |= {"trainer.max_epochs": EPOCHS, "trainer.enable_progress_bar": False}
+    options: dict[str, object] = {prefix + key: value for key, value in change.items()}
+    options |= QUIET | {"trainer.max_epochs": EPOCHS}
     folder = RUNS / f"nbody-size-{name.replace(',', '').replace(' ', '-')}"
     return trained(folder, CONFIG, options, 0)
 
@@ -96,33 +89,22 @@ def _step(change: dict[str, int]) -> Callable[[], None]:
     return step
 
 
-def _draw(rows: dict[str, dict[str, Any]]) -> Figure:
+def draw(rows: list[Row]) -> Figure:
+    """Test error against the time of a step."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    for name, row in rows.items():
+    for row in rows:
+        name, point = row.labels[-1], (row.number("seconds"), row.number("mse"))
         below = "factored" in name
-        axes.plot(row["seconds_a_step"], row["mse"], "s" if below else "o", color="#0072B2")
-        axes.annotate(
-            name,
-            (row["seconds_a_step"], row["mse"]),
-            xytext=(4, -11 if below else 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
-    axes.set(xscale="log", xlabel="seconds a training step", ylabel="test MSE", xlim=(0.03, 1.2))
+        axes.plot(*point, "s" if below else "o", color="#0072B2")
+        offset = (4, -11 if below else 4)
+        axes.annotate(name, point, offset, textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel="seconds per training step", ylabel="test MSE", xlim=(0.03, 1.2))
     ticks = [0.03, 0.1, 0.3, 1.0]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.set_title(f"PONITA on 5-body after {EPOCHS} epochs: error against cost")
     axes.grid(alpha=0.3)
     return figure
-
-
-def table(found: dict[str, Any]) -> str:
-    rows = [
-        (name, small(r["mse"]), small(r["median"]), r["parameters"], f"{r['seconds_a_step']:.3f}")
-        for name, r in found["rows"].items()
-    ]
-    return markdown(("", "test MSE", "median", "parameters", "s / step"), rows)
 
 
 if __name__ == "__main__":

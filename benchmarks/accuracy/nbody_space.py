@@ -2,7 +2,7 @@
 
 Protocol: charged 5-body, configs/nbody_ponita.yaml with the space and the width changed (46
 thousand parameters each, within 2 %; 12 orientations where there are any), 30 epochs, seed 0.
-Seconds a step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory:
+Seconds per step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory:
 rise of a fresh process over one such step.
 
     python benchmarks/accuracy/nbody_space.py
@@ -20,9 +20,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown, small, spread
-from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
-from benchmarks.training import RUNS, show, summary, trained
+from benchmarks.measure import in_own_process, interleaved, peak_memory
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, metric, trained
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 from geqlib.nn import LogGaussianBasis
@@ -34,6 +35,13 @@ SPACES: dict[str, dict[str, Any]] = {
     "SE3": {"space": "SE3", "channels": 30, "degree": 2},
 }
 EPOCHS, SEEDS = 30, (0,)
+COLUMNS = (
+    Column("mse", "test MSE", "", "error"),
+    Column("median", "median", "", "error"),
+    Column("parameters", "parameters"),
+    Column("seconds", "time per step", "s", ".3f"),
+    Column("memory", "peak memory", "MiB", ".0f"),
+)
 
 
 def main() -> None:
@@ -44,34 +52,21 @@ def main() -> None:
         return
     runs = {name: [_run(name, change, s) for s in SEEDS] for name, change in SPACES.items()}
     seconds = interleaved({name: step(change) for name, change in SPACES.items()}, 9)
-    rows = {
-        name: {
-            "mse": summary(results, "test/mse"),
-            "median": summary(results, "test/median"),
-            "parameters": results[0]["fit"]["parameters"],
-            "seconds_a_step": seconds[name],
-            "peak_mib": in_own_process(__file__, "--memory", name),
-        }
+    rows = tuple(
+        Row(
+            (name,),
+            {
+                "mse": metric(results, "test/mse"),
+                "median": metric(results, "test/median").mean,
+                "parameters": results[0]["fit"]["parameters"],
+                "seconds": seconds[name],
+                "memory": in_own_process(__file__, "--memory", name),
+            },
+        )
         for name, results in runs.items()
-    }
-    show(
-        f"Charged 5-body after {EPOCHS} epochs, mean of {len(SEEDS)} seeds",
-        ("space", "MSE", "median", "parameters", "s / step", "peak MiB"),
-        [
-            (
-                name,
-                f"{row['mse']['mean']:.5f}",
-                f"{row['median']['mean']:.6f}",
-                row["parameters"],
-                row["seconds_a_step"],
-                f"{row['peak_mib']:.0f}",
-            )
-            for name, row in rows.items()
-        ],
     )
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    content = {"protocol": protocol, "seeds": SEEDS, "rows": rows}
-    sys.stdout.write(f"wrote {write_result('accuracy/nbody_space', content)}\n")
+    table = Table(("space",), COLUMNS, rows, "mse")
+    publish(measured("accuracy/nbody_space", __doc__, [table], {"seeds": SEEDS}))
 
 
 def step(change: dict[str, Any], graphs: int = 100) -> Callable[[], None]:
@@ -93,23 +88,8 @@ def step(change: dict[str, Any], graphs: int = 100) -> Callable[[], None]:
 def _run(name: str, change: dict[str, Any], seed: int) -> dict[str, Any]:
     prefix = "model.init_args.model.init_args."
     options = {prefix + key: value for key, value in change.items()}
-    options |= {"trainer.max_epochs": EPOCHS, "trainer.enable_progress_bar": False}
+    options |= QUIET | {"trainer.max_epochs": EPOCHS}
     return trained(RUNS / f"nbody-space-{name}-seed{seed}", CONFIG, options, seed)
-
-
-def table(found: dict[str, Any]) -> str:
-    rows = [
-        (
-            name,
-            spread(r["mse"]),
-            small(r["median"]["mean"]),
-            r["parameters"],
-            f"{r['seconds_a_step']:.3f}",
-            f"{r['peak_mib']:.0f}",
-        )
-        for name, r in found["rows"].items()
-    ]
-    return markdown(("space", "test MSE", "median", "parameters", "s / step", "peak MiB"), rows)
 
 
 if __name__ == "__main__":

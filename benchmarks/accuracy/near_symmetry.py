@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import show
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.nn import FrameAveraging
 from geqlib.testing import degenerate_sets, equivariance_error
 
@@ -30,7 +29,11 @@ NAMES = ("coincident", "collinear", "planar", "square", "tetrahedron", "cube")
 NOISE = (1e-2, 1e-4, 1e-6, 1e-8)
 MODES = ("full", "weighted")
 OUTPUTS = ("scalar", "point")
-HEAD = ("noise", "error, full", "error, weighted", "step, full", "step, weighted")
+COLUMNS = tuple(
+    Column(f"{quantity}, {mode}", f"{quantity}, {mode}", "", ".0e")
+    for quantity in ("error", "step")
+    for mode in MODES
+)
 
 
 class Net(nn.Module):
@@ -53,7 +56,7 @@ def averaged(mode: Any) -> FrameAveraging:
 
 
 @torch.no_grad()
-def measured(mode: str, noise: float) -> tuple[float, float]:
+def errors_and_steps(mode: str, noise: float) -> tuple[float, float]:
     """Largest error and largest step over all sets."""
     net, generator = averaged(mode), torch.Generator().manual_seed(0)
     sets = degenerate_sets()
@@ -71,29 +74,17 @@ def measured(mode: str, noise: float) -> tuple[float, float]:
 def main() -> None:
     rows = []
     for noise in NOISE:
-        found = {mode: measured(mode, noise) for mode in MODES}
-        errors, steps = ({mode: pair[k] for mode, pair in found.items()} for k in range(2))
-        rows.append({"noise": noise, "error": errors, "step": steps})
-    bound = max(row["step"]["weighted"] / row["noise"] for row in rows)
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "rows": rows,
-        "step_in_noise": bound,
-    }
-    show("Near symmetric sets", HEAD, _rows(content))
-    sys.stdout.write(f"wrote {write_result('accuracy/near_symmetry', content)}\n")
+        pairs = {mode: errors_and_steps(mode, noise) for mode in MODES}
+        cells = {f"error, {mode}": error for mode, (error, _) in pairs.items()}
+        cells |= {f"step, {mode}": step for mode, (_, step) in pairs.items()}
+        rows.append(Row((f"{noise:.0e}",), cells | {"noise": noise}))
+    publish(measured("accuracy/near_symmetry", __doc__, [bounded(rows)]))
 
 
-def table(found: dict[str, Any]) -> str:
-    most = f"Weighted steps are at most {found['step_in_noise']:.0f} times the noise.\n"
-    return markdown(HEAD, _rows(found)) + "\n" + most
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (f"{r['noise']:.0e}", *(f"{r[k][m]:.0e}" for k in ("error", "step") for m in MODES))
-        for r in found["rows"]
-    ]
+def bounded(rows: list[Row]) -> Table:
+    bound = max(row.number("step, weighted") / row.number("noise") for row in rows)
+    note = f"Weighted steps are at most {bound:.0f} times the noise."
+    return Table(("noise",), COLUMNS, tuple(rows), note=note)
 
 
 if __name__ == "__main__":

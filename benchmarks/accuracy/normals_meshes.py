@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.accuracy.normals import CONFIGS
-from benchmarks.rotations import measure, rotation_table
+from benchmarks.accuracy.normals import CONFIGS, ERROR, measure
 
 MESHES = {
     "data.init_args.source": "GeometricShapes",
@@ -28,11 +26,7 @@ MESHES = {
 
 
 def main() -> None:
-    measure("normals_meshes", __doc__ or "", CONFIGS, 0.5, ["error", "degrees"], MESHES)
-
-
-def table(found: dict[str, Any]) -> str:
-    return rotation_table(found, "1 - (n . n')²", "error")
+    measure("normals_meshes", __doc__ or "", CONFIGS, 0.5, ERROR, ["error", "degrees"], MESHES)
 
 
 if __name__ == "__main__":

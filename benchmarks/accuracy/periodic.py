@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import RUNS, show, trained
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, budgeted, trained
 from benchmarks.variants import options
 
 MLEARN = Path("configs/mlearn_ponita.yaml")
@@ -30,34 +28,27 @@ SETS = {
     "copper (mlearn)": (MLEARN, {}, "mlearn_cu_ponita"),
     "EC / EMC liquid": (Path("configs/solvents_ponita.yaml"), {}, "solvents_ponita"),
 }
-METRICS = {
-    "energy, meV an atom": "test/energy_per_atom_rmse",
-    "forces, meV/Å": "test/forces_rmse",
-    "stress, GPa": "test/stress_rmse_gpa",
-}
+COLUMNS = (
+    Column("energy_per_atom_rmse", "energy", "meV per atom", ".3g"),
+    Column("forces_rmse", "forces", "meV/Å", ".3g"),
+    Column("stress_rmse_gpa", "stress", "GPa", ".3g"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time a run")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time per run")
     minutes = parser.parse_args().minutes
-    quiet = {"trainer.enable_progress_bar": False}
-    runs = {name: (config, changes | quiet) for name, (config, changes, _) in SETS.items()}
+    runs = {name: (config, changes | QUIET) for name, (config, changes, _) in SETS.items()}
     budget = budgeted("periodic", runs, minutes)
-    rows = {}
+    rows = []
     for name, (config, changes) in runs.items():
         folder = RUNS / f"{SETS[name][2]}-{minutes:g}min"
-        found = trained(folder, config, changes | budget[name], 0)
-        rows[name] = {title: found["metrics"][metric] for title, metric in METRICS.items()}
-    show("test RMSE", ("", *METRICS), [(name, *row.values()) for name, row in rows.items()])
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    content = {"protocol": protocol, "minutes": minutes, "rows": rows}
-    sys.stdout.write(f"wrote {write_result('accuracy/periodic', content)}\n")
-
-
-def table(found: dict[str, Any]) -> str:
-    rows = [(name, *[f"{v:.3g}" for v in row.values()]) for name, row in found["rows"].items()]
-    return markdown(("test RMSE", *METRICS), rows)
+        run = trained(folder, config, changes | budget[name], 0)
+        cells = {column.key: run["metrics"][f"test/{column.key}"] for column in COLUMNS}
+        rows.append(Row((name,), cells))
+    table = Table(("test RMSE",), COLUMNS, tuple(rows), "forces_rmse")
+    publish(measured("accuracy/periodic", __doc__, [table], {"minutes": minutes}))
 
 
 if __name__ == "__main__":

@@ -11,104 +11,103 @@ the 2000 epochs.
     make peers
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potential_3bpa.py [RUN]
 
-With RUN, gaunt, ponita or mace, only that run is made: two of them can go side by side.
+With RUN, gaunt, ponita or mace, only that run is trained: two of them can go side by side.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
 from benchmarks.peers import mace
-from benchmarks.training import RUNS, show, trained
+from benchmarks.pictures import draw_curves
+from benchmarks.rows import Cell, Column, Curve, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, trained, validation_curve
 from geqlib.data import MoleculeData
 
 CONFIGS = {name: Path(f"configs/3bpa_{name}.yaml") for name in ("gaunt", "ponita")}
 MINUTES = 40  # of processor time
 FRAMES = {"300 K": "3bpa/test_300K.xyz.xz", "mixed": "3bpa/train_mixedT.xyz.xz"}
-PUBLISHED = {"MACE": (3.0, 8.8), "NequIP": (3.3, 10.8), "MACE-Gaunt": (2.9, 9.2)}
+PUBLISHED = {
+    "MACE": (3.0, 8.8, "Batatia et al. 2022"),
+    "NequIP": (3.3, 10.8, "Batatia et al. 2022"),
+    "MACE-Gaunt": (2.9, 9.2, "Luo et al. 2024"),
+}
+COLUMNS = (
+    Column("energy, 300 K", "energy RMSE at 300 K", "meV", ".1f"),
+    Column("forces, 300 K", "force RMSE at 300 K", "meV/Å", ".1f"),
+    Column("energy, mixed", "energy RMSE, mixed", "meV", ".1f"),
+    Column("forces, mixed", "force RMSE, mixed", "meV/Å", ".1f"),
+)
+CURVE = "force RMSE in validation"
 
 
 def main() -> None:
     makers = {
-        "gaunt": ("geqlib GauntNet", lambda: _ours("gaunt")),
-        "ponita": ("geqlib PONITA", lambda: _ours("ponita")),
+        "gaunt": lambda: _ours("gaunt", "geqlib GauntNet"),
+        "ponita": lambda: _ours("ponita", "geqlib PONITA"),
     }
     if mace.available():
-        makers["mace"] = ("MACE", _mace)
+        makers["mace"] = _mace
     if sys.argv[1:]:
-        makers[sys.argv[1]][1]()
+        makers[sys.argv[1]]()
         return
-    rows = {name: make() for name, make in makers.values()}
-    show(
-        "3BPA, RMSE of energy in meV and of forces in meV/angstrom",
-        ("", *FRAMES, "minutes of one core"),
-        [(n, *map(_pair, r["errors"].values()), f"{r['minutes']:.1f}") for n, r in rows.items()],
+    table = compared([make() for make in makers.values()])
+    publish(measured("accuracy/potential_3bpa", __doc__, [table]), draw(table))
+
+
+def own_row(name: str, cells: Mapping[str, Cell], curve: Curve) -> Row:
+    setup = f"{cells['minutes'] / 2:.0f} minutes of 2 cores"  # type: ignore[operator]
+    origin = "geqlib" if name.startswith("geqlib") else "peer"
+    return Row((name,), cells, origin, setup, curves={CURVE: curve})
+
+
+def compared(rows: list[Row]) -> Table:
+    published = (
+        Row((name,), {"energy, 300 K": energy, "forces, 300 K": force}, "published", source=source)
+        for name, (energy, force, source) in PUBLISHED.items()
     )
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    content = {"protocol": protocol, "rows": rows, "published": PUBLISHED}
-    path = write_result("accuracy/potential_3bpa", content)
-    draw(rows).savefig(path.with_suffix(".png"), dpi=150)
-    sys.stdout.write(f"wrote {path}\n")
+    return Table(("3BPA",), COLUMNS, (*rows, *published), "forces, 300 K")
 
 
-def table(found: dict[str, Any]) -> str:
-    rows: list[tuple[object, ...]] = [
-        (
-            f"**{name}**",
-            *map(_pair, row["errors"].values()),
-            f"measured, {row['minutes'] / 2:.0f} minutes of 2 cores",
-        )
-        for name, row in found["rows"].items()
-    ]
-    rows += [(name, _pair(pair), "", "published") for name, pair in found["published"].items()]
-    return markdown(("energy / force RMSE, meV and meV/Å", *FRAMES, ""), rows)
+def draw(table: Table) -> Figure:
+    return draw_curves(
+        table.rows,
+        CURVE,
+        title="3BPA at 300 K: error against processor time",
+        x="minutes of one core",
+        y="force RMSE, meV/Å, validation",
+    )
 
 
-def draw(rows: dict[str, Any]) -> Figure:
-    """Validation error against minutes of training."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, row), colour in zip(rows.items(), ("#009E73", "#0072B2", "#D55E00"), strict=False):
-        minutes, errors = zip(*row["curve"], strict=True)
-        axes.plot(minutes, errors, label=name, color=colour)
-    axes.set(yscale="log", xlabel="minutes of one core", ylabel="force RMSE, meV/Å, validation")
-    axes.set_title("3BPA at 300 K: error against processor time")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
-
-
-def _ours(name: str) -> dict[str, Any]:
-    folder, options = RUNS / f"3bpa-{name}", {"trainer.enable_progress_bar": False}
+def _ours(run: str, name: str) -> Row:
+    folder = RUNS / f"3bpa-{run}"
     runs = {
         frames: trained(
             folder,
-            CONFIGS[name],
-            options,
+            CONFIGS[run],
+            QUIET,
             0,
             None if frames == "300 K" else {"data.init_args.test": path},
         )
         for frames, path in FRAMES.items()
     }
     fit = runs["300 K"]["fit"]
-    return {
-        "errors": {frames: _errors(run["metrics"]) for frames, run in runs.items()},
-        "curve": _curve(folder),
-        "parameters": fit["parameters"],
-        "minutes": fit["processor_seconds"] / 60,
-    }
+    cells: dict[str, Cell] = {}
+    for frames, outcome in runs.items():
+        cells[f"energy, {frames}"] = outcome["metrics"]["test/energy_rmse"]
+        cells[f"forces, {frames}"] = outcome["metrics"]["test/forces_rmse"]
+    cells |= {"parameters": fit["parameters"], "minutes": fit["processor_seconds"] / 60}
+    return own_row(name, cells, validation_curve(folder, "val/forces_rmse"))
 
 
-def _mace() -> dict[str, Any]:
+def _mace() -> Row:
     train = "3bpa/train_300K.xyz.xz"
     data = {
         name: MoleculeData(train, 50, path, reference_file="3bpa/iso_atoms.xyz", cutoff=5.0)
@@ -120,29 +119,15 @@ def _mace() -> dict[str, Any]:
     splits["test"] = [
         atoms for name in FRAMES for atoms in mace.frames(data[name], "test", _word(name))
     ]
-    folder = RUNS / "3bpa-mace"
-    found = mace.train(folder, splits, data["300 K"].reference_energies, MINUTES)
-    errors = {name: found["test"][_word(name)] for name in FRAMES}
-    return {"errors": errors, "curve": found["curve"], "minutes": found["curve"][-1][0]}
+    run = mace.train(RUNS / "3bpa-mace", splits, data["300 K"].reference_energies, MINUTES)
+    cells: dict[str, Cell] = {"minutes": run["curve"][-1][0]}
+    for frames in FRAMES:
+        cells[f"energy, {frames}"], cells[f"forces, {frames}"] = run["test"][_word(frames)]
+    return own_row("MACE", cells, run["curve"])
 
 
 def _word(name: str) -> str:
     return name.replace(" ", "")
-
-
-def _errors(metrics: dict[str, float]) -> tuple[float, float]:
-    return metrics["test/energy_rmse"], metrics["test/forces_rmse"]
-
-
-def _pair(errors: tuple[float, float]) -> str:
-    return f"{errors[0]:.1f} / {errors[1]:.1f}"
-
-
-def _curve(folder: Path) -> list[tuple[float, float]]:
-    (path,) = sorted((folder / "metrics").glob("*/metrics.csv"))[-1:]
-    with path.open() as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/forces_rmse")]
-    return [(float(row["processor_minutes"]), float(row["val/forces_rmse"])) for row in rows]
 
 
 if __name__ == "__main__":

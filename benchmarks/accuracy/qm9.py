@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.budget import budgeted
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import RUNS, show, trained
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, budgeted, trained
 
 CONFIG = Path("configs/qm9_ponita.yaml")
 SCHNET = {
@@ -32,56 +30,41 @@ SCHNET = {
     "data.init_args.cutoff": 10.0,
 }
 CHANGES: dict[str, dict[str, object]] = {"geqlib PONITA": {}, "PyG SchNet": SCHNET}
-PUBLISHED = {"alpha": 0.0375}
+COLUMNS = (Column("mae", "alpha, test MAE", "a0³", ".3g"), Column("parameters", "parameters"))
 
 
 def main() -> None:
-    given = _arguments()
-    quiet = {"trainer.enable_progress_bar": False}
-    runs = {name: (CONFIG, quiet | options) for name, options in CHANGES.items()}
-    budget = budgeted("qm9-alpha", runs, given.minutes)
-    rows = {}
-    for name in given.only or runs:
-        folder = RUNS / f"qm9-alpha-{name.split()[1]}-{given.minutes:g}min"
-        found = trained(folder, CONFIG, runs[name][1] | budget[name], 0)
-        fit = found["fit"]
-        rows[name] = {
-            "mae": found["metrics"]["test/mae"],
-            "parameters": fit["parameters"],
-            "molecules": fit["steps"] * 32,
-            "minutes": fit["processor_seconds"] / 60,
-        }
-    lines = [(name, *row.values()) for name, row in rows.items()]
-    show("alpha, test MAE in a0^3", ("", "MAE", "parameters", "molecules", "minutes"), lines)
-    if given.only:
-        return
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "minutes": given.minutes,
-        "rows": rows,
-        "published": PUBLISHED,
-    }
-    sys.stdout.write(f"wrote {write_result('accuracy/qm9', content)}\n")
+    command = _arguments()
+    runs = {name: (CONFIG, QUIET | options) for name, options in CHANGES.items()}
+    budget = budgeted("qm9-alpha", runs, command.minutes)
+    rows = []
+    for name in command.only or runs:
+        folder = RUNS / f"qm9-alpha-{name.split()[1]}-{command.minutes:g}min"
+        run = trained(folder, CONFIG, runs[name][1] | budget[name], 0)
+        fit, error = run["fit"], run["metrics"]["test/mae"]
+        cells = {"mae": error, "parameters": fit["parameters"], "molecules": fit["steps"] * 32}
+        rows.append(own_row(name, cells | {"minutes": fit["processor_seconds"] / 60}))
+    if not command.only:
+        publish(measured("accuracy/qm9", __doc__, [compared(rows)], {"minutes": command.minutes}))
 
 
-def table(found: dict[str, Any]) -> str:
-    lines: list[tuple[object, ...]] = [
-        (
-            f"**{name}**",
-            f"{row['mae']:.3f}",
-            f"measured, {row['minutes']:.0f} minutes of one core, validation included; "
-            f"{row['molecules']} molecules seen",
-        )
-        for name, row in found["rows"].items()
-    ]
-    lines += [("PONITA", error, "published") for error in found["published"].values()]
-    return markdown(("", "alpha, test MAE in a0³", ""), lines)
+def own_row(name: str, cells: dict[str, Cell]) -> Row:
+    setup = (
+        f"{cells['minutes']:.0f} minutes of one core, validation included; "
+        f"{cells['molecules']} molecules seen"
+    )
+    return Row((name,), cells, "geqlib" if name.startswith("geqlib") else "peer", setup)
+
+
+def compared(rows: list[Row]) -> Table:
+    published = Row(("PONITA",), {"mae": 0.0375}, "published", source="Bekkers et al. 2024")
+    return Table(("",), COLUMNS, (*rows, published), "mae")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20.0, help="of processor time a run")
-    parser.add_argument("--only", nargs="+", choices=list(CHANGES), help="make these runs alone")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of processor time per run")
+    parser.add_argument("--only", nargs="+", choices=list(CHANGES), help="train these runs alone")
     return parser.parse_args()
 
 

@@ -14,92 +14,73 @@ With RUN, gaunt or ponita, that row alone is measured.
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import RESULTS, read_result, write_result
-from benchmarks.training import RUNS, show, trained
+from benchmarks.pictures import draw_curves
+from benchmarks.rows import Column, Curve, Row, Table, joined, measured
+from benchmarks.tables import publish
+from benchmarks.training import QUIET, RUNS, trained, validation_curve
 
 RUNS_OF = {"gaunt": "geqlib GauntNet", "ponita": "geqlib PONITA"}
-COLOURS = {"geqlib GauntNet": "#009E73", "geqlib PONITA": "#0072B2"}
 PUBLISHED = {
-    "PONITA": (1.7, 5.8),
-    "NequIP": (2.3, 8.2),
-    "PONITA, positions alone": (4.7, 16.3),
+    "PONITA": (1.7, 5.8, "Bekkers et al. 2024"),
+    "NequIP": (2.3, 8.2, "Batzner et al. 2022"),
+    "PONITA, positions alone": (4.7, 16.3, "Bekkers et al. 2024"),
 }
+COLUMNS = (
+    Column("energy", "energy MAE", "meV", ".1f"),
+    Column("forces", "force MAE", "meV/Å", ".1f"),
+)
+CURVE = "force MAE in validation"
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(RUNS_OF)
-    path = RESULTS / "accuracy/rmd17.json"
-    rows = read_result("accuracy/rmd17")["rows"] if path.exists() else {}
-    rows |= {RUNS_OF[run]: measured(run) for run in chosen}
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "rows": rows,
-        "published": PUBLISHED,
+    ours = [measure(run) for run in sys.argv[1:] or RUNS_OF]
+    table = joined("accuracy/rmd17", compared(ours))
+    levels = {
+        f"{row.labels[-1]}, published": row.number("forces")
+        for row in table.rows
+        if row.origin == "published"
     }
-    lines = [(name, _pair(row["errors"]), f"{row['minutes']:.0f}") for name, row in rows.items()]
-    show("aspirin, MAE", ("", "meV / meV/angstrom", "minutes of one core"), lines)
-    write_result("accuracy/rmd17", content)
-    draw(content).savefig(path.with_suffix(".png"), dpi=150)
-    sys.stdout.write(f"wrote {path}\n")
+    figure = draw_curves(
+        table.rows,
+        CURVE,
+        title="Aspirin of revised MD17: error against processor time",
+        x="minutes of one core",
+        y="force MAE, meV/Å, validation",
+        levels=levels,
+    )
+    publish(measured("accuracy/rmd17", __doc__, [table]), figure)
 
 
-def measured(run: str) -> dict[str, Any]:
+def measure(run: str) -> Row:
     folder, config = RUNS / f"rmd17-aspirin-{run}", Path(f"configs/rmd17_{run}.yaml")
-    found = trained(folder, config, {"trainer.enable_progress_bar": False}, 0)
-    metrics, fit = found["metrics"], found["fit"]
-    return {
-        "errors": [metrics["test/energy_mae"], metrics["test/forces_mae"]],
+    outcome = trained(folder, config, QUIET, 0)
+    metrics, fit = outcome["metrics"], outcome["fit"]
+    cells = {
+        "energy": metrics["test/energy_mae"],
+        "forces": metrics["test/forces_mae"],
         "minutes": fit["processor_seconds"] / 60,
         "parameters": fit["parameters"],
-        "curve": _curve(folder),
     }
+    return own_row(RUNS_OF[run], cells, validation_curve(folder, "val/forces_mae"))
 
 
-def table(found: dict[str, Any]) -> str:
-    rows = [
-        (f"**{name}**", _pair(row["errors"]), f"measured, {row['minutes']:.0f} minutes of one core")
-        for name, row in found["rows"].items()
-    ]
-    rows += [(name, _pair(pair), "published") for name, pair in found["published"].items()]
-    return markdown(("aspirin", "energy / force MAE, meV and meV/Å", ""), rows)
+def own_row(name: str, cells: dict[str, Any], curve: Curve) -> Row:
+    setup = f"{cells['minutes']:.0f} minutes of one core"
+    return Row((name,), cells, setup=setup, curves={CURVE: curve})
 
 
-def draw(found: dict[str, Any]) -> Figure:
-    """Validation error against minutes of training."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    for name, row in found["rows"].items():
-        axes.plot(*zip(*row["curve"], strict=True), color=COLOURS[name], label=name)
-    for (name, (_, forces)), style in zip(
-        found["published"].items(), (":", "-.", "--"), strict=True
-    ):
-        axes.axhline(forces, color="0.4", linestyle=style, label=f"{name}, published")
-    axes.set(yscale="log", xlabel="minutes of one core", ylabel="force MAE, meV/Å, validation")
-    axes.set_title("Aspirin of revised MD17: error against processor time")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return figure
-
-
-def _curve(folder: Path) -> list[tuple[float, float]]:
-    (path,) = sorted((folder / "metrics").glob("*/metrics.csv"))[-1:]
-    with path.open() as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/forces_mae")]
-    return [(float(row["processor_minutes"]), float(row["val/forces_mae"])) for row in rows]
-
-
-def _pair(errors: tuple[float, float]) -> str:
-    return f"{errors[0]:.1f} / {errors[1]:.1f}"
+def compared(rows: list[Row]) -> Table:
+    published = (
+        Row((name,), {"energy": energy, "forces": forces}, "published", source=source)
+        for name, (energy, forces, source) in PUBLISHED.items()
+    )
+    return Table(("aspirin",), COLUMNS, (*rows, *published), "forces")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which graphs do averages over node orders tell apart, and do they learn to?
+"""Which graphs do averages over node orders distinguish, and do they learn to?
 
 Protocol: graph8c (all pairs of the 11 117 connected graphs of 8 nodes) and EXP (600 pairs). After
 Puny et al. (ICLR 2022): untrained networks with tanh and 10 outputs, in float64; two graphs are
@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import networkx as nx
@@ -32,9 +31,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
-from benchmarks.training import show
+from benchmarks.rows import Cell, Column, Row, Table, measured, over
+from benchmarks.tables import publish
 from geqlib.data.download import find_file
 from geqlib.data.graphs.expressivity import PlainGraph, graph_pairs, plain
 from geqlib.frames.copies import FrameCopies
@@ -50,12 +48,18 @@ MODELS: dict[str, tuple[type[FAMLP] | type[FAGIN], str]] = {
 }
 SPLIT = {"train": slice(400, 1200), "val": slice(0, 200), "test": slice(200, 400)}
 SETS = ("graph8c", "EXP")
-HEAD = ("", "graph8c alike", "copies apart", "EXP alike", "copies apart", "EXP test accuracy")
+COLUMNS = (
+    Column("graph8c, alike", "graph8c alike"),
+    Column("graph8c, copies_apart", "copies apart"),
+    Column("EXP, alike", "EXP alike"),
+    Column("EXP, copies_apart", "copies apart"),
+    Column("accuracy", "EXP test accuracy", "%", ".1f", 100),
+)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Graphs as one batch, with their canonical orders where these are wanted."""
+    """Graphs as one batch, with their canonical orders if there are any."""
 
     x: Tensor
     edge_index: Tensor
@@ -84,8 +88,8 @@ def joined(graphs: Sequence[PlainGraph], kinds: int, dtype: torch.dtype = torch.
 def read(name: str) -> tuple[list[PlainGraph], list[tuple[int, int]] | None]:
     """Graphs and pairs; None for all pairs."""
     if name == "EXP":
-        found = graph_pairs("EXP")
-        return list(found.graphs), list(found.pairs)
+        exp = graph_pairs("EXP")
+        return list(exp.graphs), list(exp.pairs)
     file = find_file("expressivity/graph8c.g6")
     if file is None:
         raise ValueError("There is no expressivity/graph8c.g6 below GEQLIB_DATA: put it there.")
@@ -106,11 +110,10 @@ def separation(
     both = [[joined(side[k : k + part], kinds) for k in starts] for side in sides]
     order = next(build() for name, build in models.items() if name.startswith("FA"))
     labelled = [[b.planned(order) for b in track(side, "labelling")] for side in both]
-    found = {}
-    for name, build in models.items():
-        batches = labelled if name.startswith("FA") else both
-        found[name] = _separated(build, batches, pairs)
-    return found
+    return {
+        name: _separated(build, labelled if name.startswith("FA") else both, pairs)
+        for name, build in models.items()
+    }
 
 
 @torch.no_grad()
@@ -144,15 +147,15 @@ def labelled_batches(net: Network, size: int = 100) -> Batches:
     """EXP by split, in batches with their canonical orders."""
     graphs, _ = read("EXP")
     truth = (torch.arange(len(graphs)) % 2).float()  # the graphs of a pair have unlike labels
-    found: Batches = {}
-    for split, rows in SPLIT.items():
-        numbers = torch.arange(len(graphs))[rows]
+    batches: Batches = {}
+    for split, part_of in SPLIT.items():
+        numbers = torch.arange(len(graphs))[part_of]
         numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]
-        found[split] = [
+        batches[split] = [
             (joined([graphs[k] for k in part], 2, torch.float32).planned(net), truth[part])
             for part in track(numbers.split(size), f"labelling, {split}")
         ]
-    return found
+    return batches
 
 
 def classification(build: Callable[[], Network], batches: Batches, seed: int, epochs: int) -> float:
@@ -163,9 +166,9 @@ def classification(build: Callable[[], Network], batches: Batches, seed: int, ep
     lowest, accuracy = float("inf"), 0.0
     for _ in track(range(epochs), f"EXP, seed {seed}"):
         for k in torch.randperm(len(batches["train"])).tolist():
-            graphs, wanted = batches["train"][k]
+            graphs, target = batches["train"][k]
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(graphs.seen_by(net)[:, 0], wanted).backward()
+            binary_cross_entropy_with_logits(graphs.seen_by(net)[:, 0], target).backward()
             optimizer.step()
         loss, _ = _scores(net, batches["val"])
         if loss < lowest:
@@ -177,9 +180,9 @@ def classification(build: Callable[[], Network], batches: Batches, seed: int, ep
 def _scores(net: Network, batches: Sequence[tuple[Joined, Tensor]]) -> tuple[float, float]:
     """Loss and accuracy."""
     out = torch.cat([graphs.seen_by(net)[:, 0] for graphs, _ in batches])
-    wanted = torch.cat([truth for _, truth in batches])
-    loss = binary_cross_entropy_with_logits(out, wanted)
-    return float(loss), float(((out > 0) == (wanted > 0.5)).float().mean())
+    target = torch.cat([truth for _, truth in batches])
+    loss = binary_cross_entropy_with_logits(out, target)
+    return float(loss), float(((out > 0) == (target > 0.5)).float().mean())
 
 
 def builders(name: str, out: int, act: str, **more: Any) -> dict[str, Callable[[], Network]]:
@@ -197,44 +200,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    rows: dict[str, dict[str, Any]] = {name: {} for name in MODELS}
+    command = parser.parse_args()
+    cells: dict[str, dict[str, Cell]] = {name: {} for name in MODELS}
     for name in SETS:
-        for model, found in separation(*read(name), builders(name, OUT, "tanh")).items():
-            rows[model][name] = found
+        for model, counts in separation(*read(name), builders(name, OUT, "tanh")).items():
+            cells[model] |= {f"{name}, {key}": count for key, count in counts.items()}
     networks = builders("EXP", 1, "relu")
     batches = labelled_batches(networks["FA-MLP"]())
     for model in [m for m in MODELS if m.startswith("FA")]:
-        seeds = range(given.seeds)
-        rows[model]["accuracy"] = [
-            classification(networks[model], batches, seed, given.epochs) for seed in seeds
-        ]
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    content = {"protocol": protocol, "epochs": given.epochs, "rows": rows}
-    show("Separation", HEAD, _rows(content))
-    sys.stdout.write(f"wrote {write_result('accuracy/separation', content)}\n")
+        seeds = range(command.seeds)
+        accuracies = [classification(networks[model], batches, s, command.epochs) for s in seeds]
+        cells[model]["accuracy"] = over(accuracies)
+    table = compared([Row((model,), of_model) for model, of_model in cells.items()])
+    publish(measured("accuracy/separation", __doc__, [table], {"epochs": command.epochs}))
 
 
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _rows(found))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (
-            model,
-            *(row[name][key] for name in SETS for key in ("alike", "copies_apart")),
-            _percent(row.get("accuracy")),
-        )
-        for model, row in found["rows"].items()
-    ]
-
-
-def _percent(values: list[float] | None) -> str:
-    if not values:
-        return ""
-    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f}{spread} %"
+def compared(rows: list[Row]) -> Table:
+    return Table(("",), COLUMNS, tuple(rows), "accuracy")
 
 
 if __name__ == "__main__":

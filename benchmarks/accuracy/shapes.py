@@ -14,24 +14,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.rotations import measure, rotation_table
+from benchmarks.accuracy.normals import measure
+from benchmarks.rows import Column
 
 CONFIGS = {
     "PointNet": Path("configs/shapes_pointnet.yaml"),
     "FA-PointNet": Path("configs/shapes_fa_pointnet.yaml"),
 }
+ACCURACY = Column("accuracy", "accuracy", "%", ".1f", 100)
 
 
 def main() -> None:
-    measure("shapes", __doc__ or "", CONFIGS, 0.35, ["accuracy"])
-
-
-def table(found: dict[str, Any]) -> str:
-    return rotation_table(found, "accuracy", "accuracy", scale=100, unit=" %")
+    measure("shapes", __doc__ or "", CONFIGS, 0.35, ACCURACY, ["accuracy"])
 
 
 if __name__ == "__main__":

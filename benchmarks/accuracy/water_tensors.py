@@ -3,12 +3,12 @@
 Protocol: 1000 molecules (`water_tensors`), 600 for training, 100 for validation, 300 for the test,
 by one permutation. The polarisability (atomic units) in its irreps 0e + 2e, each divided by its
 spread in training after subtraction of the mean scalar; sums over atoms. GauntNet (16 channels,
-degree 2) and e3nn's `MessagePassing` (width chosen for about as many parameters), both Adam with
-learning rate 0.01, a rise over 5 % of the steps and cosine decay, gradients clipped to norm 1,
-batches of 20, 40 epochs; the epoch of lowest validation error is tested. Errors are root mean
-squares relative to the spread; "turned" is the largest relative difference between the tensor of a
-turned molecule and the turned tensor, in float64. Minutes are processor time of one core. Finished
-runs are kept in runs/water_tensors.
+degree 2) and e3nn's `MessagePassing` (width chosen for about the same number of parameters), both
+Adam with learning rate 0.01, a rise over 5 % of the steps and cosine decay, gradients clipped to
+norm 1, batches of 20, 40 epochs; the epoch of lowest validation error is tested. Errors are root
+mean squares relative to the spread; "turned" is the largest relative difference between the tensor
+of a turned molecule and the turned tensor, in float64. Minutes are processor time of one core.
+Finished runs stay in runs/water_tensors.
 
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/water_tensors.py [EPOCHS] [SEEDS]
 """
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -33,11 +33,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.kept import kept
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
 from benchmarks.peers.e3nn_network import GateNetwork
-from benchmarks.training import show
+from benchmarks.rows import Cell, Column, Row, Table, measured, over
+from benchmarks.tables import publish
+from benchmarks.training import finished
 from geqlib.graph import sum_pool
 from geqlib.models import GauntNet
 from geqlib.symmetry.rotations import random_rotations
@@ -51,6 +50,13 @@ BASIS = torch.cat(
         o3.wigner_3j(1, 1, ell, dtype=torch.float64).movedim(2, 0) * (2 * ell + 1) ** 0.5
         for ell in (0, 2)
     ]
+)
+COLUMNS = (
+    Column("scalar", "scalar", "%", ".2f"),
+    Column("degree 2", "degree 2", "%", ".2f"),
+    Column("minutes", "minutes of one core", "", ".1f"),
+    Column("parameters", "parameters"),
+    Column("turned", "turned", "", ".0e"),
 )
 PAIRS = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])  # edges of a molecule
 
@@ -116,7 +122,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def train(name: str, parts: list[Water], epochs: int, seed: int) -> dict[str, float]:
-    """Train a network, and test the best one found on the way."""
+    """Train a network; test that of the epoch of lowest validation error."""
     torch.manual_seed(seed)
     net, start = networks()[name](), time.process_time()
     steps = epochs * (SPLIT[0] // BATCH)
@@ -131,9 +137,9 @@ def train(name: str, parts: list[Water], epochs: int, seed: int) -> dict[str, fl
             nn.utils.clip_grad_norm_(net.parameters(), CLIP)
             optimizer.step()
             schedule.step()
-        found = sum(errors(net, parts[1]))
-        if found < lowest:
-            lowest, best = found, {k: v.clone() for k, v in net.state_dict().items()}
+        validation = sum(errors(net, parts[1]))
+        if validation < lowest:
+            lowest, best = validation, {k: v.clone() for k, v in net.state_dict().items()}
     seconds = time.process_time() - start
     net.load_state_dict(best)
     scalar, tensor = errors(net, parts[2])
@@ -162,52 +168,29 @@ def main() -> None:
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 3)
     parts, spread = splits(read())
-    rows: dict[str, Any] = {}
+    rows = []
     for name in networks():
         runs = [
-            kept(f"water_tensors/{name}-{epochs}-{seed}", partial(train, name, parts, epochs, seed))
+            finished(
+                f"water_tensors/{name}-{epochs}-{seed}", partial(train, name, parts, epochs, seed)
+            )
             for seed in seeds
         ]
-        rows[name] = {
-            "scalar": [run["scalar"] for run in runs],
-            "degree 2": [run["degree 2"] for run in runs],
+        cells: dict[str, Cell] = {
+            "scalar": over([run["scalar"] for run in runs]),
+            "degree 2": over([run["degree 2"] for run in runs]),
             "minutes": mean(run["seconds"] for run in runs) / 60,
             "parameters": runs[0]["parameters"],
             "turned": max(run["turned"] for run in runs),
         }
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "epochs": epochs,
-        "spread": spread.tolist(),
-        "rows": rows,
-    }
-    show("Polarisability of water", HEAD, _table(content))
-    sys.stdout.write(f"wrote {write_result('accuracy/water_tensors', content)}\n")
+        rows.append(own_row(name, cells))
+    table = Table(("RMSE / spread",), COLUMNS, tuple(rows), "degree 2")
+    settings = {"epochs": epochs, "spread": spread.tolist()}
+    publish(measured("accuracy/water_tensors", __doc__, [table], settings))
 
 
-HEAD = ("", "scalar, %", "degree 2, %", "minutes of one core", "parameters", "turned")
-
-
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _table(found))
-
-
-def _table(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (
-            name,
-            _spread(row["scalar"]),
-            _spread(row["degree 2"]),
-            f"{row['minutes']:.1f}",
-            row["parameters"],
-            f"{row['turned']:.0e}",
-        )
-        for name, row in found["rows"].items()
-    ]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+def own_row(name: str, cells: dict[str, Cell]) -> Row:
+    return Row((name,), cells, "geqlib" if name == "GauntNet" else "peer")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Steps of molecular dynamics a second: geqlib's calculator beside MACE's.
+"""Steps of molecular dynamics per second: geqlib's calculator beside MACE's.
 
 Protocol: the models that benchmarks/accuracy/potential_3bpa.py trained, on one frame of 3BPA (27
 atoms), velocity Verlet of ASE with steps of 0.5 fs; blocks of 50 steps alternate between the two
@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +24,11 @@ from ase.md.verlet import VelocityVerlet
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import interleaved, write_result
+from benchmarks.measure import interleaved
 from benchmarks.peers import mace
-from benchmarks.training import RUNS, show
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+from benchmarks.training import RUNS
 from geqlib.calculators import GeqCalculator
 from geqlib.data import MoleculeData
 
@@ -52,19 +52,18 @@ def main() -> None:
             if mace.available() and THEIRS.exists():
                 runs[f"MACE, {dtype}"] = _theirs(frame, dtype)
         seconds = interleaved(runs, BLOCKS)
-    rates = {name: STEPS / value for name, value in seconds.items()}
-    show("steps a second", ("", "steps / s"), list(rates.items()))
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "threads": torch.get_num_threads(),
-        "rates": rates,
-    }
-    sys.stdout.write(f"wrote {write_result('speed/dynamics', content)}\n")
+    table = compared({name: STEPS / value for name, value in seconds.items()})
+    settings = {"threads": torch.get_num_threads()}
+    publish(measured("speed/dynamics", __doc__, [table], settings))
 
 
-def table(found: dict[str, Any]) -> str:
-    header = ("molecular dynamics of 27 atoms", f"steps a second, {found['threads']} threads")
-    return markdown(header, [(name, f"{rate:.0f}") for name, rate in found["rates"].items()])
+def compared(rates: dict[str, float]) -> Table:
+    rows = tuple(
+        Row((name,), {"rate": rate}, "geqlib" if name.startswith("geqlib") else "peer")
+        for name, rate in rates.items()
+    )
+    column = Column("rate", "steps per second", "", ".0f")
+    return Table(("molecular dynamics of 27 atoms",), (column,), rows, "rate")
 
 
 def _ours(atoms: Atoms, run: str, dtype: torch.dtype) -> Callable[[], object]:

@@ -1,7 +1,7 @@
 """What exact averaging over frames costs, and the closed-form decomposition beside LAPACK's.
 
 Protocol: charged 5-body, batches of 100 graphs with all 20 edges, the published size (60 channels,
-4 layers, 8 frames found again before every layer, held constant in derivatives), float32; forward
+4 layers, 8 frames computed anew before every layer, held constant in derivatives), float32; forward
 and backward of the mean squared output, the same weights for all. The backbone by itself is the
 same plain network without frames. Memory that is freed stays with the process, as always after a
 block of 31 MiB has been freed. Then 100 000 random covariances in float64; the residual is
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import interleaved, write_result
+from benchmarks.measure import interleaved
 from benchmarks.peers.fa_gnn_direct import PlainGNN, averaged
-from benchmarks.training import show
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.data import NBodyData
 from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.models import FAGNN
@@ -36,6 +36,14 @@ ALONE, OURS, COPIES = "backbone by itself", "FAGNN", "FAGNN, a copy for each fra
 WRAPPER = "FrameAveraging around the backbone"
 CLOSED, LAPACK = "closed form", "torch.linalg.eigh"
 MATRICES = 100_000
+COST = (
+    Column("seconds", "time", "ms", ".0f", 1e3),
+    Column("cost", "times the backbone", "", ".1f"),
+)
+EIGEN = (
+    Column("seconds", "time", "ms", ".0f", 1e3),
+    Column("residual", "largest residual", "", ".1e"),
+)
 
 
 class Vectors(nn.Module):
@@ -66,9 +74,9 @@ def steps(graphs: int = 100) -> dict[str, Callable[[], Tensor]]:
     wrapper = FrameAveraging(
         Vectors(plain), "E(3)", inputs=types | {"edge_attr": "edge:scalar"}, outputs="vector"
     )
-    given = {"pos": batch.pos, "edge_index": batch.edge_index, "vec": batch.vec}
-    given |= {"edge_attr": batch.edge_attr, "batch": batch.batch}
-    flat = [given[name] for name in ("pos", "edge_index", "vec", "edge_attr")]
+    inputs = {"pos": batch.pos, "edge_index": batch.edge_index, "vec": batch.vec}
+    inputs |= {"edge_attr": batch.edge_attr, "batch": batch.batch}
+    flat = [inputs[name] for name in ("pos", "edge_index", "vec", "edge_attr")]
 
     def step(run: Callable[[], Tensor]) -> Tensor:
         for part in (net, plain):
@@ -79,9 +87,9 @@ def steps(graphs: int = 100) -> dict[str, Callable[[], Tensor]]:
 
     return {
         ALONE: lambda: step(lambda: plain(*flat)),
-        OURS: lambda: step(lambda: net(**given, num_graphs=graphs)[1]),
-        COPIES: lambda: step(lambda: averaged(plain, **given, x=None, graphs=graphs)[1]),
-        WRAPPER: lambda: step(lambda: wrapper(**given)),
+        OURS: lambda: step(lambda: net(**inputs, num_graphs=graphs)[1]),
+        COPIES: lambda: step(lambda: averaged(plain, **inputs, x=None, graphs=graphs)[1]),
+        WRAPPER: lambda: step(lambda: wrapper(**inputs)),
     }
 
 
@@ -95,8 +103,8 @@ def decompositions(count: int = MATRICES) -> tuple[Tensor, dict[str, Callable[[]
     }
 
 
-def residual(matrix: Tensor, found: Any) -> float:
-    values, vectors = found
+def residual(matrix: Tensor, decomposition: Any) -> float:
+    values, vectors = decomposition
     rest = (matrix @ vectors - vectors * values[:, None]).abs().amax((1, 2))
     return float((rest / matrix.abs().amax((1, 2))).max())
 
@@ -118,39 +126,38 @@ def main() -> None:
     matrix, eigen = decompositions()
     seconds = interleaved(runs, rounds, clock=time.process_time)
     eigen_seconds = interleaved(eigen, rounds, clock=time.process_time)
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "rounds": rounds,
-        "seconds": seconds,
-        "cost": {name: s / seconds[ALONE] for name, s in seconds.items()},
-        "output_difference": float((outputs[0] - outputs[1]).abs().max() / outputs[1].abs().max()),
-        "matrices": MATRICES,
-        "eigen_seconds": eigen_seconds,
-        "eigen_speedup": eigen_seconds[LAPACK] / eigen_seconds[CLOSED],
-        "eigen_residual": {name: residual(matrix, run()) for name, run in eigen.items()},
-    }
-    rows = [(n, 1e3 * s, f"{content['cost'][n]:.2f}") for n, s in seconds.items()]
-    rows += [(n, 1e3 * s, "") for n, s in eigen_seconds.items()]
-    show("Frames", ("", "ms", "times the backbone"), rows)
-    sys.stdout.write(f"wrote {write_result('speed/frames', content)}\n")
+    difference = float((outputs[0] - outputs[1]).abs().max() / outputs[1].abs().max())
+    tables = [
+        cost_table(seconds),
+        eigen_table(eigen_seconds, {name: residual(matrix, run()) for name, run in eigen.items()}),
+    ]
+    settings = {"rounds": rounds, "matrices": MATRICES, "output difference": difference}
+    publish(measured("speed/frames", __doc__, tables, settings))
 
 
-def table(found: dict[str, Any]) -> str:
-    cost = [
-        (name, f"{1e3 * s:.0f}", f"{found['cost'][name]:.1f}")
-        for name, s in found["seconds"].items()
-    ]
-    eigen = [
-        (name, f"{1e3 * s:.0f}", f"{found['eigen_residual'][name]:.1e}")
-        for name, s in found["eigen_seconds"].items()
-    ]
-    return (
-        markdown(("forward and backward", "ms", "times the backbone"), cost)
-        + "\n"
-        + markdown(
-            (f"{found['matrices']} matrices of 3 x 3, float64", "ms", "largest residual"), eigen
+def cost_table(seconds: dict[str, float]) -> Table:
+    ours = (OURS, WRAPPER)
+    rows = tuple(
+        Row(
+            (name,),
+            {"seconds": time, "cost": time / seconds[ALONE]},
+            "geqlib" if name in ours else "peer",
         )
+        for name, time in seconds.items()
     )
+    return Table(("forward and backward",), COST, rows, "seconds")
+
+
+def eigen_table(seconds: dict[str, float], residuals: dict[str, float]) -> Table:
+    rows = tuple(
+        Row(
+            (name,),
+            {"seconds": time, "residual": residuals[name]},
+            "geqlib" if name == CLOSED else "peer",
+        )
+        for name, time in seconds.items()
+    )
+    return Table((f"{MATRICES} matrices of 3 x 3, float64",), EIGEN, rows, "seconds")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Protocol: 500 nodes, 32 channels, float32, irreps of natural parity to degree L 
 the output, all Gaunt paths, channel by channel (e3nn's `TensorProduct` with uuu); forward without
 gradients, and forward and backward to both inputs; medians of one interleaved run for each number
 of threads. "auto" chooses its method before. The published pipeline is written directly
-(benchmarks/peers/gaunt_direct.py) and is given the coefficients of each channel in one row. The
+(benchmarks/peers/gaunt_direct.py) and takes the coefficients of each channel in one row. The
 limit of a product is the larger of the floating-point operations of its matrix products at the rate
 of a 1024 x 1024 one, and the bytes of its inputs and outputs at the rate of a copy, both measured
 in the same run.
@@ -15,7 +15,7 @@ in the same run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,17 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import interleaved, write_result
+from benchmarks.measure import interleaved
 from benchmarks.peers import gaunt_cue
 from benchmarks.peers.gaunt_direct import DirectGaunt
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.nn import GauntTensorProduct
-from geqlib.report.figures import save_figure
 
 NODES, CHANNELS = 500, 32
 AGAINST, SWEEP, METHODS = (2, 4, 6), range(1, 13), (2, 4, 8)
-PASSES = ("forward", "and backward")
+PASSES = ("forward", "forward and backward")
+NAMES = ("sparse", "grid", "separable", "fft")
 OURS, E3NN, CUE, PUBLISHED = "geqlib, auto", "e3nn", "cuequivariance, CPU", "published, direct"
 
 
@@ -103,7 +104,7 @@ def by_method(rounds: int) -> dict[str, float]:
             PASSES[1]
         ]
         for degree in METHODS
-        for method in ("sparse", "grid", "separable", "fft")
+        for method in NAMES
         if method != "sparse" or degree <= 4  # minutes above
     }
     return interleaved(runs, rounds)
@@ -141,46 +142,108 @@ def exponent(seconds: dict[int, float], start: int) -> float:
 def main() -> None:
     torch.manual_seed(0)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 12
-    found = {threads: measured(rounds, threads) for threads in sorted({1, torch.get_num_threads()})}
-    alone = found[1]["sweep"][PASSES[1]]
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "by_threads": found,
-        "methods": by_method(max(rounds // 5, 2)),
-        "exponents": {start: exponent(alone, start) for start in (1, 4, 8)},
+    outcomes = {n: timed(rounds, n) for n in sorted({1, torch.get_num_threads()})}
+    tables = [
+        peer_table({n: seconds for n, (seconds, _) in outcomes.items()}),
+        limit_table(outcomes),
+        method_table(by_method(max(rounds // 5, 2))),
+    ]
+    settings = {
+        "gigaflops": {n: rates(seconds)[0] / 1e9 for n, (seconds, _) in outcomes.items()},
+        "gigabytes per second": {n: rates(s)[1] / 1e9 for n, (s, _) in outcomes.items()},
     }
-    path = write_result("speed/gaunt", content)
-    save_figure(draw(content), path.with_suffix(".png"))
-    sys.stdout.write(f"{table(content)}wrote {path}\n")
+    picture = "cost against degree"
+    publish(measured("speed/gaunt", __doc__, tables, settings, picture), draw(tables))
 
 
-def measured(rounds: int, threads: int) -> dict[str, Any]:
-    """All of one number of threads."""
+def timed(rounds: int, threads: int) -> tuple[dict[str, float], dict[int, GauntTensorProduct]]:
+    """`contest` with a number of threads."""
     torch.set_num_threads(threads)
-    seconds, layers = contest(rounds)
-    flops, bandwidth = 2 * 1024**3 / seconds["matrix product"], 8 * 2**24 / seconds["copy"]
-    least = {degree: limits(layer, flops, bandwidth) for degree, layer in layers.items()}
-    return {
-        "seconds": seconds,
-        "sweep": {
-            which: {degree: seconds[f"{degree} | {OURS} | {which}"] for degree in SWEEP}
-            for which in PASSES
-        },
-        "limits": {which: {d: least[d][which] for d in SWEEP} for which in PASSES},
-        "gigaflops": flops / 1e9,
-        "gigabytes_a_second": bandwidth / 1e9,
-        "chosen": {degree: layer.method for degree, layer in layers.items()},
-    }
+    return contest(rounds)
 
 
-def draw(found: dict[str, Any]) -> Figure:
+def rates(seconds: dict[str, float]) -> tuple[float, float]:
+    """Operations per second of a matrix product, and bytes per second of a copy."""
+    return 2 * 1024**3 / seconds["matrix product"], 8 * 2**24 / seconds["copy"]
+
+
+def peer_table(seconds: dict[int, dict[str, float]]) -> Table:
+    columns = []
+    for which in PASSES:
+        columns.append(Column(which, which, "ms", ".2f", 1e3))
+        columns.append(Column(f"{which}, ratio", "times geqlib's", "", ".1f"))
+    rows = []
+    for threads, of_threads in seconds.items():
+        for degree in AGAINST:
+            for name in (OURS, E3NN, CUE, PUBLISHED):
+                cells: dict[str, Cell] = {}
+                for which in PASSES:
+                    if (time := of_threads.get(f"{degree} | {name} | {which}")) is None:
+                        continue
+                    cells[which] = time
+                    cells[f"{which}, ratio"] = time / of_threads[f"{degree} | {OURS} | {which}"]
+                if cells:
+                    origin = "geqlib" if name == OURS else "peer"
+                    rows.append(Row((f"{threads}", f"{degree}", name), cells, origin))
+    return Table(("threads", "L", ""), tuple(columns), tuple(rows), PASSES[1])
+
+
+def limit_table(
+    outcomes: dict[int, tuple[dict[str, float], dict[int, GauntTensorProduct]]],
+) -> Table:
+    """Times of every degree, beside what the machine needs at least."""
+    rows = []
+    for threads, (seconds, layers) in outcomes.items():
+        for degree, layer in layers.items():
+            times = {which: seconds[f"{degree} | {OURS} | {which}"] for which in PASSES}
+            least = limits(layer, *rates(seconds))
+            rows.append(limit_row(threads, degree, layer.method, times, least))
+    return degree_table(rows)
+
+
+def limit_row(
+    threads: int, degree: int, method: str, times: dict[str, float], least: dict[str, float]
+) -> Row:
+    cells: dict[str, Cell] = {"method": method}
+    for which in PASSES:
+        cells[which], cells[f"{which}, limit"] = times[which], least[which]
+        cells[f"{which}, ratio"] = times[which] / least[which]
+    return Row((f"{threads}", f"{degree}"), cells)
+
+
+def degree_table(rows: list[Row]) -> Table:
+    columns = [Column("method", "method chosen")]
+    for which in PASSES:
+        columns.append(Column(which, which, "ms", ".2f", 1e3))
+        columns.append(Column(f"{which}, ratio", "times its limit", "", ".1f"))
+    curve = by_degree(rows, PASSES[1])
+    fits = ", ".join(f"L^{exponent(curve, n):.2f} from L = {n} on" for n in (1, 4, 8))
+    note = f"Forward and backward grow as {fits}, with one thread."
+    return Table(("threads", "L"), tuple(columns), tuple(rows), note=note)
+
+
+def method_table(seconds: dict[str, float]) -> Table:
+    columns = tuple(Column(name, name, "ms", ".1f", 1e3) for name in NAMES)
+    rows = []
+    for degree in METHODS:
+        keys = {name: f"{degree} | {name}" for name in NAMES}
+        cells = {name: seconds[key] for name, key in keys.items() if key in seconds}
+        rows.append(Row((f"{degree}",), cells))
+    return Table(("L",), columns, tuple(rows))
+
+
+def by_degree(rows: Sequence[Row], key: str) -> dict[int, float]:
+    """Cells of the rows with one thread."""
+    return {int(r.labels[1]): r.number(key) for r in rows if r.labels[0] == "1"}
+
+
+def draw(tables: Sequence[Table]) -> Figure:
     """Cost against degree, with the fitted power, the limit and e3nn."""
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    alone = _at(found["by_threads"], 1)
-    known = alone["sweep"][PASSES[1]]
-    degrees, ms = [int(d) for d in known], [1e3 * s for s in known.values()]
-    power = found["exponents"][4]
+    curve = by_degree(tables[1].rows, PASSES[1])
+    degrees, ms = list(curve), [1e3 * s for s in curve.values()]
+    power = exponent(curve, 4)
     middle = np.exp(np.mean(np.log(ms[3:])) - power * np.mean(np.log(degrees[3:])))
     axes.plot(degrees, ms, "o-", color="#0072B2", label="geqlib, auto")
     axes.plot(
@@ -190,10 +253,10 @@ def draw(found: dict[str, Any]) -> Figure:
         color="0.4",
         label=f"$L^{{{power:.2f}}}$, fitted from L = 4 on",
     )
-    least = [1e3 * s for s in alone["limits"][PASSES[1]].values()]
-    axes.plot(degrees, least, ":", color="#009E73", label="limit of the machine")
-    peer = [1e3 * alone["seconds"][f"{d} | {E3NN} | {PASSES[1]}"] for d in AGAINST]
-    axes.plot(AGAINST, peer, "s-", color="#D55E00", label="e3nn")
+    least = by_degree(tables[1].rows, f"{PASSES[1]}, limit")
+    axes.plot(degrees, [1e3 * s for s in least.values()], ":", color="#009E73", label="limit")
+    peer = by_degree([row for row in tables[0].rows if row.labels[-1] == E3NN], PASSES[1])
+    axes.plot(list(peer), [1e3 * s for s in peer.values()], "s-", color="#D55E00", label="e3nn")
     axes.set(xscale="log", yscale="log", xlabel="degree L", ylabel="ms, forward and backward")
     axes.set_xticks(degrees, [str(d) for d in degrees])
     axes.minorticks_off()
@@ -201,68 +264,6 @@ def draw(found: dict[str, Any]) -> Figure:
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     return figure
-
-
-def table(found: dict[str, Any]) -> str:
-    parts = [_against(found), _limits(found), _methods(found)]
-    fits = ", ".join(f"L^{v:.2f} from L = {k} on" for k, v in found["exponents"].items())
-    picture = "![cost against degree](../benchmarks/results/speed/gaunt.png)"
-    return "\n".join(parts) + f"\nForward and backward grow as {fits}.\n\n{picture}\n"
-
-
-def _against(found: dict[str, Any]) -> str:
-    rows = []
-    for threads, known in found["by_threads"].items():
-        seconds = known["seconds"]
-        for degree in AGAINST:
-            base = [seconds[f"{degree} | {OURS} | {which}"] for which in PASSES]
-            for name in (OURS, E3NN, CUE, PUBLISHED):
-                times = [seconds.get(f"{degree} | {name} | {which}") for which in PASSES]
-                if None in times:
-                    continue
-                cells = [
-                    f"{1e3 * s:.2f}" + ("" if name == OURS else f" ({s / b:.1f} times)")
-                    for s, b in zip(times, base, strict=True)
-                ]
-                rows.append((f"{threads}", f"{degree}", name, *cells))
-    return markdown(("threads", "L", "", *(f"{which}, ms" for which in PASSES)), rows)
-
-
-def _limits(found: dict[str, Any]) -> str:
-    rows = []
-    for degree in SWEEP:
-        cells = [
-            f"{1e3 * s:.2f} ({s / least:.1f} times its limit)"
-            for known in found["by_threads"].values()
-            for s, least in (
-                (_at(known["sweep"][which], degree), _at(known["limits"][which], degree))
-                for which in PASSES
-            )
-        ]
-        rows.append((f"{degree}", _at(_at(found["by_threads"], 1)["chosen"], degree), *cells))
-    columns = [f"{which}, ms, {n} thr." for n in found["by_threads"] for which in PASSES]
-    return markdown(("L", "chosen", *columns), rows)
-
-
-def _methods(found: dict[str, Any]) -> str:
-    names = ("sparse", "grid", "separable", "fft")
-    known = found["methods"]
-    rows = [
-        (
-            f"{degree}",
-            *(
-                f"{1e3 * known[key]:.1f}" if (key := f"{degree} | {name}") in known else ""
-                for name in names
-            ),
-        )
-        for degree in METHODS
-    ]
-    return markdown(("L", *(f"{name}, ms" for name in names)), rows)
-
-
-def _at(found: dict[Any, Any], number: int) -> Any:
-    """JSON has strings where dictionaries had numbers."""
-    return found[number] if number in found else found[str(number)]
 
 
 if __name__ == "__main__":

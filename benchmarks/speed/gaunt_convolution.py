@@ -1,4 +1,4 @@
-"""Convolutions over edges, by degree: Gaunt products in three forms, e3nn's products, SO(2).
+"""Convolutions over edges, by degree: Gaunt products in two forms, e3nn's products, SO(2).
 
 Protocol: 256 nodes with 16 neighbours each, 32 channels, float32, features, edge harmonics and
 outputs of natural parity to degree L; forward and backward to features, directions and weights of
@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import (
-    RESULTS,
-    in_own_process,
-    interleaved,
-    peak_memory,
-    read_result,
-    write_result,
-)
+from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
-from benchmarks.training import show
+from benchmarks.rows import Column, Row, Table, joined, measured
+from benchmarks.tables import publish
 from geqlib.nn import GauntConvolution
 
-RESULT = "speed/gaunt_convolution"
 CHANNELS, NODES, NEIGHBORS = 32, 256, 16
-FORMS = {"neighbors": 6, "grid": 10, "aligned": 10}  # and the highest degree of each
+FORMS = {"neighbors": 6, "grid": 10}  # and the highest degree of each
+COLUMNS = (
+    Column("seconds", "time", "ms", ".1f", 1e3),
+    Column("memory", "peak memory", "MiB", ".1f"),
+)
 E3NN = {"uvu": 6, "full": 4}
 SO2 = "SO(2)"
 
@@ -85,7 +82,7 @@ def measure(degree: int, rounds: int) -> dict[str, dict[str, float]]:
     return {
         name: {
             "seconds": seconds[name],
-            "memory_mib": in_own_process(__file__, "--memory", name, str(degree)),
+            "memory": in_own_process(__file__, "--memory", name, str(degree)),
         }
         for name in names
     }
@@ -99,28 +96,25 @@ def main() -> None:
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     degrees = [int(word) for word in sys.argv[2:]] or [2, 4, 6, 8, 10]
-    found = {str(degree): measure(degree, rounds) for degree in degrees}
-    if (RESULTS / f"{RESULT}.json").exists():
-        found = read_result(RESULT)["degrees"] | found
-    found = dict(sorted(found.items(), key=lambda item: int(item[0])))
-    show("Convolutions over 4096 edges", ("L", "", "ms", "peak MiB"), _rows(found))
-    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "degrees": found}
-    sys.stdout.write(f"wrote {write_result(RESULT, content)}\n")
-
-
-def table(found: dict[str, Any]) -> str:
-    head = ("L", "forward and backward, 4096 edges", "ms", "peak MiB")
-    return markdown(head, _rows(found["degrees"]))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    titles = {name: f'`GauntConvolution`, "{name}"' for name in FORMS}
-    titles |= {"uvu": "e3nn `uvu`", "full": "e3nn `FullyConnectedTensorProduct`", SO2: "SO(2)"}
-    return [
-        (degree, titles[name], f"{1e3 * run['seconds']:.1f}", f"{run['memory_mib']:.1f}")
-        for degree, runs in found.items()
-        for name, run in runs.items()
+    rows = [
+        own_row(str(degree), name, cells)
+        for degree in degrees
+        for name, cells in measure(degree, rounds).items()
     ]
+    table = joined("speed/gaunt_convolution", compared(rows))
+    in_order = tuple(sorted(table.rows, key=lambda row: int(row.labels[0])))
+    publish(measured("speed/gaunt_convolution", __doc__, [replace(table, rows=in_order)]))
+
+
+def own_row(degree: str, name: str, cells: dict[str, float]) -> Row:
+    titles = {form: f'`GauntConvolution`, "{form}"' for form in FORMS}
+    titles |= {"uvu": "e3nn `uvu`", "full": "e3nn `FullyConnectedTensorProduct`", SO2: "SO(2)"}
+    origin = "geqlib" if name not in (*E3NN, SO2) else "peer"
+    return Row((degree, titles[name]), cells, origin)
+
+
+def compared(rows: list[Row]) -> Table:
+    return Table(("L", "forward and backward, 4096 edges"), COLUMNS, tuple(rows), "seconds")
 
 
 if __name__ == "__main__":

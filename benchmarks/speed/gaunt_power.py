@@ -19,17 +19,22 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import write_result
 from benchmarks.peers import mace
-from benchmarks.training import show
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 
 WORKER = Path(__file__).parents[1] / "peers" / "many_body.py"
 CHANNELS, NODES, ORDER = 32, 500, 3
+COLUMNS = (
+    Column("seconds", "time", "ms", ".2f", 1e3),
+    Column("memory", "peak memory", "MiB", ".1f"),
+    Column("speedup", "times as fast", "", ".1f"),
+    Column("share", "of the memory", "%", ".0f", 100),
+)
+NAMES = {"geqlib": "`GauntPower`", "mace": "MACE's `SymmetricContraction`"}
 SECONDS = 2.0  # of timing in each process
 
 
@@ -52,7 +57,7 @@ def measure(degree: int, rounds: int) -> dict[str, dict[str, float]]:
     # freed tensors go back to the system at once, so that sizes are those of the live ones
     threshold = {"MALLOC_MMAP_THRESHOLD_": "65536"}
     return {
-        name: {"seconds": median(times), "memory_mib": once(name, degree, 0, **threshold)}
+        name: {"seconds": median(times), "memory": once(name, degree, 0, **threshold)}
         for name, times in seconds.items()
     }
 
@@ -62,28 +67,24 @@ def main() -> None:
         raise SystemExit("MACE is missing: run make peers.")
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     degrees = [int(word) for word in sys.argv[2:]] or [1, 2, 3]
-    found = {str(degree): measure(degree, rounds) for degree in degrees}
-    show("Products of order 3", ("L", "", "ms", "peak MiB", "times", "memory"), _rows(found))
-    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "degrees": found}
-    sys.stdout.write(f"wrote {write_result('speed/gaunt_power', content)}\n")
+    rows = [row for n in degrees for row in own_rows(str(n), measure(n, rounds))]
+    publish(measured("speed/gaunt_power", __doc__, [compared(rows)]))
 
 
-def table(found: dict[str, Any]) -> str:
-    head = ("L", "forward and backward", "ms", "peak MiB", "times as fast", "of the memory")
-    return markdown(head, _rows(found["degrees"]))
+def own_rows(degree: str, pair: dict[str, dict[str, float]]) -> list[Row]:
+    ours, theirs = pair["geqlib"], pair["mace"]
+    ratios = {
+        "speedup": theirs["seconds"] / ours["seconds"],
+        "share": ours["memory"] / theirs["memory"],
+    }
+    return [
+        Row((degree, NAMES["geqlib"]), ours | ratios),
+        Row((degree, NAMES["mace"]), theirs, "peer"),
+    ]
 
 
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    names = {"geqlib": "`GauntPower`", "mace": "MACE's `SymmetricContraction`"}
-    rows: list[tuple[object, ...]] = []
-    for degree, pair in found.items():
-        for name, run in pair.items():
-            ratios = [pair["mace"][key] / run[key] for key in ("seconds", "memory_mib")]
-            speed = f"{ratios[0]:.1f}" if name == "geqlib" else ""
-            share = f"{100 / ratios[1]:.0f} %" if name == "geqlib" else ""
-            values = (f"{1e3 * run['seconds']:.2f}", f"{run['memory_mib']:.1f}", speed, share)
-            rows.append((degree, names[name], *values))
-    return rows
+def compared(rows: list[Row]) -> Table:
+    return Table(("L", "forward and backward"), COLUMNS, tuple(rows), "seconds")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `import geqlib` adds to importing torch and torch_geometric.
 
-Protocol: fresh interpreters, all three statements once a round, medians of 7 rounds.
+Protocol: fresh interpreters, all statements once per round, medians of 7 rounds.
 
     python benchmarks/speed/import_time.py
 """
@@ -11,13 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import interleaved, write_result
-from benchmarks.training import show
+from benchmarks.measure import interleaved
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 
 STATEMENTS = {
     "torch, torch_geometric": "import torch, torch_geometric",
@@ -29,23 +28,20 @@ STATEMENTS = {
 
 def main() -> None:
     seconds = interleaved({name: _import(code) for name, code in STATEMENTS.items()}, 7)
-    plain, package, layers, models = seconds.values()
-    content = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "seconds": seconds,
-        "package_ratio": package / plain,
-        "models_ratio": models / layers,
-    }
-    show("Import", ("", "seconds"), list(seconds.items()))
-    sys.stdout.write(
-        f"geqlib adds {100 * (package / plain - 1):.0f} %, its layers and models "
-        f"{100 * (models / layers - 1):.0f} %\nwrote {write_result('speed/import_time', content)}\n"
-    )
+    publish(measured("speed/import_time", __doc__, [compared(seconds)]))
 
 
-def table(found: dict[str, Any]) -> str:
-    rows = [(name, f"{seconds:.2f}") for name, seconds in found["seconds"].items()]
-    return markdown(("import of", "seconds"), rows)
+def compared(seconds: dict[str, float]) -> Table:
+    bases = {"and geqlib": "torch, torch_geometric"}
+    bases["and geqlib's layers and models"] = "torch_geometric.nn"
+    rows = []
+    for name, time in seconds.items():
+        cells = {"seconds": time}
+        if name in bases:
+            cells["ratio"] = time / seconds[bases[name]]
+        rows.append(Row((name,), cells, "geqlib" if name in bases else "peer"))
+    columns = (Column("seconds", "time", "s", ".2f"), Column("ratio", "times without", "", ".2f"))
+    return Table(("import of",), columns, tuple(rows), "seconds")
 
 
 def _import(code: str) -> Callable[[], object]:

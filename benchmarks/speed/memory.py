@@ -23,14 +23,18 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import in_own_process, peak_memory, write_result
-from benchmarks.training import show
+from benchmarks.measure import in_own_process, peak_memory
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.models import PONITA, SPEN, GauntNet, Potential, energy_forces
 from geqlib.nn import LogGaussianBasis
 
 NODES, EDGES = 20, 40
 GRAPHS = (8, 32)
+COLUMNS = (
+    *(Column(f"{graphs} graphs", f"{graphs} graphs", "MiB", ".0f") for graphs in GRAPHS),
+    Column("parameters", "parameters"),
+)
 Step = Callable[[], Tensor]
 
 
@@ -51,10 +55,10 @@ def gaunt(channels: int) -> Callable[[int], tuple[nn.Module, Step]]:
         batch = torch.arange(graphs).repeat_interleave(NODES)
 
         def step() -> Tensor:
-            found = energy_forces(
+            outputs = energy_forces(
                 net, pos, z, complete(graphs), batch=batch, num_graphs=graphs, create_graph=True
             )
-            return found["forces"].square().mean()
+            return outputs["forces"].square().mean()
 
         return net, step
 
@@ -107,25 +111,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         sys.stdout.write(json.dumps({name: measure(name) for name in MAKERS}) + "\n")
         return
-    rows = in_own_process(__file__, "--child")
-    show("Memory of a training step, MiB", _header(), _cells(rows))
-    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": rows}
-    sys.stdout.write(f"wrote {write_result('speed/memory', content)}\n")
+    publish(measured("speed/memory", __doc__, [compared(in_own_process(__file__, "--child"))]))
 
 
-def table(found: dict[str, Any]) -> str:
-    return markdown(_header(), _cells(found["rows"]))
-
-
-def _header() -> tuple[str, ...]:
-    return ("", *(f"MiB, {graphs} graphs" for graphs in GRAPHS), "parameters")
-
-
-def _cells(rows: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (name, *(f"{row[f'{graphs} graphs']:.0f}" for graphs in GRAPHS), row["parameters"])
-        for name, row in rows.items()
-    ]
+def compared(cells: dict[str, dict[str, float]]) -> Table:
+    rows = tuple(Row((name,), of_model) for name, of_model in cells.items())
+    return Table(("",), COLUMNS, rows, f"{GRAPHS[-1]} graphs")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch_geometric.nn.aggr import GRUAggregation, LCMAggregation
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.measure import in_own_process, interleaved, peak_memory
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.graph import tree_plan
 from geqlib.nn import MonoidAggregation
 
@@ -35,6 +35,11 @@ SIZES: dict[str, list[int]] = {
     "one set of 200": [200],
     "50 sets of 200": [200] * 50,
 }
+COLUMNS = (
+    Column("seconds", "forward and backward", "ms", ".1f", 1e3),
+    Column("ratio", "times geqlib's", "", ".2f"),
+    Column("memory", "peak memory", "MiB", ".0f"),
+)
 OURS, PLANNED, LCM, GRU = "geqlib", "geqlib, planned", "LCMAggregation", "GRUAggregation"
 
 
@@ -73,21 +78,20 @@ def main() -> None:
         sets: {name: in_own_process(__file__, "--memory", sets, name) for name in names}
         for sets in SIZES
     }
-    table = Table("", "ms", "planned", "x LCM", "x GRU", "peak MiB", "LCM", "GRU", title=OURS)
-    for sets, found in seconds.items():
-        ours = found[OURS]
-        table.add_row(
-            sets,
-            f"{1e3 * ours:.1f}",
-            f"{1e3 * found[PLANNED]:.1f}",
-            *(f"{found[name] / ours:.2f}" for name in (LCM, GRU)),
-            *(f"{memory[sets][name]:.0f}" for name in names),
-        )
-    console = Console()
-    console.print(table)
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    result = {"protocol": protocol, "rounds": rounds, "seconds": seconds, "memory_mib": memory}
-    console.print(f"wrote {write_result('speed/monoid', result)}")
+    table = compared(seconds, memory)
+    publish(measured("speed/monoid", __doc__, [table], {"rounds": rounds}))
+
+
+def compared(seconds: dict[str, dict[str, float]], memory: dict[str, dict[str, float]]) -> Table:
+    rows = []
+    for sets, of_sets in seconds.items():
+        for name, time in of_sets.items():
+            cells: dict[str, Cell] = {"seconds": time, "ratio": time / of_sets[OURS]}
+            if name in memory[sets]:
+                cells["memory"] = memory[sets][name]
+            origin = "geqlib" if name.startswith(OURS) else "peer"
+            rows.append(Row((sets, name), cells, origin))
+    return Table(("sets", ""), COLUMNS, tuple(rows), "seconds")
 
 
 if __name__ == "__main__":

@@ -15,21 +15,23 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.ponita_direct import DirectPONITA
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 
 ROUNDS = 9
+COLUMNS = (
+    Column("seconds", "time", "s", ".2f"),
+    Column("memory", "peak memory", "MiB", ".0f"),
+)
 SIZE = {"channels": 128, "basis": 256, "layers": 5, "orientations": 16}
 
 
@@ -85,38 +87,26 @@ def main() -> None:
     output, gradient = difference()
     seconds = interleaved(runs, ROUNDS)
     memory = {name: in_own_process(__file__, "--memory", name) for name in runs}
-    ours, theirs = runs
-    result = {
-        "protocol": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "seconds": seconds,
-        "memory_mib": memory,
-        "speedup": seconds[theirs] / seconds[ours],
-        "memory_ratio": memory[ours] / memory[theirs],
-        "output_difference": output,
-        "gradient_difference": gradient,
-    }
-    table = Table("", "s / step", "peak MiB", title="PONITA at the published size")
-    for name in runs:
-        table.add_row(name, f"{seconds[name]:.3f}", f"{memory[name]:.0f}")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{result['speedup']:.2f} times faster at {100 * result['memory_ratio']:.0f} % of the peak "
-        f"memory; largest relative difference {output:.0e} (outputs), {gradient:.0e} (gradients)"
-    )
-    console.print(f"wrote {write_result('speed/ponita', result)}")
+    settings = {"output difference": output, "gradient difference": gradient}
+    publish(measured("speed/ponita", __doc__, [compared(seconds, memory)], settings))
 
 
-def table(found: dict[str, Any]) -> str:
-    rows = [
-        (name, f"{found['seconds'][name]:.2f}", f"{found['memory_mib'][name]:.0f}")
-        for name in found["seconds"]
-    ]
-    return (
-        markdown(("a training step at the published size", "seconds", "peak MiB"), rows)
-        + f"\n{found['speedup']:.2f} times faster at {100 * found['memory_ratio']:.0f} % of the "
-        "peak memory, for the same outputs and gradients.\n"
+def compared(seconds: dict[str, float], memory: dict[str, float]) -> Table:
+    rows = tuple(
+        Row(
+            (name,),
+            {"seconds": seconds[name], "memory": memory[name]},
+            "geqlib" if name == "geqlib" else "peer",
+        )
+        for name in seconds
     )
+    ours, theirs = seconds
+    speedup, share = seconds[theirs] / seconds[ours], memory[ours] / memory[theirs]
+    note = (
+        f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same "
+        "outputs and gradients."
+    )
+    return Table(("a training step at the published size",), COLUMNS, rows, "seconds", note)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +26,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import interleaved, write_result
-from benchmarks.training import show
+from benchmarks.measure import interleaved
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.calculators import GeqCalculator
 from geqlib.files.export import export_program
 from geqlib.models import PONITA, GauntNet, Potential
@@ -41,20 +40,24 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "GauntNet": lambda: GauntNet(["H", "C", "O"], channels=16, cutoff=CUTOFF),
 }
 MOLECULES = ("CH3CH2OH", "C60")
-HEAD = ("ms a step", "atoms", "checkpoint", "torch", "compiled")
+COLUMNS = (
+    Column("checkpoint", "checkpoint", "ms", ".1f", 1e3),
+    Column("torch", "torch", "ms", ".1f", 1e3),
+    Column("torch speedup", "times as fast", "", ".1f"),
+    Column("compiled", "compiled", "ms", ".1f", 1e3),
+    Column("compiled speedup", "times as fast", "", ".1f"),
+)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("torch").setLevel(logging.ERROR)
-    rows = [row for name in NETWORKS for row in measured(name)]
-    content = {"protocol": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": rows}
-    show("A step of dynamics", HEAD, _rows(content))
-    sys.stdout.write(f"wrote {write_result('speed/programs', content)}\n")
+    rows = [row for name in NETWORKS for row in rows_of(name)]
+    publish(measured("speed/programs", __doc__, [compared(rows)]))
 
 
-def measured(name: str) -> list[dict[str, Any]]:
+def rows_of(name: str) -> list[Row]:
     torch.manual_seed(0)
     potential = Potential(NETWORKS[name]())
     with TemporaryDirectory() as folder:
@@ -65,13 +68,23 @@ def measured(name: str) -> list[dict[str, Any]]:
             "torch": GeqCalculator(f"{folder}/torch.pt2", trusted=True),
             "compiled": GeqCalculator(f"{folder}/compiled.pt2", trusted=True),
         }
-        found = []
+        rows = []
         for formula in MOLECULES:
             steps = {key: step(calc, molecule(formula)) for key, calc in models.items()}
             seconds = interleaved(steps, ROUNDS, clock=process_time)
-            atoms = len(molecule(formula))
-            found.append({"network": name, "atoms": atoms, "seconds": seconds})
-    return found
+            rows.append(own_row(name, len(molecule(formula)), seconds))
+    return rows
+
+
+def own_row(name: str, atoms: int, seconds: dict[str, float]) -> Row:
+    cells: dict[str, Cell] = dict(seconds)
+    for program in ("torch", "compiled"):
+        cells[f"{program} speedup"] = seconds["checkpoint"] / seconds[program]
+    return Row((name, str(atoms)), cells)
+
+
+def compared(rows: list[Row]) -> Table:
+    return Table(("a step of", "atoms"), COLUMNS, tuple(rows), "compiled")
 
 
 def step(calculator: GeqCalculator, atoms: Atoms) -> Callable[[], object]:
@@ -83,19 +96,6 @@ def step(calculator: GeqCalculator, atoms: Atoms) -> Callable[[], object]:
         return atoms.get_forces()
 
     return run
-
-
-def table(found: dict[str, Any]) -> str:
-    return markdown(HEAD, _rows(found))
-
-
-def _rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
-    rows = []
-    for row in found["rows"]:
-        own, *programs = row["seconds"].values()
-        faster = (f"{1e3 * value:.1f}, {own / value:.1f} times as fast" for value in programs)
-        rows.append((row["network"], row["atoms"], f"{1e3 * own:.1f}", *faster))
-    return rows
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ interleaved runs. Loops: 4 layers of width 16 on 8 graphs of MUTAG, the plan mad
 the same function by loops over ego nets, dense tensors of each, and dictionaries of pairs. GIN: 4
 layers each on 32 graphs of PROTEINS, plans made before. Memory: peak resident size of one forward
 and backward in a fresh process beyond that after a step on a tiny graph; 4 layers of width 32, one
-graph of PROTEINS of about so many nodes, SPEN and IGN with equal numbers of parameters. Large: the
-same on a ring of 100 000 nodes, each joined to the four nearest.
+graph of PROTEINS of about that many nodes, SPEN and IGN with equal numbers of parameters. Large:
+the same on a ring of 100 000 nodes, each joined to the four nearest.
 
     python benchmarks/speed/spen.py [rounds]
 """
@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import in_own_process, interleaved, peak_memory, write_result
+from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.spen_dense import DenseSPEN
-from benchmarks.training import show
+from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.data import GraphData
 from geqlib.models import IGN, SPEN, MessagePassingNet
 
 NODES = (25, 50, 100, 200, 350, 500)
 LARGE = 100_000
+WIDTHS = (16, 64)
 LOOPS, OURS = "loops over dense ego nets", "geqlib"
 KINDS: dict[str, Callable[..., nn.Module]] = {
     "SPEN": SPEN,
@@ -53,7 +53,7 @@ def main() -> None:
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     mutag = against_loops(max(rounds // 5, 2))
-    steps = {width: against_gin(width, rounds) for width in (16, 64)}
+    steps = {width: against_gin(width, rounds) for width in WIDTHS}
     curve = {
         kind: {n: in_own_process(__file__, "--memory", kind, str(n)) for n in NODES}
         for kind in KINDS
@@ -63,11 +63,68 @@ def main() -> None:
         for kind in KINDS
         if kind != "IGN"
     }
-    report(mutag, steps, curve, large)
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    result = {"protocol": protocol, "mutag_seconds": mutag, "proteins_seconds": steps}
-    path = write_result("speed/spen", result | {"memory": curve, "large": large})
-    sys.stdout.write(f"wrote {path}\n")
+    tables = [step_table(steps), memory_table(curve), loops_table(mutag), large_table(large)]
+    publish(measured("speed/spen", __doc__, tables))
+
+
+def origin(name: str) -> Any:
+    return "geqlib" if name.startswith(("SPEN", OURS)) else "peer"
+
+
+def step_table(steps: dict[int, dict[str, float]]) -> Table:
+    """Training steps beside those of GIN."""
+    columns = []
+    for width in steps:
+        columns.append(Column(f"{width}", f"width {width}", "ms", ".1f", 1e3))
+        columns.append(Column(f"{width}, ratio", "times GIN", "", ".1f"))
+    rows = []
+    for name in next(iter(steps.values())):
+        cells: dict[str, Cell] = {}
+        for width, seconds in steps.items():
+            cells[f"{width}"] = seconds[name]
+            cells[f"{width}, ratio"] = seconds[name] / seconds["GIN"]
+        rows.append(Row((name,), cells, origin(name)))
+    head = "a training step on 32 graphs of PROTEINS"
+    return Table((head,), tuple(columns), tuple(rows), f"{max(steps)}")
+
+
+def memory_table(curve: dict[str, dict[int, dict[str, float]]]) -> Table:
+    """Peak memory by nodes of a graph."""
+    sizes = [peak["nodes"] for peak in curve["IGN"].values()]
+    columns = tuple(Column(f"{n} nodes", f"{n} nodes", "MiB", ".0f") for n in sizes)
+    rows = []
+    for name, of_kind in curve.items():
+        cells: dict[str, Cell] = {}
+        for peak in of_kind.values():
+            cells[f"{peak['nodes']} nodes"] = peak["mib"]
+            cells[f"{peak['nodes']} nodes, seconds"] = peak["seconds"]
+        rows.append(Row((name,), cells, origin(name)))
+    head = "peak memory of forward and backward"
+    return Table((head,), columns, tuple(rows), columns[-1].key)
+
+
+def loops_table(seconds: dict[str, float]) -> Table:
+    columns = (
+        Column("seconds", "time", "ms", ".0f", 1e3),
+        Column("ratio", "times geqlib's", "", ".0f"),
+    )
+    rows = tuple(
+        Row((name,), {"seconds": time, "ratio": time / seconds[OURS]}, origin(name))
+        for name, time in seconds.items()
+    )
+    return Table(("plan and training step, 8 graphs of MUTAG",), columns, rows, "seconds")
+
+
+def large_table(large: dict[str, dict[str, float]]) -> Table:
+    columns = (
+        Column("mib", "peak memory", "GiB", ".1f", 1 / 1024),
+        Column("seconds", "time with the plan", "s", ".0f"),
+    )
+    rows = tuple(
+        Row((name,), {"mib": peak["mib"], "seconds": peak["seconds"]})
+        for name, peak in large.items()
+    )
+    return Table((f"forward and backward of a graph of {LARGE} nodes",), columns, rows, "mib")
 
 
 def graphs(name: str) -> Any:
@@ -98,8 +155,8 @@ def against_loops(rounds: int) -> dict[str, float]:
     dense = DenseSPEN(model)
 
     def loops() -> Tensor:
-        known = [dense.known(g.x, g.edge_index) for g in single]
-        return model._head([torch.cat(known)], batch.batch, 8)
+        graphs = [dense.known(g.x, g.edge_index) for g in single]
+        return model._head([torch.cat(graphs)], batch.batch, 8)
 
     def ours() -> Tensor:
         return model(batch.x, batch.edge_index, batch=batch.batch, num_graphs=8)
@@ -111,10 +168,10 @@ def against_loops(rounds: int) -> dict[str, float]:
 def against_gin(width: int, rounds: int) -> dict[str, float]:
     torch.manual_seed(0)
     batch: Any = graphs("PROTEINS").__getitems__(range(0, 960, 30))
-    given = (batch.x, batch.edge_index, batch.batch, 32)
+    inputs = (batch.x, batch.edge_index, batch.batch, 32)
     size: dict[str, Any] = {"channels": width, "layers": 4}
     gin = MessagePassingNet(3, 2, **size)
-    runs = {"GIN": trained(gin, lambda: gin(*given), batch.y)}
+    runs = {"GIN": trained(gin, lambda: gin(*inputs), batch.y)}
     for name, build in KINDS.items():
         if name == "IGN":
             continue
@@ -149,57 +206,6 @@ def memory(kind: str, nodes: int) -> dict[str, float]:
     start = time.perf_counter()
     mib = peak_memory(lambda: step(x, edges))
     return {"mib": mib, "seconds": time.perf_counter() - start, "nodes": len(x)}
-
-
-def report(mutag: Any, steps: Any, curve: Any, large: Any) -> None:
-    show(
-        "Plan and training step, 8 graphs of MUTAG",
-        ("", "ms", "ratio"),
-        [(name, 1e3 * s, s / mutag[OURS]) for name, s in mutag.items()],
-    )
-    show(
-        "Training step, 32 graphs of PROTEINS, ms (of GIN)",
-        ("", *(f"width {width}" for width in steps)),
-        [
-            (name, *(f"{1e3 * s[name]:.1f} ({s[name] / s['GIN']:.1f})" for s in steps.values()))
-            for name in ("GIN", *(k for k in KINDS if k != "IGN"))
-        ],
-    )
-    show(
-        "Peak MiB by nodes of a graph",
-        ("", *(f"{found['nodes']}" for found in curve["IGN"].values())),
-        [(kind, *(found["mib"] for found in row.values())) for kind, row in curve.items()],
-    )
-    for kind, found in large.items():
-        Console().print(_large(kind, found))
-
-
-def table(found: dict[str, Any]) -> str:
-    mutag, steps, curve = (found[k] for k in ("mutag_seconds", "proteins_seconds", "memory"))
-    gin = {width: seconds["GIN"] for width, seconds in steps.items()}
-    rows: list[tuple[object, ...]] = [
-        (name, *(f"{s[name] / gin[width]:.1f}" for width, s in steps.items()))
-        for name in curve
-        if name != "IGN"
-    ]
-    head = ("a training step on 32 graphs of PROTEINS, times that of GIN",)
-    nodes = [f"{peak['nodes']} nodes" for peak in curve["IGN"].values()]
-    peaks = [(kind, *(f"{p['mib']:.0f}" for p in row.values())) for kind, row in curve.items()]
-    large = " ".join(f"{_large(kind, peak)}." for kind, peak in found["large"].items())
-    return (
-        markdown((*head, *(f"width {width}" for width in steps)), rows)
-        + "\n"
-        + markdown(("peak MiB of forward and backward", *nodes), peaks)
-        + f"\nPlan and training step on 8 graphs of MUTAG: {mutag[LOOPS] / mutag[OURS]:.0f} times "
-        f"faster than {LOOPS}. {large}\n"
-    )
-
-
-def _large(kind: str, found: dict[str, float]) -> str:
-    return (
-        f"{kind} on a graph of {found['nodes']} nodes: {found['mib'] / 1024:.1f} GiB, "
-        f"{found['seconds']:.0f} s with the plan"
-    )
 
 
 if __name__ == "__main__":

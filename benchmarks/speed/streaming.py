@@ -2,8 +2,8 @@
 
 Protocol: files of ethanol molecules, shaken at random, with energies and forces;
 `MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, 20 training steps of batches of 5
-drawn from the whole file, one process a file; the peak of its resident memory beyond that before
-the data module was made, and the seconds of finding and checking all frames, which is done once a
+drawn from the whole file, one process per file; the peak of its resident memory beyond that before
+the data module was made, and the seconds of finding and checking all frames, which is done once per
 file.
 
     python benchmarks/speed/streaming.py [--frames 1000 10000 100000]
@@ -18,7 +18,6 @@ import time
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +25,18 @@ from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.markdown import markdown
-from benchmarks.measure import in_own_process, peak_memory, write_result
-from benchmarks.training import show
+from benchmarks.measure import in_own_process, peak_memory
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
 from geqlib.data import MoleculeData
 from geqlib.models import PONITA, Potential, energy_forces
 
 STEPS = 20
+COLUMNS = (
+    Column("file_mib", "file", "MiB", ".0f"),
+    Column("peak_mib", "peak memory", "MiB", ".0f"),
+    Column("seconds", "first reading", "s", ".0f"),
+)
 
 
 def main() -> None:
@@ -43,18 +47,14 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "ethanol.xyz"
             _write(path, frames)
-            found = in_own_process(__file__, "--child", str(path))
-            rows.append({"frames": frames, "file_mib": path.stat().st_size / 2**20} | found)
-    show("Streaming", ("frames", "file, MiB", "peak, MiB", "first reading, s"), _cells(rows))
-    protocol = " ".join((__doc__ or "").split("\n\n")[1].split())
-    path = write_result("speed/streaming", {"protocol": protocol, "rows": rows})
-    sys.stdout.write(f"wrote {path}\n")
+            cells = in_own_process(__file__, "--child", str(path))
+            size = path.stat().st_size / 2**20
+            rows.append(Row((str(frames),), {"file_mib": size} | cells))
+    publish(measured("speed/streaming", __doc__, [compared(rows)]))
 
 
-def table(found: dict[str, Any]) -> str:
-    return markdown(
-        ("frames", "file, MiB", "peak memory, MiB", "first reading, s"), _cells(found["rows"])
-    )
+def compared(rows: list[Row]) -> Table:
+    return Table(("frames",), COLUMNS, tuple(rows), "peak_mib")
 
 
 def child(path: str) -> None:
@@ -70,7 +70,7 @@ def child(path: str) -> None:
         potential = Potential(PONITA(8, 0, 1, 0, channels=16, layers=1, cutoff=5.0))
         optimizer = torch.optim.Adam(potential.parameters())
         for batch in islice(data.train_dataloader(), STEPS):
-            found = energy_forces(
+            outputs = energy_forces(
                 potential,
                 batch.pos,
                 batch.z,
@@ -80,7 +80,7 @@ def child(path: str) -> None:
                 create_graph=True,
             )
             optimizer.zero_grad()
-            (found["forces"] - batch.forces).square().mean().backward()
+            (outputs["forces"] - batch.forces).square().mean().backward()
             optimizer.step()
 
     peak = peak_memory(train)
@@ -98,13 +98,6 @@ def _write(path: Path, frames: int) -> None:
             file.write(f"{len(ethanol)}\n{head}{0.5 * np.square(shift).sum():.8f}\n")
             for symbol, row in zip(symbols, rows, strict=True):
                 file.write(f"{symbol} {' '.join(f'{x:.8f}' for x in row)}\n")
-
-
-def _cells(rows: list[dict[str, float]]) -> list[tuple[object, ...]]:
-    return [
-        (row["frames"], f"{row['file_mib']:.0f}", f"{row['peak_mib']:.0f}", f"{row['seconds']:.0f}")
-        for row in rows
-    ]
 
 
 if __name__ == "__main__":

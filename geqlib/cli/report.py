@@ -6,7 +6,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 
 def main(args: Sequence[str]) -> int:
@@ -18,13 +17,12 @@ def main(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
     if options.runs and options.board:
         raise ValueError("--board draws the benchmarks, not runs: name runs, or give --board.")
-    from geqlib.cli.bench import sections
-    from geqlib.report import write_board, write_report
+    if not options.runs:
+        from geqlib.cli.bench import draw_board
 
-    page: Any = (
-        write_report(options.runs, options.out)
-        if options.runs
-        else write_board(sections(), options.out)
-    )
-    sys.stdout.write(f"wrote {page} and {Path(page).with_suffix('.html')}\n")
+        return draw_board(options.out)
+    from geqlib.report import write_report
+
+    page = write_report(options.runs, options.out)
+    sys.stdout.write(f"wrote {page} and {page.with_suffix('.html')}\n")
     return 0

@@ -1,6 +1,5 @@
-"""Tables and pictures of finished runs, and of the benchmarks."""
+"""Tables and pictures of finished runs."""
 
-from geqlib.report.board import Section, write_board
-from geqlib.report.write import write_report
+from geqlib.report.run_report import write_report
 
-__all__ = ["Section", "write_board", "write_report"]
+__all__ = ["write_report"]

@@ -15,10 +15,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
-from geqlib.files.atomic import replace_file
-from geqlib.files.reading import reading
-from geqlib.report.confusion import draw_confusion
-from geqlib.report.fold_curves import draw_fold_curves
+from geqlib.files.atomic import reading, replace_file
 from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
@@ -50,15 +47,15 @@ def write_summary(
     """
     runs = [_read_run(folder, selected) for folder in folders]
     curves = _by_seed(runs, "curve")
-    shortest = min(len(c) for rows in curves.values() for c in rows)
-    grid = np.stack([np.stack([c[:shortest] for c in rows]) for rows in curves.values()])
+    shortest = min(len(c) for folds in curves.values() for c in folds)
+    grid = np.stack([np.stack([c[:shortest] for c in folds]) for folds in curves.values()])
     best = grid.mean(1).argmax(1)
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "name": out.name,
         "model": runs[0]["run"].about.get("model"),
         "folds": sorted({run["fold"] for run in runs}),
         "seeds": list(curves),
-        "published": _protocol([row[:, e] for row, e in zip(grid, best, strict=True)]),
+        "published": _protocol([seed[:, e] for seed, e in zip(grid, best, strict=True)]),
         "selected": None,
         "epochs": shortest,
         "best_epochs": [int(e) + 1 for e in best],
@@ -67,19 +64,16 @@ def write_summary(
         "environment": runs[0]["run"].environment,
     }
     if selected:
-        found["selected"] = _protocol(_by_seed(runs, "accuracy").values())
-    found["against"] = {
-        str(folder.name): _compare(found, read_folds(folder), folder) for folder in against
+        summary["selected"] = _protocol(_by_seed(runs, "accuracy").values())
+    summary["against"] = {
+        str(folder.name): _compare(summary, read_folds(folder), folder) for folder in against
     }
     counts = np.sum([run["confusion"] for run in runs], axis=0)
-    found["confusion"] = counts.tolist()
-    draw_confusion(counts, out / "confusion.png")
-    validation = _by_seed(runs, "validation") if selected else {}
-    rows = [c[:shortest] for same in validation.values() for c in same]
-    draw_fold_curves(grid.reshape(-1, shortest), np.array(rows), out / "learning_curves.png")
-    text = json.dumps(found, indent=1)
+    summary["confusion"] = counts.tolist()
+    text = json.dumps(summary, indent=1)
     replace_file(out / "folds.json", lambda part: part.write_text(text + "\n"))
-    _print(found, console or Console())
+    _print(summary, console or Console())
+    _draw(out, counts, grid.reshape(-1, shortest), _by_seed(runs, "validation") if selected else {})
     return out / "folds.json"
 
 
@@ -95,20 +89,20 @@ def read_folds(folder: Path) -> dict[str, Any]:
             f"There is no folds.json in {folder}: name a folder that `geqlib cv` has finished."
         )
     with reading(path, "is damaged", "run `geqlib cv` again"):
-        found = json.loads(path.read_text())
-        for protocol in (found[name] for name in PROTOCOLS if found[name]):
-            if len(protocol["fold_means"]) != len(found["folds"]):
-                raise ValueError("it has not one mean a fold")
+        summary = json.loads(path.read_text())
+        for protocol in (summary[name] for name in PROTOCOLS if summary[name]):
+            if len(protocol["fold_means"]) != len(summary["folds"]):
+                raise ValueError("it has not one mean per fold")
             fmean(protocol["fold_means"])  # numbers
-        return found
+        return summary
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
     """Mean difference, and the probability of one as large if both were equal (paired t-test).
 
     Example:
-        >>> found = paired_test([0.9, 0.8, 0.7], [0.8, 0.7, 0.4])
-        >>> round(found["difference"], 3), round(found["p"], 3)
+        >>> test = paired_test([0.9, 0.8, 0.7], [0.8, 0.7, 0.4])
+        >>> round(test["difference"], 3), round(test["p"], 3)
         (0.167, 0.13)
     """
     difference = np.subtract(a, b)
@@ -154,21 +148,21 @@ def _confusion(predicted: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _by_seed(runs: Sequence[Mapping[str, Any]], key: str) -> dict[int, list[Any]]:
-    found: dict[int, list[Any]] = {}
+    values: dict[int, list[Any]] = {}
     for run in sorted(runs, key=lambda r: (r["seed"], r["fold"])):
-        found.setdefault(run["seed"], []).append(run[key])
-    return found
+        values.setdefault(run["seed"], []).append(run[key])
+    return values
 
 
 def _protocol(values: Any) -> dict[str, Any]:
     """Mean and standard deviation over folds, of the means over seeds; all values [seed][fold]."""
-    rows = [[float(x) for x in row] for row in values]
-    folds = [fmean(column) for column in zip(*rows, strict=True)]
+    of_seeds = [[float(x) for x in seed] for seed in values]
+    folds = [fmean(fold) for fold in zip(*of_seeds, strict=True)]
     return {
         "mean": fmean(folds),
         "std": stdev(folds) if len(folds) > 1 else 0.0,
         "fold_means": folds,
-        "values": rows,
+        "values": of_seeds,
     }
 
 
@@ -182,16 +176,29 @@ def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) ->
     }
 
 
-def _print(found: Mapping[str, Any], console: Console) -> None:
-    table = Table(title=f"{found['name']}: {len(found['folds'])} folds, seeds {found['seeds']}")
-    for head in ("protocol", "accuracy", *(f"less {name} (p)" for name in found["against"])):
+def _draw(
+    out: Path, counts: np.ndarray, test: np.ndarray, validation: Mapping[int, list[np.ndarray]]
+) -> None:
+    from geqlib.report.pictures import draw_confusion, draw_fold_curves
+
+    draw_confusion(counts, out / "confusion.png")
+    epochs = test.shape[1]
+    curves = [curve[:epochs] for folds in validation.values() for curve in folds]
+    draw_fold_curves(test, np.array(curves), out / "learning_curves.png")
+
+
+def _print(summary: Mapping[str, Any], console: Console) -> None:
+    table = Table(
+        title=f"{summary['name']}: {len(summary['folds'])} folds, seeds {summary['seeds']}"
+    )
+    for head in ("protocol", "accuracy", *(f"less {name} (p)" for name in summary["against"])):
         table.add_column(head)
     for name in PROTOCOLS:
-        if not found[name]:
+        if not summary[name]:
             continue
-        tests = [other.get(name) for other in found["against"].values()]
+        tests = [other.get(name) for other in summary["against"].values()]
         cells = [_difference(test) for test in tests]
-        spread = f"{100 * found[name]['mean']:.1f} ± {100 * found[name]['std']:.1f}"
+        spread = f"{100 * summary[name]['mean']:.1f} ± {100 * summary[name]['std']:.1f}"
         table.add_row(MEANING[name], spread, *cells)
     console.print(table)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,10 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from geqlib.report.history import History, read_history
+from geqlib.files.atomic import reading
 
 Metrics = dict[str, float]
+History = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class Run:
     """One run folder.
 
     Args:
-        folder: where it lies.
+        folder: its path.
         name: of the results, else of the folder.
         seed: of the results, else of the configuration.
-        about: model, data and task by name, as far as known.
+        about: names of the model, the data and the task, where recorded.
         config: the LightningCLI configuration, empty when there is none.
-        fit: seconds, epochs, steps and parameters, as far as known.
+        fit: seconds, epochs, steps and parameters, where recorded.
         metrics: of the test; `None` when the run has not been tested.
         baselines: for each baseline its metrics on the same test set.
         environment: versions, machine and commit of the test.
@@ -86,8 +90,8 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
 
     Returns:
         Of moving points `pos`, `true`, `predicted` [N, d], `batch` [N] and `path` [N, F, d]; of
-        structures `energy` [G], `batch` [N] and where they are known `energy_true`, `forces` and
-        `forces_true` [N, 3]. `None` when the run kept no predictions, or others.
+        structures `energy` [G], `batch` [N] and, where there are any, `energy_true`, `forces` and
+        `forces_true` [N, 3]. `None` when the run left no predictions, or others.
 
     Raises:
         ValueError: when the file is damaged, or its arrays do not belong together.
@@ -109,6 +113,37 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
         _check_structures(arrays, path)
         return arrays
     return None
+
+
+def read_history(folder: Path) -> History:
+    """The logged training and validation values of a run.
+
+    A resumed run has one `metrics/version_*/metrics.csv` for each start. A later version replaces
+    the earlier ones from its first step on. Versions that hold no training value come from
+    `validate` or `test`, whose step counter starts at 0 again, and are left out.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        For each column `train/...` or `val/...` with values, [n, 2] pairs (epochs done, value),
+        sorted. Without files, or with empty ones, the history is empty.
+    """
+    lines: list[Metrics] = []
+    for path in sorted(folder.glob("metrics/version_*/metrics.csv"), key=_version):
+        later = _read_log(path)
+        if not any(key.startswith("train/") for line in later for key in line):
+            continue
+        first = min(line["step"] for line in later)
+        lines = [line for line in lines if line["step"] < first] + later
+    lines.sort(key=lambda line: line["step"])
+    per_epoch = _steps_per_epoch(lines)
+    columns = dict.fromkeys(key for line in lines for key in line)
+    return {
+        column: np.array([((x["step"] + 1) / per_epoch, x[column]) for x in lines if column in x])
+        for column in columns
+        if column.startswith(("train/", "val/"))
+    }
 
 
 def _check_structures(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -151,15 +186,15 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_json(path: Path, mend: str) -> dict[str, Any]:
+def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"The file {path} is not valid JSON ({error}): {mend}.") from error
+        raise ValueError(f"The file {path} is not valid JSON ({error}): {remedy}.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"The file {path} must hold a JSON object: {mend}.")
+        raise ValueError(f"The file {path} must hold a JSON object: {remedy}.")
     return content
 
 
@@ -190,3 +225,35 @@ def _read_fit(path: Path, results: dict[str, Any], results_path: Path) -> Metric
     if path.exists():
         return _metrics({"fit": _read_json(path, "fit again")}, "fit", path)
     return _metrics(results, "fit", results_path)
+
+
+def _version(path: Path) -> int:
+    number = re.fullmatch(r"version_(\d+)", path.parent.name)
+    return int(number[1]) if number else -1
+
+
+def _read_log(path: Path) -> list[Metrics]:
+    """The numbers of each line that has a step."""
+    with (
+        reading(path, "is no table of metrics", "delete it to do without its curves"),
+        path.open(newline="", encoding="utf-8", errors="replace") as file,
+    ):
+        lines = [_numbers(line) for line in csv.DictReader(file)]
+    return [line for line in lines if "step" in line]
+
+
+def _numbers(line: dict[str, str]) -> Metrics:
+    numbers = {}
+    for key, text in line.items():
+        try:
+            numbers[key] = float(text)
+        except (TypeError, ValueError):
+            continue  # lines are sparse, and a killed run leaves a torn last one
+    counts = ("step", "epoch")
+    return {k: v for k, v in numbers.items() if k not in counts or 0 <= v < math.inf}
+
+
+def _steps_per_epoch(lines: list[Metrics]) -> float:
+    """The largest ratio, because the last values of an epoch are logged at its end."""
+    ratios = ((line["step"] + 1) / (line["epoch"] + 1) for line in lines if "epoch" in line)
+    return max(ratios, default=1)

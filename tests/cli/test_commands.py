@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from geqlib.cli.bench import Script
 from geqlib.cli.main import USAGE
 
 TOP = Path(__file__).parents[2]
@@ -40,8 +39,9 @@ def wrong(words: list[str]) -> str | None:
         return rest[0]
     if rest[:1] == ["bench"] and len(rest) > 2:
         names = [word for word in rest[2:] if re.fullmatch(r"[a-z_0-9]+", word)]
-        scripts = [Script(rest[1], TOP / "benchmarks" / rest[1] / f"{name}.py") for name in names]
-        return next((script.name for script in scripts if not script.path.exists()), None)
+        folder = TOP / "benchmarks" / rest[1]
+        missing = (name for name in names if not (folder / f"{name}.py").exists())
+        return next((f"{rest[1]}/{name}" for name in missing), None)
     configs = [word for word in rest if word.startswith("configs/") and "*" not in word]
     return next((word for word in configs if not (TOP / word).exists()), None)
 

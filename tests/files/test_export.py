@@ -19,7 +19,7 @@ from torch import nn
 
 import geqlib
 import geqlib.models
-from benchmarks.measure import RESULTS
+from benchmarks.rows import read_result
 from geqlib.calculators import GeqCalculator
 from geqlib.cli import main
 from geqlib.files.checkpoint import FORMAT, digest
@@ -398,7 +398,7 @@ def test_calculators_run_compiled_programs(tmp_path):
 
 
 def test_the_table_has_every_model():
-    rows = json.loads((RESULTS / "accuracy" / "export.json").read_text())["rows"]
+    rows = {row.labels[0].strip("`") for row in read_result("accuracy/export").tables[0].rows}
     found = {name: getattr(geqlib.models, name) for name in geqlib.models.__all__}
     modules = {k for k, v in found.items() if isinstance(v, type) and issubclass(v, nn.Module)}
-    assert modules - {"Potential"} <= rows.keys()
+    assert modules - {"Potential"} <= rows

@@ -21,6 +21,7 @@ PATHS: dict[str, dict[str, str]] = json.loads(
 )
 # What is gone, with the reason or what to use instead: "module", "module.name", or "module.*" for
 # functions and classes of a module that no configuration or checkpoint can name.
+BOARD = "the board is drawn by benchmarks/board.py, which is not part of the wheel"
 REMOVED: dict[str, str] = {
     "geqlib.data.datasets.*": "geqlib.data.packed.PackedGraphs with with_neighbors; StreamedFrames",
     "geqlib.data.digits.GraphList": "geqlib.data.packed.PackedGraphs",
@@ -32,6 +33,10 @@ REMOVED: dict[str, str] = {
     "geqlib.data.point_clouds.PointClouds": "geqlib.data.points.clouds.point_clouds",
     "geqlib.data.sets.SetDataset": "geqlib.data.sets.number_sets",
     "geqlib.data.structures.*": "geqlib.data.packed.PackedGraphs, from pack_frames or molecules",
+    "geqlib.bench.*": "benchmarks/run.py, which is not part of the wheel",
+    "geqlib.report.board": BOARD,
+    "geqlib.report.board_picture": BOARD,
+    "geqlib.report.markdown_table": "the board is drawn from typed results, not from tables",
 }
 OWNER = {
     f"{module}.{name}": f"{package}.{name}"

@@ -52,8 +52,8 @@ def summary(out: str, *others: Path) -> Any:
     folders = [Path(f"fold{fold}-seed0") for fold in (0, 1)]
     console = Console(file=io.StringIO())
     with (
-        patch("geqlib.report.cross_validation.draw_confusion"),
-        patch("geqlib.report.cross_validation.draw_fold_curves"),
+        patch("geqlib.report.pictures.draw_confusion"),
+        patch("geqlib.report.pictures.draw_fold_curves"),
     ):
         return json.loads(write_summary(Path(out), folders, others, console=console).read_text())
 

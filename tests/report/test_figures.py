@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from geqlib.report.figures import spread
-from geqlib.report.rows import number
-from geqlib.report.trajectories import at_quantiles, project, simulation_errors
+from geqlib.report.pictures import spread
+from geqlib.report.prediction_pictures import at_quantiles, project, simulation_errors
+from geqlib.report.tables import number
 
 
 def test_quantiles_of_simulations():

@@ -6,7 +6,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report import write_report
-from geqlib.report.parity import draw_parity, parities
+from geqlib.report.prediction_pictures import draw_parity, parities
 from geqlib.report.runs import read_predictions
 from tests.report.test_report import PNG, write_run
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +15,8 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report import write_report
-from geqlib.report.history import read_history
-from geqlib.report.rows import build_table, common_baselines, group_runs
-from geqlib.report.runs import read_predictions, read_run
+from geqlib.report.runs import read_history, read_predictions, read_run
+from geqlib.report.tables import build_table, common_baselines, group_runs
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BASELINES = {"copy": {"mse": 0.14, "median": 0.07}, "linear": {"mse": 0.074, "median": 0.03}}
@@ -237,6 +237,15 @@ def test_wrong_predictions(tmp_path):
         read_predictions(tmp_path)
     write_predictions(tmp_path, path=None)
     assert read_predictions(tmp_path) is None
+
+
+def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):
+    for name in ("pictures", "prediction_pictures"):
+        monkeypatch.delitem(sys.modules, f"geqlib.report.{name}", raising=False)
+        monkeypatch.delattr(f"geqlib.report.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ValueError, match=r"Pictures need matplotlib: pip install 'geqlib\[report"):
+        write_report([write_run(tmp_path, "run")], tmp_path / "out")
 
 
 def test_wrong_folders(tmp_path):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.report.history import History, read_history
+from geqlib.report.runs import History, read_history
 from tests.train.tiny import command, finish, start
 
 EPOCHS = 16

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.report.history import History, read_history
+from geqlib.report.runs import History, read_history
 from tests.train import tiny
 
 # nothing random but the order of the graphs, which one seed decides for all processes

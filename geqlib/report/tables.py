@@ -1,4 +1,4 @@
-"""Rows of the result table: seeds of one configuration together, then the baselines."""
+"""The result table: a row for the seeds of each configuration, then the baselines."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Group:
     @property
     def seeds(self) -> str:
         """How many runs, and their seeds: `3 (0, 1, 2)`."""
-        known = ", ".join(str(run.seed) for run in self.runs if run.seed is not None)
-        return f"{len(self.runs)} ({known})" if known else str(len(self.runs))
+        seeds = ", ".join(str(run.seed) for run in self.runs if run.seed is not None)
+        return f"{len(self.runs)} ({seeds})" if seeds else str(len(self.runs))
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Table:
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups in the order of their first run, seeds in ascending order."""
-    found: dict[str, list[Run]] = {}
+    by_configuration: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(_identity(run), []).append(run)
+        by_configuration.setdefault(_identity(run), []).append(run)
     groups = []
-    for same in found.values():
+    for same in by_configuration.values():
         name = same[0].name if len(same) == 1 else _seedless(same[0])
         same.sort(key=lambda run: (run.seed is None, run.seed))
         groups.append(Group(name, tuple(same)))
@@ -75,7 +75,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def build_table(groups: Sequence[Group]) -> Table:
-    """The result table: mean ± sample standard deviation where a group has several runs."""
+    """The result table: mean ± sample standard deviation over the runs of a group."""
     baselines = common_baselines(groups)
     measured = [run.metrics or {} for group in groups for run in group.runs]
     metrics = tuple(dict.fromkeys(key for m in [*measured, *baselines.values()] for key in m))
@@ -96,18 +96,18 @@ def common_baselines(groups: Sequence[Group]) -> dict[str, Metrics]:
     Where groups were tested on different test sets, a baseline has one entry for each, which names
     the group that it belongs to.
     """
-    found: dict[str, list[tuple[str, Metrics]]] = {}
+    variants: dict[str, list[tuple[str, Metrics]]] = {}
     for group in groups:
         for run in group.runs:
             for name, metrics in run.baselines.items():
-                named = {k if "/" in k else f"test/{k}": v for k, v in metrics.items()}
-                known = found.setdefault(name, [])
-                if not any(_close(named, other) for _, other in known):
-                    known.append((group.name, named))
+                renamed = {k if "/" in k else f"test/{k}": v for k, v in metrics.items()}
+                same_name = variants.setdefault(name, [])
+                if not any(_close(renamed, other) for _, other in same_name):
+                    same_name.append((group.name, renamed))
     return {
-        name if len(known) == 1 else f"{name}, for {group}": metrics
-        for name, known in found.items()
-        for group, metrics in known
+        name if len(same_name) == 1 else f"{name}, for {group}": metrics
+        for name, same_name in variants.items()
+        for group, metrics in same_name
     }
 
 
@@ -126,7 +126,7 @@ def _row(group: Group, columns: Sequence[str]) -> tuple[str, ...]:
     fits = [run.fit for run in group.runs]
     parameters = _mean(fits, "parameters")
     minutes, epochs = _mean(fits, "seconds"), _mean(fits, "epochs")
-    known = (
+    cells = (
         group.name,
         group.seeds,
         NONE if parameters is None else f"{parameters:,.0f}",
@@ -134,9 +134,9 @@ def _row(group: Group, columns: Sequence[str]) -> tuple[str, ...]:
         NONE if epochs is None else f"{epochs:.4g}",
     )
     if not group.tested:
-        return (*known, "not tested", *(NONE for _ in columns[1:]))
+        return (*cells, "not tested", *(NONE for _ in columns[1:]))
     values = ([r.metrics[c] for r in group.runs if r.metrics and c in r.metrics] for c in columns)
-    return (*known, *map(_cell, values))
+    return (*cells, *map(_cell, values))
 
 
 def _mean(fits: Sequence[Metrics], key: str) -> float | None:

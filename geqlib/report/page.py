@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from geqlib.report.rows import Table
+from geqlib.report.tables import Table
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #222; --pale: #6a6a6a; --line: #ddd; --page: #fff;

@@ -13,8 +13,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from geqlib.files.atomic import replace_file
-from geqlib.report.curves import draw_learning_curves
-from geqlib.report.document import (
+from geqlib.report.page import (
     Block,
     Bullets,
     Commands,
@@ -24,15 +23,13 @@ from geqlib.report.document import (
     to_html,
     to_markdown,
 )
-from geqlib.report.parity import draw_parity
-from geqlib.report.rows import Group, Table, build_table, common_baselines, group_runs
 from geqlib.report.runs import Run, read_predictions, read_run
-from geqlib.report.trajectories import draw_trajectories
+from geqlib.report.tables import Group, Table, build_table, common_baselines, group_runs
 
 Predictions = tuple[str, dict[str, np.ndarray]]
 
-_NOTES = {
-    "seeds": "Where several runs share a row: mean ± sample standard deviation over their seeds; "
+NOTES = {
+    "seeds": "Of several runs in one row: mean ± sample standard deviation over their seeds; "
     "minutes and epochs are means.",
     "baselines": "Baselines need no training and are measured on the same test set.",
     "untested": "Runs marked not tested have no results.json yet: run geqlib test on them.",
@@ -42,13 +39,13 @@ _NOTES = {
 def write_report(runs: Sequence[Path], out: Path, console: Console | None = None) -> Path:
     """Compare runs in one table and in pictures.
 
-    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run kept predictions of
+    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run left predictions of
     moving points, `trajectories.png`, or of energies and forces, `parity.png`. Each file appears
     whole or not at all, the reports after the pictures.
 
     Args:
         runs: run folders; one named twice counts once.
-        out: folder of the report, made if need be.
+        out: folder of the report, which is created.
         console: where the table is printed, the terminal by default.
 
     Returns:
@@ -58,6 +55,7 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         ValueError: when there are no runs, a folder is no run folder, a file in it is damaged, or
             `out` is a file.
     """
+
     if not runs:
         raise ValueError("There are no runs to report on: name at least one run folder.")
     out = Path(out)
@@ -92,11 +90,13 @@ def _notes(groups: Sequence[Group], table: Table) -> str:
         "baselines": bool(table.baselines),
         "untested": not all(group.tested for group in groups),
     }
-    notes = " ".join(text for key, text in _NOTES.items() if holds[key])
+    notes = " ".join(text for key, text in NOTES.items() if holds[key])
     return notes or "Metrics of the test set, measured once after training."
 
 
 def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:
+    from geqlib.report.pictures import draw_learning_curves
+
     baselines = common_baselines(groups)
     comparable = {name for g in groups for run in g.runs for name in run.baselines}
     shared = baselines if baselines.keys() == comparable else {}
@@ -119,22 +119,26 @@ def _first_predictions(groups: Sequence[Group], key: str) -> Predictions | None:
 
 
 def _draw_trajectories(predictions: Predictions | None, path: Path) -> list[Block]:
+    from geqlib.report.prediction_pictures import draw_trajectories
+
     if predictions is None or not draw_trajectories(*predictions, path):
         return []
     caption = (
-        f"Test simulations of {predictions[0]}, at fixed quantiles of the squared error a "
-        "coordinate. One colour a ball; dotted lines join true and predicted ends. Each panel is "
+        f"Test simulations of {predictions[0]}, at fixed quantiles of the squared error per "
+        "coordinate. One colour per ball; dotted lines join true and predicted ends. Each panel is "
         "seen along its flattest direction, and the bar is a length in the data's own unit."
     )
     return [Heading("Predicted trajectories"), Picture(path, caption)]
 
 
 def _draw_parity(predictions: Predictions | None, path: Path) -> list[Block]:
+    from geqlib.report.prediction_pictures import draw_parity
+
     if predictions is None or not draw_parity(*predictions, path):
         return []
     caption = (
         f"Test set of {predictions[0]}: predicted against true values, and predicted minus true. "
-        "Energies are an atom's share, less the mean; forces are components. Errors beyond the "
+        "Energies are per atom, less the mean; forces are components. Errors beyond the "
         "99.5 % quantile are in the outermost bars."
     )
     return [Heading("Energies and forces"), Picture(path, caption)]
@@ -142,16 +146,16 @@ def _draw_parity(predictions: Predictions | None, path: Path) -> list[Block]:
 
 def _origin(groups: Sequence[Group]) -> list[Block]:
     runs = [run for group in groups for run in group.runs]
-    found: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = {}
     for run in runs:
         facts = ", ".join(f"{key} {value}" for key, value in run.environment.items())
         if facts:
-            found.setdefault(facts, []).append(str(run.folder))
-    single = len(found) == 1
-    places = [f if single else f"{f}: {', '.join(names)}" for f, names in found.items()]
+            folders.setdefault(facts, []).append(str(run.folder))
+    single = len(folders) == 1
+    lines = [f if single else f"{f}: {', '.join(names)}" for f, names in folders.items()]
     blocks: list[Block] = [
         Heading("Environment"),
-        Bullets(tuple(places)) if places else Paragraph("Not recorded: no run has been tested."),
+        Bullets(tuple(lines)) if lines else Paragraph("Not recorded: no run has been tested."),
         Heading("How the numbers were made"),
         Bullets(tuple(_line(run) for run in runs)),
         Paragraph(
@@ -161,8 +165,8 @@ def _origin(groups: Sequence[Group]) -> list[Block]:
         ),
     ]
     configs = [run.folder / "config.yaml" for run in runs if run.config]
-    lines = tuple(f"geqlib fit --config {shlex.quote(str(path))}" for path in configs)
-    return [*blocks, Commands(lines)] if lines else blocks[:-1]
+    commands = tuple(f"geqlib fit --config {shlex.quote(str(path))}" for path in configs)
+    return [*blocks, Commands(commands)] if commands else blocks[:-1]
 
 
 def _line(run: Run) -> str:
