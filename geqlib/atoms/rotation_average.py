@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geqlib.sphere.compound import compound_rotations
+from geqlib.sphere.grids import compound_rotations
 
 
 class RotationAverage(nn.Module):
@@ -16,7 +16,7 @@ class RotationAverage(nn.Module):
     Symmetry: that of the network, and closer to all rotations for one whose orientation grid is
     finite: its errors of degree 6, the lowest that an icosahedron has, fall to 59, 37, 20 and 4 %
     with 2, 3, 4 and 5 rotations, and those of higher degrees somewhat
-    (`geqlib.sphere.compound.compound_rotations`). Differentiable, so forces stay derivatives of
+    (`geqlib.sphere.grids.compound_rotations`). Differentiable, so forces stay derivatives of
     one energy; the cost is that of as many structures.
 
     Args:

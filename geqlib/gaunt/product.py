@@ -81,9 +81,7 @@ class PointwiseProduct(torch.autograd.Function):
 def pointwise_product(x: Tensor, y: Tensor, transforms: Any, terms: Any) -> Tensor:
     """z [n, D3] = C^T ((A x) * (B y)) of x [n, D1] and y [n, D2], for transforms A, B and C."""
     # compiled code would lose the second derivatives of a custom function, without a word
-    compute = (
-        PointwiseProduct.forward if torch.compiler.is_compiling() else PointwiseProduct.apply
-    )
+    compute = PointwiseProduct.forward if torch.compiler.is_compiling() else PointwiseProduct.apply
     result: Any = compute(x, y, transforms, terms)
     return result
 

@@ -96,9 +96,7 @@ class GridTransform(Transform):
         weighted: bool,
     ) -> None:
         matrices = [_matrix(signal, degree, fields, weighted) for signal in parts]
-        super().__init__(
-            irreps, parts, fields, **{f"matrix{n}": m for n, m in enumerate(matrices)}
-        )
+        super().__init__(irreps, parts, fields, **{f"matrix{n}": m for n, m in enumerate(matrices)})
         self.points = len(matrices[0]) // len(fields)
 
     def evaluate(self, signal: int, x: Tensor) -> Sequence[Tensor]:
