@@ -13,7 +13,7 @@ from geqlib.atoms.zbl import ZBL
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.radial import PolynomialCutoff
-from geqlib.sphere.compound import compound_rotations
+from geqlib.sphere.grids import compound_rotations
 from geqlib.sphere.tables import Constants
 
 ELEMENTS = 119  # length of a table by atomic number
@@ -272,7 +272,7 @@ class RotationAverage(nn.Module):
     Symmetry: that of the network, and closer to all rotations for one whose orientation grid is
     finite: its errors of degree 6, the lowest that an icosahedron has, fall to 59, 37, 20 and 4 %
     with 2, 3, 4 and 5 rotations, and those of higher degrees somewhat
-    (`geqlib.sphere.compound.compound_rotations`). Differentiable, so forces stay derivatives of
+    (`geqlib.sphere.grids.compound_rotations`). Differentiable, so forces stay derivatives of
     one energy; `count` rotations cost `count` times the network.
 
     Args:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from geqlib.gaunt.aligned_messages import AlignedMessages
 from geqlib.gaunt.grid_messages import GridMessages
-from geqlib.gaunt.layout import connected, read_irreps
+from geqlib.gaunt.layout import connected, from_components, read_irreps, to_components
 from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
-from geqlib.gaunt.sphere_rows import from_rows, to_rows
-from geqlib.sphere.solid_harmonics import SolidHarmonics
+from geqlib.sphere.harmonics import SolidHarmonics
 
 Method = Literal["neighbors", "grid", "aligned"]
 CROSSOVER: list[tuple[int, Method]] = [(3, "neighbors"), (99, "grid")]
@@ -111,7 +110,7 @@ class GauntConvolution(nn.Module):
         self._check_inputs(x, direction, weight, edge_index)
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            rows = to_rows(x.to(wide), self._in)
+            rows = to_components(x.to(wide), self._in)
             edges = direction.to(wide), weight.to(wide)
             if self.harmonics is None:
                 z = self.messages(rows, *edges, edge_index)
@@ -119,7 +118,7 @@ class GauntConvolution(nn.Module):
                 if slots is None:
                     slots = neighbor_slots(edge_index, x.size(0), paired=False)
                 z = self._by_slots(rows, self.harmonics(edges[0]), edges[1], slots)
-            return from_rows(z, self._out).to(x.dtype)
+            return from_components(z, self._out).to(x.dtype)
 
     def _by_slots(
         self, rows: Tensor, harmonics: Tensor, weight: Tensor, slots: NeighborSlots

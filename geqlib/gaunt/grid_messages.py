@@ -8,9 +8,9 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from geqlib.gaunt.sphere_powers import sphere_rule
 from geqlib.kernels.edge_sum import edge_sum
 from geqlib.sphere.harmonics import spherical_harmonics
+from geqlib.sphere.quadrature import sphere_rule
 from geqlib.sphere.tables import Constants
 
 

@@ -1,4 +1,4 @@
-"""The four algorithms for Gaunt products: transforms A, B and C, and which fields are multiplied."""
+"""The four algorithms of Gaunt products: transforms A, B, C, and the fields that are multiplied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geqlib.gaunt.transforms import EntryTransform, GridTransform, Transform, no
 from geqlib.sphere.coefficients import path_exists
 
 Method = Literal["sparse", "grid", "separable", "fft"]
-# "auto", by the highest degree: benchmarks/speed/gaunt.py and, on a GPU, docs/gaunt.md
+# what "auto" takes up to a degree: see "Methods" in docs/gaunt.md
 AUTO: dict[str, list[tuple[int, Method]]] = {
     "cpu": [(12, "grid"), (10**9, "separable")],
     "gpu": [(12, "grid"), (10**9, "separable")],

@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
 from math import pi, sqrt
+from typing import cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from e3nn import o3
 from torch import Tensor, nn
-from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.resolver import aggregation_resolver
 
-from geqlib.gaunt.interaction import GauntInteraction, NeighborDensity, natural_irreps
-from geqlib.gaunt.layout import read_irreps
+from geqlib.gaunt.layout import ComponentLinear, read_irreps
+from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.power import GauntPower
-from geqlib.gaunt.rows_readout import RowsReadout
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.radial import RadialNetwork
-from geqlib.sphere.solid_harmonics import SolidHarmonics
+from geqlib.sphere.harmonics import SolidHarmonics
 from geqlib.sphere.tables import Constants
 
-ELEMENTS = 119  # rows of a table by atomic number
+ELEMENTS = 119  # atomic numbers from 0 on
+INITIAL = 0.3  # size of the outputs before training
 SOFTENING = 1e-3  # in the units of the positions
 
 
@@ -126,7 +128,7 @@ class GauntNet(nn.Module):
             for before, after in pairwise(degrees)
         )
         self.readouts = nn.ModuleList(
-            RowsReadout(self.irreps_out, width, ell, None if n < layers - 1 else readout)
+            DegreeReadout(self.irreps_out, width, ell, None if n < layers - 1 else readout)
             for n, ell in enumerate(degrees)
         )
 
@@ -170,11 +172,11 @@ class GauntNet(nn.Module):
             harmonics, radial = self._edges(pos, plan, edge_shift)
             choice = self.species.table("elements", pos).index_select(0, z)
             context = harmonics, radial, choice, plan
-            rows = self.power.rows(self.density(*context), choice)
-            out = self.readouts[0](rows)
-            for layer, read in zip(self.layers, self.readouts[1:], strict=True):
-                rows = layer(rows, *context)
-                out = out + read(rows)
+            x = self.power.on_components(self.density(*context), choice)
+            out = self.readouts[0](x)
+            for layer, readout in zip(self.layers, self.readouts[1:], strict=True):
+                x = layer(x, *context)
+                out = out + readout(x)
         return out
 
     def _edges(
@@ -187,8 +189,7 @@ class GauntNet(nn.Module):
         distance = ((offset * offset).sum(1) + SOFTENING**2).sqrt()
         values = self.harmonics(offset / distance.unsqueeze(1))
         radial = self.radial(distance)
-        near = [plan.spread(x) for x in (values, radial)]
-        return near[0] * self._signs(plan, values), near[1]
+        return plan.spread(values) * self._signs(plan, values), plan.spread(radial)
 
     def _signs(self, plan: NeighborSlots, like: Tensor) -> Tensor:
         """[N, K, k]: reversed edges change the sign of odd degrees; empty slots are 0."""
@@ -209,7 +210,7 @@ class GauntNet(nn.Module):
         for _, ir in self.irreps_out:
             if ir.p != (-1) ** ir.l:
                 raise ValueError(
-                    f"irreps_out has {ir}, but atoms that are told apart by positions alone give "
+                    f"irreps_out has {ir}, but positions and elements alone give "
                     f"0e, 1o, 2e, ... only: leave it out."
                 )
 
@@ -224,20 +225,211 @@ class GauntNet(nn.Module):
         # compiled code cannot look at values
         if torch.compiler.is_compiling():
             return
-        known = self.species.get_buffer("elements").index_select(0, z).any(1)
-        if not bool(known.all()):
-            atom = int((~known).nonzero()[0])
+        listed = self.species.get_buffer("elements").index_select(0, z).any(1)
+        if not bool(listed.all()):
+            atom = int((~listed).nonzero()[0])
             raise ValueError(
                 f"atom {atom} is {chemical_symbols[int(z[atom])]}, which is none of the network's "
                 f"`elements`: add it there."
             )
 
 
+def natural_irreps(channels: int, degree: int) -> o3.Irreps:
+    """Functions on the sphere up to a degree: "Cx0e+Cx1o+Cx2e+...".
+
+    Example:
+        >>> natural_irreps(8, 2)
+        8x0e+8x1o+8x2e
+    """
+    return cast(o3.Irreps, o3.Irreps([(channels, (n, (-1) ** n)) for n in range(degree + 1)]))
+
+
+class NeighborDensity(nn.Module):
+    """The density of neighbours of each element, projected on radial functions and harmonics.
+
+    Symmetry: O(3), exactly. Source: Drautz (Phys. Rev. B 99, 014104), eq. 17-19. With learnt W,
+
+        A_lmc = sum_zh W_l,zh,c  sum over neighbours j of element z of h(r_ij) S_lm(v_ij).
+
+    Args:
+        elements: number of elements.
+        features: H, number of radial functions h.
+        degree: highest l.
+        channels: C.
+
+    Shapes:
+        harmonics [N, K, (degree + 1)^2] (0 in empty slots), radial [N, K, H], one-hot elements
+        [N, elements], neighbours in their slots, to [k, N, C], components first.
+    """
+
+    def __init__(self, elements: int, features: int, degree: int, channels: int) -> None:
+        super().__init__()
+        # a neighbour is of one element only
+        self.mix = ComponentLinear(
+            range(degree + 1), elements * features, channels, scale=sqrt(elements)
+        )
+        self.components = (degree + 1) ** 2
+
+    def forward(
+        self, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
+    ) -> Tensor:
+        neighbor = plan.neighbor
+        element = choice.index_select(0, neighbor.flatten()).unflatten(0, neighbor.shape)
+        features = (element.unsqueeze(3) * radial.unsqueeze(2)).flatten(2)
+        density = torch.bmm(harmonics[..., : self.components].mT, features)
+        return self.mix(density.transpose(0, 1))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.mix})"
+
+
+class GauntInteraction(nn.Module):
+    """Messages from neighbours, and powers of their sum: one layer of a many-body network.
+
+    Symmetry: O(3), exactly. x <- P(A) + W_z x, with A = W' sum_j (w(r_ij) S(v_ij)) * (W'' x_j) by
+    Gaunt products, P the powers of `GauntPower` with weights for each element, and W_z a linear map
+    of each element.
+
+    Args:
+        elements: number of elements.
+        features: H, number of radial functions.
+        hidden_degree, degree, out_degree: highest l of x, of the harmonics and messages, and of
+            the output.
+        order: highest power.
+        channels: C of the messages, which are made for each edge.
+        width: W of x and of the powers, which are made for each atom.
+        aggr: what collects the messages of degree 0, in place of the sum over j: an aggregation of
+            torch_geometric, from C to C channels, or its name. Those of higher degrees are summed:
+            channel by channel, only linear maps commute with rotations.
+
+    Shapes:
+        [k, N, W], components first, and arguments of `NeighborDensity`, to [k_out, N, W].
+    """
+
+    def __init__(
+        self,
+        elements: int,
+        features: int,
+        *,
+        channels: int,
+        width: int,
+        hidden_degree: int,
+        degree: int,
+        out_degree: int,
+        order: int,
+        aggr: str | Aggregation = "sum",
+    ) -> None:
+        super().__init__()
+        narrow, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
+        self.before = ComponentLinear(range(hidden_degree + 1), width, channels)
+        self.radial = ComponentLinear([0], features, (degree + 1) * channels)
+        self.messages = NeighborMessages(natural_irreps(channels, hidden_degree), narrow, degree)
+        # the messages have the variance (hidden_degree + 1)^2 / 4 pi
+        scale = sqrt(4 * pi) / (hidden_degree + 1)
+        self.mix = ComponentLinear(range(degree + 1), channels, width, scale=scale)
+        out = natural_irreps(width, out_degree)
+        self.power = GauntPower(wide, out, order, elements=elements)
+        self.after = ComponentLinear(range(out_degree + 1), width, width)
+        shared = min(hidden_degree, out_degree)
+        self.skip = ComponentLinear(
+            range(shared + 1), elements * width, width, scale=sqrt(elements)
+        )
+        self.shared = (shared + 1) ** 2
+        aggregation = aggregation_resolver(aggr)
+        self.aggr = None if isinstance(aggregation, SumAggregation) else aggregation
+        reset(self.aggr)  # copies of one aggregation would start alike
+
+    def forward(
+        self, x: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
+    ) -> Tensor:
+        features = self.before(x)
+        weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).squeeze(0)
+        weight = weight.unflatten(1, (-1, features.size(2))).unflatten(0, plan.neighbor.shape)
+        messages = self.messages(features, harmonics, weight, plan.neighbor)
+        if self.aggr is not None:
+            each = plan.each(self._scalars(features, harmonics, weight, plan.neighbor))
+            scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
+            messages = torch.cat([scalars.unsqueeze(0), messages[1:]])
+        out = self.after(self.power.on_components(self.mix(messages), choice))
+        own = self.skip((x[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
+        if self.shared == out.size(0):
+            return out + own
+        return torch.cat([out[: self.shared] + own, out[self.shared :]])
+
+    def _scalars(self, x: Tensor, harmonics: Tensor, weight: Tensor, neighbor: Tensor) -> Tensor:
+        """Messages of degree 0, [N, K, C]: products of equal components, times Y_00."""
+        shared = min(x.size(0), harmonics.size(2))
+        degree = [ell for ell in range(weight.size(2)) for _ in range(2 * ell + 1)]
+        sources = x[:shared].transpose(0, 1).index_select(0, neighbor.flatten())
+        kernel = harmonics[..., :shared, None] * weight[:, :, degree[:shared]]
+        return (kernel * sources.unflatten(0, neighbor.shape)).sum(2) / sqrt(4 * pi)
+
+    def __repr__(self) -> str:
+        aggr = "" if self.aggr is None else f", aggr={self.aggr}"
+        return f"{type(self).__name__}({self.messages}, {self.power}{aggr})"
+
+
+class DegreeReadout(nn.Module):
+    """Linear maps of the channels of each degree, or a small network for scalars.
+
+    Symmetry: O(3), exactly.
+
+    Args:
+        irreps_out: natural ones, 0e, 1o, 2e, ...; those above `degree` are 0.
+        channels, degree: of x, highest l of x.
+        hidden: width of the scalars' network; None for a linear map.
+
+    Shapes:
+        [(degree + 1)^2, N, C], components first, to [N, irreps_out.dim], mul_ir.
+    """
+
+    def __init__(
+        self, irreps_out: o3.Irreps, channels: int, degree: int, hidden: int | None
+    ) -> None:
+        super().__init__()
+        self.degrees = [(mul, ir.l) for mul, ir in irreps_out]
+        self.degree, self.channels = degree, channels
+        self.maps = nn.ModuleList(
+            _map(channels, mul, hidden if ell == 0 else None) if ell <= degree else nn.Identity()
+            for mul, ell in self.degrees
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=1 / sqrt(layer.in_features))
+        for part in self.maps:
+            last = part[-1] if isinstance(part, nn.Sequential) else part
+            if isinstance(last, nn.Linear):
+                nn.init.normal_(last.weight, std=INITIAL / sqrt(last.in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = []
+        for (mul, ell), part in zip(self.degrees, self.maps, strict=True):
+            if ell > self.degree:
+                parts.append(x.new_zeros(x.size(1), mul * (2 * ell + 1)))
+            else:
+                block = part(x[ell * ell : (ell + 1) ** 2])
+                parts.append(block.permute(1, 2, 0).flatten(1))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.degrees}, channels={self.channels})"
+
+
+def _map(channels: int, mul: int, hidden: int | None) -> nn.Module:
+    if hidden is None:
+        return nn.Linear(channels, mul, bias=False)
+    first = nn.Linear(channels, hidden, bias=False)
+    return nn.Sequential(first, nn.SiLU(), nn.Linear(hidden, mul, bias=False))
+
+
 def _atomic_numbers(elements: Sequence[str | int]) -> list[int]:
-    found = [atomic_numbers.get(e, -1) if isinstance(e, str) else e for e in elements]
-    for given, number in zip(elements, found, strict=True):
+    numbers = [atomic_numbers.get(e, -1) if isinstance(e, str) else e for e in elements]
+    for element, number in zip(elements, numbers, strict=True):
         if not 0 <= number < ELEMENTS:
-            raise ValueError(f"elements has {given!r}, which is no symbol or atomic number.")
-    if not found or len(set(found)) < len(found):
+            raise ValueError(f"elements has {element!r}, which is no symbol or atomic number.")
+    if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"elements must name each element once, got {list(elements)}.")
-    return found
+    return numbers

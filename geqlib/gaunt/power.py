@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from functools import lru_cache
+from math import factorial, pi
 
+import numpy as np
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.gaunt.layout import read_irreps
-from geqlib.gaunt.sphere_powers import SpherePowers, power_variances
-from geqlib.gaunt.sphere_rows import from_rows, to_rows
+from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
+from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
+from geqlib.sphere.quadrature import sphere_rule
 from geqlib.sphere.tables import Constants
-
-_SPREAD = sqrt(3)  # uniform numbers between -sqrt(3) and sqrt(3) have variance 1
 
 
 class GauntPower(nn.Module):
@@ -31,7 +31,7 @@ class GauntPower(nn.Module):
     Args:
         irreps_in, irreps_out: e3nn irreps of equal multiplicities, each irrep once.
         order: the highest power, at least 1.
-        elements: number of sets of weights; a node's one is chosen by `element`.
+        elements: number of sets of weights; `element` says which one a node has.
 
     Shapes:
         x [N, irreps_in.dim], output [N, irreps_out.dim]; mul_ir. Weights [elements, order, irreps,
@@ -49,7 +49,7 @@ class GauntPower(nn.Module):
         torch.Size([5, 32])
     """
 
-    place: Tensor
+    irrep: Tensor
 
     def __init__(
         self,
@@ -72,13 +72,13 @@ class GauntPower(nn.Module):
         self.powers = SpherePowers(self.irreps_in, self.irreps_out, order)
         channels = self._in[0][0]
         self.weight = nn.Parameter(torch.empty(elements, order, len(self._out), channels))
-        place = [n for n, (_, dim) in enumerate(self._out) for _ in range(dim)]
-        self.register_buffer("place", torch.tensor(place), persistent=False)
+        irrep = [n for n, (_, dim) in enumerate(self._out) for _ in range(dim)]
+        self.register_buffer("irrep", torch.tensor(irrep), persistent=False)
         self.scales = Constants(scale=self._scales())
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.uniform_(self.weight, -_SPREAD, _SPREAD)
+        nn.init.uniform_(self.weight, -UNIFORM, UNIFORM)
 
     def forward(self, x: Tensor, element: Tensor | None = None) -> Tensor:
         """z [N, irreps_out.dim].
@@ -93,36 +93,36 @@ class GauntPower(nn.Module):
             choice = torch.nn.functional.one_hot(element, self.elements)
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            rows = self.rows(to_rows(x.to(wide), self._in), choice)
-            return from_rows(rows, self._out).to(x.dtype)
+            z = self.on_components(to_components(x.to(wide), self._in), choice)
+            return from_components(z, self._out).to(x.dtype)
 
-    def rows(self, rows: Tensor, choice: Tensor | None = None) -> Tensor:
-        """The same on rows [k_in, N, C], with elements as a one-hot matrix [N, elements]."""
-        nodes, channels = rows.shape[1:]
-        weights = self.weight.index_select(2, self.place).to(rows.dtype)
-        weights = (weights * self.scales.table("scale", rows)).permute(1, 2, 0, 3)
+    def on_components(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
+        """The same, components first: [k_in, N, C] and one-hot elements to [k_out, N, C]."""
+        nodes, channels = x.shape[1:]
+        weights = self.weight.index_select(2, self.irrep).to(x.dtype)
+        weights = (weights * self.scales.table("scale", x)).permute(1, 2, 0, 3)
         if choice is not None:
-            weights = choice.to(rows.dtype) @ weights
+            weights = choice.to(x.dtype) @ weights
         total: Tensor | None = None
-        powers = self.powers(rows.flatten(1))
+        powers = self.powers(x.flatten(1))
         for power, weight in zip(powers, weights.unbind(0), strict=True):
             power = power.unflatten(1, (nodes, channels))
             total = power * weight if total is None else torch.addcmul(total, power, weight)
-        return rows if total is None else total
+        return x if total is None else total
 
     def _scales(self) -> Tensor:
         """[order, k_out, 1]: a share of the variance for each power that reaches an irrep."""
-        found = power_variances(str(self.irreps_in), str(self.irreps_out), self.order)
-        variances = torch.tensor(found, dtype=torch.float64)
+        table = power_variances(str(self.irreps_in), str(self.irreps_out), self.order)
+        variances = torch.tensor(table, dtype=torch.float64)
         reached = (variances > 0).sum(0)
-        for place, (_, ir) in enumerate(self.irreps_out):
-            if not reached[place]:
+        for n, (_, ir) in enumerate(self.irreps_out):
+            if not reached[n]:
                 raise ValueError(
                     f"irreps_out has {ir}, which no power up to order {self.order} of "
                     f"{self.irreps_in} reaches: leave it out, or raise the order."
                 )
         scales = torch.where(variances > 0, 1 / (variances * reached).sqrt(), 0.0)
-        return scales.index_select(1, self.place).unsqueeze(-1)
+        return scales.index_select(1, self.irrep).unsqueeze(-1)
 
     def _check_options(self) -> None:
         for name, number in (("order", self.order), ("elements", self.elements)):
@@ -155,3 +155,102 @@ class GauntPower(nn.Module):
             f"{type(self).__name__}({self.irreps_in}, {self.irreps_out}, order={self.order}, "
             f"elements={self.elements})"
         )
+
+
+class SpherePowers(Constants):
+    """Coefficients of f, f^2, ..., f^order, for f given by its coefficients.
+
+    The values of f at the points of a Lebedev rule that is exact for all that is asked, about a
+    third of (D + 1)^2 points for D = order L + L_out: one matrix product there, one product of
+    values an order, one matrix product back for each.
+
+    Irreps of both types tau = p (-1)^l are two functions a and b, which reflections distinguish; in
+    powers of a + b and of a - b, sums and differences separate the types again.
+
+    Args:
+        irreps_in, irreps_out: multiplicities do not matter.
+        order: the highest power.
+
+    Shapes:
+        [k_in, W], a row for each component of each irrep in their order, to a list of `order`
+        tensors [k_out, W].
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, order: int) -> None:
+        points, weights = sphere_rule(order * max(irreps_in.ls) + max(irreps_out.ls))
+        values, projection = _values(irreps_in, points), _values(irreps_out, points) * weights
+        types = {ir.p * (-1) ** ir.l for _, ir in irreps_in}
+        if types != {1}:
+            mirror = [_types(irreps).unsqueeze(1) for irreps in (irreps_in, irreps_out)]
+            values = torch.cat([values, values * mirror[0]], 1)
+            projection = torch.cat([projection, projection * mirror[1]], 1) / 2
+        super().__init__(values=values.T.contiguous(), projection=projection.contiguous())
+        self.order = order
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        value, project = self.table("values", x) @ x, self.table("projection", x)
+        power = value
+        coefficients = [project @ power]
+        for _ in range(1, self.order):
+            power = power * value
+            coefficients.append(project @ power)
+        return coefficients
+
+    def __repr__(self) -> str:
+        points = len(self.get_buffer("values"))
+        return f"{type(self).__name__}(points={points}, order={self.order})"
+
+
+@lru_cache(maxsize=64)
+def power_variances(irreps_in: str, irreps_out: str, order: int) -> list[list[float]]:
+    """Mean square of a component of each output irrep, for f, ..., f^order, [order][irreps].
+
+    For inputs that are normal with unit variances, by Wick's theorem: f is a Gaussian process with
+    the covariance K(t) = sum_l (2l + 1) / 4pi P_l(t) between points at distance arccos t, and
+
+        <f(q)^n f(q')^n> = sum_j (n! / (2^h h!))^2 / j! K(1)^(2h) K(t)^j,    h = (n - j) / 2.
+
+    0 where the power does not reach the irrep.
+    """
+    first, out = read_irreps("irreps_in", irreps_in), read_irreps("irreps_out", irreps_out)
+    top = order * max(first.ls) + max(out.ls)
+    nodes, weights = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(top + 1))
+    polynomials = legendre_polynomials(max(*first.ls, *out.ls), nodes)
+    natural, pseudo = (
+        sum((2 * ir.l + 1) / (4 * pi) * polynomials[ir.l] for _, ir in first if _type(ir) == tau)
+        + torch.zeros_like(nodes)
+        for tau in (1, -1)
+    )
+    total = sum(ir.dim for _, ir in first) / (4 * pi)
+    variances = []
+    for n in range(1, order + 1):
+        same, other = (_wick(n, total, natural + sign * pseudo) for sign in (1, -1))
+        means = [(same + _type(ir) * other) / 2 for _, ir in out]
+        parts = [2 * pi * weights * polynomials[ir.l] for _, ir in out]
+        variances.append([float(part @ mean) for part, mean in zip(parts, means, strict=True)])
+    return [
+        [v if v > 1e-10 * total**n else 0.0 for v in power] for n, power in enumerate(variances, 1)
+    ]
+
+
+def _wick(n: int, variance: float, covariance: Tensor) -> Tensor:
+    total = torch.zeros_like(covariance)
+    for j in range(n % 2, n + 1, 2):
+        h = (n - j) // 2
+        pairings = factorial(n) / (2**h * factorial(h))
+        total = total + pairings**2 / factorial(j) * variance ** (2 * h) * covariance**j
+    return total
+
+
+def _values(irreps: o3.Irreps, points: Tensor) -> Tensor:
+    """[k, points]."""
+    index = [n for _, ir in irreps for n in range(ir.l**2, (ir.l + 1) ** 2)]
+    return spherical_harmonics(max(irreps.ls), points)[:, index].T
+
+
+def _type(ir: o3.Irrep) -> int:
+    return ir.p * (-1) ** ir.l
+
+
+def _types(irreps: o3.Irreps) -> Tensor:
+    return torch.tensor([float(_type(ir)) for _, ir in irreps for _ in range(ir.dim)]).double()

@@ -17,6 +17,7 @@ one machine; between machines a repulsion grid may differ, so keep grids in the 
 
 import math
 from collections.abc import Collection
+from functools import lru_cache
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -28,11 +29,15 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from geqlib.sphere.harmonics import legendre_polynomials
+
 GroupName = Literal["tetrahedral", "octahedral", "icosahedral"]
 SphereMethod = Literal["auto", "polyhedral", "fibonacci", "repulsion"]
 RotationMethod = Literal["auto", "polyhedral", "spiral", "repulsion"]
 Array = NDArray[np.float64]
 
+COMPOUND_DEGREE = 16  # of the harmonics that `compound_rotations` averages out
+COMPOUND_STARTS = 3
 _GROUPS: dict[int, GroupName] = {12: "tetrahedral", 24: "octahedral", 60: "icosahedral"}
 # The orbits of 24 and 60 have a free parameter, spent on the lowest degree that their group
 # leaves invariant: 4 for the octahedral; 6 for the icosahedral, where u = x^2 solves
@@ -158,6 +163,68 @@ def rotation_grid(n: int, method: RotationMethod = "auto", *, seed: int = 0) -> 
         return rotation_group(_GROUPS[n])
     quaternions = _spiral(n) if method == "spiral" else _repel(n, 4, True, seed)
     return torch.from_numpy(Rotation.from_quat(quaternions).as_matrix())
+
+
+def compound_rotations(grid: Tensor, count: int) -> Tensor:
+    """Rotations [count, 3, 3], the identity first, whose copies of a grid integrate well together.
+
+    The mean over the points of all copies should see as little as possible of the spherical
+    harmonics of degree l = 1, 2, ...: what is minimal is
+
+        sum_l 2^-l mean_ij P_l(p_i . p_j)
+
+    over those points p, where P_l are Legendre polynomials. An icosahedron is exact up to degree
+    5; a compound of five leaves 4 % of the amplitude of degree 6.
+
+    Args:
+        grid: [O, 3] unit vectors.
+        count: of rotations, at least 1.
+
+    Example:
+        >>> compound_rotations(sphere_grid(12), 2).shape
+        torch.Size([2, 3, 3])
+    """
+    if count < 1:
+        raise ValueError(f"The number of rotations must be at least 1, got {count}.")
+    points = tuple(map(tuple, grid.detach().double().cpu().tolist()))
+    return _compound(points, count).clone()
+
+
+@lru_cache(maxsize=8)
+def _compound(points: tuple[tuple[float, ...], ...], count: int) -> Tensor:
+    grid = torch.tensor(points, dtype=torch.float64)
+    if count == 1:
+        return torch.eye(3, dtype=torch.float64)[None]
+
+    def loss(vectors: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.tensor(vectors, requires_grad=True)
+        value = _unevenness(torch.einsum("kij,oj->koi", _matrices(leaf), grid).flatten(0, 1))
+        (slope,) = torch.autograd.grad(value, leaf)
+        return value.item(), slope.numpy()
+
+    rng = np.random.default_rng(0)
+    with torch.enable_grad():
+        ends = [
+            minimize(loss, rng.normal(size=3 * (count - 1)), jac=True, method="BFGS")
+            for _ in range(COMPOUND_STARTS)
+        ]
+    best = min(ends, key=lambda end: end.fun)
+    return _matrices(torch.from_numpy(best.x))
+
+
+def _matrices(vectors: Tensor) -> Tensor:
+    """The identity and the rotations by these vectors."""
+    x, y, z = vectors.view(-1, 3).T
+    zero = torch.zeros_like(x)
+    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    turns = torch.linalg.matrix_exp(torch.stack(rows, 1))
+    return torch.cat([torch.eye(3, dtype=turns.dtype)[None], turns])
+
+
+def _unevenness(points: Tensor) -> Tensor:
+    polynomials = legendre_polynomials(COMPOUND_DEGREE, points @ points.T)
+    means = [p.mean() / 2**ell for ell, p in enumerate(polynomials) if ell]
+    return torch.stack(means).sum()
 
 
 def antipodes(grid: Tensor) -> Tensor | None:

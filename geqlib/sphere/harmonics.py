@@ -1,4 +1,4 @@
-"""Real spherical harmonics of any degree, their polar parts and exact quadratures.
+"""Real spherical harmonics of any degree, their factors in both angles, solid harmonics.
 
 The basis is that of e3nn: orthonormal on the unit sphere, polar axis y, m = -l, ..., l, no
 Condon-Shortley phase. With y = cos t, z = sin t cos p, x = sin t sin p,
@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from geqlib.sphere.tables import Constants
 
 
 class PolarParts(NamedTuple):
@@ -37,17 +39,24 @@ def legendre(degree: int, cosine: Tensor) -> Tensor:
         tensor([0.5000])
     """
     zero = torch.zeros_like(cosine)
-    rows, sectoral = [], zero + 1 / sqrt(4 * pi)
+    columns, sectoral = [], zero + 1 / sqrt(4 * pi)
     for m in range(degree + 1):
         if m:
             sectoral = sectoral * sqrt((2 * m + 1) / (2 * m) * (2 if m == 1 else 1))
-        column = [zero] * m + [sectoral]
-        for ell in range(m + 1, degree + 1):
-            column.append(
-                _next(ell, m, cosine, column[ell - 1], column[ell - 2] if ell > 1 else zero)
-            )
-        rows.append(torch.stack(column))
-    return torch.stack(rows)
+        columns.append(torch.stack([zero] * m + _degrees(m, degree, cosine, sectoral)))
+    return torch.stack(columns)
+
+
+def legendre_polynomials(degree: int, cosine: Tensor) -> list[Tensor]:
+    """P_l for l = 0, ..., degree, with P_l(1) = 1.
+
+    Example:
+        >>> legendre_polynomials(2, torch.tensor([0.0, 1.0]))[2]
+        tensor([-0.5000,  1.0000])
+    """
+    first = torch.full_like(cosine, 1 / sqrt(4 * pi))
+    normalised = _degrees(0, degree, cosine, first)
+    return [q * sqrt(4 * pi / (2 * ell + 1)) for ell, q in enumerate(normalised)]
 
 
 def spherical_harmonics(degree: int, points: Tensor) -> Tensor:
@@ -126,7 +135,87 @@ def uniform_angles(degree: int) -> Tensor:
     return torch.arange(degree + 1, dtype=torch.float64) * (2 * pi / (degree + 1))
 
 
-def _next(ell: int, m: int, cosine: Tensor, last: Tensor, before: Tensor) -> Tensor:
-    a = sqrt((4 * ell * ell - 1) / (ell * ell - m * m))
-    b = sqrt(((ell - 1) ** 2 - m * m) / (4 * (ell - 1) ** 2 - 1)) if ell > 1 else 0.0
-    return a * (cosine * last - b * before)
+class SolidHarmonics(Constants):
+    """S_lm(v) = |v|^l Y_lm(v / |v|), which are harmonic polynomials: smooth also at v = 0.
+
+    Symmetry: the degree-l part turns like an irrep of degree l and parity (-1)^l. Each degree is
+    the product of the one below with v, S_l ~ G (S_(l-1) x v), where G are the Gaunt coefficients:
+    two operations a degree, which matters where second derivatives are wanted.
+
+    Args:
+        degree: highest l, at least 0.
+
+    Shapes:
+        [R, 3] to [R, (degree + 1)^2], the order and the normalisation of `spherical_harmonics`.
+
+    Example:
+        >>> 4 * torch.pi / 3 * SolidHarmonics(1)(torch.tensor([[0.0, 1.2, 1.6]]))[0, 1:] ** 2
+        tensor([0.0000, 1.4400, 2.5600])
+    """
+
+    def __init__(self, degree: int) -> None:
+        if degree < 0:
+            raise ValueError(f"degree must be at least 0, got {degree}.")
+        tables = {f"up{ell}": _next_degree(ell) for ell in range(2, degree + 1)}
+        super().__init__(**tables)
+        self.degree = degree
+
+    def forward(self, v: Tensor) -> Tensor:
+        parts = [torch.full_like(v[:, :1], 1 / sqrt(4 * pi))]
+        if self.degree:
+            parts.append(v * sqrt(3 / (4 * pi)))
+        for ell in range(2, self.degree + 1):
+            pairs = (parts[-1].unsqueeze(2) * v.unsqueeze(1)).flatten(1)
+            parts.append(pairs @ self.table(f"up{ell}", v))
+        return torch.cat(parts, 1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.degree})"
+
+
+def _next_degree(ell: int) -> Tensor:
+    """[(2l - 1) 3, 2l + 1] from S_(l-1) x v to S_l.
+
+    Integrals of Y_(l-1) v Y_l over the sphere, which have orthogonal rows over pairs. At the pole
+    all harmonics but m = 0 vanish, which gives the constant.
+    """
+    angle, weight = gauss_legendre(2 * ell)
+    turns = uniform_angles(2 * ell)
+    t, p = angle.repeat_interleave(len(turns)), turns.repeat(len(angle))
+    v = torch.stack([t.sin() * p.sin(), t.cos(), t.sin() * p.cos()], 1)
+    values = spherical_harmonics(ell, v)
+    weighted = values[:, ell**2 :] * weight.repeat_interleave(len(turns))[:, None]
+    table = torch.einsum("pa,pi,pm->aim", values[:, (ell - 1) ** 2 : ell**2], v, weighted)
+    pole = table[ell - 1, 1, ell] * sqrt((2 * ell - 1) / (4 * pi))
+    return (table * (sqrt((2 * ell + 1) / (4 * pi)) / pole)).flatten(0, 1)
+
+
+def _degrees(m: int, degree: int, cosine: Tensor, first: Tensor) -> list[Tensor]:
+    """Q_lm for l = m, ..., degree from Q_mm, by the recurrence in l."""
+    column, before = [first], torch.zeros_like(cosine)
+    for ell in range(m + 1, degree + 1):
+        a = sqrt((4 * ell * ell - 1) / (ell * ell - m * m))
+        b = sqrt(((ell - 1) ** 2 - m * m) / (4 * (ell - 1) ** 2 - 1)) if ell > 1 else 0.0
+        last = column[-1]
+        column.append(a * (cosine * last - b * before))
+        before = last
+    return column
+
+
+def wigner(degree: int, rotation: Tensor) -> Tensor:
+    """D^l of e3nn, by which harmonics of degree l turn: Y(R q) = D^l(R) Y(q), in float64.
+
+    D^k = (2k+1) C (R x D^(k-1)) C with C = wigner_3j(1, k-1, k) and D^1 = R, because e3nn's
+    D_from_matrix is off by 1e-6 in float64: its generators are rounded to float32.
+
+    Example:
+        >>> wigner(1, torch.eye(3, dtype=torch.float64)).diagonal()
+        tensor([1., 1., 1.], dtype=torch.float64)
+    """
+    from e3nn import o3
+
+    d = torch.ones(1, 1, dtype=torch.float64)
+    for k in range(1, degree + 1):
+        c = o3.wigner_3j(1, k - 1, k, dtype=torch.float64)
+        d = (2 * k + 1) * torch.einsum("ijk,ia,jb,abc->kc", c, rotation, d, c)
+    return d

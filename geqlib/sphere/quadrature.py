@@ -1,4 +1,4 @@
-"""Quadrature on half a sphere, for integrands that are even under the antipode."""
+"""Lebedev quadrature on the sphere, and on half of it for integrands with f(-q) = f(q)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from geqlib.sphere.harmonics import gauss_legendre, uniform_angles
 
-# of the rules by Lebedev and Laikov (Doklady Mathematics 59, 1999)
-_LEBEDEV = (*range(3, 32, 2), *range(35, 132, 6))
+# degrees of the rules by Lebedev and Laikov (Doklady Mathematics 59, 1999)
+LEBEDEV = (*range(3, 32, 2), *range(35, 132, 6))
 
 
 class Hemisphere(NamedTuple):
@@ -20,6 +20,27 @@ class Hemisphere(NamedTuple):
     polar: Tensor
     azimuth: Tensor
     weight: Tensor
+
+
+def sphere_rule(degree: int) -> tuple[Tensor, Tensor]:
+    """Points [n, 3] and weights [n] that integrate polynomials up to `degree` exactly (Lebedev).
+
+    Raises:
+        ValueError: for degrees above 131.
+
+    Example:
+        >>> points, weights = sphere_rule(7)
+        >>> len(points), round(float(weights.sum() / torch.pi), 6)
+        (26, 4.0)
+    """
+    rule = next((d for d in LEBEDEV if d >= degree), None)
+    if rule is None:
+        raise ValueError(
+            f"Powers need a rule of degree {degree} on the sphere, and rules end at "
+            f"{LEBEDEV[-1]}: lower the order or the degrees of the irreps."
+        )
+    points, weights = lebedev_rule(rule)
+    return torch.from_numpy(points.T.copy()), torch.from_numpy(weights)
 
 
 def hemisphere(degree: int) -> Hemisphere:
@@ -34,11 +55,10 @@ def hemisphere(degree: int) -> Hemisphere:
         >>> len(points.weight), float(points.weight @ points.polar.cos() ** 2 * 3 / 4 / torch.pi)
         (7, 1.0)
     """
-    rule = next((d for d in _LEBEDEV if d >= degree), None)
-    if rule is None:
+    if degree > LEBEDEV[-1]:
         return _rings(degree)
-    points, weight = (torch.from_numpy(a) for a in lebedev_rule(rule))
-    x, y, z = points
+    points, weight = sphere_rule(degree)
+    x, y, z = points.T
     # the first coordinate that is not zero says which of a pair it is
     near = 1e-9
     first = torch.where(y.abs() > near, y, torch.where(z.abs() > near, z, x))

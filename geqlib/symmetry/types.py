@@ -24,7 +24,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from geqlib.sphere.irreps import wigner
+from geqlib.sphere.harmonics import wigner
 
 _NAMED = {
     "index": ("node", "scalar"),

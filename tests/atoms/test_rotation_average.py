@@ -10,8 +10,7 @@ from numpy.polynomial.legendre import legval
 from torch import nn
 
 from geqlib.models import PONITA, Potential, RotationAverage, energy_forces
-from geqlib.sphere.compound import compound_rotations
-from geqlib.sphere.grids import rotation_group, sphere_grid
+from geqlib.sphere.grids import compound_rotations, rotation_group, sphere_grid
 from geqlib.symmetry.rotations import random_rotations
 from tests.atoms.atoms import batch, fields, system
 

@@ -37,6 +37,23 @@ REMOVED: dict[str, str] = {
     "geqlib.report.board": BOARD,
     "geqlib.report.board_picture": BOARD,
     "geqlib.report.markdown_table": "the board is drawn from typed results, not from tables",
+    "geqlib.geometry.irreps.act_irreps": "geqlib.symmetry.types.wigner_matrices",
+    "geqlib.nn.gaunt_choice.*": "nothing is measured: geqlib.gaunt.methods.choose_method",
+    "geqlib.nn.gaunt_form.*": "geqlib.gaunt.product.pointwise_product",
+    "geqlib.nn.gaunt_form.Fields": "geqlib.gaunt.transforms.Transform",
+    "geqlib.nn.gaunt_form.TrilinearForm": "geqlib.gaunt.product.pointwise_product",
+    "geqlib.nn.gaunt_fourier.FourierFields": "geqlib.gaunt.fourier.FourierTransform",
+    "geqlib.nn.gaunt_grid.*": "geqlib.gaunt.transforms, geqlib.gaunt.fourier",
+    "geqlib.nn.gaunt_grid.GridFields": "geqlib.gaunt.transforms.GridTransform",
+    "geqlib.nn.gaunt_grid.SeparableFields": "geqlib.gaunt.fourier.SeparableTransform",
+    "geqlib.nn.gaunt_methods.*": "geqlib.gaunt.methods.build_transforms",
+    "geqlib.nn.gaunt_signals.*": "geqlib.gaunt.layout, geqlib.gaunt.methods",
+    "geqlib.nn.gaunt_sparse.*": "geqlib.gaunt.transforms.nonzero_entries",
+    "geqlib.nn.gaunt_sparse.SparseFields": "geqlib.gaunt.transforms.EntryTransform",
+    "geqlib.nn.rows_readout.RowsReadout": "geqlib.gaunt.network.DegreeReadout",
+    "geqlib.nn.scratch": "nothing: layers keep no memory",
+    "geqlib.nn.sphere_rows.*": "geqlib.gaunt.layout.to_components, from_components",
+    "geqlib.nn.sphere_rows.RowsLinear": "geqlib.gaunt.layout.ComponentLinear",
 }
 OWNER = {
     f"{module}.{name}": f"{package}.{name}"

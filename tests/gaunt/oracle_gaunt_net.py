@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.gaunt.sphere_powers import power_variances
+from geqlib.gaunt.power import power_variances
 from geqlib.sphere.harmonics import spherical_harmonics
 from tests.gaunt.oracle_gaunt import product
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from geqlib.gaunt.sphere_powers import power_variances, sphere_rule
+from geqlib.gaunt.power import power_variances
 from geqlib.nn import GauntPower, GauntTensorProduct
 from geqlib.sphere.harmonics import spherical_harmonics
+from geqlib.sphere.quadrature import sphere_rule
 from geqlib.testing import assert_equivariant
 from tests.contract import Case, Contract, Typed
 from tests.gaunt import oracle_gaunt

@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from geqlib.gaunt.wigner import EdgeFrames
-from geqlib.sphere.harmonics import spherical_harmonics
-from geqlib.sphere.irreps import wigner
-from geqlib.sphere.solid_harmonics import SolidHarmonics
+from geqlib.sphere.harmonics import SolidHarmonics, spherical_harmonics, wigner
 
 
 def vectors(count: int = 20) -> torch.Tensor:
