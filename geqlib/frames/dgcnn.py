@@ -19,7 +19,7 @@ from geqlib.frames.point_networks import (
     read_out,
     sample_numbers,
 )
-from geqlib.graph.nearest import nearest
+from geqlib.graph.neighbors import nearest
 
 SLOPE = 0.2
 

@@ -14,7 +14,7 @@ from geqlib.frames.point_networks import (
     perceptron,
     sample_numbers,
 )
-from geqlib.graph.nearest import nearest
+from geqlib.graph.neighbors import nearest
 
 SOFT = 1e-6  # squared extent of a neighbourhood at which its vectors are halved
 
