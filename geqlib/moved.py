@@ -189,6 +189,8 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.train.regression": ("geqlib.train.tasks",),
     "geqlib.train.stages": ("geqlib.train.sweep",),
     "geqlib.train.structures_record": ("geqlib.train.record",),
+    "geqlib.graph.nearest": ("geqlib.graph.neighbors",),
+    "geqlib.graph.skin": ("geqlib.graph.neighbors",),
 }
 
 # names of packages that remain: the module of each today

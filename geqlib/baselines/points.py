@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 from torch_geometric.nn.inits import reset
 
-from geqlib.graph.nearest import nearest
+from geqlib.graph.neighbors import nearest
 
 Level = Literal["graph", "node"]
 SLOPE = 0.2

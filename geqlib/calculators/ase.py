@@ -18,8 +18,7 @@ from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential, RotationAverage, network_cutoff
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.exported_program import Program, is_program
-from geqlib.graph.neighbors import Neighbors
-from geqlib.graph.skin import SkinNeighbors
+from geqlib.graph.neighbors import Neighbors, SkinNeighbors
 
 __all__ = ["GeqCalculator"]
 Compute = Callable[..., dict[str, Tensor]]

@@ -14,7 +14,7 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.baselines.points import DGCNN, Level, PointNet, perceptron, sample_numbers
 from geqlib.frames.averaging import FrameAveraging, Mode
-from geqlib.graph.nearest import nearest
+from geqlib.graph.neighbors import nearest
 
 CloudGroup = Literal["E(3)", "SE(3)"]
 SOFT = 1e-6  # squared extent of a neighbourhood at which its vectors are halved

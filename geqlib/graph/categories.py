@@ -1,4 +1,4 @@
-"""Vectors for rows of integers that name categories, such as kinds of atoms and bonds."""
+"""Learnt vectors of categories, such as kinds of atoms and bonds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class CategoryEmbedding(nn.Module):
-    """y = sum_k W_k[x_k]: one learnt vector for each value of each column, added up.
+    """y = sum_k W_k[x_k]: one learnt vector for each value of each column, summed.
 
     Args:
-        sizes: how many values each column has.
+        sizes: number of values of each column.
         channels: C.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""Is this a graph that a model can work with? Asked once, before training or prediction."""
+"""Checks of graphs and batches, once before training or prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_graph(data: Any) -> None:
     """Raise a ValueError that names what is wrong with a graph or batch, and where.
 
     Looks at those of `pos`, `edge_index`, `edge_attr`, `batch`, atomic numbers `z`, cells `cell`,
-    `cell_shift` and the floating-point tensors of the node that are present: shapes, finite
+    `cell_shift` and the floating-point tensors of nodes that are present: shapes, finite
     numbers, edges, graph and atomic numbers in range.
 
     Args:
@@ -67,7 +67,7 @@ def _check_finite(name: str, value: Tensor, batch: Tensor | None) -> None:
     graph = ""
     if batch is not None and name != "edge_attr" and row < len(batch):
         graph = f" (graph {int(batch[row])} of the batch)"
-    raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: mend or drop that graph.")
+    raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: correct or drop that graph.")
 
 
 def _check_atoms(z: Tensor | None, nodes: int) -> None:
@@ -75,8 +75,8 @@ def _check_atoms(z: Tensor | None, nodes: int) -> None:
         return
     if z.shape != (nodes,) or z.dtype != torch.long:
         raise ValueError(
-            f"z has shape {tuple(z.shape)} and dtype {z.dtype}: expected one atomic number a node, "
-            f"[{nodes}], as .long()."
+            f"z has shape {tuple(z.shape)} and dtype {z.dtype}: expected one atomic number per "
+            f"node, [{nodes}], as .long()."
         )
     bad = (z < 1) | (z > HEAVIEST)
     if bad.any():

@@ -1,8 +1,8 @@
-"""Which points are near which, through the walls of periodic cells too."""
+"""Neighbours: all within a cutoff, periodic images included, or the k nearest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from geqlib.graph.plan import Plan
+from geqlib.graph.segments import ragged_ranges, segment_lengths, segment_ptr
 
 FLAT = 1e-6  # volume of a cell over that of a box with the same edges, below which it is flat
+LEAST = torch.float32  # precision of distances between features
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ def neighbor_list(
     graph = _graph_numbers(batch, len(points))
     cells, periodic = _periodic_cells(cell, pbc, points, graph)
     finite = np.flatnonzero(~np.isin(graph, periodic))
-    found = [(finite, *_tree_pairs(points[finite], cutoff, graph[finite]))]
+    pairs = [(finite, *_tree_pairs(points[finite], cutoff, graph[finite]))]
     for number in periodic:
-        here = np.flatnonzero(graph == number)
-        found.append((here, *_periodic_pairs(points[here], cutoff, cells[number])))
+        own = np.flatnonzero(graph == number)
+        pairs.append((own, *_periodic_pairs(points[own], cutoff, cells[number])))
     target, source, shift = (
         np.concatenate(parts)
-        for parts in zip(*((here[t], here[s], shift) for here, t, s, shift in found), strict=True)
+        for parts in zip(*((own[t], own[s], shift) for own, t, s, shift in pairs), strict=True)
     )
     return _both_directions(target, source, shift, pos.device)
 
@@ -88,7 +90,7 @@ def radius_graph(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Ten
     """All pairs of different points of one graph at most `cutoff` apart, in both directions.
 
     No neighbour is ever left out, so that edges cannot depend on the order or rotation of the
-    points. One tree serves the whole batch: graphs are held apart by an extra coordinate.
+    points. One tree serves the whole batch: an extra coordinate separates the graphs.
 
     Args:
         pos: [N, d].
@@ -106,6 +108,105 @@ def radius_graph(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Ten
         [[1, 0], [0, 1]]
     """
     return neighbor_list(pos, cutoff, batch=batch).edge_index
+
+
+class SkinNeighbors:
+    """`neighbor_list` for one structure after another, with the same edges in the same order.
+
+    A list of pairs up to cutoff + skin apart serves as long as the cell stays the same and no atom
+    has moved by more than skin / 2: those within the cutoff are selected from it.
+
+    Args:
+        cutoff: distance, in the units of the positions.
+        skin: the same; 0 searches every time.
+
+    Attributes:
+        searches: number of searches so far.
+
+    Example:
+        >>> near = SkinNeighbors(1.2, skin=0.5)
+        >>> pos = torch.tensor([[0.0, 0, 0], [1, 0, 0]], dtype=torch.float64)
+        >>> [near(x * pos).edge_index.size(1) for x in (1.0, 1.1, 1.21)], near.searches
+        ([2, 2, 0], 1)
+    """
+
+    def __init__(self, cutoff: float, *, skin: float) -> None:
+        if skin < 0:
+            raise ValueError(f"skin must not be negative, got {skin}.")
+        self.cutoff, self.skin = cutoff, skin
+        self.searches = 0
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._wide: Neighbors | None = None
+
+    def __call__(
+        self, pos: Tensor, cell: Tensor | None = None, pbc: Tensor | None = None
+    ) -> Neighbors:
+        """Neighbours within the cutoff.
+
+        Args:
+            pos: [N, 3] in float64.
+            cell: [3, 3] vectors in rows, and pbc [3], as for `neighbor_list`.
+        """
+        cell = pos.new_zeros(3, 3) if cell is None else cell
+        pbc = (cell != 0).any(1) if pbc is None else pbc
+        wide = self._wide
+        if wide is None or not self._still(pos, cell, pbc):
+            wide = neighbor_list(pos, self.cutoff + self.skin, cell=cell[None], pbc=pbc[None])
+            self.searches += 1
+            self._last, self._wide = (pos.clone(), cell.clone(), pbc.clone()), wide
+        return _within(wide, pos, cell, self.cutoff) if self.skin else wide
+
+    def _still(self, pos: Tensor, cell: Tensor, pbc: Tensor) -> bool:
+        if self._last is None or self.skin == 0:
+            return False
+        before, old_cell, old_pbc = self._last
+        if before.shape != pos.shape or not (cell.equal(old_cell) and pbc.equal(old_pbc)):
+            return False
+        moved = torch.linalg.vector_norm(pos - before, dim=1)
+        # less than half, as the search rounds too; false for NaN
+        return bool((moved < 0.4999 * self.skin).all())
+
+
+@torch.no_grad()
+def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
+    """[N, k] indices of the k points of the same graph nearest to each point, itself first.
+
+    Where a graph has fewer points, the index of the point itself fills the rest: maxima over
+    neighbours are then those over all points. Among equally distant points, the order in the batch
+    or rounding decides.
+
+    Args:
+        x: [N, C] positions or features.
+        batch: [N] graph of each point, ascending.
+        num_graphs: number of graphs.
+        k: number of neighbours, the point itself among them.
+
+    Raises:
+        ValueError: k below 1.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [3.0], [9.0]])
+        >>> nearest(x, torch.tensor([0, 0, 0, 1]), 2, 2).tolist()
+        [[0, 1], [1, 0], [2, 1], [3, 3]]
+    """
+    if k < 1:
+        raise ValueError(f"the number of neighbours must be at least 1, got {k}.")
+    count = segment_lengths(batch, num_graphs)
+    widest = max(int(count.max()) if num_graphs else 0, k)
+    first, columns = segment_ptr(count)[:-1], torch.arange(widest, device=x.device)
+    rank = ragged_ranges(0, count, len(x))
+    dense = x.new_zeros(num_graphs, widest, x.size(1), dtype=torch.promote_types(x.dtype, LEAST))
+    dense[batch, rank] = x.to(dense.dtype)
+    dense -= dense.sum(1, keepdim=True) / count.clamp(min=1)[:, None, None]  # cancels fewer digits
+    size = dense.square().sum(2).masked_fill(columns >= count[:, None], torch.inf)
+    with torch.autocast(x.device.type, enabled=False):
+        distance = torch.baddbmm(
+            size[:, None], dense, dense.mT, alpha=-2
+        )  # |x_j - x_i|^2 - |x_i|^2
+    distance.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    smallest = distance.topk(k, largest=False)
+    number = torch.where(smallest.values < torch.inf, smallest.indices, columns[:, None])
+    return (number + first[:, None, None])[batch, rank]
 
 
 def _finite_points(pos: Tensor, cutoff: float) -> np.ndarray:
@@ -152,14 +253,14 @@ def _check_volume(vectors: np.ndarray, number: int) -> None:
     if not volume > FLAT * lengths.prod():
         raise ValueError(
             f"graph {number} repeats along the vectors {vectors.tolist()}, which span no volume: "
-            "mend its cell, or set pbc to False."
+            "correct its cell, or set pbc to False."
         )
 
 
 def _tree_pairs(
     points: np.ndarray, cutoff: float, graph: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each pair once, for all graphs by one tree: an extra coordinate holds them apart."""
+    """Each pair once, for all graphs by one tree: an extra coordinate separates them."""
     pairs = np.zeros((0, 2), int)
     if len(points):
         apart = graph[:, None] * (2.0 * cutoff)
@@ -193,8 +294,23 @@ def _both_directions(
     pairs = np.concatenate([pairs, pairs[::-1]], 1)
     shift = np.concatenate([shift, -shift])
     order = np.lexsort((*shift.T[::-1], *pairs))
-    place = np.empty_like(order)
-    place[order] = np.arange(2 * count)
-    reverse = place[(order + count) % (2 * count)] if count else order
+    rank = np.empty_like(order)
+    rank[order] = np.arange(2 * count)
+    reverse = rank[(order + count) % (2 * count)] if count else order
     arrays = (pairs[:, order], shift[order], reverse)
     return Neighbors(*(torch.from_numpy(a.astype(np.int64)).to(device) for a in arrays))
+
+
+def _within(wide: Neighbors, pos: Tensor, cell: Tensor, cutoff: float) -> Neighbors:
+    """The pairs of a longer list that are at most `cutoff` apart, in the same order."""
+    source, target = wide.edge_index
+    offset = pos[source] - pos[target] + wide.cell_shift.to(pos.dtype) @ cell
+    near = torch.linalg.vector_norm(offset, dim=1) <= cutoff
+    near = near & near[wide.reverse]
+    number = near.cumsum(0) - 1
+    return replace(
+        wide,
+        edge_index=wide.edge_index[:, near],
+        cell_shift=wide.cell_shift[near],
+        reverse=number[wide.reverse[near]],
+    )

@@ -1,4 +1,15 @@
-"""Plans: index tensors that depend on the structure of a batch alone, made once and shared."""
+"""Plans: index tensors that depend on the structure of a batch alone, made once and shared.
+
+A model that makes one has a method `plan` and takes its result as the argument `plan` of `forward`:
+
+    plan = model.plan(**accepted(model.plan, batch))
+    out = model(**accepted(model.forward, batch), plan=plan)
+
+Parameters of both methods carry the names of a batch's tensors (`edge_index`, `batch`, `reverse`,
+...), or are `num_nodes` and `num_graphs`, which a batch of torch_geometric has too. `forward` gives
+the same result without a plan, and makes it then. A plan may also come with the batch, made in the
+workers of a loader. Compiled and exported models need one, where making it reads values.
+"""
 
 from __future__ import annotations
 

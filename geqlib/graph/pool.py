@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def sum_pool(x: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
-    """Sum rows graph by graph; graphs without nodes get zeros.
+    """Sum features of nodes graph by graph; graphs without nodes get zeros.
 
     Args:
         x: [N, ...].

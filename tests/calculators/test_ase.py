@@ -14,7 +14,7 @@ from ase.units import fs
 
 from geqlib.calculators import GeqCalculator
 from geqlib.graph import neighbor_list
-from geqlib.graph.skin import SkinNeighbors
+from geqlib.graph.neighbors import SkinNeighbors
 from geqlib.models import PONITA, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, pairs, ponita, system
 

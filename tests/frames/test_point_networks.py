@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import EdgeConv
 
 from geqlib.baselines.points import NearestEdgeConv
-from geqlib.graph.nearest import nearest
+from geqlib.graph.neighbors import nearest
 from geqlib.models import DGCNN, FADGCNN, FALocalPointNet, FAPointNet, PointNet
 from tests.contract import Case, Contract, Typed
 

@@ -72,7 +72,7 @@ BAD = {
     ),
     "NaN position": (
         {"pos": spoilt((6, 3), (4, 2))},
-        "pos is NaN or infinite at row 4 (graph 1 of the batch): mend or drop that graph.",
+        "pos is NaN or infinite at row 4 (graph 1 of the batch): correct or drop that graph.",
     ),
     "infinite position": (
         {"pos": spoilt((6, 3), (1, 0), -math.inf)},
@@ -80,7 +80,7 @@ BAD = {
     ),
     "NaN without batch": (
         {"pos": spoilt((6, 3), (4, 2)), "batch": None},
-        "pos is NaN or infinite at row 4: mend or drop that graph.",
+        "pos is NaN or infinite at row 4: correct or drop that graph.",
     ),
     "NaN vector": (
         {"vec": spoilt((6, 2, 3), (3, 1, 0))},
@@ -91,7 +91,7 @@ BAD = {
     "infinite target": ({"y": spoilt((6, 3), (0, 0), math.inf)}, "y is NaN or infinite at row 0"),
     "NaN attribute": (
         {"edge_attr": spoilt((6, 1), (5, 0))},
-        "edge_attr is NaN or infinite at row 5: mend",
+        "edge_attr is NaN or infinite at row 5: correct",
     ),
     "edge out of range": (
         {"edge_index": torch.tensor([[0, 1, 2], [1, 6, 0]]), "edge_attr": None},
@@ -143,11 +143,11 @@ BAD = {
     ),
     "floating atoms": (
         {"z": torch.ones(6)},
-        "z has shape (6,) and dtype torch.float32: expected one atomic number a node, [6], as",
+        "z has shape (6,) and dtype torch.float32: expected one atomic number per node, [6], as",
     ),
     "too few atoms": (
         {"z": torch.ones(5, dtype=torch.long)},
-        "z has shape (5,) and dtype torch.int64: expected one atomic number a node, [6]",
+        "z has shape (5,) and dtype torch.int64: expected one atomic number per node, [6]",
     ),
     "one cell for two graphs": (
         {"cell": torch.eye(3)[None]},
@@ -157,7 +157,10 @@ BAD = {
         {"cell": torch.zeros(6, 3)},
         "cell has shape (6, 3): expected [graphs, 3, 3], cell vectors in rows.",
     ),
-    "NaN cell": ({"cell": spoilt((2, 3, 3), (1, 0, 0))}, "cell is NaN or infinite at row 1: mend"),
+    "NaN cell": (
+        {"cell": spoilt((2, 3, 3), (1, 0, 0))},
+        "cell is NaN or infinite at row 1: correct",
+    ),
     "short batch": (
         {"batch": torch.zeros(5, dtype=torch.long)},
         "batch has shape (5,), but there are 6 nodes: it numbers the graph of every node.",

@@ -102,7 +102,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_say_what_and_how_to_mend(name: str) -> None:
+def test_errors_say_what_and_how_to_fix_it(name: str) -> None:
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()

@@ -234,7 +234,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_say_what_and_how_to_mend(error: str) -> None:
+def test_errors_say_what_and_how_to_fix_it(error: str) -> None:
     call, message = ERRORS[error]
     with pytest.raises(ValueError, match=message):
         call()
