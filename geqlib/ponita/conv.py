@@ -1,24 +1,34 @@
-"""Convolutions over positions and over orientations."""
+"""Convolutions over positions and orientations, and the residual block around them.
+
+Source: Bekkers et al., "Fast, expressive SE(n) equivariant networks through weight-sharing in
+position-orientation space" (ICLR 2024, arXiv 2310.02970). With kernels k = W phi and U psi, linear
+maps of one learnt basis (`KernelBasis`), and r_ij = p_j - p_i,
+
+    y1[i, o] = sum_j k(r_ij, o) x[j, o]                eq. 8    PositionOrientationConv
+    y[i, p]  = 1/O sum_o (U psi)(p, o) y1[i, o] + b    eq. 9    FiberConv
+
+channel by channel.
+"""
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
-from geqlib.kernels.gather import gather_scatter
-from geqlib.ponita.basis import Basis
+from geqlib.kernels.edge_product import edge_product
+from geqlib.ponita.kernel import Basis
 
 
 class PositionOrientationConv(nn.Module):
     """Depthwise convolution over R^n, R^n x S^(n-1) or SE(3).
 
     Symmetry: that of the basis: exact for the rotations of the grid's group, and for all rotations
-    with one orientation a node (see `geqlib.nn.KernelBasis`). Source: Bekkers et al. (ICLR 2024,
+    with one orientation per node (see `geqlib.nn.KernelBasis`). Source: Bekkers et al. (ICLR 2024,
     arXiv 2310.02970), eq. 8 and 9. With k = W phi, a separable layer computes
 
         y1[i, o] = sum_j k(r_ij, o) x[j, o],    y[i, p] = 1/O sum_o (U psi)(p, o) y1[i, o] + b
@@ -30,15 +40,18 @@ class PositionOrientationConv(nn.Module):
         basis: B, as of the `KernelBasis` that makes the basis values.
         harmonics: M of a factored basis, `KernelBasis.harmonics`; 0 for others.
         separable: whether the basis has a fiber part: False for full kernels (an [R, O, O, C]
-            tensor), for R^n, and with one orientation a node.
+            tensor), for R^n, and with one orientation per node.
         bias: whether to add b.
         aggr: the sum over neighbours, or any aggregation of torch_geometric, by name or as a
-            module, in its place. Aggregations see sets of [C] features, one set a node and
+            module, in its place. Aggregations see sets of [C] features, one set per node and
             orientation.
-        aggr_kwargs: arguments of an aggregation that is given by name.
+        aggr_kwargs: no longer taken.
 
     Initial kernels are scaled by 1 / sqrt(B), whatever the data: nothing is calibrated in
     `forward`.
+
+    Raises:
+        ValueError: features or a basis of other sizes than the layer was built for.
 
     Example:
         >>> from geqlib.sphere.grids import sphere_grid
@@ -59,11 +72,16 @@ class PositionOrientationConv(nn.Module):
         separable: bool = True,
         bias: bool = True,
         aggr: str | Aggregation = "sum",
-        aggr_kwargs: dict[str, Any] | None = None,
+        aggr_kwargs: None = None,
     ) -> None:
         super().__init__()
+        if aggr_kwargs is not None:
+            raise ValueError(
+                "aggr_kwargs is no longer taken: build the aggregation and pass it as a module, "
+                "such as aggr=SoftmaxAggregation(t=2.0)."
+            )
         self.channels, self.basis, self.harmonics = channels, basis, harmonics
-        self.aggr = aggregation_resolver(aggr, **(aggr_kwargs or {}))
+        self.aggr = aggregation_resolver(aggr)
         self.kernel = nn.Linear(basis, max(harmonics, 1) * channels, bias=False)
         self.fiber = FiberConv(channels, basis) if separable else None
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
@@ -78,25 +96,64 @@ class PositionOrientationConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, basis: Basis) -> Tensor:
-        """Convolve x [N, O, C]; O = 1 for R^n and with one orientation a node."""
-        if x.size(-1) != self.channels:
-            raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
+        """Convolve x [N, O, C]; O = 1 for R^n and with one orientation per node."""
         self._check(x, basis)
-        y = self._spatial(x, basis)
+        full = basis.edge.dim() == 4
+        summed = isinstance(self.aggr, SumAggregation) and not full
+        y = self._sum(x, basis) if summed else self._aggregate(x, basis)
         if self.fiber is not None and basis.fiber is not None:
             y = self.fiber(y, basis.fiber)
         return y if self.bias is None else y + self.bias
 
+    def _sum(self, x: Tensor, basis: Basis) -> Tensor:
+        """Eq. 8: y1[i, o] = sum_j k(r_ij, o) x[j, o], with k(0, o) x[i, o] of the node itself."""
+        own = self._kernel(basis.loop, basis.loop_angle) * x
+        kernel, plan = self.kernel(basis.edge), basis.plan
+        if basis.angle is None:
+            return own + edge_product(x, kernel, plan, antipode=basis.antipode)
+        radial = kernel.unflatten(1, (self.harmonics, self.channels))
+        return own + edge_product(x, basis.angle, plan, weight=radial, antipode=basis.antipode)
+
+    def _kernel(self, value: Tensor, angle: Tensor | None) -> Tensor:
+        """W phi, [R, O, C]; if factored sum_m (W_m phi) Y_m."""
+        kernel = self.kernel(value)
+        if angle is None:
+            return kernel
+        return torch.bmm(angle, kernel.unflatten(1, (self.harmonics, self.channels)))
+
+    def _aggregate(self, x: Tensor, basis: Basis) -> Tensor:
+        """The same with all messages in one tensor, for full kernels and other aggregations."""
+        plan, paired = basis.plan, basis.plan.paired
+        kernel = self._kernel(basis.edge, basis.angle)
+        messages = [_message(kernel, x.index_select(0, plan.source))]
+        if paired:
+            back = _opposite(x, basis).index_select(0, plan.target[:paired])
+            messages.append(_opposite(_message(kernel[:paired], back), basis))
+        messages.append(_message(self._kernel(basis.loop, basis.loop_angle), x))
+        nodes = torch.arange(plan.num_nodes, device=x.device)
+        index = torch.cat([plan.target, plan.source[:paired], nodes])
+        # aggregations want sorted sets: one per orientation and node
+        index, order = torch.sort(index, stable=True)
+        message = torch.cat(messages).index_select(0, order).transpose(0, 1)
+        orientations = message.size(0)
+        sets = index + plan.num_nodes * torch.arange(orientations, device=x.device)[:, None]
+        out = self.aggr(
+            message.flatten(0, 1), sets.flatten(), dim_size=orientations * plan.num_nodes
+        )
+        return out.view(orientations, plan.num_nodes, out.size(-1)).transpose(0, 1)
+
     def _check(self, x: Tensor, basis: Basis) -> None:
+        if x.size(-1) != self.channels:
+            raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
         if basis.edge.size(-1) != self.basis:
             raise ValueError(
                 f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
                 f"for {self.basis}."
             )
-        given = 0 if basis.angle is None else basis.angle.size(-1)
-        if given != self.harmonics:
+        harmonics = 0 if basis.angle is None else basis.angle.size(-1)
+        if harmonics != self.harmonics:
             raise ValueError(
-                f"the kernel basis has {given} harmonics, but the layer was built for "
+                f"the kernel basis has {harmonics} harmonics, but the layer was built for "
                 f"{self.harmonics}: pass harmonics=kernel.harmonics."
             )
         if (self.fiber is None) != (basis.fiber is None):
@@ -109,50 +166,6 @@ class PositionOrientationConv(nn.Module):
                 f"x has shape {tuple(x.shape)}, expected [nodes, {basis.orientations} "
                 "orientations, channels]."
             )
-
-    def _spatial(self, x: Tensor, basis: Basis) -> Tensor:
-        kernel = self._kernel(basis.edge, basis.angle)
-        loop = None
-        if basis.loop is not None:
-            loop = _transport(self._kernel(basis.loop, basis.loop_angle), x)
-        if isinstance(self.aggr, SumAggregation) and kernel.dim() < 4:
-            y = _sum_over_rows(kernel, x, basis)
-            return y if loop is None else y + loop
-        return self._aggregate(kernel, x, basis, loop)
-
-    def _kernel(self, value: Tensor, angle: Tensor | None) -> Tensor:
-        """W phi, [R, O, C]; if factored sum_m (W_m phi) Y_m."""
-        kernel = self.kernel(value)
-        if angle is None:
-            return kernel
-        return torch.bmm(angle, kernel.view(-1, self.harmonics, self.channels))
-
-    def _aggregate(self, kernel: Tensor, x: Tensor, basis: Basis, loop: Tensor | None) -> Tensor:
-        """Messages as one tensor [M, O, C], for aggregations that need to see them all."""
-        plan, paired = basis.plan, basis.plan.paired
-        messages = [_transport(kernel, x.index_select(0, plan.source))]
-        index = [plan.target]
-        if paired:
-            back = _transport(
-                kernel[:paired], _turn(x, basis).index_select(0, plan.target[:paired])
-            )
-            messages.append(_turn(back, basis))
-            index.append(plan.source[:paired])
-        if loop is not None:
-            messages.append(loop)
-            index.append(torch.arange(plan.num_nodes, device=x.device))
-        message, where = torch.cat(messages), torch.cat(index)
-        return self._reduce(message, where, plan.num_nodes)
-
-    def _reduce(self, message: Tensor, index: Tensor, num_nodes: int) -> Tensor:
-        """Aggregate the set of every (orientation, node) apart; sets are sorted by their index."""
-        index, order = torch.sort(index, stable=True)
-        message = message.index_select(0, order)
-        orientations = message.size(1)
-        sets = index + num_nodes * torch.arange(orientations, device=index.device)[:, None]
-        flat = message.transpose(0, 1).flatten(0, 1)
-        out = self.aggr(flat, sets.flatten(), dim_size=orientations * num_nodes)
-        return out.view(orientations, num_nodes, out.size(-1)).transpose(0, 1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis}, aggr={self.aggr})"
@@ -187,54 +200,68 @@ class FiberConv(nn.Module):
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
         kernel = self.kernel(psi) / x.size(1)
-        # one matrix product a channel: products of strided matrices would copy them one by one
-        y = torch.bmm(_transposed(x, (2, 0, 1)), _transposed(kernel, (2, 1, 0)))
-        return _transposed(y, (1, 2, 0))
+        # one matrix product per channel, of matrices that lie in one piece
+        x, kernel = (t.movedim(2, 0).contiguous() for t in (x, kernel))
+        return torch.bmm(x, kernel.mT).movedim(0, 2)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis})"
 
 
-def _transposed(x: Tensor, order: tuple[int, int, int]) -> Tensor:
-    if torch.compiler.is_compiling():  # see `gather_scatter`
-        return x.permute(order).contiguous()
-    return _Transposed.apply(x, order)
+class ConvNeXtBlock(nn.Module):
+    """x + s W2 gelu(W1 norm(conv(x))): equivariant because all but conv acts on channels alone.
+
+    Args:
+        conv: the position-orientation convolution.
+        widen: hidden width in units of the channels.
+        layer_scale: initial value of s, one per channel; None for s = 1.
+        dropout: of the hidden features.
+    """
+
+    def __init__(
+        self,
+        conv: PositionOrientationConv,
+        *,
+        widen: int = 4,
+        layer_scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels = conv.channels
+        self.widen = widen
+        self.conv = conv
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Linear(channels, widen * channels)
+        self.contract = nn.Linear(widen * channels, channels)
+        # dropout of nothing still draws random numbers
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.initial_scale = layer_scale
+        self.layer_scale = None
+        if layer_scale is not None:
+            self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
+
+    def reset_parameters(self) -> None:
+        for part in (self.conv, self.norm, self.expand, self.contract):
+            part.reset_parameters()
+        if self.layer_scale is not None and self.initial_scale is not None:
+            nn.init.constant_(self.layer_scale, self.initial_scale)
+
+    def forward(self, x: Tensor, basis: Basis) -> Tensor:
+        h = gelu(self.expand(self.norm(self.conv(x, basis))))
+        h = self.contract(self.dropout(h))
+        return x + (h if self.layer_scale is None else self.layer_scale * h)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.conv.channels}, widen={self.widen})"
 
 
-class _Transposed(torch.autograd.Function):
-    """x.permute(order), contiguous, and so are its derivatives."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.order = inputs[1]
-
-    @staticmethod
-    def forward(x: Tensor, order: tuple[int, int, int]) -> Tensor:
-        return x.permute(order).contiguous()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        back = tuple(ctx.order.index(k) for k in range(3))
-        return _Transposed.apply(grads[0], back), None
-
-
-def _transport(kernel: Tensor, x: Tensor) -> Tensor:
-    """Kernel times feature a row: pointwise, or the mean over source orientations if full."""
+def _message(kernel: Tensor, x: Tensor) -> Tensor:
+    """Kernels times features: pointwise, or the mean over source orientations if full."""
     if kernel.dim() < 4:
         return kernel * x
     return torch.einsum("rpoc,roc->rpc", kernel / x.size(1), x)
 
 
-def _turn(x: Tensor, basis: Basis) -> Tensor:
-    """Swap each orientation with its opposite."""
+def _opposite(x: Tensor, basis: Basis) -> Tensor:
+    """Exchange each orientation with its opposite."""
     return x if basis.antipode is None else x.index_select(1, basis.antipode)
-
-
-def _sum_over_rows(kernel: Tensor, x: Tensor, basis: Basis) -> Tensor:
-    plan, paired = basis.plan, basis.plan.paired
-    y = gather_scatter(kernel, x, plan.source, plan.target)
-    if not paired:
-        return y
-    turned = _turn(x, basis)
-    back = gather_scatter(kernel[:paired], turned, plan.target[:paired], plan.source[:paired])
-    return y + _turn(back, basis)

@@ -16,17 +16,21 @@ r.(o x o') tells mirror images apart.
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal, get_args
 
 import torch
+from e3nn.o3 import spherical_harmonics
 from torch import Tensor
 
 from geqlib.radial import safe_sqrt
+from geqlib.sphere.harmonics import legendre_polynomials
 
 Space = Literal["R2", "R3", "R2xS1", "R3xS2", "SE3"]
 DIMENSION: dict[str, int] = {"R2": 2, "R3": 3, "R2xS1": 2, "R3xS2": 3, "SE3": 3}
 SPATIAL: dict[str, int] = {"R2": 1, "R3": 1, "R2xS1": 2, "R3xS2": 2, "SE3": 3}
 FIBER: dict[str, int] = {"R2": 0, "R3": 0, "R2xS1": 1, "R3xS2": 1, "SE3": 9}
+ORIENTED = ("R2xS1", "R3xS2", "SE3")
 
 
 def check_space(space: str) -> None:
@@ -109,6 +113,44 @@ def pair_count(space: Space, *, fourth: bool = False, chiral: bool = False) -> i
     return SPATIAL[space] + FIBER[space] + fourth + chiral
 
 
+def harmonic_count(space: Space, degree: int) -> int:
+    """How many functions `direction_harmonics` returns."""
+    return {"R2xS1": 2 * degree + 1, "R3xS2": degree + 1, "SE3": (degree + 1) ** 2}[space]
+
+
+def direction_harmonics(space: Space, direction: Tensor, ori: Tensor, degree: int) -> Tensor:
+    """Orthogonal functions of a direction u that are invariant when u and o turn together.
+
+    R^3 x S^2: Legendre polynomials sqrt(2l + 1) P_l(o.u); R^2 x S^1: 1, and sqrt(2) cos and
+    sqrt(2) sin of m times the angle from o to u; SE(3): real spherical harmonics of R_o^T u. Each
+    has mean square 1 over all directions; degrees from 0 to `degree`.
+
+    Args:
+        space: "R2xS1", "R3xS2" or "SE3".
+        direction: u, [..., d], of length 1, or less where there is no direction.
+        ori: o, [..., d], or [..., 3, 3] for SE(3); leading dimensions broadcast with those of u.
+        degree: L, at least 0.
+
+    Returns:
+        [..., M], M = `harmonic_count(space, degree)`.
+
+    Example:
+        >>> o = torch.tensor([0.0, 0.0, 1.0])
+        >>> direction_harmonics("R3xS2", o, o, 2).tolist()
+        [1.0, 1.7320507764816284, 2.2360680103302]
+    """
+    if space not in ORIENTED:
+        raise ValueError(f"space {space!r} has no directions: choose one of {', '.join(ORIENTED)}.")
+    if space == "R3xS2":
+        polynomials = legendre_polynomials(degree, (ori * direction).sum(-1))
+        return torch.stack([sqrt(2 * k + 1) * p for k, p in enumerate(polynomials)], -1)
+    seen = spatial_attributes(space, direction, ori)
+    if space == "R2xS1":
+        return _circular(seen[..., 0], seen[..., 1], degree)
+    degrees = list(range(degree + 1))
+    return spherical_harmonics(degrees, seen, normalize=False, normalization="component")
+
+
 def _cross2(a: Tensor, b: Tensor) -> Tensor:
     return a[..., :1] * b[..., 1:] - a[..., 1:] * b[..., :1]
 
@@ -118,3 +160,12 @@ def _handedness(space: Space, offset: Tensor, target: Tensor, source: Tensor) ->
         return _cross2(target, source)
     normal = torch.linalg.cross(*torch.broadcast_tensors(target, source))
     return (offset * normal).sum(-1, keepdim=True)
+
+
+def _circular(cosine: Tensor, sine: Tensor, degree: int) -> Tensor:
+    c, s = torch.ones_like(cosine), torch.zeros_like(sine)
+    values = [c]
+    for _ in range(degree):
+        c, s = c * cosine - s * sine, c * sine + s * cosine
+        values += [sqrt(2) * c, sqrt(2) * s]
+    return torch.stack(values, -1)

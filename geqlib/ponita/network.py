@@ -12,13 +12,9 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.pool import sum_pool
-from geqlib.ponita.basis import Basis
-from geqlib.ponita.conv import PositionOrientationConv
-from geqlib.ponita.convnext import ConvNeXtBlock
-from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space
-from geqlib.ponita.kernel import KernelBasis
-from geqlib.ponita.lift import lengths, lift_vectors, orientation_axes, read_vectors
-from geqlib.ponita.offset_readout import OffsetReadout
+from geqlib.ponita.conv import ConvNeXtBlock, PositionOrientationConv
+from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space, safe_sqrt
+from geqlib.ponita.kernel import Basis, KernelBasis
 from geqlib.radial import LogGaussianBasis
 from geqlib.sphere.grids import circle_grid, rotation_grid, sphere_grid
 
@@ -272,6 +268,104 @@ class PONITA(nn.Module):
             if given is not None and given.shape != (pos.size(0), *expected):
                 wanted = ", ".join(map(str, ("nodes", *expected)))
                 raise ValueError(f"{name} has shape {tuple(given.shape)}, expected [{wanted}].")
+
+
+class OffsetReadout(nn.Module):
+    """Vectors from positions alone: sum_j k(|r_ij|) . h_j r_ij + sum_m c_m(h_i) v_im.
+
+    Exactly equivariant under O(d). Here r_ij = p_j - p_i, k is a linear map of the kernel basis,
+    and v_im are the input vectors.
+    """
+
+    def __init__(self, channels: int, basis: int, in_vectors: int, out_vectors: int) -> None:
+        super().__init__()
+        self.in_vectors, self.out_vectors = in_vectors, out_vectors
+        self.kernel = nn.Linear(basis, channels, bias=False)
+        self.weight = nn.Linear(channels, out_vectors, bias=False)
+        self.mix = nn.Linear(channels, out_vectors * in_vectors) if in_vectors else None
+
+    def reset_parameters(self) -> None:
+        for part in self.children():
+            reset(part)
+
+    def forward(self, h: Tensor, basis: Basis, vec: Tensor | None) -> Tensor:
+        """Vectors [N, out_vectors, d] from features h [N, 1, C] and input vectors vec [N, M, d]."""
+        plan, kernel, h = basis.plan, self.kernel(basis.edge)[:, 0], h[:, 0]
+        offset = basis.offset[:, None]
+        out = h.new_zeros(h.size(0), self.out_vectors, offset.size(2))
+        here = self.weight(kernel * h.index_select(0, plan.source))[..., None] * offset
+        out = out.index_add(0, plan.target, here)
+        back = slice(0, plan.paired)
+        there = kernel[back] * h.index_select(0, plan.target[back])
+        there = self.weight(there)[..., None] * -offset[back]
+        out = out.index_add(0, plan.source[back], there)
+        if vec is None or self.mix is None:
+            return out
+        return out + self.mix(h).view(-1, self.out_vectors, self.in_vectors) @ vec
+
+    def __repr__(self) -> str:
+        width = self.kernel.out_features
+        return f"{type(self).__name__}({width}, {self.in_vectors}, {self.out_vectors})"
+
+
+def orientation_axes(directions: Tensor, single: bool) -> Tensor:
+    """[1 or N, O, A, d] axes of a grid, or of one orientation a node.
+
+    A unit vector has itself for its axis (A = 1), a rotation its columns (A = 3).
+
+    Args:
+        directions: unit vectors [K, d] or rotations [K, 3, 3].
+        single: whether there is one a node (O = 1), not one grid for all nodes.
+    """
+    axes = directions[:, None] if directions.dim() == 2 else directions.transpose(-1, -2)
+    return axes[:, None] if single else axes[None]
+
+
+def lift_vectors(vec: Tensor, axes: Tensor) -> Tensor:
+    """Components of vectors along the axes: x[n, o, (a, v)] = vec[n, v] . axes[o, a].
+
+    Args:
+        vec: [N, V, d].
+        axes: [1 or N, O, A, d].
+
+    Returns:
+        [N, O, A * V].
+    """
+    _, orientations, per, _ = axes.shape
+    seen = axes.flatten(1, 2) @ vec.transpose(1, 2)
+    return seen.reshape(vec.size(0), orientations, per * vec.size(1))
+
+
+def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
+    """Vectors of a signal: vec[n, v] = 1/O sum_(o, a) f[n, o, (a, v)] axes[o, a].
+
+    Lifting and reading give back v / d from unit vectors (where the grid has sum o o^T = O/d),
+    and v from rotations.
+
+    Args:
+        f: [N, O, A * V].
+        axes: [1 or N, O, A, d].
+
+    Returns:
+        [N, V, d].
+
+    Example:
+        >>> import torch
+        >>> from geqlib.sphere.grids import sphere_grid
+        >>> axes = orientation_axes(sphere_grid(12), single=False)
+        >>> v = torch.randn(5, 2, 3, dtype=torch.float64)
+        >>> torch.allclose(3 * read_vectors(lift_vectors(v, axes), axes), v)
+        True
+    """
+    nodes, orientations, width = f.shape
+    per = axes.size(2)
+    signal = f.reshape(nodes, orientations * per, width // per)
+    return signal.transpose(1, 2) @ axes.flatten(1, 2) / orientations
+
+
+def lengths(vec: Tensor) -> Tensor:
+    """|v| of vectors [N, V, d], with derivative 0 where v = 0."""
+    return safe_sqrt((vec * vec).sum(-1))
 
 
 def _grid(space: Space, orientations: int) -> Tensor | None:

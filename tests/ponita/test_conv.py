@@ -21,7 +21,7 @@ from geqlib.nn import (
     PositionOrientationConv,
 )
 from geqlib.ponita.invariants import DIMENSION, fiber_attributes
-from geqlib.ponita.lift import lift_vectors, orientation_axes, read_vectors
+from geqlib.ponita.network import lift_vectors, orientation_axes, read_vectors
 from geqlib.sphere.grids import circle_grid, rotation_grid, rotation_group, sphere_grid
 from geqlib.symmetry.rotations import random_rotations
 from tests.contract import Case, Contract, Typed

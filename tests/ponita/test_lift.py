@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from geqlib.ponita.lift import lengths, lift_vectors, orientation_axes, read_vectors
+from geqlib.ponita.network import lengths, lift_vectors, orientation_axes, read_vectors
 from geqlib.sphere.grids import circle_grid, rotation_grid, rotation_group, sphere_grid
 from geqlib.symmetry.rotations import random_rotations
 
