@@ -22,6 +22,9 @@ PATHS: dict[str, dict[str, str]] = json.loads(
 # What is gone, with the reason or what to use instead: "module", "module.name", or "module.*" for
 # functions and classes of a module that no configuration or checkpoint can name.
 REMOVED: dict[str, str] = {
+    "geqlib.cv.FoldRun": "geqlib.train.sweep.SweepRun",
+    "geqlib.cv.make": "geqlib.train.sweep.complete",
+    "geqlib.cv.run_all": "geqlib.train.sweep.complete_all",
     "geqlib.data.datasets.*": "geqlib.data.packed.PackedGraphs with with_neighbors; StreamedFrames",
     "geqlib.data.digits.GraphList": "geqlib.data.packed.PackedGraphs",
     "geqlib.data.edge_lists.EdgeLists": "geqlib.data.molecules.structures.with_neighbors",
@@ -32,6 +35,9 @@ REMOVED: dict[str, str] = {
     "geqlib.data.point_clouds.PointClouds": "geqlib.data.points.clouds.point_clouds",
     "geqlib.data.sets.SetDataset": "geqlib.data.sets.number_sets",
     "geqlib.data.structures.*": "geqlib.data.packed.PackedGraphs, from pack_frames or molecules",
+    "geqlib.learning_curve.SizeRun": "geqlib.train.sweep.SweepRun",
+    "geqlib.learning_curve.run_all": "geqlib.train.sweep.complete_all",
+    "geqlib.train.cli.TrainCLI": "geqlib.train.configuration.ConfigReader, read_run",
 }
 OWNER = {
     f"{module}.{name}": f"{package}.{name}"
