@@ -3,8 +3,8 @@
 Protocol: 500 nodes, 32 channels, float32, irreps of natural parity to degree L in both inputs and
 the output, all Gaunt paths, channel by channel (e3nn's `TensorProduct` with uuu); forward without
 gradients, and forward and backward to both inputs; medians of one interleaved run for each number
-of threads. "auto" chooses its method before. The published pipeline is written directly
-(benchmarks/peers/gaunt_direct.py) and takes the coefficients of each channel in one row. The
+of threads. The published pipeline is written directly
+(benchmarks/peers/gaunt_direct.py) and is given the coefficients of each channel in one row. The
 limit of a product is the larger of the floating-point operations of its matrix products at the rate
 of a 1024 x 1024 one, and the bytes of its inputs and outputs at the rate of a copy, both measured
 in the same run.
@@ -112,8 +112,8 @@ def by_method(rounds: int) -> dict[str, float]:
 
 def limits(layer: GauntTensorProduct, flops: float, bandwidth: float) -> dict[str, float]:
     """Seconds that each pass needs at least."""
-    x, y, z = (sum(_operations(m) for m in maps) for maps in layer.product.maps)
-    # backward makes all three fields, and from them both gradients
+    x, y, z = (_operations(transform) for transform in layer.transforms)
+    # the least: backward makes all three fields once, and from them both gradients
     counts = {PASSES[0]: x + y + z, PASSES[1]: (x + y + z) + (2 * x + 2 * y + z)}
     size = 4 * NODES * layer.irreps_in1.dim
     moved = {PASSES[0]: 3 * size, PASSES[1]: 8 * size}
@@ -123,14 +123,17 @@ def limits(layer: GauntTensorProduct, flops: float, bandwidth: float) -> dict[st
     }
 
 
-def _operations(fields: Any) -> int:
-    """Floating-point operations of the matrix products of one map, for one channel of one node."""
-    if hasattr(fields, "matrix"):
-        return 2 * fields.matrix.numel()
-    if not hasattr(fields, "polar"):
-        return 0  # "sparse" has none
-    angles = fields.polar.size(2)
-    return 2 * (fields.polar.numel() + fields.azimuthal.numel() * angles)
+def _operations(transform: Any) -> int:
+    """Floating-point operations of its matrix products, for one channel of one node."""
+    tables = dict(transform.named_buffers(recurse=False))  # "sparse" has no matrices
+    count = 0
+    for name, table in tables.items():
+        if name.startswith(("matrix", "polar_")):
+            count += 2 * table.numel()
+        if name.startswith("azimuth_"):
+            angles = tables[name.replace("azimuth_", "polar_")].size(1)
+            count += 2 * table.numel() * angles
+    return count
 
 
 def exponent(seconds: dict[int, float], start: int) -> float:

@@ -24,7 +24,7 @@ from geqlib.gaunt.transforms import Transform, Values
 from geqlib.gaunt.weights import DegreeLinear, DegreeWeights
 from geqlib.sphere.coefficients import path_variances
 
-PIECE = 2**22  # bytes of a field that is worked on at once on a CPU
+PIECE = 2**20  # bytes of a field that is worked on at once on a CPU, about half of its cache
 
 
 class PointwiseProduct(torch.autograd.Function):
