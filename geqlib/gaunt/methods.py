@@ -15,11 +15,8 @@ from geqlib.gaunt.transforms import EntryTransform, GridTransform, Transform, no
 from geqlib.sphere.coefficients import path_exists
 
 Method = Literal["sparse", "grid", "separable", "fft"]
-# what "auto" takes up to a degree: see "Methods" in docs/gaunt.md
-AUTO: dict[str, list[tuple[int, Method]]] = {
-    "cpu": [(12, "grid"), (10**9, "separable")],
-    "gpu": [(12, "grid"), (10**9, "separable")],
-}
+# what "auto" takes up to a degree, on CPUs and GPUs alike: see "Methods" in docs/gaunt.md
+AUTO: list[tuple[int, Method]] = [(16, "grid"), (10**9, "separable")]
 HALF = 8  # up to this degree whole matrices on the full sphere are faster than half as large ones
 
 
@@ -31,9 +28,8 @@ class Term(NamedTuple):
 
 
 def choose_method(degree: int) -> Method:
-    """The method that "auto" means, by the highest degree, on torch's default device."""
-    table = AUTO["gpu" if torch.get_default_device().type == "cuda" else "cpu"]
-    return next(method for top, method in table if degree <= top)
+    """The method that "auto" means, by the highest degree."""
+    return next(method for top, method in AUTO if degree <= top)
 
 
 def build_transforms(

@@ -129,8 +129,8 @@ class GauntTensorProduct(nn.Module):
         irreps_in1, irreps_in2, irreps_out: e3nn irreps, each irrep once, in e3nn's real basis.
         method: "sparse" (non-zero coefficients, O(L^5)), "grid" (quadrature by dense matrices,
             O(L^4)), "separable" (Legendre times Fourier, O(L^3)), "fft" (two-dimensional Fourier
-            basis), all the same function. "auto" goes by the highest degree and torch's default
-            device, by the fixed table `AUTO`; the attribute `method` says which one it took.
+            basis), all the same function. "auto" goes by the highest degree, by the fixed table
+            `geqlib.gaunt.methods.AUTO`; the attribute `method` says which one it took.
         paths: "gaunt", "bracket" or "all".
         weights: None for the plain product: equal multiplicities, no normalisation. "degree" for
             the paper's weights w_l1 w_l2 w_l, learnt for every channel, and an integer K for the

@@ -17,11 +17,11 @@ def build(**options: Any) -> GauntTensorProduct:
     return GauntTensorProduct(IRREPS, IRREPS, IRREPS, **options)
 
 
-@pytest.mark.parametrize("degree", [0, 2, 12, 13, 40])
+@pytest.mark.parametrize("degree", [0, 2, 16, 17, 40])
 def test_auto_is_the_table(degree: int) -> None:
     """By the highest degree of the three; a name goes first."""
     irreps = f"{degree}{'eo'[degree % 2]}"
-    expected = next(method for top, method in AUTO["cpu"] if degree <= top)
+    expected = next(method for top, method in AUTO if degree <= top)
     with torch.device("meta"):  # without tables of values
         layer = GauntTensorProduct("1x0e", irreps, irreps)
     assert layer.method == choose_method(degree) == expected
