@@ -37,6 +37,7 @@ PUBLIC = {
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
         MultitaskTask NormalsTask RegressionTask ReseedBatches SafeCheckpointIO Task
     """,
+    "geqlib.train.run": "Run fit predict read_run test validate",
     "geqlib.testing": """
         OutputTypes assert_equivariant degenerate_sets equivariance_error parse_type
         random_rotation random_translation

@@ -71,6 +71,7 @@ def test_a_surface_repeats_in_two_directions():
     assert abs(doubled.get_potential_energy() - 2 * given.get_potential_energy()) > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("periodic", [False, True])
 def test_dynamics_conserves_energy(periodic):
     """Verlet's energy oscillates by O(step^2) and does not drift."""

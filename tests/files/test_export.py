@@ -136,6 +136,7 @@ def test_a_file_cannot_name_other_code(exported, tmp_path):
         geqlib.load(rewrite(exported[1], tmp_path / "b.geqlib", format=99))
 
 
+@pytest.mark.slow
 def test_files_of_other_versions(exported, program, tmp_path):
     later = {"format": FORMAT + 1, "version": "9.9"}
     said = rf"was written by geqlib 9\.9 in the format {FORMAT + 1}, which this version"
@@ -193,6 +194,7 @@ def assert_same(found: dict, expected: dict, rounding: float = 1e-12) -> None:
         torch.testing.assert_close(found[name], value, rtol=0, atol=rounding * scale)
 
 
+@pytest.mark.slow
 def test_a_program_with_slots_serves_other_sizes():
     torch.manual_seed(0)
     net = GauntNet(["H", "C", "O"], channels=2, degree=1, order=2, cutoff=CUTOFF)
@@ -209,6 +211,7 @@ def inputs_of(pos: torch.Tensor, z: torch.Tensor, cell: torch.Tensor) -> dict:
     return fields(pos, z, cell[None]) | {"stress": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["R3xS2", "SE3"])
 def test_an_energy_can_be_differentiated(space):
     potential = ponita(space=space, orientations=4, layers=1)
@@ -234,12 +237,14 @@ def test_plans_are_those_of_the_network():
     assert plan_tensors("none", near.edge_index, 6, near.reverse) == {}
 
 
+@pytest.mark.slow
 def test_a_network_whose_code_depends_on_the_size():
     # `len` of a tensor is a number, which the trace would keep
     with quiet(), pytest.raises(ValueError, match="cannot export Pairs for all sizes"):
         energy_program(pairs())
 
 
+@pytest.mark.slow
 def test_calculators_run_programs(exported, program):
     calculators = GeqCalculator(exported[0]), GeqCalculator(program, trusted=True)
     assert all(c.cutoff == 2.5 and c.dtype == torch.float32 for c in calculators)
@@ -262,6 +267,7 @@ def results(calculator: GeqCalculator, atoms: Atoms) -> list[np.ndarray]:
     return [*found, atoms.get_stress()] if atoms.pbc.any() else found
 
 
+@pytest.mark.slow
 def test_programs_need_trust_and_cannot_be_changed(program, tmp_path):
     for options, message in (
         ({}, "can run any code when it is read: pass trusted=True"),
@@ -305,6 +311,7 @@ def with_payload(program: Path, path: Path, marker: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_nothing_of_a_stranger_runs_without_trust(program, tmp_path):
     marker = tmp_path / "ran"
     strange = with_payload(program, tmp_path / "strange.pt2", marker)
@@ -318,6 +325,7 @@ def test_nothing_of_a_stranger_runs_without_trust(program, tmp_path):
     assert marker.exists()  # so the warning is no idle one
 
 
+@pytest.mark.slow
 def test_damaged_programs(program, tmp_path):
     path, whole = tmp_path / "bad.pt2", program.read_bytes()
     flipped = bytearray(whole)
@@ -348,6 +356,7 @@ class Charges(nn.Module):
         return torch.zeros_like(x).index_add(0, target, message).sum(1, keepdim=True)
 
 
+@pytest.mark.slow
 def test_potentials_that_make_no_program(tmp_path, monkeypatch):
     class Strange(Charges):
         def plan(self, edge_index, num_nodes, reverse):

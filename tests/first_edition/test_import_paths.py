@@ -23,6 +23,9 @@ PATHS: dict[str, dict[str, str]] = json.loads(
 # functions and classes of a module that no configuration or checkpoint can name.
 BOARD = "the board is drawn by benchmarks/board.py, which is not part of the wheel"
 REMOVED: dict[str, str] = {
+    "geqlib.cv.FoldRun": "geqlib.train.sweep.SweepRun",
+    "geqlib.cv.make": "geqlib.train.sweep.complete",
+    "geqlib.cv.run_all": "geqlib.train.sweep.complete_all",
     "geqlib.data.datasets.*": "geqlib.data.packed.PackedGraphs with with_neighbors; StreamedFrames",
     "geqlib.data.digits.GraphList": "geqlib.data.packed.PackedGraphs",
     "geqlib.data.edge_lists.EdgeLists": "geqlib.data.molecules.structures.with_neighbors",
@@ -54,6 +57,9 @@ REMOVED: dict[str, str] = {
     "geqlib.nn.scratch": "nothing: layers keep no memory",
     "geqlib.nn.sphere_rows.*": "geqlib.gaunt.layout.to_components, from_components",
     "geqlib.nn.sphere_rows.RowsLinear": "geqlib.gaunt.layout.ComponentLinear",
+    "geqlib.learning_curve.SizeRun": "geqlib.train.sweep.SweepRun",
+    "geqlib.learning_curve.run_all": "geqlib.train.sweep.complete_all",
+    "geqlib.train.cli.TrainCLI": "geqlib.train.configuration.ConfigReader, read_run",
 }
 OWNER = {
     f"{module}.{name}": f"{package}.{name}"

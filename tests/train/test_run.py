@@ -18,8 +18,8 @@ from geqlib.files.checkpoint import FORMAT, read_checkpoint
 from geqlib.models import PONITA
 from geqlib.train import DisplacementTask
 from geqlib.train import run as module
-from geqlib.train.configuration import Run, as_arguments, read_run
-from geqlib.train.run import fit, predict, validate
+from geqlib.train.configuration import as_arguments
+from geqlib.train.run import Run, fit, predict, read_run, validate
 from geqlib.train.run import test as run_test
 from tests.train import tiny
 
