@@ -31,6 +31,7 @@ from geqlib.files.exported_program import (
     DTYPES,
     NAMES,
     NOTES,
+    PlanKind,
     notes_of,
     plan_from_tensors,
     plan_kind,
@@ -168,7 +169,8 @@ class Energy(nn.Module):
 
     def __init__(self, potential: Potential) -> None:
         super().__init__()
-        self.potential, self.kind = potential, plan_kind(potential)
+        self.potential = potential
+        self.kind: PlanKind = plan_kind(potential)
 
     def forward(
         self,
