@@ -14,21 +14,24 @@ from torch_geometric.nn.resolver import aggregation_resolver
 
 
 class MessagePassingNet(nn.Module):
-    """GIN or PNA, the states of all layers joined, pooled over the nodes, and a small network.
+    """GIN or PNA: the states of all layers are concatenated, pooled over the nodes and mapped.
 
     Symmetry: invariant under relabelling of the nodes, exactly. Sources: Xu et al., "How Powerful
     are Graph Neural Networks?" (ICLR 2019); Corso et al., "Principal Neighbourhood Aggregation"
     (NeurIPS 2020); both as in torch_geometric.
 
     Args:
-        in_channels: features of a node.
-        out_channels: outputs a graph, such as classes.
+        in_channels: features per node.
+        out_channels: outputs per graph, such as classes.
         conv: "GIN" or "PNA".
         channels: width.
         layers: number of convolutions.
-        degrees: for PNA: how many training nodes have 0, 1, 2, ... neighbours.
+        degrees: for PNA: number of training nodes with 0, 1, 2, ... neighbours.
         readout: from nodes to graphs: "sum", "mean", or any aggregation of torch_geometric.
         dropout: before both layers of the read-out.
+
+    Raises:
+        ValueError: options out of range, or `batch` without `num_graphs`.
 
     Example:
         >>> net = MessagePassingNet(3, 2, channels=8, layers=2)
@@ -81,5 +84,5 @@ class MessagePassingNet(nn.Module):
             batch, num_graphs = edge_index.new_zeros(len(x)), 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        known = self.readout(self.layers(x, edge_index), batch, dim_size=num_graphs)
-        return self.out(self.dropout(self.hidden(self.dropout(known)).relu()))
+        pooled = self.readout(self.layers(x, edge_index), batch, dim_size=num_graphs)
+        return self.out(self.dropout(self.hidden(self.dropout(pooled)).relu()))

@@ -44,7 +44,7 @@ class SubgraphConv(nn.Module):
 
     Symmetry: relabelling of the nodes, exactly. Source: Mitton and Murray-Smith, "Subgraph
     Permutation Equivariant Networks" (TMLR 2023, arXiv 2111.11840). Features of order 0 belong to
-    ego nets, of order 1 to nodes, of order 2 to ordered pairs of nodes in a common ego net. Features
+    ego nets, of order 1 to nodes, of order 2 to ordered pairs of nodes in a common ego net. They
     are restricted to each ego net g of m nodes and mapped by `EquivariantMaps`, with weights that
     depend on its size m; each pair (i, j) aggregates the results of all ego nets that contain it:
 

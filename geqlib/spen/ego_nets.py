@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from geqlib.spen.incidence import from_zero, pointers
+from geqlib.spen.incidence import from_zero, pointers, take
 
 Direction = Literal["out", "in", "both"]
 Oversize = Literal["raise", "shrink", "sample"]
@@ -128,7 +128,7 @@ class _Search:
     def grow(self, centre: Tensor, nets: Sets, hop: int = 0) -> Iterator[Sets]:
         """The ego nets after all hops, in blocks that are small enough to hold."""
         for k in range(hop, self.options.hops):
-            if len(centre) > 1 and self.degree[nets.node].double().sum() > MOST_WORK:
+            if len(centre) > 1 and take(self.degree, nets.node).double().sum() > MOST_WORK:
                 half = len(centre) // 2
                 middle = int(nets.ptr[half])
                 first = Sets(nets.ptr[: half + 1], nets.node[:middle])
@@ -148,10 +148,10 @@ class _Search:
     def _one_hop(self, nets: Sets) -> Sets:
         """Every ego net with the nodes that one step from its nodes leads to."""
         nodes, (ptr, target) = self.degree.size(0), self.steps
-        net, degree = _owner(nets), self.degree[nets.node]
+        net, degree = _owner(nets), take(self.degree, nets.node)
         total = int(degree.sum())
-        edge = _ranges(ptr[nets.node], degree, total)
-        new = net.repeat_interleave(degree, output_size=total) * nodes + target[edge]
+        edge = _ranges(take(ptr, nets.node), degree, total)
+        new = net.repeat_interleave(degree, output_size=total) * nodes + take(target, edge)
         key = torch.unique(torch.cat([net * nodes + nets.node, new]))
         return _sets(key, nets.ptr.size(0) - 1, nodes)
 

@@ -236,8 +236,9 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     members, nodes, egos, of_centre = [], [], [], []
     mean = None
     if 2 in x:
-        members.append(plan.lines.mean(x[2]).view(plan.node.size(0), width))
-        nodes.append(x[2].index_select(0, plan.diagonal))
+        lines, diagonal = plan.lines.mean_and_select(x[2], plan.diagonal)
+        members.append(lines.view(plan.node.size(0), width))
+        nodes.append(diagonal)
     if 2 in x and centre and plan.pairs_of_centre is not None:
         members.append((plan.pairs_of_centre @ x[2]).view(plan.node.size(0), width))
     if 1 in x:
@@ -245,8 +246,8 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     member, node = _joined(members), _joined(nodes)
     if member is not None:
         mean, of_ego = plan.owners.T.mean(member).tensor_split([plan.diagonal.size(0)])
-        lines, *of_centre = of_ego.split(width, 1)
-        egos.append(lines[:, :channels])  # rows and columns have one mean
+        of_lines, *of_centre = of_ego.split(width, 1)
+        egos.append(of_lines[:, :channels])  # rows and columns have one mean
     if 0 in x:
         egos.append(x[0])
     if node is not None:

@@ -19,6 +19,7 @@ from geqlib.spen.incidence import (
     one_per_row,
     pointers,
     shifted,
+    take,
 )
 
 
@@ -106,7 +107,7 @@ class EgoPlan(Plan):
         entries = _Entries(self.nets.ptr, self.ego, self.num_entries)
         row, column = entries.row, entries.column
         at = torch.arange(self.num_entries, device=row.device)
-        pair = self.lines.index[at if self.symmetric else at + entries.begin[row]]
+        pair = take(self.lines.index, at if self.symmetric else at + take(entries.begin, row))
         if not self.symmetric:
             return row, column, pair
         upper = row <= column
@@ -219,7 +220,7 @@ def graph_plan(
         symmetric: see `ego_plan`.
 
     Raises:
-        ValueError: if edges leave the graph, `batch` is not ascending or lacks `num_graphs`.
+        ValueError: if edges leave the graph, `batch` is not ascending or does not fit `num_graphs`.
 
     Example:
         >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
@@ -233,6 +234,8 @@ def graph_plan(
         raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
     elif bool((batch.diff() < 0).any()):
         raise ValueError("batch is not ascending: sort the nodes by graph.")
+    elif num_nodes and int(batch[-1]) >= num_graphs:
+        raise ValueError(f"batch has graph {int(batch[-1])}, but num_graphs is {num_graphs}.")
     ptr = pointers(batch, num_graphs)
     return build_plan(ptr, node, num_nodes, edge_index, symmetric=symmetric)
 
@@ -260,7 +263,6 @@ def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
         centre=shifted(centres, members) if centres else None,
         symmetric=plans[0].symmetric,
         num_entries=sum(p.num_entries for p in plans),
-        num_pairs=sum(p.source.size(0) for p in plans),
     )
     origin = shifted(origins, [p.size.size(0) for p in plans]) if origins else None
     edges = block_diagonal([p.edges for p in plans])
@@ -293,36 +295,33 @@ def build_plan(
     ego = number.repeat_interleave(size, output_size=node.size(0))
     entries = _Entries(ptr, ego, int(size.square().sum()) if num_entries is None else num_entries)
     row, column = entries.row, entries.column
-    first, second = _ends(node[row], node[column], symmetric)
-    pair, order, start = _numbered(first * num_nodes + second, num_pairs)
-    mirror = pair[entries.at(column, row)]
-
-    def of_pairs(value: Tensor) -> Tensor:  # from entries, which agree
-        return value.new_empty(start.size(0) - 1).scatter_(0, pair, value)
-
-    source, target = of_pairs(first), of_pairs(second)
+    first, second = _ends(take(node, row), take(node, column), symmetric)
+    pair, order, start, key = _numbered(first * num_nodes + second, num_pairs)
+    source = key.div(max(num_nodes, 1), rounding_mode="floor")
+    target = key - source * num_nodes
+    mirror = pair if symmetric else take(pair, entries.at(column, row))
     centre_pairs = None
     if centre is not None:
-        hub = centre[ego]
-        here, back = pair[entries.at(hub, member)], pair[entries.at(member, hub)]
+        hub = take(centre, ego)
+        here, back = (take(pair, entries.at(*ends)) for ends in ((hub, member), (member, hub)))
         both = here if symmetric else torch.stack([here, back], 1).flatten()
         centre_pairs = one_per_row(both, source.size(0))
     members = one_per_row(node, num_nodes)
-    diagonal = node.new_zeros(num_nodes).scatter_(0, node, pair[entries.at(member, member)])
+    own = take(pair, entries.at(member, member))
     return EgoPlan(
         node=node,
         ego=ego,
         source=source,
         target=target,
-        diagonal=diagonal,
+        diagonal=node.new_zeros(num_nodes).scatter_(0, node, own),
         # an ego net shows a symmetric pair twice, above and below the diagonal
         count=start.diff() // (1 + (source != target).long()) if symmetric else start.diff(),
         edges=_edges(source, target, num_nodes, edge_index, symmetric),
         members=members,
-        nets=Incidence(node, ptr, ego[members.back], members.start),
+        nets=Incidence(node, ptr, take(ego, members.back), members.start),
         owners=_owners(node, ego, ptr, members),
         lines=_lines(entries, pair, mirror, order, start, symmetric),
-        transpose=None if symmetric else involution(of_pairs(mirror)),
+        transpose=None if symmetric else involution(take(mirror, take(order, start[:-1]))),
         centre=centre,
         pairs_of_centre=centre_pairs,
     )
@@ -338,16 +337,16 @@ class _Entries:
     """
 
     def __init__(self, ptr: Tensor, ego: Tensor, count: int) -> None:
-        length = ptr.diff()[ego]
-        self.begin, self.first = from_zero(length.cumsum(0)), ptr[ego]
+        self.length = take(ptr.diff(), ego)
+        self.begin = from_zero(self.length.cumsum(0))
+        self.shift = self.begin[:-1] - take(ptr, ego)
         member = torch.arange(ego.size(0), device=ego.device)
-        self.row = member.repeat_interleave(length, output_size=count)
-        shift = (self.first - self.begin[:-1])[self.row]
-        self.column = torch.arange(count, device=ego.device) + shift
+        self.row = member.repeat_interleave(self.length, output_size=count)
+        self.column = torch.arange(count, device=ego.device) - take(self.shift, self.row)
 
     def at(self, row: Tensor, column: Tensor) -> Tensor:
         """Indices of entries."""
-        return (self.begin[:-1] - self.first)[row] + column
+        return take(self.shift, row) + column
 
 
 def _ends(source: Tensor, target: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
@@ -357,13 +356,15 @@ def _ends(source: Tensor, target: Tensor, symmetric: bool) -> tuple[Tensor, Tens
     return torch.minimum(source, target), torch.maximum(source, target)
 
 
-def _numbered(key: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Ranks of keys among the different ones, the sorting order, and where each begins in it."""
+def _numbered(key: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ranks among the different keys, sorting order, where each begins in it, different keys."""
     ordered, order = key.sort(stable=True)
-    rank = from_zero((ordered[1:] != ordered[:-1]).cumsum(0))[: key.size(0)]
+    new = ordered[1:] != ordered[:-1]
+    rank = from_zero(new.cumsum(0))[: key.size(0)]
     if count is None:
         count = int(rank[-1]) + 1 if key.size(0) else 0
-    return torch.empty_like(key).scatter_(0, order, rank), order, pointers(rank, count)
+    number, start = torch.empty_like(key).scatter_(0, order, rank), pointers(rank, count)
+    return number, order, start, take(ordered, start[:-1])
 
 
 def _edges(
@@ -397,13 +398,12 @@ def _lines(
     """[2S x P] or [S x P] the rows and columns of the matrices; `order` sorts entries by pair."""
     row, column, begin = entries.row, entries.column, entries.begin
     if symmetric:
-        return Incidence(pair, begin, row[order], start)
-    length = begin.diff()
-    here = torch.arange(row.size(0), device=row.device) + begin[row]  # a row, then a column
+        return Incidence(pair, begin, take(row, order), start)
+    here = torch.arange(row.size(0), device=row.device) + take(begin, row)  # a row, then a column
     index = pair.new_empty(2 * pair.size(0)).scatter_(0, here, pair)
-    index = index.scatter_(0, here + length[row], mirror)
-    ptr = from_zero(torch.stack([length, length], 1).flatten().cumsum(0))
-    back = torch.stack([2 * row, 2 * column + 1], 1)[order].flatten()
+    index = index.scatter_(0, here + take(entries.length, row), mirror)
+    ptr = from_zero(entries.length.repeat_interleave(2).cumsum(0))
+    back = torch.stack([2 * take(row, order), 2 * take(column, order) + 1], 1).flatten()
     return Incidence(index, ptr, back, 2 * start)
 
 

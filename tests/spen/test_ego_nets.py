@@ -237,6 +237,10 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "negative": (lambda: ego_plan(PATH - 1, 3), "edge_index goes from -1 to 1"),
     "shape": (lambda: ego_plan(PATH.T, 3), "edge_index has shape (4, 2): expected [2, edges]"),
     "batch": (lambda: graph_plan(PATH, 3, PATH[0, :3]), "batch is given without num_graphs"),
+    "graphs": (
+        lambda: graph_plan(PATH, 3, PATH[0, :3], 1),
+        "batch has graph 1, but num_graphs is 1",
+    ),
     "order": (
         lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2),
         "batch is not ascending: sort",

@@ -39,6 +39,10 @@ def test_products_are_the_dense_ones(seed: int) -> None:
     torch.testing.assert_close(matrix.T @ y, full.T @ y, **close)
     torch.testing.assert_close(matrix.mean(x), mean @ x, **close)
     torch.testing.assert_close(matrix.mean(x, times=2), 2 * mean @ x, **close)
+    at = torch.tensor([0, 0, full.size(1) - 1])
+    both = matrix.mean_and_select(x, at)
+    torch.testing.assert_close(both[0], mean @ x, **close)
+    assert torch.equal(both[1], x[at])
     at = torch.tensor([full.size(0) - 1, 0, 0])[: 3 * min(full.size(0), 1)]
     torch.testing.assert_close(matrix.rows(at) @ x, (full @ x)[at], **close)
     torch.testing.assert_close(matrix.rows(at).T @ y[at], full[at].T @ y[at], **close)
@@ -49,7 +53,12 @@ def test_products_are_the_dense_ones(seed: int) -> None:
 def test_derivatives(seed: int) -> None:
     matrix, full = random_matrix(seed)
     x = torch.randn(full.size(1), 2).double().requires_grad_()
-    for fn in (lambda x: (matrix @ x).sin(), lambda x: matrix.mean(x, times=2).sin()):
+    at = torch.tensor([0, 0, full.size(1) - 1])
+    for fn in (
+        lambda x: (matrix @ x).sin(),
+        lambda x: matrix.mean(x, times=2).sin(),
+        lambda x: torch.cat(matrix.mean_and_select(x, at)).sin(),
+    ):
         assert gradcheck(fn, x) and gradgradcheck(fn, x)
 
 
