@@ -8,7 +8,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.gaunt.wigner import EdgeFrames
+from benchmarks.peers.edge_frames import EdgeFrames
 
 
 class ProductConvolution(nn.Module):

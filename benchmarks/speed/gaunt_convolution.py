@@ -1,9 +1,8 @@
-"""Convolutions over edges, by degree: Gaunt products in two forms, e3nn's products, SO(2).
+"""Convolutions over edges, by degree: Gaunt products on a grid, e3nn's products, SO(2).
 
 Protocol: 256 nodes with 16 neighbours each, 32 channels, float32, features, edge harmonics and
 outputs of natural parity to degree L; forward and backward to features, directions and weights of
-the edges. Gaunt forms compute one function, with a weight for each edge, degree and channel. Beside
-them e3nn's `uvu` product with a weight for each edge, path and channel (the paths that Gaunt
+the edges. The Gaunt convolution has a weight for each edge, degree and channel. Beside it e3nn's `uvu` product with a weight for each edge, path and channel (the paths that Gaunt
 products have) and a linear map of its outputs, `FullyConnectedTensorProduct` with matrices that all
 edges share, and eSCN's SO(2) convolution. Medians of an interleaved run; peak memory is the rise of
 a fresh process's maximum resident size over one step, after a step on four nodes that loads all
@@ -34,7 +33,7 @@ from benchmarks.tables import publish
 from geqlib.nn import GauntConvolution
 
 CHANNELS, NODES, NEIGHBORS = 32, 256, 16
-FORMS = {"neighbors": 6, "grid": 10}  # and the highest degree of each
+FORMS = {"grid": 10}  # and the highest degree of each
 COLUMNS = (
     Column("seconds", "time", "ms", ".1f", 1e3),
     Column("memory", "peak memory", "MiB", ".1f"),

@@ -7,7 +7,6 @@ from e3nn import o3
 from torch import Tensor
 
 from geqlib.gaunt.layout import connected
-from geqlib.kernels.edge_sum import edge_sum
 from geqlib.sphere.coefficients import gaunt_coefficients
 from geqlib.sphere.tables import Constants
 
@@ -16,7 +15,7 @@ class NeighborMessages(Constants):
     """Gaunt products of neighbours' features with harmonics of their edges: the sum comes first.
 
     z_i = sum_l G_l ( sum_j S_l(v_ij) (w_l(ij) x_j) ): no message holds all components of the
-    result, and the coefficients G are applied once a node. The inner sum is a matrix product over
+    result, and the coefficients G are applied once per node. The inner sum is a matrix product over
     the slots of each node.
 
     Args:
@@ -38,29 +37,14 @@ class NeighborMessages(Constants):
         near = features.index_select(0, neighbor.flatten()).unflatten(0, (nodes, slots))
         return self.couple(self.sums(near, harmonics, weight))
 
-    def in_pieces(
-        self, rows: Tensor, harmonics: Tensor, weight: Tensor, neighbor: Tensor
-    ) -> Tensor:
-        """The same in less memory (`edge_sum`), and slower where second derivatives are wanted."""
-        nodes, slots, components = harmonics.shape
-        features = rows.transpose(0, 1).flatten(1)
-        size = (slots * (self.degree + 1) + components) * features.size(1)
-        node = torch.arange(nodes, device=rows.device)
-        edges = harmonics, weight
-        sums = edge_sum(self.message, features, edges, neighbor, node, size=size)
-        return sums.unflatten(1, (-1, rows.size(2))).transpose(0, 1)
-
-    def message(self, near: Tensor, harmonics: Tensor, weight: Tensor) -> Tensor:
-        return self.couple(self.sums(near, harmonics, weight)).transpose(0, 1).flatten(1)
-
     def sums(self, near: Tensor, harmonics: Tensor, weight: Tensor) -> Tensor:
         """sum_j S(v_ij) (w(ij) x_j): [N, k_edge k_in, C]."""
         channels = weight.size(-1)
         near, weights = near.unflatten(2, (-1, channels)), weight.unsqueeze(3).unbind(2)
         sums = []
         for part, w in zip(self.by_degree(harmonics), weights, strict=True):
-            found = torch.bmm(part.mT, (near * w).flatten(2))
-            sums.append(found.flatten(1).unflatten(1, (-1, channels)))
+            products = torch.bmm(part.mT, (near * w).flatten(2))
+            sums.append(products.flatten(1).unflatten(1, (-1, channels)))
         return torch.cat(sums, 1)
 
     def couple(self, sums: Tensor) -> Tensor:
@@ -87,8 +71,8 @@ def _coefficients(irreps_in: o3.Irreps, irreps_out: o3.Irreps, degree: int) -> T
             for _, edge in o3.Irreps.spherical_harmonics(degree):
                 if connected("gaunt", ir, edge, out):
                     block = gaunt_coefficients(edge.l, ir.l, out.l).movedim(2, 0)
-                    places = slice(edge.l**2, (edge.l + 1) ** 2)
-                    table[row : row + out.dim, places, column : column + ir.dim] = block
+                    orders = slice(edge.l**2, (edge.l + 1) ** 2)
+                    table[row : row + out.dim, orders, column : column + ir.dim] = block
             column += ir.dim
         row += out.dim
     return table.flatten(1)

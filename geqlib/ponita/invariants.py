@@ -10,8 +10,8 @@ o the orientation at the target and o' the one at the source:
     SE(3)       R_o^T r,  R_o^T R_o'
 
 Their Jacobian has rank 1, 3, 3 and 6 on generic pairs. The pairs of R^3 x S^2 have four invariants:
-o'.r completes them. All but those of R^2 x S^1 and SE(3) are blind to reflections; the handedness
-r.(o x o') tells mirror images apart.
+o'.r completes them. All but those of R^2 x S^1 and SE(3) do not see reflections; the handedness
+r.(o x o') distinguishes mirror images.
 """
 
 from __future__ import annotations

@@ -37,18 +37,18 @@ from geqlib.sphere.grids import antipodes
 
 @dataclass(frozen=True)
 class Basis:
-    """Values of the basis functions on one batch, with the plan that says what each row serves.
+    """Values of the basis functions on one batch, with the plan that says which edges each kernel serves.
 
     Args:
         edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
-            for R^n and with one orientation a node. [R, B] if factored: functions of distance.
+            for R^n and with one orientation per node. [R, B] if factored: functions of distance.
         angle: [R, O, M] harmonics of the direction, if factored, else None.
-        loop, loop_angle: the same for a zero offset: one row for all nodes, or one a node with
-            one orientation a node; None without loops.
+        loop, loop_angle: the same for a zero offset, of each node to itself: one value for all
+            nodes, or one for each with one orientation per node.
         fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
-        offset: [R, d] from the target to the source of each row.
-        plan: the rows.
-        antipode: [O] index of -o for each grid orientation o, where rows are shared.
+        offset: [R, d] from the target to the source of each edge in the plan.
+        plan: the edges on which the basis is evaluated.
+        antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ class Basis:
 
     edge: Tensor
     angle: Tensor | None
-    loop: Tensor | None
+    loop: Tensor
     loop_angle: Tensor | None
     fiber: Tensor | None
     offset: Tensor
@@ -83,17 +83,17 @@ class KernelBasis(nn.Module):
     psi(o.o').
 
     Factored kernels are sums of products R_m(|r|) Y_m of radial functions and harmonics of the
-    direction o.r / |r|: the network runs once an edge, not once an edge and orientation, and
-    learns faster where forces are trained on.
+    direction o.r / |r|: the network runs once per edge, not once per edge and
+    orientation, and learns faster where forces are trained on.
 
     Symmetry: with a grid, exact for the rotations that map the grid to itself; with one
-    orientation a node (`grid=None`) exact for all of SE(d), and O(d) unless `chiral`.
+    orientation per node (`grid=None`) exact for all of SE(d), and O(d) unless `chiral`.
 
     Args:
         space: "R2", "R3", "R2xS1", "R3xS2" or "SE3".
         basis: B, the number of basis functions.
         grid: [O, d] unit vectors or [O, 3, 3] rotations that all nodes share; None for R^n and
-            for one orientation a node.
+            for one orientation per node.
         hidden: width of the network, B by default.
         degree: of the polynomial embedding, or of the harmonics.
         radial: radial functions in place of the published embedding (`AttributeEmbedding`).
@@ -103,15 +103,15 @@ class KernelBasis(nn.Module):
         factored: whether spatial kernels are sums of radial functions times harmonics; needs
             `radial`, and a separable kernel.
         smooth, fourth, chiral: see `geqlib.ponita.invariants`; the last two need kernels that
-            see both orientations (`separable=False`, or one orientation a node).
-        self_loops: whether every node also is its own neighbour, with zero edge features.
+            see both orientations (`separable=False`, or one orientation per node).
+        self_loops: no longer an option: every node is its own neighbour, with zero edge features.
 
     Example:
         >>> from geqlib.sphere.grids import sphere_grid
         >>> kernel = KernelBasis("R3xS2", 8, grid=sphere_grid(12))
         >>> edge_index = torch.tensor([[0, 1], [1, 0]])
         >>> basis = kernel(torch.randn(2, 3), edge_index)
-        >>> basis.edge.shape, basis.fiber.shape       # one row serves both directions
+        >>> basis.edge.shape, basis.fiber.shape       # one value serves both edges
         (torch.Size([1, 12, 8]), torch.Size([12, 12, 8]))
     """
 
@@ -141,9 +141,14 @@ class KernelBasis(nn.Module):
         self.space: Space = space
         self.oriented = FIBER[space] > 0
         self.separable = separable and grid is not None
+        if not self_loops:
+            raise ValueError(
+                "self_loops=False is no longer an option: every node is its own neighbour. For the "
+                "others alone, subtract the layer's output on the same graph without edges."
+            )
         self._check_options(grid, fourth, chiral)
         self._check_factored(factored, radial)
-        self.basis, self.edge_dim, self.self_loops = basis, edge_dim, self_loops
+        self.basis, self.edge_dim = basis, edge_dim
         hidden = basis if hidden is None else hidden
         self.cutoff = None if cutoff is None else PolynomialCutoff(cutoff)
         self.degree, self.harmonics = degree, harmonic_count(space, degree) if factored else 0
@@ -189,16 +194,16 @@ class KernelBasis(nn.Module):
         edge_attr: Tensor | None = None,
         reverse: Tensor | None = None,
     ) -> EdgePlan:
-        """The rows this kernel needs on a graph: one for both directions where that is exact.
+        """On which edges the basis is evaluated: once for both directions where that is exact.
 
         Args:
             edge_index: [2, E], source and target.
             num_nodes: N.
-            edge_attr: [E, edge_dim]; edges that differ in them are not joined.
-            reverse: [E] index of each edge's reverse, or -1, where it is known; needed to join
-                edges between periodic images, which `edge_index` does not tell apart.
+            edge_attr: [E, edge_dim]; opposite edges that differ in them do not share a value.
+            reverse: [E] index of each edge's reverse, or -1, where it is known; needed for edges
+                between periodic images, which `edge_index` does not distinguish.
         """
-        # a shared row would send the whole gradient to one edge of the pair
+        # a shared value would send the whole gradient to one edge of the pair
         differentiated = edge_attr is not None and edge_attr.requires_grad
         if differentiated or (self.antipode is None and self.oriented):
             return directed_plan(edge_index, num_nodes)
@@ -224,8 +229,8 @@ class KernelBasis(nn.Module):
             pos: [N, d].
             edge_index: [2, E], source and target.
             edge_attr: [E, edge_dim].
-            ori: [N, d], or [N, 3, 3] for SE(3): one orientation a node, only if `grid` is None.
-            plan: rows made before by `plan()`.
+            ori: [N, d], or [N, 3, 3] for SE(3): one orientation per node, only if `grid` is None.
+            plan: made before by `plan()`.
             edge_shift: [E, d] added to pos[source] - pos[target]: from the source to its image.
         """
         self._check_inputs(pos, edge_attr, ori)
@@ -238,7 +243,7 @@ class KernelBasis(nn.Module):
             offset = offset + edge_shift.index_select(0, plan.edge)
         extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
         edge = self._evaluate(offset, extra, *self._orientations(pos, ori, plan))
-        loop = self._loop(pos, ori) if self.self_loops else (None, None)
+        loop = self._loop(pos, ori)
         fiber = None
         if self.fiber is not None and self.grid is not None:
             grid = self.grid.to(pos.dtype)
@@ -273,7 +278,7 @@ class KernelBasis(nn.Module):
     def _orientations(
         self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Of target and source: the grid, or one a row; the rows of self-loops without a plan."""
+        """Of targets and sources: the grid, or one per edge; without a plan of every node itself."""
         if ori is None:
             return None if self.grid is None else self.grid.to(pos.dtype), None
         if plan is None:
@@ -297,7 +302,7 @@ class KernelBasis(nn.Module):
         if (fourth or chiral) and (self.separable or not self.oriented):
             raise ValueError(
                 "fourth and chiral are attributes of both orientations: use separable=False, or "
-                "one orientation a node (grid=None), in a space that has orientations."
+                "one orientation per node (grid=None), in a space that has orientations."
             )
         if fourth and self.space != "R3xS2":
             raise ValueError(f"fourth completes R3xS2; leave it out for {self.space}.")
@@ -321,9 +326,9 @@ class KernelBasis(nn.Module):
             raise ValueError(
                 f"edge_attr has shape {tuple(edge_attr.shape)}, expected [edges, features]."
             )
-        given = 0 if edge_attr is None else edge_attr.size(-1)
-        if given != self.edge_dim:
-            raise ValueError(f"edge_attr has {given} features, but edge_dim is {self.edge_dim}.")
+        features = 0 if edge_attr is None else edge_attr.size(-1)
+        if features != self.edge_dim:
+            raise ValueError(f"edge_attr has {features} features, but edge_dim is {self.edge_dim}.")
         if ori is not None and not self.oriented:
             raise ValueError(f"space {self.space!r} has no orientations: leave `ori` out.")
         shape = (3, 3) if self.space == "SE3" else (DIMENSION[self.space],)
@@ -333,7 +338,7 @@ class KernelBasis(nn.Module):
             )
         if self.oriented and (self.grid is None) == (ori is None):
             raise ValueError(
-                "Orientations must come either from the grid or from `ori`, one a node: "
+                "Orientations must come either from the grid or from `ori`, one per node: "
                 f"grid is {'absent' if self.grid is None else 'set'} and ori is "
                 f"{'absent' if ori is None else 'given'}."
             )
@@ -385,7 +390,7 @@ class AttributeEmbedding(nn.Module):
         """Features of offsets [R, d] from targets at orientations `here` to sources at `there`.
 
         Returns:
-            [R, O, F] for `here` a grid [O, ...] or, with O = 1, one orientation a row;
+            [R, O, F] for `here` a grid [O, ...] or, with O = 1, one orientation per offset;
             [R, O, O, F] if `there` is a grid too.
         """
         if self.radial is None:
@@ -396,8 +401,8 @@ class AttributeEmbedding(nn.Module):
             return radial[:, None]
         angle = self._attributes(offset / distance[:, None], here, there)
         if self._redundant is not None:
-            kept = [k for k in range(angle.size(-1)) if k != self._redundant]
-            angle = angle[..., kept]
+            used = [k for k in range(angle.size(-1)) if k != self._redundant]
+            angle = angle[..., used]
         monomials = self.monomials(angle)
         monomials = torch.cat([torch.ones_like(monomials[..., :1]), monomials], -1)
         radial = radial.view(-1, *[1] * (monomials.dim() - 1), self.radial.count)

@@ -24,7 +24,7 @@ class PONITA(nn.Module):
 
     Symmetry: relabelling of nodes and translations exactly; rotations and reflections exactly for
     those that map the orientation grid to itself (all of them for R^n), and up to the grid's
-    resolution for the others. SE(3) and R^2 x S^1 kernels tell mirror images apart.
+    resolution for the others. SE(3) and R^2 x S^1 kernels distinguish mirror images.
 
     Source: Bekkers et al., "Fast, expressive SE(n) equivariant networks through weight-sharing in
     position-orientation space" (ICLR 2024, arXiv 2310.02970). Scalars are lifted to
@@ -42,7 +42,7 @@ class PONITA(nn.Module):
             input vectors enter by their lengths, and output vectors are learnt combinations of
             the input vectors and the offsets to the neighbours.
         orientations: size of the grid (12 on S^2 is closed under the icosahedral group), or None
-            for one orientation a node, given to `forward` as `ori`: exact for all rotations.
+            for one orientation per node, given to `forward` as `ori`: exact for all rotations.
         level: "node", or "graph" for sums over the nodes of each graph.
         edge_dim: invariant features of an edge, such as products of charges.
         degree, radial, cutoff, separable, factored, smooth, fourth, chiral: see
@@ -155,7 +155,7 @@ class PONITA(nn.Module):
         edge_attr: Tensor | None = None,
         reverse: Tensor | None = None,
     ) -> EdgePlan:
-        """The edge rows of a batch: see `geqlib.nn.KernelBasis.plan`."""
+        """The edges on which kernels are evaluated: see `geqlib.nn.KernelBasis.plan`."""
         return self.kernel.plan(edge_index, num_nodes, edge_attr, reverse)
 
     def forward(
@@ -185,7 +185,7 @@ class PONITA(nn.Module):
             reverse: [E] index of each edge's reverse, where it is known: saves a search.
             ori: [N, d] unit vectors (SE3: [N, 3, 3] rotations) if `orientations` is None.
             batch: [N] graph of each node, and num_graphs: how many there are; for graph outputs.
-            plan: edge rows made before, by `plan(...)`: needed for compile and export.
+            plan: made before, by `plan(...)`: needed for compile and export.
 
         Returns:
             Scalars [N or graphs, out_scalars] and vectors [N or graphs, out_vectors, d].
@@ -259,15 +259,15 @@ class PONITA(nn.Module):
             raise ValueError(f'readouts must be "all" or "last", got {readouts!r}.')
 
     def _check_inputs(self, pos: Tensor, x: Tensor | None, vec: Tensor | None) -> None:
-        for name, given, expected in (
+        for name, tensor, expected in (
             ("x", x, (self.in_scalars,)),
             ("vec", vec, (self.in_vectors, pos.size(-1))),
         ):
-            if given is None and expected[0]:
+            if tensor is None and expected[0]:
                 raise ValueError(f"{name} is missing: the model was built for {expected[0]} of it.")
-            if given is not None and given.shape != (pos.size(0), *expected):
+            if tensor is not None and tensor.shape != (pos.size(0), *expected):
                 wanted = ", ".join(map(str, ("nodes", *expected)))
-                raise ValueError(f"{name} has shape {tuple(given.shape)}, expected [{wanted}].")
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected [{wanted}].")
 
 
 class OffsetReadout(nn.Module):
@@ -309,13 +309,13 @@ class OffsetReadout(nn.Module):
 
 
 def orientation_axes(directions: Tensor, single: bool) -> Tensor:
-    """[1 or N, O, A, d] axes of a grid, or of one orientation a node.
+    """[1 or N, O, A, d] axes of a grid, or of one orientation per node.
 
     A unit vector has itself for its axis (A = 1), a rotation its columns (A = 3).
 
     Args:
         directions: unit vectors [K, d] or rotations [K, 3, 3].
-        single: whether there is one a node (O = 1), not one grid for all nodes.
+        single: whether there is one per node (O = 1), not one grid for all nodes.
     """
     axes = directions[:, None] if directions.dim() == 2 else directions.transpose(-1, -2)
     return axes[:, None] if single else axes[None]
@@ -339,7 +339,7 @@ def lift_vectors(vec: Tensor, axes: Tensor) -> Tensor:
 def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
     """Vectors of a signal: vec[n, v] = 1/O sum_(o, a) f[n, o, (a, v)] axes[o, a].
 
-    Lifting and reading give back v / d from unit vectors (where the grid has sum o o^T = O/d),
+    Reading lifted vectors gives v / d from unit vectors (where the grid has sum o o^T = O/d),
     and v from rotations.
 
     Args:

@@ -1,4 +1,4 @@
-"""Convolutions on graphs: one function in three forms, held to the sum written edge by edge."""
+"""Convolutions on graphs equal the sum written edge by edge."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from geqlib.gaunt.slots import neighbor_slots
 from geqlib.nn import GauntConvolution
 from geqlib.sphere.coefficients import gaunt_coefficients
 from geqlib.sphere.harmonics import spherical_harmonics
 from geqlib.testing import assert_equivariant
 from tests.contract import Case, Contract, Typed
 
-METHODS = ("neighbors", "grid", "aligned")
 SHAPES = {
     "natural": ("2x0e+2x1o+2x2e", "2x0e+2x1o+2x2e", 2),
     "scalars in": ("3x0e", "3x0e+3x1o+3x2e+3x3o", 3),
@@ -61,10 +59,9 @@ def graph(
     return x, v, weight, torch.randint(max(nodes - 1, 1), (2, edges), generator=g)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_convolution_is_the_sum_over_edges(shape: str, method: Any) -> None:
-    layer = GauntConvolution(*SHAPES[shape], method=method)
+def test_convolution_is_the_sum_over_edges(shape: str) -> None:
+    layer = GauntConvolution(*SHAPES[shape])
     inputs = graph(layer)
     expected = by_edges(layer, *inputs)
     torch.testing.assert_close(layer(*inputs), expected, atol=1e-12, rtol=1e-10)
@@ -72,40 +69,35 @@ def test_convolution_is_the_sum_over_edges(shape: str, method: Any) -> None:
     torch.testing.assert_close(single.double(), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["grid", "aligned"])
-def test_high_degree(method: Any) -> None:
+def test_high_degree() -> None:
     irreps = "1x2e+1x5o+1x6e"
-    layer = GauntConvolution(irreps, irreps, 6, method=method)
+    layer = GauntConvolution(irreps, irreps, 6)
     inputs = graph(layer, 3, 4)
     torch.testing.assert_close(layer(*inputs), by_edges(layer, *inputs), atol=1e-11, rtol=1e-10)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_edges_have_no_order(method: Any) -> None:
-    layer = GauntConvolution(*SHAPES["natural"], method=method)
+def test_edges_have_no_order() -> None:
+    layer = GauntConvolution(*SHAPES["natural"])
     x, v, weight, edges = graph(layer)
     order = torch.randperm(edges.size(1), generator=torch.Generator().manual_seed(1))
     again = layer(x, v[order], weight[order], edges[:, order])
     torch.testing.assert_close(again, layer(x, v, weight, edges), atol=1e-13, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("nodes", "edges"), [(3, 0), (0, 0), (1, 2)])
-def test_small_graphs(nodes: int, edges: int, method: Any) -> None:
-    layer = GauntConvolution(*SHAPES["natural"], method=method)
+def test_small_graphs(nodes: int, edges: int) -> None:
+    layer = GauntConvolution(*SHAPES["natural"])
     inputs = graph(layer, nodes, edges)
     torch.testing.assert_close(layer(*inputs), by_edges(layer, *inputs))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_isolated_nodes_get_zeros(method: Any) -> None:
-    layer = GauntConvolution(*SHAPES["natural"], method=method)
+def test_isolated_nodes_get_zeros() -> None:
+    layer = GauntConvolution(*SHAPES["natural"])
     assert not layer(*graph(layer))[-1].any()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_equivariance(method: Any) -> None:
-    layer = GauntConvolution(*SHAPES["pseudo"], method=method)
+def test_equivariance() -> None:
+    layer = GauntConvolution(*SHAPES["pseudo"])
     x, v, weight, edges = graph(layer)
 
     def fn(x: Tensor, v: Tensor) -> Tensor:
@@ -115,9 +107,8 @@ def test_equivariance(method: Any) -> None:
     assert_equivariant(fn, typed, str(layer.irreps_out), "O(3)", atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_derivatives(method: Any) -> None:
-    layer = GauntConvolution("1x0e+1x1o", "1x0e+1x1o+1x2e", 2, method=method)
+def test_derivatives() -> None:
+    layer = GauntConvolution("1x0e+1x1o", "1x0e+1x1o+1x2e", 2)
     *inputs, edges = graph(layer, 3, 5)
     inputs = [t.requires_grad_() for t in inputs]
 
@@ -128,14 +119,13 @@ def test_derivatives(method: Any) -> None:
     assert torch.autograd.gradgradcheck(fn, inputs, fast_mode=True)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_pieces_change_nothing(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and gradients are those of all edges at once, as compiled code has them."""
-    layer = GauntConvolution(*SHAPES["pseudo"], method=method)
+    layer = GauntConvolution(*SHAPES["pseudo"])
     *inputs, edges = graph(layer)
     found = []
     for pieces in (1, 2**30):
-        monkeypatch.setattr("geqlib.kernels.edge_sum.PIECE", pieces)
+        monkeypatch.setattr("geqlib.kernels.edge_product.PIECE", pieces)
         leaves = [t.clone().requires_grad_() for t in inputs]
         z = layer(*leaves, edges)
         found.append([z, *torch.autograd.grad(z.square().sum(), leaves)])
@@ -161,15 +151,20 @@ def test_half_precision_is_computed_in_single() -> None:
         assert torch.equal(layer(*(t.float() for t in half), edges), expected)
 
 
-def test_auto_takes_the_table() -> None:
-    assert GauntConvolution("1x0e", "1x0e+1x1o", 1).method == "neighbors"
-    assert GauntConvolution("1x0e", "1x0e+1x6e", 6).method == "grid"
+@pytest.mark.parametrize("method", ["neighbors", "aligned"])
+def test_former_methods_are_other_names(method: Any) -> None:
+    with pytest.warns(FutureWarning, match="now another name for it"):
+        former = GauntConvolution(*SHAPES["natural"], method=method)
+    layer = GauntConvolution(*SHAPES["natural"], method="grid")
+    inputs = graph(layer)
+    assert former.method == layer.method == "grid"
+    assert torch.equal(former(*inputs), layer(*inputs))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "parity": ({"irreps_out": "4x1e"}, "irreps_out has 1e, which no path reaches"),
     "reach": ({"irreps_out": "4x4e"}, "irreps_out has 4e, which no path reaches"),
-    "method": ({"method": "fft"}, "method 'fft' is unknown: choose one of auto, neighbors"),
+    "method": ({"method": "fft"}, "method 'fft' is unknown: choose one of auto, grid"),
     "degree": ({"degree": -1}, "degree must be a number from 0 on, got -1"),
     "channels": ({"irreps_in": "4x0e+3x1o"}, "multiplicities differ in 4x0e"),
     "irreps": ({"irreps_in": "4y0e"}, "irreps_in='4y0e' cannot be read"),
@@ -206,20 +201,14 @@ def features(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typ
     }
 
 
-def slots(layer: GauntConvolution, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
-    return {"slots": neighbor_slots(tensors["edge_index"], len(tensors["x"]), paired=False)}
-
-
 class TestContract(Contract):
-    cases = tuple(
+    cases = (
         Case(
-            method,
-            lambda method=method: GauntConvolution("2x0e+2x1o", "2x0e+2x1o+2x2e", 2, method=method),
+            "grid",
+            lambda: GauntConvolution("2x0e+2x1o", "2x0e+2x1o+2x2e", 2),
             features,
             "2x0e+2x1o+2x2e",
             groups=("O(3)",),
-            extra=slots if method == "neighbors" else lambda *_: {},
             backend="eager",
-        )
-        for method in METHODS
+        ),
     )

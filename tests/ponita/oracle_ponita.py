@@ -41,8 +41,7 @@ def position_orientation_conv(
             for e, (j, target) in enumerate(edge_index.T.tolist())
             if target == i
         ]
-        if kernel.self_loops:
-            arriving.append((i, 0 * pos[i].detach(), pos.new_zeros(kernel.edge_dim)))
+        arriving.append((i, 0 * pos[i].detach(), pos.new_zeros(kernel.edge_dim)))
         y1 = [x[i, p] * 0 for p in range(width)]
         for p in range(width if arriving else 0):
             messages = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geqlib.gaunt.wigner import EdgeFrames
+from benchmarks.peers.edge_frames import EdgeFrames
 from geqlib.sphere.harmonics import SolidHarmonics, spherical_harmonics, wigner
 
 
