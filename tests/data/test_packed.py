@@ -74,6 +74,21 @@ def test_batches_are_those_of_torch_geometric(chosen: list[int]) -> None:
         assert torch.equal(batch[key], wanted[key]), key
 
 
+def test_graphs_of_one_size() -> None:
+    """Blocks of one size are indexed in another way."""
+    equal = packed().subset([1, 7, 1])
+    assert equal.equal_counts["node"] == 2 and equal.starts["node"].tolist() == [0, 2, 4]
+    for chosen in ([2, 0], [1, -1], [0]):
+        batch, wanted = (
+            equal.__getitems__(chosen),
+            packed().__getitems__([[1, 7, 1][k] for k in chosen]),
+        )
+        assert all(torch.equal(batch[key], wanted[key]) for key in wanted.keys())  # noqa: SIM118
+    columns = np.asfortranarray(np.arange(8.0).reshape(2, 4))
+    stored = PackedGraphs({"nodes": [2, 2], "x": columns.T}, {"x": "node"})
+    assert stored[1].x.tolist() == columns.T[2:].tolist()
+
+
 def test_items_are_data() -> None:
     graphs = packed()
     assert len(graphs) == 12 == len(list(graphs))
