@@ -211,7 +211,7 @@ class GauntNet(nn.Module):
             if ir.p != (-1) ** ir.l:
                 raise ValueError(
                     f"irreps_out has {ir}, but positions and elements alone give "
-                    f"0e, 1o, 2e, ... only: leave it out."
+                    "0e, 1o, 2e, ... only: leave it out."
                 )
 
     def _check_inputs(self, pos: Tensor, z: Tensor) -> None:
