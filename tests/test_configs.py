@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 import yaml
 from ase import Atoms
-from geqlib.train.cli import TrainCLI
+from geqlib.train.configuration import ConfigReader
 
 from benchmarks.variants import expanded, variants
 from geqlib.cli import main
@@ -101,7 +101,7 @@ def test_two_steps(config, variant, tmp_path, monkeypatch):
 def settings(config, changes):
     """The settings of a configuration with changes to it."""
     arguments = [f"--config={config}", *changes]
-    parser = TrainCLI(arguments, run=False).parser
+    parser = ConfigReader(arguments).parser
     return yaml.safe_load(parser.dump(parser.parse_args(arguments)))
 
 

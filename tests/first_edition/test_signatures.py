@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from geqlib.nn import MonoidAggregation
 from tests.first_edition import describe
 
 Parameters = dict[str, dict[str, Any]]
@@ -32,7 +33,19 @@ class Removed(NamedTuple):
 
 
 # ("package.name" or "package.name.method", parameter, "parameter=choice" or "" for a whole method)
-REMOVED: dict[tuple[str, str], Removed] = {}
+OWN = Removed("plans are made by functions, and their fields are for layers alone")
+REMOVED: dict[tuple[str, str], Removed] = {
+    ("geqlib.graph.EgoPlan", ""): OWN,
+    ("geqlib.graph.EgoPlan.grid", ""): OWN,
+    ("geqlib.graph.Incidence.mean_and_rows", ""): OWN,
+    ("geqlib.graph.TreePlan", ""): OWN,
+    ("geqlib.graph.random_groups", ""): Removed(
+        "regroup is no longer supported", lambda: MonoidAggregation(4, regroup=True)
+    ),
+    ("geqlib.graph.reduce_tree", ""): Removed("the states of elements are x, as everywhere"),
+    ("geqlib.nn.GauntPower.rows", ""): Removed("GauntPower.on_components has this layout"),
+    ("geqlib.nn.SubgraphConv.forward", "seen"): Removed("what a network shares is its own"),
+}
 # where a default has another value but the same meaning, or a better one: with the reason
 DEFAULTS: dict[tuple[str, str], str] = {}
 

@@ -118,6 +118,6 @@ class Atoms:
 
 
 def linear(layer: Any, x: Tensor) -> Tensor:
-    """`RowsLinear` of x [A, k] to [B, k]."""
-    columns = [x[:, k] @ layer.weight[n] * layer.scale for k, n in enumerate(layer.place.tolist())]
+    """`ComponentLinear` of x [A, k] to [B, k]."""
+    columns = [x[:, k] @ layer.weight[n] * layer.scale for k, n in enumerate(layer.irrep.tolist())]
     return torch.stack(columns, 1)
