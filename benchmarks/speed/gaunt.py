@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from e3nn import o3
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -112,7 +112,7 @@ def by_method(rounds: int) -> dict[str, float]:
 
 def limits(layer: GauntTensorProduct, flops: float, bandwidth: float) -> dict[str, float]:
     """Seconds that each pass needs at least."""
-    x, y, z = (sum(_operations(m) for m in maps) for maps in layer.product.maps)
+    x, y, z = map(_operations, layer.transforms)
     # backward makes all three fields, and from them both gradients
     counts = {PASSES[0]: x + y + z, PASSES[1]: (x + y + z) + (2 * x + 2 * y + z)}
     size = 4 * NODES * layer.irreps_in1.dim
@@ -123,14 +123,17 @@ def limits(layer: GauntTensorProduct, flops: float, bandwidth: float) -> dict[st
     }
 
 
-def _operations(fields: Any) -> int:
+def _operations(transform: nn.Module) -> int:
     """Floating-point operations of the matrix products of one map, for one channel of one node."""
-    if hasattr(fields, "matrix"):
-        return 2 * fields.matrix.numel()
-    if not hasattr(fields, "polar"):
-        return 0  # "sparse" has none
-    angles = fields.polar.size(2)
-    return 2 * (fields.polar.numel() + fields.azimuthal.numel() * angles)
+    tables = dict(transform.named_buffers())
+    count = 0
+    for name, table in tables.items():
+        if name.startswith("matrix"):
+            count += 2 * table.numel()
+        elif name.startswith("polar"):
+            azimuth = tables[name.replace("polar", "azimuth")]
+            count += 2 * (table.numel() + azimuth.numel() * table.size(1))
+    return count  # other methods have none
 
 
 def exponent(seconds: dict[int, float], start: int) -> float:
