@@ -274,7 +274,7 @@ def table(jobs: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=5, help="of each job")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--check", action="store_true", help="write no result")

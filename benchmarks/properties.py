@@ -25,7 +25,7 @@ AT_ONCE = 200  # graphs in a batch
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--graphs", type=int, default=10_000, help="for each layer and model")
     command = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)

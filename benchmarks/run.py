@@ -208,7 +208,7 @@ def _log(kind: str, name: str, options: str, settings: Mapping[str, str]) -> Lin
     command = [sys.executable, str(TOP / "benchmarks" / kind / f"{name}.py"), *options.split()]
     with log.open("w") as file:
         done = subprocess.run(
-            command, env=_environment() | settings, cwd=TOP, stdout=file, stderr=file
+            command, env=_environment() | dict(settings), cwd=TOP, stdout=file, stderr=file
         )
     state = STATES[0] if done.returncode == 0 else f"failed: see {log.relative_to(TOP)}"
     return f"{kind}/{name}", state, _minutes(start)

@@ -53,7 +53,7 @@ def trained(
         arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
         resume = [f"--ckpt_path={last}"] if last.exists() else []
         _geqlib("fit", f"--config={config}", *arguments, *resume)
-    changes = as_arguments((tested or {}) | {"trainer.default_root_dir": str(results.parent)})
+    changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
     return json.loads(results.read_text())

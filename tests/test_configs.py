@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 import yaml
 from ase import Atoms
-from geqlib.train.configuration import ConfigReader
 
 from benchmarks.variants import expanded, variants
 from geqlib.cli import main
 from geqlib.data.molecules.qm9 import Target
+from geqlib.train.configuration import ConfigReader
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_qm9
 from tests.data.points import raw_meshes, raw_superpixels
