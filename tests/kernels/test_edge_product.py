@@ -54,7 +54,7 @@ class Sample:
         """Message by message."""
         if weight is not None:
             kernel = torch.einsum("rpm,rmc->rpc", kernel, weight)
-        y = [torch.zeros_like(row) for row in x]
+        y = [0 * row + 0 * kernel.sum() for row in x]
         ends = zip(self.plan.source.tolist(), self.plan.target.tolist(), strict=True)
         for r, (source, target) in enumerate(ends):
             y[target] = y[target] + kernel[r] * x[source]
