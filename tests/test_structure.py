@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geqlib.moved import MOVED, MOVED_NAMES
 from tests.imports import FAMILIES, LEVEL, across, cycles, import_graph, modules, part, upward
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
@@ -57,6 +58,13 @@ def test_violations_are_detected(tmp_path: Path) -> None:
     assert upward(graph) == [("geqlib.graph.a", "geqlib.ponita.conv")]
     assert len(across(graph)) == 2
     assert cycles(graph) == [{"geqlib.ponita.conv", "geqlib.gaunt.product"}]
+
+
+def test_the_migration_page_lists_every_old_path() -> None:
+    page = DOCUMENT.with_name("migration.md").read_text()
+    paths = [old for old, homes in MOVED.items() if homes]
+    paths += [f"{package}.{name}" for package, names in MOVED_NAMES.items() for name in names]
+    assert not [path for path in paths if f"| `{path}` |" not in page]
 
 
 def equations() -> list[tuple[str, str, str]]:

@@ -148,7 +148,9 @@ class _Partial(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        needed = {name for name, need in zip("awxg", ctx.needs_input_grad[1:5]) if need}
+        needed = {
+            name for name, need in zip("awxg", ctx.needs_input_grad[1:5], strict=True) if need
+        }
         total: dict[str, Tensor] = {}
         for name, grad in zip(ctx.wanted, grads, strict=True):
             others = "".join(n for n in "awxg" if n in needed and n != name)
