@@ -1,4 +1,7 @@
-"""Which module of geqlib imports which, read from the source; `python -m tests.imports` draws it."""
+"""Which module of geqlib imports which, read from the source.
+
+`python -m tests.imports` prints it, part by part.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from geqlib.sphere.grids import antipodes
 
 @dataclass(frozen=True)
 class Basis:
-    """Values of the basis functions on one batch, with the plan that says which edges each kernel serves.
+    """Values of the basis functions on one batch, and the plan that says which edges they serve.
 
     Args:
         edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
@@ -278,7 +278,7 @@ class KernelBasis(nn.Module):
     def _orientations(
         self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Of targets and sources: the grid, or one per edge; without a plan of every node itself."""
+        """Of targets and sources: the grid, or one per edge; without a plan, of every node."""
         if ori is None:
             return None if self.grid is None else self.grid.to(pos.dtype), None
         if plan is None:
