@@ -160,7 +160,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "channels": ({"channels": 0}, "channels, width and layers must be positive, got 0 and 2"),
     "degree": ({"degree": -1}, "degrees must be at least 0"),
     "neighbors": ({"neighbors": 0.0}, "neighbors must be positive"),
-    "parity": ({"irreps_out": "1e"}, "irreps_out has 1e, but positions and elements alone give 0e, 1o"),
+    "parity": (
+        {"irreps_out": "1e"},
+        "irreps_out has 1e, but positions and elements alone give 0e, 1o",
+    ),
     "irreps": ({"irreps_out": "y0e"}, "irreps_out='y0e' cannot be read"),
     "aggr": ({"layers": 1, "aggr": "max"}, "aggr='max' needs layers=2 or more"),
     "order": ({"order": 0}, "order must be a number from 1 on"),
