@@ -142,6 +142,11 @@ class PackedGraphs(Dataset):
         """[N] graph of each node."""
         return segment_index(self.counts["node"])
 
+    @property
+    def num_graphs(self) -> int:
+        """As of a batch."""
+        return len(self)
+
     def subset(self, numbers: Any) -> PackedGraphs:
         """Some of the graphs, in that order."""
         chosen = self._chosen(numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -225,9 +224,8 @@ class EnergyForces(Task):
     def _training_frames(self, data: Any) -> Iterable[Any]:
         """All training frames, in pieces with `z`, `batch` and labels."""
         train: Any = getattr(data, "splits", {}).get("train")
-        if hasattr(train, "structures"):
-            whole = train.structures
-            return [SimpleNamespace(z=whole.z, batch=whole.batch, **whole.labels)]
+        if hasattr(train, "arrays"):  # PackedGraphs: all at once, and no search for neighbours
+            return [train]
         if train is not None:
             pieces = torch.arange(len(train)).split(CHUNK)
             return (train.__getitems__(piece.tolist()) for piece in pieces)
