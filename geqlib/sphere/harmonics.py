@@ -209,7 +209,8 @@ def wigner(degree: int, rotation: Tensor) -> Tensor:
     D_from_matrix is off by 1e-6 in float64: its generators are rounded to float32.
 
     Example:
-        >>> torch.allclose(wigner(1, torch.eye(3)), torch.eye(3), atol=1e-6)
+        >>> identity = torch.eye(3, dtype=torch.float64)
+        >>> torch.allclose(wigner(1, identity), identity)
         True
     """
     from e3nn import o3
