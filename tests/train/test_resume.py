@@ -18,6 +18,7 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import History, read_history
 from tests.train.tiny import command, finish, start
 
+pytestmark = pytest.mark.slow
 EPOCHS = 16
 PARTS = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers")
 Stop = tuple[Path, int, str]
@@ -106,7 +107,6 @@ def assert_same_curves(found: History, expected: History) -> None:
         assert len(found[name]) >= EPOCHS - 1
 
 
-@pytest.mark.slow
 def test_killed(tmp_path, whole):
     run, code, error = stopped(tmp_path, Popen.kill)
     assert code == -signal.SIGKILL, error
@@ -114,7 +114,6 @@ def test_killed(tmp_path, whole):
     assert_continues(run, whole())
 
 
-@pytest.mark.slow
 def test_terminated(tmp_path, whole):
     run, code, error = stopped(tmp_path, Popen.terminate)
     assert code == 143, error
