@@ -69,7 +69,7 @@ readme: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --editable ".[folds,report,tensorboard]" --group dev
+	$(BIN)/pip install --quiet --editable ".[all]" --group dev
 	touch $@
 
 clean:

@@ -64,7 +64,7 @@ class LogGaussianBasis(nn.Module):
 
     Example:
         >>> LogGaussianBasis(3, 0.1, 10.0)(torch.tensor([0.0])).round(decimals=2).tolist()
-        [[1.0, 0.6100000143051147, 0.14000000059604645]]
+        [[1.0, 0.61, 0.14]]
     """
 
     centres: Tensor

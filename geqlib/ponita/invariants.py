@@ -137,7 +137,7 @@ def direction_harmonics(space: Space, direction: Tensor, ori: Tensor, degree: in
     Example:
         >>> o = torch.tensor([0.0, 0.0, 1.0])
         >>> direction_harmonics("R3xS2", o, o, 2).tolist()
-        [1.0, 1.7320507764816284, 2.2360680103302]
+        [1.0, 1.73205, 2.23607]
     """
     if space not in ORIENTED:
         raise ValueError(f"space {space!r} has no directions: choose one of {', '.join(ORIENTED)}.")
