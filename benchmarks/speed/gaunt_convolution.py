@@ -34,8 +34,8 @@ from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
 from benchmarks.rows import Column, Row, Table, joined, measured
 from benchmarks.tables import publish
-from geqlib.gaunt.network import natural_irreps
 from geqlib.gaunt.neighbor_messages import NeighborMessages
+from geqlib.gaunt.network import natural_irreps
 from geqlib.nn import GauntConvolution
 from geqlib.sphere.harmonics import spherical_harmonics
 
