@@ -157,7 +157,7 @@ class SubgraphConv(nn.Module):
             dtype = next(iter(x.values())).dtype
             factors = self.embedding(plan.size, dtype)
             return self.maps[0](x, plan, *factors, contraction=contraction)
-        parts = split_by_size(plan, self.sizes) if parts is None else parts
+        parts = split_by_size(plan, self.sizes or ()) if parts is None else parts
         mapped = [
             maps({k: f.index_select(0, part.index[k]) for k, f in x.items()}, part.plan)
             for maps, part in zip(self.maps, parts, strict=True)

@@ -374,7 +374,7 @@ def _edges(
     if edge_index is None:
         none = source[:0]
         return Incidence(none, source.new_zeros(source.size(0) + 1), none, source.new_zeros(1))
-    first, second = _ends(*edge_index, symmetric)
+    first, second = _ends(edge_index[0], edge_index[1], symmetric)
     pairs, edges = source * num_nodes + target, first * num_nodes + second
     pair = torch.searchsorted(pairs, edges).clamp(max=max(pairs.size(0) - 1, 0))
     inside = pairs[pair] == edges if pairs.size(0) else edges < 0
