@@ -73,7 +73,7 @@ class SubgraphConv(nn.Module):
         ValueError: options out of range; features whose orders or shapes do not fit layer and plan.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
         >>> conv = SubgraphConv(4, 8)
         >>> y = conv({1: torch.randn(3, 4), 2: torch.randn(9, 4)}, plan)

@@ -54,7 +54,7 @@ class EgoPlan(Plan):
         hops: k of the ego nets; None for whole graphs.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
         >>> plan.size.tolist(), plan.node.tolist()
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
