@@ -141,7 +141,14 @@ def small_modules(folder: Path, odd: Any) -> dict[str, Any]:
         "MoleculeData": MoleculeData(
             frames(folder), odd(3), odd(0.25), cutoff=odd(3.0), batch_size=odd(2), **keys, **seed
         ),
-        "NBodyData": NBodyData(odd(2), charges=odd((-1.0, 1.0)), box=odd(5.0), **sizes, **seed),
+        "NBodyData": NBodyData(
+            odd(2),
+            charges=odd((-1.0, 1.0)),
+            input_frame=odd(3),
+            target_frame=odd(5),
+            **sizes,
+            **seed,
+        ),
         "PointCloudData": PointCloudData(
             batch_size=odd(2), points=odd(8), kinds=odd(("torus", "cylinder")), **sizes, **seed
         ),
@@ -207,7 +214,9 @@ def test_arguments_of_tasks_of_ones_own(tmp_path: Path) -> None:
 
     task = Own(nn.Linear(1, 1), o3.Irreps("2x0e"), torch.ones(2), nn.Linear(1, 1), How.FAST)
     expected = {"irreps": "2x0e", "weights": [1.0, 1.0], "how": "fast"}
-    assert expected == dict(task.hparams) == stored(task.hparams, tmp_path / "a.ckpt")
+    kept = stored(task.hparams, tmp_path / "a.ckpt")
+    assert kept == dict(task.hparams) and {k: kept[k] for k in expected} == expected
+    assert not kept.keys() & {"model", "head"}
 
 
 @quiet
@@ -224,11 +233,10 @@ def test_states_of_callbacks_are_converted_or_refused(tmp_path: Path) -> None:
     data = NBodyData(4, train=8, val=2, test=2, input_frame=3, target_frame=5)
     trainer = started(task, data, Best())
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    state = read_checkpoint(tmp_path / "a.ckpt")["callbacks"]["Best"]
+    callbacks = read_checkpoint(tmp_path / "a.ckpt")["callbacks"]
+    state = next(state for state in callbacks.values() if "best" in state)
     assert state["best"] == 0.5 and state["history"].tolist() == [0, 1]
     Best.state = Best
-    with pytest.raises(
-        ValueError, match=r"checkpoint\['callbacks'\]\['Best'\]\['best'\] is a type"
-    ):
+    with pytest.raises(ValueError, match=r"\['callbacks'\].*\['best'\] is a type"):
         trainer.save_checkpoint(tmp_path / "b.ckpt")
     assert not (tmp_path / "b.ckpt").exists()
