@@ -157,14 +157,31 @@ class MoleculeData(StructureLoaders):
         self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
 
+    def prepare_data(self) -> None:
+        """Download files and index streamed ones, which one process does for all."""
+        trainer: Any = self.trainer
+        stage = trainer.state.fn.value if trainer and trainer.state.fn else ""
+        for split in self._needed(stage):
+            own = split if self.files[split] else "train"
+            find_files(self.files[own])
+            if self.stream and trainer and trainer.world_size > 1:
+                self._read(self.files[own], training=own == "train")
+        if self.reference_file and "train" in self._needed(stage):
+            find_files(self.reference_file)
+
     def setup(self, stage: str | None = None) -> None:
-        for split in STAGES.get(stage or "", tuple(self.sources)):
-            if split in self.splits or self.sources[split] is None:
+        for split in self._needed(stage or ""):
+            if split in self.splits:
                 continue
             if split != "train" and self.files[split]:
                 self.splits[split] = self._finished(self._read(self.files[split]))
             else:
                 self._split_training()
+
+    def _needed(self, stage: str) -> list[str]:
+        """The splits that there are of those that a stage measures or trains on."""
+        splits = STAGES.get(stage, tuple(self.sources))
+        return [split for split in splits if self.sources[split] is not None]
 
     def _split_training(self) -> None:
         frames = self._read(self.files["train"], training=True)
