@@ -229,6 +229,7 @@ def graph_plan(
     """
     edge_index = _checked_edges(edge_index, num_nodes)
     node = torch.arange(num_nodes, device=edge_index.device)
+    batch = None if batch is None else as_index(batch, "batch")
     if batch is None:
         batch, num_graphs = torch.zeros_like(node), 1
     elif num_graphs is None:
