@@ -138,8 +138,11 @@ class Task(PlainArguments, L.LightningModule):
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Of several processes the mean: what one process with all of their graphs would log."""
-        weight = {} if self._uncounted is None else {"batch_size": 0}
-        super().log(name, value, *args, **({"sync_dist": True} | options | weight))
+        weight = options.get("batch_size") if self._uncounted is None else 0
+        if weight is not None:
+            # of an integer, the mean over processes would be rounded
+            options["batch_size"] = float(weight)
+        super().log(name, value, *args, **({"sync_dist": True} | options))
 
     # --- checks and checkpoints ------------------------------------------------------------------
 
