@@ -18,6 +18,7 @@ import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.task import Task
 
@@ -86,7 +87,9 @@ def read_run(config: Config, overrides: Overrides = ()) -> Run:
     Example:
         >>> read_run("configs/nbody_ponita.yaml", {"trainer.max_epochs": 1})  # doctest: +SKIP
     """
-    whole = json.dumps(config, default=str) if isinstance(config, Mapping) else config
+    whole: Any = config
+    if isinstance(config, Mapping):
+        whole = json.dumps(plain(config, "The configuration"))
     return ConfigReader([f"--config={whole}", *as_arguments(overrides)]).run
 
 
@@ -95,7 +98,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
     if not isinstance(overrides, Mapping):
         return list(overrides)
     return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        f"--{key}={value if isinstance(value, str) else json.dumps(plain(value, key))}"
         for key, value in overrides.items()
     ]
 

@@ -24,6 +24,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor,
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from geqlib.quiet import quiet
+from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
@@ -116,7 +117,8 @@ def make_trainer(run: Run, command: Command = "fit") -> L.Trainer:
     record = RunRecord(run.folder, run.seed)
     own = _callbacks(run, record) if command == "fit" else [record]
     options["callbacks"] = [*_listed(options.get("callbacks")), *own]
-    options["plugins"] = [*_listed(options.get("plugins")), SafeCheckpointIO()]
+    plugins = _listed(options.get("plugins"))
+    options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]
     return L.Trainer(**options)
 
 

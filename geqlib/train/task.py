@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
+from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
+from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
+from geqlib.train.processes import Uncounted
 
 
-class Task(L.LightningModule):
+class Task(PlainArguments, L.LightningModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
     training batches under random rotations.
@@ -42,7 +45,8 @@ class Task(L.LightningModule):
         rotate: whether training batches are rotated, each graph by its own random rotation.
 
     Raises:
-        ValueError: if the learning rate is not positive, or the warm-up not in [0, 1).
+        ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
+            of a subclass neither a plain value nor a module: checkpoints hold the arguments.
 
     Example:
         >>> class Norms(Task):
@@ -71,9 +75,8 @@ class Task(L.LightningModule):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
-        # a pickled module in the checkpoint could not be loaded without running code
-        if isinstance(self.hparams.get("model"), nn.Module):
-            del self.hparams["model"]
+        # which numpy's numbers would leave in the states of optimiser and schedule
+        lr, warmup, weight_decay = float(lr), float(warmup), float(weight_decay)
         if lr <= 0:
             raise ValueError(f"lr must be positive, got {lr}.")
         if not 0 <= warmup < 1:
@@ -81,6 +84,7 @@ class Task(L.LightningModule):
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
         self._unchecked = {"train", "val"}
+        self._uncounted: Uncounted | None = None
 
     # --- what a task defines ---------------------------------------------------------------------
 
@@ -134,6 +138,10 @@ class Task(L.LightningModule):
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Of several processes the mean: what one process with all of their graphs would log."""
+        weight = options.get("batch_size") if self._uncounted is None else 0
+        if weight is not None:
+            # of an integer, the mean over processes would be rounded
+            options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
 
     # --- checks and checkpoints ------------------------------------------------------------------
@@ -158,6 +166,12 @@ class Task(L.LightningModule):
     ) -> None:
         if "val" in self._unchecked:
             self.check_batch(batch)
+        self._leave_out(batch)
+
+    def on_validation_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._count_again()
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
@@ -165,9 +179,24 @@ class Task(L.LightningModule):
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.check_batch(batch)
+        self._leave_out(batch)
+
+    def on_test_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._count_again()
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.check_batch(batch)
+
+    def _leave_out(self, batch: Any) -> None:
+        """Measure a batch that is there for the sake of other processes without counting it."""
+        self._uncounted = Uncounted(self) if is_padding(batch) else None
+
+    def _count_again(self) -> None:
+        if self._uncounted is not None:
+            self._uncounted.restore()
+        self._uncounted = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["geqlib"] = format_record()

@@ -23,6 +23,7 @@ from geqlib.data.molecules.extxyz import (
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
 from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
+from geqlib.files.plain import plain
 
 Part = int | float | Sequence[int]
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
@@ -127,7 +128,8 @@ class MoleculeData(StructureLoaders):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
-        self.sources: dict[str, Any] = {"train": train, "val": val, "test": test}
+        # paths and numbers of numpy's, too
+        self.sources: dict[str, Any] = plain({"train": train, "val": val, "test": test})
         self.files = {split: _files(source) for split, source in self.sources.items()}
         named = [path for files in self.files.values() for path in files]
         if len(set(named)) < len(named) or not self.files["train"]:
@@ -155,14 +157,31 @@ class MoleculeData(StructureLoaders):
         self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
 
+    def prepare_data(self) -> None:
+        """Download files and index streamed ones, which one process does for all."""
+        trainer: Any = self.trainer
+        stage = trainer.state.fn.value if trainer and trainer.state.fn else ""
+        for split in self._needed(stage):
+            own = split if self.files[split] else "train"
+            find_files(self.files[own])
+            if self.stream and trainer and trainer.world_size > 1:
+                self._read(self.files[own], training=own == "train")
+        if self.reference_file and "train" in self._needed(stage):
+            find_files(self.reference_file)
+
     def setup(self, stage: str | None = None) -> None:
-        for split in STAGES.get(stage or "", tuple(self.sources)):
-            if split in self.splits or self.sources[split] is None:
+        for split in self._needed(stage or ""):
+            if split in self.splits:
                 continue
             if split != "train" and self.files[split]:
                 self.splits[split] = self._finished(self._read(self.files[split]))
             else:
                 self._split_training()
+
+    def _needed(self, stage: str) -> list[str]:
+        """The splits that there are of those that a stage measures or trains on."""
+        splits = STAGES.get(stage, tuple(self.sources))
+        return [split for split in splits if self.sources[split] is not None]
 
     def _split_training(self) -> None:
         frames = self._read(self.files["train"], training=True)
