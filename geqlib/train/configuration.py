@@ -19,6 +19,7 @@ import geqlib.models  # noqa: F401  (so that configurations can name classes wit
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.quiet import quiet
+from geqlib.train.folders import DEFAULT
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -26,7 +27,6 @@ Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 # of the trainer, where a run does not say otherwise
 TRAINER = {
-    "default_root_dir": "runs/default",
     "gradient_clip_val": 0.5,
     "enable_model_summary": False,
 }
@@ -40,7 +40,8 @@ class Run:
         task: what is trained.
         data: its data.
         trainer: options of `lightning.Trainer` that differ from `TRAINER`. `default_root_dir` is
-            the folder of the run.
+            the folder of the run; without one, `fit` makes a new one: runs/default, or
+            runs/default-2 and so on where there is one already.
         seed: of the random numbers of training steps. For reproducible weights call
             `lightning.seed_everything` before the task is built, as configurations do.
         ema: decay per step of averaged weights, which are then validated and saved.
@@ -69,7 +70,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return Path((TRAINER | dict(self.trainer))["default_root_dir"])
+        return Path(self.trainer.get("default_root_dir") or DEFAULT)
 
 
 def read_run(config: Config, overrides: Overrides = ()) -> Run:
@@ -160,6 +161,12 @@ class ConfigReader(LightningCLI):
             default="min",
             help="whether the metric is an error (min) or a score (max)",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--overwrite",
+                action="store_true",
+                help="replace the run that the folder holds, as soon as training starts",
+            )
         self.subcommand_options: list[str] = []
         if self.command is not None:
             skip: Any = self.subcommands()[self.command]
@@ -192,7 +199,7 @@ class KeepConfig(SaveConfigCallback):
 
     Not before: a run that cannot start, say from a checkpoint that does not fit, must not replace
     the configuration of the one before it. Without the checkpoint that this part of the run was
-    resumed from: the file describes the run.
+    resumed from, and without leave to overwrite: the file describes the run.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -205,6 +212,8 @@ class KeepConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         config = self.config.clone()
         config["ckpt_path"] = None
+        config["trainer.default_root_dir"] = str(trainer.default_root_dir)
+        config.pop("overwrite", None)
         replace_file(
             Path(trainer.default_root_dir) / "config.yaml",
             lambda part: self.parser.save(

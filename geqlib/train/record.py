@@ -62,6 +62,8 @@ class RunRecord(L.Callback):
             pl_module.log("processor_minutes", processor / 60)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         seconds, processor = self._elapsed()
         self._write(
             "fit.json",
@@ -75,6 +77,8 @@ class RunRecord(L.Callback):
         )
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         fit = self.folder / "fit.json"
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._write(
@@ -104,6 +108,10 @@ class RunRecord(L.Callback):
         self.predictions.append({key: value.cpu() for key, value in outputs.items()})
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        if not self.predictions:
+            raise ValueError("There was nothing to predict: the test split or its limit is empty.")
         graphs = 0
         for part in self.predictions:
             if "batch" not in part:
