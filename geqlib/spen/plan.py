@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
 from geqlib.spen.ego_nets import Direction, Neighbourhood, Oversize, ego_nets
 from geqlib.spen.incidence import (
@@ -166,7 +167,7 @@ def ego_plan(
         >>> plan.size.tolist(), plan.node.tolist(), len(plan.source)
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2], 9)
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     neighbourhood = Neighbourhood(hops, direction, max_size, oversize, seed)
     nets = ego_nets(edge_index, num_nodes, neighbourhood)
     options = {"symmetric": symmetric, "shared": shared}
@@ -191,7 +192,7 @@ def listed_plan(
         hops: k of the ego nets.
         edge_index, num_nodes, symmetric, shared: see `ego_plan`.
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     number = torch.arange(num_nodes, device=node.device)
     ego = number.repeat_interleave(ptr.diff(), output_size=node.size(0))
     centre = torch.searchsorted(ego * num_nodes + node, number * (num_nodes + 1))
@@ -226,7 +227,7 @@ def graph_plan(
         >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
         [2, 1]
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     node = torch.arange(num_nodes, device=edge_index.device)
     if batch is None:
         batch, num_graphs = torch.zeros_like(node), 1
@@ -407,14 +408,16 @@ def _lines(
     return Incidence(index, ptr, back, 2 * start)
 
 
-def _check_edges(edge_index: Tensor, num_nodes: int) -> None:
+def _checked_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
+    edge_index = as_index(edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
     if edge_index.numel() == 0:
-        return
+        return edge_index
     low, high = (int(x) for x in edge_index.aminmax())
     if not 0 <= low <= high < num_nodes:
         raise ValueError(
             f"edge_index goes from {low} to {high}, but there are {num_nodes} nodes: count them "
             "from 0, and pass num_nodes."
         )
+    return edge_index

@@ -28,6 +28,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
+from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
 from geqlib.train.record import RunRecord
@@ -138,7 +139,8 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
         start = StartFolder(run.folder, resumed=resumed)
         own = [start, *_callbacks(run, record, options)]
     options["callbacks"] = [*_listed(options.get("callbacks")), *own]
-    options["plugins"] = [*_listed(options.get("plugins")), SafeCheckpointIO()]
+    plugins = _listed(options.get("plugins"))
+    options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]
     return L.Trainer(**options)
 
 

@@ -16,7 +16,9 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
+from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
+from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
@@ -32,6 +34,7 @@ from geqlib.train.divergence import (
     shortened,
 )
 from geqlib.train.precision import check_precision, in_type_of
+from geqlib.train.processes import Uncounted
 from geqlib.train.schedule import (
     continue_schedule,
     time_limit,
@@ -40,7 +43,7 @@ from geqlib.train.schedule import (
 )
 
 
-class Task(L.LightningModule):
+class Task(PlainArguments, L.LightningModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
     training batches under random rotations.
@@ -62,7 +65,8 @@ class Task(L.LightningModule):
         rotate: whether training batches are rotated, each graph by its own random rotation.
 
     Raises:
-        ValueError: if the learning rate is not positive, or the warm-up not in [0, 1).
+        ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
+            of a subclass neither a plain value nor a module: checkpoints hold the arguments.
 
     Example:
         >>> class Norms(Task):
@@ -91,9 +95,8 @@ class Task(L.LightningModule):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
-        # a pickled module in the checkpoint could not be loaded without running code
-        if isinstance(self.hparams.get("model"), nn.Module):
-            del self.hparams["model"]
+        # which numpy's numbers would leave in the states of optimiser and schedule
+        lr, warmup, weight_decay = float(lr), float(warmup), float(weight_decay)
         if lr <= 0:
             raise ValueError(f"lr must be positive, got {lr}.")
         if not 0 <= warmup < 1:
@@ -105,6 +108,7 @@ class Task(L.LightningModule):
         self._watched: dict[str, Tensor] = {}
         self._divergent: list[str] = []
         self._resumed: dict[str, Any] | None = None
+        self._uncounted: Uncounted | None = None
 
     # --- what a task defines ---------------------------------------------------------------------
 
@@ -167,7 +171,8 @@ class Task(L.LightningModule):
         """Of several processes the mean: what one process with all of their graphs would log."""
         if self._trainer is not None and self.trainer.barebones:
             return  # which logs nothing
-        super().log(name, value, *args, **({"sync_dist": True} | options))
+        weight = {} if self._uncounted is None else {"batch_size": 0}
+        super().log(name, value, *args, **({"sync_dist": True} | options | weight))
 
     # --- precision -------------------------------------------------------------------------------
 
@@ -215,17 +220,19 @@ class Task(L.LightningModule):
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.refuse_divergence("validation", batch, batch_idx)
+        self._count_again()
 
     def on_test_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.refuse_divergence("testing", batch, batch_idx)
+        self._count_again()
 
     def on_predict_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         watched, self._watched = self._watched, {}
-        if first_divergent(watched) is not None:
+        if not is_padding(batch) and first_divergent(watched) is not None:
             names = [graph_name(batch, k) for k in divergent_graphs(watched, batch)]
             self._divergent += names or [f"batch {batch_idx}"]
 
@@ -264,6 +271,7 @@ class Task(L.LightningModule):
         self._watched = {}
         if "val" in self._unchecked:
             self.check_batch(batch)
+        self._leave_out(batch)
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
@@ -272,10 +280,20 @@ class Task(L.LightningModule):
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._watched = {}
         self.check_batch(batch)
+        self._leave_out(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._watched = {}
         self.check_batch(batch)
+
+    def _leave_out(self, batch: Any) -> None:
+        """Measure a batch that is there for the sake of other processes without counting it."""
+        self._uncounted = Uncounted(self) if is_padding(batch) else None
+
+    def _count_again(self) -> None:
+        if self._uncounted is not None:
+            self._uncounted.restore()
+        self._uncounted = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # with averaged weights there are two sets

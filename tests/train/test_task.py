@@ -294,10 +294,11 @@ def test_graphs_without_nodes_have_no_error():
 
 
 def test_predictions_without_graph_numbers_are_kept(tmp_path):
-    record = RunRecord(tmp_path, 0)
+    record, batch = RunRecord(tmp_path, 0), SimpleNamespace(num_graphs=3)
+    trainer = L.Trainer(accelerator="cpu", logger=False)
     for k in range(2):
-        record.on_predict_batch_end(None, None, {"logits": torch.full((3, 2), k)}, None, k)
-    record.on_predict_end(None, None)
+        record.on_predict_batch_end(trainer, None, {"logits": torch.full((3, 2), k)}, batch, k)
+    record.on_predict_end(trainer, None)
     found = load_file(tmp_path / "predictions.safetensors")
     assert found["logits"][:, 0].tolist() == [0, 0, 0, 1, 1, 1]
 

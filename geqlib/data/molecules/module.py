@@ -23,6 +23,7 @@ from geqlib.data.molecules.extxyz import (
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
 from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
+from geqlib.files.plain import plain
 
 Part = int | float | Sequence[int]
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
@@ -127,7 +128,8 @@ class MoleculeData(StructureLoaders):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
-        self.sources: dict[str, Any] = {"train": train, "val": val, "test": test}
+        # paths and numbers of numpy's, too
+        self.sources: dict[str, Any] = plain({"train": train, "val": val, "test": test})
         self.files = {split: _files(source) for split, source in self.sources.items()}
         named = [path for files in self.files.values() for path in files]
         if len(set(named)) < len(named) or not self.files["train"]:
