@@ -170,7 +170,8 @@ def _origin(groups: Sequence[Group]) -> list[Block]:
 
 def _again(run: Run) -> str:
     """A command that repeats a run beside it."""
-    config, folder = run.folder / "config.yaml", run.folder.with_name(f"{run.folder.name}-again")
+    named = run.folder if run.folder.name.strip(".") else run.folder.resolve()
+    config, folder = run.folder / "config.yaml", named.with_name(f"{named.name}-again")
     return (
         f"geqlib fit --config {shlex.quote(str(config))} "
         f"--trainer.default_root_dir {shlex.quote(str(folder))}"

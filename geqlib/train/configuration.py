@@ -87,8 +87,13 @@ def read_run(config: Config, overrides: Overrides = ()) -> Run:
     Example:
         >>> read_run("configs/nbody_ponita.yaml", {"trainer.max_epochs": 1})  # doctest: +SKIP
     """
+    return read_configuration(config, overrides).run
+
+
+def read_configuration(config: Config, overrides: Overrides = ()) -> ConfigReader:
+    """The reader of a configuration, which has its settings and the run; see `read_run`."""
     whole = json.dumps(config, default=str) if isinstance(config, Mapping) else config
-    return ConfigReader([f"--config={whole}", *as_arguments(overrides)]).run
+    return ConfigReader([f"--config={whole}", *as_arguments(overrides)])
 
 
 def as_arguments(overrides: Overrides) -> list[str]:

@@ -27,31 +27,30 @@ def check_precision(precision: str) -> None:
         )
 
 
-def in_type_of(model: nn.Module, batch: Any, inputs: Iterable[str]) -> Any:
-    """A batch whose numbers have the type of the model's weights.
+def cast_to(model: nn.Module, batch: Any, inputs: Iterable[str]) -> None:
+    """Give the numbers of a batch the type of the model's weights, in place.
 
     Numbers of a lower precision are raised to it. Inputs of a higher one are lowered, labels are
     not: total energies stay in float64.
 
     Args:
         model: without weights, batches stay as they are.
-        batch: of torch_geometric.
+        batch: of torch_geometric; others stay as they are.
         inputs: names of the tensors that the model sees.
 
     Example:
         >>> from torch_geometric.data import Batch
         >>> batch = Batch(pos=torch.zeros(1, 3), z=torch.ones(1, dtype=torch.long))
-        >>> in_type_of(nn.Linear(3, 1).double(), batch, ["pos", "z"]).pos.dtype
-        torch.float64
+        >>> cast_to(nn.Linear(3, 1).double(), batch, ["pos", "z"])
+        >>> batch.pos.dtype, batch.z.dtype
+        (torch.float64, torch.int64)
     """
     weights = (p.dtype for p in model.parameters() if p.is_floating_point())
-    dtype = next(weights, None)
+    dtype, names = next(weights, None), set(inputs)
     if dtype is None or not hasattr(batch, "to_dict"):
-        return batch
-    names = set(inputs)
+        return
     for name, value in batch.to_dict().items():
         if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype:
             wider = torch.promote_types(value.dtype, dtype) == dtype
             if wider or name in names:
                 batch[name] = value.to(dtype)
-    return batch

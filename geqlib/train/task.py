@@ -33,7 +33,7 @@ from geqlib.train.divergence import (
     likely_cause,
     shortened,
 )
-from geqlib.train.precision import check_precision, in_type_of
+from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.processes import Uncounted
 from geqlib.train.schedule import (
     continue_schedule,
@@ -133,7 +133,7 @@ class Task(PlainArguments, L.LightningModule):
     def forward(self, batch: Any) -> Any:
         output = self.model(**accepted(self.model.forward, batch))
         leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        self.watch({f"prediction {k}" if k else "prediction": x for k, x in enumerate(leaves)})
+        self.watch({f"prediction ({k + 1} of {len(leaves)})": x for k, x in enumerate(leaves)})
         return output
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -179,8 +179,10 @@ class Task(PlainArguments, L.LightningModule):
     def setup(self, stage: str) -> None:
         check_precision(str(self.trainer.precision))
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return in_type_of(self.model, batch, self.inputs)
+    def _begin(self, batch: Any) -> None:
+        """Whatever comes before any step on a batch; in place."""
+        self._watched = {}
+        cast_to(self.model, batch, self.inputs)
 
     # --- numbers that are not finite -------------------------------------------------------------
 
@@ -258,7 +260,7 @@ class Task(PlainArguments, L.LightningModule):
         self._unchecked = {"train", "val"}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._watched = {}
+        self._begin(batch)
         if "train" in self._unchecked:
             self.check_batch(batch)
 
@@ -268,7 +270,7 @@ class Task(PlainArguments, L.LightningModule):
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._watched = {}
+        self._begin(batch)
         if "val" in self._unchecked:
             self.check_batch(batch)
         self._leave_out(batch)
@@ -278,12 +280,12 @@ class Task(PlainArguments, L.LightningModule):
             self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._watched = {}
+        self._begin(batch)
         self.check_batch(batch)
         self._leave_out(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._watched = {}
+        self._begin(batch)
         self.check_batch(batch)
 
     def _leave_out(self, batch: Any) -> None:
