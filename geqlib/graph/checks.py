@@ -57,7 +57,7 @@ def check_graph(data: Any) -> None:
     if not pos.is_floating_point():
         raise ValueError(f"pos has dtype {pos.dtype}: convert it with .float().")
     batch = _graph_numbers(getattr(data, "batch", None), pos.size(0))
-    for name in ("pos", "vec", "x", "y", "edge_attr"):
+    for name in ("pos", "vec", "x", "y", "y_node", "y_graph", "normal", "edge_attr"):
         value = getattr(data, name, None)
         if isinstance(value, Tensor) and value.is_floating_point():
             _check_finite(name, value, batch)
@@ -87,7 +87,7 @@ def _check_finite(name: str, value: Tensor, batch: Tensor | None) -> None:
         return
     row = int(bad.flatten(1).any(1).nonzero()[0] if value.dim() > 1 else bad.nonzero()[0])
     graph = ""
-    if batch is not None and name != "edge_attr" and row < len(batch):
+    if batch is not None and name != "edge_attr" and len(value) == len(batch):
         graph = f" (graph {int(batch[row])} of the batch)"
     raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: correct or drop that graph.")
 

@@ -20,6 +20,7 @@ from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.plain import plain
 from geqlib.quiet import quiet
+from geqlib.train.folders import DEFAULT
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -27,7 +28,6 @@ Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 # of the trainer, where a run does not say otherwise
 TRAINER = {
-    "default_root_dir": "runs/default",
     "gradient_clip_val": 0.5,
     "enable_model_summary": False,
 }
@@ -41,7 +41,8 @@ class Run:
         task: what is trained.
         data: its data.
         trainer: options of `lightning.Trainer` that differ from `TRAINER`. `default_root_dir` is
-            the folder of the run.
+            the folder of the run; without one, `fit` makes a new one: runs/default, or
+            runs/default-2 and so on where there is one already.
         seed: of the random numbers of training steps. For reproducible weights call
             `lightning.seed_everything` before the task is built, as configurations do.
         ema: decay per step of averaged weights, which are then validated and saved.
@@ -70,7 +71,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return Path((TRAINER | dict(self.trainer))["default_root_dir"])
+        return Path(self.trainer.get("default_root_dir") or DEFAULT)
 
 
 def read_run(config: Config, overrides: Overrides = ()) -> Run:
@@ -87,10 +88,15 @@ def read_run(config: Config, overrides: Overrides = ()) -> Run:
     Example:
         >>> read_run("configs/nbody_ponita.yaml", {"trainer.max_epochs": 1})  # doctest: +SKIP
     """
+    return read_configuration(config, overrides).run
+
+
+def read_configuration(config: Config, overrides: Overrides = ()) -> ConfigReader:
+    """The reader of a configuration, which has its settings and the run; see `read_run`."""
     whole: Any = config
     if isinstance(config, Mapping):
         whole = json.dumps(plain(config, "The configuration"))
-    return ConfigReader([f"--config={whole}", *as_arguments(overrides)]).run
+    return ConfigReader([f"--config={whole}", *as_arguments(overrides)])
 
 
 def as_arguments(overrides: Overrides) -> list[str]:
@@ -163,6 +169,12 @@ class ConfigReader(LightningCLI):
             default="min",
             help="whether the metric is an error (min) or a score (max)",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--overwrite",
+                action="store_true",
+                help="replace the run that the folder holds, as soon as training starts",
+            )
         self.subcommand_options: list[str] = []
         if self.command is not None:
             skip: Any = self.subcommands()[self.command]
@@ -195,7 +207,7 @@ class KeepConfig(SaveConfigCallback):
 
     Not before: a run that cannot start, say from a checkpoint that does not fit, must not replace
     the configuration of the one before it. Without the checkpoint that this part of the run was
-    resumed from: the file describes the run.
+    resumed from, and without leave to overwrite: the file describes the run.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -208,6 +220,8 @@ class KeepConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         config = self.config.clone()
         config["ckpt_path"] = None
+        config["trainer.default_root_dir"] = str(trainer.default_root_dir)
+        config.pop("overwrite", None)
         replace_file(
             Path(trainer.default_root_dir) / "config.yaml",
             lambda part: self.parser.save(

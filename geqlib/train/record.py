@@ -25,6 +25,7 @@ from torch import Tensor
 from geqlib.data.shares import ShareOfBatches, is_padding
 from geqlib.files.atomic import replace_file
 from geqlib.files.plain import plain
+from geqlib.train.digests import test_set_digest
 from geqlib.train.processes import PredictedBatch, gathered, joined_predictions
 
 
@@ -33,9 +34,10 @@ class RunRecord(L.Callback):
 
     fit.json: seconds of training in wall time and in processor time (all parts of a resumed run),
     epochs, steps, parameters; the metrics log both in minutes at every validation.
-    results.json: metrics of the test split, baselines on the same split where the data module has
-    `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned;
-    predictions.xyz: the same for energies and forces, where the data module has `atoms(index)`.
+    results.json: metrics of the test split and a digest of it, baselines on it where the data
+    module has `baselines()`, and the environment. predictions.safetensors: what `predict_step`
+    returned; predictions.xyz: the same for energies and forces, where the data module has
+    `atoms(index)`.
 
     Of several processes the first writes, when it has what all have measured and predicted; the
     others wait until it has. Processor time is that of all of them.
@@ -77,6 +79,8 @@ class RunRecord(L.Callback):
             pl_module.log("processor_minutes", processor / 60)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         self._ask_others(trainer)
         seconds, processor = self._elapsed()
         self._write(
@@ -102,6 +106,8 @@ class RunRecord(L.Callback):
         check_shares(trainer, trainer.predict_dataloaders)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         fit = self.folder / "fit.json"
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._write(
@@ -115,6 +121,7 @@ class RunRecord(L.Callback):
                 "data": type(data).__name__,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
                 "baselines": _baselines(data),
+                "test_set": test_set_digest(data),
                 "fit": json.loads(fit.read_text()) if fit.exists() else {},
                 "environment": environment(),
             },
@@ -135,6 +142,8 @@ class RunRecord(L.Callback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shares, self.predictions = gathered(self.predictions), []
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         if shares is not None:
             whole = joined_predictions(shares)
             path = self.folder / "predictions.safetensors"

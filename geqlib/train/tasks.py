@@ -205,6 +205,7 @@ class RegressionTask(Task):
         )
 
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "target_scale"):
             mean, std = data.target_scale()  # type: ignore[union-attr]
