@@ -18,6 +18,7 @@ from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
+from geqlib.train.cutoff import share_cutoff
 
 
 class Task(L.LightningModule):
@@ -135,6 +136,11 @@ class Task(L.LightningModule):
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Of several processes the mean: what one process with all of their graphs would log."""
         super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        # the first hook in which there is a data module, which has read nothing yet
+        share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
+        return []
 
     # --- checks and checkpoints ------------------------------------------------------------------
 
