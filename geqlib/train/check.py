@@ -17,7 +17,7 @@ from geqlib.files.checkpoint import build, load, read_checkpoint
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
 from geqlib.testing import equivariance_error
-from geqlib.train.cutoff import share_cutoff
+from geqlib.train.agreement import share_cutoff
 from geqlib.train.task import Task
 
 GRAPHS = 4

@@ -18,7 +18,7 @@ from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
-from geqlib.train.cutoff import share_cutoff
+from geqlib.train.agreement import share_cutoff
 
 
 class Task(L.LightningModule):

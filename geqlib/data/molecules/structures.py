@@ -17,10 +17,10 @@ from torch import Tensor
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.graph.neighbors import FLAT, Neighbors, neighbor_list
 from geqlib.graph.segments import ragged_ranges, segment_ptr
+from geqlib.graph.wrapping import NEAR, OUTSIDE
 
 STRUCTURE = {"z": "node", "pos": "node", "cell": "graph", "pbc": "graph", "index": "graph"}
 ORIGIN = "origin"
-NEAR = 100.0  # angstrom: float32 has steps of 1e-5 there
 EDGES = {"edge_index": Field("edge", "node", dim=1), "reverse": Field("edge", "edge")}
 PER_ATOM = ("forces", "energies")
 DOUBLE = (
@@ -85,9 +85,9 @@ def molecules(
 def far_origins(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """What to subtract from the positions of a structure before they lose digits in float32.
 
-    Trajectories may be unwrapped, and clusters cut from them lie anywhere. Where an atom is more
-    than a cell outside of its cell, it is moved by whole cells; where the structure is then far
-    from the origin, all of it is moved. Others stay where they are.
+    Trajectories may be unwrapped, and clusters cut from them lie anywhere. As by
+    `geqlib.graph.wrapping.near_cell`, an atom far outside of its cell is moved by whole cells, and
+    a structure far from the origin as a whole.
 
     Args:
         pos: [N, 3] in float64.
@@ -104,8 +104,8 @@ def far_origins(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarra
     origin = np.zeros_like(pos)
     if pbc.any():
         cells = np.floor(pos @ np.linalg.pinv(cell[pbc]))
-        cells[(np.abs(cells + 0.5) <= 1.5).all(1)] = 0
         origin = cells @ cell[pbc]
+        origin[np.linalg.norm(origin, axis=1) <= OUTSIDE] = 0
     centre = (pos - origin).mean(0)
     return origin + np.where(np.abs(centre) > NEAR, centre.round(), 0.0)
 

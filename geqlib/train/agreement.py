@@ -1,4 +1,4 @@
-"""One cutoff for a network and its data: a pair that one of them leaves out is no input of the other."""
+"""What a network and its data have to agree on: the cutoff, and whether there are charges."""
 
 from __future__ import annotations
 
@@ -8,6 +8,28 @@ from typing import Any
 from torch import nn
 
 from geqlib.atoms.potential import AtomNetwork, Potential, network_cutoff
+from geqlib.data.molecules.labels import Labels
+
+
+def share_charge(model: nn.Module, data: Any) -> bool:
+    """Let a potential know the charges that its data reads, if it does not yet.
+
+    Args:
+        model: of a task.
+        data: a data module, with `labels` or without.
+
+    Returns:
+        Whether the potential was changed.
+
+    Raises:
+        ValueError: if its network has no input for them.
+    """
+    labels = getattr(data, "labels", None)
+    named = isinstance(labels, Labels) and bool(labels.charge or labels.multiplicity)
+    if not (named and isinstance(model, Potential)) or model.charges is not None:
+        return False
+    model.take_charge()
+    return True
 
 
 def share_cutoff(model: nn.Module, data: Any) -> None:
