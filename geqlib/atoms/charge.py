@@ -12,9 +12,9 @@ LARGEST_MULTIPLICITY = 20
 class ChargeEmbedding(nn.Module):
     """What the total charge and the spin multiplicity 2S + 1 of a graph add to its atoms' features.
 
-    Both have a table of learnt vectors, whose sum every atom of the graph gets. The vectors are 0 at
-    the start, and those of charge 0 and multiplicity 1 remain so: neutral singlets are what they
-    are without it.
+    Both have a table of learnt vectors, whose sum every atom of the graph gets. The vectors are 0
+    at the start, and those of charge 0 and multiplicity 1 remain so: neutral singlets are what
+    they are without it.
 
     Args:
         features: of an atom.

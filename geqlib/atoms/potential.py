@@ -57,7 +57,7 @@ class AtomNetwork(nn.Module):
         self.modulated = "modulation" in signature(self.model.forward).parameters
         if not self.modulated and self.embedding is None:
             raise ValueError(
-                f"{type(self.model).__name__} cannot know the charge or multiplicity of a structure: "
+                f"{type(self.model).__name__} cannot know the charge or multiplicity of a graph: "
                 "its forward names neither `x`, with an attribute in_scalars above 0, nor "
                 "`modulation`. Use another network, or data without them."
             )
@@ -103,7 +103,9 @@ class AtomNetwork(nn.Module):
             batch = tensors["batch"]
             graph = torch.zeros_like(z) if batch is None else batch
             each = added.index_select(0, graph)
-            x, tensors = (x, tensors | {"modulation": each}) if self.modulated else (x + each, tensors)
+            x, tensors = (
+                (x, tensors | {"modulation": each}) if self.modulated else (x + each, tensors)
+            )
         out = self.model(**accepted(self.model.forward, tensors | {"z": z, "x": x}))
         return out[0] if isinstance(out, tuple) else out
 
@@ -341,8 +343,8 @@ class MoleculeModel(AtomNetwork):
         """
         if self.charges is None and not (charge is None and multiplicity is None):
             raise ValueError(
-                "The molecules have a charge or multiplicity, which this model does not know: build "
-                "it with charge=True, or leave them out of the data."
+                "The molecules have a charge or multiplicity, which this model does not know: "
+                "build it with charge=True, or leave them out of the data."
             )
         tensors = {"pos": pos, "edge_index": edge_index, "reverse": reverse, "plan": plan}
         tensors |= {"batch": batch, "num_graphs": num_graphs}

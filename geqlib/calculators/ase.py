@@ -219,8 +219,8 @@ def _cutoff(chosen: float | None, network: float | None, data: float | None = No
         )
     if network is not None and data is not None and not math.isclose(network, data):
         warnings.warn(
-            f"This potential was trained on neighbours up to {data} angstrom, while its network has "
-            f"the cutoff {network}: its energy may jump there. Train it again with equal cutoffs.",
+            f"This potential was trained on neighbours up to {data} angstrom, while the cutoff of "
+            f"its network is {network}: its energy may jump there. Train it with equal cutoffs.",
             stacklevel=3,
         )
     return chosen or min((c for c in (network, data) if c is not None), default=None)

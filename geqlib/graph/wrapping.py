@@ -1,4 +1,4 @@
-"""Positions near their cell and the origin, with equal offsets of edges: float32 keeps its digits."""
+"""Positions near their cell and the origin, with equal offsets: float32 keeps its digits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def near_cell(
 
     In an unwrapped trajectory atoms drift away from their cell, and positions that are rounded to
     float32 there have no accurate differences: call this in float64 before they are rounded. Atoms
-    at most 30 angstrom outside stay where they are; a graph that is then far from the origin is moved
-    as a whole. The offset pos[source] - pos[target] + cell_shift @ cell stays the same, as do its
+    at most 30 angstrom outside stay where they are; a graph that is then far from the origin is
+    moved as a whole. The offset pos[source] - pos[target] + cell_shift @ cell stays the same, as do its
     derivatives by positions and cells.
 
     Args:

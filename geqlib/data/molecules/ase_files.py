@@ -1,4 +1,4 @@
-"""Files of structures in other formats than extended XYZ: those that ASE reads, and what to do else."""
+"""Structures in other formats than extended XYZ: what ASE reads, and how to convert the rest."""
 
 from __future__ import annotations
 

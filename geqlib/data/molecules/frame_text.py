@@ -1,4 +1,4 @@
-"""One frame of an extended XYZ file from its text: what people write and ASE's parser does not take.
+"""One frame of extended XYZ from its text: what people write and ASE's parser does not take.
 
 Keys of the format may be in any case (GPUMD writes `lattice=`), `stress` and `virial` may be six
 numbers, species may be isotopes or atomic numbers, and names of columns may have double colons

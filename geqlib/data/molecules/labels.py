@@ -126,8 +126,8 @@ class Labels:
 
         Raises:
             ValueError: if a label is missing, or there is a stress without a volume, unless
-                `missing` is "mask" or "allow"; if one is infinite, or has another shape than it should; if
-                charge and multiplicity are missing, or cannot be.
+                `missing` is "mask" or "allow"; if one is infinite, or has another shape than it
+                should; if charge and multiplicity are missing, or cannot be.
         """
         values = {name: self._label(atoms, name, key, missing) for name, key in self.keys.items()}
         _check_electrons(atoms.numbers, values)

@@ -194,6 +194,12 @@ class MoleculeData(StructureLoaders):
         parts = split_frames(
             frames.index.tolist(), **drawn, train=self.num_train, seed=self.data_seed
         )
+        for split, part in drawn.items():
+            if part and not len(parts[split]):
+                raise ValueError(
+                    f"{split} is {part} of {len(frames)} frames, which is none: give a count such "
+                    f"as {split}=1, or 0 to do without."
+                )
         for split in ("train", *drawn):
             self.splits[split] = self._finished(frames.subset(torch.from_numpy(parts[split])))
         if self.reference_file:
@@ -328,11 +334,6 @@ def _listed(name: str, part: Part, position: dict[int, int]) -> np.ndarray | Non
 
 def _count(name: str, part: Part, total: int) -> int:
     if isinstance(part, float) and 0 <= part < 1:
-        if part and not round(part * total):
-            raise ValueError(
-                f"{name} is {part} of {total} frames, which is none: give a count such as "
-                f"{name}=1, or 0 to do without."
-            )
         return round(part * total)
     if isinstance(part, int) and not isinstance(part, bool) and part >= 0:
         return part

@@ -209,7 +209,9 @@ def test_index_of_bad_frames(tmp_path):
         stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)
     for _ in range(2):  # from the file, and from the cache
         with pytest.warns(UserWarning, match="1 of 5 frames are left out"):
-            frames = stream_frames([path], LABELS, CUTOFF, on_bad_frame="skip", cache=tmp_path, **MASK)
+            frames = stream_frames(
+                [path], LABELS, CUTOFF, on_bad_frame="skip", cache=tmp_path, **MASK
+            )
         assert frames.index.tolist() == [0, 1, 2, 3]
 
 
