@@ -23,8 +23,8 @@ def near_cell(
     In an unwrapped trajectory atoms drift away from their cell, and positions that are rounded to
     float32 there have no accurate differences: call this in float64 before they are rounded. Atoms
     at most 30 angstrom outside stay where they are; a graph that is then far from the origin is
-    moved as a whole. The offset pos[source] - pos[target] + cell_shift @ cell stays the same, as do its
-    derivatives by positions and cells.
+    moved as a whole. The offset pos[source] - pos[target] + cell_shift @ cell stays the same, as do
+    its derivatives by positions and cells.
 
     Args:
         pos: [N, 3] in float64.

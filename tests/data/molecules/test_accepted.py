@@ -94,7 +94,7 @@ def test_six_numbers_or_nine_under_any_key(file, key, numbers, option):
     path = file(f'1\nLattice="2 0 0 0 2 0 0 0 2" {key}="{numbers}"\nCu 0 0 0\n')
     frame = one(path, Labels(energy=None, forces=None, **{option: key}))
     factor = 1 if option == "stress" else -1 / 8
-    assert frame.labels["stress"].tolist() == (factor * np.array(VOIGT)).tolist()
+    np.testing.assert_allclose(frame.labels["stress"], factor * np.array(VOIGT), rtol=1e-14)
 
 
 def test_stresses_of_atoms_are_not_the_stress(file):
@@ -121,9 +121,9 @@ def test_a_stress_needs_a_volume(file, case, key):
     crystal = f'1\nLattice="2 0 0 0 2 0 0 0 2" E=1 {key}="1 2 3 4 5 6"\nCu 0 0 0\n'
     path = file(crystal + bare + bare)
     labels = Labels(energy="E", forces=None, **{key: key})
-    with pytest.raises(ValueError, match="frame 1.*no cell along which .* leave such labels out"):
+    with pytest.raises(ValueError, match=r"frame 1.*no cell along which .* leave such"):
         list(read_frames([path], labels))
-    with pytest.warns(UserWarning, match="stress of 2 of 3 frames is left out.*frame 1"):
+    with pytest.warns(UserWarning, match=r"stress of 2 of 3 frames is left out.*frame 1"):
         frames = list(read_frames([path], labels, missing="mask"))
     assert [bool(np.isnan(frame.labels["stress"]).all()) for frame in frames] == [False, True, True]
 
@@ -346,7 +346,7 @@ def unwrapped(cells: int, pbc=True) -> tuple[Atoms, Atoms]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False)])
 def test_unwrapped_frames_keep_their_edges(tmp_path, pbc, stream):
-    """In float32 the offsets of edges are those of the wrapped frame, and ASE gets the positions."""
+    """In float32 offsets of edges are those of the wrapped frame, and ASE gets the positions."""
     near, far = unwrapped(10_000, pbc)
     offsets = []
     for name, atoms in (("near", near), ("far", far)):
