@@ -97,6 +97,16 @@ def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
     return labels
 
 
+def divergent_values(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many predicted values of each label are NaN or infinite, where some are."""
+    counts = {
+        name: int((~np.isfinite(arrays[key])).sum())
+        for key, (name, _) in LABELS.items()
+        if key in arrays
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
 def _draw_values(axes: Axes, label: Parity, ink: str) -> None:
     if len(label.true) <= FEW:
         axes.plot(label.true, label.predicted, "o", color=ink, markersize=2.5, alpha=0.5, mew=0)
