@@ -224,6 +224,14 @@ def test_other_test_sets_are_other_rows(tmp_path):
     assert [group.seeds for group in groups] == ["2 (0, 1)", "1 (2)"]
 
 
+def test_a_test_of_some_batches_is_marked(tmp_path):
+    folders = [write_run(tmp_path, "run", seed) for seed in range(2)]
+    results = json.loads((folders[1] / "results.json").read_text())
+    (folders[1] / "results.json").write_text(json.dumps(results | {"limit_test_batches": 2}))
+    names = [group.name for group in group_runs([read_run(folder) for folder in folders])]
+    assert names == ["run-seed0", "run-seed1, on a part of the test set"]
+
+
 def test_the_recommended_command_has_a_folder_of_its_own(tmp_path, monkeypatch):
     folder = write_run(tmp_path, "run")
     page = write_report([folder], tmp_path / "out", Console(quiet=True)).read_text()
