@@ -28,6 +28,8 @@ def energy_forces(
     cell_shift: Tensor | None = None,
     reverse: Tensor | None = None,
     plan: object | None = None,
+    charge: Tensor | None = None,
+    multiplicity: Tensor | None = None,
     stress: bool = False,
     create_graph: bool = False,
     check: bool = True,
@@ -38,8 +40,8 @@ def energy_forces(
 
     Args:
         potential: a `Potential`.
-        pos, z, edge_index, batch, num_graphs, cell, cell_shift, reverse, plan: see
-            `Potential.forward`.
+        pos, z, edge_index, batch, num_graphs, cell, cell_shift, reverse, plan, charge,
+            multiplicity: see `Potential.forward`.
         stress: whether to return it, too; zeros for a structure without a cell or with a flat one.
         create_graph: whether the results can be differentiated again, for training.
         check: whether to call `potential.check` first, for which the host waits.
@@ -60,8 +62,9 @@ def energy_forces(
         torch.Size([2, 3])
     """
     if check:
-        potential.check(z, cell, cell_shift)
-    fields = {
+        potential.check(z, cell, cell_shift, charge, multiplicity)
+    electrons = {"charge": charge, "multiplicity": multiplicity}
+    fields = {key: value for key, value in electrons.items() if value is not None} | {
         "z": z,
         "edge_index": edge_index,
         "batch": batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -9,9 +10,11 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
+from geqlib.atoms.charge import ChargeEmbedding, is_plain
 from geqlib.atoms.zbl import ZBL
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool
+from geqlib.graph.wrapping import near_cell
 from geqlib.radial import PolynomialCutoff
 from geqlib.sphere.grids import compound_rotations
 from geqlib.sphere.tables import Constants
@@ -25,19 +28,47 @@ class AtomNetwork(nn.Module):
     Args:
         model: its `forward` names what it takes, see `geqlib.graph.accepted`; `x` is the embedding,
             [N, model.in_scalars].
+        charge: whether it knows the total charge and the spin multiplicity of each graph: see
+            `take_charge`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, charge: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.charges: ChargeEmbedding | None = None
         names = accepted(model.forward, {"x": True, "edge_shift": True})
         self.takes_shift = "edge_shift" in names
         features = getattr(model, "in_scalars", 0) if "x" in names else 0
         self.embedding = nn.Embedding(ELEMENTS, features) if features else None
+        if charge:
+            self.take_charge()
+
+    def take_charge(self) -> None:
+        """Learn from now on what charge and multiplicity change: see `ChargeEmbedding`.
+
+        They are added to the embedding `x` of the elements, or reach a network whose forward names
+        `modulation` [N, model.modulation_features] by that.
+
+        Raises:
+            ValueError: if the network takes neither.
+        """
+        if self.charges is not None:
+            return
+        self.modulated = "modulation" in signature(self.model.forward).parameters
+        if not self.modulated and self.embedding is None:
+            raise ValueError(
+                f"{type(self.model).__name__} cannot know the charge or multiplicity of a graph: "
+                "its forward names neither `x`, with an attribute in_scalars above 0, nor "
+                "`modulation`. Use another network, or data without them."
+            )
+        network: Any = self.model
+        features = network.modulation_features if self.modulated else network.in_scalars
+        weights = next(self.parameters())
+        self.charges = ChargeEmbedding(features).to(weights)
 
     def reset_parameters(self) -> None:
-        """Fresh weights of the network and of the embedding."""
-        for part in (self.model, self.embedding):
+        """Fresh weights of the network and of the embeddings."""
+        for part in (self.model, self.embedding, self.charges):
             reset(part)
 
     def plan(
@@ -59,8 +90,22 @@ class AtomNetwork(nn.Module):
         """Whether the network gives values of graphs, not of atoms."""
         return getattr(self.model, "level", "node") == "graph"
 
-    def _run(self, z: Tensor, tensors: dict[str, Any]) -> Tensor:
+    def _run(
+        self,
+        z: Tensor,
+        tensors: dict[str, Any],
+        charge: Tensor | None,
+        multiplicity: Tensor | None,
+    ) -> Tensor:
         x = None if self.embedding is None else self.embedding(z)
+        if self.charges is not None and not (charge is None and multiplicity is None):
+            added = self.charges(charge, multiplicity)
+            batch = tensors["batch"]
+            graph = torch.zeros_like(z) if batch is None else batch
+            each = added.index_select(0, graph)
+            x, tensors = (
+                (x, tensors | {"modulation": each}) if self.modulated else (x + each, tensors)
+            )
         out = self.model(**accepted(self.model.forward, tensors | {"z": z, "x": x}))
         return out[0] if isinstance(out, tuple) else out
 
@@ -78,6 +123,7 @@ class Potential(AtomNetwork):
             element, [N, model.in_scalars]), `edge_index`, `edge_shift` [E, 3], `reverse`, `batch`,
             `num_graphs` and `plan`. It returns [N, 1], [G, 1], or a tuple that starts with it.
         zbl: whether to add the repulsion of nuclei.
+        charge: whether energies depend on the total charge and the spin multiplicity of a graph.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -88,21 +134,34 @@ class Potential(AtomNetwork):
         torch.Size([1])
     """
 
-    def __init__(self, model: nn.Module, *, zbl: bool = False) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, *, zbl: bool = False, charge: bool = False) -> None:
+        super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
         self.statistics = AtomicStatistics()
 
     def check(
-        self, z: Tensor, cell: Tensor | None = None, cell_shift: Tensor | None = None
+        self,
+        z: Tensor,
+        cell: Tensor | None = None,
+        cell_shift: Tensor | None = None,
+        charge: Tensor | None = None,
+        multiplicity: Tensor | None = None,
     ) -> None:
         """Refuse atoms that the model was not made for. Reads values: not for compiled code.
 
         Raises:
-            ValueError: if an element was not in the training data, or edges cross the walls of a
-                cell and the cell is missing or the network's forward does not name `edge_shift`.
+            ValueError: if an element, a charge or a multiplicity was not in the training data, or
+                edges cross the walls of a cell and the cell is missing or the network's forward
+                does not name `edge_shift`.
         """
         check_elements(z, self.statistics.seen)
+        if self.charges is not None:
+            self.charges.check(charge, multiplicity)
+        elif not is_plain(charge, multiplicity):
+            raise ValueError(
+                "A structure has a charge or is no singlet, which this potential does not know: "
+                "build it with charge=True and train it on such data."
+            )
         if cell_shift is None or not bool(cell_shift.any()):
             return
         if cell is None:
@@ -125,25 +184,36 @@ class Potential(AtomNetwork):
         cell_shift: Tensor | None = None,
         reverse: Tensor | None = None,
         plan: object | None = None,
+        charge: Tensor | None = None,
+        multiplicity: Tensor | None = None,
     ) -> Energies:
         """Energies of a batch.
 
         Args:
-            pos: [N, 3] in angstrom.
+            pos: [N, 3] in angstrom; with its cell in float64 for a network in float32 where atoms
+                are far from their cell or the origin (`geqlib.graph.wrapping.near_cell`).
             z: [N] atomic numbers.
             edge_index, cell_shift, reverse: [2, E], [E, 3], [E], as of `geqlib.graph.Neighbors`.
             batch: [N] graph of each atom, and num_graphs: their number.
             cell: [G, 3, 3] cell vectors in rows, in angstrom; zeros for molecules.
             plan: made before by `self.plan`, for compile and export.
+            charge, multiplicity: [G] of each graph, for a potential that was built with `charge`.
         """
         graph = torch.zeros_like(z) if batch is None else batch
+        if pos.dtype == torch.float64 and self._dtype == torch.float32:
+            edges = {"cell": cell, "cell_shift": cell_shift}
+            near, cell_shift = near_cell(
+                pos, edge_index, batch=batch, num_graphs=num_graphs, **edges
+            )
+            pos, cell = near.float(), None if cell is None else cell.float()
         edge_shift = None
         if cell is not None and cell_shift is not None:
             across = cell.index_select(0, graph.index_select(0, edge_index[1]))
             edge_shift = torch.einsum("ed,edk->ek", cell_shift.to(pos.dtype), across)
         tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
-        atoms = self._atomic(self._run(z, tensors), graph, num_graphs or 1)
+        scalars = self._run(z, tensors, charge, multiplicity)
+        atoms = self._atomic(scalars, graph, num_graphs or 1)
         atoms = atoms.to(pos.dtype) * self.statistics.scale
         if self.zbl is not None:
             atoms = atoms + self.zbl(pos, z, edge_index, edge_shift)
@@ -151,6 +221,12 @@ class Potential(AtomNetwork):
         interaction = sum_pool(atoms, batch, num_graphs).to(pos.dtype)
         atoms = atoms + self.statistics.references.index_select(0, z)
         return Energies(sum_pool(atoms, batch, num_graphs), interaction, atoms)
+
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        """Of the network; None if it has no weights."""
+        weights = next(self.parameters(), None)
+        return None if weights is None else weights.dtype
 
     def _atomic(self, out: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
         """[N] the network's scalars, one for each atom."""
@@ -232,6 +308,7 @@ class MoleculeModel(AtomNetwork):
         model: its `forward` takes what it names of `pos`, `z`, `x` (the embedding, [N,
             model.in_scalars]), `edge_index`, `reverse`, `batch`, `num_graphs` and `plan`. It
             returns [N, targets], [G, targets], or a tuple that starts with it.
+        charge: whether it knows the total charge and the spin multiplicity of each molecule.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -251,6 +328,8 @@ class MoleculeModel(AtomNetwork):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
         plan: object | None = None,
+        charge: Tensor | None = None,
+        multiplicity: Tensor | None = None,
     ) -> Tensor:
         """Properties [G, targets] of a batch.
 
@@ -260,9 +339,16 @@ class MoleculeModel(AtomNetwork):
             edge_index, reverse: [2, E], [E], as of `geqlib.graph.Neighbors`.
             batch: [N] molecule of each atom, and num_graphs: their number.
             plan: made before by `self.plan`, for compile and export.
+            charge, multiplicity: [G] of each molecule, for a model that was built with `charge`.
         """
+        if self.charges is None and not (charge is None and multiplicity is None):
+            raise ValueError(
+                "The molecules have a charge or multiplicity, which this model does not know: "
+                "build it with charge=True, or leave them out of the data."
+            )
         tensors = {"pos": pos, "edge_index": edge_index, "reverse": reverse, "plan": plan}
-        out = self._run(z, tensors | {"batch": batch, "num_graphs": num_graphs})
+        tensors |= {"batch": batch, "num_graphs": num_graphs}
+        out = self._run(z, tensors, charge, multiplicity)
         return out if self.whole else sum_pool(out, batch, num_graphs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -14,11 +16,13 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential, RotationAverage, network_cutoff
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.exported_program import Program, is_program
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
+from geqlib.graph.wrapping import near_cell
 
 __all__ = ["GeqCalculator"]
 Compute = Callable[..., dict[str, Tensor]]
@@ -39,6 +43,9 @@ class GeqCalculator(Calculator):
             dynamics over many steps and for phonons. Programs have a fixed one.
         cutoff: of the neighbours in angstrom, for networks without one. By default that of the
             network or of its training data, whichever is smaller; without either, all pairs.
+        charge, multiplicity: of the structures, for potentials that know them. By default those of
+            `atoms.info["charge"]` and `atoms.info["multiplicity"]` (or "spin", which also means
+            2S + 1).
         skin: neighbours are searched again when an atom has moved by half of it; the results do
             not depend on it.
         rotations: for networks with a grid of orientations, which know only some rotations
@@ -76,6 +83,8 @@ class GeqCalculator(Calculator):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         cutoff: float | None = None,
+        charge: int | None = None,
+        multiplicity: int | None = None,
         skin: float = 0.5,
         rotations: int = 1,
         trusted: bool = False,
@@ -85,6 +94,8 @@ class GeqCalculator(Calculator):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, got {cutoff}.")
+        self.electrons = {"charge": charge, "multiplicity": multiplicity}
+        self._last: dict[str, Any] = {}
         self.potential: Any = None
         if isinstance(model, str | Path) and is_program(model):
             if rotations != 1:
@@ -102,8 +113,13 @@ class GeqCalculator(Calculator):
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
-        self.cutoff = cutoff or min((c for c in cutoffs if c is not None), default=None)
+        self.cutoff = _cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation: the charge, too, of which ASE knows not."""
+        changes = super().check_state(atoms, tol)
+        return changes if self._electrons(atoms) == self._last else [*changes, "charge"]
 
     def calculate(
         self,
@@ -114,6 +130,7 @@ class GeqCalculator(Calculator):
         """Fill `results`: called by ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
         structure: Any = self.atoms
+        self._last = self._electrons(structure)
         periodic = bool(structure.pbc.any())
         stress = periodic and structure.cell.rank == 3
         outputs = self.compute(**self._inputs(structure, periodic), stress=stress)
@@ -128,6 +145,31 @@ class GeqCalculator(Calculator):
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
 
+    def _electrons(self, atoms: Atoms) -> dict[str, Any]:
+        """Charge and multiplicity, where they are there."""
+        spin = atoms.info.get("spin")
+        values = {
+            "charge": atoms.info.get("charge"),
+            "multiplicity": atoms.info.get("multiplicity", spin),
+        }
+        own = {name: value for name, value in self.electrons.items() if value is not None}
+        return {name: value for name, value in (values | own).items() if value is not None}
+
+    def _charges(self) -> dict[str, Tensor]:
+        """The same for the potential; a neutral singlet needs none where it knows none."""
+        try:
+            values = {name: torch.tensor([float(v)]) for name, v in self._last.items()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self._last} must be numbers: see atoms.info.") from error
+        if self.potential is not None and self.potential.charges is not None:
+            return {name: value.to(self.device) for name, value in values.items()}
+        if not is_plain(values.get("charge"), values.get("multiplicity")):
+            raise ValueError(
+                f"The structure has {self._last}, which this potential does not know: train one on "
+                "data with charges, or take them out of atoms.info."
+            )
+        return {}
+
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
         """The arguments of the potential; neighbours are searched in float64."""
         pos, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
@@ -138,16 +180,20 @@ class GeqCalculator(Calculator):
                 "give GeqCalculator the cutoff of its training data."
             )
         near = _all_pairs(pos) if self.near is None else self.near(pos, cell, pbc)
+        shift: Any = near.cell_shift
+        if self.dtype != torch.float64:
+            pos, shift = near_cell(pos, near.edge_index, cell=cell[None], cell_shift=shift)
         near = near.to(self.device)
         fields = {
             "pos": pos.to(self.device, self.dtype),
             "z": torch.tensor(atoms.numbers, device=self.device).long(),
             "edge_index": near.edge_index,
             "reverse": near.reverse,
+            **self._charges(),
         }
         if periodic:
             fields["cell"] = cell[None].to(self.device, self.dtype)
-            fields["cell_shift"] = near.cell_shift
+            fields["cell_shift"] = shift.to(self.device)
         return fields
 
 
@@ -164,9 +210,28 @@ def _potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
     return loaded, data_cutoff(read_stored(model))
 
 
+def _cutoff(chosen: float | None, network: float | None, data: float | None = None) -> float | None:
+    """Of the neighbours; where a network or its data have one, no other is right."""
+    if network is not None and chosen is not None and not math.isclose(network, chosen):
+        raise ValueError(
+            f"cutoff={chosen} is not that of the network, {network}: leave it out, it is for "
+            "networks without one."
+        )
+    if network is not None and data is not None and not math.isclose(network, data):
+        warnings.warn(
+            f"This potential was trained on neighbours up to {data} angstrom, while the cutoff of "
+            f"its network is {network}: its energy may jump there. Train it with equal cutoffs.",
+            stacklevel=3,
+        )
+    return chosen or min((c for c in (network, data) if c is not None), default=None)
+
+
 def _averaged(potential: Potential, rotations: int) -> Potential:
     average = Potential(RotationAverage(potential.model, rotations), zbl=potential.zbl is not None)
     average.embedding, average.statistics = potential.embedding, potential.statistics
+    if potential.charges is not None:
+        average.take_charge()
+        average.charges = potential.charges
     return average
 
 

@@ -114,6 +114,10 @@ def export_program(
             f"{model} holds a {type(loaded).__name__}, which is no potential: only potentials are "
             "exported as programs."
         )
+    if loaded.charges is not None:
+        raise ValueError(
+            "Programs take no charge: use the format geqlib for a potential that knows them."
+        )
     potential = deepcopy(loaded).to(device="cpu", dtype=dtype)
     notes = notes_of(_facts(potential, trained_cutoff), compiled=compiled)
     program = forces_program(potential)

@@ -99,6 +99,7 @@ class GauntNet(nn.Module):
             raise ValueError(f"aggr={aggr!r} needs layers=2 or more: the first one is a density.")
         numbers = _atomic_numbers(elements)
         self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
+        self.modulation_features = 2 * width
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
         odd = torch.tensor([ell % 2 == 1 for ell in range(degree + 1) for _ in range(2 * ell + 1)])
         self.register_buffer("odd", odd, persistent=False)
@@ -150,6 +151,7 @@ class GauntNet(nn.Module):
         edge_shift: Tensor | None = None,
         reverse: Tensor | None = None,
         plan: NeighborSlots | None = None,
+        modulation: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -160,6 +162,9 @@ class GauntNet(nn.Module):
             edge_shift: [E, 3] added to pos[source] - pos[target], for periodic images.
             reverse: [E] index of each edge's reverse, where it is known: saves a search.
             plan: slots made before, by `plan(...)`: needed for compile and export.
+            modulation: [N, 2 width] a and b of each atom: the channels of its first density are
+                multiplied by 1 + a, and b is added to its scalars. For what a structure is beside
+                its atoms, such as its charge.
 
         Returns:
             [N, irreps_out.dim].
@@ -172,7 +177,8 @@ class GauntNet(nn.Module):
             harmonics, radial = self._edges(pos, plan, edge_shift)
             choice = self.species.table("elements", pos).index_select(0, z)
             context = harmonics, radial, choice, plan
-            x = self.power.on_components(self.density(*context), choice)
+            density = _modulated(self.density(*context), modulation)
+            x = self.power.on_components(density, choice)
             out = self.readouts[0](x)
             for layer, readout in zip(self.layers, self.readouts[1:], strict=True):
                 x = layer(x, *context)
@@ -232,6 +238,15 @@ class GauntNet(nn.Module):
                 f"atom {atom} is {chemical_symbols[int(z[atom])]}, which is none of the network's "
                 f"`elements`: add it there."
             )
+
+
+def _modulated(density: Tensor, modulation: Tensor | None) -> Tensor:
+    """Densities [k, N, W], components first, times 1 + a, with b added to scalars."""
+    if modulation is None:
+        return density
+    factor, scalars = modulation.to(density.dtype).chunk(2, 1)
+    density = density * (1 + factor)
+    return torch.cat([density[:1] + scalars, density[1:]])
 
 
 def natural_irreps(channels: int, degree: int) -> o3.Irreps:

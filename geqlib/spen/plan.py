@@ -55,7 +55,7 @@ class EgoPlan(Plan):
         hops: k of the ego nets; None for whole graphs.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
         >>> plan.size.tolist(), plan.node.tolist()
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
@@ -229,6 +229,7 @@ def graph_plan(
     """
     edge_index = _checked_edges(edge_index, num_nodes)
     node = torch.arange(num_nodes, device=edge_index.device)
+    batch = None if batch is None else as_index(batch, "batch")
     if batch is None:
         batch, num_graphs = torch.zeros_like(node), 1
     elif num_graphs is None:
@@ -375,7 +376,7 @@ def _edges(
     if edge_index is None:
         none = source[:0]
         return Incidence(none, source.new_zeros(source.size(0) + 1), none, source.new_zeros(1))
-    first, second = _ends(*edge_index, symmetric)
+    first, second = _ends(edge_index[0], edge_index[1], symmetric)
     pairs, edges = source * num_nodes + target, first * num_nodes + second
     pair = torch.searchsorted(pairs, edges).clamp(max=max(pairs.size(0) - 1, 0))
     inside = pairs[pair] == edges if pairs.size(0) else edges < 0

@@ -17,6 +17,7 @@ from geqlib.files.checkpoint import build, load, read_checkpoint
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
 from geqlib.testing import equivariance_error
+from geqlib.train.agreement import share_cutoff
 from geqlib.train.task import Task
 
 GRAPHS = 4
@@ -40,6 +41,7 @@ def symmetry_errors(
     Raises:
         ValueError: if there are no validation graphs.
     """
+    share_cutoff(task.model, data)
     batch = _first_graphs(data)
     errors: dict[str, dict[str, float]] = {}
     # float64 first: it needs the constants that a cast to float32 would round

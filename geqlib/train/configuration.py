@@ -18,6 +18,7 @@ import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
 from geqlib.train.task import Task
@@ -92,7 +93,9 @@ def read_run(config: Config, overrides: Overrides = ()) -> Run:
 
 def read_configuration(config: Config, overrides: Overrides = ()) -> ConfigReader:
     """The reader of a configuration, which has its settings and the run; see `read_run`."""
-    whole = json.dumps(config, default=str) if isinstance(config, Mapping) else config
+    whole: Any = config
+    if isinstance(config, Mapping):
+        whole = json.dumps(plain(config, "The configuration"))
     return ConfigReader([f"--config={whole}", *as_arguments(overrides)])
 
 
@@ -101,7 +104,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
     if not isinstance(overrides, Mapping):
         return list(overrides)
     return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        f"--{key}={value if isinstance(value, str) else json.dumps(plain(value, key))}"
         for key, value in overrides.items()
     ]
 

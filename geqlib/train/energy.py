@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
+import lightning as L
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
@@ -14,12 +16,14 @@ from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.graph import accepted, check_graph
 from geqlib.symmetry.rotations import random_rotations
+from geqlib.train.agreement import share_charge
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
 CHUNK = 256  # frames of a stream that are read at once
-GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift")
+ELECTRONS = ("charge", "multiplicity")
+GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
 MEV = 1000.0
 GPA = 160.21766208  # of 1 eV/angstrom^3
 LABELS = ("energy", "forces", "stress")
@@ -77,6 +81,8 @@ class EnergyForces(Task):
         "cell": "graph:vector",
         "cell_shift": "edge_scalar",
         "batch": "batch",
+        "charge": "graph:scalar",
+        "multiplicity": "graph:scalar",
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
     shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
@@ -117,6 +123,13 @@ class EnergyForces(Task):
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
 
+    def configure_callbacks(self) -> list[L.Callback]:
+        if share_charge(self.model, getattr(self.trainer, "datamodule", None)):
+            description = self.hparams.get("model")
+            if isinstance(description, dict):
+                description["init_args"] = {**(description.get("init_args") or {}), "charge": True}
+        return super().configure_callbacks()
+
     def on_train_start(self) -> None:
         if self._resumed is not None:
             self._refuse_changes(self._resumed)
@@ -128,14 +141,16 @@ class EnergyForces(Task):
     def fit_references(self) -> None:
         """Set the model's references, scale and shift by the trainer's training set."""
         data = getattr(self.trainer, "datamodule", None)
+        frames = summarise(self._training_frames(data))
         statistics = fit_statistics(
-            summarise(self._training_frames(data)),
-            self.references,
-            getattr(data, "reference_energies", None),
+            frames, self.references, getattr(data, "reference_energies", None)
         )
         self.model.statistics.set(
             statistics.references, statistics.seen, statistics.scale, statistics.shift
         )
+        if self.model.charges is not None:
+            self.model.charges.set_seen(frames.charges, frames.multiplicities)
+        check_splits(getattr(data, "splits", {}), statistics.seen)
 
     def configure_optimizers(self) -> Any:
         configured = super().configure_optimizers()
@@ -146,7 +161,9 @@ class EnergyForces(Task):
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
         fields = batch.to_dict()
-        self.model.check(batch.z, fields.get("cell"), fields.get("cell_shift"))
+        names = ("cell", "cell_shift", *ELECTRONS)
+        self.model.check(batch.z, **{name: fields.get(name) for name in names})
+        check_volumes(batch)
         for name in LABELS:
             infinite = fields[name].isinf() if name in fields else torch.zeros(0)
             if infinite.any():
@@ -183,7 +200,11 @@ class EnergyForces(Task):
         return torch.stack([penalty.float() for penalty in penalties]).sum()
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        predicted = self._evaluate(batch, "reverse", stress="stress" in batch)
+        stress = "stress" in batch or self.weights["stress"] > 0
+        predicted = self._evaluate(batch, "reverse", stress=stress)
+        if stress:
+            real = volumes(batch)[:, None, None]
+            predicted["stress"] = torch.where(real, predicted["stress"], torch.nan)
         true = {f"{name}_true": batch[name] for name in LABELS if name in batch}
         return predicted | true | {k: batch[k] for k in ("index", "batch") if k in batch}
 
@@ -274,6 +295,59 @@ def _fields(batch: Any, *more: str) -> dict[str, Any]:
     """The arguments of a potential, from a batch."""
     tensors = {key: batch[key] for key in (*GEOMETRY, *more) if key in batch}
     return tensors | {"num_graphs": batch.num_graphs}
+
+
+def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
+    """Refuse elements that a split in memory has and the training frames do not have.
+
+    Args:
+        splits: by name; those that are streamed are checked batch by batch.
+        seen: [119] whether the training set has the element.
+
+    Raises:
+        ValueError: naming the split and the frame.
+    """
+    for split, structures in splits.items():
+        if not hasattr(structures, "arrays") or "z" not in structures.arrays:
+            continue
+        z = structures.z.long()
+        unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+        if len(unseen):
+            atom = int(unseen[0])
+            graph = int(structures.batch[atom])
+            index = structures.arrays.get("index")
+            number = graph if index is None else int(index[graph])
+            raise ValueError(
+                f"Frame {number} of the {split} split: atom {atom - int(structures.ptr[graph])} is "
+                f"{chemical_symbols[int(z[atom])]}, which the training data never showed "
+                f"({', '.join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())}): put "
+                "such frames into the training data, or leave this one out."
+            )
+
+
+def check_volumes(batch: Any) -> None:
+    """Refuse labels of the stress of graphs that have no volume.
+
+    Raises:
+        ValueError: naming the graph.
+    """
+    if "stress" not in batch:
+        return
+    labelled = ~batch.stress.isnan().flatten(1).all(1)
+    bare = (labelled & ~volumes(batch)).nonzero()[:, 0]
+    if len(bare):
+        raise ValueError(
+            f"Graph {int(bare[0])} of a batch has a stress, but no cell along which it repeats and "
+            "that has a volume: make its stress NaN, which is no label."
+        )
+
+
+def volumes(batch: Any) -> Tensor:
+    """[G] whether each graph repeats and has a volume."""
+    if "cell" not in batch:
+        return torch.zeros(batch.num_graphs, dtype=torch.bool, device=batch.pos.device)
+    volume = torch.linalg.det(batch.cell.double()).abs() > 0
+    return volume & batch.pbc.view(-1, 3).any(1) if "pbc" in batch else volume
 
 
 class LabelErrors(NamedTuple):

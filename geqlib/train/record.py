@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from ase.stress import full_3x3_to_voigt_6_stress
+from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -93,6 +94,10 @@ class RunRecord(L.Callback):
                 "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
             },
         )
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            check_shares(trainer, trainer.val_dataloaders)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         check_shares(trainer, trainer.test_dataloaders)

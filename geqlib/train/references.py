@@ -43,11 +43,14 @@ class TrainingSet:
         energies: [G] total energies in eV, NaN where missing.
         forces_rms: root of the mean square of a component of the forces in eV/angstrom; NaN
             without forces.
+        charges, multiplicities: those that occur, if the data has any.
     """
 
     counts: np.ndarray
     energies: np.ndarray
     forces_rms: float
+    charges: Tensor | None = None
+    multiplicities: Tensor | None = None
 
 
 def summarise(batches: Iterable[Any]) -> TrainingSet:
@@ -61,7 +64,11 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
         ValueError: if the training set is empty, or a label infinite.
     """
     counts, energies, squares, components = [], [], 0.0, 0
+    electrons: dict[str, list[Tensor]] = {"charge": [], "multiplicity": []}
     for batch in batches:
+        for name, values in electrons.items():
+            if (value := getattr(batch, name, None)) is not None:
+                values.append(value.cpu().unique())
         graph, z = batch.batch.cpu(), batch.z.cpu().long()
         energy, forces = (getattr(batch, name, None) for name in ("energy", "forces"))
         for name, label in (("energy", energy), ("forces", forces)):
@@ -83,7 +90,8 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
     if not counts:
         raise ValueError("The training set is empty: there is nothing to fit references to.")
     rms = (squares / components) ** 0.5 if components else float("nan")
-    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms)
+    occurring = (torch.cat(v).unique() if v else None for v in electrons.values())
+    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms, *occurring)
 
 
 def fit_statistics(

@@ -23,6 +23,7 @@ from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
+from geqlib.train.agreement import share_cutoff
 from geqlib.train.divergence import (
     SHOWN,
     divergent_graphs,
@@ -171,8 +172,16 @@ class Task(PlainArguments, L.LightningModule):
         """Of several processes the mean: what one process with all of their graphs would log."""
         if self._trainer is not None and self.trainer.barebones:
             return  # which logs nothing
-        weight = {} if self._uncounted is None else {"batch_size": 0}
-        super().log(name, value, *args, **({"sync_dist": True} | options | weight))
+        weight = options.get("batch_size") if self._uncounted is None else 0
+        if weight is not None:
+            # of an integer, the mean over processes would be rounded
+            options["batch_size"] = float(weight)
+        super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        # the first hook in which there is a data module, which has read nothing yet
+        share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
+        return []
 
     # --- precision -------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ def test_no_stage_measures_what_is_not_finite(
 class Root(nn.Module):
     """The root of a negative number for bonds below 0.5."""
 
+    cutoff = 3.0
+
     def __init__(self) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.ones(1))

@@ -285,7 +285,7 @@ def test_amsgrad(files, tmp_path, amsgrad):
 
 
 def test_an_unknown_element_is_named(files, tmp_path):
-    gold = Atoms("AuH", [[0, 0, 0], [0, 0, 1.6]])
+    gold = Atoms("AuH", [[0, 0, 0], [0, 0, 1.6]], cell=[9, 9, 9], pbc=True)
     gold.info |= {"E": -1.0, "S": torch.zeros(3, 3).numpy()}
     gold.arrays["F"] = torch.zeros(2, 3).numpy()
     write(tmp_path / "gold.xyz", gold, format="extxyz")

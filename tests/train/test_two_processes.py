@@ -23,6 +23,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_frames(folder / "frames.xyz", 20)
     command = [sys.executable, "-m", "tests.train.two_processes", str(folder)]
     settings = os.environ | {"OMP_NUM_THREADS": "1", "GEQLIB_DATA": str(folder)}
+    settings |= {"GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         command, env=settings, capture_output=True, text=True, check=False, timeout=300
     )

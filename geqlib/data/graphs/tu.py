@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import networkx as nx
@@ -138,11 +140,15 @@ def match_graphs(theirs: Arrays, ours: Arrays) -> np.ndarray:
 
 def _read(folder: Path, name: str) -> Arrays:
     with reading(folder, f"does not hold the TU set {name}", "use the published files"):
-        data, slices, sizes = read_tu_data(str(folder), name)
         graph = np.loadtxt(folder / f"{name}_graph_indicator.txt", dtype=np.int64, ndmin=1)
+        if not (folder / f"{name}_A.txt").read_text().strip():
+            return _without_edges(folder, name, graph)
+        data, slices, sizes = read_tu_data(str(folder), name)
+        edges = np.diff(slices["edge_index"].numpy())
         arrays = {
             "nodes": np.bincount(graph)[1:],
-            "edges": np.diff(slices["edge_index"].numpy()),
+            # torch_geometric counts up to the last graph that has any
+            "edges": np.pad(edges, (0, max(graph.max() - len(edges), 0))),
             "edge_index": np.asarray(data.edge_index),
             "y": np.asarray(data.y),
         }
@@ -150,6 +156,27 @@ def _read(folder: Path, name: str) -> Arrays:
         count = sizes["num_edge_attributes"]
         arrays |= _columns(data.edge_attr, count, "edge_attribute", "edge_label")
         _check(arrays, graph)
+    return arrays
+
+
+def _without_edges(folder: Path, name: str, graph: np.ndarray) -> Arrays:
+    """A set whose graphs have no edge, which torch_geometric cannot read: with a loop, which it
+    leaves out again."""
+    with TemporaryDirectory() as copy:
+        for path in folder.glob(f"{name}_*.txt"):
+            if not path.name.startswith(f"{name}_edge_"):
+                shutil.copy(path, copy)
+        Path(copy, f"{name}_A.txt").write_text("1, 1\n1, 1\n")
+        data, _, sizes = read_tu_data(copy, name)
+    nodes = np.bincount(graph)[1:]
+    arrays = {
+        "nodes": nodes,
+        "edges": np.zeros(len(nodes), dtype=np.int64),
+        "edge_index": np.zeros((2, 0), dtype=np.int64),
+        "y": np.asarray(data.y),
+    }
+    arrays |= _columns(data.x, sizes["num_node_attributes"], "attribute", "label")
+    _check(arrays, graph)
     return arrays
 
 

@@ -7,20 +7,19 @@ for one.
 
 from __future__ import annotations
 
-import io
 import lzma
 import warnings
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.io.extxyz import read_xyz
 from ase.io.formats import open_with_compression
 from rich.console import Console
 from rich.progress import track
@@ -28,10 +27,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
-from geqlib.data.molecules.labels import Labels
+from geqlib.data.molecules.ase_files import ase_structures, needs_ase
+from geqlib.data.molecules.frame_text import parse_text
+from geqlib.data.molecules.labels import INPUTS, Labels
 from geqlib.data.molecules.structures import (
     PER_ATOM,
     check_structure,
+    far_origins,
     is_isolated,
     structure_fields,
     with_neighbors,
@@ -39,9 +41,10 @@ from geqlib.data.molecules.structures import (
 from geqlib.data.packed import PackedGraphs
 from geqlib.files.atomic import cached_arrays
 
+Missing = Literal["error", "mask", "allow"]
 MAX_LINE = 2**24
 MAX_ATOMS = 10**7
-VERSION = 1
+VERSION = 2
 COLUMNS = {
     "file": np.int64,
     "start": np.int64,
@@ -65,6 +68,7 @@ class Frame:
         pbc: [3] whether it repeats along each of them.
         labels: as of `Labels.read`.
         isolated: whether it is an atom on its own.
+        unused_stress: whether its stress was left out, as it has no volume.
     """
 
     number: int
@@ -77,13 +81,14 @@ class Frame:
     pbc: np.ndarray
     labels: dict[str, np.ndarray]
     isolated: bool
+    unused_stress: bool = False
 
 
 def read_frames(
     paths: Sequence[Path],
     labels: Labels,
     *,
-    missing: Literal["error", "mask"] = "error",
+    missing: Missing = "error",
     on_bad_frame: Literal["error", "skip"] = "error",
     alone: float | None = None,
     report: Callable[[str], object] = warnings.warn,
@@ -94,10 +99,10 @@ def read_frames(
     compressed file is unpacked again each time.
 
     Args:
-        paths: extended XYZ files.
+        paths: extended XYZ files, or those of `geqlib.data.molecules.ase_files`.
         labels: which labels each frame must have.
         missing: a missing or NaN label is an error, or NaN ("mask"). A label that no frame has is
-            an error in any case.
+            an error, too, unless none is needed ("allow").
         on_bad_frame: a frame that cannot be used is an error, or left out ("skip") and reported at
             the end: how many, and the reason of the first.
         alone: distance in angstrom. A single atom without an image of itself within it, or with
@@ -108,13 +113,14 @@ def read_frames(
         ValueError: one sentence with file and frame, counted from 0 in the file.
     """
     bad: list[str] = []
+    no_volume: list[str] = []
     present = dict.fromkeys(labels.keys, False)
     count = 0
     for path in paths:
         in_file = -1
-        for in_file, (start, text) in enumerate(_progress(_frame_texts(path), path)):
+        for in_file, read in enumerate(_progress(_readers(path), path)):
             try:
-                frame = parse_frame(text, labels, count, path, start, missing=missing, alone=alone)
+                frame = read(labels, count, missing=missing, alone=alone)
             except ValueError as error:
                 bad.append(f"{path}, frame {in_file}: {error}")
                 if on_bad_frame == "error":
@@ -122,30 +128,41 @@ def read_frames(
             else:
                 for name, value in frame.labels.items():
                     present[name] |= not np.isnan(value).all()
+                if frame.unused_stress and not frame.isolated:
+                    no_volume.append(f"{path}, frame {in_file}")
                 yield frame
             count += 1
         if in_file < 0:
-            raise ValueError(f"{path} is empty: expected extended XYZ.")
+            raise ValueError(f"{path} is empty: expected structures.")
     if bad:
         advice = f"{len(bad)} of {count} frames are left out. The first was {bad[0]}"
         if len(bad) == count:
             raise ValueError(f"No frame can be used. The first was {bad[0]}")
         report(advice)
-    for name in (name for name, seen in present.items() if not seen):
-        raise ValueError(
-            f"No frame of {', '.join(map(str, paths))} has the key {labels.keys[name]!r} for the "
-            f"{name}: name the right one, or null to do without."
+    if no_volume:
+        report(
+            f"The stress of {len(no_volume)} of {count} frames is left out, as they do not repeat "
+            f"or have no volume. The first is {no_volume[0]}."
         )
+    for name in (name for name, seen in present.items() if not seen and missing != "allow"):
+        raise ValueError(_absent(name, labels, paths))
+
+
+def _absent(name: str, labels: Labels, paths: Sequence[Path]) -> str:
+    return (
+        f"No frame of {', '.join(map(str, paths))} has the key {labels.keys[name]!r} for the "
+        f"{name}, or all are NaN: name the right one, or null to do without."
+    )
 
 
 def parse_frame(
     text: bytes,
     labels: Labels,
     number: int,
+    *,
     path: Path,
     start: int,
-    *,
-    missing: Literal["error", "mask"] = "error",
+    missing: Missing = "error",
     alone: float | None = None,
 ) -> Frame:
     """One frame from its bytes: see `read_frames`.
@@ -153,21 +170,44 @@ def parse_frame(
     Raises:
         ValueError: what is wrong with it, without file and number.
     """
-    atoms = _parse(text)
+    stop = start + len(text)
+    return make_frame(
+        parse_text(text), labels, number, missing=missing, alone=alone, place=(path, start, stop)
+    )
+
+
+def make_frame(
+    atoms: Atoms,
+    labels: Labels,
+    number: int,
+    *,
+    missing: Missing = "error",
+    alone: float | None = None,
+    place: tuple[Path, int, int],
+) -> Frame:
+    """One frame from ASE's structure: see `read_frames`; `place` are its file and its bytes there.
+
+    Raises:
+        ValueError: what is wrong with it, without file and number.
+    """
     z = atoms.numbers.astype(np.int64)
     pos, cell = atoms.positions * labels.length, atoms.cell.array * labels.length
     check_structure(z, pos, cell, atoms.pbc)
     isolated = alone is not None and is_isolated(atoms, cell, alone)
     if isolated:
-        values = {**labels.read(atoms, missing="mask"), **labels.energy_only().read(atoms)}
+        outputs = replace(labels, **dict.fromkeys(INPUTS))
+        values = {**outputs.read(atoms, missing="mask"), **labels.energy_only().read(atoms)}
     else:
         values = labels.read(atoms, missing=missing)
-    stop = start + len(text)
-    return Frame(number, path, start, stop, z, pos, cell, atoms.pbc.copy(), values, isolated)
+    unused = labels.unused_stress(atoms)
+    return Frame(number, *place, z, pos, cell, atoms.pbc.copy(), values, isolated, unused)
 
 
 def pack_frames(frames: Iterable[Frame], dtype: torch.dtype | None = None) -> PackedGraphs:
     """Frames in a few arrays, without neighbours (see `structure_fields`).
+
+    Atoms far from the cell or the origin are moved by whole cells, or with their frame, so that
+    their positions keep their digits: see `far_origins`.
 
     Args:
         frames: at least one.
@@ -179,10 +219,12 @@ def pack_frames(frames: Iterable[Frame], dtype: torch.dtype | None = None) -> Pa
     columns: dict[str, list[np.ndarray]] = {}
     labels: dict[str, np.ndarray] = {}
     for frame in frames:
+        origin = far_origins(frame.pos, frame.cell, frame.pbc)
         entries = {
             "nodes": np.array([len(frame.z)]),
             "z": frame.z.astype(np.uint8),
-            "pos": frame.pos,
+            "pos": frame.pos - origin,
+            "origin": origin,
             "cell": frame.cell[None],
             "pbc": frame.pbc[None],
             "index": np.array([frame.number]),
@@ -193,7 +235,10 @@ def pack_frames(frames: Iterable[Frame], dtype: torch.dtype | None = None) -> Pa
     if not columns:
         raise ValueError("There are no frames left to read.")
     arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    return PackedGraphs(arrays, structure_fields(labels, dtype))
+    if not arrays["origin"].any():
+        del arrays["origin"]
+    fields = structure_fields(labels, dtype, far="origin" in arrays)
+    return PackedGraphs(arrays, fields)
 
 
 @dataclass(frozen=True)
@@ -204,7 +249,7 @@ class StreamedFrames(Dataset):
 
     Args:
         paths, labels, missing, alone: as of `read_frames`.
-        cutoff: of the neighbours, in angstrom.
+        cutoff: of the neighbours, in angstrom; None for all pairs.
         dtype: of floating-point numbers but energies.
         file, start, stop: [G] which file, and which of its bytes.
         index: [G] number of the frame, counted over all files.
@@ -214,9 +259,9 @@ class StreamedFrames(Dataset):
 
     paths: tuple[Path, ...]
     labels: Labels
-    missing: Literal["error", "mask"]
+    missing: Missing
     alone: float | None
-    cutoff: float
+    cutoff: float | None
     dtype: torch.dtype
     file: Tensor
     start: Tensor
@@ -250,8 +295,8 @@ class StreamedFrames(Dataset):
                     text,
                     self.labels,
                     int(self.index[k]),
-                    path,
-                    start,
+                    path=path,
+                    start=start,
                     missing=self.missing,
                     alone=self.alone,
                 )
@@ -268,9 +313,9 @@ class StreamedFrames(Dataset):
 def stream_frames(
     paths: Sequence[Path],
     labels: Labels,
-    cutoff: float,
+    cutoff: float | None,
     *,
-    missing: Literal["error", "mask"] = "error",
+    missing: Missing = "error",
     on_bad_frame: Literal["error", "skip"] = "error",
     alone: float | None = None,
     cache: Path | None = None,
@@ -282,13 +327,18 @@ def stream_frames(
     Args:
         paths: extended XYZ files that are not compressed.
         labels, missing, on_bad_frame, alone: as of `read_frames`.
-        cutoff: of the neighbours, in angstrom.
+        cutoff: of the neighbours, in angstrom; None for all pairs.
         cache: folder for what is kept; the user's cache folder by default.
 
     Raises:
-        ValueError: a compressed file, or one of `read_frames`.
+        ValueError: a compressed file or one in another format, or one of `read_frames`.
     """
     for path in paths:
+        if needs_ase(path):
+            raise ValueError(
+                f"{path} is no extended XYZ file, and only these are streamed: convert it by "
+                f"`ase convert {path} {path.stem}.extxyz`."
+            )
         if path.suffix in (".gz", ".bz2", ".xz"):
             raise ValueError(f"{path} is compressed: unpack it, so that frames can be streamed.")
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -322,6 +372,16 @@ def _location(frame: Frame, paths: Sequence[Path]) -> dict[str, int | bool]:
         "periodic": bool(frame.pbc.any()),
         "isolated": frame.isolated,
     }
+
+
+def _readers(path: Path) -> Iterator[Callable[..., Frame]]:
+    """Functions of labels, number and options that make the frames of a file."""
+    if needs_ase(path):
+        for atoms in ase_structures(path):
+            yield partial(make_frame, atoms, place=(path, 0, 0))
+    else:
+        for start, text in _frame_texts(path):
+            yield partial(parse_frame, text, path=path, start=start)
 
 
 def _frame_texts(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -366,20 +426,6 @@ def _atoms_in(header: bytes, path: Path, frame: int) -> int:
     )
 
 
-def _parse(text: bytes) -> Atoms:
-    lines = text.count(b"\n") + (not text.endswith(b"\n")) - 2
-    announced = int(text.split(b"\n", 1)[0])
-    if lines < announced:
-        raise ValueError(f"it is cut off after {max(lines, 0)} of {announced} atoms.")
-    if announced == 0:
-        raise ValueError("it has no atoms.")
-    try:
-        return next(read_xyz(io.StringIO(text.decode()), 0))
-    except Exception as error:  # whatever the parser stumbles on is a bad frame
-        reason = str(error).partition("\n")[0][:200]
-        raise ValueError(f"ASE cannot read it ({type(error).__name__}: {reason}).") from error
-
-
-def _progress(frames: Iterable[tuple[int, bytes]], path: Path) -> Iterable[tuple[int, bytes]]:
+def _progress(frames: Iterable[Callable[..., Frame]], path: Path) -> Iterable[Callable[..., Frame]]:
     console = Console(stderr=True)
     return track(frames, f"reading {path.name}", console=console, disable=not console.is_terminal)

@@ -36,6 +36,7 @@ STRESS = {
     "kbar": 0.1 * units.GPa,
 }
 PER_ATOM = ("forces", "energies")
+INPUTS = ("charge", "multiplicity")  # of networks, not labels of their outputs
 VOIGT = [0, 5, 4, 5, 1, 3, 4, 3, 2]  # of xx, yy, zz, yz, xz, xy, for the rows of the matrix
 SHOWN = 20
 
@@ -45,11 +46,13 @@ class Labels:
     """Keys and units of the labels in a file; they are converted to eV and angstrom on reading.
 
     Args:
-        energy, forces, stress, energies, charge: the key of the total energy, the forces, the
-            stress, the energies of the atoms and the total charge; None if it is not to be read.
-            A stress is a 3 x 3 matrix or xx, yy, zz, yz, xz, xy, positive under tension:
-            (dE / d strain) / volume. Some codes write the opposite sign.
+        energy, forces, stress, energies: the key of the total energy, the forces, the stress and
+            the energies of the atoms; None if it is not to be read. A stress is a 3 x 3 matrix or
+            xx, yy, zz, yz, xz, xy, positive under tension: (dE / d strain) / volume. Some codes
+            write the opposite sign. Only structures that repeat have one.
         virial: the key of -(dE / d strain), read in place of the stress.
+        charge, multiplicity: the key of the total charge and of the spin multiplicity 2S + 1,
+            whole numbers. They are inputs of a network, so that every structure needs them.
         energy_unit, length_unit: of all energies, and of positions and cells.
         forces_unit: energy_unit / length_unit by default.
         stress_unit: energy_unit / length_unit^3 by default.
@@ -67,6 +70,7 @@ class Labels:
     virial: str | None = None
     energies: str | None = None
     charge: str | None = None
+    multiplicity: str | None = None
     energy_unit: EnergyUnit = "eV"
     length_unit: LengthUnit = "angstrom"
     forces_unit: ForcesUnit | None = None
@@ -104,34 +108,55 @@ class Labels:
             "stress": self.stress or self.virial,
             "energies": self.energies,
             "charge": self.charge,
+            "multiplicity": self.multiplicity,
         }
         return {name: key for name, key in named.items() if key is not None}
 
     def energy_only(self) -> Labels:
         """The same units, and no other key than that of the energy."""
-        nothing = dict.fromkeys(("forces", "stress", "virial", "energies", "charge"))
+        nothing = dict.fromkeys(("forces", "stress", "virial", "energies", *INPUTS))
         return replace(self, **nothing)
 
     def read(
-        self, atoms: Atoms, *, missing: Literal["error", "mask"] = "error"
+        self, atoms: Atoms, *, missing: Literal["error", "mask", "allow"] = "error"
     ) -> dict[str, np.ndarray]:
         """Labels by name, in eV and angstrom: float64, NaN where they are missing.
 
         Constraints of the atoms change nothing: forces are those of the file.
 
         Raises:
-            ValueError: if a label is missing, unless `missing` is "mask"; if one is infinite, or
-                has another shape than it should.
+            ValueError: if a label is missing, or there is a stress without a volume, unless
+                `missing` is "mask" or "allow"; if one is infinite, or has another shape than it
+                should; if charge and multiplicity are missing, or cannot be.
         """
-        return {name: self._label(atoms, name, key, missing) for name, key in self.keys.items()}
+        values = {name: self._label(atoms, name, key, missing) for name, key in self.keys.items()}
+        _check_electrons(atoms.numbers, values)
+        return values
+
+    def unused_stress(self, atoms: Atoms) -> bool:
+        """Whether there is a stress or virial, but no volume that it could belong to."""
+        key = self.stress or self.virial
+        if key is None or has_volume(atoms):
+            return False
+        value = _find(atoms, key, per_atom=False)
+        return value is not None and not np.isnan(_numbers(value, "stress", key, (3, 3))).all()
 
     def _label(self, atoms: Atoms, name: str, key: str, missing: str) -> np.ndarray:
         shape = {"forces": (len(atoms), 3), "stress": (3, 3), "energies": (len(atoms),)}
         value = _find(atoms, key, per_atom=name in PER_ATOM)
-        if value is None and missing == "error":
+        if name == "stress" and self.unused_stress(atoms):
+            if missing == "error":
+                raise ValueError(
+                    f"{key!r} (stress) belongs to a volume, but there is no cell along which the "
+                    "structure repeats: give it Lattice and pbc, or leave such labels out with "
+                    'missing: "mask".'
+                )
+            value = None
+        if value is None and (missing == "error" or name in INPUTS):
+            mask = "" if name in INPUTS else ', or set missing to "mask" if some frames lack it'
             raise ValueError(
                 f"there is no key {key!r} for the {name}, only {_keys(atoms)}: name the right "
-                'one, null to do without, or set missing to "mask" if some frames lack it.'
+                f"one, {'or ' * (not mask)}null to do without{mask}."
             )
         if value is None:
             return np.full(shape.get(name, ()), np.nan)
@@ -139,6 +164,8 @@ class Labels:
         with np.errstate(over="ignore"):
             if np.isinf(array.astype(np.float32)).any():
                 raise ValueError(f"{key!r} ({name}) is infinite, or as good as that.")
+        if name in INPUTS and not (np.isfinite(array) and array == np.round(array)):
+            raise ValueError(f"{key!r} ({name}) is {array}: it must be a whole number.")
         if missing == "error" and np.isnan(array).any():
             raise ValueError(
                 f'{key!r} ({name}) is NaN: correct it, or set missing to "mask" if that says that '
@@ -151,20 +178,36 @@ class Labels:
         if name == "forces":
             return FORCES[self.forces_unit] if self.forces_unit else energy / self.length
         if name == "stress" and self.virial:
-            volume = abs(np.linalg.det(atoms.cell.array)) * self.length**3
-            if not volume > 0:
-                raise ValueError("a virial becomes a stress by the volume, but there is no cell.")
-            return -energy / volume
+            return -energy / (abs(np.linalg.det(atoms.cell.array)) * self.length**3)
         if name == "stress":
             return STRESS[self.stress_unit] if self.stress_unit else energy / self.length**3
-        return 1.0 if name == "charge" else energy
+        return 1.0 if name in INPUTS else energy
+
+
+def has_volume(atoms: Atoms) -> bool:
+    """Whether a structure repeats, and its cell has a volume: what a stress needs."""
+    return bool(atoms.pbc.any()) and abs(float(np.linalg.det(atoms.cell.array))) > 0
+
+
+def _check_electrons(numbers: np.ndarray, values: dict[str, np.ndarray]) -> None:
+    """Refuse a multiplicity that no number of electrons has: often it is meant as another."""
+    if "multiplicity" not in values:
+        return
+    multiplicity, charge = int(values["multiplicity"]), int(values.get("charge", 0))
+    electrons = int(numbers.sum()) - charge
+    if multiplicity < 1 or multiplicity - 1 > electrons or (electrons - multiplicity) % 2 == 0:
+        raise ValueError(
+            f"{electrons} electrons (charge {charge}) cannot have the multiplicity {multiplicity}: "
+            "it is 2S + 1, one more than the number of unpaired electrons."
+        )
 
 
 def _find(atoms: Atoms, key: str, *, per_atom: bool) -> Any:
     """ASE moves some keys, energy and forces among them, from the frame to a calculator."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    own = (atoms.arrays, atoms.info) if per_atom else (atoms.info, atoms.arrays)
-    return next((values[key] for values in (results, *own) if key in values), None)
+    # the info first: under `stress`, results may hold those of the atoms
+    order = (results, atoms.arrays, atoms.info) if per_atom else (atoms.info, results, atoms.arrays)
+    return next((values[key] for values in order if key in values), None)
 
 
 def _keys(atoms: Atoms) -> str:

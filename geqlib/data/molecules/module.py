@@ -15,6 +15,7 @@ from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.extxyz import (
     Frame,
+    Missing,
     StreamedFrames,
     pack_frames,
     read_frames,
@@ -26,6 +27,7 @@ from geqlib.data.packed import PackedGraphs
 from geqlib.files.plain import plain
 
 Part = int | float | Sequence[int]
+LABELS = {"energy", "energies", "forces", "stress"}
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
@@ -37,21 +39,25 @@ class MoleculeData(StructureLoaders):
     [G, 3], `index` [G] the number of the frame in its source, `batch` [N], `ptr`; `cell_shift`
     [E, 3] if any structure is periodic: the offset of an edge is pos[source] - pos[target] +
     cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
-    float64, `forces` [N, 3], `stress` [G, 3, 3], `charge` [G]; NaN where they are missing.
+    float64, `forces` [N, 3], `stress` [G, 3, 3]; NaN where they are missing. `charge` and
+    `multiplicity` [G] are inputs, which no frame may lack. Where atoms are far from their cell or
+    the origin, `origin` [N, 3] in float64 is what was subtracted from their positions.
 
     A path that does not exist is looked for in the folder `GEQLIB_DATA`; the files of 3BPA are
     downloaded where they are not there, either.
 
     Args:
-        train: extended XYZ files, which may be .xz, .gz or .bz2. Frames of several files are
-            numbered on.
+        train: extended XYZ files, which may be .xz, .gz or .bz2, or others that ASE reads, such as
+            .traj and .db. Frames of several files are numbered on.
         val, test: files, or a part of the training files: a fraction, a count or a list of frame
             numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
-        cutoff: of the neighbours, in angstrom.
-        energy_key, forces_key, stress_key, virial_key, energies_key, charge_key: see `Labels`. A
-            key that the files do not have is an error; null reads nothing.
+        cutoff: of the neighbours, in angstrom. By default that of the network which is trained, or
+            all pairs of molecules where it has none; another one than the network's is an error.
+        energy_key, forces_key, stress_key, virial_key, energies_key, charge_key, multiplicity_key:
+            see `Labels`. A key that the files do not have is an error; null reads nothing.
         energy_unit, length_unit, forces_unit, stress_unit: of the files: see `Labels`.
-        missing: "mask" allows that some frames lack a label, or have NaN.
+        missing: "mask" allows that some frames lack a label, or have NaN. Structures of `test` need
+            no labels for predictions.
         on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
         isolated_atoms: "references" takes isolated atoms out of the training frames, to be
             `reference_energies`; they are single atoms without an image within the cutoff, or
@@ -84,17 +90,18 @@ class MoleculeData(StructureLoaders):
 
     def __init__(
         self,
-        train: str | list[str],
-        val: int | float | str | list[int] | list[str] = 0.1,
-        test: int | float | str | list[int] | list[str] | None = None,
+        train: str | Path | list[str | Path],
+        val: int | float | str | Path | list[int] | list[str | Path] = 0.1,
+        test: int | float | str | Path | list[int] | list[str | Path] | None = None,
         *,
-        cutoff: float,
+        cutoff: float | None = None,
         energy_key: str | None = "energy",
         forces_key: str | None = "forces",
         stress_key: str | None = None,
         virial_key: str | None = None,
         energies_key: str | None = None,
         charge_key: str | None = None,
+        multiplicity_key: str | None = None,
         energy_unit: EnergyUnit = "eV",
         length_unit: LengthUnit = "angstrom",
         forces_unit: ForcesUnit | None = None,
@@ -102,7 +109,7 @@ class MoleculeData(StructureLoaders):
         missing: Literal["error", "mask"] = "error",
         on_bad_frame: Literal["error", "skip"] = "error",
         isolated_atoms: Literal["keep", "references"] = "keep",
-        reference_file: str | None = None,
+        reference_file: str | Path | None = None,
         stream: bool = False,
         batch_size: int = 5,
         eval_batch_size: int = 50,
@@ -110,16 +117,20 @@ class MoleculeData(StructureLoaders):
         data_seed: int = 0,
         shuffle_seed: int = 0,
         workers: int = 0,
-        cache: str | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         super().__init__()
+        # before they are kept for checkpoints, which hold plain values
+        train, val, test, reference_file, cache = map(
+            _plain, (train, val, test, reference_file, cache)
+        )
         self.save_hyperparameters()
         if min(batch_size, eval_batch_size) < 1:
             raise ValueError(
                 "batch_size and eval_batch_size must be at least 1, got "
                 f"{batch_size} and {eval_batch_size}."
             )
-        if not cutoff > 0:
+        if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, got {cutoff}.")
         for name, value, choices in (
             ("missing", missing, ("error", "mask")),
@@ -142,6 +153,7 @@ class MoleculeData(StructureLoaders):
             virial=virial_key,
             energies=energies_key,
             charge=charge_key,
+            multiplicity=multiplicity_key,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
@@ -156,15 +168,40 @@ class MoleculeData(StructureLoaders):
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
+        self._unlabelled: set[str] = set()  # splits that were read for predictions alone
+
+    def prepare_data(self) -> None:
+        """Download files and index streamed ones, which one process does for all."""
+        trainer: Any = self.trainer
+        stage = trainer.state.fn.value if trainer and trainer.state.fn else ""
+        for split in self._needed(stage):
+            own = split if self.files[split] else "train"
+            find_files(self.files[own])
+            if self.stream and trainer and trainer.world_size > 1:
+                self._read(self.files[own], training=own == "train")
+        if self.reference_file and "train" in self._needed(stage):
+            find_files(self.reference_file)
 
     def setup(self, stage: str | None = None) -> None:
-        for split in STAGES.get(stage or "", tuple(self.sources)):
-            if split in self.splits or self.sources[split] is None:
+        for split in self._needed(stage or ""):
+            complete = split in self.splits and (
+                stage == "predict" or split not in self._unlabelled
+            )
+            if complete:
                 continue
-            if split != "train" and self.files[split]:
-                self.splits[split] = self._finished(self._read(self.files[split]))
-            else:
+            if split == "train" or not self.files[split]:
                 self._split_training()
+            elif stage == "predict":
+                self.splits[split] = self._finished(self._read(self.files[split], missing="allow"))
+                self._unlabelled.add(split)
+            else:
+                self.splits[split] = self._finished(self._read(self.files[split]))
+                self._unlabelled.discard(split)
+
+    def _needed(self, stage: str) -> list[str]:
+        """The splits that there are of those that a stage measures or trains on."""
+        splits = STAGES.get(stage, tuple(self.sources))
+        return [split for split in splits if self.sources[split] is not None]
 
     def _split_training(self) -> None:
         frames = self._read(self.files["train"], training=True)
@@ -176,22 +213,42 @@ class MoleculeData(StructureLoaders):
         parts = split_frames(
             frames.index.tolist(), **drawn, train=self.num_train, seed=self.data_seed
         )
+        for split, part in drawn.items():
+            if part and not len(parts[split]):
+                raise ValueError(
+                    f"{split} is {part} of {len(frames)} frames, which is none: give a count such "
+                    f"as {split}=1, or 0 to do without."
+                )
         for split in ("train", *drawn):
             self.splits[split] = self._finished(frames.subset(torch.from_numpy(parts[split])))
         if self.reference_file:
             self._add_references(self._isolated_atoms(self.reference_file))
 
-    def _read(self, files: list[str], *, training: bool = False) -> PackedGraphs | StreamedFrames:
-        alone = self.cutoff if training and self.isolated_atoms == "references" else None
+    def _read(
+        self, files: list[str], *, training: bool = False, missing: Missing | None = None
+    ) -> PackedGraphs | StreamedFrames:
+        references = training and self.isolated_atoms == "references"
+        alone = (self.cutoff or math.inf) if references else None
         paths = find_files(files)
-        options = {"missing": self.missing, "on_bad_frame": self.on_bad_frame, "alone": alone}
+        options: dict[str, Any] = {
+            "missing": missing or self.missing,
+            "on_bad_frame": self.on_bad_frame,
+            "alone": alone,
+        }
         if self.stream:
             frames = stream_frames(paths, self.labels, self.cutoff, cache=self.cache, **options)
             self._add_references(frames.read(frames.isolated.nonzero()[:, 0].tolist()))
             return frames.subset((~frames.isolated).nonzero()[:, 0])
-        return pack_frames(self._without_references(read_frames(paths, self.labels, **options)))
+        frames = pack_frames(self._without_references(read_frames(paths, self.labels, **options)))
+        return _without_empty(frames) if missing == "allow" else frames
 
     def _finished(self, frames: PackedGraphs | StreamedFrames) -> PackedGraphs | StreamedFrames:
+        periodic = frames.periodic if isinstance(frames, StreamedFrames) else frames.pbc
+        if self.cutoff is None and periodic.any():
+            raise ValueError(
+                "Periodic structures have infinitely many pairs: give MoleculeData a cutoff, or "
+                "the network one."
+            )
         if isinstance(frames, StreamedFrames):
             return frames
         return with_neighbors(frames, self.cutoff, keep=True)
@@ -302,6 +359,21 @@ def _count(name: str, part: Part, total: int) -> int:
     raise ValueError(
         f"{name} is {part!r}: expected a fraction below 1, a count, or a list of frame numbers."
     )
+
+
+def _plain(source: Any) -> Any:
+    """Paths as text, alone or in a list."""
+    if isinstance(source, list | tuple):
+        return [_plain(part) for part in source]
+    return str(source) if isinstance(source, Path) else source
+
+
+def _without_empty(frames: PackedGraphs) -> PackedGraphs:
+    """Without labels that no frame has."""
+    empty = {name for name in LABELS & frames.arrays.keys() if frames.arrays[name].isnan().all()}
+    arrays = {name: array for name, array in frames.arrays.items() if name not in empty}
+    fields = {name: field for name, field in frames.fields.items() if name not in empty}
+    return PackedGraphs({"nodes": frames.counts["node"], **arrays}, fields)
 
 
 def _files(source: Any) -> list[str]:

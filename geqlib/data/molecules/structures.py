@@ -17,17 +17,25 @@ from torch import Tensor
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.graph.neighbors import FLAT, Neighbors, neighbor_list
 from geqlib.graph.segments import ragged_ranges, segment_ptr
+from geqlib.graph.wrapping import NEAR, OUTSIDE
 
 STRUCTURE = {"z": "node", "pos": "node", "cell": "graph", "pbc": "graph", "index": "graph"}
+ORIGIN = "origin"
 EDGES = {"edge_index": Field("edge", "node", dim=1), "reverse": Field("edge", "edge")}
 PER_ATOM = ("forces", "energies")
-DOUBLE = ("energy", "energies")  # float32 has steps of meV at the energy of a large structure
+DOUBLE = (
+    "energy",
+    "energies",
+    "origin",
+)  # float32 has steps of meV at the energy of a large structure
 CHUNK = 20_000  # atoms whose neighbours are searched at once
 HEAVIEST = 118
 SAME_POSITION = 1e-3
 
 
-def structure_fields(labels: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Field]:
+def structure_fields(
+    labels: Iterable[str], dtype: torch.dtype | None = None, *, far: bool = False
+) -> dict[str, Field]:
     """What the arrays of structures with these labels hold.
 
     `z` [N] atomic numbers; `pos` [N, 3]; `cell` [G, 3, 3] vectors in rows, zeros without a cell;
@@ -37,8 +45,13 @@ def structure_fields(labels: Iterable[str], dtype: torch.dtype | None = None) ->
     Args:
         labels: names.
         dtype: of all other floating-point arrays, torch's default type by default.
+        far: whether there is `origin` [N, 3] in float64, see `far_origins`.
     """
-    per = STRUCTURE | {name: "node" if name in PER_ATOM else "graph" for name in labels}
+    per = (
+        STRUCTURE
+        | ({ORIGIN: "node"} if far else {})
+        | {name: "node" if name in PER_ATOM else "graph" for name in labels}
+    )
     return {
         name: Field(kind, dtype=torch.float64 if name in DOUBLE else dtype)
         for name, kind in per.items()
@@ -67,6 +80,34 @@ def molecules(
         "index": index,
     }
     return PackedGraphs(arrays | labels, structure_fields(labels))
+
+
+def far_origins(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """What to subtract from the positions of a structure before they lose digits in float32.
+
+    Trajectories may be unwrapped, and clusters cut from them lie anywhere. As by
+    `geqlib.graph.wrapping.near_cell`, an atom far outside of its cell is moved by whole cells, and
+    a structure far from the origin as a whole.
+
+    Args:
+        pos: [N, 3] in float64.
+        cell: [3, 3] vectors in rows.
+        pbc: [3] whether the structure repeats along each of them.
+
+    Returns:
+        [N, 3] in float64; zeros where nothing is far.
+
+    Example:
+        >>> far_origins(np.array([[1.0, 0, 0], [4001, 0, 0]]), 4 * np.eye(3), np.ones(3, bool))[1]
+        array([4000.,    0.,    0.])
+    """
+    origin = np.zeros_like(pos)
+    if pbc.any():
+        cells = np.floor(pos @ np.linalg.pinv(cell[pbc]))
+        origin = cells @ cell[pbc]
+        origin[np.linalg.norm(origin, axis=1) <= OUTSIDE] = 0
+    centre = (pos - origin).mean(0)
+    return origin + np.where(np.abs(centre) > NEAR, centre.round(), 0.0)
 
 
 # --- neighbours ----------------------------------------------------------------------------------
@@ -186,9 +227,10 @@ def _progress(chunks: Sequence[Tensor]) -> Iterable[Tensor]:
 def to_atoms(structure: Any) -> Atoms:
     """One structure for ASE; its labels are called REF_energy, REF_forces and so on."""
     pos, cell = structure.pos.double().numpy(), structure.cell[0].double().numpy()
+    pos = pos + structure[ORIGIN].numpy() if ORIGIN in structure else pos
     atoms = Atoms(structure.z.numpy(), pos, cell=cell, pbc=structure.pbc[0].numpy())
     atoms.info["index"] = int(structure.index[0])
-    labels = [k for k in structure.keys() if k not in {*STRUCTURE, *EDGES, "cell_shift"}]  # noqa: SIM118
+    labels = [k for k in structure.keys() if k not in {*STRUCTURE, *EDGES, ORIGIN, "cell_shift"}]  # noqa: SIM118
     for name in labels:
         value = structure[name].double().numpy()
         if name in PER_ATOM:

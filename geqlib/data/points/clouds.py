@@ -269,15 +269,18 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Corners [V, 3] and triangles [F, 3] of a mesh; polygons are cut from their first corner.
 
     Unlike torch_geometric's reader, this one keeps faces of more than four corners and the last
-    line of files that end without a line break. Some files of ModelNet lack the break after "OFF".
+    line of files that end without a line break. The numbers may follow "OFF" on its line, in some
+    files of ModelNet without a space.
 
     Raises:
         ValueError: a file that is no OFF mesh.
     """
     with reading(path, "is no OFF mesh", "correct or remove it"):
         lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
-        lines = [line for line in lines if line and line != ["OFF"]]
-        corners, faces = int(lines[0][0].removeprefix("OFF")), int(lines[0][1])
+        lines = [line for line in lines if line]
+        header = " ".join(lines[0]).removeprefix("OFF").split()
+        lines = [line for line in lines if line != ["OFF"]]
+        corners, faces = map(int, (header or lines[0])[:2])
         pos = np.array([line[:3] for line in lines[1 : 1 + corners]], dtype=np.float64)
         pos = pos.reshape(corners, 3)
         triangles = _triangles(lines[1 + corners : 1 + corners + faces])

@@ -1,0 +1,71 @@
+"""What a network and its data have to agree on: the cutoff, and whether there are charges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+
+from geqlib.atoms.potential import AtomNetwork, Potential, network_cutoff
+from geqlib.data.molecules.labels import Labels
+
+
+def share_charge(model: nn.Module, data: Any) -> bool:
+    """Let a potential know the charges that its data reads, if it does not yet.
+
+    Args:
+        model: of a task.
+        data: a data module, with `labels` or without.
+
+    Returns:
+        Whether the potential was changed.
+
+    Raises:
+        ValueError: if its network has no input for them.
+    """
+    labels = getattr(data, "labels", None)
+    named = isinstance(labels, Labels) and bool(labels.charge or labels.multiplicity)
+    if not (named and isinstance(model, Potential)) or model.charges is not None:
+        return False
+    model.take_charge()
+    return True
+
+
+def share_cutoff(model: nn.Module, data: Any) -> None:
+    """Give a data module without a cutoff that of the network, and refuse one that differs.
+
+    Outside of atoms (`Potential`, `MoleculeModel`), neighbours are a choice of the data: there it
+    is enough that the network does not reach further than them.
+
+    Args:
+        model: of a task.
+        data: a data module, with a `cutoff` in angstrom or without; None if there is none.
+
+    Raises:
+        ValueError: if energies would jump where a neighbour leaves.
+    """
+    if not hasattr(data, "cutoff"):
+        return
+    atoms = isinstance(model, AtomNetwork)
+    network: nn.Module = model.model if isinstance(model, AtomNetwork) else model
+    own, name = network_cutoff(network), type(network).__name__
+    if data.cutoff is None and own is not None:
+        data.cutoff = own
+        data.hparams["cutoff"] = own
+    if data.cutoff is None:
+        return
+    if own is None:
+        if isinstance(model, Potential):
+            raise ValueError(
+                f"{name} has no cutoff, but its data leaves out pairs beyond {data.cutoff} "
+                "angstrom, where the energy would jump: give the network the same cutoff (one of "
+                "your own says it by its attribute `cutoff`), or the data none."
+            )
+        return
+    beyond = own > data.cutoff and not math.isclose(own, data.cutoff)
+    if beyond or (atoms and not math.isclose(own, data.cutoff)):
+        raise ValueError(
+            f"The cutoff of {name} is {own}, but that of {type(data).__name__} is {data.cutoff}: "
+            "make them equal, or leave out that of the data, which then takes the network's."
+        )
