@@ -51,7 +51,8 @@ def trained(
     if not (folder / "fit.json").exists():
         arguments = as_arguments(options)
         arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
-        resume = [f"--ckpt_path={last}"] if last.exists() else []
+        # without a checkpoint there is nothing to lose but the log of part of an epoch
+        resume = [f"--ckpt_path={last}"] if last.exists() else ["--overwrite"]
         _geqlib("fit", f"--config={config}", *arguments, *resume)
     changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
