@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, cast
 
@@ -124,7 +125,14 @@ class EnergyForces(Task):
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
 
     def configure_callbacks(self) -> list[L.Callback]:
-        if share_charge(self.model, getattr(self.trainer, "datamodule", None)):
+        data = getattr(self.trainer, "datamodule", None)
+        if getattr(getattr(data, "labels", None), "energies", None):
+            warnings.warn(
+                "energies_key is read and not trained on: EnergyForces learns total energies, "
+                "forces and stress. null leaves it out.",
+                stacklevel=2,
+            )
+        if share_charge(self.model, data):
             description = self.hparams.get("model")
             if isinstance(description, dict):
                 description["init_args"] = {**(description.get("init_args") or {}), "charge": True}

@@ -149,6 +149,16 @@ def test_calculators_take_no_other_cutoff_than_their_network():
     assert GeqCalculator(Potential(ponita(None)), cutoff=4.0).cutoff == 4.0
 
 
+def test_energies_of_atoms_are_not_trained_on(tmp_path):
+    frames = read(molecules(tmp_path), ":")
+    for frame in frames:
+        frame.set_array("e", np.zeros(2))
+    write(tmp_path / "e.xyz", frames, format="extxyz")
+    keys = {"energy_key": "E", "forces_key": None, "energies_key": "e", "val": 2}
+    with pytest.warns(UserWarning, match="energies_key is read and not trained on"):
+        fit(task(ponita()), MoleculeData(str(tmp_path / "e.xyz"), **keys))
+
+
 # --- elements ------------------------------------------------------------------------------------
 
 
