@@ -163,8 +163,9 @@ def test_energies_of_atoms_are_not_trained_on(tmp_path):
 
 
 @pytest.mark.parametrize("number", [0, 5])
-def test_an_element_of_one_validation_frame(tmp_path, number):
-    """Before the first epoch, with its split and frame."""
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_element_of_one_validation_frame(tmp_path, number, stream):
+    """Its split and frame are named, before the first epoch where frames are in memory."""
     path = molecules(tmp_path)
     frames = read(path, ":")
     frames[number].numbers[1] = 79
@@ -172,7 +173,8 @@ def test_an_element_of_one_validation_frame(tmp_path, number):
         frame.calc = None
     write(path, frames, format="extxyz")
     keys = {"energy_key": "E", "forces_key": None}
-    loaders = MoleculeData(path, val=[number], cutoff=3.0, **keys)
+    options = {"stream": stream, "cache": str(tmp_path)}
+    loaders = MoleculeData(path, val=[number], cutoff=3.0, **keys, **options)
     sentence = rf"Frame {number} of the val split: atom 1 is Au, .* never showed \(H, O\)"
     with pytest.raises(ValueError, match=sentence):
         fit(task(ponita()), loaders)
