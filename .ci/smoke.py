@@ -17,7 +17,7 @@ from geqlib.nn import (
     MonoidAggregation,
     SubgraphConv,
 )
-from geqlib.spen.ego_nets import ego_plan
+from geqlib.spen.plan import ego_plan
 
 TOP = Path(__file__).parents[1]
 

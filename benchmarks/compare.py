@@ -128,7 +128,7 @@ def first_edition(name: str, content: Mapping[str, Any]) -> list[Table]:
                     script.own_row(degree, method, _memory(cells))
                     for degree, of_degree in c["degrees"].items()
                     for method, cells in of_degree.items()
-                    if method != "aligned"
+                    if method not in ("aligned", "neighbors")
                 ]
             )
         ],

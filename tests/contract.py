@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -232,6 +235,30 @@ class Contract:
         results = (case.tensors(case.call(m, len(RAGGED), **inputs)) for m in (module, other))
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
+    def test_copies(self, case: Case) -> None:
+        """Pickled, as between processes, and copied, after use and with their plans."""
+        module, inputs = case.make(), values(join(random_graphs(case, RAGGED)))
+        arguments = case.arguments(module, inputs, len(RAGGED))
+        expected = case.tensors(module(**arguments))
+        for copied in (deepcopy, _pickled):
+            other, own = copied((module, arguments))
+            assert all(map(torch.equal, case.tensors(other(**own)), expected))
+
+    def test_int32_indices(self, case: Case) -> None:
+        """Edges and graph numbers of 32 bits, in `plan` and in `forward` with and without one."""
+        module, typed = case.make(), join(random_graphs(case, RAGGED))
+        kinds = {name: parse_type(name, text).kind for name, (_, text) in typed.items()}
+        short = {
+            k: x.int() for k, x in values(typed).items() if kinds[k] in ("edge_index", "batch")
+        }
+        if not short:
+            pytest.skip("it takes neither edges nor graph numbers")
+        expected = case.tensors(case.call(module, len(RAGGED), **values(typed)))
+        arguments = case.arguments(module, values(typed) | short, len(RAGGED))
+        for own in (arguments, _without_plan(module, arguments)):
+            for got, exact in zip(case.tensors(module(**own)), expected, strict=True):
+                _close(got, exact, case.rounding[torch.float64])
+
     def test_repr(self, case: Case) -> None:
         """Layers take one line; models may print their children."""
         layers = [m for m in case.make().modules() if type(m).__module__.startswith("geqlib.nn.")]
@@ -291,6 +318,16 @@ def values(inputs: Typed, dtype: torch.dtype = torch.float64, leaf: bool = False
         name: x.to(dtype, copy=True).requires_grad_(leaf) if x.is_floating_point() else x
         for name, (x, _) in inputs.items()
     }
+
+
+def _pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301
+
+
+def _without_plan(module: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+    plan = signature(module.forward).parameters.get("plan")
+    needed = plan is None or plan.default is plan.empty
+    return arguments if needed else {k: v for k, v in arguments.items() if k != "plan"}
 
 
 def _param(case: Case, name: str) -> Any:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from benchmarks.kills import JOBS, differences, digest
+from benchmarks.kills import JOBS, STATE, differences, digest
+from geqlib.files.checkpoint import read_checkpoint
+from geqlib.report.runs import read_history
+from tests.train import tiny
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+EPOCHS = 40
 
 
 @pytest.mark.slow
@@ -33,3 +42,61 @@ def test_differences_are_found() -> None:
     assert differences(other, expected) == ["run/curves: loss"]
     assert differences(expected | {"a": digest({"w": [1.0, 2.1]})}, expected) == ["a"]
     assert differences({}, expected) == ["a", "run/curves: loss"]
+
+
+@pytest.mark.slow
+def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
+    """First both are killed, then the second one alone, which ends the first."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.config(EPOCHS)))
+    sound, run = tmp_path / "sound", tmp_path / "run"
+    finished(training(tmp_path, sound))
+    for whole in (True, False):
+        process = training(tmp_path, run)
+        wait_for_epoch(process, run)
+        second = children(process.pid)
+        os.killpg(process.pid, signal.SIGKILL) if whole else os.kill(second[0], signal.SIGKILL)
+        assert process.wait(60) != 0
+    finished(training(tmp_path, run))
+    assert not differences(outcome(run), outcome(sound))
+    assert json.loads((run / "fit.json").read_text())["epochs"] == EPOCHS
+
+
+def training(folder: Path, run: Path) -> subprocess.Popen[str]:
+    """`geqlib fit` on two processes, which goes on where an earlier one stopped."""
+    last = run / "checkpoints" / "last.ckpt"
+    place = ["--config", str(folder / "tiny.yaml"), "--trainer.default_root_dir", str(run)]
+    several = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    resumed = ["--ckpt_path", str(last)] if last.exists() else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "geqlib", "fit", *place, *several, *resumed],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_epoch(process: subprocess.Popen[str], run: Path) -> None:
+    """Until a checkpoint is written that was not there."""
+    last = run / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns if last.exists() else 0
+    while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > before):
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    return [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def finished(process: subprocess.Popen[str]) -> None:
+    error = process.communicate(timeout=200)[1]
+    assert process.returncode == 0, error[-2000:]
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("last", "best"):
+        state = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
+        found |= {f"{name}.{key}": digest(state.get(key)) for key in STATE}
+    return found | {"curves": {key: x.tolist() for key, x in read_history(run).items()}}

@@ -43,11 +43,11 @@ class MoleculeGNN(nn.Module):
         super().__init__()
         self.encode = CategoryEmbedding(in_channels, channels)
         self.encode_edges = CategoryEmbedding(edge_dim, channels)
-        made = [
+        convs = [
             _pna(channels, degrees) if conv == "pna" else _gin(channels, hidden)
             for _ in range(layers)
         ]
-        self.convs = nn.ModuleList(made)
+        self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList([nn.BatchNorm1d(channels) for _ in range(layers)])
         self.pool = POOLS[readout]
         self.head = nn.Sequential(

@@ -22,10 +22,10 @@ def find_ego_nets(edges: Sequence[Sequence[int]], nodes: int, hops: int) -> list
     """The nodes at most so many steps away from each node, ascending."""
     nets = []
     for centre in range(nodes):
-        found = {centre}
+        net = {centre}
         for _ in range(hops):
-            found |= {j for i, j in edges if i in found}
-        nets.append(sorted(found))
+            net |= {j for i, j in edges if i in net}
+        nets.append(sorted(net))
     return nets
 
 
@@ -56,22 +56,23 @@ def dense_maps(
     """
     slot, node, ego = _inputs(maps, x, root)
     ego = torch.cat(ego) if gain is None else torch.cat(ego) * gain
-    known = {"slot": slot, "node": node, "ego": list(ego.expand(m, -1).split(maps.in_channels, 1))}
-    made = {}
+    inputs = {"slot": slot, "node": node, "ego": list(ego.expand(m, -1).split(maps.in_channels, 1))}
+    outputs = {}
     for kind, (weights, bias) in _weights(maps, shift).items():
-        made[kind] = ego.new_zeros(m, maps.out_channels) + bias
+        outputs[kind] = ego.new_zeros(m, maps.out_channels) + bias
         for level, blocks in weights.items():
-            for value, weight in zip(known[level], blocks, strict=True):
-                made[kind] = made[kind] + torch.einsum("mc,cd->md", value, weight)
-    out = {0: made["order 0"][0]} if 0 in maps.out_orders else {}
+            for value, weight in zip(inputs[level], blocks, strict=True):
+                outputs[kind] = outputs[kind] + torch.einsum("mc,cd->md", value, weight)
+    out = {0: outputs["order 0"][0]} if 0 in maps.out_orders else {}
     for order in (1, 2):
         if order in maps.out_orders:
-            out[order] = made[f"low {order}"]
+            out[order] = outputs[f"low {order}"]
         if order in maps.out_orders and maps.centre:
             at_root = torch.eye(m).to(ego)[root or 0]
-            out[order] = out[order] + torch.einsum("m,md->md", at_root, made[f"hub {order}"])
+            out[order] = out[order] + torch.einsum("m,md->md", at_root, outputs[f"hub {order}"])
     if 2 in out:
-        out[2] = torch.einsum("ic,ij->ijc", out[2], torch.eye(m).to(ego)) + _pairs(maps, made, root)
+        pairs = _pairs(maps, outputs, root)
+        out[2] = torch.einsum("ic,ij->ijc", out[2], torch.eye(m).to(ego)) + pairs
     if 2 in out and maps.pair is not None:
         here, *mirrored = maps.pair.split(maps.in_channels)
         out[2] = out[2] + torch.einsum("ijc,cd->ijd", x[2], here)
@@ -135,14 +136,14 @@ def _weights(maps: EquivariantMaps, shift: Tensor | None) -> dict[str, tuple[dic
     return found
 
 
-def _pairs(maps: EquivariantMaps, made: dict[str, Tensor], root: int | None) -> Tensor:
+def _pairs(maps: EquivariantMaps, outputs: dict[str, Tensor], root: int | None) -> Tensor:
     """[m, m, D] what rows and columns say, and those of the centre."""
-    row, column = made["row"], made["row" if maps.symmetric else "column"]
+    row, column = outputs["row"], outputs["row" if maps.symmetric else "column"]
     y = row[:, None] + column[None]
     if maps.centre:
         at = torch.eye(len(row)).to(row)[root or 0]
-        row = made["centre's row"]
-        column = made["centre's row" if maps.symmetric else "centre's column"]
+        row = outputs["centre's row"]
+        column = outputs["centre's row" if maps.symmetric else "centre's column"]
         y = y + torch.einsum("i,jd->ijd", at, row)
         # of a symmetric tensor the centre's diagonal entry is in its row alone
         others = torch.ones_like(at) - at if maps.symmetric else torch.ones_like(at)
@@ -202,13 +203,13 @@ class DenseSPEN:
         net, nodes, edges = self.model, len(x), edge_index.T.tolist()
         nets = [list(range(nodes))] if net.hops is None else find_ego_nets(edges, nodes, net.hops)
         pairs = number_pairs(nets, net.symmetric)
-        h, known = {2: self._embed(x, edges, edge_attr, pairs)}, []
+        h, readouts = {2: self._embed(x, edges, edge_attr, pairs)}, []
         for conv, norms in zip(net.convs, net.norms, strict=True):
             y = dense_conv(conv, h, nets, pairs, nodes)
             y = {k: net.act(norms[str(k)](v)) for k, v in y.items()}
             h = {k: v + h[k] if net.residual and k in h else v for k, v in y.items()}
-            known += self._read(h, nets, pairs, nodes)
-        return torch.cat(known, 1)
+            readouts += self._read(h, nets, pairs, nodes)
+        return torch.cat(readouts, 1)
 
     def _embed(self, x: Tensor, edges: list, edge_attr: Tensor | None, pairs: dict) -> Tensor:
         net = self.model
@@ -224,15 +225,18 @@ class DenseSPEN:
         return torch.stack(h)
 
     def _read(self, h: dict[int, Tensor], nets: list, pairs: dict, nodes: int) -> list[Tensor]:
-        known, holding = [], [[g for g, net in enumerate(nets) if i in net] for i in range(nodes)]
+        readouts, holding = (
+            [],
+            [[g for g, net in enumerate(nets) if i in net] for i in range(nodes)],
+        )
         if 2 in h:
-            known += self._sides(h[2], holding, nets, pairs)
-            known.append(torch.stack([h[2][pairs[i, i]] for i in range(nodes)]))
+            readouts += self._sides(h[2], holding, nets, pairs)
+            readouts.append(torch.stack([h[2][pairs[i, i]] for i in range(nodes)]))
         if 1 in h:
-            known.append(h[1])
+            readouts.append(h[1])
         if 0 in h:
-            known.append(torch.stack([h[0][egos].mean(0) for egos in holding]))
-        return known
+            readouts.append(torch.stack([h[0][egos].mean(0) for egos in holding]))
+        return readouts
 
     def _sides(self, h: Tensor, holding: list, nets: list, pairs: dict) -> list[Tensor]:
         """Means over the ego nets of each node of its row and column, and of the centre's."""

@@ -9,6 +9,9 @@ eSCN's SO(2) convolution. Medians of an interleaved run; peak memory is the rise
 process's maximum resident size over one step, after a step on four nodes that loads all code.
 e3nn's products are left out above degrees at which building them takes minutes.
 
+The second table is why GauntNet sums its messages in another way: from features of low degree to
+messages of degree 3, matrix products over the slots of each node against the sum on a grid.
+
     python benchmarks/speed/gaunt_convolution.py [ROUNDS] [DEGREES ...]
 
 The rows of degrees that are not named stay what they were.
@@ -31,7 +34,10 @@ from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
 from benchmarks.rows import Column, Row, Table, joined, measured
 from benchmarks.tables import publish
+from geqlib.gaunt.neighbor_messages import NeighborMessages
+from geqlib.gaunt.network import natural_irreps
 from geqlib.nn import GauntConvolution
+from geqlib.sphere.harmonics import spherical_harmonics
 
 CHANNELS, NODES, NEIGHBORS = 32, 256, 16
 FORMS = {"grid": 10}  # and the highest degree of each
@@ -41,6 +47,8 @@ COLUMNS = (
 )
 E3NN = {"uvu": 6, "full": 4}
 SO2 = "SO(2)"
+MESSAGE_DEGREE, FEATURE_DEGREES = 3, (0, 1, 2, 3)
+WAYS = ("slots", "grid")
 
 
 def contestants(degree: int) -> list[str]:
@@ -88,6 +96,44 @@ def measure(degree: int, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
+def message_step(way: str, degree: int) -> Callable[[], None]:
+    """Forward and backward of messages from features up to `degree`, as GauntNet makes them."""
+    torch.manual_seed(0)
+    irreps = natural_irreps(CHANNELS, degree), natural_irreps(CHANNELS, MESSAGE_DEGREE)
+    x = torch.randn(NODES, irreps[0].dim, requires_grad=True)
+    direction = torch.nn.functional.normalize(torch.randn(NODES * NEIGHBORS, 3), dim=1)
+    direction.requires_grad_()
+    weight = torch.randn(NODES * NEIGHBORS, MESSAGE_DEGREE + 1, CHANNELS, requires_grad=True)
+    source = torch.randint(NODES, (NODES, NEIGHBORS))
+    target = torch.arange(NODES).repeat_interleave(NEIGHBORS)
+    edge_index = torch.stack([source.flatten(), target])
+    by_slots = NeighborMessages(*irreps, MESSAGE_DEGREE)
+    on_grid = GauntConvolution(*irreps, MESSAGE_DEGREE)
+
+    def slots() -> torch.Tensor:
+        components = x.view(NODES, -1, CHANNELS).transpose(0, 1)
+        harmonics = spherical_harmonics(MESSAGE_DEGREE, direction)
+        edges = (t.unflatten(0, (NODES, NEIGHBORS)) for t in (harmonics, weight))
+        return by_slots(components, *edges, source)
+
+    def run() -> None:
+        for leaf in (x, direction, weight):
+            leaf.grad = None
+        y = slots() if way == "slots" else on_grid(x, direction, weight, edge_index)
+        y.square().mean().backward()
+
+    return run
+
+
+def messages(rounds: int) -> Table:
+    rows = []
+    for degree in FEATURE_DEGREES:
+        seconds = interleaved({way: message_step(way, degree) for way in WAYS}, rounds)
+        rows.append(Row((str(degree),), seconds, "geqlib"))
+    columns = tuple(Column(way, f"by {way}", "ms", ".1f", 1e3) for way in WAYS)
+    return Table(("degree of the features",), columns, tuple(rows), "slots")
+
+
 def main() -> None:
     if len(sys.argv) == 4 and sys.argv[1] == "--memory":
         name, degree = sys.argv[2], int(sys.argv[3])
@@ -103,7 +149,8 @@ def main() -> None:
     ]
     table = joined("speed/gaunt_convolution", compared(rows))
     in_order = tuple(sorted(table.rows, key=lambda row: int(row.labels[0])))
-    publish(measured("speed/gaunt_convolution", __doc__, [replace(table, rows=in_order)]))
+    tables = [replace(table, rows=in_order), messages(rounds)]
+    publish(measured("speed/gaunt_convolution", __doc__, tables))
 
 
 def own_row(degree: str, name: str, cells: dict[str, float]) -> Row:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
-from geqlib.graph import tree_plan
+from geqlib.monoid.tree import tree_plan
 from geqlib.nn import MonoidAggregation
 
 CHANNELS = 64

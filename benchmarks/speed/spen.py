@@ -196,7 +196,7 @@ def memory(kind: str, nodes: int) -> dict[str, float]:
         x = torch.eye(3)[ring % 3]
     else:
         data = graphs("PROTEINS")
-        graph: Any = data[int((data.count["node"] - nodes).abs().argmin())]
+        graph: Any = data[int((data.counts["node"] - nodes).abs().argmin())]
         x, edges = graph.x, graph.edge_index
 
     def step(x: Tensor, edges: Tensor) -> None:

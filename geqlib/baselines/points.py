@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 from torch_geometric.nn.inits import reset
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.neighbors import nearest
 
 Level = Literal["graph", "node"]
@@ -224,7 +225,7 @@ def sample_numbers(pos: Tensor, batch: Tensor | None, num_graphs: int | None) ->
         return torch.zeros(pos.size(0), dtype=torch.long, device=pos.device), 1
     if num_graphs is None:
         raise ValueError("batch is given without num_graphs: pass the number of clouds too.")
-    return batch, num_graphs
+    return as_index(batch, "batch"), num_graphs
 
 
 def check_level(level: str) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train and test a configuration on every fold and seed, and report it two ways:
 with the epoch whose test accuracy is highest in the mean over all folds (as most published tables
 do), and with each fold's epoch chosen by its validation graphs. Options that are not listed go to
-`geqlib fit`. The same command goes on where it was stopped."""
+`geqlib fit`. The same command goes on where it was stopped; runs in the folder that were made with
+other settings, data or code are refused."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -28,16 +29,20 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument(
         "--against", type=Path, nargs="*", default=[], help="other folders, for a paired test"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make runs again that were made otherwise"
+    )
     options, overrides = parser.parse_known_args(args)
     if options.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {options.jobs}.")
     from geqlib.report.cross_validation import read_folds, write_summary
-    from geqlib.train.sweep import complete_all
+    from geqlib.train.sweep import check_recipes, complete_all
 
     out = options.out or Path("runs") / f"cv-{Path(options.config).stem}"
     runs = plan_runs(out, options.config, overrides, options.folds, options.seeds, options.jobs)
     for folder in options.against:
         read_folds(folder)  # a wrong name should not come to light after hours
+    check_recipes(runs, overwrite=options.overwrite)
     complete_all(runs, options.jobs, announce)
     folders = [run.folder for run in runs]
     selected = runs[0].checkpoint == "best"
@@ -64,6 +69,7 @@ def plan_runs(
     import torch
 
     from geqlib.train.configuration import read_run
+    from geqlib.train.recipe import read_recipe
     from geqlib.train.sweep import SweepRun
 
     data: Any = read_run(config, overrides).data
@@ -76,6 +82,7 @@ def plan_runs(
     wrong = next((k for k in folds if not 0 <= k < count), None)
     if wrong is not None:
         raise ValueError(f"--folds names {wrong}: choose from 0 to {count - 1}.")
+    recipe = read_recipe(config, overrides)
     return [
         SweepRun(
             out / f"fold{fold}-seed{seed}",
@@ -85,6 +92,7 @@ def plan_runs(
             checkpoint="best" if data.validation > 0 else "last",
             predict=True,
             threads=max(torch.get_num_threads() // jobs, 1),  # which knows OMP_NUM_THREADS
+            recipe=recipe | {"fold": fold, "seed": seed},
         )
         for seed in dict.fromkeys(seeds)
         for fold in dict.fromkeys(folds)

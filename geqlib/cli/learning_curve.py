@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train and test a configuration with several numbers of training examples
 (data.init_args.num_train), of which a smaller one is a part of a larger one. Options that are not
-listed go to `geqlib fit`. The same command goes on where it was stopped."""
+listed go to `geqlib fit`. The same command goes on where it was stopped; runs in the folder that
+were made with other settings, data or code are refused."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -29,15 +30,21 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument(
         "--metrics", nargs="+", help="such as forces_mae; by default those like the monitored one"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make runs again that were made otherwise"
+    )
     options, overrides = parser.parse_known_args(args)
     if min(options.sizes) < 1:
         raise ValueError(f"--sizes must be at least 1, got {min(options.sizes)}.")
     from geqlib.report.size_curves import write_size_curves
-    from geqlib.train.sweep import complete_all
+    from geqlib.train.recipe import read_recipe
+    from geqlib.train.sweep import check_recipes, complete_all
 
     monitor = _monitored(options.config, overrides)
     out = options.out or Path("runs") / f"curve-{Path(options.config).stem}"
-    runs = plan_runs(out, options.config, overrides, options.sizes, options.seeds)
+    recipe = read_recipe(options.config, overrides)
+    runs = plan_runs(out, options.config, overrides, options.sizes, options.seeds, recipe)
+    check_recipes(list(runs.values()), overwrite=options.overwrite)
     complete_all(list(runs.values()), announce=announce)
     results = {key: _metrics(run.folder) for key, run in runs.items()}
     path = write_size_curves(out, results, options.metrics or like(monitor, results))
@@ -51,6 +58,7 @@ def plan_runs(
     overrides: Sequence[str],
     sizes: Sequence[int],
     seeds: Sequence[int],
+    recipe: Mapping[str, Any] | None = None,
 ) -> dict[tuple[int, int], SweepRun]:
     """All runs of a learning curve by size and seed, finished or not, small ones first."""
     from geqlib.train.sweep import SweepRun
@@ -61,6 +69,7 @@ def plan_runs(
             config,
             (*overrides, f"--data.init_args.num_train={size}"),
             seed,
+            recipe=None if recipe is None else {**recipe, "size": size, "seed": seed},
         )
         for size in sorted(set(sizes))
         for seed in dict.fromkeys(seeds)

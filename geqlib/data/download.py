@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.progress import track
 
-from geqlib.files.atomic import cache_dir, replace_file
+from geqlib.files.atomic import cache_dir, replace_file, temporary_cache, warn_of_cache
 
 HOST = "https://raw.githubusercontent.com"
 TABLE = Path(__file__).with_name("published.json")
@@ -107,30 +107,37 @@ def fetch_file(path: str | Path) -> Path | None:
         ValueError: if it could not be downloaded, or is not the published file.
     """
     name = Path(path).as_posix()
-    file, source = _folder() / name, published_files().get(name)
+    source = published_files().get(name)
     if source is None:
         return None
-    if not file.is_file():
-        if os.environ.get("GEQLIB_OFFLINE"):
-            return None
-        Console(stderr=True).print(f"Downloading {name}", highlight=False)
-        _fetch(name, source, {})
-    return file
+    if file := _downloaded(name):
+        return file
+    if os.environ.get("GEQLIB_OFFLINE"):
+        return None
+    Console(stderr=True).print(f"Downloading {name}", highlight=False)
+    return _fetch(name, source, {})
 
 
 def fetch_folder(path: str | Path) -> Path | None:
     """Likewise all published files below a folder."""
     prefix = f"{Path(path).as_posix()}/"
     names = [name for name in published_files() if name.startswith(prefix)]
-    missing = [name for name in names if not (_folder() / name).is_file()]
+    files = {name: _downloaded(name) for name in names}
+    missing = [name for name, file in files.items() if file is None]
     if not names or (missing and os.environ.get("GEQLIB_OFFLINE")):
         return None
     archives: dict[str, bytes] = {}
     if missing:
         console = Console(stderr=True)
         for name in track(missing, f"Downloading {path}", console=console):
-            _fetch(name, published_files()[name], archives)
-    return _folder() / path
+            files[name] = _fetch(name, published_files()[name], archives)
+    for root in _roots():
+        if all((root / name).is_file() for name in names):
+            return root / path
+    for name, file in files.items():  # the cache has some of them, and takes no others
+        if file is not None:
+            _keep(name, file.read_bytes())
+    return _roots()[-1] / path
 
 
 @cache
@@ -150,11 +157,28 @@ def _candidates(path: str | Path) -> list[Path]:
     return [local] if mirror is None else [local, Path(mirror) / local]
 
 
-def _folder() -> Path:
-    return cache_dir() / "raw"
+def _roots() -> list[Path]:
+    """Folders that downloads are kept in: the cache, and what stands in for it if need be."""
+    temporary = [temporary_cache()] if temporary_cache.cache_info().currsize else []
+    return [folder / "raw" for folder in (cache_dir(), *temporary)]
 
 
-def _fetch(name: str, source: Published, archives: dict[str, bytes]) -> None:
+def _downloaded(name: str) -> Path | None:
+    return next((root / name for root in _roots() if (root / name).is_file()), None)
+
+
+def _keep(name: str, content: bytes) -> Path:
+    file = _roots()[-1] / name
+    try:
+        replace_file(file, lambda part: part.write_bytes(content))
+    except OSError as error:
+        file = temporary_cache() / "raw" / name
+        warn_of_cache(error, "downloads are kept in a temporary folder")
+        replace_file(file, lambda part: part.write_bytes(content))
+    return file
+
+
+def _fetch(name: str, source: Published, archives: dict[str, bytes]) -> Path:
     """Download and keep a file; `archives`, by url, are not downloaded again."""
     try:
         content = archives[source.url] if source.url in archives else _download(source.url)
@@ -175,7 +199,7 @@ def _fetch(name: str, source: Published, archives: dict[str, bytes]) -> None:
         )
     if name.endswith(".xz") and not source.url.endswith(".xz"):
         content = lzma.compress(content)
-    replace_file(_folder() / name, lambda part: part.write_bytes(content))
+    return _keep(name, content)
 
 
 def _download(url: str) -> bytes:

@@ -9,12 +9,16 @@ from ase import Atoms
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from geqlib.data.shares import ShareOfBatches, WholeBatches
+from geqlib.files.plain import PlainArguments
 
-class SplitLoaders(L.LightningDataModule):
+
+class SplitLoaders(PlainArguments, L.LightningDataModule):
     """Serves `splits`: training in an order that (seed, epoch) decide, the others in their order.
 
-    Therefore a resumed run equals an uninterrupted one. A subclass's `setup` fills `splits` with
-    data sets whose `__getitems__` makes a whole batch at once, such as
+    Therefore a resumed run equals an uninterrupted one. Of several processes, each evaluates its
+    own part of the graphs, and no graph counts twice. A subclass's `setup` fills `splits` with data
+    sets whose `__getitems__` makes a whole batch at once, such as
     `geqlib.data.packed.PackedGraphs`.
 
     Attributes:
@@ -43,7 +47,7 @@ class SplitLoaders(L.LightningDataModule):
             num_replicas=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
             shuffle=True,
-            seed=self.shuffle_seed,
+            seed=int(self.shuffle_seed),
         )
         size = min(self.batch_size, len(sampler))
         return self._loader(data, size, sampler=sampler, drop_last=self.drop_last)
@@ -58,21 +62,27 @@ class SplitLoaders(L.LightningDataModule):
         return self._in_order("test")
 
     def _in_order(self, split: str) -> DataLoader:
-        data = self._split(split)
-        size = self.eval_batch_size or self.batch_size
-        return self._loader(data, min(size, max(len(data), 1)))
+        return self._evaluation(self._split(split), self.eval_batch_size or self.batch_size)
+
+    def _evaluation(self, data: Any, size: int) -> DataLoader:
+        """All of the data in its order, or of several processes this one's share."""
+        processes = self.trainer.world_size if self.trainer else 1
+        if processes == 1:
+            return self._loader(data, min(size, max(len(data), 1)))
+        share = ShareOfBatches(len(data), int(size), processes, self.trainer.global_rank)
+        return self._loader(WholeBatches(data), None, sampler=share)
 
     def _split(self, split: str) -> Any:
         if split not in self.splits:
             raise ValueError(f"There is no {split} split: name its data in `{split}`.")
         return self.splits[split]
 
-    def _loader(self, data: Dataset, size: int, **options: Any) -> DataLoader:
+    def _loader(self, data: Dataset, size: int | None, **options: Any) -> DataLoader:
         return DataLoader(
             data,
-            batch_size=size,
+            batch_size=None if size is None else int(size),
             collate_fn=_same,
-            num_workers=self.workers,
+            num_workers=int(self.workers),
             persistent_workers=self.workers > 0,
             **options,
         )

@@ -112,7 +112,7 @@ class SetData(SplitLoaders):
     def _in_order(self, split: str) -> DataLoader:
         # of sets of a thousand elements, as many as fit into a processor's cache
         fitting = max(TEST_ELEMENTS // self.sizes[split][1], 1)
-        return self._loader(self.splits[split], fitting)
+        return self._evaluation(self.splits[split], fitting)
 
 
 def number_sets(values: np.ndarray, sizes: np.ndarray, task: Question) -> PackedGraphs:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,12 +20,36 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+# what could not be written, by the folder that it belongs into
+_IN_MEMORY: dict[Path, dict[str, np.ndarray]] = {}
+
 
 def cache_dir() -> Path:
-    """`GEQLIB_CACHE`, else geqlib in the user's cache folder."""
+    """`GEQLIB_CACHE`, else geqlib in the user's cache folder, else a temporary one."""
     if folder := os.environ.get("GEQLIB_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "geqlib"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geqlib"
+    except RuntimeError:  # a user without a home, as in some containers
+        return temporary_cache()
+
+
+@cache
+def temporary_cache() -> Path:
+    """A folder for what the cache cannot take, which is removed when the program ends."""
+    folder = Path(tempfile.mkdtemp(prefix="geqlib-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def warn_of_cache(error: OSError, what: str) -> None:
+    """Say in one sentence that the cache cannot be written, where its data go and what to do."""
+    reason = error.__cause__ or error
+    warnings.warn(
+        f"The cache cannot be written ({reason}): {what} until this program ends; set the "
+        "environment variable GEQLIB_CACHE to a folder that can be written.",
+        stacklevel=3,
+    )
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -63,7 +91,8 @@ def cached_arrays(
 
     The manifest, which holds the parameters and the SHA-256 of the arrays, is written last, and
     both files appear under their names only when complete: a killed run leaves nothing that could
-    be taken for data. Files whose hash disagrees are built again, with a warning.
+    be taken for data. Files whose hash disagrees are built again, with a warning. Where nothing can
+    be written, the arrays stay in memory, with a warning.
 
     Args:
         name: folder below the cache folder.
@@ -71,14 +100,18 @@ def cached_arrays(
         build: returns the arrays.
         root: the cache folder, `cache_dir()` by default.
     """
-    text = json.dumps(parameters, sort_keys=True)
+    text = json.dumps(parameters, sort_keys=True, default=_as_json)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = (cache_dir() if root is None else root) / name / key
-    arrays = _read(folder, json.loads(text))
+    arrays = _IN_MEMORY.get(folder) or _read(folder, json.loads(text))
     if arrays is None:
         arrays = build()
-        _write(folder, json.loads(text), arrays)
-    return arrays
+        try:
+            _write(folder, json.loads(text), arrays)
+        except OSError as error:
+            warn_of_cache(error, f"the data of {name} are kept in memory")
+            _IN_MEMORY[folder] = arrays
+    return dict(arrays)
 
 
 def file_hash(path: Path) -> str:
@@ -115,9 +148,20 @@ def reading(path: str | Path, wrong: str, fix: str = "use the published file") -
         raise ValueError(f"{path} {wrong} ({reason}): {fix}.") from error
 
 
+def _as_json(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{value!r} cannot be written as JSON")
+
+
 def _read(folder: Path, parameters: dict[str, Any]) -> dict[str, np.ndarray] | None:
     manifest, data = folder / "manifest.json", folder / "arrays.safetensors"
-    if not manifest.exists():
+    try:
+        if not manifest.exists():
+            return None
+    except OSError:  # a folder that may not be looked into
         return None
     try:
         content = json.loads(manifest.read_text())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.graph.checks import check_edges
+from geqlib.graph.checks import as_index, check_edges
 from geqlib.symmetry.types import TensorType, Typed
 
 
@@ -65,7 +65,9 @@ def typed_batch(
     untyped = [name for name in named if name not in types]
     if untyped:
         raise ValueError(f"input {untyped[0]!r} has no type: name it in `inputs`.")
+    named = {k: as_index(x, k) if types[k].kind == "edge_index" else x for k, x in named.items()}
     batch, size = arguments.get("batch"), arguments.get("num_graphs")
+    batch = None if batch is None else as_index(batch, "batch")
     single = batch is None and not dense
     if single:
         named = {k: x[None] if types[k].level == "graph" else x for k, x in named.items()}

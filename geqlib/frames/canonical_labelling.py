@@ -7,7 +7,7 @@ labellings. The leaf with the greatest certificate wins. Two leaves with equal c
 automorphism, and branches that automorphisms map to explored ones are left out.
 
 Connected components are labelled one by one and then sorted, those first of which colour refinement
-leaves most nodes alike: their places do not depend on what else is in the graph.
+leaves most nodes alike: their numbers do not depend on what else is in the graph.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def canonical_labelling(
 
     Example:
         >>> path = np.array([[0, 1, 1, 2], [1, 0, 2, 1]])
-        >>> found = canonical_labelling(path, 3)
-        >>> found.orbit.tolist()
+        >>> labelling = canonical_labelling(path, 3)
+        >>> labelling.orbit.tolist()
         [0, 1, 0]
         >>> copy = canonical_labelling(np.array([[2, 0, 0, 1], [0, 2, 1, 0]]), 3)
-        >>> copy.certificate == found.certificate
+        >>> copy.certificate == labelling.certificate
         True
     """
     kinds = np.zeros(num_nodes, np.int64) if colour is None else np.asarray(colour, np.int64)
@@ -77,12 +77,12 @@ def canonical_labelling(
         parts.append((-alike, -len(nodes), search.certificate, nodes[search.best], search, nodes))
     parts.sort(key=lambda part: part[:3])
     order, orbit = np.zeros(0, np.int64), np.arange(num_nodes)
-    known: dict[bytes, Array] = {}
-    for _, _, certificate, places, search, nodes in parts:
+    first_of: dict[bytes, Array] = {}
+    for _, _, certificate, labelled, search, nodes in parts:
         orbit[nodes] = nodes[search.orbits([])]
-        first = known.setdefault(certificate, places)  # equal components exchange their nodes
-        orbit[places] = orbit[first]
-        order = np.concatenate([order, places])
+        first = first_of.setdefault(certificate, labelled)  # equal components exchange their nodes
+        orbit[labelled] = orbit[first]
+        order = np.concatenate([order, labelled])
     certificates = b"".join(part[2] for part in parts)
     return Labelling(order, _lowest(orbit), certificates)
 
@@ -139,8 +139,8 @@ class _Search:
             if not self.symmetric:
                 around = _mix(around) + self.weight.T @ seen
             colour = _ranks(colour, around)
-            known, cells = cells, len(np.unique(colour))
-            if cells == known:
+            before, cells = cells, len(np.unique(colour))
+            if cells == before:
                 break
         return colour
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations, product
 from math import factorial, lgamma, log, prod
 
@@ -226,65 +227,61 @@ def laplacian_frame(*, bound: int = 1000, samples: int = 1) -> Callable[..., Fra
         >>> frame(x=torch.ones(3, 1), edge_index=path).nodes.tolist()
         [1, 0, 2, 1, 2, 0]
     """
-
-    def orders(edge_index: Array, nodes: int, rng: np.random.Generator) -> Array:
-        frame = laplacian_orders(edge_index, nodes, bound=bound, samples=samples, rng=rng)
-        if not frame.exact:
-            warnings.warn(
-                f"A graph has more than bound={bound} Laplacian orders: its average is over "
-                'samples of them, not exact. Raise bound, or take group="S_n", which is exact.',
-                stacklevel=2,
-            )
-        return frame.orders
-
-    return _order_frame(orders)
+    # not functions within functions, which cannot be pickled
+    return partial(_order_frame, partial(_laplacian_or_warn, bound, samples))
 
 
 def random_frame(*, samples: int = 1) -> Callable[..., Frames]:
     """Uniformly drawn orders: the whole group in expectation, and no symmetry in a single draw."""
+    return partial(_order_frame, partial(_random_orders, samples))
 
-    def orders(edge_index: Array, nodes: int, rng: np.random.Generator) -> Array:
-        return np.stack([rng.permutation(nodes) for _ in range(samples)])
 
-    return _order_frame(orders)
+def _laplacian_or_warn(
+    bound: int, samples: int, edge_index: Array, nodes: int, rng: np.random.Generator
+) -> Array:
+    frame = laplacian_orders(edge_index, nodes, bound=bound, samples=samples, rng=rng)
+    if not frame.exact:
+        warnings.warn(
+            f"A graph has more than bound={bound} Laplacian orders: its average is over samples of "
+            'them, not exact. Raise bound, or take group="S_n", which is exact.',
+            stacklevel=2,
+        )
+    return frame.orders
+
+
+def _random_orders(samples: int, edge_index: Array, nodes: int, rng: np.random.Generator) -> Array:
+    return np.stack([rng.permutation(nodes) for _ in range(samples)])
 
 
 def _order_frame(
     orders: Callable[[Array, int, np.random.Generator], Array],
-) -> Callable[..., Frames]:
-    """A frame function from one that returns orders [K, n] of a single graph."""
-
-    def frame(
-        *,
-        x: Tensor,
-        edge_index: Tensor,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-        **others: Tensor,
-    ) -> Frames:
-        number = np.zeros(len(x), np.int64) if batch is None else batch.cpu().numpy()
-        count = 1 if batch is None else num_graphs or int(number.max(initial=-1)) + 1
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        edges = edge_index.cpu().numpy()
-        graph_orders = []
-        for nodes, own in zip(
-            _segments(number, count), _segments(number[edges[0]], count), strict=True
-        ):
-            graph_orders.append(
-                nodes[orders(np.searchsorted(nodes, edges[:, own]), len(nodes), rng)]
-            )
-        copies = torch.tensor([len(part) for part in graph_orders], dtype=torch.long)
-        sample = torch.arange(count).repeat_interleave(copies)
-        nodes = np.concatenate([np.zeros(0, np.int64), *(part.ravel() for part in graph_orders)])
-        device = x.device
-        return Frames(
-            x.new_zeros(len(sample), 0, 0, dtype=torch.float64),
-            sample.to(device),
-            (1 / copies.double())[sample].to(device),
-            nodes=torch.from_numpy(nodes).to(device),
-        )
-
-    return frame
+    *,
+    x: Tensor,
+    edge_index: Tensor,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    **others: Tensor,
+) -> Frames:
+    """The frame of a batch, from a function that returns orders [K, n] of a single graph."""
+    number = np.zeros(len(x), np.int64) if batch is None else batch.cpu().numpy()
+    count = 1 if batch is None else num_graphs or int(number.max(initial=-1)) + 1
+    rng = np.random.default_rng(int(torch.randint(2**62, ())))
+    edges = edge_index.cpu().numpy()
+    graph_orders = []
+    for nodes, own in zip(
+        _segments(number, count), _segments(number[edges[0]], count), strict=True
+    ):
+        graph_orders.append(nodes[orders(np.searchsorted(nodes, edges[:, own]), len(nodes), rng)])
+    copies = torch.tensor([len(part) for part in graph_orders], dtype=torch.long)
+    sample = torch.arange(count).repeat_interleave(copies)
+    nodes = np.concatenate([np.zeros(0, np.int64), *(part.ravel() for part in graph_orders)])
+    device = x.device
+    return Frames(
+        x.new_zeros(len(sample), 0, 0, dtype=torch.float64),
+        sample.to(device),
+        (1 / copies.double())[sample].to(device),
+        nodes=torch.from_numpy(nodes).to(device),
+    )
 
 
 def _segments(number: Array, count: int) -> list[Array]:

@@ -135,7 +135,7 @@ class Columns(nn.Module):
 
     def join(self, columns: Sequence[Tensor]) -> Tensor:
         """The inverse of `split`."""
-        whole = torch.cat(columns) if len(columns) > 1 else columns[0]
+        whole = torch.cat(tuple(columns)) if len(columns) > 1 else columns[0]
         ordered = whole.unflatten(1, (-1, self.channels)).transpose(0, 1).flatten(1)
         return ordered.index_select(1, self.inverse)
 

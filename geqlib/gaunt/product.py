@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from math import sqrt
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from e3nn import o3
@@ -184,7 +184,7 @@ class GauntTensorProduct(nn.Module):
         self.method: Method = choose_method(top) if method == "auto" else method
         self.before1, self.before2, self.after = self._maps()
         width = rank * max(mul for i in self._irreps for mul, _ in i) if mix else 0
-        inner = [o3.Irreps([(width or mul, ir) for mul, ir in i]) for i in self._irreps]
+        inner = [_widened(i, width) if width else i for i in self._irreps]
         transforms, self.terms = build_transforms(inner, paths, self.method)
         self.transforms = nn.ModuleList(transforms)
 
@@ -215,8 +215,8 @@ class GauntTensorProduct(nn.Module):
     def _multiply(self, x: Tensor, y: Tensor) -> Tensor:
         if self.before1 is not None:
             x, y = self.before1(x), self.before2(y)
-        flat = [v.reshape(-1, v.size(-1)) for v in (x, y)]
-        z = pointwise_product(*flat, tuple(self.transforms), self.terms)
+        first, second = (v.reshape(-1, v.size(-1)) for v in (x, y))
+        z = pointwise_product(first, second, tuple(self.transforms), self.terms)
         z = z.view(*x.shape[:-1], z.size(-1))
         return z if self.after is None else self.after(z)
 
@@ -234,12 +234,18 @@ class GauntTensorProduct(nn.Module):
             return None, None, None
         scales = [1 / sqrt(v) for v in self._variances()]
         if not self.mix:
-            inputs = [DegreeWeights(i, self.rank) for i in (first, second)]
-            return *inputs, DegreeWeights(out, self.rank, scales, after=True)
+            return (
+                DegreeWeights(first, self.rank),
+                DegreeWeights(second, self.rank),
+                DegreeWeights(out, self.rank, scales, after=True),
+            )
         width = self.rank * max(mul for irreps in self._irreps for mul, _ in irreps)
-        wide = [o3.Irreps([(width, ir) for _, ir in i]) for i in self._irreps]
-        inputs = [DegreeLinear(i, w) for i, w in zip((first, second), wide, strict=False)]
-        return *inputs, DegreeLinear(wide[2], out, scales)
+        wide = [_widened(i, width) for i in self._irreps]
+        return (
+            DegreeLinear(first, wide[0]),
+            DegreeLinear(second, wide[1]),
+            DegreeLinear(wide[2], out, scales),
+        )
 
     def _variances(self) -> list[float]:
         """Of a component of each output irrep, for inputs of unit variance."""
@@ -303,6 +309,11 @@ class GauntTensorProduct(nn.Module):
             f"method={self.method!r}, paths={self.paths!r}, weights={self.weights!r}, "
             f"mix={self.mix})"
         )
+
+
+def _widened(irreps: o3.Irreps, channels: int) -> o3.Irreps:
+    """The same irreps, each with so many channels."""
+    return cast(o3.Irreps, o3.Irreps([(channels, ir) for _, ir in irreps]))
 
 
 def _check_options(method: str, paths: str, weights: object, mix: bool) -> int:

@@ -59,11 +59,11 @@ class SelfMix(nn.Module):
                 f"irreps {self.irreps} multiply to none of themselves by paths={paths!r}: add "
                 "scalars, or choose other paths."
             )
-        found = "+".join(str(part) for part, hit in zip(self.irreps, reached, strict=True) if hit)
+        out = "+".join(str(part) for part, hit in zip(self.irreps, reached, strict=True) if hit)
         self.product = GauntTensorProduct(
             self.irreps,
             self.irreps,
-            found,
+            out,
             method=method,
             paths=paths,
             weights=1,
@@ -82,10 +82,10 @@ class SelfMix(nn.Module):
         product = self.product(x, x) * self.scale
         if all(hit for _, hit in self._blocks):
             return x + product
-        found = iter(product.split([size for size, hit in self._blocks if hit], -1))
+        additions = iter(product.split([size for size, hit in self._blocks if hit], -1))
         blocks = x.split([size for size, _ in self._blocks], -1)
         pairs = zip(blocks, self._blocks, strict=True)
-        return torch.cat([b + next(found) if hit else b for b, (_, hit) in pairs], -1)
+        return torch.cat([b + next(additions) if hit else b for b, (_, hit) in pairs], -1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.product}, scale={self.scale})"

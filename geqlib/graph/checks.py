@@ -10,6 +10,28 @@ from torch import Tensor
 HEAVIEST = 118
 
 
+def as_index(index: Tensor, name: str = "edge_index") -> Tensor:
+    """An index in 64 bits, which scatter and gather need, from integers of any size.
+
+    Every function that takes an index converts it where it enters; nothing is copied if it has 64
+    bits already.
+
+    Args:
+        index: such as `edge_index` or `batch`.
+        name: what the error calls it.
+
+    Raises:
+        ValueError: if it does not hold integers.
+
+    Example:
+        >>> as_index(torch.tensor([0, 1], dtype=torch.int32)).dtype
+        torch.int64
+    """
+    if index.dtype == torch.bool or index.is_floating_point() or index.is_complex():
+        raise ValueError(f"{name} has dtype {index.dtype}: convert it with .long().")
+    return index.long()
+
+
 def check_graph(data: Any) -> None:
     """Raise a ValueError that names what is wrong with a graph or batch, and where.
 
@@ -35,7 +57,7 @@ def check_graph(data: Any) -> None:
     if not pos.is_floating_point():
         raise ValueError(f"pos has dtype {pos.dtype}: convert it with .float().")
     batch = _graph_numbers(getattr(data, "batch", None), pos.size(0))
-    for name in ("pos", "vec", "x", "y", "edge_attr"):
+    for name in ("pos", "vec", "x", "y", "y_node", "y_graph", "normal", "edge_attr"):
         value = getattr(data, name, None)
         if isinstance(value, Tensor) and value.is_floating_point():
             _check_finite(name, value, batch)
@@ -65,7 +87,7 @@ def _check_finite(name: str, value: Tensor, batch: Tensor | None) -> None:
         return
     row = int(bad.flatten(1).any(1).nonzero()[0] if value.dim() > 1 else bad.nonzero()[0])
     graph = ""
-    if batch is not None and name != "edge_attr" and row < len(batch):
+    if batch is not None and name != "edge_attr" and len(value) == len(batch):
         graph = f" (graph {int(batch[row])} of the batch)"
     raise ValueError(f"{name} is NaN or infinite at row {row}{graph}: correct or drop that graph.")
 
@@ -108,8 +130,7 @@ def check_edges(edge_index: Tensor, nodes: int) -> None:
             f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "
             "targets."
         )
-    if edge_index.dtype != torch.long:
-        raise ValueError(f"edge_index has dtype {edge_index.dtype}: convert it with .long().")
+    edge_index = as_index(edge_index)
     bad = ((edge_index < 0) | (edge_index >= nodes)).any(0)
     if bad.any():
         edge = int(bad.nonzero()[0])

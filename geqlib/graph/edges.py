@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
 
 
@@ -61,6 +62,7 @@ def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
         >>> directed_plan(torch.tensor([[0, 1], [1, 0]]), 2).edge.tolist()
         [0, 1]
     """
+    edge_index = as_index(edge_index)
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
     return EdgePlan(edge, edge_index[0], edge_index[1], 0, num_nodes)
 
@@ -82,7 +84,10 @@ def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = Non
         >>> plan.source.tolist(), plan.target.tolist(), plan.paired
         ([0, 1], [1, 2], 1)
     """
-    reverse = reverse_edges(edge_index, num_nodes) if reverse is None else reverse
+    edge_index = as_index(edge_index)
+    if reverse is None:
+        reverse = reverse_edges(edge_index, num_nodes)
+    reverse = as_index(reverse, "reverse")
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
     first, single = edge < reverse, (reverse < 0) | (reverse == edge)
     # first edges of pairs, then single ones, then those that a pair's first edge serves
@@ -103,7 +108,7 @@ def reverse_edges(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None =
         >>> reverse_edges(torch.tensor([[0, 1, 1], [1, 0, 2]]), 3).tolist()
         [1, 0, -1]
     """
-    source, target = edge_index
+    source, target = as_index(edge_index)
     forward, backward = source * num_nodes + target, target * num_nodes + source
     if edge_attr is not None:
         kind = _ranks(edge_attr.flatten(1))

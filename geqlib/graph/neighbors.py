@@ -10,6 +10,7 @@ import vesin
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
 from geqlib.graph.segments import ragged_ranges, segment_lengths, segment_ptr
 
@@ -191,6 +192,7 @@ def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
     """
     if k < 1:
         raise ValueError(f"the number of neighbours must be at least 1, got {k}.")
+    batch = as_index(batch, "batch")
     count = segment_lengths(batch, num_graphs)
     widest = max(int(count.max()) if num_graphs else 0, k)
     first, columns = segment_ptr(count)[:-1], torch.arange(widest, device=x.device)

@@ -14,7 +14,7 @@ workers of a loader. Compiled and exported models need one, where making it read
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from inspect import signature
 from types import NoneType
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
 class Plan:
     """Base of frozen dataclasses that hold tensors, other plans, tuples of these, and numbers.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
+
 
 def sum_pool(x: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
     """Sum features of nodes graph by graph; graphs without nodes get zeros.
@@ -28,4 +30,4 @@ def sum_pool(x: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
         return x.sum(0, keepdim=True)
     if num_graphs is None:
         raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-    return x.new_zeros(num_graphs, *x.shape[1:]).index_add(0, batch, x)
+    return x.new_zeros(num_graphs, *x.shape[1:]).index_add(0, as_index(batch, "batch"), x)

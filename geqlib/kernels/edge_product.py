@@ -106,7 +106,7 @@ class _Partial(torch.autograd.Function):
         paired: int,
         antipode: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        total: dict[str, Tensor | None] = dict.fromkeys(wanted)
+        total: dict[str, Any] = dict.fromkeys(wanted)
         shape = (g if x is None else x).shape
         # gathering from matrices is faster
         x, g = (None if v is None else v.flatten(1) for v in (x, g))
@@ -168,7 +168,7 @@ class _Partial(torch.autograd.Function):
         return tuple(total.get(name) for name in ctx.wanted)
 
 
-def _replaced(ctx: Any, wanted: str, name: str, value: Tensor) -> tuple[Tensor, ...]:
+def _replaced(ctx: Any, wanted: str, name: str, value: Tensor | None) -> tuple[Tensor, ...]:
     """Partial derivatives of T with `value` in the place of the argument `name`."""
     if not wanted:
         return ()

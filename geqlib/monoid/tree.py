@@ -194,7 +194,7 @@ def _plan(members: Tensor, sizes: list[Sizes], elements: Tensor) -> TreePlan:
     columns = [list(column) for column in zip(*sizes, strict=True)]
     pairs, waits, done = map(sum, columns)
     parts = [
-        *_partners(*(x.flatten() for x in (first, last, members)), pairs),
+        *_partners(first.flatten(), last.flatten(), members.flatten(), pairs),
         masked(last.flatten(), waiting.flatten(), waits),
         masked(last.flatten(), single.flatten(), done),
     ]

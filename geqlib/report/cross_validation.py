@@ -57,6 +57,7 @@ def write_summary(
         "seeds": list(curves),
         "published": _protocol([seed[:, e] for seed, e in zip(grid, best, strict=True)]),
         "selected": None,
+        "test_sets": _test_sets(runs),
         "epochs": shortest,
         "best_epochs": [int(e) + 1 for e in best],
         "parameters": int(runs[0]["run"].fit.get("parameters", 0)),
@@ -166,9 +167,38 @@ def _protocol(values: Any) -> dict[str, Any]:
     }
 
 
+def _test_sets(runs: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """A digest of the test graphs of each fold.
+
+    Raises:
+        ValueError: if they are others for another seed.
+    """
+    digests: dict[str, str | None] = {}
+    for run in runs:
+        digest = digests.setdefault(str(run["fold"]), run["run"].test_set)
+        if digest != run["run"].test_set:
+            raise ValueError(
+                f"{run['run'].folder} was tested on other graphs than another seed of its fold: "
+                "the data has changed, run `geqlib cv --overwrite`."
+            )
+    return digests
+
+
 def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if other["folds"] != ours["folds"]:
         raise ValueError(f"{folder} has other folds: a paired test needs the same ones.")
+    theirs = other.get("test_sets") or {}
+    for fold, digest in ours["test_sets"].items():
+        if theirs.get(fold) is None or digest is None:
+            raise ValueError(
+                f"{folder} or this cross-validation does not say which graphs fold {fold} tests, "
+                "so they cannot be paired: run `geqlib cv` with this version for both."
+            )
+        if theirs[fold] != digest:
+            raise ValueError(
+                f"{folder} tests other graphs in fold {fold}: a paired test needs the same data "
+                "set in the same folds."
+            )
     return {
         name: paired_test(ours[name]["fold_means"], other[name]["fold_means"])
         for name in PROTOCOLS

@@ -161,12 +161,21 @@ def _origin(groups: Sequence[Group]) -> list[Block]:
         Paragraph(
             "Test metrics come from each run's results.json, minutes (wall clock of training) and "
             "parameters from its fit.json, curves from its metrics.csv. All settings are in "
-            "config.yaml; the same training again:"
+            "config.yaml; the same training again, in a folder of its own:"
         ),
     ]
-    configs = [run.folder / "config.yaml" for run in runs if run.config]
-    commands = tuple(f"geqlib fit --config {shlex.quote(str(path))}" for path in configs)
+    commands = tuple(_again(run) for run in runs if run.config)
     return [*blocks, Commands(commands)] if commands else blocks[:-1]
+
+
+def _again(run: Run) -> str:
+    """A command that repeats a run beside it."""
+    named = run.folder if run.folder.name.strip(".") else run.folder.resolve()
+    config, folder = run.folder / "config.yaml", named.with_name(f"{named.name}-again")
+    return (
+        f"geqlib fit --config {shlex.quote(str(config))} "
+        f"--trainer.default_root_dir {shlex.quote(str(folder))}"
+    )
 
 
 def _line(run: Run) -> str:

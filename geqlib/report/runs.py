@@ -35,6 +35,7 @@ class Run:
         metrics: of the test; `None` when the run has not been tested.
         baselines: for each baseline its metrics on the same test set.
         environment: versions, machine and commit of the test.
+        test_set: digest of what was tested, where recorded.
         history: see `read_history`.
     """
 
@@ -47,6 +48,7 @@ class Run:
     metrics: Metrics | None
     baselines: dict[str, Metrics]
     environment: dict[str, str]
+    test_set: str | None
     history: History
 
 
@@ -81,6 +83,7 @@ def read_run(folder: Path) -> Run:
         metrics=metrics,
         baselines=_baselines(results, results_path),
         environment={k: str(v) for k, v in _part(results, "environment", results_path).items()},
+        test_set=results.get("test_set"),
         history=read_history(folder),
     )
 

@@ -58,15 +58,25 @@ class Table:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups in the order of their first run, seeds in ascending order."""
-    by_configuration: dict[str, list[Run]] = {}
+    """Groups in the order of their first run, seeds in ascending order.
+
+    Runs of one configuration that differ in their seeds are one group, whatever their folders are
+    called. A run of the same seed again is no further sample: it is a group of its own.
+    """
+    by_configuration: dict[str, list[list[Run]]] = {}
     for run in runs:
-        by_configuration.setdefault(_identity(run), []).append(run)
+        same = by_configuration.setdefault(_identity(run), [])
+        free = (g for g in same if run.seed is None or all(r.seed != run.seed for r in g))
+        group = next(free, None)
+        if group is None:
+            same.append([run])
+        else:
+            group.append(run)
     groups = []
-    for same in by_configuration.values():
-        name = same[0].name if len(same) == 1 else _seedless(same[0])
-        same.sort(key=lambda run: (run.seed is None, run.seed))
-        groups.append(Group(name, tuple(same)))
+    for members in (group for same in by_configuration.values() for group in same):
+        name = _common_name(members)
+        members.sort(key=lambda run: (run.seed is None, run.seed))
+        groups.append(Group(name, tuple(members)))
     names = [group.name for group in groups]
     return [
         replace(g, name=f"{g.name} ({g.runs[0].folder})") if names.count(g.name) > 1 else g
@@ -158,8 +168,17 @@ def _close(a: Metrics, b: Metrics) -> bool:
 
 
 def _identity(run: Run) -> str:
-    facts = [_seedless(run), run.metrics is None, run.about, _comparable(run.config)]
+    """What runs of one group share; of a run without a configuration, its name too."""
+    name = "" if run.config else _seedless(run)
+    facts = [name, run.metrics is None, run.test_set, run.about, _comparable(run.config)]
     return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _common_name(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return runs[0].name
+    names = list(dict.fromkeys(map(_seedless, runs)))
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(runs) - 1} more"
 
 
 def _seedless(run: Run) -> str:

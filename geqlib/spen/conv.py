@@ -73,7 +73,7 @@ class SubgraphConv(nn.Module):
         ValueError: options out of range; features whose orders or shapes do not fit layer and plan.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
         >>> conv = SubgraphConv(4, 8)
         >>> y = conv({1: torch.randn(3, 4), 2: torch.randn(9, 4)}, plan)
@@ -157,7 +157,7 @@ class SubgraphConv(nn.Module):
             dtype = next(iter(x.values())).dtype
             factors = self.embedding(plan.size, dtype)
             return self.maps[0](x, plan, *factors, contraction=contraction)
-        parts = split_by_size(plan, self.sizes) if parts is None else parts
+        parts = split_by_size(plan, self.sizes or ()) if parts is None else parts
         mapped = [
             maps({k: f.index_select(0, part.index[k]) for k, f in x.items()}, part.plan)
             for maps, part in zip(self.maps, parts, strict=True)

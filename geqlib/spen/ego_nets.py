@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
 from geqlib.spen.incidence import from_zero, pointers, take
 
 Direction = Literal["out", "in", "both"]
@@ -90,7 +91,7 @@ def ego_nets(edge_index: Tensor, num_nodes: int, neighbourhood: Neighbourhood) -
         >>> [nodes.tolist() for nodes in node.tensor_split(ptr[1:-1])]
         [[0, 1], [1, 2], [2], [3]]
     """
-    steps = _steps(edge_index, num_nodes, neighbourhood.direction)
+    steps = _steps(as_index(edge_index), num_nodes, neighbourhood.direction)
     search = _Search(steps, neighbourhood)
     centre = torch.arange(num_nodes, device=edge_index.device)
     sizes, nodes, pairs = [centre[:0]], [centre[:0]], 0.0

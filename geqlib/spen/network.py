@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.pool import sum_pool
 from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
@@ -226,7 +227,7 @@ class SPEN(nn.Module):
             num_graphs = 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        return self.readout(x, batch, dim_size=num_graphs)
+        return self.readout(x, as_index(batch, "batch"), dim_size=num_graphs)
 
     def _check_plan(self, plan: EgoPlan) -> None:
         options = {

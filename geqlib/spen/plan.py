@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
 from geqlib.spen.ego_nets import Direction, Neighbourhood, Oversize, ego_nets
 from geqlib.spen.incidence import (
@@ -54,7 +55,7 @@ class EgoPlan(Plan):
         hops: k of the ego nets; None for whole graphs.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)  # a path
         >>> plan.size.tolist(), plan.node.tolist()
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2])
@@ -166,7 +167,7 @@ def ego_plan(
         >>> plan.size.tolist(), plan.node.tolist(), len(plan.source)
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2], 9)
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     neighbourhood = Neighbourhood(hops, direction, max_size, oversize, seed)
     nets = ego_nets(edge_index, num_nodes, neighbourhood)
     options = {"symmetric": symmetric, "shared": shared}
@@ -191,7 +192,7 @@ def listed_plan(
         hops: k of the ego nets.
         edge_index, num_nodes, symmetric, shared: see `ego_plan`.
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     number = torch.arange(num_nodes, device=node.device)
     ego = number.repeat_interleave(ptr.diff(), output_size=node.size(0))
     centre = torch.searchsorted(ego * num_nodes + node, number * (num_nodes + 1))
@@ -226,8 +227,9 @@ def graph_plan(
         >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
         [2, 1]
     """
-    _check_edges(edge_index, num_nodes)
+    edge_index = _checked_edges(edge_index, num_nodes)
     node = torch.arange(num_nodes, device=edge_index.device)
+    batch = None if batch is None else as_index(batch, "batch")
     if batch is None:
         batch, num_graphs = torch.zeros_like(node), 1
     elif num_graphs is None:
@@ -374,7 +376,7 @@ def _edges(
     if edge_index is None:
         none = source[:0]
         return Incidence(none, source.new_zeros(source.size(0) + 1), none, source.new_zeros(1))
-    first, second = _ends(*edge_index, symmetric)
+    first, second = _ends(edge_index[0], edge_index[1], symmetric)
     pairs, edges = source * num_nodes + target, first * num_nodes + second
     pair = torch.searchsorted(pairs, edges).clamp(max=max(pairs.size(0) - 1, 0))
     inside = pairs[pair] == edges if pairs.size(0) else edges < 0
@@ -407,14 +409,16 @@ def _lines(
     return Incidence(index, ptr, back, 2 * start)
 
 
-def _check_edges(edge_index: Tensor, num_nodes: int) -> None:
+def _checked_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
+    edge_index = as_index(edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
     if edge_index.numel() == 0:
-        return
+        return edge_index
     low, high = (int(x) for x in edge_index.aminmax())
     if not 0 <= low <= high < num_nodes:
         raise ValueError(
             f"edge_index goes from {low} to {high}, but there are {num_nodes} nodes: count them "
             "from 0, and pass num_nodes."
         )
+    return edge_index

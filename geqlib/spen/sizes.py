@@ -58,7 +58,7 @@ class EgoPart(Plan):
             share that is in this part.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1], [1, 0]]), 3)
         >>> small, large = split_by_size(plan, (1, 2))
         >>> small.node.tolist(), large.node.tolist()
@@ -85,7 +85,7 @@ def split_by_size(plan: EgoPlan, sizes: Sequence[int]) -> tuple[EgoPart, ...]:
         ValueError: if sizes are not positive and ascending.
 
     Example:
-        >>> from geqlib.graph import ego_plan
+        >>> from geqlib.spen.plan import ego_plan
         >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 4)
         >>> [part.ego.tolist() for part in split_by_size(plan, (2, 3))]
         [[0, 2, 3], [1]]

@@ -125,9 +125,9 @@ def _azimuthal_integrals(l1: int, l2: int, l3: int, kind: Kind) -> tuple[Tensor,
 def _coupled_orders(
     value: Tensor, turned: Tensor, degrees: tuple[int, int, int]
 ) -> list[tuple[int, int, int]]:
-    found = ((value.abs() > 1e-9) | (turned.abs() > 1e-9)).nonzero()
+    coupled = ((value.abs() > 1e-9) | (turned.abs() > 1e-9)).nonzero()
     shifts = torch.tensor(degrees)
-    return [(int(i), int(j), int(k)) for i, j, k in (found - shifts).tolist()]
+    return [(int(i), int(j), int(k)) for i, j, k in (coupled - shifts).tolist()]
 
 
 def _polar_integrals(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -138,5 +138,5 @@ def _polar_integrals(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 def _entries(block: Tensor, allowed: Tensor, m: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """Keep what the selection rules allow: the rest is zero, but for rounding."""
-    kept = (allowed & (block.abs() > _ZERO)).nonzero().T
-    return kept * (kept + 1) + torch.tensor(m)[:, None], block[tuple(kept)]
+    index = (allowed & (block.abs() > _ZERO)).nonzero().T
+    return index * (index + 1) + torch.tensor(m)[:, None], block[tuple(index)]

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -70,7 +71,8 @@ class TensorType:
             return -1
         from e3nn import o3
 
-        return max(o3.Irreps(self.kind).ls)
+        irreps = cast(o3.Irreps, o3.Irreps(self.kind))
+        return max(irreps.ls)
 
     def width(self, dim: int) -> int:
         """Size of the last axis in a space of `dim` dimensions, of a type that rotates."""

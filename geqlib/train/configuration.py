@@ -18,7 +18,9 @@ import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.files.plain import plain
 from geqlib.quiet import quiet
+from geqlib.train.folders import DEFAULT
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -26,7 +28,6 @@ Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 # of the trainer, where a run does not say otherwise
 TRAINER = {
-    "default_root_dir": "runs/default",
     "gradient_clip_val": 0.5,
     "enable_model_summary": False,
 }
@@ -40,7 +41,8 @@ class Run:
         task: what is trained.
         data: its data.
         trainer: options of `lightning.Trainer` that differ from `TRAINER`. `default_root_dir` is
-            the folder of the run.
+            the folder of the run; without one, `fit` makes a new one: runs/default, or
+            runs/default-2 and so on where there is one already.
         seed: of the random numbers of training steps. For reproducible weights call
             `lightning.seed_everything` before the task is built, as configurations do.
         ema: decay per step of averaged weights, which are then validated and saved.
@@ -69,7 +71,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return Path((TRAINER | dict(self.trainer))["default_root_dir"])
+        return Path(self.trainer.get("default_root_dir") or DEFAULT)
 
 
 def read_run(config: Config, overrides: Overrides = ()) -> Run:
@@ -86,8 +88,15 @@ def read_run(config: Config, overrides: Overrides = ()) -> Run:
     Example:
         >>> read_run("configs/nbody_ponita.yaml", {"trainer.max_epochs": 1})  # doctest: +SKIP
     """
-    whole = json.dumps(config, default=str) if isinstance(config, Mapping) else config
-    return ConfigReader([f"--config={whole}", *as_arguments(overrides)]).run
+    return read_configuration(config, overrides).run
+
+
+def read_configuration(config: Config, overrides: Overrides = ()) -> ConfigReader:
+    """The reader of a configuration, which has its settings and the run; see `read_run`."""
+    whole: Any = config
+    if isinstance(config, Mapping):
+        whole = json.dumps(plain(config, "The configuration"))
+    return ConfigReader([f"--config={whole}", *as_arguments(overrides)])
 
 
 def as_arguments(overrides: Overrides) -> list[str]:
@@ -95,7 +104,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
     if not isinstance(overrides, Mapping):
         return list(overrides)
     return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        f"--{key}={value if isinstance(value, str) else json.dumps(plain(value, key))}"
         for key, value in overrides.items()
     ]
 
@@ -160,6 +169,12 @@ class ConfigReader(LightningCLI):
             default="min",
             help="whether the metric is an error (min) or a score (max)",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--overwrite",
+                action="store_true",
+                help="replace the run that the folder holds, as soon as training starts",
+            )
         self.subcommand_options: list[str] = []
         if self.command is not None:
             skip: Any = self.subcommands()[self.command]
@@ -192,7 +207,7 @@ class KeepConfig(SaveConfigCallback):
 
     Not before: a run that cannot start, say from a checkpoint that does not fit, must not replace
     the configuration of the one before it. Without the checkpoint that this part of the run was
-    resumed from: the file describes the run.
+    resumed from, and without leave to overwrite: the file describes the run.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -205,6 +220,8 @@ class KeepConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         config = self.config.clone()
         config["ckpt_path"] = None
+        config["trainer.default_root_dir"] = str(trainer.default_root_dir)
+        config.pop("overwrite", None)
         replace_file(
             Path(trainer.default_root_dir) / "config.yaml",
             lambda part: self.parser.save(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -139,6 +139,9 @@ class EnergyForces(Task):
         return super().configure_callbacks()
 
     def on_train_start(self) -> None:
+        if self._resumed is not None:
+            self._refuse_changes(self._resumed)
+        super().on_train_start()
         # a checkpoint brings its own
         if not self.model.statistics.fitted:
             self.fit_references()
@@ -171,6 +174,13 @@ class EnergyForces(Task):
         names = ("cell", "cell_shift", *ELECTRONS)
         self.model.check(batch.z, **{name: fields.get(name) for name in names})
         check_volumes(batch)
+        for name in LABELS:
+            infinite = fields[name].isinf() if name in fields else torch.zeros(0)
+            if infinite.any():
+                raise ValueError(
+                    f"The label {name} is infinite at row {int(infinite.nonzero()[0, 0])}: correct "
+                    "it, or write NaN where there is none."
+                )
         missing = [name for name, weight in self.weights.items() if weight and name not in fields]
         if missing and self.trainer.training:
             raise ValueError(
@@ -195,11 +205,11 @@ class EnergyForces(Task):
         metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
         return metrics | {"loss": self.weighted_loss(errors)}
 
-    def weighted_loss(self, errors: Mapping[str, Tensor]) -> Tensor:
+    def weighted_loss(self, errors: Mapping[str, LabelErrors]) -> Tensor:
         """The sum of the penalties of what has a weight and labels, of `label_errors`."""
         parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
         penalties = [
-            self.weights[name] * masked_penalty(errors[part], self.loss_name, self.huber_delta)
+            self.weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
             for name, part in parts.items()
             if self.weights[name] and part in errors
         ]
@@ -237,10 +247,17 @@ class EnergyForces(Task):
                 for key, value in _fields(batch, *more).items()
             }
             outputs = energy_forces(self.model, **fields, stress=stress, check=False)
-        return {name: outputs[name] for name in LABELS if name in outputs}
+        predicted = {name: outputs[name] for name in LABELS if name in outputs}
+        self.watch(predicted)
+        return predicted
 
     def _training_outputs(self, batch: Any) -> dict[str, Tensor]:
         """Predictions that can be differentiated again, compiled on request."""
+        predicted = self._differentiable(batch)
+        self.watch({name: predicted[name] for name in LABELS if name in predicted})
+        return predicted
+
+    def _differentiable(self, batch: Any) -> dict[str, Tensor]:
         fields, stress = _fields(batch, "reverse"), self.weights["stress"] > 0
         if not self.compile_forces:
             return energy_forces(
@@ -272,6 +289,15 @@ class EnergyForces(Task):
                 'data module `splits["train"]`, or pass a Potential whose statistics are set.'
             )
         return cast(Iterable[Any], self.trainer.train_dataloader)
+
+    def _refuse_changes(self, stored: Mapping[str, Any]) -> None:
+        """Refuse settings that a resumed run would record and not use."""
+        for name, value in (("references", self.references), ("amsgrad", self.amsgrad)):
+            if name in stored and stored[name] != value:
+                raise ValueError(
+                    f"{name} is {value!r}, but the checkpoint was trained with {stored[name]!r}, "
+                    "which cannot change within a run: leave it, or start a new run."
+                )
 
     def _describe_potential(self, *, wrapped: bool, zbl: bool) -> None:
         """Let checkpoints say how the potential, not only its network, is built."""
@@ -346,8 +372,30 @@ def volumes(batch: Any) -> Tensor:
     return volume & batch.pbc.view(-1, 3).any(1) if "pbc" in batch else volume
 
 
-def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, Tensor]:
-    """Predictions minus labels, for the labels that a batch has; NaN where one is missing.
+class LabelErrors(NamedTuple):
+    """Predictions minus labels.
+
+    Args:
+        error: of any shape; 0 where there is no label.
+        labelled: of the same shape, whether there is one.
+
+    Example:
+        >>> LabelErrors(torch.tensor([2.0, 0.0]), torch.tensor([True, False])).values()
+        tensor([2.])
+    """
+
+    error: Tensor
+    labelled: Tensor
+
+    def values(self) -> Tensor:
+        """The errors of what has a label, one after the other."""
+        return self.error[self.labelled]
+
+
+def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, LabelErrors]:
+    """Errors of the labels that a batch has.
+
+    Only a label that is NaN is missing: a prediction that is NaN is an error of NaN.
 
     Args:
         predicted: "energy" [G], "forces" [N, 3] and optionally "stress" [G, 3, 3].
@@ -356,23 +404,29 @@ def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, Tenso
     Returns:
         The same names, and "energy_per_atom" [G].
     """
-    names = [name for name in LABELS if name in predicted and name in batch]
-    errors = {name: predicted[name] - batch[name] for name in names}
+    errors = {}
+    for name in LABELS:
+        if name in predicted and name in batch:
+            labelled = ~batch[name].isnan()
+            error = torch.where(labelled, predicted[name] - batch[name], 0.0)
+            errors[name] = LabelErrors(error, labelled)
     if "energy" in errors:
-        atoms = torch.bincount(batch.batch, minlength=len(errors["energy"])).clamp(min=1)
-        errors["energy_per_atom"] = errors["energy"] / atoms
+        error, labelled = errors["energy"]
+        atoms = torch.bincount(batch.batch, minlength=len(error)).clamp(min=1)
+        errors["energy_per_atom"] = LabelErrors(error / atoms, labelled)
     return errors
 
 
-def masked_penalty(error: Tensor, kind: Literal["mse", "huber"], delta: float) -> Tensor:
-    """Mean square, or mean of Huber's function, of the entries that are not NaN; 0 without any.
+def masked_penalty(
+    error: Tensor, labelled: Tensor, kind: Literal["mse", "huber"], delta: float
+) -> Tensor:
+    """Mean square, or mean of Huber's function, of the entries that have a label; 0 without any.
 
     Example:
-        >>> masked_penalty(torch.tensor([2.0, float("nan"), 4.0]), "mse", 1.0)
+        >>> labelled = torch.tensor([True, False, True])
+        >>> masked_penalty(torch.tensor([2.0, 0.0, 4.0]), labelled, "mse", 1.0)
         tensor(10.)
     """
-    labelled = ~error.isnan()
-    error = torch.where(labelled, error, 0.0)
     if kind == "mse":
         penalty = error**2
     else:
@@ -392,7 +446,7 @@ class AtomicErrors(nn.Module):
             }
         )
 
-    def update(self, errors: Mapping[str, Tensor]) -> dict[str, Metric | Tensor]:
+    def update(self, errors: Mapping[str, LabelErrors]) -> dict[str, Metric | Tensor]:
         """Add a batch.
 
         Args:
@@ -404,8 +458,7 @@ class AtomicErrors(nn.Module):
         updated: dict[str, Metric | Tensor] = {}
         for name, (of, unit, _) in METRICS.items():
             if of in errors:
-                error = errors[of].detach()
-                error = unit * error[~error.isnan()].flatten().float()
+                error = unit * errors[of].values().detach().float()
                 metric = cast(Metric, self.metrics[name])
                 metric.update(error, torch.zeros_like(error))
                 updated[name] = metric

@@ -134,7 +134,11 @@ class NormalsTask(Task):
     ) -> None:
         super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
         self.means = nn.ModuleDict(
-            {f"{s}_{m}": MeanMetric() for s in ("val", "test") for m in self.shown}
+            {
+                f"{stage}_{name}": MeanMetric(nan_strategy="disable")
+                for stage in ("val", "test")
+                for name in self.shown
+            }
         )
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:

@@ -18,10 +18,15 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from ase.stress import full_3x3_to_voigt_6_stress
+from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import save_file
 from torch import Tensor
 
+from geqlib.data.shares import ShareOfBatches, is_padding
 from geqlib.files.atomic import replace_file
+from geqlib.files.plain import plain
+from geqlib.train.digests import test_set_digest
+from geqlib.train.processes import PredictedBatch, gathered, joined_predictions
 
 
 class RunRecord(L.Callback):
@@ -29,9 +34,13 @@ class RunRecord(L.Callback):
 
     fit.json: seconds of training in wall time and in processor time (all parts of a resumed run),
     epochs, steps, parameters; the metrics log both in minutes at every validation.
-    results.json: metrics of the test split, baselines on the same split where the data module has
-    `baselines()`, and the environment. predictions.safetensors: what `predict_step` returned;
-    predictions.xyz: the same for energies and forces, where the data module has `atoms(index)`.
+    results.json: metrics of the test split and a digest of it, baselines on it where the data
+    module has `baselines()`, and the environment. predictions.safetensors: what `predict_step`
+    returned; predictions.xyz: the same for energies and forces, where the data module has
+    `atoms(index)`.
+
+    Of several processes the first writes, when it has what all have measured and predicted; the
+    others wait until it has. Processor time is that of all of them.
 
     Args:
         folder: of the run.
@@ -42,7 +51,8 @@ class RunRecord(L.Callback):
         self.folder, self.seed = folder, seed
         self.before = (0.0, 0.0)
         self.started: tuple[float, float] | None = None
-        self.predictions: list[dict[str, Tensor]] = []
+        self.others = 0.0  # processor time of the other processes
+        self.predictions: list[PredictedBatch] = []
 
     def state_dict(self) -> dict[str, Any]:
         seconds, processor = self._elapsed()
@@ -52,18 +62,29 @@ class RunRecord(L.Callback):
         # checkpoints of the first versions do not have the second
         self.before = (state_dict["seconds"], state_dict.get("processor_seconds", 0.0))
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # of data modules and tasks that are not of this library: before training, not after it
+        for holder in (pl_module, getattr(trainer, "datamodule", None)):
+            for name, value in getattr(holder, "hparams", {}).items():
+                plain(value, f"The argument {name} of {type(holder).__name__}", tensors=True)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.started = _clocks()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and self.started:
+            self._ask_others(trainer)
             seconds, processor = self._elapsed()
             pl_module.log("minutes", seconds / 60)
             pl_module.log("processor_minutes", processor / 60)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._ask_others(trainer)
         seconds, processor = self._elapsed()
         self._write(
+            trainer,
             "fit.json",
             {
                 "seconds": round(seconds, 1),
@@ -74,10 +95,23 @@ class RunRecord(L.Callback):
             },
         )
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            check_shares(trainer, trainer.val_dataloaders)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        check_shares(trainer, trainer.test_dataloaders)
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        check_shares(trainer, trainer.predict_dataloaders)
+
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         fit = self.folder / "fit.json"
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._write(
+            trainer,
             "results.json",
             {
                 "name": self.folder.name,
@@ -87,6 +121,7 @@ class RunRecord(L.Callback):
                 "data": type(data).__name__,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
                 "baselines": _baselines(data),
+                "test_set": test_set_digest(data),
                 "fit": json.loads(fit.read_text()) if fit.exists() else {},
                 "environment": environment(),
             },
@@ -101,24 +136,28 @@ class RunRecord(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.predictions.append({key: value.cpu() for key, value in outputs.items()})
+        if not is_padding(batch):
+            tensors = {key: value.cpu() for key, value in outputs.items()}
+            self.predictions.append(PredictedBatch(dataloader_idx, batch.num_graphs, tensors))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        graphs = 0
-        for part in self.predictions:
-            if "batch" not in part:
-                continue
-            count = int(part["batch"].max()) + 1 if part["batch"].numel() else 0
-            part["batch"] = part["batch"] + graphs
-            graphs += count
-        whole = {
-            key: torch.cat([part[key] for part in self.predictions]).contiguous()
-            for key in self.predictions[0]
-        }
-        replace_file(self.folder / "predictions.safetensors", lambda part: save_file(whole, part))
-        data = getattr(trainer, "datamodule", None)
-        write_structures(self.folder / "predictions.xyz", data, whole)
-        self.predictions = []
+        shares, self.predictions = gathered(self.predictions), []
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if shares is not None:
+            whole = joined_predictions(shares)
+            path = self.folder / "predictions.safetensors"
+            replace_file(path, lambda part: save_file(whole, part))
+            data = getattr(trainer, "datamodule", None)
+            write_structures(self.folder / "predictions.xyz", data, whole)
+        trainer.strategy.barrier("predictions")
+
+    def _ask_others(self, trainer: L.Trainer) -> None:
+        """Learn the processor time of the other processes; all of them must call it."""
+        if self.started is not None and trainer.world_size > 1:
+            own = _clocks()[1] - self.started[1]
+            total = trainer.strategy.reduce(torch.tensor(own).double(), reduce_op="sum")
+            self.others = float(total) - own
 
     def _elapsed(self) -> tuple[float, float]:
         if self.started is None:
@@ -127,11 +166,27 @@ class RunRecord(L.Callback):
         wall, processor = (
             b + n - s for b, n, s in zip(self.before, now, self.started, strict=True)
         )
-        return wall, processor
+        return wall, processor + self.others
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
-        text = json.dumps(content, indent=1)
-        replace_file(self.folder / name, lambda part: part.write_text(text))
+    def _write(self, trainer: L.Trainer, name: str, content: dict[str, Any]) -> None:
+        if trainer.is_global_zero:
+            text = json.dumps(content, indent=1)
+            replace_file(self.folder / name, lambda part: part.write_text(text))
+        trainer.strategy.barrier(name)  # the next step of a sweep looks for the file
+
+
+def check_shares(trainer: L.Trainer, loaders: Any) -> None:
+    """Raise a ValueError if several processes would evaluate some graphs twice."""
+    if trainer.world_size == 1:
+        return
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        if not isinstance(getattr(loader, "sampler", None), ShareOfBatches):
+            raise ValueError(
+                f"{type(trainer.datamodule).__name__} does not share its graphs out among "  # type: ignore[attr-defined]
+                f"{trainer.world_size} processes, so that some would count twice: run this with "
+                "--trainer.devices 1, or derive the data module from "
+                "geqlib.data.loaders.SplitLoaders."
+            )
 
 
 def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -> bool:

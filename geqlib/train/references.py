@@ -61,7 +61,7 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
             [N, 3], NaN where one is missing.
 
     Raises:
-        ValueError: if the training set is empty.
+        ValueError: if the training set is empty, or a label infinite.
     """
     counts, energies, squares, components = [], [], 0.0, 0
     electrons: dict[str, list[Tensor]] = {"charge": [], "multiplicity": []}
@@ -71,13 +71,20 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
                 values.append(value.cpu().unique())
         graph, z = batch.batch.cpu(), batch.z.cpu().long()
         energy, forces = (getattr(batch, name, None) for name in ("energy", "forces"))
+        for name, label in (("energy", energy), ("forces", forces)):
+            if label is not None and bool(label.isinf().any()):
+                row = int(label.isinf().nonzero()[0, 0])
+                raise ValueError(
+                    f"The label {name} of the training set is infinite at row {row}: correct it, "
+                    "or write NaN where there is none."
+                )
         graphs = int(batch.num_graphs) if energy is None else len(energy)
         flat = torch.bincount(graph * ELEMENTS + z, minlength=graphs * ELEMENTS)
         counts.append(flat.view(graphs, ELEMENTS).int().numpy())
         missing = np.full(graphs, np.nan)
         energies.append(missing if energy is None else energy.cpu().double().numpy())
         if forces is not None:
-            labelled = forces[forces.isfinite()].double()
+            labelled = forces[~forces.isnan()].double()
             squares += float(labelled @ labelled)
             components += labelled.numel()
     if not counts:
@@ -117,11 +124,13 @@ def fit_statistics(
         (0.7, -3.333)
     """
     seen: np.ndarray = np.asarray(frames.counts.any(0))
-    labelled = np.isfinite(frames.energies) & frames.counts.any(1)
+    labelled = ~np.isnan(frames.energies) & frames.counts.any(1)
     counts, energies = frames.counts[labelled].astype(float), frames.energies[labelled]
     table = _table(counts, energies, seen, references, isolated or {})
     rest = (energies - counts @ table) / counts.sum(1)
-    spread = frames.forces_rms if np.isfinite(frames.forces_rms) else rest.std() if len(rest) else 0
+    spread = rest.std() if len(rest) else 0
+    if not np.isnan(frames.forces_rms):
+        spread = frames.forces_rms
     return EnergyStatistics(
         references=torch.from_numpy(table),
         seen=torch.from_numpy(seen),

@@ -11,7 +11,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import first_line, read_checkpoint
+from geqlib.files.plain import plain
 
+# in which the strategies ddp_spawn and ddp_fork hand the weights back to the main process
+HANDED_BACK = ".temp.ckpt"
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
@@ -42,7 +45,7 @@ class ReseedBatches(L.Callback):
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints whole or not at all; read tensors and plain values only.
+    """Write checkpoints whole or not at all; write and read tensors and plain values only.
 
     Example:
         >>> trainer = L.Trainer(plugins=[SafeCheckpointIO()], logger=False, accelerator="cpu")
@@ -51,8 +54,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
+        content = plain(checkpoint, "The checkpoint", tensors=True)
         try:
-            replace_file(Path(path), lambda part: torch.save(checkpoint, part))
+            replace_file(Path(path), lambda part: torch.save(content, part))
         except (OSError, RuntimeError) as error:
             reason = first_line(error.__cause__ or error)
             raise OSError(
@@ -63,6 +67,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
+        if Path(path).name == HANDED_BACK:
+            return torch.load(path, map_location=map_location, weights_only=True)
         checkpoint = read_checkpoint(path, map_location)
         if "pytorch-lightning_version" not in checkpoint:
             raise ValueError(

@@ -14,17 +14,23 @@ fit.json, and after `test` and `predict` results.json and predictions.safetensor
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
+from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
+from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 
@@ -36,6 +42,7 @@ def fit(
     overrides: Overrides = (),
     *,
     ckpt_path: str | Path | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> Run:
     """Train.
@@ -44,20 +51,29 @@ def fit(
         run: a configuration, or a `Run` of built objects.
         overrides: changes to a configuration, see `read_run`.
         ckpt_path: checkpoint to resume from: the result equals an uninterrupted run.
+        overwrite: whether a run that the folder holds is replaced, as soon as training starts.
         options: further ones of `lightning.Trainer.fit`.
 
     Returns:
         The run, whose task is trained.
 
     Raises:
-        ValueError: if the configuration, the data or the checkpoint is wrong.
+        ValueError: if the configuration, the data or the checkpoint is wrong, if the folder holds
+            another run, or if training diverges.
         KeyboardInterrupt: after Ctrl-C; the run can be resumed from checkpoints/last.ckpt.
 
     Example:
         >>> run = fit("configs/nbody_ponita.yaml", {"trainer.max_epochs": 2})  # doctest: +SKIP
     """
     run = _built(run, overrides)
-    _start("fit", run, ckpt_path=ckpt_path, **options)
+    created = _prepare_folder(run, ckpt_path, overwrite=overwrite)
+    try:
+        _start("fit", run, ckpt_path=ckpt_path, **options)
+    except BaseException:
+        if created:
+            with suppress(OSError):  # unless something was written
+                run.folder.rmdir()
+        raise
     return run
 
 
@@ -88,7 +104,8 @@ def test(
         >>> test("runs/mine/config.yaml", "runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
         {'test/mse': 0.0033, 'test/median': 0.0011}
     """
-    return _metrics(_start("test", _built(run, overrides), ckpt_path=ckpt_path, **options))
+    run = _tested(_built(run, overrides), ckpt_path)
+    return _metrics(_start("test", run, ckpt_path=ckpt_path, **options))
 
 
 def predict(
@@ -103,20 +120,27 @@ def predict(
         >>> predict("runs/mine/config.yaml", "runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
         PosixPath('runs/mine/predictions.safetensors')
     """
-    run = _built(run, overrides)
+    run = _tested(_built(run, overrides), ckpt_path)
     _start("predict", run, ckpt_path=ckpt_path, **options)
     return run.folder / "predictions.safetensors"
 
 
-def make_trainer(run: Run, command: Command = "fit") -> L.Trainer:
+def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -> L.Trainer:
     """The trainer of a run, with its loggers, checkpoints and records."""
-    options = TRAINER | dict(run.trainer)
+    options = TRAINER | dict(run.trainer) | {"default_root_dir": run.folder}
+    if command != "fit":
+        options.pop("barebones", None)  # which would measure nothing
     if options.get("logger") is None:
-        options["logger"] = _loggers(run.folder) if command == "fit" else False
+        loggers = command == "fit" and not options.get("barebones")
+        options["logger"] = _loggers(run.folder) if loggers else False
     record = RunRecord(run.folder, run.seed)
-    own = _callbacks(run, record) if command == "fit" else [record]
+    own: list[L.Callback] = [record]
+    if command == "fit":
+        start = StartFolder(run.folder, resumed=resumed)
+        own = [start, *_callbacks(run, record, options)]
     options["callbacks"] = [*_listed(options.get("callbacks")), *own]
-    options["plugins"] = [*_listed(options.get("plugins")), SafeCheckpointIO()]
+    plugins = _listed(options.get("plugins"))
+    options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]
     return L.Trainer(**options)
 
 
@@ -128,10 +152,38 @@ def _built(run: Run | Config, overrides: Overrides) -> Run:
     return run
 
 
+def _prepare_folder(run: Run, checkpoint: str | Path | None, *, overwrite: bool) -> bool:
+    """See to it that a run has a folder of its own; returns whether it is a new one."""
+    if run.trainer.get("fast_dev_run") or rank_zero_only.rank:
+        return False  # nothing is written
+    unnamed = run.trainer.get("default_root_dir") is None
+    created = unnamed and checkpoint is None
+    if unnamed:
+        folder = new_folder() if checkpoint is None else _folder_of(checkpoint)
+        run.trainer = {**run.trainer, "default_root_dir": folder}
+    check_folder(run.folder, checkpoint, overwrite=overwrite)
+    return created
+
+
+def _tested(run: Run, checkpoint: str | Path) -> Run:
+    """The run, whose results belong into the folder of the checkpoint if it names none."""
+    if run.trainer.get("default_root_dir") is None:
+        run.trainer = {**run.trainer, "default_root_dir": _folder_of(checkpoint)}
+    check_results(run.folder, checkpoint)
+    return run
+
+
+def _folder_of(checkpoint: str | Path) -> Path:
+    """The folder of the run that wrote a checkpoint."""
+    folder = Path(checkpoint).parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
 def _start(command: Command, run: Run, **options: Any) -> Any:
     try:
-        with quiet():
-            start = getattr(make_trainer(run, command), command)
+        with quiet(), _default_type(run):
+            resumed = options.get("ckpt_path") is not None
+            start = getattr(make_trainer(run, command, resumed=resumed), command)
             return start(run.task, datamodule=run.data, **options)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
@@ -141,9 +193,41 @@ def _start(command: Command, run: Run, **options: Any) -> Any:
         raise
 
 
-def _callbacks(run: Run, record: RunRecord) -> list[L.Callback]:
-    folder = run.folder / "checkpoints"
+@contextmanager
+def _default_type(run: Run) -> Iterator[None]:
+    """Data and task in float64 for a trainer of that precision.
+
+    Lightning converts models after averaged copies of them were made.
+    """
+    if str(run.trainer.get("precision")) not in ("64", "64-true"):
+        yield
+        return
+    run.task.double()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
     averaging = [] if run.ema is None else [EMAWeightAveraging(decay=run.ema, use_buffers=False)]
+    rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
+    checkpoints = _checkpoints(run, options)
+    return [ReseedBatches(run.seed), *averaging, *rates, record, *checkpoints, *run.callbacks]
+
+
+def _checkpoints(run: Run, options: Mapping[str, Any]) -> list[L.Callback]:
+    """Of the best and of the last epoch, as far as the trainer's switches leave them."""
+    if options.get("enable_checkpointing") is False or options.get("barebones"):
+        return []
+    folder = run.folder / "checkpoints"
+    last = ModelCheckpoint(
+        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    if options.get("limit_val_batches") in (0, 0.0):  # nothing is monitored
+        return [last]
     best = ModelCheckpoint(
         folder,
         "best",
@@ -151,11 +235,7 @@ def _callbacks(run: Run, record: RunRecord) -> list[L.Callback]:
         mode=run.monitor_mode,
         enable_version_counter=False,
     )
-    last = ModelCheckpoint(
-        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    rates = LearningRateMonitor()
-    return [ReseedBatches(run.seed), *averaging, rates, record, best, last, *run.callbacks]
+    return [best, last]
 
 
 def _loggers(folder: Path) -> list[Any]:

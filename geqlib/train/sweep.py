@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from geqlib.quiet import ignore_advice
 from geqlib.train.configuration import Config, as_arguments
+from geqlib.train.recipe import difference, write_recipe
 from geqlib.train.run import fit, predict, test
 
 
@@ -28,6 +30,8 @@ class SweepRun:
         checkpoint: which one is tested.
         predict: whether predictions belong to the run.
         threads: number of threads; torch's own number by default.
+        recipe: of `geqlib.train.recipe.read_recipe`, and what else tells this run from others. It
+            is kept with the run, which counts only as long as it is the same.
 
     Example:
         >>> SweepRun(Path("runs/size50"), "tiny.yaml", ("--data.init_args.num_train=50",)).finished
@@ -41,6 +45,7 @@ class SweepRun:
     checkpoint: Literal["best", "last"] = "best"
     predict: bool = False
     threads: int | None = None
+    recipe: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -65,11 +70,45 @@ def complete(run: SweepRun) -> None:
     last = run.folder / "checkpoints" / "last.ckpt"
     tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
     if not (run.folder / "fit.json").exists():
-        fit(run.config, overrides, ckpt_path=last if last.exists() else None)
+        if run.recipe is not None and not last.exists():
+            write_recipe(run.folder, run.recipe)
+        resumed = last if last.exists() else None
+        # without a checkpoint there is nothing to lose but the log of part of an epoch
+        fit(run.config, overrides, ckpt_path=resumed, overwrite=resumed is None)
     if not (run.folder / "results.json").exists():
         test(run.config, tested, overrides)
     if run.predict and not (run.folder / "predictions.safetensors").exists():
         predict(run.config, tested, overrides)
+
+
+def check_recipes(runs: Sequence[SweepRun], *, overwrite: bool) -> None:
+    """Refuse parts of a sweep that were made otherwise than this sweep would make them.
+
+    Args:
+        runs: of the sweep, with their recipes.
+        overwrite: whether such parts are removed, so that they are made again.
+
+    Raises:
+        ValueError: with what differs.
+    """
+    for run in runs:
+        if run.recipe is None or not any(_parts(run.folder)):
+            continue
+        change = difference(run.folder, run.recipe)
+        if change and not overwrite:
+            raise ValueError(
+                f"{run.folder} holds a run that was made otherwise ({change}): name another "
+                "folder (--out), or make such runs again (--overwrite)."
+            )
+        if change:
+            shutil.rmtree(run.folder)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """What of a run there is."""
+    names = ("fit.json", "results.json", "predictions.safetensors")
+    parts = [folder / name for name in names] + [*(folder / "checkpoints").glob("*.ckpt")]
+    return [path for path in parts if path.exists()]
 
 
 def complete_all(

@@ -9,19 +9,42 @@ from typing import Any, ClassVar
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
+from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
+from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
 from geqlib.train.agreement import share_cutoff
+from geqlib.train.divergence import (
+    SHOWN,
+    divergent_graphs,
+    finite_weights,
+    first_divergent,
+    graph_name,
+    intact_checkpoints,
+    likely_cause,
+    shortened,
+)
+from geqlib.train.precision import cast_to, check_precision
+from geqlib.train.processes import Uncounted
+from geqlib.train.schedule import (
+    continue_schedule,
+    time_limit,
+    timed_warmup_cosine,
+    warmup_cosine,
+)
 
 
-class Task(L.LightningModule):
+class Task(PlainArguments, L.LightningModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
     training batches under random rotations.
@@ -43,7 +66,8 @@ class Task(L.LightningModule):
         rotate: whether training batches are rotated, each graph by its own random rotation.
 
     Raises:
-        ValueError: if the learning rate is not positive, or the warm-up not in [0, 1).
+        ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
+            of a subclass neither a plain value nor a module: checkpoints hold the arguments.
 
     Example:
         >>> class Norms(Task):
@@ -72,9 +96,8 @@ class Task(L.LightningModule):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
-        # a pickled module in the checkpoint could not be loaded without running code
-        if isinstance(self.hparams.get("model"), nn.Module):
-            del self.hparams["model"]
+        # which numpy's numbers would leave in the states of optimiser and schedule
+        lr, warmup, weight_decay = float(lr), float(warmup), float(weight_decay)
         if lr <= 0:
             raise ValueError(f"lr must be positive, got {lr}.")
         if not 0 <= warmup < 1:
@@ -82,6 +105,11 @@ class Task(L.LightningModule):
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
         self._unchecked = {"train", "val"}
+        # what the model gave for the batch at hand, and losses of it
+        self._watched: dict[str, Tensor] = {}
+        self._divergent: list[str] = []
+        self._resumed: dict[str, Any] | None = None
+        self._uncounted: Uncounted | None = None
 
     # --- what a task defines ---------------------------------------------------------------------
 
@@ -104,11 +132,16 @@ class Task(L.LightningModule):
     # --- steps -----------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> Any:
-        return self.model(**accepted(self.model.forward, batch))
+        output = self.model(**accepted(self.model.forward, batch))
+        leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        self.watch({f"prediction ({k + 1} of {len(leaves)})": x for k, x in enumerate(leaves)})
+        return output
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.augmented(batch)
         loss = self.loss(batch)
+        self.watch({"loss": loss})
+        self.refuse_divergence("training", batch, batch_idx)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
         return self.with_auxiliary(loss)
 
@@ -124,7 +157,9 @@ class Task(L.LightningModule):
 
     def log_metrics(self, batch: Any, stage: str) -> None:
         """Log `metrics` of a batch, under the same names for every data loader."""
-        for name, value in self.metrics(batch, stage).items():
+        metrics = self.metrics(batch, stage)
+        self.watch({k: x for k, x in metrics.items() if isinstance(x, Tensor)})
+        for name, value in metrics.items():
             self.log(
                 f"{stage}/{name}",
                 value,
@@ -135,12 +170,93 @@ class Task(L.LightningModule):
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Of several processes the mean: what one process with all of their graphs would log."""
+        if self._trainer is not None and self.trainer.barebones:
+            return  # which logs nothing
+        weight = options.get("batch_size") if self._uncounted is None else 0
+        if weight is not None:
+            # of an integer, the mean over processes would be rounded
+            options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
 
     def configure_callbacks(self) -> list[L.Callback]:
         # the first hook in which there is a data module, which has read nothing yet
         share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
         return []
+
+    # --- precision -------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        check_precision(str(self.trainer.precision))
+
+    def _begin(self, batch: Any) -> None:
+        """Whatever comes before any step on a batch; in place."""
+        self._watched = {}
+        cast_to(self.model, batch, self.inputs)
+
+    # --- numbers that are not finite -------------------------------------------------------------
+
+    def watch(self, tensors: Mapping[str, Tensor]) -> None:
+        """Have predictions and losses of the batch at hand checked before they count."""
+        if self._trainer is None:
+            return  # nothing is trained or measured
+        self._watched |= {name: x.detach() for name, x in tensors.items()}
+
+    def refuse_divergence(self, stage: str, batch: Any, batch_idx: int) -> None:
+        """Raise a ValueError if something that is watched is NaN or infinite."""
+        watched, self._watched = self._watched, {}
+        name = first_divergent(watched)
+        if name is None:
+            return
+        for part in self.modules():
+            if isinstance(part, Metric):
+                part.reset()  # so that what comes after this batch does not count it
+        graphs = divergent_graphs(watched, batch)
+        names = [graph_name(batch, k) for k in graphs]
+        whole = len(graphs) == batch.num_graphs > SHOWN
+        of = (
+            f" of all {len(graphs)} graphs" if whole else f" of {shortened(names)}" if names else ""
+        )
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        precision = "32-true" if self._trainer is None else str(self.trainer.precision)
+        weights = list(self.model.parameters())
+        cause = likely_cause(weights, precision, self.lr if fitting else None)
+        if fitting:
+            when = f"in epoch {self.trainer.current_epoch}, batch {batch_idx} of {stage}"
+            end = f"; {intact_checkpoints(self.trainer)}."
+        else:
+            when, end = f"in batch {batch_idx} of {stage}", "."
+        raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def on_validation_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.refuse_divergence("validation", batch, batch_idx)
+        self._count_again()
+
+    def on_test_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.refuse_divergence("testing", batch, batch_idx)
+        self._count_again()
+
+    def on_predict_batch_end(
+        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        watched, self._watched = self._watched, {}
+        if not is_padding(batch) and first_divergent(watched) is not None:
+            names = [graph_name(batch, k) for k in divergent_graphs(watched, batch)]
+            self._divergent += names or [f"batch {batch_idx}"]
+
+    def on_predict_start(self) -> None:
+        self._divergent = []
+
+    def on_predict_end(self) -> None:
+        if self._divergent:
+            warnings.warn(
+                f"{len(self._divergent)} predictions are NaN or infinite, and are written as that: "
+                f"{shortened(self._divergent)}.",
+                stacklevel=2,
+            )
 
     # --- checks and checkpoints ------------------------------------------------------------------
 
@@ -153,6 +269,7 @@ class Task(L.LightningModule):
         self._unchecked = {"train", "val"}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._begin(batch)
         if "train" in self._unchecked:
             self.check_batch(batch)
 
@@ -162,20 +279,43 @@ class Task(L.LightningModule):
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        self._begin(batch)
         if "val" in self._unchecked:
             self.check_batch(batch)
+        self._leave_out(batch)
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._begin(batch)
         self.check_batch(batch)
+        self._leave_out(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._begin(batch)
         self.check_batch(batch)
 
+    def _leave_out(self, batch: Any) -> None:
+        """Measure a batch that is there for the sake of other processes without counting it."""
+        self._uncounted = Uncounted(self) if is_padding(batch) else None
+
+    def _count_again(self) -> None:
+        if self._uncounted is not None:
+            self._uncounted.restore()
+        self._uncounted = None
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # with averaged weights there are two sets
+        states = [checkpoint[k] for k in ("state_dict", "current_model_state") if k in checkpoint]
+        if not all(finite_weights(self, state) for state in states):
+            epoch = self.trainer.current_epoch
+            raise ValueError(
+                f"The weights are NaN or infinite at the end of epoch {epoch}, so they are not "
+                f"saved: lower the learning rate, which is {self.lr:g}; "
+                f"{intact_checkpoints(self.trainer)}."
+            )
         checkpoint["geqlib"] = format_record()
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
@@ -197,24 +337,41 @@ class Task(L.LightningModule):
             {"params": vectors, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps):
+        steps, timer = self.trainer.estimated_stepping_batches, time_limit(self.trainer)
+        if not math.isinf(steps):
+            factor = warmup_cosine(self.warmup, max(int(steps), 1))
+        elif timer is not None:
+            factor = timed_warmup_cosine(self.warmup, timer)
+        else:
             raise ValueError(
                 "The learning rate falls until the end, and this run has none: set "
-                "trainer.max_epochs or trainer.max_steps."
+                "trainer.max_epochs, trainer.max_steps or trainer.max_time."
             )
-        steps = max(int(steps), 1)
-        rising = max(int(self.warmup * steps), 1)
-
-        def factor(step: int) -> float:
-            cosine = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-            return min((step + 1) / rising, 1.0) * cosine
-
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return
+        averaging = any(isinstance(c, WeightAveraging) for c in self.trainer.callbacks)
+        if "current_model_state" in checkpoint and not averaging:
+            raise ValueError(
+                "The checkpoint has averaged weights beside those of its training, which would be "
+                "lost: resume it with the `ema` of its run."
+            )
+        self._resumed = dict(checkpoint.get("hyper_parameters") or {})
+
+    def on_train_start(self) -> None:
+        resumed, self._resumed = self._resumed, None
+        schedule = self.lr_schedulers() if resumed is not None else None
+        if not isinstance(schedule, LambdaLR) or time_limit(self.trainer) is not None:
+            return
+        change = continue_schedule(schedule, self.lr, self.weight_decay)
+        if change:
+            warnings.warn(f"This run was resumed with other settings: {change}.", stacklevel=2)
 
     def rotated(self, batch: Any) -> Any:
         """A copy of the batch with every graph rotated by its own random rotation."""

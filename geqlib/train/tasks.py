@@ -68,7 +68,7 @@ class ClassificationTask(Task):
         super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
         if classes < 2:
             raise ValueError(f"classes must be at least 2, got {classes}.")
-        self.label_smoothing = label_smoothing
+        classes, self.label_smoothing = int(classes), label_smoothing
         self.accuracy = nn.ModuleDict(
             {stage: MulticlassAccuracy(classes, average="micro") for stage in ("val", "test")}
         )
@@ -132,7 +132,7 @@ class GraphClassificationTask(ClassificationTask):
             warmup=warmup,
             weight_decay=weight_decay,
         )
-        self.accuracy["fold"] = MulticlassAccuracy(classes, average="micro")
+        self.accuracy["fold"] = MulticlassAccuracy(int(classes), average="micro")
 
     def check_batch(self, batch: Any) -> None:
         check_graph(with_positions(batch, (*self.inputs, "y")))
@@ -205,6 +205,7 @@ class RegressionTask(Task):
         )
 
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "target_scale"):
             mean, std = data.target_scale()  # type: ignore[union-attr]

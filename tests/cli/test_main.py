@@ -120,7 +120,10 @@ def test_missing_arguments(capsys):
         (("--model.model.layers", "0"), "channels and layers must be positive, got 4 and 0."),
         (("--data.train", "-5"), "train, val and test must not be negative, got -5, 9 and 7."),
         (("--data.dim", "4"), "dim must be 2 or 3, got 4: choose the plane or space."),
-        (("--trainer.max_epochs", "-1"), "set trainer.max_epochs or trainer.max_steps."),
+        (
+            ("--trainer.max_epochs", "-1"),
+            "set trainer.max_epochs, trainer.max_steps or trainer.max_time.",
+        ),
         (("--monitor", "val/nope"), "val/nope"),
         (("--trainer.accelerator", "nope"), "nope"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,10 +45,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threadin
     monkeypatch.delenv("GEQLIB_DATA", raising=False)
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    download.temporary_cache.cache_clear()
     download.published_files.cache_clear()
     yield serving
     serving.shutdown()
     serving.server_close()
+    download.temporary_cache.cache_clear()
     download.published_files.cache_clear()
 
 
@@ -92,6 +96,30 @@ def test_files_arrive_once(server: ThreadingHTTPServer, tmp_path: Path) -> None:
         assert [(meshes / "raw" / f"{k}.off").read_bytes() for k in "ab"] == [b"a", b"b"]
     asked = [path.rsplit("/", 1)[1] for path in server.asked]  # pyright: ignore[reportAttributeAccessIssue]
     assert asked == ["plain.txt", "packed.xyz", "raw.zip"]
+
+
+def test_a_cache_that_cannot_be_written(
+    server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files and folders go to a temporary folder, once, also if the cache has some of them."""
+    publish(tmp_path, {f"set/{k}": (f"{k}", TEXT) for k in "abc"})
+    assert find_file("set/a") == tmp_path / "cache" / "raw" / "set" / "a"
+    keep, refused = download.replace_file, tmp_path / "cache"
+
+    def replace_file(path: Path, write: Any) -> None:
+        if path.is_relative_to(refused):
+            raise OSError(errno.EROFS, "Read-only file system")
+        keep(path, write)
+
+    monkeypatch.setattr(download, "replace_file", replace_file)
+    with pytest.warns(UserWarning, match="temporary folder .* GEQLIB_CACHE") as said:
+        for _ in range(2):
+            single, folder = find_file("set/b"), find_folder("set")
+            assert single is not None and single.read_bytes() == TEXT
+            assert folder is not None and [(folder / k).read_bytes() for k in "abc"] == [TEXT] * 3
+    assert len(said) == 1
+    asked = [path.rsplit("/", 1)[1] for path in server.asked]  # pyright: ignore[reportAttributeAccessIssue]
+    assert asked == ["a", "b", "c"]
 
 
 def test_files_of_a_mirror_come_first(
@@ -154,8 +182,13 @@ def test_graph_classification_from_downloads(
         tmp_path,
         {name: (name, path.read_bytes()) for name, path in zip(names, files, strict=True)},
     )
-    data = GraphData("TINY")
-    data.setup()
+    GraphData("TINY").prepare_data()
+    with monkeypatch.context() as others:  # all that other processes read is there, folds too
+        others.setenv("GEQLIB_OFFLINE", "1")
+        data = GraphData("TINY")
+        data.setup()
+    asked = server.asked  # pyright: ignore[reportAttributeAccessIssue]
+    assert sorted(asked) == sorted(set(asked))
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path / "raw"))
     same = GraphData("TINY")
     same.setup()

@@ -208,18 +208,62 @@ def test_full_disk(tmp_path):
     try:
         with pytest.raises(OSError, match="file could not be written"):
             replace_file(path, lambda part: part.write_bytes(bytes(10_000)))
-        with pytest.raises(OSError, match=r"arrays\.safetensors could not be written"):
-            cached_arrays("data", PARAMETERS, lambda: {"a": np.zeros(10_000)}, tmp_path)
+        with pytest.warns(UserWarning, match=r"arrays\.safetensors|No space|too large"):
+            cached_arrays("large", PARAMETERS, lambda: {"a": np.zeros(10_000)}, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "old" and files(tmp_path) == [path]
     assert read(tmp_path)
 
 
-def test_a_cache_that_is_no_folder(tmp_path):
+@pytest.mark.parametrize("place", ["data", "root"])
+def test_a_cache_that_cannot_be_written(tmp_path, place):
+    """The data are made once and kept in memory, and one sentence names the variable."""
+    root = tmp_path / "root" if place == "root" else tmp_path
+    (tmp_path / place).write_text("")
+    with pytest.warns(UserWarning, match=r"kept in memory until .* GEQLIB_CACHE to a folder"):
+        assert read(root)
+    assert not read(root)  # and nothing is said again
+    with pytest.warns(UserWarning, match="GEQLIB_CACHE"):
+        assert read(root, {"seed": 2})
+
+
+def test_what_is_kept_in_memory_is_not_changed_by_its_users(tmp_path):
+    """A reader that takes a part out leaves it for the next one."""
     (tmp_path / "data").write_text("")
-    with pytest.raises(OSError, match="data"):
-        read(tmp_path)
+    with pytest.warns(UserWarning, match="GEQLIB_CACHE"):
+        cached_arrays("data", PARAMETERS, lambda: dict(ARRAYS), tmp_path).pop("a")
+    assert not read(tmp_path)
+
+
+def test_data_of_a_cache_that_can_only_be_read_are_read(kept, monkeypatch):
+    """Another user's cache: what it has is taken, and nothing is said."""
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(atomic, "replace_file", refuse)
+    assert not read(kept)
+    with pytest.warns(UserWarning, match="Read-only file system.*GEQLIB_CACHE"):
+        assert read(kept, {"seed": 3})
+
+
+def test_a_user_without_a_home(monkeypatch):
+    """As in containers: a temporary folder stands in for the cache."""
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GEQLIB_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_dir().is_dir() and cache_dir() == cache_dir()
+
+
+def test_parameters_of_numpy_are_those_of_python(tmp_path):
+    given = {"seed": np.int64(1), "size": np.float32(0.5), "path": Path("a"), "axis": np.arange(2)}
+    assert read(tmp_path, given)
+    assert not read(tmp_path, {"seed": 1, "size": 0.5, "path": "a", "axis": [0, 1]})
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck
 
-from geqlib.graph import tree_plan
 from geqlib.monoid.operators import OPERATORS, TopK
+from geqlib.monoid.tree import tree_plan
 from geqlib.nn import MonoidAggregation, auxiliary_loss
 from tests.contract import Case, Contract, Typed
 from tests.monoid import oracle_monoid as oracle

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from geqlib.graph import TreePlan, reduce_tree, tree_plan
+from geqlib.monoid.aggregation import reduce_tree
+from geqlib.monoid.tree import TreePlan, tree_plan
 from tests.monoid.oracle_monoid import tree
 
 Sizes = st.lists(st.integers(0, 20), max_size=8)

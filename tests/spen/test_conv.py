@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 from benchmarks.peers.spen_dense import dense_conv, dense_maps, number_pairs
-from geqlib.graph import EgoPlan, ego_plan, graph_plan, split_by_size
 from geqlib.nn import MonoidAggregation, SubgraphConv
 from geqlib.spen.maps import EquivariantMaps
+from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan
+from geqlib.spen.sizes import split_by_size
 from tests.contract import Case, Contract, Typed, all_edges
 
 ORDERS = ((0,), (1,), (2,), (0, 1, 2))

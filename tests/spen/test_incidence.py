@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from geqlib.graph import Incidence
-from geqlib.spen.incidence import block_diagonal, from_zero, incidence, one_per_row
+from geqlib.spen.incidence import Incidence, block_diagonal, from_zero, incidence, one_per_row
 
 
 def random_matrix(seed: int) -> tuple[Incidence, Tensor]:

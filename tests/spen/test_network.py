@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.autograd import grad
 
 from benchmarks.peers.spen_dense import DenseSPEN
-from geqlib.graph import ego_plan, graph_plan, split_by_size
 from geqlib.models import IGN, SPEN
+from geqlib.spen.plan import ego_plan, graph_plan
+from geqlib.spen.sizes import split_by_size
 from tests.contract import Case, Contract, Typed
 
 EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3, 3, 4], [1, 0, 2, 1, 3, 2, 1, 3, 4, 3]])

@@ -26,7 +26,7 @@ from geqlib.cli.check import check_model
 from geqlib.data import MoleculeData
 from geqlib.models import Potential, compiled_energy_forces, energy_forces
 from geqlib.train import EnergyForces
-from geqlib.train.energy import AtomicErrors, label_errors, masked_penalty
+from geqlib.train.energy import AtomicErrors, LabelErrors, label_errors, masked_penalty
 from geqlib.train.references import fit_statistics, summarise
 from tests.atoms.atoms import CUTOFF, Pairs, fields, pairs, system
 from tests.train.tiny import geqlib as command
@@ -233,10 +233,11 @@ def teacher_statistics() -> tuple[Tensor, Tensor, float, float]:
 
 
 def test_frames_without_any_label_add_nothing():
-    nan = torch.full((2, 3), math.nan)
-    assert masked_penalty(nan, "mse", 1.0) == 0 and masked_penalty(nan, "huber", 1.0) == 0
+    none = LabelErrors(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool))
+    assert masked_penalty(*none, "mse", 1.0) == 0 and masked_penalty(*none, "huber", 1.0) == 0
     metrics = AtomicErrors()
-    touched = metrics.update({"forces": torch.tensor([[1.0, -3.0, math.nan]])})
+    labelled = torch.tensor([[True, True, False]])
+    touched = metrics.update({"forces": LabelErrors(torch.tensor([[1.0, -3.0, 0.0]]), labelled)})
     assert touched.keys() == {"forces_mae", "forces_rmse"}
     assert touched["forces_mae"].compute() == 2000
     assert float(touched["forces_rmse"].compute()) == pytest.approx(1000 * math.sqrt(5))
@@ -246,7 +247,7 @@ def test_errors_know_only_labels_that_are_there():
     batch = Batch(energy=torch.tensor([1.0, 2.0]), batch=torch.tensor([0, 0, 0]))
     found = label_errors({"energy": torch.tensor([4.0, 2.0]), "forces": torch.zeros(3, 3)}, batch)
     assert found.keys() == {"energy", "energy_per_atom"}
-    assert found["energy_per_atom"].tolist() == [1.0, 0.0]
+    assert found["energy_per_atom"].error.tolist() == [1.0, 0.0]
 
 
 def test_rotated_frames_obey_the_same_potential(files):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -117,6 +118,22 @@ def test_changes_as_arguments() -> None:
         "--ema=null",
     ]
     assert as_arguments(["--ema=0.5"]) == ["--ema=0.5"]
+
+
+def test_changes_of_numpy_and_paths_as_arguments() -> None:
+    """As text they would be other values: an array of one long word, a path in quotes."""
+    changes = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": [Path("x")], "d": np.int64(3)}
+    assert as_arguments(changes) == ["--a=0.5", "--b=[1, 2]", '--c=["x"]', "--d=3"]
+    with pytest.raises(ValueError, match=r"model\.act is a builtin_function_or_method"):
+        as_arguments({"model.act": print})
+
+
+def test_configurations_with_numbers_of_numpy(tmp_path: Path) -> None:
+    settings = tiny.config(1)
+    settings["data"]["init_args"] |= {"train": np.int64(8), "charges": np.array([-1.0, 1.0])}
+    settings["trainer"]["default_root_dir"] = tmp_path
+    run = read_run(settings, {"model.init_args.lr": np.float64(0.25)})
+    assert run.data.hparams["train"] == 8 and run.task.lr == 0.25 and run.folder == tmp_path
 
 
 def test_errors(tmp_path: Path) -> None:

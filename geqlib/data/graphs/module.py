@@ -152,7 +152,10 @@ class GraphData(SplitLoaders):
         return data
 
     def prepare_data(self) -> None:
-        self._arrays()
+        """Download and read the set and its folds, which one process does for all."""
+        arrays = self._arrays()
+        if self.folds == "files":
+            read_folds(self.name, arrays)
 
     def setup(self, stage: str | None = None) -> None:
         arrays = self._arrays()

@@ -75,6 +75,10 @@ class MD17Data(StructureLoaders):
         self.data_seed, self.shuffle_seed, self.workers = data_seed, shuffle_seed, workers
         self.splits: dict[str, PackedGraphs] = {}
 
+    def prepare_data(self) -> None:
+        """Look for the file, which one process does for all."""
+        _find(self.molecule, self.root)
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return

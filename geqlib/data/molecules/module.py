@@ -24,6 +24,7 @@ from geqlib.data.molecules.extxyz import (
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
 from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
+from geqlib.files.plain import plain
 
 Part = int | float | Sequence[int]
 LABELS = {"energy", "energies", "forces", "stress"}
@@ -138,7 +139,8 @@ class MoleculeData(StructureLoaders):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
-        self.sources: dict[str, Any] = {"train": train, "val": val, "test": test}
+        # paths and numbers of numpy's, too
+        self.sources: dict[str, Any] = plain({"train": train, "val": val, "test": test})
         self.files = {split: _files(source) for split, source in self.sources.items()}
         named = [path for files in self.files.values() for path in files]
         if len(set(named)) < len(named) or not self.files["train"]:
@@ -168,12 +170,24 @@ class MoleculeData(StructureLoaders):
         self.reference_energies: dict[int, float] = {}
         self._unlabelled: set[str] = set()  # splits that were read for predictions alone
 
+    def prepare_data(self) -> None:
+        """Download files and index streamed ones, which one process does for all."""
+        trainer: Any = self.trainer
+        stage = trainer.state.fn.value if trainer and trainer.state.fn else ""
+        for split in self._needed(stage):
+            own = split if self.files[split] else "train"
+            find_files(self.files[own])
+            if self.stream and trainer and trainer.world_size > 1:
+                self._read(self.files[own], training=own == "train")
+        if self.reference_file and "train" in self._needed(stage):
+            find_files(self.reference_file)
+
     def setup(self, stage: str | None = None) -> None:
-        for split in STAGES.get(stage or "", tuple(self.sources)):
+        for split in self._needed(stage or ""):
             complete = split in self.splits and (
                 stage == "predict" or split not in self._unlabelled
             )
-            if complete or self.sources[split] is None:
+            if complete:
                 continue
             if split == "train" or not self.files[split]:
                 self._split_training()
@@ -183,6 +197,11 @@ class MoleculeData(StructureLoaders):
             else:
                 self.splits[split] = self._finished(self._read(self.files[split]))
                 self._unlabelled.discard(split)
+
+    def _needed(self, stage: str) -> list[str]:
+        """The splits that there are of those that a stage measures or trains on."""
+        splits = STAGES.get(stage, tuple(self.sources))
+        return [split for split in splits if self.sources[split] is not None]
 
     def _split_training(self) -> None:
         frames = self._read(self.files["train"], training=True)

@@ -130,6 +130,11 @@ class QM9Data(StructureLoaders):
         self.cache = None if cache is None else Path(cache)
         self.splits: dict[str, PackedGraphs] = {}
 
+    def prepare_data(self) -> None:
+        """Download the file or read the package, which one process does for all."""
+        if find_file(NPZ) is None:
+            qm9_arrays(self.cache)
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return

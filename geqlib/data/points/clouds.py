@@ -87,7 +87,7 @@ class PointCloudData(SplitLoaders):
                 f"{points}, {batch_size}, {train}, {val} and {test}."
             )
         unknown = [kind for kind in kinds if kind not in get_args(Surface)]
-        if unknown or not kinds:
+        if unknown or not len(kinds):
             raise ValueError(
                 f"kinds are {list(kinds)}: choose from {', '.join(get_args(Surface))}."
             )

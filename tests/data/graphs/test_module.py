@@ -16,7 +16,7 @@ import torch
 from geqlib.data import GraphData
 from geqlib.data.graphs.folds import check_folds, read_folds, split_validation, stratified_folds
 from geqlib.data.graphs.tu import tu_arrays
-from geqlib.graph import ego_plan
+from geqlib.spen.plan import ego_plan
 from tests.data.graphs import raw_graphs
 
 MIRROR = os.environ.get("GEQLIB_DATA")
