@@ -217,13 +217,15 @@ def _cutoff(chosen: float | None, network: float | None, data: float | None = No
             f"cutoff={chosen} is not that of the network, {network}: leave it out, it is for "
             "networks without one."
         )
+    if chosen is not None:
+        return chosen
     if network is not None and data is not None and not math.isclose(network, data):
         warnings.warn(
             f"This potential was trained on neighbours up to {data} angstrom, while the cutoff of "
             f"its network is {network}: its energy may jump there. Train it with equal cutoffs.",
             stacklevel=3,
         )
-    return chosen or min((c for c in (network, data) if c is not None), default=None)
+    return min((c for c in (network, data) if c is not None), default=None)
 
 
 def _averaged(potential: Potential, rotations: int) -> Potential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -124,7 +125,14 @@ class EnergyForces(Task):
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
 
     def configure_callbacks(self) -> list[L.Callback]:
-        if share_charge(self.model, getattr(self.trainer, "datamodule", None)):
+        data = getattr(self.trainer, "datamodule", None)
+        if getattr(getattr(data, "labels", None), "energies", None):
+            warnings.warn(
+                "energies_key is read and not trained on: EnergyForces learns total energies, "
+                "forces and stress. null leaves it out.",
+                stacklevel=2,
+            )
+        if share_charge(self.model, data):
             description = self.hparams.get("model")
             if isinstance(description, dict):
                 description["init_args"] = {**(description.get("init_args") or {}), "charge": True}
@@ -161,6 +169,8 @@ class EnergyForces(Task):
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
         fields = batch.to_dict()
+        if self.model.statistics.fitted and self._trainer is not None:
+            check_frames(self._split(), batch, self.model.statistics.seen)
         names = ("cell", "cell_shift", *ELECTRONS)
         self.model.check(batch.z, **{name: fields.get(name) for name in names})
         check_volumes(batch)
@@ -177,6 +187,12 @@ class EnergyForces(Task):
                 f"The data has no {missing[0]}, but {missing[0]}_weight is "
                 f"{self.weights[missing[0]]}: name its key in the data, or set the weight to 0."
             )
+
+    def _split(self) -> str:
+        trainer: Any = self.trainer
+        if trainer.training:
+            return "train"
+        return "val" if trainer.validating or trainer.sanity_checking else "test"
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return self._evaluate(batch, stress="stress" in batch)
@@ -298,31 +314,37 @@ def _fields(batch: Any, *more: str) -> dict[str, Any]:
 
 
 def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
-    """Refuse elements that a split in memory has and the training frames do not have.
+    """`check_frames` of all splits in memory; those that are streamed are checked by batches."""
+    for split, structures in splits.items():
+        if "z" in getattr(structures, "arrays", {}):
+            check_frames(split, structures, seen)
+
+
+def check_frames(split: str, structures: Any, seen: Tensor) -> None:
+    """Refuse an element that the training frames do not have.
 
     Args:
-        splits: by name; those that are streamed are checked batch by batch.
+        split: to be named.
+        structures: a batch, or all structures of a data set.
         seen: [119] whether the training set has the element.
 
     Raises:
-        ValueError: naming the split and the frame.
+        ValueError: naming the split, the frame and the atom.
     """
-    for split, structures in splits.items():
-        if not hasattr(structures, "arrays") or "z" not in structures.arrays:
-            continue
-        z = structures.z.long()
-        unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
-        if len(unseen):
-            atom = int(unseen[0])
-            graph = int(structures.batch[atom])
-            index = structures.arrays.get("index")
-            number = graph if index is None else int(index[graph])
-            raise ValueError(
-                f"Frame {number} of the {split} split: atom {atom - int(structures.ptr[graph])} is "
-                f"{chemical_symbols[int(z[atom])]}, which the training data never showed "
-                f"({', '.join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())}): put "
-                "such frames into the training data, or leave this one out."
-            )
+    z = structures.z.long()
+    unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+    if not len(unseen):
+        return
+    atom = int(unseen[0])
+    graph = int(structures.batch[atom])
+    index = getattr(structures, "index", None)
+    first = int((structures.batch < graph).sum())
+    elements = ", ".join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())
+    raise ValueError(
+        f"Frame {graph if index is None else int(index[graph])} of the {split} split: atom "
+        f"{atom - first} is {chemical_symbols[int(z[atom])]}, which the training data never showed "
+        f"({elements}): put such frames into the training data, or leave this one out."
+    )
 
 
 def check_volumes(batch: Any) -> None:

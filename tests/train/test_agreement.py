@@ -33,6 +33,10 @@ def ponita(cutoff: float | None = 3.0, **options: Any) -> PONITA:
     return PONITA(4, 0, 1, 0, **({"channels": 4, "layers": 1, "cutoff": cutoff} | options))
 
 
+def gaunt(cutoff: float = 5.0) -> GauntNet:
+    return GauntNet(["H", "O"], channels=1, degree=1, order=1, layers=1, cutoff=cutoff)
+
+
 class Own(nn.Module):
     """A network of a user, with or without a cutoff that it tells."""
 
@@ -85,7 +89,7 @@ def fit(task: L.LightningModule, data: Any, epochs: int = 1) -> L.Trainer:
 # --- the cutoff ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", [ponita(), GauntNet(["H", "O"], 1, cutoff=3.0), Own(3.0)])
+@pytest.mark.parametrize("network", [ponita(), gaunt(3.0), Own(3.0)])
 def test_one_setting_serves_both(tmp_path, network):
     loaders = data(tmp_path)
     fit(task(network), loaders)
@@ -103,7 +107,7 @@ def test_without_any_cutoff_all_pairs_are_neighbours(tmp_path):
     [
         (ponita(6.0), 3.5, "cutoff of PONITA is 6.0, but that of MoleculeData is 3.5"),
         (ponita(3.0), 3.5, "cutoff of PONITA is 3.0, but that of MoleculeData is 3.5"),
-        (GauntNet(["H", "O"], 1), 3.5, "cutoff of GauntNet is 5.0, but that of MoleculeData"),
+        (gaunt(), 3.5, "cutoff of GauntNet is 5.0, but that of MoleculeData"),
         (Potential(ponita(6.0)), 3.5, "cutoff of PONITA is 6.0"),
         (ponita(None), 3.5, r"PONITA has no cutoff, but its data leaves out pairs beyond 3.5"),
         (Own(), 3.5, "Own has no cutoff"),
@@ -145,12 +149,23 @@ def test_calculators_take_no_other_cutoff_than_their_network():
     assert GeqCalculator(Potential(ponita(None)), cutoff=4.0).cutoff == 4.0
 
 
+def test_energies_of_atoms_are_not_trained_on(tmp_path):
+    frames = read(molecules(tmp_path), ":")
+    for frame in frames:
+        frame.set_array("e", np.zeros(2))
+    write(tmp_path / "e.xyz", frames, format="extxyz")
+    keys = {"energy_key": "E", "forces_key": None, "energies_key": "e", "val": 2}
+    with pytest.warns(UserWarning, match="energies_key is read and not trained on"):
+        fit(task(ponita()), MoleculeData(str(tmp_path / "e.xyz"), **keys))
+
+
 # --- elements ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [0, 5])
-def test_an_element_of_one_validation_frame(tmp_path, number):
-    """Before the first epoch, with its split and frame."""
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_element_of_one_validation_frame(tmp_path, number, stream):
+    """Its split and frame are named, before the first epoch where frames are in memory."""
     path = molecules(tmp_path)
     frames = read(path, ":")
     frames[number].numbers[1] = 79
@@ -158,7 +173,8 @@ def test_an_element_of_one_validation_frame(tmp_path, number):
         frame.calc = None
     write(path, frames, format="extxyz")
     keys = {"energy_key": "E", "forces_key": None}
-    loaders = MoleculeData(path, val=[number], cutoff=3.0, **keys)
+    options = {"stream": stream, "cache": str(tmp_path)}
+    loaders = MoleculeData(path, val=[number], cutoff=3.0, **keys, **options)
     sentence = rf"Frame {number} of the val split: atom 1 is Au, .* never showed \(H, O\)"
     with pytest.raises(ValueError, match=sentence):
         fit(task(ponita()), loaders)
@@ -167,6 +183,7 @@ def test_an_element_of_one_validation_frame(tmp_path, number):
 # --- charges -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_charge_states_of_one_geometry_are_learnt(tmp_path):
     frames = [
         Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info={"E": -5.0 * (k % 2), "q": k % 2})

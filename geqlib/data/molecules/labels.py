@@ -93,6 +93,10 @@ class Labels:
                 f"Both stress ({self.stress!r}) and virial ({self.virial!r}) are named: the "
                 "virial is read in place of the stress, so name one."
             )
+        if self.virial and self.stress_unit:
+            raise ValueError(
+                f"stress_unit={self.stress_unit!r} is not used: a virial is in energy_unit."
+            )
 
     @property
     def length(self) -> float:

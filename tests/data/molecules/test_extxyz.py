@@ -352,6 +352,7 @@ def test_damaged_archives(file, ending, pack):
         ({"length_unit": "nm"}, "length_unit must be one of angstrom, bohr, got 'nm'"),
         ({"forces_unit": "eV"}, "forces_unit must be one of eV/A, meV/A"),
         ({"stress_unit": "Pa"}, "stress_unit must be one of eV/A"),
+        ({"virial": "v", "stress_unit": "GPa"}, "stress_unit='GPa' is not used: a virial is in"),
         ({"stress": "s", "virial": "v"}, "Both stress ('s') and virial ('v') are named"),
     ],
     ids=str,

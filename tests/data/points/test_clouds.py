@@ -101,10 +101,22 @@ def test_polygons_colours_comments_and_a_missing_last_break(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "head", ["OFF\n3 1 0", "OFF3 1 0", "OFF 3 1 0", "# a\nOFF 3 1 0 # b", "3 1 0"]
+)
+def test_headers(tmp_path: Path, head: str) -> None:
+    """The numbers stand on the line after OFF, or on its own, with a space or without."""
+    path = tmp_path / "triangle.off"
+    path.write_text(f"{head}\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
+    pos, face = read_off(path)
+    assert pos.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]] and face.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
         "OFF\n",
+        "OFF 3\n0 0 0\n",
         "OFF\n1 1 0\n0 0\n3 0 0 0\n",
         "OFF\n1 1 0\n0 0 0\n3 0 0 1\n",
         "OFF\n2 1 0\n0 0 0\n",
