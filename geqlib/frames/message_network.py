@@ -307,4 +307,4 @@ def _latent(v: Tensor, batch: Tensor, geometry: Geometry) -> Geometry:
     vectors = v.double().permute(1, 2, 0).flatten(0, 1)
     none = vectors.new_zeros(0, len(v), len(v))
     sample = batch.repeat_interleave(v.size(2))
-    return Geometry(vectors, sample, none, sample[:0], geometry.eps)
+    return Geometry(vectors, sample, none, sample[:0], geometry.eps, geometry.noise)
