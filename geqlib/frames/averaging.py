@@ -27,6 +27,7 @@ from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
 from geqlib.frames.quotient import quotient
 from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.frames.weighted_frames import weighted_frames
+from geqlib.graph.vectorized import outside_vmap
 from geqlib.symmetry.groups import Group, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 
@@ -160,7 +161,9 @@ class FrameAveraging(nn.Module):
         """
         batch = self._batch(tensors, check=plan is None)
         self._check_call(batch)
-        plan = self._plan(batch, tensors) if plan is None else plan
+        if plan is None:
+            with outside_vmap("FrameAveraging"):
+                plan = self._plan(batch, tensors)
         copies = plan if plan.distinct is None else plan.distinct.copies
         seen = {name: _distinct(plan, *pair) for name, pair in _seen(plan, batch).items()}
         results = self._results(seen, copies, batch)

@@ -13,6 +13,7 @@ from geqlib.frames.averaging import frame_group
 from geqlib.frames.batches import typed_batch
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.frames.vectors import Geometry, geometry_of
+from geqlib.graph.vectorized import outside_vmap
 from geqlib.radial import LogGaussianBasis, safe_sqrt
 from geqlib.symmetry.types import parse_type
 
@@ -266,7 +267,8 @@ class FAGNN(nn.Module):
         return torch.cat(parts, 1), geometry
 
     def _frames(self, geometry: Geometry, batch: Tensor, edge_index: Tensor) -> SignFrames:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
+        gradients = torch.is_grad_enabled() and not self.detach
+        with outside_vmap("FAGNN"), torch.set_grad_enabled(gradients):
             return sign_frames(geometry, batch, edge_index, proper=self.symmetry.proper)
 
     def _embedded(self, v: Tensor) -> Tensor:
