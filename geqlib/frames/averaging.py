@@ -27,7 +27,7 @@ from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
 from geqlib.frames.quotient import quotient
 from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.frames.weighted_frames import weighted_frames
-from geqlib.graph.vectorized import outside_vmap
+from geqlib.graph.functional import outside_vmap
 from geqlib.symmetry.groups import Group, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 

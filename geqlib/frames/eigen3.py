@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.graph.functional import refuse_two_forward_modes
+
 _FEW = 512  # below that many matrices LAPACK is faster, one by one
 _PART = 16384  # matrices at a time: what fits a core's cache
 
@@ -81,6 +83,7 @@ class _Eigen(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, change: Tensor, _: None) -> tuple[Tensor, Tensor]:
+        refuse_two_forward_modes()
         values, vectors = ctx.saved_tensors
         inner = vectors.mT @ ((change + change.mT) / 2) @ vectors
         turn = _inverse_gaps(values, ctx.tolerance) * inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from geqlib.frames.averaging import frame_group
 from geqlib.frames.batches import typed_batch
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.frames.vectors import Geometry, geometry_of
-from geqlib.graph.vectorized import outside_vmap
+from geqlib.graph.functional import outside_vmap
 from geqlib.radial import LogGaussianBasis, safe_sqrt
 from geqlib.symmetry.types import parse_type
 
@@ -267,8 +268,9 @@ class FAGNN(nn.Module):
         return torch.cat(parts, 1), geometry
 
     def _frames(self, geometry: Geometry, batch: Tensor, edge_index: Tensor) -> SignFrames:
-        gradients = torch.is_grad_enabled() and not self.detach
-        with outside_vmap("FAGNN"), torch.set_grad_enabled(gradients):
+        if self.detach:  # `no_grad` would leave forward-mode derivatives
+            geometry = replace(geometry, vectors=geometry.vectors.detach())
+        with outside_vmap("FAGNN"):
             return sign_frames(geometry, batch, edge_index, proper=self.symmetry.proper)
 
     def _embedded(self, v: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.edges import EdgePlan
+from geqlib.graph.functional import refuse_two_forward_modes
 
 PIECE = 2**20  # bytes of a temporary tensor on a CPU: a small part of its cache
 
@@ -160,6 +161,7 @@ class _Partial(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
+        refuse_two_forward_modes()
         total: dict[str, Tensor] = {}
         for name, tangent in zip("awxg", tangents[1:5], strict=True):
             others = ctx.wanted.replace(name, "") if tangent is not None else ""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
-from geqlib.graph.vectorized import outside_vmap, readable
+from geqlib.graph.functional import outside_vmap, readable
 from geqlib.monoid.operators import Product, as_operator
 from geqlib.monoid.tree import TreePlan, tree_plan
 

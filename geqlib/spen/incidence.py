@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.graph.functional import transformed
 from geqlib.graph.plan import Plan
 
 SUM = 0  # as torch.embedding_bag numbers it
@@ -57,7 +58,7 @@ class Incidence(Plan):
     def mean_and_select(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """self.mean(x) and x[at]; their derivatives share one pass over x."""
         share = self._share(x)
-        if torch.compiler.is_exporting() or _transformed():
+        if torch.compiler.is_exporting() or transformed():
             return _product(x, self, share), x.index_select(0, at)
         return _Product.apply(x, self.index, self.ptr, self.back, self.start, share, at)
 
@@ -147,16 +148,11 @@ def _product(x: Tensor, matrix: Incidence, weight: Tensor | None) -> Tensor:
     if torch.compiler.is_exporting():  # a program keeps derivatives of torch's own functions alone
         y = _sums(x, matrix.index, matrix.ptr)
         return y if weight is None else y * weight
-    if _transformed():
+    if transformed():  # which refuse `_Product`
         y = x.new_zeros(matrix.ptr.size(0) - 1, x.size(1))
         y = y.index_add(0, matrix.owners(), x.index_select(0, matrix.index))
         return y if weight is None else y * weight
     return _Product.apply(x, matrix.index, matrix.ptr, matrix.back, matrix.start, weight, None)
-
-
-def _transformed() -> bool:
-    """Whether `torch.func` transforms are at work, which refuse `_Product`."""
-    return torch._C._are_functorch_transforms_active()
 
 
 def _sums(x: Tensor, index: Tensor, ptr: Tensor) -> Tensor:
