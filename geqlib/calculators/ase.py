@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -127,6 +128,44 @@ class GeqCalculator(Calculator):
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the energy by the positions, for vibrations and normal modes.
+
+        They are derivatives of the forces, not finite differences; a structure that repeats moves
+        with all its images. Use `dtype=torch.float64`. `ase.vibrations.VibrationsData.from_2d`
+        makes frequencies of them.
+
+        Args:
+            atoms: the structure; by default that of the last calculation.
+
+        Returns:
+            [3N, 3N] in eV/angstrom^2, in the order x, y, z of the first atom, and so on.
+
+        Raises:
+            ValueError: for a program, which has no second derivatives, or without a structure.
+        """
+        structure: Any = self.atoms if atoms is None else atoms
+        if self.potential is None:
+            raise ValueError(
+                "get_hessian needs a checkpoint or a potential: an exported program has no second "
+                "derivatives."
+            )
+        if structure is None:
+            raise ValueError("get_hessian has no structure: pass the atoms.")
+        fields = self._inputs(structure, bool(structure.pbc.any()))
+        pos = fields.pop("pos").requires_grad_()
+        forces = energy_forces(self.potential, pos, **fields, create_graph=True)["forces"]
+        rows = (
+            [
+                torch.autograd.grad(force, pos, retain_graph=True, materialize_grads=True)[0]
+                for force in (-forces).flatten()
+            ]
+            if forces.requires_grad
+            else [torch.zeros_like(pos)] * pos.numel()
+        )
+        size = pos.numel()
+        return torch.stack(rows).reshape(size, size).double().cpu().numpy()
 
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
         """The arguments of the potential; neighbours are searched in float64."""
