@@ -36,7 +36,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import rows, tables
+from benchmarks import provenance, rows, tables
 
 TOP = Path(__file__).parents[1]
 BOARD = TOP / "board"
@@ -105,7 +105,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, help="budget of a run, for those that take one")
     parser.add_argument("--seeds", type=int, nargs="+", help="for those that take them")
     parser.add_argument("--quick", action="store_true", help="all families with small budgets")
+    parser.add_argument(
+        "--dirty", action="store_true", help="write results of uncommitted code, which marks them"
+    )
     options = parser.parse_args(arguments)
+    if options.dirty:
+        os.environ[provenance.FORCED] = "1"
     console = Console()
     if options.quick:
         return run_quick(console)

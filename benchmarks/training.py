@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.provenance import UNRECORDED, oldest, present, recorded, running
 from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
 from geqlib.train.configuration import as_arguments, read_run
@@ -36,6 +37,8 @@ def trained(
 ) -> dict[str, Any]:
     """Results of a run: read if it is complete, resumed if it was interrupted, else trained.
 
+    They hold the "provenance" of the run: what it was begun with, not what reads it now.
+
     Args:
         folder: of the run.
         config: configuration file.
@@ -45,8 +48,9 @@ def trained(
     """
     variant = "-".join(str(value).replace("/", "-") for value in (tested or {}).values())
     results = folder / variant / "results.json"
+    begun = {"provenance": recorded(folder, running())}
     if results.exists():
-        return json.loads(results.read_text())
+        return json.loads(results.read_text()) | begun
     last = folder / "checkpoints" / "last.ckpt"
     if not (folder / "fit.json").exists():
         arguments = as_arguments(options)
@@ -56,15 +60,16 @@ def trained(
     changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
-    return json.loads(results.read_text())
+    return json.loads(results.read_text()) | begun
 
 
 def trained_here(
     folder: Path, config: Path, options: Mapping[str, object], seed: int
 ) -> dict[str, Any]:
     """`trained` without processes of its own, for runs that take no longer than starting one."""
+    begun = {"provenance": recorded(folder, running())}
     complete(SweepRun(folder, config, tuple(as_arguments(options)), seed))
-    return json.loads((folder / "results.json").read_text())
+    return json.loads((folder / "results.json").read_text()) | begun
 
 
 def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -78,8 +83,9 @@ def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """
     path = RUNS / f"{name}.json"
     if path.exists():
-        return json.loads(path.read_text())
-    result = run()
+        return {"provenance": UNRECORDED} | json.loads(path.read_text())
+    begun = {"provenance": present(running())}
+    result = run() | begun
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda part: part.write_text(json.dumps(result) + "\n"))
     return result
@@ -88,6 +94,11 @@ def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def metric(results: Sequence[Mapping[str, Any]], name: str) -> Value:
     """A metric of the test over seeds."""
     return over([run["metrics"][name] for run in results])
+
+
+def measured_by(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Arguments `stamp` and `hashes` of the row that shows these runs."""
+    return oldest(results, running())
 
 
 def validation_curve(folder: Path, column: str) -> Curve:

@@ -19,6 +19,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.testing import equivariance_error
@@ -62,4 +63,4 @@ def error(case: Case) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -16,9 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, metric, trained
+from benchmarks.training import QUIET, RUNS, measured_by, metric, trained
 from benchmarks.variants import options
 
 PONITA, POINTNET = Path("configs/digits_ponita.yaml"), Path("configs/digits_pointnet.yaml")
@@ -45,7 +46,8 @@ def main() -> None:
             "parameters": runs["none"][0]["fit"]["parameters"],
             "seconds": runs["none"][0]["fit"]["seconds"],
         }
-        rows.append(Row((name,), cells, "peer" if name == "PointNet" else "geqlib"))
+        origin = "peer" if name == "PointNet" else "geqlib"
+        rows.append(Row((name,), cells, origin, **measured_by(runs["none"] + runs["random"])))
     table = Table(("accuracy",), COLUMNS, tuple(rows), "turned")
     publish(measured("accuracy/digits", __doc__, [table], {"seeds": SEEDS}))
 
@@ -58,4 +60,4 @@ def _run(name: str, seed: int, turn: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -30,6 +30,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_curves
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, joined, measured, read_result
 from benchmarks.tables import publish
 from benchmarks.training import RUNS
@@ -163,4 +164,4 @@ def _dynamics(atoms: Atoms, calculator: GeqCalculator) -> tuple[np.ndarray, np.n
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

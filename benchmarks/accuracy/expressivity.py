@@ -26,6 +26,7 @@ from torch_geometric.data import Batch, Data
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
 from geqlib.data.graphs.expressivity import GraphPairs, PlainGraph, graph_pairs
@@ -149,4 +150,4 @@ def _outputs(model: nn.Module, graphs: Sequence[PlainGraph], kinds: int) -> Tens
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

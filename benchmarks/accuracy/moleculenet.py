@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, metric, trained_here
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, metric, trained_here
 from geqlib.data import MoleculeNetData
 
 CONFIG = Path("configs/lipo_monoid.yaml")
@@ -52,7 +54,12 @@ def main() -> None:
                     changes = options[method] | budget[f"{name}/{method}"]
                     run = _run(name, split, method, changes, seed, command.minutes)
                     done.setdefault((f"{name}, {split}", method), []).append(run)
-                table = compared([own_row(*labels, cells(runs)) for labels, runs in done.items()])
+                table = compared(
+                    [
+                        replace(own_row(*labels, cells(runs)), **measured_by(runs))
+                        for labels, runs in done.items()
+                    ]
+                )
                 settings = {"minutes": command.minutes}
                 publish(measured("accuracy/moleculenet", __doc__, [table], settings))
 
@@ -110,4 +117,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

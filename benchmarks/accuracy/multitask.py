@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_sizes
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.training import QUIET, RUNS, budgeted, metric, trained_here
@@ -150,4 +151,4 @@ def _range(start: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.training import RUNS, metric, trained
@@ -57,4 +58,4 @@ def compared(ours: Row, baselines: dict[str, dict[str, float]]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

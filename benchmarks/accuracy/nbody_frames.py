@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_curves
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Curve, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, trained, validation_curve
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, trained, validation_curve
 
 CONFIGS = {"FA-GNN": Path("configs/nbody_fagnn.yaml"), "PONITA": Path("configs/nbody_ponita.yaml")}
 PUBLISHED = {"EGNN": 0.0071, "FA-GNN": 0.0057}  # both as Puny et al. print them
@@ -42,7 +44,8 @@ def main() -> None:
     for name, config in CONFIGS.items():
         folder = RUNS / f"nbody-frames-{name}-{minutes:g}min"
         run = trained(folder, config, QUIET | budget[name], 0)
-        rows.append(own_row(name, cells(run), validation_curve(folder, "val/mse")))
+        row = own_row(name, cells(run), validation_curve(folder, "val/mse"))
+        rows.append(replace(row, **measured_by([run])))
     result = measured("accuracy/nbody_frames", __doc__, [compared(rows)], {"minutes": minutes})
     figure = draw_curves(
         rows,
@@ -78,4 +81,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -29,9 +29,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers.segnn import Kind, SteerableGNN
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured, over
 from benchmarks.tables import publish
-from benchmarks.training import finished
+from benchmarks.training import finished, measured_by
 from geqlib.data import NBodyData
 
 KINDS: tuple[Kind, ...] = ("clebsch-gordan", "gaunt")
@@ -114,8 +115,8 @@ def own_row(degree: int, kind: Kind, runs: list[dict[str, float]]) -> Row:
         "parameters": runs[0]["parameters"],
     }
     origin = "geqlib" if kind == "gaunt" else "peer"
-    return Row((str(degree), PRODUCTS[kind]), cells, origin)
+    return Row((str(degree), PRODUCTS[kind]), cells, origin, **measured_by(runs))
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, trained
+from benchmarks.training import QUIET, RUNS, measured_by, trained
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 from geqlib.nn import LogGaussianBasis
@@ -61,7 +62,7 @@ def main() -> None:
         metrics, parameters = run["metrics"], run["fit"]["parameters"]
         cells = {"mse": metrics["test/mse"], "median": metrics["test/median"]}
         cells |= {"parameters": parameters, "seconds": seconds[name]}
-        rows.append(Row((name,), cells | DEFAULT | SIZES[name]))
+        rows.append(Row((name,), cells | DEFAULT | SIZES[name], **measured_by([run])))
     tables = [Table(("",), COLUMNS, tuple(rows), "mse")]
     publish(measured("accuracy/nbody_size", __doc__, tables), draw(rows))
 
@@ -108,4 +109,4 @@ def draw(rows: list[Row]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

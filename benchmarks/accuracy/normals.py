@@ -16,14 +16,16 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, metric, trained
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, metric, trained
 
 CONFIGS = {
     "DGCNN": Path("configs/normals_dgcnn.yaml"),
@@ -72,7 +74,13 @@ def measure(
                 folder = RUNS / f"{name}-{net}-{turned}-{options.minutes:g}min-seed{seed}"
                 run = _run(folder, path, protocol, seed, fixed | budget[net])
                 runs[net][protocol].append(run)
-    rows = [own_row(net, cells(of_net, metrics)) for net, of_net in runs.items()]
+    rows = [
+        replace(
+            own_row(net, cells(of_net, metrics)),
+            **measured_by([run for of_protocol in of_net.values() for run in of_protocol]),
+        )
+        for net, of_net in runs.items()
+    ]
     settings = {"minutes": options.minutes, "seeds": options.seeds}
     publish(measured(f"accuracy/{name}", about, [compared(quantity, rows)], settings))
 
@@ -114,4 +122,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

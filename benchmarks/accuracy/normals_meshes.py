@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.normals import CONFIGS, ERROR, measure
+from benchmarks.provenance import start
 
 MESHES = {
     "data.init_args.source": "GeometricShapes",
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, trained
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, trained
 from benchmarks.variants import options
 
 MLEARN = Path("configs/mlearn_ponita.yaml")
@@ -46,10 +47,10 @@ def main() -> None:
         folder = RUNS / f"{SETS[name][2]}-{minutes:g}min"
         run = trained(folder, config, changes | budget[name], 0)
         cells = {column.key: run["metrics"][f"test/{column.key}"] for column in COLUMNS}
-        rows.append(Row((name,), cells))
+        rows.append(Row((name,), cells, **measured_by([run])))
     table = Table(("test RMSE",), COLUMNS, tuple(rows), "forces_rmse")
     publish(measured("accuracy/periodic", __doc__, [table], {"minutes": minutes}))
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers import mace
 from benchmarks.pictures import draw_curves
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Curve, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.training import QUIET, RUNS, trained, validation_curve
@@ -131,4 +132,4 @@ def _word(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, trained
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, trained
 
 CONFIG = Path("configs/qm9_ponita.yaml")
 SCHNET = {
@@ -43,7 +45,8 @@ def main() -> None:
         run = trained(folder, CONFIG, runs[name][1] | budget[name], 0)
         fit, error = run["fit"], run["metrics"]["test/mae"]
         cells = {"mae": error, "parameters": fit["parameters"], "molecules": fit["steps"] * 32}
-        rows.append(own_row(name, cells | {"minutes": fit["processor_seconds"] / 60}))
+        cells |= {"minutes": fit["processor_seconds"] / 60}
+        rows.append(replace(own_row(name, cells), **measured_by([run])))
     if not command.only:
         publish(measured("accuracy/qm9", __doc__, [compared(rows)], {"minutes": command.minutes}))
 
@@ -69,4 +72,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

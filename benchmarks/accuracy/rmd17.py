@@ -15,15 +15,17 @@ With RUN, gaunt or ponita, that row alone is measured.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_curves
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Curve, Row, Table, joined, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, trained, validation_curve
+from benchmarks.training import QUIET, RUNS, measured_by, trained, validation_curve
 
 RUNS_OF = {"gaunt": "geqlib GauntNet", "ponita": "geqlib PONITA"}
 PUBLISHED = {
@@ -67,7 +69,8 @@ def measure(run: str) -> Row:
         "minutes": fit["processor_seconds"] / 60,
         "parameters": fit["parameters"],
     }
-    return own_row(RUNS_OF[run], cells, validation_curve(folder, "val/forces_mae"))
+    row = own_row(RUNS_OF[run], cells, validation_curve(folder, "val/forces_mae"))
+    return replace(row, **measured_by([outcome]))
 
 
 def own_row(name: str, cells: dict[str, Any], curve: Curve) -> Row:
@@ -84,4 +87,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_sizes
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, Value, measured, over
 from benchmarks.tables import publish
 from benchmarks.training import QUIET, RUNS, budgeted, trained_here
@@ -201,4 +202,4 @@ def _by_size(task: str, runs: list[dict[int, float]]) -> dict[str, Cell]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -31,6 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured, over
 from benchmarks.tables import publish
 from geqlib.data.download import find_file
@@ -220,4 +221,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

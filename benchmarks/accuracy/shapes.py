@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.normals import measure
+from benchmarks.provenance import start
 from benchmarks.rows import Column
 
 CONFIGS = {
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

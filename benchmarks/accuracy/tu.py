@@ -29,6 +29,7 @@ from scipy.stats import ttest_ind_from_stats
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, Value, joined, measured
 from benchmarks.tables import publish
 from benchmarks.training import RUNS, budgeted
@@ -177,4 +178,4 @@ def welch(mean: float, std: float, other: float, other_std: float, folds: int = 
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

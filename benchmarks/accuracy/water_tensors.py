@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -34,9 +35,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers.e3nn_network import GateNetwork
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured, over
 from benchmarks.tables import publish
-from benchmarks.training import finished
+from benchmarks.training import finished, measured_by
 from geqlib.graph import sum_pool
 from geqlib.models import GauntNet
 from geqlib.symmetry.rotations import random_rotations
@@ -183,7 +185,7 @@ def main() -> None:
             "parameters": runs[0]["parameters"],
             "turned": max(run["turned"] for run in runs),
         }
-        rows.append(own_row(name, cells))
+        rows.append(replace(own_row(name, cells), **measured_by(runs)))
     table = Table(("RMSE / spread",), COLUMNS, tuple(rows), "degree 2")
     settings = {"epochs": epochs, "spread": spread.tolist()}
     publish(measured("accuracy/water_tensors", __doc__, [table], settings))
@@ -194,4 +196,4 @@ def own_row(name: str, cells: dict[str, Cell]) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
 from benchmarks.peers import mace
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.training import RUNS
@@ -95,4 +96,4 @@ def _theirs(frame: Path, dtype: str) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.measure import interleaved
 from benchmarks.peers import gaunt_cue
 from benchmarks.peers.gaunt_direct import DirectGaunt
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.nn import GauntTensorProduct
@@ -270,4 +271,4 @@ def draw(tables: Sequence[Table]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, joined, measured
 from benchmarks.tables import publish
 from geqlib.gaunt.neighbor_messages import NeighborMessages
@@ -165,4 +166,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

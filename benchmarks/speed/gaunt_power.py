@@ -23,6 +23,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers import mace
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 
@@ -88,4 +89,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 
@@ -49,4 +50,4 @@ def _import(code: str) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

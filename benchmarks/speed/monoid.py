@@ -22,6 +22,7 @@ from torch_geometric.nn.aggr import GRUAggregation, LCMAggregation
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.graph import tree_plan
@@ -95,4 +96,4 @@ def compared(seconds: dict[str, dict[str, float]], memory: dict[str, dict[str, f
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.ponita_direct import DirectPONITA
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import NBodyData
@@ -110,4 +111,4 @@ def compared(seconds: dict[str, float], memory: dict[str, float]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

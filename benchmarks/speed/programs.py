@@ -27,6 +27,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.calculators import GeqCalculator
@@ -99,4 +100,4 @@ def step(calculator: GeqCalculator, atoms: Atoms) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

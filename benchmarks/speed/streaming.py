@@ -26,6 +26,7 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import MoleculeData
@@ -104,4 +105,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2])
     else:
-        main()
+        start(main)

@@ -100,7 +100,7 @@ def test_the_quick_board_names_scripts_of_the_repository():
 
 @pytest.mark.parametrize("script", run.scripts(), ids=lambda script: script.name)
 def test_every_script_states_a_protocol_and_writes_its_result(script):
-    title, protocol = rows.describe(script.about)
+    title, protocol = rows.describe(script.about, rows.constants(script.name))
     assert title and protocol.startswith("Protocol: ")
     assert f'measured("{script.name}"' in script.path.read_text() or "measure(" in (
         script.path.read_text()
