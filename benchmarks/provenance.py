@@ -84,8 +84,8 @@ def refuse_dirty(folder: Path) -> None:
 
 def uncommitted() -> list[str]:
     """Changed or untracked files that a number may depend on; none outside a repository."""
-    results = ":(exclude)benchmarks/results"
-    lines = _git("status", "--porcelain", "--", *SOURCES, results).splitlines()
+    written = (f":(exclude)benchmarks/{folder}" for folder in ("results", "budgets"))
+    lines = _git("status", "--porcelain", "--", *SOURCES, *written).splitlines()
     return [line.split(maxsplit=1)[1] for line in lines]
 
 

@@ -35,11 +35,13 @@ class Value:
         mean: the number.
         deviation: standard deviation, over seeds or folds, or as a paper prints it.
         seeds: the single numbers.
+        interval: 95 % interval over test samples, by the bootstrap.
     """
 
     mean: float
     deviation: float | None = None
     seeds: tuple[float, ...] = ()
+    interval: tuple[float, float] | None = None
 
 
 Cell = float | str | Value
@@ -360,7 +362,7 @@ def from_json(text: str, path: Path) -> Result:
 
 def _plain(value: Any) -> Any:
     """Dictionaries and lists; what is as its class sets it by default is left out."""
-    if isinstance(value, Value) and value.deviation is None and not value.seeds:
+    if isinstance(value, Value) and value == Value(value.mean):
         return value.mean
     if isinstance(value, Row):  # abscissae, then ordinates: two lines
         curves = {key: tuple(zip(*curve, strict=True)) for key, curve in value.curves.items()}
@@ -402,4 +404,5 @@ def _row(content: dict[str, Any]) -> Row:
 def _cell(content: Any) -> Cell:
     if not isinstance(content, dict):
         return content
-    return Value(content["mean"], content.get("deviation"), tuple(content.get("seeds", ())))
+    seeds, interval = tuple(content.get("seeds", ())), content.get("interval")
+    return Value(content["mean"], content.get("deviation"), seeds, interval and tuple(interval))

@@ -164,17 +164,33 @@ def text(row: Row, column: Column) -> str:
     cell = row.cells.get(column.key, "")
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, Value) and cell.deviation is not None:
-        mean, deviation = column.scale * cell.mean, column.scale * cell.deviation
-        form = column.format
-        if form == "error":
-            form = ".5f" if mean >= 1e-3 else ".1e"
-        return f"{mean:{form}} ± {deviation:{form}}"
+    if isinstance(cell, Value) and (cell.deviation is not None or cell.interval):
+        return with_errors(cell, column)
     number = cell.mean if isinstance(cell, Value) else cell
     number = number if column.scale == 1 else column.scale * number
     if column.format == "error":
         return f"{number:.4f}" if number >= 1e-3 else f"{number:.1e}"
     return f"{number:{column.format}}"
+
+
+def with_errors(value: Value, column: Column) -> str:
+    """Mean ± deviation over seeds [interval over test samples].
+
+    Example:
+        >>> with_errors(Value(0.004, 0.0002, (), (0.003, 0.005)), Column("s", "", "", "error"))
+        '0.00400 ± 0.00020 [0.0030, 0.0050]'
+    """
+    mean, form = column.scale * value.mean, column.format
+    if form == "error":
+        form = ".5f" if abs(mean) >= 1e-3 else ".1e"
+    shown = f"{mean:{form}}"
+    if value.deviation is not None:
+        shown += f" ± {column.scale * value.deviation:{form}}"
+    if value.interval is None:
+        return shown
+    form = form.replace(".5f", ".4f")
+    low, high = (f"{column.scale * end:{form}}" for end in value.interval)
+    return f"{shown} [{low}, {high}]"
 
 
 def publish(result: Result, figure: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Training runs of benchmarks: resumable, one folder each, at equal budgets of processor time."""
+"""Training runs of benchmarks: resumable, one folder each, at equal budgets of steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -24,6 +24,7 @@ from geqlib.train.configuration import as_arguments, read_run
 from geqlib.train.sweep import SweepRun, complete
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
+BUDGETS = Path(__file__).parent / "budgets"
 ROUNDS = 12  # of timing the steps of all runs
 QUIET: dict[str, object] = {"trainer.enable_progress_bar": False}
 
@@ -121,33 +122,55 @@ def _geqlib(*arguments: str) -> None:
 def budgeted(
     name: str, runs: Mapping[str, tuple[Path, Mapping[str, object]]], minutes: float
 ) -> dict[str, dict[str, float]]:
-    """Trainer options of each run that make its training steps take that many minutes.
+    """Trainer options of each run: steps that took that many minutes where they were timed.
 
-    A step is forward, backward and update on batches of the training split; seconds are processor
-    time of this process, medians of one interleaved measurement. They are written to
-    runs/NAME-MINUTESmin.json, so that an interrupted run goes on with the same schedule. Validation
-    comes on top.
+    A budget is a number of steps, so that a rerun gives the same number: see `step_seconds`.
+    Validation comes on top.
 
     Args:
         name: of the benchmark.
         runs: name -> configuration file and changes to it.
         minutes: of each run.
     """
-    path = RUNS / f"{name}-{minutes:g}min.json"
+    timed = step_seconds(name, runs)
+    return {key: schedule(60 * minutes / timed[key]["step"], timed[key]) for key in runs}
+
+
+def step_seconds(
+    name: str, runs: Mapping[str, tuple[Path, Mapping[str, object]]]
+) -> dict[str, dict[str, float]]:
+    """Processor seconds of a training step of each run, and steps an epoch.
+
+    A step is forward, backward and update on batches of the training split, on one thread; seconds
+    are medians of one interleaved measurement. They are measured once and kept in
+    benchmarks/budgets/NAME.json, which belongs to the repository: with the environment variable
+    GEQLIB_RUNS, in that folder.
+    """
+    path = (RUNS if "GEQLIB_RUNS" in os.environ else BUDGETS) / f"{name}.json"
     seconds = json.loads(path.read_text()) if path.exists() else {}
     if missing := {key: run for key, run in runs.items() if key not in seconds}:
         seconds |= _measured({key: _step(*run) for key, run in missing.items()})
-        text = json.dumps(seconds, indent=1)
+        text = json.dumps(seconds, indent=1) + "\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda part: part.write_text(text))
-    return {key: _options(60 * minutes / seconds[key]["step"], seconds[key]) for key in runs}
+    return seconds
 
 
-def _options(steps: float, measured: Mapping[str, float]) -> dict[str, float]:
-    epochs = ceil(steps / measured["steps_an_epoch"])
+def schedule(steps: float, timed: Mapping[str, float]) -> dict[str, float]:
+    """Epochs, and steps in each, that make about that many steps."""
+    epochs = ceil(steps / timed["steps_an_epoch"])
     return {
         "trainer.max_epochs": epochs,
         "trainer.limit_train_batches": max(round(steps / epochs), 1),
     }
+
+
+def least(folder: Path, column: str, mode: Literal["min", "max"] = "min") -> float:
+    """The best value of a validation metric over the epochs of a run."""
+    values = [value for _, value in validation_curve(folder, column)]
+    if not values:
+        raise ValueError(f"{folder} has no {column} in its metrics: train it first.")
+    return min(values) if mode == "min" else max(values)
 
 
 def _measured(
