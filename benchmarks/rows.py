@@ -56,7 +56,7 @@ class Row:
         labels: what the row is about; the last one names the model.
         cells: by the keys of the columns, and others that no column shows.
         origin: of geqlib, of a peer measured in the same run, or published.
-        setup: of the measurement, such as "3 seeds, 5.0 minutes of one core".
+        setup: of the measurement, such as "3 seeds, 5.0 CPU minutes of one thread".
         source: of a published row, the paper.
         curves: pairs of numbers, such as validation errors against minutes.
         removed: why the second edition has no such row, where it has none.
@@ -177,7 +177,7 @@ def over(numbers: Sequence[float]) -> Value:
 
     Example:
         >>> over([1.0, 3.0])
-        Value(mean=2.0, deviation=1.4142135623730951, seeds=(1.0, 3.0))
+        Value(mean=2.0, deviation=1.4142135623730951, seeds=(1.0, 3.0), interval=None)
     """
     deviation = stdev(numbers) if len(numbers) > 1 else None
     return Value(mean(numbers), deviation, tuple(numbers))

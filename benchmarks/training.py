@@ -146,14 +146,35 @@ def step_seconds(
     benchmarks/budgets/NAME.json, which belongs to the repository: with the environment variable
     GEQLIB_RUNS, in that folder.
     """
-    path = (RUNS if "GEQLIB_RUNS" in os.environ else BUDGETS) / f"{name}.json"
-    seconds = json.loads(path.read_text()) if path.exists() else {}
+    seconds = _budgets(name)
     if missing := {key: run for key, run in runs.items() if key not in seconds}:
         seconds |= _measured({key: _step(*run) for key, run in missing.items()})
-        text = json.dumps(seconds, indent=1) + "\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, lambda part: part.write_text(text))
+        _keep(name, seconds)
     return seconds
+
+
+def kept_seconds(name: str, key: str, measure: Callable[[], float]) -> float:
+    """A time in the same file, measured the first time."""
+    seconds = _budgets(name)
+    if key not in seconds:
+        seconds[key] = measure()
+        _keep(name, seconds)
+    return seconds[key]
+
+
+def _budgets(name: str) -> dict[str, Any]:
+    path = _budget_file(name)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _keep(name: str, seconds: Mapping[str, Any]) -> None:
+    text, path = json.dumps(seconds, indent=1) + "\n", _budget_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda part: part.write_text(text))
+
+
+def _budget_file(name: str) -> Path:
+    return (RUNS if "GEQLIB_RUNS" in os.environ else BUDGETS) / f"{name}.json"
 
 
 def schedule(steps: float, timed: Mapping[str, float]) -> dict[str, float]:

@@ -31,7 +31,7 @@ COLUMNS = (
     Column("median", "median", "", "error"),
     Column("parameters", "parameters"),
     Column("steps", "steps"),
-    Column("minutes", "minutes of one core", "", ".1f"),
+    Column("minutes", "CPU minutes of one thread", "", ".1f"),
 )
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         rows,
         "validation MSE",
         title="Charged 5-body: error against processor time",
-        x="minutes of one core",
+        x="CPU minutes of one thread",
         y="validation MSE; dots: test",
         main="mse",
     )

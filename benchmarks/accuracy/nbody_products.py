@@ -6,7 +6,7 @@ degree 1 or 2, Clebsch-Gordan products by e3nn's `FullyConnectedTensorProduct`, 
 channels for every path, or Gaunt products between maps of the channels, all else equal; 16
 channels, 3 layers, Adam with learning rate 0.005, cosine decay to zero, gradients clipped to norm
 1, batches of 50, 10 epochs; the network of the last epoch is tested. That is a small network
-trained for a short time, the same for all. Time is that of one core's work. Finished runs
+trained for a short time, the same for all. Time is processor time of one thread. Finished runs
 stay in runs/nbody_products, and the table is written after each seed.
 
     python benchmarks/accuracy/nbody_products.py [EPOCHS] [SEEDS]

@@ -53,7 +53,7 @@ def main() -> None:
 
 def own_row(name: str, cells: dict[str, Cell]) -> Row:
     setup = (
-        f"{cells['minutes']:.0f} minutes of one core, validation included; "
+        f"{cells['minutes']:.0f} CPU minutes of one thread, validation included; "
         f"{cells['molecules']} molecules seen"
     )
     return Row((name,), cells, "geqlib" if name.startswith("geqlib") else "peer", setup)

@@ -52,7 +52,7 @@ def main() -> None:
         table.rows,
         CURVE,
         title="Aspirin of revised MD17: error against processor time",
-        x="minutes of one core",
+        x="CPU minutes of one thread",
         y="force MAE, meV/Å, validation",
         levels=levels,
     )
@@ -74,7 +74,7 @@ def measure(run: str) -> Row:
 
 
 def own_row(name: str, cells: dict[str, Any], curve: Curve) -> Row:
-    setup = f"{cells['minutes']:.0f} minutes of one core"
+    setup = f"{cells['minutes']:.0f} CPU minutes of one thread"
     return Row((name,), cells, setup=setup, curves={CURVE: curve})
 
 

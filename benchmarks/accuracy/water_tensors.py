@@ -7,7 +7,7 @@ degree 2) and e3nn's `MessagePassing` (width chosen for about the same number of
 Adam with learning rate 0.01, a rise over 5 % of the steps and cosine decay, gradients clipped to
 norm 1, batches of 20, 40 epochs; the epoch of lowest validation error is tested. Errors are root
 mean squares relative to the spread; "turned" is the largest relative difference between the tensor
-of a turned molecule and the turned tensor, in float64. Minutes are processor time of one core.
+of a turned molecule and the turned tensor, in float64. Minutes are CPU minutes of one thread.
 Finished runs stay in runs/water_tensors.
 
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/water_tensors.py [EPOCHS] [SEEDS]
@@ -56,7 +56,7 @@ BASIS = torch.cat(
 COLUMNS = (
     Column("scalar", "scalar", "%", ".2f"),
     Column("degree 2", "degree 2", "%", ".2f"),
-    Column("minutes", "minutes of one core", "", ".1f"),
+    Column("minutes", "CPU minutes of one thread", "", ".1f"),
     Column("parameters", "parameters"),
     Column("turned", "turned", "", ".0e"),
 )
