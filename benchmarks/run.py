@@ -45,7 +45,7 @@ ONE_SEED = "--seeds 0"
 QUICK = {
     "accuracy": {
         "nbody_frames": "--minutes 1",
-        "tu": f"MUTAG --minutes 0.05 {ONE_SEED}",
+        "tu": f"MUTAG --minutes 0.05 --recipes 1 {ONE_SEED}",
         "second_minimum": f"--minutes 0.2 {ONE_SEED} --tasks second_minimum",
         "normals": f"--minutes 0.1 {ONE_SEED}",
         "nbody_products": "1 1",
