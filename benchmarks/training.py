@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -186,9 +186,23 @@ def schedule(steps: float, timed: Mapping[str, float]) -> dict[str, float]:
     }
 
 
+def chosen_rate(
+    folders: Mapping[float, Path], column: str, mode: Literal["min", "max"] = "min"
+) -> float:
+    """The learning rate whose run has the best validation metric; the first of equal ones.
+
+    Args:
+        folders: of finished runs, by learning rate.
+        column: of the metric.
+        mode: whether it is an error or a score.
+    """
+    values = {rate: least(folder, column, mode) for rate, folder in folders.items()}
+    return (min if mode == "min" else max)(values, key=lambda rate: values[rate])
+
+
 def least(folder: Path, column: str, mode: Literal["min", "max"] = "min") -> float:
     """The best value of a validation metric over the epochs of a run."""
-    values = [value for _, value in validation_curve(folder, column)]
+    values = [value for _, value in validation_curve(folder, column) if not isnan(value)]
     if not values:
         raise ValueError(f"{folder} has no {column} in its metrics: train it first.")
     return min(values) if mode == "min" else max(values)

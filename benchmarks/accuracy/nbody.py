@@ -40,8 +40,8 @@ from benchmarks.tables import publish
 from benchmarks.training import (
     QUIET,
     RUNS,
+    chosen_rate,
     finished,
-    least,
     measured_by,
     schedule,
     step_seconds,
@@ -97,7 +97,7 @@ def main() -> None:
     done: dict[str, list[dict[str, Any]]] = {}
     for name in METHODS:
         if name == OURS or name in (command.only or METHODS):
-            rate = chosen_rate(name, steps[name])
+            rate = searched_rate(name, steps[name])
             done[name] = [run(name, steps[name], rate, seed) for seed in command.seeds]
             rows = [own_row(key, runs, done[OURS]) for key, runs in done.items()]
             table = joined("accuracy/nbody", compared([*baseline_rows(), *rows]))
@@ -114,13 +114,13 @@ def matched_steps(epochs: int) -> dict[str, tuple[float, dict[str, float]]]:
     return {name: (seconds / timed[name]["step"], timed[name]) for name in METHODS}
 
 
-def chosen_rate(name: str, steps: tuple[float, dict[str, float]]) -> float:
+def searched_rate(name: str, steps: tuple[float, dict[str, float]]) -> float:
     """The learning rate of least validation error; its runs are full ones of the first seed."""
     rates = METHODS[name][2]
     if len(rates) == 1:
         return rates[0]
     folders = {rate: run(name, steps, rate, FIRST)["folder"] for rate in rates}
-    return min(folders, key=lambda rate: least(folders[rate], "val/mse"))
+    return chosen_rate(folders, "val/mse")
 
 
 def run(name: str, steps: tuple[float, dict[str, float]], rate: float, seed: int) -> dict[str, Any]:
