@@ -3,8 +3,9 @@
 Protocol: the compositions of tests/compositions.py, 4 channels wide. The error is the largest that
 `geqlib.testing.equivariance_error` finds under relabelling and under the exact group, on graphs of
 0 to 4 nodes with random edges in float64, with random weights. Training is to the outputs of the
-same composition with other weights for 16 random graphs, Adam with learning rate 0.01, 100 steps in
-float32; the loss is the mean squared error of targets that are scaled to a mean square of 1.
+same composition with other weights for 16 random graphs, Adam with learning rate 0.01, {steps}
+steps in float32; the loss is the mean squared error of targets that are scaled to a mean square of
+1.
 
     python benchmarks/accuracy/compositions.py
 """

@@ -1,11 +1,11 @@
 """Which pairs of 1-WL-equivalent graphs does a model separate, with random weights?
 
-Protocol: untrained networks in float64, six layers of width 8, all weights drawn at random, those
-of norms with standard deviation 16, and sines as activations of IGN and SPEN: these grow small
-differences in every layer, where ReLU or tanh lets them fade below rounding errors. A pair counts
-as separated if the outputs differ by more than 1e-7 of their largest entry. Every graph is compared
-with a random isomorphic copy of itself, too: if one of these is separated, the model's row is void.
-Activation, gain, depth and threshold were chosen on the same pairs: a count is what the
+Protocol: untrained networks in float64, six layers of width {width}, all weights drawn at random,
+those of norms with standard deviation {gain}, and sines as activations of IGN and SPEN: these grow
+small differences in every layer, where ReLU or tanh lets them fade below rounding errors. A pair
+counts as separated if the outputs differ by more than {same} of their largest entry. Every graph is
+compared with a random isomorphic copy of itself, too: if one of these is separated, the model's row
+is void. Activation, gain, depth and threshold were chosen on the same pairs: a count is what the
 architecture can separate, no score of a trained model, and BREC's own protocol (training on each
 pair, with a test of reliability) is another. "SPEN" and "IGN" are geqlib's layers by these choices,
 not the published configurations.

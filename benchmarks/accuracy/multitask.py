@@ -8,9 +8,9 @@ were timed and, but for its aggregations and its learning rate, the network and 
 configs/multitask_monoid.yaml (16 channels, four towers, n // 2 layers of which the second is
 repeated, GRU update); the learning rate of each is the one of {rates} with the best validation
 score of seed {first}; seeds {seeds}. A row "PNA aggregators" has these in that network, which is
-not the published PNA. Published: Ong and Velickovic (LoG 2022), 1000 epochs, three seeds; here the
-number of epochs is what the time allows, and stands in the table. Methods without a row were not
-measured.
+not the published PNA. Published: Ong and Velickovic (LoG 2022), 1000 epochs, means of three runs;
+here the number of epochs is what the time allows, and stands in the table. Methods without a row
+were not measured.
 
 The result file is written after every run; runs that are complete are read.
 

@@ -1,9 +1,9 @@
 """FA-GNN beside PONITA on the charged 5-body benchmark, at equal processor time.
 
 Protocol: configs/nbody_fagnn.yaml and configs/nbody_ponita.yaml, 3000 / 2000 / 2000 simulations,
-frame 30 to frame 40; one cosine schedule over training steps of 4 minutes of processor time each,
-averaged weights, validation every 5 epochs on top; the best epoch of validation is tested; seed 0,
-one thread. Published FA-GNN trained for 10 000 epochs.
+frame 30 to frame 40; one cosine schedule over the training steps that took {minutes} minutes of
+processor time, averaged weights, validation every 5 epochs on top; the best epoch of validation is
+tested; seed {seed}, one thread. Published FA-GNN trained for 10 000 epochs.
 
     OMP_NUM_THREADS=1 python benchmarks/accuracy/nbody_frames.py [--minutes 4]
 """
@@ -25,6 +25,7 @@ from benchmarks.tables import publish
 from benchmarks.training import QUIET, RUNS, budgeted, measured_by, trained, validation_curve
 
 CONFIGS = {"FA-GNN": Path("configs/nbody_fagnn.yaml"), "PONITA": Path("configs/nbody_ponita.yaml")}
+MINUTES, SEED = 4.0, 0
 PUBLISHED = {"EGNN": 0.0071, "FA-GNN": 0.0057}  # both as Puny et al. print them
 COLUMNS = (
     Column("mse", "test MSE", "", "error"),
@@ -37,13 +38,13 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=4.0, help="of processor time per run")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of processor time per run")
     minutes = parser.parse_args().minutes
     budget = budgeted("nbody-frames", {k: (path, QUIET) for k, path in CONFIGS.items()}, minutes)
     rows = []
     for name, config in CONFIGS.items():
         folder = RUNS / f"nbody-frames-{name}-{minutes:g}min"
-        run = trained(folder, config, QUIET | budget[name], 0)
+        run = trained(folder, config, QUIET | budget[name], SEED)
         row = own_row(name, cells(run), validation_curve(folder, "val/mse"))
         rows.append(replace(row, **measured_by([run])))
     result = measured("accuracy/nbody_frames", __doc__, [compared(rows)], {"minutes": minutes})

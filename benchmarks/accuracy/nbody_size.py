@@ -1,8 +1,8 @@
 """How small can the network be? Test error at equal training steps against the cost of a step.
 
-Protocol: configs/nbody_ponita.yaml, seed 0, 10 epochs (300 steps) each; one thing changed at a
-time around the default, and the published size beside it. Seconds per step are medians of one
-interleaved run of forward and backward on one batch of 100 graphs.
+Protocol: configs/nbody_ponita.yaml, seed {seed}, {epochs} epochs of 30 steps each; one thing
+changed at a time around the default, and the published size beside it. Seconds per step are medians
+of one interleaved run of forward and backward on one batch of 100 graphs.
 
     python benchmarks/accuracy/nbody_size.py
 """
@@ -45,7 +45,7 @@ SIZES: dict[str, dict[str, int]] = {
     "128 channels, 5 layers": {"channels": 128, "basis": 64, "layers": 5},
     "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
 }
-EPOCHS = 10
+EPOCHS, SEED = 10, 0
 COLUMNS = (
     Column("mse", "test MSE", "", "error"),
     Column("median", "median", "", "error"),
@@ -72,7 +72,7 @@ def _error(name: str, change: dict[str, int]) -> dict[str, Any]:
     options: dict[str, object] = {prefix + key: value for key, value in change.items()}
     options |= QUIET | {"trainer.max_epochs": EPOCHS}
     folder = RUNS / f"nbody-size-{name.replace(',', '').replace(' ', '-')}"
-    return trained(folder, CONFIG, options, 0)
+    return trained(folder, CONFIG, options, SEED)
 
 
 def _step(change: dict[str, int]) -> Callable[[], None]:

@@ -1,9 +1,9 @@
 """Positions alone, positions and orientations, or the whole group SE(3)? At equal parameters.
 
 Protocol: charged 5-body, configs/nbody_ponita.yaml with the space and the width changed (46
-thousand parameters each, within 2 %; 12 orientations where there are any), 30 epochs, seed 0.
-Seconds per step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory:
-rise of a fresh process over one such step.
+thousand parameters each, within 2 %; 12 orientations where there are any), {epochs} epochs, seeds:
+{seeds}. Seconds per step: medians of one interleaved run of forward and backward on 100 graphs.
+Peak memory: rise of a fresh process over one such step.
 
     python benchmarks/accuracy/nbody_space.py
 """

@@ -2,10 +2,10 @@
 
 Protocol: clouds of 128 points on spheres, ellipsoids, tori, boxes, cylinders, cones and blobs of
 random proportions (2048 to train on, 64 for validation, 256 for testing), configs/normals_*.yaml
-with a learning rate schedule of so many minutes of processor time for training steps of each run,
+with a learning rate schedule over the training steps that took {minutes} minutes of processor time,
 the same for all networks; the epoch with the lowest validation error under averaged weights is
 tested. I/I and I/SO(3) test one run trained upright, upright and turned; SO(3)/SO(3) a run trained
-on clouds that are turned anew each time. Seeds 0, 1 and 2; 1 - (n . n')^2, mean over points.
+on clouds that are turned anew each time. Seeds {seeds}; 1 - (n . n')^2, mean over points.
 
     python benchmarks/accuracy/normals.py [--minutes 0.5] [--seeds 0 1 2]
 """
@@ -32,12 +32,13 @@ CONFIGS = {
     "FA-DGCNN": Path("configs/normals_fa_dgcnn.yaml"),
     "FA-Local-PointNet": Path("configs/normals_fa_local.yaml"),
 }
+MINUTES, SEEDS = 0.5, (0, 1, 2)
 PROTOCOLS = ("I/I", "I/SO(3)", "SO(3)/SO(3)")
 ERROR = Column("error", "1 - (n . n')²", "", ".4f")
 
 
 def main() -> None:
-    measure("normals", __doc__ or "", CONFIGS, 0.5, ERROR, ["error", "degrees"])
+    measure("normals", __doc__ or "", CONFIGS, MINUTES, ERROR, ["error", "degrees"])
 
 
 def measure(
@@ -63,7 +64,7 @@ def measure(
     fixed = dict(changes or {})
     parser = ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=minutes, help="of processor time per run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     options = parser.parse_args()
     budget = budgeted(name, {net: (path, fixed) for net, path in configs.items()}, options.minutes)
     runs: dict[str, Any] = {net: {p: [] for p in PROTOCOLS} for net in configs}

@@ -7,7 +7,7 @@ all" is the commonest answer. Every run of a question has the steps that took th
 time where they were timed (minutes: {minutes}; seeds: {seeds}), the network of
 configs/second_minimum_monoid.yaml (64 channels) and, but for its aggregation and its learning rate,
 the same recipe; the learning rate of each is the one of {rates} of least validation loss with seed
-{first}. Operators and recipe were once chosen by short runs on the sets of data seed 0, test sets
+{first}. Operators and recipe were once chosen by short runs on other sets, test sets
 of 200 among them; all sets here are drawn anew, with data seed {data_seed}, on which nothing but
 the epoch and the learning rate was chosen, by validation. Published: Ong and Velickovic (LoG 2022),
 after 1000 epochs at 128 channels; their learnt monoid is the Binary-GRU, with an associativity

@@ -1,13 +1,14 @@
 """Convolutions over edges, by degree: Gaunt products on a grid, e3nn's products, SO(2).
 
-Protocol: 256 nodes with 16 neighbours each, 32 channels, float32, features, edge harmonics and
-outputs of natural parity to degree L; forward and backward to features, directions and weights of
-the edges. The Gaunt convolution has a weight for each edge, degree and channel. Beside it e3nn's
-`uvu` product with a weight for each edge, path and channel (the paths that Gaunt products have) and
-a linear map of its outputs, `FullyConnectedTensorProduct` with matrices that all edges share, and
-eSCN's SO(2) convolution. Medians of an interleaved run; peak memory is the rise of a fresh
-process's maximum resident size over one step, after a step on four nodes that loads all code.
-e3nn's products are left out above degrees at which building them takes minutes.
+Protocol: {nodes} nodes with {neighbors} neighbours each, {channels} channels, float32, features,
+edge harmonics and outputs of natural parity to degree L; forward and backward to features,
+directions and weights of the edges. The Gaunt convolution has a weight for each edge, degree and
+channel. Beside it e3nn's `uvu` product with a weight for each edge, path and channel (the paths
+that Gaunt products have) and a linear map of its outputs, `FullyConnectedTensorProduct` with
+matrices that all edges share, and eSCN's SO(2) convolution. Medians of an interleaved run; peak
+memory is the rise of a fresh process's maximum resident size over one step, after a step on four
+nodes that loads all code. e3nn's products are left out above degrees at which building them takes
+minutes.
 
 The second table is why GauntNet sums its messages in another way: from features of low degree to
 messages of degree 3, matrix products over the slots of each node against the sum on a grid.

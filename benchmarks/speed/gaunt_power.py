@@ -1,11 +1,11 @@
 """Many-body products: powers on one grid against MACE's symmetric contraction.
 
-Protocol: products of order 3 of features of natural parity to degree L, 32 channels, 500 nodes of 4
-elements, outputs to degree L, float32; forward and backward to the features and the weights. MACE's
-`SymmetricContraction` (mace-torch, its own environment) has weights for every path, geqlib's
-`GauntPower` for every degree. Each is timed in processes of its own, alternately; the median of
-their medians. Peak memory is the rise of a fresh process's maximum resident size over one step,
-after steps on two nodes that load all code.
+Protocol: products of order {order} of features of natural parity to degree L, {channels} channels,
+{nodes} nodes of 4 elements, outputs to degree L, float32; forward and backward to the features and
+the weights. MACE's `SymmetricContraction` (mace-torch, its own environment) has weights for every
+path, geqlib's `GauntPower` for every degree. Each is timed in processes of its own, alternately;
+the median of their medians. Peak memory is the rise of a fresh process's maximum resident size over
+one step, after steps on two nodes that load all code.
 
     make peers
     python benchmarks/speed/gaunt_power.py [ROUNDS] [DEGREES ...]

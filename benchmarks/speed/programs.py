@@ -3,7 +3,7 @@
 Protocol: `GeqCalculator` in float32 on one thread, energy and forces of molecules of 9 and 60 atoms
 (ethanol, C60), whose atoms move a little in every step, so that neighbours are looked up and not
 searched; PONITA with 32 channels and two layers, GauntNet with 16 channels, random weights, cutoff
-5 angstrom. Processor time, medians of one interleaved measurement of 30 rounds.
+5 angstrom. Processor time, medians of one interleaved measurement of {rounds} rounds.
 
     python benchmarks/speed/programs.py
 """

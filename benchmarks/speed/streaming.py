@@ -1,10 +1,10 @@
 """Memory of training from a file that is read frame by frame, against the size of the file.
 
 Protocol: files of ethanol molecules, shaken at random, with energies and forces;
-`MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, 20 training steps of batches of 5
-drawn from the whole file, one process per file; the peak of its resident memory beyond that before
-the data module was made, and the seconds of finding and checking all frames, which is done once per
-file.
+`MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, {steps} training steps of batches
+of 5 drawn from the whole file, one process per file; the peak of its resident memory beyond that
+before the data module was made, and the seconds of finding and checking all frames, which is done
+once per file.
 
     python benchmarks/speed/streaming.py [--frames 1000 10000 100000]
 """
