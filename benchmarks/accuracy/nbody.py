@@ -9,7 +9,7 @@ each is the one of {rates} with the least validation error of seed {first}; seed
 as published" keeps the loss, learning rate (1e-3), warm-up and weight decay of its paper, without
 averaged weights, charge conjugation or free flight, in the time of the others. "New" are {new}
 further simulations, seed {new_seed}, that nothing was trained or selected on. ± is the deviation
-over seeds, [ ] the 95 % interval over simulations by the bootstrap, of the mean over seeds;
+over seeds, in brackets the 95 % interval over simulations by the bootstrap, of the mean over seeds;
 differences are paired, simulation by simulation. Of the published PONITA, geqlib's configuration
 differs in the free-flight residual, charge conjugation, averaged weights, the learning rate, a
 radial basis in log distance, the loss, the width (32), the fixed icosahedral grid of 12, and no
