@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from geqlib.cli.renamed import with_todays_configuration
 from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
@@ -73,6 +74,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, args: list[str]) -> int:
+    args = with_todays_configuration(args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)
     return import_module(f"geqlib.cli.{MODULES[command]}").main(args)
