@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import rows
 from benchmarks.rows import Column, Result, Row, Table, read_result
-from benchmarks.tables import drawn, headers
+from benchmarks.tables import drawn, headers, legend
 from geqlib.files.atomic import replace_file
 from geqlib.report import page
 from geqlib.report.tables import Table as TextTable
@@ -130,7 +130,7 @@ def _blocks(result: Result, out: Path) -> list[page.Block]:
     if result.protocol:
         blocks.append(page.Paragraph(result.protocol))
     for table in result.tables:
-        blocks.append(text_table(table))
+        blocks.append(text_table(table, result.name))
         if table.note:
             blocks.append(page.Paragraph(table.note))
         if table.main and (lines := differences(table)):
@@ -140,6 +140,8 @@ def _blocks(result: Result, out: Path) -> list[page.Block]:
         copy = out / f"{result.name.replace('/', '_')}.png"
         replace_file(copy, lambda part: shutil.copyfile(result.png, part))
         blocks.append(page.Picture(copy, result.title))
+    if changed := legend(result):
+        blocks.append(page.Paragraph(changed))
     stamps = dict.fromkeys(row.stamp for table in result.tables for row in table.rows if row.stamp)
     if stamps:
         blocks.append(page.Paragraph(f"Measured by {'; '.join(stamps)}."))
@@ -147,12 +149,12 @@ def _blocks(result: Result, out: Path) -> list[page.Block]:
     return [*blocks, page.Paragraph(f"Environment: {facts}.")] if facts else blocks
 
 
-def text_table(table: Table) -> TextTable:
+def text_table(table: Table, name: str) -> TextTable:
     """Cells as text, published rows last."""
     if table.turned:
-        header, lines = drawn(table)
+        header, lines = drawn(table, name)
         return TextTable(_plain(header), tuple(map(_plain, lines)), ())
-    _, lines = drawn(table, bold=False)
+    _, lines = drawn(table, name, bold=False)
     texts = [(row.origin, _plain(line)) for row, line in zip(table.rows, lines, strict=True)]
     return TextTable(
         _plain(headers(table)),

@@ -37,6 +37,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import provenance
 from benchmarks.rows import Column, Row, Table, measured, write_result
 from geqlib.cli import main as geqlib
 from geqlib.data import MultitaskData, NBodyData, PointCloudData
@@ -294,4 +295,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    provenance.start(main)

@@ -17,6 +17,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured, write_result
 from tests.properties.cases import all_cases
 from tests.properties.measure import wrong_with
@@ -47,4 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start(main)

@@ -5,21 +5,24 @@ Documents, the board and pictures are drawn from these files alone, so none of t
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-RESULTS = Path(os.environ.get("GEQLIB_RESULTS", Path(__file__).parent / "results"))
+from benchmarks import provenance
+from benchmarks.provenance import Hashes, refuse_dirty
+
+RESULTS = Path(os.environ.get("GEQLIB_RESULTS", provenance.RESULTS))
 STARTED = time.perf_counter()
-FIRST_EDITION = "first edition"
 LINE = 90  # characters of a result file
 Origin = Literal["geqlib", "peer", "published"]
 
@@ -32,11 +35,13 @@ class Value:
         mean: the number.
         deviation: standard deviation, over seeds or folds, or as a paper prints it.
         seeds: the single numbers.
+        interval: 95 % interval over test samples, by the bootstrap.
     """
 
     mean: float
     deviation: float | None = None
     seeds: tuple[float, ...] = ()
+    interval: tuple[float, float] | None = None
 
 
 Cell = float | str | Value
@@ -51,11 +56,12 @@ class Row:
         labels: what the row is about; the last one names the model.
         cells: by the keys of the columns, and others that no column shows.
         origin: of geqlib, of a peer measured in the same run, or published.
-        setup: of the measurement, such as "3 seeds, 5.0 minutes of one core".
+        setup: of the measurement, such as "3 seeds, 5.0 CPU minutes of one thread".
         source: of a published row, the paper.
         curves: pairs of numbers, such as validation errors against minutes.
         removed: why the second edition has no such row, where it has none.
-        stamp: code version, commit and date of the measurement.
+        stamp: code version, commit, date and machine of the measurement.
+        hashes: of the code, the configuration and the data that it used.
     """
 
     labels: tuple[str, ...]
@@ -66,6 +72,7 @@ class Row:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     removed: str = ""
     stamp: str = ""
+    hashes: Hashes = field(default_factory=dict)
 
     def value(self, key: str) -> Value:
         """A cell that is a number."""
@@ -170,7 +177,7 @@ def over(numbers: Sequence[float]) -> Value:
 
     Example:
         >>> over([1.0, 3.0])
-        Value(mean=2.0, deviation=1.4142135623730951, seeds=(1.0, 3.0))
+        Value(mean=2.0, deviation=1.4142135623730951, seeds=(1.0, 3.0), interval=None)
     """
     deviation = stdev(numbers) if len(numbers) > 1 else None
     return Value(mean(numbers), deviation, tuple(numbers))
@@ -188,7 +195,7 @@ def measured(
     Args:
         name: of the script.
         about: its docstring: a title, and the protocol in the second paragraph.
-        tables: of rows; those without a stamp get today's.
+        tables: of rows; those without a stamp get that of this tree, with its hashes.
         settings: other facts.
         picture: what the picture shows.
     """
@@ -197,13 +204,12 @@ def measured(
     from geqlib.train.record import environment
 
     facts = environment() | {"e3nn": version("e3nn"), "numpy": version("numpy")}
-    stamp = f"geqlib {facts['geqlib']} at {facts.get('commit', 'no commit')}, {date.today()}"
-    title, protocol = describe(about or name)
+    title, protocol = describe(about or name, constants(name) | dict(settings or {}))
     return Result(
         name=name,
         title=title,
         protocol=protocol,
-        tables=tuple(stamped(table, stamp) for table in tables),
+        tables=tuple(stamped(table, **provenance.present(name)) for table in tables),
         settings=settings or {},
         picture=picture,
         environment=facts,
@@ -212,17 +218,78 @@ def measured(
     )
 
 
-def describe(about: str) -> tuple[str, str]:
-    """Title and protocol of a script's docstring."""
+def describe(about: str, values: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Title and protocol of a script's docstring, filled with its constants.
+
+    Args:
+        about: the docstring, in which {seeds} stands for the constant SEEDS, or for the setting of
+            that name.
+        values: by name.
+
+    Raises:
+        ValueError: if a value is missing.
+
+    Example:
+        >>> describe("Balls.\\n\\nProtocol: seeds {seeds}.", {"SEEDS": (0, 1, 2)})
+        ('Balls', 'Protocol: seeds 0, 1 and 2.')
+    """
+    lowered = {key.lower(): value for key, value in (values or {}).items()}
+
+    def filled(match: re.Match[str]) -> str:
+        if match[1] not in lowered:
+            raise ValueError(
+                f"The protocol of {title!r} names {match[0]}: the script needs the constant "
+                f"{match[1].upper()}, or its result the setting {match[1]}."
+            )
+        return in_words(lowered[match[1]])
+
     title, *rest = about.strip().split("\n\n")
+    title = " ".join(title.split()).rstrip(".")
     protocol = " ".join(rest[0].split()) if rest and rest[0].startswith("Protocol:") else ""
-    return " ".join(title.split()).rstrip("."), protocol
+    return title, re.sub(r"\{(\w+)\}", filled, protocol)
 
 
-def stamped(table: Table, stamp: str) -> Table:
+def in_words(value: Any) -> str:
+    """A number, a text or several.
+
+    Example:
+        >>> in_words([0, 1, 2]), in_words(4.0), in_words({"b": (0,), "a": 2})
+        ('0, 1 and 2', '4', 'b 0, a 2')
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {in_words(v)}" for key, v in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
+    if not isinstance(value, list | tuple | range):
+        return str(value)
+    *words, last = map(in_words, value)
+    return f"{', '.join(words)} and {last}" if words else last
+
+
+def constants(name: str) -> dict[str, Any]:
+    """The literal constants of a benchmark, by name."""
+    path = provenance.TOP / "benchmarks" / f"{name}.py"
+    values: dict[str, Any] = {}
+    for node in ast.parse(path.read_text()).body if path.is_file() else []:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                _assign(values, target, node.value)
+    return values
+
+
+def _assign(values: dict[str, Any], target: ast.expr, value: ast.expr) -> None:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for inner, part in zip(target.elts, value.elts, strict=True):
+            _assign(values, inner, part)
+    elif isinstance(target, ast.Name):
+        with suppress(ValueError):  # not a literal
+            values[target.id] = ast.literal_eval(value)
+
+
+def stamped(table: Table, stamp: str, hashes: Hashes) -> Table:
     """Measured rows that have no stamp get this one."""
     rows = (
-        row if row.stamp or row.origin == "published" else replace(row, stamp=stamp)
+        row if row.stamp or row.origin == "published" else replace(row, stamp=stamp, hashes=hashes)
         for row in table.rows
     )
     return replace(table, rows=tuple(rows))
@@ -242,9 +309,14 @@ def joined(name: str, table: Table, index: int = 0) -> Table:
 
 
 def write_result(result: Result) -> Path:
-    """Write benchmarks/results/NAME.json, whole or not at all."""
+    """Write benchmarks/results/NAME.json, whole or not at all.
+
+    Raises:
+        ValueError: see `refuse_dirty`.
+    """
     from geqlib.files.atomic import replace_file
 
+    refuse_dirty(RESULTS)
     path = RESULTS / f"{result.name}.json"
     text = to_json(result)
     replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -290,7 +362,7 @@ def from_json(text: str, path: Path) -> Result:
 
 def _plain(value: Any) -> Any:
     """Dictionaries and lists; what is as its class sets it by default is left out."""
-    if isinstance(value, Value) and value.deviation is None and not value.seeds:
+    if isinstance(value, Value) and value == Value(value.mean):
         return value.mean
     if isinstance(value, Row):  # abscissae, then ordinates: two lines
         curves = {key: tuple(zip(*curve, strict=True)) for key, curve in value.curves.items()}
@@ -332,4 +404,5 @@ def _row(content: dict[str, Any]) -> Row:
 def _cell(content: Any) -> Cell:
     if not isinstance(content, dict):
         return content
-    return Value(content["mean"], content.get("deviation"), tuple(content.get("seeds", ())))
+    seeds, interval = tuple(content.get("seeds", ())), content.get("interval")
+    return Value(content["mean"], content.get("deviation"), seeds, interval and tuple(interval))

@@ -20,8 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import provenance
+from benchmarks.provenance import FIRST_EDITION
 from benchmarks.rows import (
-    FIRST_EDITION,
     RESULTS,
     Column,
     Result,
@@ -36,6 +37,7 @@ from benchmarks.rows import (
 TOP = Path(__file__).parents[1]
 MARKS = re.compile(r"(<!-- table:([\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 OLD = "Measured by the first edition."
+MARK = "†"
 
 
 def main() -> int:
@@ -66,21 +68,48 @@ def to_markdown(result: Result, folder: Path | None = None) -> str:
     """Tables, notes and picture of a result, for a document in a folder."""
     parts = []
     for table in result.tables:
-        parts.append(markdown(*drawn(table)))
+        parts.append(markdown(*drawn(table, result.name)))
         if table.note:
             parts.append(f"{table.note}\n")
     if result.picture and folder is not None:
         parts.append(f"![{result.picture}]({os.path.relpath(result.png, folder)})\n")
     if any(FIRST_EDITION in row.stamp for table in result.tables for row in table.rows):
         parts.append(f"{OLD}\n")
+    if changed := legend(result):
+        parts.append(f"{changed}\n")
     return "\n".join(parts)
 
 
-def drawn(table: Table, *, bold: bool = True) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table."""
+def legend(result: Result) -> str:
+    """What the mark of rows means that the benchmark would measure otherwise today, if any does."""
+    rows = [row for table in result.tables for row in table.rows]
+    reasons = sorted({reason for row in rows for reason in stale(row, result.name)})
+    return f"{MARK} Measured with {' or '.join(reasons)}." if reasons else ""
+
+
+def stale(row: Row, name: str) -> list[str]:
+    """What has changed since a row of this benchmark was measured."""
+    if row.origin == "published":
+        return []
+    return provenance.marks(row.stamp, row.hashes, name)
+
+
+def drawn(table: Table, name: str = "", *, bold: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table.
+
+    Args:
+        table: to draw.
+        name: of the benchmark, by which stale rows are marked; "" for a table that no file holds.
+        bold: whether rows of geqlib are set bold among others.
+    """
+    marked = [f" {MARK}" if name and stale(row, name) else "" for row in table.rows]
     if table.turned:
-        return turned(table)
-    return headers(table), [cells(row, table, bold=bold) for row in table.rows]
+        return turned(table, marked)
+    lines = [
+        cells(row, table, bold=bold, mark=mark)
+        for row, mark in zip(table.rows, marked, strict=True)
+    ]
+    return headers(table), lines
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -94,15 +123,16 @@ def headers(table: Table) -> list[str]:
     return [*shown, ""] if has_setup(table) else shown
 
 
-def turned(table: Table) -> tuple[list[str], list[list[str]]]:
+def turned(table: Table, marked: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of a table whose columns are drawn as lines, for few rows of many."""
+    names = [f"{row.labels[-1]}{mark}" for row, mark in zip(table.rows, marked, strict=True)]
     lines = [
         [column.header, *(text(row, column) for row in table.rows)] for column in table.columns
     ]
-    return ["", *(row.labels[-1] for row in table.rows)], lines
+    return ["", *names], lines
 
 
-def cells(row: Row, table: Table, *, bold: bool = True) -> list[str]:
+def cells(row: Row, table: Table, *, bold: bool = True, mark: str = "") -> list[str]:
     """Texts of a row: labels, columns and, where some row has one, the setup."""
     *groups, name = row.labels
     others = any(other.origin != "geqlib" for other in table.rows)
@@ -110,7 +140,7 @@ def cells(row: Row, table: Table, *, bold: bool = True) -> list[str]:
         name = f"**{name}**"
     if row.removed:
         name = f"{name} ({row.removed})"
-    shown = [*groups, name, *(text(row, column) for column in table.columns)]
+    shown = [*groups, f"{name}{mark}", *(text(row, column) for column in table.columns)]
     return [*shown, setup(row)] if has_setup(table) else shown
 
 
@@ -134,17 +164,33 @@ def text(row: Row, column: Column) -> str:
     cell = row.cells.get(column.key, "")
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, Value) and cell.deviation is not None:
-        mean, deviation = column.scale * cell.mean, column.scale * cell.deviation
-        form = column.format
-        if form == "error":
-            form = ".5f" if mean >= 1e-3 else ".1e"
-        return f"{mean:{form}} ± {deviation:{form}}"
+    if isinstance(cell, Value) and (cell.deviation is not None or cell.interval):
+        return with_errors(cell, column)
     number = cell.mean if isinstance(cell, Value) else cell
     number = number if column.scale == 1 else column.scale * number
     if column.format == "error":
         return f"{number:.4f}" if number >= 1e-3 else f"{number:.1e}"
     return f"{number:{column.format}}"
+
+
+def with_errors(value: Value, column: Column) -> str:
+    """Mean ± deviation over seeds [interval over test samples].
+
+    Example:
+        >>> with_errors(Value(0.004, 0.0002, (), (0.003, 0.005)), Column("s", "", "", "error"))
+        '0.00400 ± 0.00020 [0.0030, 0.0050]'
+    """
+    mean, form = column.scale * value.mean, column.format
+    if form == "error":
+        form = ".5f" if abs(mean) >= 1e-3 else ".1e"
+    shown = f"{mean:{form}}"
+    if value.deviation is not None:
+        shown += f" ± {column.scale * value.deviation:{form}}"
+    if value.interval is None:
+        return shown
+    form = form.replace(".5f", ".4f")
+    low, high = (f"{column.scale * end:{form}}" for end in value.interval)
+    return f"{shown} [{low}, {high}]"
 
 
 def publish(result: Result, figure: Any = None) -> None:
@@ -185,11 +231,12 @@ def demo_result(run: dict[str, Any]) -> Result:
     columns = (Column("mse", "test MSE", "", "error"), Column("median", "median", "", "error"))
     table = Table(("",), columns, tuple(rows), "mse")
     stamp = f"geqlib {environment['geqlib']} at {environment.get('commit', 'no commit')}"
+    stamp += f", {environment.get('machine', 'no machine')}"
     return Result(
         "demo",
         "What make demo trains",
         "",
-        (stamped(table, stamp),),
+        (stamped(table, stamp, provenance.hashes("demo")),),
         {key: run[key] for key in ("name", "seed", "task", "model", "data")},
         environment=environment,
     )

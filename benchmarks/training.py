@@ -1,4 +1,4 @@
-"""Training runs of benchmarks: resumable, one folder each, at equal budgets of processor time."""
+"""Training runs of benchmarks: resumable, one folder each, at equal budgets of steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from benchmarks.provenance import UNRECORDED, oldest, present, recorded, running
 from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
 from geqlib.train.configuration import as_arguments, read_run
 from geqlib.train.sweep import SweepRun, complete
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
+BUDGETS = Path(__file__).parent / "budgets"
 ROUNDS = 12  # of timing the steps of all runs
 QUIET: dict[str, object] = {"trainer.enable_progress_bar": False}
 
@@ -36,6 +38,8 @@ def trained(
 ) -> dict[str, Any]:
     """Results of a run: read if it is complete, resumed if it was interrupted, else trained.
 
+    They hold the "provenance" of the run: what it was begun with, not what reads it now.
+
     Args:
         folder: of the run.
         config: configuration file.
@@ -45,26 +49,29 @@ def trained(
     """
     variant = "-".join(str(value).replace("/", "-") for value in (tested or {}).values())
     results = folder / variant / "results.json"
+    begun = {"provenance": recorded(folder, running())}
     if results.exists():
-        return json.loads(results.read_text())
+        return json.loads(results.read_text()) | begun
     last = folder / "checkpoints" / "last.ckpt"
     if not (folder / "fit.json").exists():
         arguments = as_arguments(options)
         arguments += [f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}"]
-        resume = [f"--ckpt_path={last}"] if last.exists() else []
+        # without a checkpoint there is nothing to lose but the log of part of an epoch
+        resume = [f"--ckpt_path={last}"] if last.exists() else ["--overwrite"]
         _geqlib("fit", f"--config={config}", *arguments, *resume)
     changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
     best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
     _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
-    return json.loads(results.read_text())
+    return json.loads(results.read_text()) | begun
 
 
 def trained_here(
     folder: Path, config: Path, options: Mapping[str, object], seed: int
 ) -> dict[str, Any]:
     """`trained` without processes of its own, for runs that take no longer than starting one."""
+    begun = {"provenance": recorded(folder, running())}
     complete(SweepRun(folder, config, tuple(as_arguments(options)), seed))
-    return json.loads((folder / "results.json").read_text())
+    return json.loads((folder / "results.json").read_text()) | begun
 
 
 def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -78,8 +85,9 @@ def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """
     path = RUNS / f"{name}.json"
     if path.exists():
-        return json.loads(path.read_text())
-    result = run()
+        return {"provenance": UNRECORDED} | json.loads(path.read_text())
+    begun = {"provenance": present(running())}
+    result = run() | begun
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda part: part.write_text(json.dumps(result) + "\n"))
     return result
@@ -88,6 +96,11 @@ def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def metric(results: Sequence[Mapping[str, Any]], name: str) -> Value:
     """A metric of the test over seeds."""
     return over([run["metrics"][name] for run in results])
+
+
+def measured_by(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Arguments `stamp` and `hashes` of the row that shows these runs."""
+    return oldest(results, running())
 
 
 def validation_curve(folder: Path, column: str) -> Curve:
@@ -110,33 +123,90 @@ def _geqlib(*arguments: str) -> None:
 def budgeted(
     name: str, runs: Mapping[str, tuple[Path, Mapping[str, object]]], minutes: float
 ) -> dict[str, dict[str, float]]:
-    """Trainer options of each run that make its training steps take that many minutes.
+    """Trainer options of each run: steps that took that many minutes where they were timed.
 
-    A step is forward, backward and update on batches of the training split; seconds are processor
-    time of this process, medians of one interleaved measurement. They are written to
-    runs/NAME-MINUTESmin.json, so that an interrupted run goes on with the same schedule. Validation
-    comes on top.
+    A budget is a number of steps, so that a rerun gives the same number: see `step_seconds`.
+    Validation comes on top.
 
     Args:
         name: of the benchmark.
         runs: name -> configuration file and changes to it.
         minutes: of each run.
     """
-    path = RUNS / f"{name}-{minutes:g}min.json"
-    seconds = json.loads(path.read_text()) if path.exists() else {}
+    timed = step_seconds(name, runs)
+    return {key: schedule(60 * minutes / timed[key]["step"], timed[key]) for key in runs}
+
+
+def step_seconds(
+    name: str, runs: Mapping[str, tuple[Path, Mapping[str, object]]]
+) -> dict[str, dict[str, float]]:
+    """Processor seconds of a training step of each run, and steps an epoch.
+
+    A step is forward, backward and update on batches of the training split, on one thread; seconds
+    are medians of one interleaved measurement. They are measured once and kept in
+    benchmarks/budgets/NAME.json, which belongs to the repository: with the environment variable
+    GEQLIB_RUNS, in that folder.
+    """
+    seconds = _budgets(name)
     if missing := {key: run for key, run in runs.items() if key not in seconds}:
         seconds |= _measured({key: _step(*run) for key, run in missing.items()})
-        text = json.dumps(seconds, indent=1)
-        replace_file(path, lambda part: part.write_text(text))
-    return {key: _options(60 * minutes / seconds[key]["step"], seconds[key]) for key in runs}
+        _keep(name, seconds)
+    return seconds
 
 
-def _options(steps: float, measured: Mapping[str, float]) -> dict[str, float]:
-    epochs = ceil(steps / measured["steps_an_epoch"])
+def kept_seconds(name: str, key: str, measure: Callable[[], float]) -> float:
+    """A time in the same file, measured the first time."""
+    seconds = _budgets(name)
+    if key not in seconds:
+        seconds[key] = measure()
+        _keep(name, seconds)
+    return seconds[key]
+
+
+def _budgets(name: str) -> dict[str, Any]:
+    path = _budget_file(name)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _keep(name: str, seconds: Mapping[str, Any]) -> None:
+    text, path = json.dumps(seconds, indent=1) + "\n", _budget_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda part: part.write_text(text))
+
+
+def _budget_file(name: str) -> Path:
+    return (RUNS if "GEQLIB_RUNS" in os.environ else BUDGETS) / f"{name}.json"
+
+
+def schedule(steps: float, timed: Mapping[str, float]) -> dict[str, float]:
+    """Epochs, and steps in each, that make about that many steps."""
+    epochs = ceil(steps / timed["steps_an_epoch"])
     return {
         "trainer.max_epochs": epochs,
         "trainer.limit_train_batches": max(round(steps / epochs), 1),
     }
+
+
+def chosen_rate(
+    folders: Mapping[float, Path], column: str, mode: Literal["min", "max"] = "min"
+) -> float:
+    """The learning rate whose run has the best validation metric; the first of equal ones.
+
+    Args:
+        folders: of finished runs, by learning rate.
+        column: of the metric.
+        mode: whether it is an error or a score.
+    """
+    values = {rate: least(folder, column, mode) for rate, folder in folders.items()}
+    return (min if mode == "min" else max)(values, key=lambda rate: values[rate])
+
+
+def least(folder: Path, column: str, mode: Literal["min", "max"] = "min") -> float:
+    """The best value of a validation metric over the epochs of a run."""
+    values = [value for _, value in validation_curve(folder, column) if not isnan(value)]
+    if not values:
+        raise ValueError(f"{folder} has no {column} in its metrics: train it first.")
+    return min(values) if mode == "min" else max(values)
 
 
 def _measured(

@@ -204,7 +204,8 @@ def averaged(
         return FrameAveraging(build(), group, inputs=types, outputs=outputs, mode=mode)
 
     groups = () if group == "S_n" else (group.removeprefix("S_n x "),)
-    exceptions = {"compile": FRAMES, "export": FRAMES} | more.pop("exceptions", {})
+    hidden = {} if group == "S_n" else {"vmap": FRAMES}
+    exceptions = {"compile": FRAMES, "export": FRAMES} | hidden | more.pop("exceptions", {})
     case = Case(
         _name("FrameAveraging around", host),
         wrapped,

@@ -26,6 +26,7 @@ import torch
 import torch.fx.experimental._config as fx_config
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
+from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
 from geqlib.testing import OutputTypes, degenerate_sets, equivariance_error, parse_type
@@ -99,7 +100,9 @@ class Case:
 
     def loss(self, result: Any) -> Tensor:
         """A sum with another weight for every entry."""
-        flat = torch.cat([x.flatten() for x in self.tensors(result)])
+        return self.weighted(torch.cat([x.flatten() for x in self.tensors(result)]))
+
+    def weighted(self, flat: Tensor) -> Tensor:
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
         return flat @ torch.arange(1, len(flat) + 1, dtype=flat.dtype).cos()
 
@@ -201,6 +204,31 @@ class Contract:
         points = (*moved.values(), *state.values())
         gradcheck(fn, points, fast_mode=True)
         gradgradcheck(fn, points, fast_mode=True)
+
+    def test_functional_derivatives(self, case: Case) -> None:
+        """jacrev, hessian and vectorize=True agree with derivatives one by one."""
+        outputs, point = _of_one_vector(case, 3)
+        expected = jacobian(outputs, point)
+        _close(torch.func.jacrev(outputs)(point), expected, 1e-10)
+
+        def loss(vector: Tensor) -> Tensor:
+            return case.weighted(outputs(vector))
+
+        expected = hessian(loss, point)
+        _close(torch.func.hessian(loss)(point), expected, 1e-10)
+        _close(hessian(loss, point, vectorize=True), expected, 1e-10)
+
+    def test_vmap(self, case: Case) -> None:
+        """Several inputs of one graph at once, and the gradient of each."""
+        outputs, point = _of_one_vector(case, 3)
+        several = torch.stack([point, 0.9 * point + 0.1, point + 0.2 * point.cos()])
+
+        def gradient(vector: Tensor) -> Tensor:
+            return torch.func.grad(lambda v: case.weighted(outputs(v)))(vector)
+
+        for fn in (outputs, gradient):
+            alone = torch.stack([fn(vector) for vector in several])
+            _close(torch.func.vmap(fn)(several), alone, 1e-11)
 
     @pytest.mark.slow
     # raised by dynamo itself wherever it meets an autograd.Function
@@ -353,6 +381,23 @@ def _close(got: Tensor, expected: Tensor, atol: float) -> None:
 
 def _infinite(*tensors: Tensor) -> bool:
     return not all(bool(x.isfinite().all()) for x in tensors)
+
+
+def _of_one_vector(case: Case, nodes: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """All outputs of a graph in one vector, as a function of all its floating inputs in one."""
+    module, inputs = case.make().requires_grad_(False), values(join(random_graphs(case, (nodes,))))
+    arguments = case.arguments(module, inputs, 1)
+    moved = {name: x for name, x in inputs.items() if x.is_floating_point()}
+    if not moved:
+        pytest.skip("integers have no derivatives")
+
+    def outputs(vector: Tensor) -> Tensor:
+        parts = vector.split([x.numel() for x in moved.values()])
+        parts = [v.reshape(x.shape) for v, x in zip(parts, moved.values(), strict=True)]
+        result = module(**arguments | dict(zip(moved, parts, strict=True)))
+        return torch.cat([x.reshape(x.numel()) for x in case.tensors(result)])
+
+    return outputs, torch.cat([x.flatten() for x in moved.values()])
 
 
 def _second_derivatives(case: Case, module: nn.Module, tensors: dict[str, Tensor]) -> list[Tensor]:

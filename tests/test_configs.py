@@ -133,6 +133,15 @@ def test_published_protocols_name_their_table_and_command():
         assert command in (f"# geqlib fit {config}", f"# geqlib cv {config}"), path.name
 
 
+def test_published_protocols_say_what_differs_from_the_paper():
+    for path in PUBLISHED:
+        head = path.read_text().partition("seed_everything")[0]
+        assert "Theirs" in head, f"{path.name} says nothing of differences"
+    superpixels = yaml.safe_load((FOLDER / "superpixels_ponita_published.yaml").read_text())
+    assert superpixels["monitor"] == "val/accuracy" and superpixels["monitor_mode"] == "max"
+    assert superpixels["model"]["init_args"]["model"]["init_args"]["readouts"] == "last"
+
+
 def test_published_variants_of_rmd17_are_molecules():
     """Energies are weighed by the squared number of atoms over 500."""
     listed = {"aspirin": ["--data.name=revised aspirin", "--model.energy_weight=0.882"]}

@@ -55,7 +55,8 @@ def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
         wait_for_epoch(process, run)
         second = children(process.pid)
         os.killpg(process.pid, signal.SIGKILL) if whole else os.kill(second[0], signal.SIGKILL)
-        assert process.wait(60) != 0
+        process.communicate(timeout=60)
+        assert process.returncode != 0
     finished(training(tmp_path, run))
     assert not differences(outcome(run), outcome(sound))
     assert json.loads((run / "fit.json").read_text())["epochs"] == EPOCHS

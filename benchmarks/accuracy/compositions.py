@@ -3,8 +3,9 @@
 Protocol: the compositions of tests/compositions.py, 4 channels wide. The error is the largest that
 `geqlib.testing.equivariance_error` finds under relabelling and under the exact group, on graphs of
 0 to 4 nodes with random edges in float64, with random weights. Training is to the outputs of the
-same composition with other weights for 16 random graphs, Adam with learning rate 0.01, 100 steps in
-float32; the loss is the mean squared error of targets that are scaled to a mean square of 1.
+same composition with other weights for 16 random graphs, Adam with learning rate 0.01, {steps}
+steps in float32; the loss is the mean squared error of targets that are scaled to a mean square of
+1.
 
     python benchmarks/accuracy/compositions.py
 """
@@ -19,6 +20,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.testing import equivariance_error
@@ -62,4 +64,4 @@ def error(case: Case) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -1,9 +1,9 @@
 """Digits as point clouds in the plane: trained upright, tested turned by random angles.
 
-Protocol: scikit-learn's 1797 digits (70 / 15 / 15 %, by class); 15 epochs, no augmentation, seed 0;
-the epoch with the lowest validation loss under averaged weights is tested, upright and turned.
-PONITA on R^2 x S^1 (8 orientations) and on R^2, and a plain PointNet, with about the same number of
-parameters.
+Protocol: scikit-learn's 1797 digits (70 / 15 / 15 %, by class); {epochs} epochs, no augmentation,
+seeds: {seeds}; the epoch with the lowest validation loss under averaged weights is tested, upright
+and turned. PONITA on R^2 x S^1 (8 orientations) and on R^2, and a plain PointNet, with about the
+same number of parameters.
 
     python benchmarks/accuracy/digits.py
 """
@@ -16,9 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, metric, trained
+from benchmarks.training import QUIET, RUNS, measured_by, metric, trained
 from benchmarks.variants import options
 
 PONITA, POINTNET = Path("configs/digits_ponita.yaml"), Path("configs/digits_pointnet.yaml")
@@ -27,7 +28,7 @@ CONFIGS = {
     "PONITA R2": (PONITA, options(PONITA, "R2")),
     "PointNet": (POINTNET, {}),
 }
-SEEDS = (0,)
+SEEDS, EPOCHS = (0,), 15
 COLUMNS = (
     Column("upright", "upright", "%", ".1f", 100),
     Column("turned", "turned", "%", ".1f", 100),
@@ -45,7 +46,8 @@ def main() -> None:
             "parameters": runs["none"][0]["fit"]["parameters"],
             "seconds": runs["none"][0]["fit"]["seconds"],
         }
-        rows.append(Row((name,), cells, "peer" if name == "PointNet" else "geqlib"))
+        origin = "peer" if name == "PointNet" else "geqlib"
+        rows.append(Row((name,), cells, origin, **measured_by(runs["none"] + runs["random"])))
     table = Table(("accuracy",), COLUMNS, tuple(rows), "turned")
     publish(measured("accuracy/digits", __doc__, [table], {"seeds": SEEDS}))
 
@@ -54,8 +56,9 @@ def _run(name: str, seed: int, turn: str) -> dict[str, Any]:
     config, changes = CONFIGS[name]
     folder = RUNS / f"digits-{name.replace(' ', '-')}-seed{seed}"
     tested = {"data.init_args.test_rotation": turn}
-    return trained(folder, config, changes | QUIET, seed, tested)
+    options = changes | QUIET | {"trainer.max_epochs": EPOCHS}
+    return trained(folder, config, options, seed, tested)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -4,7 +4,7 @@ Protocol: the models of benchmarks/accuracy/potential_3bpa.py, in float64. Energ
 frames of test_300K in 100 random rotations, by PONITA also averaged over three fixed rotations
 (`GeqCalculator(rotations=3)`) and in the 60 rotations of the icosahedron, which map its
 orientations to themselves. Dynamics: the first of these frames, velocities of 300 K, velocity
-Verlet without thermostat, 20 000 steps of 0.5 fs; the drift is the slope of a line through the
+Verlet without thermostat, {steps} steps of {step} fs; the drift is the slope of a line through the
 total energy.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/dynamics.py [RUN ...]
@@ -30,6 +30,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.pictures import draw_curves
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, joined, measured, read_result
 from benchmarks.tables import publish
 from benchmarks.training import RUNS
@@ -163,4 +164,4 @@ def _dynamics(atoms: Atoms, calculator: GeqCalculator) -> tuple[np.ndarray, np.n
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

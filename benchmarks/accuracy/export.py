@@ -31,9 +31,10 @@ from torch.export import ExportedProgram
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import geqlib.models
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
-from benchmarks.training import finished
+from benchmarks.training import finished, measured_by
 from geqlib.files.export import TRACING, differing, forces_program, program_inputs
 from geqlib.models import PONITA, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, system
@@ -181,7 +182,8 @@ def row(name: str, outcome: dict[str, Any]) -> Row:
     }
     if outcome["difference"] is not None:
         cells["difference"] = outcome["difference"]
-    return Row((f"`{name}`",), {key: cell for key, cell in cells.items() if cell != ""})
+    shown = {key: cell for key, cell in cells.items() if cell != ""}
+    return Row((f"`{name}`",), shown, **measured_by([outcome]))
 
 
 def _contiguous(x: Any) -> Any:
@@ -189,4 +191,4 @@ def _contiguous(x: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -3,11 +3,11 @@
 Protocol: the data of configs/nbody_ponita.yaml (3000 simulations for training, 2000 for the test,
 frame 30 to frame 40); the network of benchmarks/peers/segnn.py with features and attributes to
 degree 1 or 2, Clebsch-Gordan products by e3nn's `FullyConnectedTensorProduct`, with a matrix over
-channels for every path, or Gaunt products between maps of the channels, all else equal; 16
-channels, 3 layers, Adam with learning rate 0.005, cosine decay to zero, gradients clipped to norm
-1, batches of 50, 10 epochs; the network of the last epoch is tested. That is a small network
-trained for a short time, the same for all. Time is that of one core's work. Finished runs
-stay in runs/nbody_products, and the table is written after each seed.
+channels for every path, or Gaunt products between maps of the channels, all else equal; {channels}
+channels, {layers} layers, Adam with learning rate {lr}, cosine decay to zero, gradients clipped to
+norm 1, batches of {batch}, {epochs} epochs, {seeds} seeds; the network of the last epoch is tested.
+That is a small network trained for a short time, the same for all. Time is processor time of one
+thread. Finished runs stay in runs/nbody_products, and the table is written after each seed.
 
     python benchmarks/accuracy/nbody_products.py [EPOCHS] [SEEDS]
 """
@@ -29,13 +29,15 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers.segnn import Kind, SteerableGNN
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured, over
 from benchmarks.tables import publish
-from benchmarks.training import finished
+from benchmarks.training import finished, measured_by
 from geqlib.data import NBodyData
 
 KINDS: tuple[Kind, ...] = ("clebsch-gordan", "gaunt")
 DEGREES = (1, 2)
+EPOCHS, SEEDS = 10, 2  # by default
 CHANNELS, LAYERS, BATCH, LR = 16, 3, 50, 5e-3
 COLUMNS = (
     Column("mse", "test MSE", "", ".4f"),
@@ -92,8 +94,8 @@ def train(data: NBodyData, kind: Kind, degree: int, epochs: int, seed: int) -> d
 
 
 def main() -> None:
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 2)
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else EPOCHS
+    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS)
     data = read()
     runs: dict[tuple[int, Kind], list[dict[str, float]]] = {
         (degree, kind): [] for degree in DEGREES for kind in KINDS
@@ -104,7 +106,8 @@ def main() -> None:
             done.append(finished(name, partial(train, data, kind, degree, epochs, seed)))
         rows = tuple(own_row(*key, done) for key, done in runs.items())
         table = Table(("degree", "products"), COLUMNS, rows, "mse")
-        publish(measured("accuracy/nbody_products", __doc__, [table], {"epochs": epochs}))
+        settings = {"epochs": epochs, "seeds": len(seeds)}
+        publish(measured("accuracy/nbody_products", __doc__, [table], settings))
 
 
 def own_row(degree: int, kind: Kind, runs: list[dict[str, float]]) -> Row:
@@ -114,8 +117,8 @@ def own_row(degree: int, kind: Kind, runs: list[dict[str, float]]) -> Row:
         "parameters": runs[0]["parameters"],
     }
     origin = "geqlib" if kind == "gaunt" else "peer"
-    return Row((str(degree), PRODUCTS[kind]), cells, origin)
+    return Row((str(degree), PRODUCTS[kind]), cells, origin, **measured_by(runs))
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -1,8 +1,8 @@
 """How small can the network be? Test error at equal training steps against the cost of a step.
 
-Protocol: configs/nbody_ponita.yaml, seed 0, 10 epochs (300 steps) each; one thing changed at a
-time around the default, and the published size beside it. Seconds per step are medians of one
-interleaved run of forward and backward on one batch of 100 graphs.
+Protocol: configs/nbody_ponita.yaml, seed {seed}, {epochs} epochs of 30 steps each; one thing
+changed at a time around the default, and the published size beside it. Seconds per step are medians
+of one interleaved run of forward and backward on one batch of 100 graphs.
 
     python benchmarks/accuracy/nbody_size.py
 """
@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, trained
+from benchmarks.training import QUIET, RUNS, measured_by, trained
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 from geqlib.nn import LogGaussianBasis
@@ -44,7 +45,7 @@ SIZES: dict[str, dict[str, int]] = {
     "128 channels, 5 layers": {"channels": 128, "basis": 64, "layers": 5},
     "published size": {"channels": 128, "basis": 256, "layers": 5, "orientations": 16},
 }
-EPOCHS = 10
+EPOCHS, SEED = 10, 0
 COLUMNS = (
     Column("mse", "test MSE", "", "error"),
     Column("median", "median", "", "error"),
@@ -61,7 +62,7 @@ def main() -> None:
         metrics, parameters = run["metrics"], run["fit"]["parameters"]
         cells = {"mse": metrics["test/mse"], "median": metrics["test/median"]}
         cells |= {"parameters": parameters, "seconds": seconds[name]}
-        rows.append(Row((name,), cells | DEFAULT | SIZES[name]))
+        rows.append(Row((name,), cells | DEFAULT | SIZES[name], **measured_by([run])))
     tables = [Table(("",), COLUMNS, tuple(rows), "mse")]
     publish(measured("accuracy/nbody_size", __doc__, tables), draw(rows))
 
@@ -71,7 +72,7 @@ def _error(name: str, change: dict[str, int]) -> dict[str, Any]:
     options: dict[str, object] = {prefix + key: value for key, value in change.items()}
     options |= QUIET | {"trainer.max_epochs": EPOCHS}
     folder = RUNS / f"nbody-size-{name.replace(',', '').replace(' ', '-')}"
-    return trained(folder, CONFIG, options, 0)
+    return trained(folder, CONFIG, options, SEED)
 
 
 def _step(change: dict[str, int]) -> Callable[[], None]:
@@ -108,4 +109,4 @@ def draw(rows: list[Row]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

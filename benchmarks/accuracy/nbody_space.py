@@ -1,9 +1,9 @@
 """Positions alone, positions and orientations, or the whole group SE(3)? At equal parameters.
 
 Protocol: charged 5-body, configs/nbody_ponita.yaml with the space and the width changed (46
-thousand parameters each, within 2 %; 12 orientations where there are any), 30 epochs, seed 0.
-Seconds per step: medians of one interleaved run of forward and backward on 100 graphs. Peak memory:
-rise of a fresh process over one such step.
+thousand parameters each, within 2 %; 12 orientations where there are any), {epochs} epochs, seeds:
+{seeds}. Seconds per step: medians of one interleaved run of forward and backward on 100 graphs.
+Peak memory: rise of a fresh process over one such step.
 
     python benchmarks/accuracy/nbody_space.py
 """
@@ -21,9 +21,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, metric, trained
+from benchmarks.training import QUIET, RUNS, measured_by, metric, trained
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 from geqlib.nn import LogGaussianBasis
@@ -62,6 +63,7 @@ def main() -> None:
                 "seconds": seconds[name],
                 "memory": in_own_process(__file__, "--memory", name),
             },
+            **measured_by(results),
         )
         for name, results in runs.items()
     )
@@ -93,4 +95,4 @@ def _run(name: str, change: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

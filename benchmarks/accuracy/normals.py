@@ -2,10 +2,10 @@
 
 Protocol: clouds of 128 points on spheres, ellipsoids, tori, boxes, cylinders, cones and blobs of
 random proportions (2048 to train on, 64 for validation, 256 for testing), configs/normals_*.yaml
-with a learning rate schedule of so many minutes of processor time for training steps of each run,
+with a learning rate schedule over the training steps that took {minutes} minutes of processor time,
 the same for all networks; the epoch with the lowest validation error under averaged weights is
 tested. I/I and I/SO(3) test one run trained upright, upright and turned; SO(3)/SO(3) a run trained
-on clouds that are turned anew each time. Seeds 0, 1 and 2; 1 - (n . n')^2, mean over points.
+on clouds that are turned anew each time. Seeds {seeds}; 1 - (n . n')^2, mean over points.
 
     python benchmarks/accuracy/normals.py [--minutes 0.5] [--seeds 0 1 2]
 """
@@ -16,26 +16,29 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, metric, trained
+from benchmarks.training import QUIET, RUNS, budgeted, measured_by, metric, trained
 
 CONFIGS = {
     "DGCNN": Path("configs/normals_dgcnn.yaml"),
     "FA-DGCNN": Path("configs/normals_fa_dgcnn.yaml"),
     "FA-Local-PointNet": Path("configs/normals_fa_local.yaml"),
 }
+MINUTES, SEEDS = 0.5, (0, 1, 2)
 PROTOCOLS = ("I/I", "I/SO(3)", "SO(3)/SO(3)")
 ERROR = Column("error", "1 - (n . n')²", "", ".4f")
 
 
 def main() -> None:
-    measure("normals", __doc__ or "", CONFIGS, 0.5, ERROR, ["error", "degrees"])
+    measure("normals", __doc__ or "", CONFIGS, MINUTES, ERROR, ["error", "degrees"])
 
 
 def measure(
@@ -61,7 +64,7 @@ def measure(
     fixed = dict(changes or {})
     parser = ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=minutes, help="of processor time per run")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     options = parser.parse_args()
     budget = budgeted(name, {net: (path, fixed) for net, path in configs.items()}, options.minutes)
     runs: dict[str, Any] = {net: {p: [] for p in PROTOCOLS} for net in configs}
@@ -72,7 +75,13 @@ def measure(
                 folder = RUNS / f"{name}-{net}-{turned}-{options.minutes:g}min-seed{seed}"
                 run = _run(folder, path, protocol, seed, fixed | budget[net])
                 runs[net][protocol].append(run)
-    rows = [own_row(net, cells(of_net, metrics)) for net, of_net in runs.items()]
+    rows = [
+        replace(
+            own_row(net, cells(of_net, metrics)),
+            **measured_by([run for of_protocol in of_net.values() for run in of_protocol]),
+        )
+        for net, of_net in runs.items()
+    ]
     settings = {"minutes": options.minutes, "seeds": options.seeds}
     publish(measured(f"accuracy/{name}", about, [compared(quantity, rows)], settings))
 
@@ -114,4 +123,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -7,7 +7,7 @@ pair is alike, at most 100. Beyond that, every graph is compared with a relabell
 for the same seeds: "copies apart" counts those that are not alike. FA rows have canonical orders,
 GA rows random ones. EXP classification: graphs 400 to 1199 for training, the first 200 for
 validation, the next 200 for testing, Adam with learning rate 0.001, batches of 100 that are drawn
-once, 40 epochs, the one of lowest validation loss is tested.
+once, {epochs} epochs, the one of lowest validation loss is tested; {seeds} seeds.
 
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/separation.py [--epochs 40] [--seeds 3]
 """
@@ -31,6 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured, over
 from benchmarks.tables import publish
 from geqlib.data.download import find_file
@@ -47,6 +48,7 @@ MODELS: dict[str, tuple[type[FAMLP] | type[FAGIN], str]] = {
     "GA-GIN+ID": (FAGIN, "random"),
 }
 SPLIT = {"train": slice(400, 1200), "val": slice(0, 200), "test": slice(200, 400)}
+EPOCHS, SEEDS = 40, 3  # by default
 SETS = ("graph8c", "EXP")
 COLUMNS = (
     Column("graph8c, alike", "graph8c alike"),
@@ -198,8 +200,8 @@ def builders(name: str, out: int, act: str, **more: Any) -> dict[str, Callable[[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     command = parser.parse_args()
     cells: dict[str, dict[str, Cell]] = {name: {} for name in MODELS}
     for name in SETS:
@@ -212,7 +214,7 @@ def main() -> None:
         accuracies = [classification(networks[model], batches, s, command.epochs) for s in seeds]
         cells[model]["accuracy"] = over(accuracies)
     table = compared([Row((model,), of_model) for model, of_model in cells.items()])
-    publish(measured("accuracy/separation", __doc__, [table], {"epochs": command.epochs}))
+    publish(measured("accuracy/separation", __doc__, [table], vars(command)))
 
 
 def compared(rows: list[Row]) -> Table:
@@ -220,4 +222,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

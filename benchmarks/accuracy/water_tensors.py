@@ -4,11 +4,11 @@ Protocol: 1000 molecules (`water_tensors`), 600 for training, 100 for validation
 by one permutation. The polarisability (atomic units) in its irreps 0e + 2e, each divided by its
 spread in training after subtraction of the mean scalar; sums over atoms. GauntNet (16 channels,
 degree 2) and e3nn's `MessagePassing` (width chosen for about the same number of parameters), both
-Adam with learning rate 0.01, a rise over 5 % of the steps and cosine decay, gradients clipped to
-norm 1, batches of 20, 40 epochs; the epoch of lowest validation error is tested. Errors are root
-mean squares relative to the spread; "turned" is the largest relative difference between the tensor
-of a turned molecule and the turned tensor, in float64. Minutes are processor time of one core.
-Finished runs stay in runs/water_tensors.
+Adam with learning rate {lr}, a rise over a share of {warmup} of the steps and cosine decay,
+gradients clipped to norm {clip}, batches of {batch}, {epochs} epochs, {seeds} seeds; the epoch of
+lowest validation error is tested. Errors are root mean squares relative to the spread; "turned" is
+the largest relative difference between the tensor of a turned molecule and the turned tensor, in
+float64. Minutes are CPU minutes of one thread. Finished runs stay in runs/water_tensors.
 
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/water_tensors.py [EPOCHS] [SEEDS]
 """
@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -34,15 +35,17 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers.e3nn_network import GateNetwork
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured, over
 from benchmarks.tables import publish
-from benchmarks.training import finished
+from benchmarks.training import finished, measured_by
 from geqlib.graph import sum_pool
 from geqlib.models import GauntNet
 from geqlib.symmetry.rotations import random_rotations
 
 FILE = "water_tensors/water_monomers_1k.xyz.xz"
 SPLIT = (600, 100, 300)
+EPOCHS, SEEDS = 40, 3  # by default
 BATCH, LR, WARMUP, CLIP, CUTOFF = 20, 0.01, 0.05, 1.0, 4.0
 # orthonormal basis [6, 3, 3] of symmetric matrices that turns like 0e + 2e
 BASIS = torch.cat(
@@ -54,7 +57,7 @@ BASIS = torch.cat(
 COLUMNS = (
     Column("scalar", "scalar", "%", ".2f"),
     Column("degree 2", "degree 2", "%", ".2f"),
-    Column("minutes", "minutes of one core", "", ".1f"),
+    Column("minutes", "CPU minutes of one thread", "", ".1f"),
     Column("parameters", "parameters"),
     Column("turned", "turned", "", ".0e"),
 )
@@ -165,8 +168,8 @@ def turned(net: nn.Module, part: Water) -> float:
 
 
 def main() -> None:
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else EPOCHS
+    seeds = range(int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS)
     parts, spread = splits(read())
     rows = []
     for name in networks():
@@ -183,9 +186,9 @@ def main() -> None:
             "parameters": runs[0]["parameters"],
             "turned": max(run["turned"] for run in runs),
         }
-        rows.append(own_row(name, cells))
+        rows.append(replace(own_row(name, cells), **measured_by(runs)))
     table = Table(("RMSE / spread",), COLUMNS, tuple(rows), "degree 2")
-    settings = {"epochs": epochs, "spread": spread.tolist()}
+    settings = {"epochs": epochs, "seeds": len(seeds), "spread": spread.tolist()}
     publish(measured("accuracy/water_tensors", __doc__, [table], settings))
 
 
@@ -194,4 +197,4 @@ def own_row(name: str, cells: dict[str, Cell]) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -29,6 +29,35 @@ class DirectPONITA(nn.Module):
         vec: Tensor,
         edge_attr: Tensor | None = None,
     ) -> Tensor:
+        model = self.model
+        h, phi, psi, source, target = self._start(pos, edge_index, x, vec, edge_attr)
+        grid = model.kernel.grid.to(pos.dtype)
+        out = pos.new_zeros(pos.size(0), model.out_vectors, 3)
+        for block, read in zip(model.blocks, model.vectors, strict=True):
+            h = h + self._block(block, h, phi, psi, source, target)
+            out = out + torch.einsum("nov,od->nvd", read(h), grid) / len(grid)
+        return out / len(model.blocks)
+
+    def calibrate(self, pos: Tensor, edge_index: Tensor, x: Tensor, vec: Tensor) -> None:
+        """Scale both kernels of each layer so that features keep their standard deviation."""
+        h, phi, psi, source, target = self._start(pos, edge_index, x, vec, None)
+        for block in self.model.blocks:
+            conv = block.conv
+            y = self._positions(conv, h, phi, source, target)
+            z = self._orientations(conv, y, psi)
+            conv.kernel.weight.mul_(h.std() / y.std())
+            conv.fiber.kernel.weight.mul_(y.std() / z.std())
+            h = h + self._block(block, h, phi, psi, source, target)
+
+    def _start(
+        self,
+        pos: Tensor,
+        edge_index: Tensor,
+        x: Tensor,
+        vec: Tensor,
+        edge_attr: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Lifted features, both bases, and the edges with self-loops."""
         model, kernel = self.model, self.model.kernel
         grid = kernel.grid.to(pos.dtype)
         loops = torch.arange(pos.size(0), device=pos.device)
@@ -40,11 +69,7 @@ class DirectPONITA(nn.Module):
         h = model.embed_scalars(x)[:, None] + model.embed_vectors(
             torch.einsum("od,nvd->nov", grid, vec)
         )
-        out = pos.new_zeros(pos.size(0), model.out_vectors, 3)
-        for block, read in zip(model.blocks, model.vectors, strict=True):
-            h = h + self._block(block, h, phi, psi, source, target)
-            out = out + torch.einsum("nov,od->nvd", read(h), grid) / len(grid)
-        return out / len(model.blocks)
+        return h, phi, psi, source, target
 
     def _spatial_basis(self, offset: Tensor, grid: Tensor, edge_attr: Tensor | None) -> Tensor:
         along = (offset[:, None] * grid).sum(-1, keepdim=True)
@@ -53,15 +78,67 @@ class DirectPONITA(nn.Module):
         return _network(self.model.kernel.edge, features, 2, 3, edge_attr)
 
     @staticmethod
-    def _block(
-        block: nn.Module, h: Tensor, phi: Tensor, psi: Tensor, source: Tensor, target: Tensor
+    def _positions(
+        conv: nn.Module, h: Tensor, phi: Tensor, source: Tensor, target: Tensor
     ) -> Tensor:
-        message = linear(phi, block.conv.kernel.weight) * h[source]
-        y = torch.zeros_like(h).index_add_(0, target, message)
-        y = torch.einsum("poc,noc->npc", linear(psi, block.conv.fiber.kernel.weight), y)
-        y = y / h.size(1) + block.conv.bias
+        message = linear(phi, conv.kernel.weight) * h[source]
+        return torch.zeros_like(h).index_add_(0, target, message)
+
+    @staticmethod
+    def _orientations(conv: nn.Module, y: Tensor, psi: Tensor) -> Tensor:
+        return torch.einsum("poc,noc->npc", linear(psi, conv.fiber.kernel.weight), y) / y.size(1)
+
+    def _block(
+        self,
+        block: nn.Module,
+        h: Tensor,
+        phi: Tensor,
+        psi: Tensor,
+        source: Tensor,
+        target: Tensor,
+    ) -> Tensor:
+        y = self._positions(block.conv, h, phi, source, target)
+        y = self._orientations(block.conv, y, psi) + block.conv.bias
         y = layer_norm(y, y.shape[-1:], block.norm.weight, block.norm.bias, block.norm.eps)
-        return block.contract(gelu(block.expand(y)))
+        y = block.contract(gelu(block.expand(y)))
+        return y if block.layer_scale is None else block.layer_scale * y
+
+
+class PublishedPONITA(nn.Module):
+    """The published network for charged balls, to be trained as a peer.
+
+    Kernels are calibrated as in the authors' code: in the first training step each is divided by
+    the growth of the standard deviation over its convolution. Of that code it differs in the grid,
+    which is fixed here and drawn at random there, and in He's initialisation of the basis.
+
+    Args:
+        channels, basis, layers, orientations, layer_scale: see `PONITA`; as published by default.
+    """
+
+    calibrated: Tensor
+
+    def __init__(
+        self,
+        *,
+        channels: int = 128,
+        basis: int = 256,
+        layers: int = 5,
+        orientations: int = 16,
+        layer_scale: float | None = 1e-6,
+    ) -> None:
+        super().__init__()
+        sizes = {"channels": channels, "basis": basis, "layers": layers}
+        model = PONITA(1, 1, 0, 1, orientations=orientations, layer_scale=layer_scale, **sizes)
+        self.direct = DirectPONITA(model)
+        self.register_buffer("calibrated", torch.tensor(False))
+
+    def forward(self, pos: Tensor, edge_index: Tensor, x: Tensor, vec: Tensor) -> Tensor:
+        """Displacements [N, 1, 3]."""
+        if self.training and not self.calibrated:
+            self.calibrated.fill_(True)
+            with torch.no_grad():
+                self.direct.calibrate(pos, edge_index, x, vec)
+        return self.direct(pos, edge_index, x, vec)
 
 
 def _powers(a: Tensor, degree: int) -> Tensor:

@@ -87,6 +87,21 @@ class SteerableGNN(nn.Module):
         return o3.spherical_harmonics(self.attribute, vector, True, normalization="component")
 
 
+class SEGNN(SteerableGNN):
+    """The network with Clebsch-Gordan products, for batches as geqlib's tasks hand them over."""
+
+    def __init__(self, *, channels: int = 16, degree: int = 1, layers: int = 3) -> None:
+        super().__init__("clebsch-gordan", channels=channels, degree=degree, layers=layers)
+
+    def forward(  # type: ignore[override]
+        self, pos: Tensor, edge_index: Tensor, vec: Tensor, edge_attr: Tensor, batch: Tensor
+    ) -> Tensor:
+        """Displacements [N, 1, 3]."""
+        count = torch.bincount(batch).unsqueeze(1)
+        centre = pos.new_zeros(len(count), 3).index_add(0, batch, pos) / count
+        return super().forward(pos, vec, edge_index, edge_attr, centre[batch])[:, None]
+
+
 class Steerable(nn.Module):
     """A product with attributes, with learnt weights, and a gate."""
 

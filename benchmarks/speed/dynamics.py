@@ -1,8 +1,8 @@
 """Steps of molecular dynamics per second: geqlib's calculator beside MACE's.
 
 Protocol: the models that benchmarks/accuracy/potential_3bpa.py trained, on one frame of 3BPA (27
-atoms), velocity Verlet of ASE with steps of 0.5 fs; blocks of 50 steps alternate between the two
-processes, medians of 9 blocks after one that is not counted.
+atoms), velocity Verlet of ASE with steps of 0.5 fs; blocks of {steps} steps alternate between the
+two processes, medians of {blocks} blocks after one that is not counted.
 
     GEQLIB_DATA=FOLDER python benchmarks/speed/dynamics.py
 """
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
 from benchmarks.peers import mace
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.training import RUNS
@@ -95,4 +96,4 @@ def _theirs(frame: Path, dtype: str) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
 from benchmarks.peers.fa_gnn_direct import PlainGNN, averaged
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import NBodyData
@@ -161,4 +162,4 @@ def eigen_table(seconds: dict[str, float], residuals: dict[str, float]) -> Table
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -1,9 +1,9 @@
 """Gaunt products against e3nn, cuequivariance, the published pipeline, and the machine's limits.
 
-Protocol: 500 nodes, 32 channels, float32, irreps of natural parity to degree L in both inputs and
-the output, all Gaunt paths, channel by channel (e3nn's `TensorProduct` with uuu); forward without
-gradients, and forward and backward to both inputs; medians of one interleaved run for each number
-of threads. The published pipeline is written directly
+Protocol: {nodes} nodes, {channels} channels, float32, irreps of natural parity to degree L in both
+inputs and the output, all Gaunt paths, channel by channel (e3nn's `TensorProduct` with uuu);
+forward without gradients, and forward and backward to both inputs; medians of one interleaved run
+for each number of threads. The published pipeline is written directly
 (benchmarks/peers/gaunt_direct.py) and is given the coefficients of each channel in one row. The
 limit of a product is the larger of the floating-point operations of its matrix products at the rate
 of a 1024 x 1024 one, and the bytes of its inputs and outputs at the rate of a copy, both measured
@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.measure import interleaved
 from benchmarks.peers import gaunt_cue
 from benchmarks.peers.gaunt_direct import DirectGaunt
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.nn import GauntTensorProduct
@@ -270,4 +271,4 @@ def draw(tables: Sequence[Table]) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

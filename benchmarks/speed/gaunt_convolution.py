@@ -1,13 +1,14 @@
 """Convolutions over edges, by degree: Gaunt products on a grid, e3nn's products, SO(2).
 
-Protocol: 256 nodes with 16 neighbours each, 32 channels, float32, features, edge harmonics and
-outputs of natural parity to degree L; forward and backward to features, directions and weights of
-the edges. The Gaunt convolution has a weight for each edge, degree and channel. Beside it e3nn's
-`uvu` product with a weight for each edge, path and channel (the paths that Gaunt products have) and
-a linear map of its outputs, `FullyConnectedTensorProduct` with matrices that all edges share, and
-eSCN's SO(2) convolution. Medians of an interleaved run; peak memory is the rise of a fresh
-process's maximum resident size over one step, after a step on four nodes that loads all code.
-e3nn's products are left out above degrees at which building them takes minutes.
+Protocol: {nodes} nodes with {neighbors} neighbours each, {channels} channels, float32, features,
+edge harmonics and outputs of natural parity to degree L; forward and backward to features,
+directions and weights of the edges. The Gaunt convolution has a weight for each edge, degree and
+channel. Beside it e3nn's `uvu` product with a weight for each edge, path and channel (the paths
+that Gaunt products have) and a linear map of its outputs, `FullyConnectedTensorProduct` with
+matrices that all edges share, and eSCN's SO(2) convolution. Medians of an interleaved run; peak
+memory is the rise of a fresh process's maximum resident size over one step, after a step on four
+nodes that loads all code. e3nn's products are left out above degrees at which building them takes
+minutes.
 
 The second table is why GauntNet sums its messages in another way: from features of low degree to
 messages of degree 3, matrix products over the slots of each node against the sum on a grid.
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolution
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, joined, measured
 from benchmarks.tables import publish
 from geqlib.gaunt.neighbor_messages import NeighborMessages
@@ -165,4 +167,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -1,11 +1,11 @@
 """Many-body products: powers on one grid against MACE's symmetric contraction.
 
-Protocol: products of order 3 of features of natural parity to degree L, 32 channels, 500 nodes of 4
-elements, outputs to degree L, float32; forward and backward to the features and the weights. MACE's
-`SymmetricContraction` (mace-torch, its own environment) has weights for every path, geqlib's
-`GauntPower` for every degree. Each is timed in processes of its own, alternately; the median of
-their medians. Peak memory is the rise of a fresh process's maximum resident size over one step,
-after steps on two nodes that load all code.
+Protocol: products of order {order} of features of natural parity to degree L, {channels} channels,
+{nodes} nodes of 4 elements, outputs to degree L, float32; forward and backward to the features and
+the weights. MACE's `SymmetricContraction` (mace-torch, its own environment) has weights for every
+path, geqlib's `GauntPower` for every degree. Each is timed in processes of its own, alternately;
+the median of their medians. Peak memory is the rise of a fresh process's maximum resident size over
+one step, after steps on two nodes that load all code.
 
     make peers
     python benchmarks/speed/gaunt_power.py [ROUNDS] [DEGREES ...]
@@ -23,6 +23,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers import mace
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 
@@ -88,4 +89,4 @@ def compared(rows: list[Row]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -1,6 +1,6 @@
 """What `import geqlib` adds to importing torch and torch_geometric.
 
-Protocol: fresh interpreters, all statements once per round, medians of 7 rounds.
+Protocol: fresh interpreters, all statements once per round, medians of {rounds} rounds.
 
     python benchmarks/speed/import_time.py
 """
@@ -15,9 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 
+ROUNDS = 7
 STATEMENTS = {
     "torch, torch_geometric": "import torch, torch_geometric",
     "and geqlib": "import torch, torch_geometric, geqlib",
@@ -27,7 +29,7 @@ STATEMENTS = {
 
 
 def main() -> None:
-    seconds = interleaved({name: _import(code) for name, code in STATEMENTS.items()}, 7)
+    seconds = interleaved({name: _import(code) for name, code in STATEMENTS.items()}, ROUNDS)
     publish(measured("speed/import_time", __doc__, [compared(seconds)]))
 
 
@@ -49,4 +51,4 @@ def _import(code: str) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

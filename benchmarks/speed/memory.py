@@ -24,6 +24,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.models import PONITA, SPEN, GauntNet, Potential, energy_forces
@@ -120,4 +121,4 @@ def compared(cells: dict[str, dict[str, float]]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

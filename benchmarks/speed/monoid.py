@@ -1,10 +1,10 @@
 """A reduction by the symmetric GRU, against torch_geometric's aggregations.
 
-Protocol: forward and backward of the sum of squares, 64 channels, float32, CPU, inputs asking for
-gradients; sorted index; torch_geometric is told the number of sets and the largest size; geqlib
-once with the plan made in the step (in the order that training takes: at random) and once with the
-plan of an earlier layer. Ratios of medians of one interleaved run. Peak memory is the rise of a
-fresh process's maximum resident size over one step, after a step on two small sets.
+Protocol: forward and backward of the sum of squares, {channels} channels, float32, CPU, inputs
+asking for gradients; sorted index; torch_geometric is told the number of sets and the largest size;
+geqlib once with the plan made in the step (in the order that training takes: at random) and once
+with the plan of an earlier layer. Ratios of medians of one interleaved run. Peak memory is the rise
+of a fresh process's maximum resident size over one step, after a step on two small sets.
 
     python benchmarks/speed/monoid.py [rounds]
 """
@@ -22,6 +22,7 @@ from torch_geometric.nn.aggr import GRUAggregation, LCMAggregation
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.monoid.tree import tree_plan
@@ -95,4 +96,4 @@ def compared(seconds: dict[str, dict[str, float]], memory: dict[str, dict[str, f
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -2,7 +2,8 @@
 
 Protocol: charged 5-body batches of 100 graphs, all 25 edges a graph (self-loops included), 16
 orientations (8 axes and their opposites), 128 channels, basis 256, 5 layers, float32; forward and
-backward of the mean squared output; same weights for both; medians of an interleaved run. Peak
+backward of the mean squared output; same weights for both; medians of an interleaved run of
+{rounds} rounds. Peak
 memory is the rise of a fresh process's maximum resident size over one step, after a step on two
 graphs that loads all code.
 
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.ponita_direct import DirectPONITA
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import NBodyData
@@ -110,4 +112,4 @@ def compared(seconds: dict[str, float], memory: dict[str, float]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -3,7 +3,7 @@
 Protocol: `GeqCalculator` in float32 on one thread, energy and forces of molecules of 9 and 60 atoms
 (ethanol, C60), whose atoms move a little in every step, so that neighbours are looked up and not
 searched; PONITA with 32 channels and two layers, GauntNet with 16 channels, random weights, cutoff
-5 angstrom. Processor time, medians of one interleaved measurement of 30 rounds.
+5 angstrom. Processor time, medians of one interleaved measurement of {rounds} rounds.
 
     python benchmarks/speed/programs.py
 """
@@ -27,6 +27,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import interleaved
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.calculators import GeqCalculator
@@ -99,4 +100,4 @@ def step(calculator: GeqCalculator, atoms: Atoms) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.spen_dense import DenseSPEN
+from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import GraphData
@@ -209,4 +210,4 @@ def memory(kind: str, nodes: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

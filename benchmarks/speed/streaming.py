@@ -1,10 +1,10 @@
 """Memory of training from a file that is read frame by frame, against the size of the file.
 
 Protocol: files of ethanol molecules, shaken at random, with energies and forces;
-`MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, 20 training steps of batches of 5
-drawn from the whole file, one process per file; the peak of its resident memory beyond that before
-the data module was made, and the seconds of finding and checking all frames, which is done once per
-file.
+`MoleculeData(stream=True)`, PONITA with 16 channels and 1 layer, {steps} training steps of batches
+of 5 drawn from the whole file, one process per file; the peak of its resident memory beyond that
+before the data module was made, and the seconds of finding and checking all frames, which is done
+once per file.
 
     python benchmarks/speed/streaming.py [--frames 1000 10000 100000]
 """
@@ -26,6 +26,7 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.measure import in_own_process, peak_memory
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.data import MoleculeData
@@ -104,4 +105,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2])
     else:
-        main()
+        start(main)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -155,20 +156,58 @@ class GeqCalculator(Calculator):
         own = {name: value for name, value in self.electrons.items() if value is not None}
         return {name: value for name, value in (values | own).items() if value is not None}
 
-    def _charges(self) -> dict[str, Tensor]:
+    def _charges(self, electrons: dict[str, Any]) -> dict[str, Tensor]:
         """The same for the potential; a neutral singlet needs none where it knows none."""
         try:
-            values = {name: torch.tensor([float(v)]) for name, v in self._last.items()}
+            values = {name: torch.tensor([float(v)]) for name, v in electrons.items()}
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{self._last} must be numbers: see atoms.info.") from error
+            raise ValueError(f"{electrons} must be numbers: see atoms.info.") from error
         if self.potential is not None and self.potential.charges is not None:
             return {name: value.to(self.device) for name, value in values.items()}
         if not is_plain(values.get("charge"), values.get("multiplicity")):
             raise ValueError(
-                f"The structure has {self._last}, which this potential does not know: train one on "
+                f"The structure has {electrons}, which this potential does not know: train one on "
                 "data with charges, or take them out of atoms.info."
             )
         return {}
+
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the energy by the positions, for vibrations and normal modes.
+
+        They are derivatives of the forces, not finite differences; a structure that repeats moves
+        with all its images. Use `dtype=torch.float64`. `ase.vibrations.VibrationsData.from_2d`
+        makes frequencies of them.
+
+        Args:
+            atoms: the structure; by default that of the last calculation.
+
+        Returns:
+            [3N, 3N] in eV/angstrom^2, in the order x, y, z of the first atom, and so on.
+
+        Raises:
+            ValueError: for a program, which has no second derivatives, or without a structure.
+        """
+        structure: Any = self.atoms if atoms is None else atoms
+        if self.potential is None:
+            raise ValueError(
+                "get_hessian needs a checkpoint or a potential: an exported program has no second "
+                "derivatives."
+            )
+        if structure is None:
+            raise ValueError("get_hessian has no structure: pass the atoms.")
+        fields = self._inputs(structure, bool(structure.pbc.any()))
+        pos = fields.pop("pos").requires_grad_()
+        forces = energy_forces(self.potential, pos, **fields, create_graph=True)["forces"]
+        rows = (
+            [
+                torch.autograd.grad(force, pos, retain_graph=True, materialize_grads=True)[0]
+                for force in (-forces).flatten()
+            ]
+            if forces.requires_grad
+            else [torch.zeros_like(pos)] * pos.numel()
+        )
+        size = pos.numel()
+        return torch.stack(rows).reshape(size, size).double().cpu().numpy()
 
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
         """The arguments of the potential; neighbours are searched in float64."""
@@ -189,7 +228,7 @@ class GeqCalculator(Calculator):
             "z": torch.tensor(atoms.numbers, device=self.device).long(),
             "edge_index": near.edge_index,
             "reverse": near.reverse,
-            **self._charges(),
+            **self._charges(self._electrons(atoms)),
         }
         if periodic:
             fields["cell"] = cell[None].to(self.device, self.dtype)

@@ -292,4 +292,5 @@ def _tensor(array: Any, field: Field) -> Tensor:
     tensor = torch.as_tensor(array).contiguous()  # indexing is many times as fast
     if tensor.is_floating_point():
         return tensor.to(field.dtype or torch.get_default_dtype())
-    return tensor
+    # of which torch knows little more than the names
+    return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor

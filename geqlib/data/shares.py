@@ -26,7 +26,7 @@ class ShareOfBatches(DistributedSampler):
 
     Example:
         >>> [list(ShareOfBatches(5, 2, 2, rank)) for rank in (0, 1)]
-        [[[0, 1], [2]], [[3, 4], Padding([0])]]
+        [[[0, 1], Padding([0])], [[2, 3], [4]]]
     """
 
     def __init__(self, total: int, batch_size: int, processes: int, rank: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,8 +25,9 @@ from geqlib.frames.learned_frames import LearnedFrame
 from geqlib.frames.node_orders import sorted_copies
 from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
 from geqlib.frames.quotient import quotient
-from geqlib.frames.vectors import geometry_of
+from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.frames.weighted_frames import weighted_frames
+from geqlib.graph.functional import outside_vmap
 from geqlib.symmetry.groups import Group, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 
@@ -43,7 +45,8 @@ def transformed(plan: FrameCopies, x: Tensor, type_: TensorType) -> Tensor:
     if not type_.rotates or plan.matrix.size(-1) == 0:
         return x
     if type_.kind == "point" and plan.shift is not None:
-        x = x - _like(plan.shift[plan.sample[copy]], x)
+        # in float64, as the centre may be far larger than the set
+        x = (x.double() - _like(plan.shift[plan.sample[copy]], x.double())).to(x.dtype)
     return rotate(x, type_, plan.matrix.mT[copy], [d.mT[copy] for d in plan.wigner])
 
 
@@ -58,7 +61,7 @@ def averaged(plan: FrameCopies, y: Tensor, type_: TensorType) -> Tensor:
     mean = mean.index_add(0, index, _like(plan.weight[copy], y) * y)
     if type_.kind == "point" and plan.shift is not None:
         sample = index.new_zeros(mean.size(0)).index_put((index,), plan.sample[copy])
-        mean = mean + _like(plan.shift[sample], mean)
+        mean = (mean.double() + _like(plan.shift[sample], mean.double())).to(mean.dtype)
     return mean
 
 
@@ -158,7 +161,9 @@ class FrameAveraging(nn.Module):
         """
         batch = self._batch(tensors, check=plan is None)
         self._check_call(batch)
-        plan = self._plan(batch, tensors) if plan is None else plan
+        if plan is None:
+            with outside_vmap("FrameAveraging"):
+                plan = self._plan(batch, tensors)
         copies = plan if plan.distinct is None else plan.distinct.copies
         seen = {name: _distinct(plan, *pair) for name, pair in _seen(plan, batch).items()}
         results = self._results(seen, copies, batch)
@@ -200,25 +205,25 @@ class FrameAveraging(nn.Module):
         return results
 
     def _plan(self, batch: Batch, tensors: Mapping[str, Any]) -> FrameCopies:
-        frames, rounding = self._frames(batch, tensors)
+        frames, geometry = self._frames(batch, tensors)
         if self.mode == "stochastic":
             frames = drawn(frames, batch.count, self.samples)
         sample = batch.samples["node"]
         plan = frame_copies(frames, sample, batch.edge_index, batch.count, self.irreps)
         if self.symmetry is not None and self.symmetry.permutes:
-            plan = sorted_copies(plan, _seen(plan, batch), 1024 * rounding)
+            plan = sorted_copies(plan, _seen(plan, batch), _none(geometry, batch, 1024))
         if self.mode == "minimal":
-            plan = quotient(plan, _seen(plan, batch), 64 * rounding)
+            plan = quotient(plan, _seen(plan, batch), _none(geometry, batch, 64))
         return plan
 
-    def _frames(self, batch: Batch, tensors: Mapping[str, Any]) -> tuple[Frames, Tensor]:
-        """Frames, and [B] the rounding error of what is seen from them."""
+    def _frames(self, batch: Batch, tensors: Mapping[str, Any]) -> tuple[Frames, Geometry | None]:
+        """Frames, and the geometry that they are of."""
         group, number = self.symmetry, batch.samples["graph"]
-        zeros = torch.zeros(batch.count, dtype=torch.float64, device=number.device)
         if group is None:
-            return check_frames(self.group(**tensors), batch), zeros  # type: ignore[operator]
+            return check_frames(self.group(**tensors), batch), None  # type: ignore[operator]
         if group.dim == 0:
-            return Frames(zeros.new_zeros(batch.count, 0, 0), number, zeros + 1), zeros
+            ones = torch.ones(batch.count, dtype=torch.float64, device=number.device)
+            return Frames(ones.new_zeros(batch.count, 0, 0), number, ones), None
         geometry, shift = geometry_of(batch, group)
         if self.mode == "weighted":
             frames = weighted_frames(geometry, proper=group.proper, degree=self.degree)
@@ -226,8 +231,7 @@ class FrameAveraging(nn.Module):
             frames = self.learned(geometry, degree=self.degree)
         else:
             frames = point_frames(geometry, proper=group.proper, degree=self.degree)
-        frames = Frames(frames.matrix, frames.sample, frames.weight, shift)
-        return frames, geometry.eps * geometry.sizes()
+        return replace(frames, shift=shift), geometry
 
     def _batch(self, tensors: Mapping[str, Any], *, check: bool) -> Batch:
         dim = 0 if self.symmetry is None else self.symmetry.dim
@@ -302,6 +306,13 @@ def frame_group(text: str) -> Group:
             "frames."
         )
     return group
+
+
+def _none(geometry: Geometry | None, batch: Batch, units: float) -> Tensor:
+    """[B] differences that count as none in what is seen from the frames."""
+    if geometry is not None:
+        return geometry.rounding(units) * geometry.sizes()
+    return torch.zeros(batch.count, dtype=torch.float64, device=batch.samples["graph"].device)
 
 
 def _output_types(outputs: OutputTypes) -> dict[str | int, TensorType]:

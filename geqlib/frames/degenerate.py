@@ -48,12 +48,15 @@ def degenerate_frames(
     members = chosen[number].nonzero()[:, 0]
     vectors, number = vectors[members], number[members].cpu().numpy()
     values, eps = vectors.detach().cpu().numpy(), geometry.eps.tolist()
+    shortest = geometry.shortest().tolist()
     order = np.argsort(number, kind="stable")
     ends = np.searchsorted(number[order], np.arange(geometry.count + 1))
     recipes, index = [], []
     for k in samples.tolist():
         own = order[ends[k] : ends[k + 1]]
-        recipe = extremal_frames(values[own], proper=proper, eps=eps[k], degree=degree)
+        recipe = extremal_frames(
+            values[own], proper=proper, eps=eps[k], shortest=shortest[k], degree=degree
+        )
         _check_fixed(geometry, k, recipe)
         recipes.append(recipe)
         index.append(np.where(recipe.index < 0, -1, own[recipe.index] if len(own) else -1))
@@ -97,7 +100,9 @@ class ExtremalFrames:
         return int((self.index[0] >= 0).sum())
 
 
-def extremal_frames(vectors: Array, *, proper: bool, eps: float, degree: int = 1) -> ExtremalFrames:
+def extremal_frames(
+    vectors: Array, *, proper: bool, eps: float, shortest: float, degree: int = 1
+) -> ExtremalFrames:
     """An equivariant set of frames for any vectors, even none.
 
     Exchanging all frames of a set for their products with reflections of some axes keeps it
@@ -110,10 +115,12 @@ def extremal_frames(vectors: Array, *, proper: bool, eps: float, degree: int = 1
         proper: only rotations.
         eps: rounding unit of the data; numbers that differ by less than its square root in
             proportion count as equal.
+        shortest: so do differences that are at most this part of the longest vector, and lengths
+            up to it have no direction.
         degree: of what is averaged; see `orthogonal_average`.
     """
     d = vectors.shape[1]
-    chains, axes, lengths = _chains(vectors, d - proper, eps)
+    chains, axes, lengths = _chains(vectors, d - proper, eps, shortest)
     count, rank = chains.shape
     flat = [k for k, length in enumerate(lengths) if length <= FLAT]
     signs = np.ones((2 ** len(flat), d))
@@ -154,14 +161,16 @@ def _check_fixed(geometry: Geometry, sample: int, recipe: ExtremalFrames) -> Non
     axis = torch.from_numpy(recipe.constant[0, 0]).to(geometry.vectors)
     change = axis @ geometry.inertia[own].detach() @ axis if recipe.rank else geometry.norms()[own]
     scale = geometry.sizes()[sample] ** 2
-    if bool((change > 64 * geometry.eps[sample] * scale).any()):
+    if bool((change > geometry.rounding()[sample] * scale).any()):
         raise ValueError(
             f"sample {sample} has tensors of degree 2 or more that rotate about an axis which its "
             "points and vectors leave free: give one more vector, or a frame of your own."
         )
 
 
-def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list[float]]:
+def _chains(
+    vectors: Array, levels: int, eps: float, shortest: float
+) -> tuple[Array, Array, list[float]]:
     """Numbers [c, r] of successive extremal vectors, axes [c, r, d], and r relative lengths."""
     m, d = vectors.shape
     size = np.abs(vectors).max(initial=0.0)
@@ -172,30 +181,32 @@ def _chains(vectors: Array, levels: int, eps: float) -> tuple[Array, Array, list
     residual, lengths = unit[None], []
     while chains.shape[1] < levels and m:
         length = np.linalg.norm(residual, axis=2)
-        if length.max() <= 64 * eps:
+        if length.max() <= shortest:
             break
         lengths.append(float(length.max()))
+        # short vectors have uncertain directions
+        slack = min(shortest / min(lengths), lengths[-1] / 2)
         keys = [np.einsum("md,cd->cm", unit, axis) for axis in axes.swapaxes(0, 1)]
-        longest = _extreme([length, *keys], eps)
+        longest = _extreme([length, *keys], eps, slack)
         if not keys and longest.sum() > 1:
-            longest = _extreme([length, *_moments(unit)], eps)
+            longest = _extreme([length, *_moments(unit)], eps, slack)
         chain, point = np.nonzero(longest)
         new = residual[chain, point] / length[chain, point, None]
         axes = np.concatenate([axes[chain], new[:, None]], 1)
         chains = np.concatenate([chains[chain], point[:, None]], 1)
-        chains, axes = _different(chains, axes, eps)
+        chains, axes = _different(chains, axes, slack)
         residual = np.broadcast_to(unit, (len(axes), m, d))
         for axis in (*axes.swapaxes(0, 1), *axes.swapaxes(0, 1)):  # twice is enough
             residual = residual - np.einsum("cmd,cd->cm", residual, axis)[..., None] * axis[:, None]
     return chains, axes, lengths
 
 
-def _extreme(keys: list[Array], eps: float) -> Array:
+def _extreme(keys: list[Array], eps: float, slack: float) -> Array:
     """Where [c, m] the first key is largest, among those the second, and so on; ties included."""
     largest = np.ones(keys[0].shape, bool)
     for key in keys:
         best = key[largest].max()
-        largest &= key >= best - np.sqrt(eps) * abs(best) - 64 * eps
+        largest &= key >= best - np.sqrt(eps) * abs(best) - slack
     return largest
 
 
@@ -208,12 +219,12 @@ def _moments(unit: Array) -> list[Array]:
     return [three[None], four[None]]
 
 
-def _different(chains: Array, axes: Array, eps: float) -> tuple[Array, Array]:
+def _different(chains: Array, axes: Array, slack: float) -> tuple[Array, Array]:
     """One chain for each set of equal axes: coincident vectors give equal ones."""
     flat = axes.reshape(len(axes), -1)
     new = np.ones(len(flat), bool)
     for k in range(1, len(flat)):
-        new[k] = not (np.abs(flat[:k][new[:k]] - flat[k]) <= 64 * eps).all(1).any()
+        new[k] = not (np.abs(flat[:k][new[:k]] - flat[k]) <= slack).all(1).any()
     return chains[new], axes[new]
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.graph.functional import refuse_two_forward_modes
+
 _FEW = 512  # below that many matrices LAPACK is faster, one by one
 _PART = 16384  # matrices at a time: what fits a core's cache
 
@@ -68,18 +70,40 @@ class _Eigen(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
         ctx.tolerance = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         values, vectors = ctx.saved_tensors
-        gap = values[:, None, :] - values[:, :, None]  # lambda_j - lambda_i at [i, j]
-        spread = (values[:, :1] - values[:, -1:])[:, None]
-        apart = gap.abs() > ctx.tolerance * spread
-        inverse = torch.where(apart, 1 / torch.where(apart, gap, 1.0), 0.0)
+        inverse = _inverse_gaps(values, ctx.tolerance)
         inner = inverse * (vectors.mT @ grads[1]) + torch.diag_embed(grads[0])
         whole = vectors @ inner @ vectors.mT
         return (whole + whole.mT) / 2, None
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor, _: None) -> tuple[Tensor, Tensor]:
+        refuse_two_forward_modes()
+        values, vectors = ctx.saved_tensors
+        inner = vectors.mT @ ((change + change.mT) / 2) @ vectors
+        turn = _inverse_gaps(values, ctx.tolerance) * inner
+        return inner.diagonal(dim1=1, dim2=2), vectors @ turn
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, matrix: Tensor, tolerance: float) -> Any:
+        """Vectorised matrices are more matrices."""
+        matrix = matrix.movedim(in_dims[0], 0)
+        values, vectors = _Eigen.apply(matrix.flatten(0, 1), tolerance)  # type: ignore[misc]
+        shape = matrix.shape[:2]
+        return (values.unflatten(0, shape), vectors.unflatten(0, shape)), (0, 0)
+
+
+def _inverse_gaps(values: Tensor, tolerance: float) -> Tensor:
+    """[B, d, d] 1 / (lambda_j - lambda_i) at [i, j]; 0 for gaps that are too small."""
+    gap = values[:, None, :] - values[:, :, None]
+    spread = (values[:, :1] - values[:, -1:])[:, None]
+    apart = gap.abs() > tolerance * spread
+    return torch.where(apart, 1 / torch.where(apart, gap, 1.0), 0.0)
 
 
 def eigen3(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

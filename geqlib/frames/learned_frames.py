@@ -75,7 +75,8 @@ class LearnedFrame(nn.Module):
         total = zeros[:, : terms.size(1)].index_add(0, sample, terms)
         size = terms.detach().norm(dim=-1)  # what the sum would be if nothing cancelled
         largest = zeros[:, 0, : terms.size(1)].index_add(0, sample, size)
-        return _orthogonal(total, CLEAR * largest, self.proper)
+        least = geometry.shortest().clamp(min=CLEAR)[:, None]
+        return _orthogonal(total, torch.where(largest > 0, least * largest, 0.0), self.proper)
 
     def _weights(self, unit: Tensor, covariance: Tensor) -> Tensor:
         """a_k of each vector."""
@@ -99,9 +100,9 @@ class LearnedFrame(nn.Module):
 def _orthogonal(vectors: Tensor, least: Tensor, proper: bool) -> tuple[Tensor, Tensor]:
     """Orthonormal bases from d, or d - 1, vectors [B, k, d], and whether these are independent."""
     d = vectors.size(-1)
-    with torch.no_grad():
-        q, r = torch.linalg.qr(vectors.mT, mode="complete")
-        clear = (r.diagonal(dim1=1, dim2=2).abs() > least).all(1)
+    # `no_grad` would leave forward-mode derivatives
+    q, r = torch.linalg.qr(vectors.detach().mT, mode="complete")
+    clear = (r.diagonal(dim1=1, dim2=2).abs() > least).all(1)
     if proper:
         vectors = torch.cat([vectors, q[:, :, -1:].mT], 1)
     usable = torch.where(clear[:, None, None], vectors, torch.eye(d).to(vectors))

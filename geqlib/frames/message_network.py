@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from geqlib.frames.averaging import frame_group
 from geqlib.frames.batches import typed_batch
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.frames.vectors import Geometry, geometry_of
+from geqlib.graph.functional import outside_vmap
 from geqlib.radial import LogGaussianBasis, safe_sqrt
 from geqlib.symmetry.types import parse_type
 
@@ -266,7 +268,9 @@ class FAGNN(nn.Module):
         return torch.cat(parts, 1), geometry
 
     def _frames(self, geometry: Geometry, batch: Tensor, edge_index: Tensor) -> SignFrames:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach):
+        if self.detach:  # `no_grad` would leave forward-mode derivatives
+            geometry = replace(geometry, vectors=geometry.vectors.detach())
+        with outside_vmap("FAGNN"):
             return sign_frames(geometry, batch, edge_index, proper=self.symmetry.proper)
 
     def _embedded(self, v: Tensor) -> Tensor:
@@ -307,4 +311,4 @@ def _latent(v: Tensor, batch: Tensor, geometry: Geometry) -> Geometry:
     vectors = v.double().permute(1, 2, 0).flatten(0, 1)
     none = vectors.new_zeros(0, len(v), len(v))
     sample = batch.repeat_interleave(v.size(2))
-    return Geometry(vectors, sample, none, sample[:0], geometry.eps)
+    return Geometry(vectors, sample, none, sample[:0], geometry.eps, geometry.noise)

@@ -80,7 +80,7 @@ def _colours(plan: FrameCopies, seen: Typed, rounding: Tensor, level: str) -> Te
         if bool(values.isnan().any()):
             raise ValueError(f"{type_.where} has NaN, by which no node can be sorted: fix it.")
         for column in values.unbind(1):
-            colour = joined_ranks(colour, tolerant_ranks(column, copy, limit))
+            colour = tolerant_ranks(column, colour, limit)
     return colour
 
 

@@ -59,7 +59,7 @@ def point_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Frames
         ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to rotate.
     """
     axes, gap = covariance_axes(geometry)
-    simple = gap > spectral_tolerance(geometry.eps)
+    simple = gap > geometry.gap_tolerance()
     sample = torch.arange(geometry.count, device=axes.device)
     if bool(simple.all()):
         return signed_frames(axes, sample, proper)
@@ -72,7 +72,7 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Eigenvectors [B, d, d] of the covariance in columns, by descending eigenvalue, and gaps [B].
 
     The gap is the smallest difference of eigenvalues, relative to the largest of them; 0 for
-    samples whose covariance is 0.
+    samples whose covariance is 0 or rounding alone.
 
     Raises:
         ValueError: NaN.
@@ -91,7 +91,8 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     values, axes = symmetric_eigen(covariance.view(-1, d, d), tolerance=tolerance)
     top = values.abs().amax(1)
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
-    return axes, torch.where(top > 0, gaps / torch.where(top > 0, top, 1.0), 0.0)
+    clear = (top > 0) & ~geometry.blurred()
+    return axes, torch.where(clear, gaps / torch.where(clear, top, 1.0), 0.0)
 
 
 def signed_frames(axes: Tensor, sample: Tensor, proper: bool) -> Frames:

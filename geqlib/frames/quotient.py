@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,13 +58,14 @@ def _first_equal(plan: FrameCopies, seen: Typed, rounding: Tensor) -> Tensor:
     sample = plan.sample
     count, limit = len(sample), rounding[sample]
     parts = [_positioned(plan, x.detach(), type_) for x, type_ in seen.values()]
-    generator = torch.Generator().manual_seed(0)
+    # numpy's, as torch's are refused inside `torch.func` transforms
+    generator = np.random.default_rng(0)
     group = sample
     for _ in range(2):  # random sums of equal copies are equal, those of others are not
         total = limit.new_zeros(count)
         for values, copy, position in parts:
             size = int(position.max()) + 1 if len(position) else 0
-            table = torch.rand(size, values.size(1), generator=generator, dtype=torch.float64)
+            table = torch.from_numpy(generator.random((size, values.size(1))))
             part = (values * table.to(values)[position]).sum(1) / max(values.size(1) * size, 1)
             total = total.index_add(0, copy, part)
         group = joined_ranks(group, tolerant_ranks(total, sample, limit))

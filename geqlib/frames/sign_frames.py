@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from geqlib.frames.copies import copied_edges, members
 from geqlib.frames.degenerate import degenerate_frames, sign_patterns
 from geqlib.frames.point_frames import covariance_axes, right_handed
-from geqlib.frames.vectors import Geometry, spectral_tolerance
+from geqlib.frames.vectors import Geometry
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def sign_frames(
         ValueError: NaN.
     """
     axes, gap = covariance_axes(geometry)
-    clear = gap > spectral_tolerance(geometry.eps)
+    clear = gap > geometry.gap_tolerance()
     owner = torch.arange(geometry.count, device=axes.device)
     weight = axes.new_ones(geometry.count)
     if not bool(clear.all()):

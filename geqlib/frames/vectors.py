@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import sqrt
 
@@ -12,6 +12,10 @@ from torch import Tensor
 from geqlib.frames.batches import Batch
 from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.symmetry.groups import Group
+
+# Centred positions err by at most sqrt(3) units of their noise, differences by twice that.
+NOISY = 4
+BLURRED = 1 / 32
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Geometry:
         sample: [R] the sample of each.
         inertia: [Q, d, d] of tensors of higher degree and of axial vectors (`inertia`).
         inertia_sample: [Q] the sample of each.
-        eps: [B] relative rounding error of each sample's data.
+        eps: [B] rounding unit of each sample's data.
+        noise: [B] rounding of the positions in proportion to the sample's size: more than `eps`
+            where they are far from the origin.
     """
 
     vectors: Tensor
@@ -31,6 +37,7 @@ class Geometry:
     inertia: Tensor
     inertia_sample: Tensor
     eps: Tensor
+    noise: Tensor
 
     @property
     def count(self) -> int:
@@ -44,6 +51,25 @@ class Geometry:
         if len(self.inertia):
             size = size.scatter_reduce(0, self.inertia_sample, self.norms(), "amax")
         return torch.where(size > 0, size, 1.0)
+
+    def rounding(self, units: float = 64) -> Tensor:
+        """[B] differences that count as none, in proportion to the sample's size."""
+        return torch.maximum(units * self.eps, NOISY * self.noise)
+
+    def blurred(self) -> Tensor:
+        """[B] whether the sample is little more than the rounding of its positions."""
+        return self.noise > BLURRED
+
+    def shortest(self) -> Tensor:
+        """[B] the length, in proportion to the sample's size, up to which nothing has a direction.
+
+        Infinite for blurred samples.
+        """
+        return torch.where(self.blurred(), torch.inf, self.rounding())
+
+    def gap_tolerance(self) -> Tensor:
+        """[B] the gap, relative to the largest eigenvalue, that eigenvectors of frames need."""
+        return torch.maximum(spectral_tolerance(self.eps), 2 * NOISY * self.noise)
 
     def check_finite(self) -> None:
         """Raise a ValueError that names a sample with NaN or infinity, if there is one."""
@@ -120,14 +146,13 @@ def geometry_of(batch: Batch, group: Group) -> tuple[Geometry, Tensor | None]:
         raise ValueError("inputs name no point, vector or irreps: there is nothing to frame.")
     number, d = batch.samples["graph"], group.dim
     parts = *_joined(vectors, (d,), number), *_joined(inertias, (d, d), number)
-    geometry = Geometry(*parts, parts[0].new_full((batch.count,), rounding))
+    eps = parts[0].new_full((batch.count,), rounding)
+    geometry = Geometry(*parts, eps, torch.zeros_like(eps))
     if shift is None:
         return geometry, None
-    # Far from the origin, positions are rounded more coarsely than the set is small; in coarse
-    # steps, as the frame must not depend on where precisely the origin is.
-    far = shift.detach().abs().amax(1) / geometry.sizes()
-    step = torch.where(far > 16, 16 ** far.clamp(min=16).log2().div(4).ceil(), 1.0)
-    return Geometry(*parts, geometry.eps * step), shift
+    # far from the origin, positions are rounded more coarsely than the set is small
+    noise = eps * shift.detach().norm(dim=1) / geometry.sizes()
+    return replace(geometry, noise=noise), shift
 
 
 def _centres(batch: Batch, dim: int) -> Tensor:

@@ -54,11 +54,12 @@ def weighted_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Fra
     spectral = signed_frames(axes[clear], sample[clear], proper)
     parts = [_scaled(spectral, share[spectral.sample])]
     bases_of = _pair_bases if geometry.vectors.size(1) == 3 else _single_bases
+    shortest = geometry.shortest()
     order = geometry.sample.argsort(stable=True)
     ends = torch.searchsorted(geometry.sample[order], torch.arange(geometry.count + 1).to(order))
     for k in torch.nonzero(share < 1)[:, 0].tolist():
         alone = sample[k : k + 1]
-        bases, weight = bases_of(geometry.vectors[order[ends[k] : ends[k + 1]]], geometry.eps[k])
+        bases, weight = bases_of(geometry.vectors[order[ends[k] : ends[k + 1]]], shortest[k])
         if len(weight):
             frames = signed_frames(bases, alone.expand(len(bases)), proper)
             frames = _scaled(frames, weight.repeat_interleave(len(frames.weight) // len(weight)))
@@ -68,7 +69,7 @@ def weighted_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Fra
     return joined(*parts)
 
 
-def _pair_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _pair_bases(vectors: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """Bases [P, 3, 3] of long pairs of large area, and their weights, which sum to 1."""
     unit = _unit(vectors)
     i, j = torch.triu_indices(len(unit), len(unit), 1, device=unit.device)
@@ -76,7 +77,7 @@ def _pair_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     length = safe_sqrt(unit.square().sum(-1))
     area = safe_sqrt(torch.linalg.cross(unit[i], unit[j]).square().sum(-1))
     # the length makes the first axis lie along the line where all vectors are on one
-    pair, weight = _near_largest(length[i] * area, eps)
+    pair, weight = _near_largest(length[i] * area, least)
     first, second = unit[i[pair]], unit[j[pair]]
     one = normalize(first, dim=-1, eps=0.0)
     two = second - (second * one).sum(-1, keepdim=True) * one
@@ -84,10 +85,10 @@ def _pair_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([one, two, torch.linalg.cross(one, two)], -1), weight
 
 
-def _single_bases(vectors: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _single_bases(vectors: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """The same in the plane, of long vectors."""
     unit = _unit(vectors)
-    long, weight = _near_largest(safe_sqrt(unit.square().sum(-1)), eps)
+    long, weight = _near_largest(safe_sqrt(unit.square().sum(-1)), least)
     one = normalize(unit[long], dim=-1, eps=0.0)
     return torch.stack([one, torch.stack([-one[:, 1], one[:, 0]], -1)], -1), weight
 
@@ -98,9 +99,9 @@ def _unit(vectors: Tensor) -> Tensor:
     return vectors / torch.where(size > 0, size, 1.0)
 
 
-def _near_largest(key: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _near_largest(key: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """Indices and weights of the keys near the largest; none if that is 0, but for rounding."""
-    if not len(key) or not bool(key.max() > 64 * eps):
+    if not len(key) or not bool(key.max() > least):
         return torch.zeros(0, dtype=torch.long, device=key.device), key[:0]
     best = key.max()
     floor = (1 - WITHIN) * best

@@ -45,11 +45,13 @@ class OrderMajor(Transform):
     def by_order(self, signal: int, x: Tensor) -> Tensor:
         """Coefficients [k, width] as [orders, degrees, width]; arbitrary where l < |m|."""
         orders = 2 * self.tops[signal] + 1
-        return x.index_select(0, self.get_buffer(f"number{signal}")).unflatten(0, (orders, -1))
+        entries = x.index_select(0, self.get_buffer(f"number{signal}"))
+        return entries.view(orders, entries.size(0) // orders, entries.size(1))
 
     def by_number(self, signal: int, x: Tensor) -> Tensor:
         """The adjoint of `by_order`."""
-        return x.flatten(0, 1).index_select(0, self.get_buffer(f"inverse{signal}"))
+        entries = x.reshape(x.size(0) * x.size(1), x.size(2))
+        return entries.index_select(0, self.get_buffer(f"inverse{signal}"))
 
 
 def _by_order(signal: Signal) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,8 @@ class SeparableTransform(OrderMajor):
 
     def _evaluate(self, name: str, orders: Tensor) -> Tensor:
         polar, azimuth = self.table(f"polar_{name}", orders), self.table(f"azimuth_{name}", orders)
-        return azimuth @ torch.bmm(polar, orders).flatten(1)
+        rows = torch.bmm(polar, orders)
+        return azimuth @ rows.view(rows.size(0), rows.size(1) * rows.size(2))
 
     def integrate(self, signal: int, fields: Mapping[str, Tensor]) -> Tensor:
         terms = [self._integrate(f"{name}{signal}", field) for name, field in fields.items()]
@@ -114,7 +117,9 @@ class SeparableTransform(OrderMajor):
 
     def _integrate(self, name: str, field: Tensor) -> Tensor:
         polar, azimuth = self.table(f"polar_{name}", field), self.table(f"azimuth_{name}", field)
-        return torch.bmm(polar.mT, (azimuth.T @ field).unflatten(1, (polar.size(1), -1)))
+        orders, points = azimuth.size(1), polar.size(1)
+        rows = (azimuth.T @ field).view(orders, points, field.size(1) // points)
+        return torch.bmm(polar.mT, rows)
 
 
 class FourierTransform(OrderMajor):

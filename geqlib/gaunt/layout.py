@@ -130,13 +130,16 @@ class Columns(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Coefficients [k, n C] of each signal."""
-        ordered = x.index_select(1, self.order).view(x.size(0), self.size, self.channels)
-        return ordered.transpose(0, 1).contiguous().flatten(1).split(self.sizes)
+        rows = x.size(0)  # `flatten` and `unflatten` are refused by `hessian(vectorize=True)`
+        ordered = x.index_select(1, self.order).view(rows, self.size, self.channels)
+        columns = ordered.transpose(0, 1).reshape(self.size, rows * self.channels)
+        return columns.split(self.sizes)
 
     def join(self, columns: Sequence[Tensor]) -> Tensor:
         """The inverse of `split`."""
         whole = torch.cat(tuple(columns)) if len(columns) > 1 else columns[0]
-        ordered = whole.unflatten(1, (-1, self.channels)).transpose(0, 1).flatten(1)
+        rows, width = whole.size(1) // self.channels, self.size * self.channels
+        ordered = whole.view(self.size, rows, self.channels).transpose(0, 1).reshape(rows, width)
         return ordered.index_select(1, self.inverse)
 
     def __repr__(self) -> str:

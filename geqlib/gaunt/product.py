@@ -22,6 +22,7 @@ from geqlib.gaunt.layout import KINDS, Paths, connected, reachable, read_irreps
 from geqlib.gaunt.methods import Method, Term, build_transforms, choose_method
 from geqlib.gaunt.transforms import Transform, Values
 from geqlib.gaunt.weights import DegreeLinear, DegreeWeights
+from geqlib.graph.functional import refuse_two_forward_modes
 from geqlib.sphere.coefficients import path_variances
 
 PIECE = 2**20  # bytes of a field that is worked on at once on a CPU, about half of its cache
@@ -63,6 +64,7 @@ class PointwiseProduct(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dy: Tensor | None, *_: None) -> Any:
+        refuse_two_forward_modes()
         (x, y), rest = ctx.saved_tensors, (ctx.transforms, ctx.terms)
         by_x = 0 if dx is None else pointwise_product(dx, y, *rest)
         return by_x if dy is None else by_x + pointwise_product(x, dy, *rest)

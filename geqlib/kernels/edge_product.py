@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.edges import EdgePlan
+from geqlib.graph.functional import refuse_two_forward_modes
 
 PIECE = 2**20  # bytes of a temporary tensor on a CPU: a small part of its cache
 
@@ -109,7 +110,7 @@ class _Partial(torch.autograd.Function):
         total: dict[str, Any] = dict.fromkeys(wanted)
         shape = (g if x is None else x).shape
         # gathering from matrices is faster
-        x, g = (None if v is None else v.flatten(1) for v in (x, g))
+        x, g = (None if v is None else _matrix(v) for v in (x, g))
         count = a.size(0)
         for piece in edge_pieces(count, shape[1] * shape[2], a):
             back = slice(piece.start, max(piece.start, min(piece.stop, paired)))
@@ -160,6 +161,7 @@ class _Partial(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
+        refuse_two_forward_modes()
         total: dict[str, Tensor] = {}
         for name, tangent in zip("awxg", tangents[1:5], strict=True):
             others = ctx.wanted.replace(name, "") if tangent is not None else ""
@@ -179,7 +181,7 @@ def _replaced(ctx: Any, wanted: str, name: str, value: Tensor | None) -> tuple[T
 
 def _added(total: Tensor | None, end: Tensor, kernel: Tensor, x: Tensor, start: Tensor) -> Tensor:
     """total[end] += kernel x[start]."""
-    message = kernel.flatten(1) * x.index_select(0, start)
+    message = _matrix(kernel) * x.index_select(0, start)
     if total is None:
         total = message.new_zeros(x.shape)
     return total.index_add_(0, end, message)
@@ -193,6 +195,11 @@ def _placed(total: Tensor | None, piece: slice, part: Tensor, count: int) -> Ten
         total = part.new_empty(count, *part.shape[1:])
     total[piece] = part
     return total
+
+
+def _matrix(x: Tensor) -> Tensor:
+    """[n, p, c] as [n, p c]; `flatten` is refused by `hessian(vectorize=True)`."""
+    return x.reshape(x.size(0), x.size(1) * x.size(2))
 
 
 def _turned(x: Tensor, antipode: Tensor | None) -> Tensor:

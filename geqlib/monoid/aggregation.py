@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
+from geqlib.graph.functional import outside_vmap, readable
 from geqlib.monoid.operators import Product, as_operator
 from geqlib.monoid.tree import TreePlan, tree_plan
 
@@ -164,7 +165,8 @@ class MonoidAggregation(Aggregation):
         if plan is None:
             _check_finite(x)
             keys = self._keys(x)
-            plans = [tree_plan(index, dim_size, ptr=ptr, key=key) for key in keys]
+            with outside_vmap(f"MonoidAggregation with order={self.order!r}"):
+                plans = [tree_plan(index, dim_size, ptr=ptr, key=key) for key in keys]
         else:
             plans = [plan]
         if plans[0].num_elements != len(x):
@@ -253,8 +255,10 @@ def _checked(result: Tensor, left: Tensor) -> Tensor:
 
 
 def _check_finite(x: Tensor) -> None:
-    # one pass without a temporary: a sum shows every NaN
-    if not torch.compiler.is_compiling() and bool(x.detach().sum().isnan()):
+    if torch.compiler.is_compiling():
+        return
+    total = x.detach().sum()  # one pass without a temporary: a sum shows every NaN
+    if readable(total) and bool(total.isnan()):
         raise ValueError("x is NaN or infinite somewhere: correct or drop that element.")
 
 

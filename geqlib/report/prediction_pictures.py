@@ -97,6 +97,23 @@ def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
     return labels
 
 
+def divergent_values(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many predicted values of each label are NaN or infinite, where some are.
+
+    The stress of a structure without a volume is NaN: of stress only values with a label count.
+    """
+    counts = {}
+    for key, (name, _) in LABELS.items():
+        if key not in arrays or (key == "stress" and "stress_true" not in arrays):
+            continue
+        divergent = ~np.isfinite(arrays[key])
+        if key == "stress":
+            divergent &= ~np.isnan(arrays["stress_true"])
+        if divergent.any():
+            counts[name] = int(divergent.sum())
+    return counts
+
+
 def _draw_values(axes: Axes, label: Parity, ink: str) -> None:
     if len(label.true) <= FEW:
         axes.plot(label.true, label.predicted, "o", color=ink, markersize=2.5, alpha=0.5, mew=0)

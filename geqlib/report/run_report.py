@@ -132,16 +132,22 @@ def _draw_trajectories(predictions: Predictions | None, path: Path) -> list[Bloc
 
 
 def _draw_parity(predictions: Predictions | None, path: Path) -> list[Block]:
-    from geqlib.report.prediction_pictures import draw_parity
+    from geqlib.report.prediction_pictures import divergent_values, draw_parity
 
-    if predictions is None or not draw_parity(*predictions, path):
+    if predictions is None:
         return []
+    counts = divergent_values(predictions[1])
+    listed = ", ".join(f"{count} of {name.lower()}" for name, count in counts.items())
+    left_out = f"Predicted values that are NaN or infinite are not drawn: {listed}."
+    missing = [Paragraph(left_out)] if counts else []
+    if not draw_parity(*predictions, path):
+        return [Heading("Energies and forces"), *missing] if missing else []
     caption = (
         f"Test set of {predictions[0]}: predicted against true values, and predicted minus true. "
         "Energies are per atom, less the mean; forces are components. Errors beyond the "
         "99.5 % quantile are in the outermost bars."
     )
-    return [Heading("Energies and forces"), Picture(path, caption)]
+    return [Heading("Energies and forces"), Picture(path, caption), *missing]
 
 
 def _origin(groups: Sequence[Group]) -> list[Block]:

@@ -36,6 +36,7 @@ class Run:
         baselines: for each baseline its metrics on the same test set.
         environment: versions, machine and commit of the test.
         test_set: digest of what was tested, where recorded.
+        partly: whether only some batches of it were tested.
         history: see `read_history`.
     """
 
@@ -49,6 +50,7 @@ class Run:
     baselines: dict[str, Metrics]
     environment: dict[str, str]
     test_set: str | None
+    partly: bool
     history: History
 
 
@@ -84,6 +86,7 @@ def read_run(folder: Path) -> Run:
         baselines=_baselines(results, results_path),
         environment={k: str(v) for k, v in _part(results, "environment", results_path).items()},
         test_set=results.get("test_set"),
+        partly=results.get("limit_test_batches", 1.0) != 1.0,
         history=read_history(folder),
     )
 

@@ -170,15 +170,17 @@ def _close(a: Metrics, b: Metrics) -> bool:
 def _identity(run: Run) -> str:
     """What runs of one group share; of a run without a configuration, its name too."""
     name = "" if run.config else _seedless(run)
-    facts = [name, run.metrics is None, run.test_set, run.about, _comparable(run.config)]
+    tested = [run.metrics is None, run.test_set, run.partly]
+    facts = [name, *tested, run.about, _comparable(run.config)]
     return json.dumps(facts, sort_keys=True, default=str)
 
 
 def _common_name(runs: Sequence[Run]) -> str:
+    part = ", on a part of the test set" if runs[0].partly else ""
     if len(runs) == 1:
-        return runs[0].name
+        return runs[0].name + part
     names = list(dict.fromkeys(map(_seedless, runs)))
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(runs) - 1} more"
+    return (names[0] if len(names) == 1 else f"{names[0]} and {len(runs) - 1} more") + part
 
 
 def _seedless(run: Run) -> str:

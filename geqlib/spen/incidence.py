@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.graph.functional import transformed
 from geqlib.graph.plan import Plan
 
 SUM = 0  # as torch.embedding_bag numbers it
@@ -57,7 +58,7 @@ class Incidence(Plan):
     def mean_and_select(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """self.mean(x) and x[at]; their derivatives share one pass over x."""
         share = self._share(x)
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() or transformed():
             return _product(x, self, share), x.index_select(0, at)
         return _Product.apply(x, self.index, self.ptr, self.back, self.start, share, at)
 
@@ -67,6 +68,11 @@ class Incidence(Plan):
     def counts(self) -> Tensor:
         """[rows] ones in each row."""
         return self.ptr.diff()
+
+    def owners(self) -> Tensor:
+        """[E] the row of each one."""
+        row = torch.arange(self.ptr.size(0) - 1, device=self.ptr.device)
+        return row.repeat_interleave(self.counts(), output_size=self.index.size(0))
 
     def rows(self, at: Tensor) -> Incidence:
         """The matrix of the rows `at`, which may repeat."""
@@ -142,6 +148,10 @@ def _product(x: Tensor, matrix: Incidence, weight: Tensor | None) -> Tensor:
     if torch.compiler.is_exporting():  # a program keeps derivatives of torch's own functions alone
         y = _sums(x, matrix.index, matrix.ptr)
         return y if weight is None else y * weight
+    if transformed():  # which refuse `_Product`
+        y = x.new_zeros(matrix.ptr.size(0) - 1, x.size(1))
+        y = y.index_add(0, matrix.owners(), x.index_select(0, matrix.index))
+        return y if weight is None else y * weight
     return _Product.apply(x, matrix.index, matrix.ptr, matrix.back, matrix.start, weight, None)
 
 
@@ -167,7 +177,7 @@ class _Product(torch.autograd.Function):
     ) -> Any:
         ctx.save_for_backward(index, ptr, back, start, weight, at)
         # detached, as it would otherwise compute what its own derivative needs
-        x = x.detach().contiguous()
+        x = (x.detach() if x.requires_grad else x).contiguous()
         y = _sums(x, index, ptr)
         y = y if weight is None else y.mul_(weight)
         return y if at is None else (y, x.index_select(0, at))

@@ -28,7 +28,8 @@ def data_digest(data: L.LightningDataModule) -> str | None:
     Numbers are compared as float32, in which they are read by default.
     """
     data.prepare_data()
-    data.setup()
+    for stage in ("fit", "test"):
+        data.setup(stage)
     splits: Mapping[str, Any] = getattr(data, "splits", {})
     digests = {name: graphs_digest(split) for name, split in sorted(splits.items())}
     if not digests or None in digests.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def likely_cause(weights: list[Tensor], precision: str, lr: float | None) -> str:
+def likely_cause(weights: Sequence[Tensor], precision: str, lr: float | None) -> str:
     """What to change, by what the weights look like.
 
     Args:

@@ -122,6 +122,7 @@ class RunRecord(L.Callback):
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
                 "baselines": _baselines(data),
                 "test_set": test_set_digest(data),
+                "limit_test_batches": trainer.limit_test_batches,  # type: ignore[attr-defined]
                 "fit": json.loads(fit.read_text()) if fit.exists() else {},
                 "environment": environment(),
             },

@@ -127,7 +127,7 @@ def predict(
 
 def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -> L.Trainer:
     """The trainer of a run, with its loggers, checkpoints and records."""
-    options = TRAINER | dict(run.trainer) | {"default_root_dir": run.folder}
+    options: dict[str, Any] = TRAINER | dict(run.trainer) | {"default_root_dir": run.folder}
     if command != "fit":
         options.pop("barebones", None)  # which would measure nothing
     if options.get("logger") is None:

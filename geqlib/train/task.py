@@ -356,7 +356,8 @@ class Task(PlainArguments, L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
-        averaging = any(isinstance(c, WeightAveraging) for c in self.trainer.callbacks)
+        callbacks: Any = getattr(self.trainer, "callbacks", ())
+        averaging = any(isinstance(c, WeightAveraging) for c in callbacks)
         if "current_model_state" in checkpoint and not averaging:
             raise ValueError(
                 "The checkpoint has averaged weights beside those of its training, which would be "

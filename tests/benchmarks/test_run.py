@@ -100,8 +100,30 @@ def test_the_quick_board_names_scripts_of_the_repository():
 
 @pytest.mark.parametrize("script", run.scripts(), ids=lambda script: script.name)
 def test_every_script_states_a_protocol_and_writes_its_result(script):
-    title, protocol = rows.describe(script.about)
+    title, protocol = rows.describe(script.about, rows.constants(script.name))
     assert title and protocol.startswith("Protocol: ")
     assert f'measured("{script.name}"' in script.path.read_text() or "measure(" in (
         script.path.read_text()
     )
+
+
+RUN_DEFINING = {"SEEDS", "SEED", "EPOCHS", "MINUTES", "ROUNDS", "RATES", "STEPS", "RECIPES"}
+
+
+@pytest.mark.parametrize("script", run.scripts(), ids=lambda script: script.name)
+def test_a_protocol_names_its_constants_so_that_it_cannot_disagree(script):
+    """Numbers that define a run come from the script, not from a sentence that was once right."""
+    constants = RUN_DEFINING & rows.constants(script.name).keys()
+    for name in constants:
+        assert f"{{{name.lower()}}}" in script.about, f"{script.name} says nothing of {name}"
+    protocol = script.about.split("\n\n")[1]
+    written = re.findall(r"\b(?:one|two|three|five|\d+) seeds?\b|\bseeds? \d", protocol)
+    assert not written, f"{script.name} writes {written} out"
+
+
+def test_settings_of_a_run_come_before_constants():
+    about = "Balls.\n\nProtocol: {minutes} minutes, seeds {seeds}."
+    values = {"MINUTES": 4.0, "SEEDS": (0,)} | {"seeds": [0, 1, 2]}
+    assert rows.describe(about, values)[1] == "Protocol: 4 minutes, seeds 0, 1 and 2."
+    with pytest.raises(ValueError, match=r"names \{seeds\}: the script needs the constant SEEDS"):
+        rows.describe(about, {"MINUTES": 4.0})

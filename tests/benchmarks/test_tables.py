@@ -86,4 +86,4 @@ def test_the_demo_is_a_result() -> None:
     }
     result = demo_result(run)
     assert "| **geqlib PONITA** | 0.0040 | 1.0e-04 | measured, 2.0 minutes" in to_markdown(result)
-    assert result.tables[0].rows[0].stamp == "geqlib 2 at abc"
+    assert result.tables[0].rows[0].stamp == "geqlib 2 at abc, no machine"

@@ -11,6 +11,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from ase.units import fs
+from ase.vibrations import Vibrations, VibrationsData
 
 from geqlib.calculators import GeqCalculator
 from geqlib.graph import neighbor_list
@@ -195,3 +196,53 @@ def test_an_average_over_rotations():
     assert energies[0] != pytest.approx(energies[1], abs=1e-9)
     with pytest.raises(ValueError, match="no grid of orientations"):
         GeqCalculator(pairs(), rotations=2)
+
+
+def _differences(given: Atoms, step: float = 1e-4) -> np.ndarray:
+    """The Hessian by central differences of the forces."""
+    rows = []
+    for k in range(3 * len(given)):
+        ends = []
+        for sign in (1, -1):
+            moved = given.copy()
+            moved.positions[k // 3, k % 3] += sign * step
+            moved.calc = given.calc
+            ends.append(moved.get_forces().ravel())
+        rows.append((ends[1] - ends[0]) / (2 * step))
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("build", [ponita, pairs])
+def test_the_hessian_is_the_derivative_of_the_forces(build, periodic):
+    given = atoms(4, periodic=periodic)
+    given.calc = GeqCalculator(build())
+    found, expected = given.calc.get_hessian(given), _differences(given)
+    assert found.shape == (12, 12) and found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(found, found.T, atol=1e-10 * np.abs(found).max())
+    # all atoms moved alike change no force
+    assert np.abs(found.reshape(12, 4, 3).sum(1)).max() < 1e-10 * np.abs(found).max()
+
+
+def test_vibrations_are_those_of_ase(tmp_path):
+    """Frequencies, imaginary ones too, beside ASE's finite differences."""
+    given = atoms(3, periodic=False)
+    given.calc = GeqCalculator(pairs())
+    ours = VibrationsData.from_2d(given, given.calc.get_hessian(given)).get_energies()
+    vibrations = Vibrations(given, delta=1e-3, name=str(tmp_path / "modes"))
+    vibrations.run()
+    theirs = vibrations.get_vibrations().get_energies()
+    scale = np.abs(ours**2).max()
+    np.testing.assert_allclose(ours**2, theirs**2, atol=1e-4 * scale)
+
+
+def test_a_hessian_without_a_structure_or_of_one_atom():
+    calculator = GeqCalculator(ponita())
+    with pytest.raises(ValueError, match="no structure"):
+        calculator.get_hessian()
+    one = Atoms("O")
+    one.calc = calculator
+    one.get_potential_energy()
+    assert np.abs(calculator.get_hessian()).max() == 0
+    assert calculator.get_hessian(atoms(3, periodic=False)).shape == (9, 9)

@@ -119,10 +119,75 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     quiet = [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false"]
     assert tiny.geqlib(["fit", *cut, *quiet]) == 0
     (folder / "fit.json").unlink()
+    record = json.loads((out / "fold0-seed0" / "recipe.json").read_text()) | {"fold": 1}
+    (folder / "recipe.json").write_text(json.dumps(record))
     assert cv(*given) == 0
     assert (out / "fold0-seed0" / "results.json").stat().st_mtime_ns == first
     assert json.loads((folder / "fit.json").read_text())["epochs"] == EPOCHS
     assert len(read_history(folder)["val/accuracy"]) == EPOCHS
+
+
+@pytest.mark.slow
+def test_finished_folds_count_only_if_they_were_made_alike(tmp_path, capsys) -> None:
+    """Settings, data and code are compared; what differs is named, and nothing is changed."""
+    out, path = tmp_path / "out", config(tmp_path)
+    given = ("--config", path, "--out", out, "--folds", 0, "--trainer.max_epochs=1")
+    assert cv(*given) == 0
+    results = out / "fold0-seed0" / "results.json"
+    before = results.stat().st_mtime_ns
+    assert cv(*given) == 0
+    assert cv(*given, "--data.workers=0", "--trainer.enable_progress_bar=false") == 0
+    capsys.readouterr()
+    for change, said in (
+        ("--model.lr=0.5", "model.init_args.lr was 0.002 and is 0.5"),
+        ("--trainer.max_epochs=2", "trainer.max_epochs was 1 and is 2"),
+        ("--model.model.channels=8", "model.init_args.model.init_args.channels was 4 and is 8"),
+        ("--data.batch_size=4", "data.init_args.batch_size was 32 and is 4"),
+    ):
+        assert cv(*given, change) == 2
+        error = capsys.readouterr().err
+        assert said in error and "fold0-seed0 holds a run that was made otherwise" in error
+    record = out / "fold0-seed0" / "recipe.json"
+    text = record.read_text()
+    for key, said in (("data", "the data has changed"), ("code", "the code has changed")):
+        record.write_text(json.dumps(json.loads(text) | {key: "0"}))
+        assert cv(*given) == 2
+        assert said in capsys.readouterr().err
+    record.unlink()
+    assert cv(*given) == 2
+    assert "no record of how it was made" in capsys.readouterr().err
+    assert results.stat().st_mtime_ns == before
+    assert cv(*given, "--model.lr=0.5", "--overwrite") == 0
+    assert results.stat().st_mtime_ns != before
+    saved = yaml.safe_load((out / "fold0-seed0" / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["lr"] == 0.5
+
+
+@pytest.mark.slow
+def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
+    """Other options on the same graphs are; other graphs under the same name, and old files not."""
+    short = ("--folds", 0, 1, "--trainer.max_epochs=1")
+    given = ("--config", config(tmp_path), *short)
+    assert cv(*given, "--out", tmp_path / "a") == 0
+    assert cv(*given, "--out", tmp_path / "b", "--data.hops=2", "--against", tmp_path / "a") == 0
+    assert read(tmp_path / "b")["against"]["a"].keys() == {"published", "selected"}
+    summary = read(tmp_path / "a")
+    old = {key: value for key, value in summary.items() if key != "test_sets"}
+    for changed, said in (
+        (old, "does not say which graphs fold 0 tests"),
+        (summary | {"test_sets": {"0": summary["test_sets"]["0"], "1": "0"}}, "graphs in fold 1"),
+        (summary | {"folds": [0, 2]}, "has other folds"),
+    ):
+        (tmp_path / "a" / "folds.json").write_text(json.dumps(changed))
+        capsys.readouterr()
+        again = ("--out", tmp_path / "b", "--data.hops=2", "--against", tmp_path / "a")
+        assert cv(*given, *again) == 2
+        assert said in capsys.readouterr().err
+    raw_graphs.write(tmp_path / "mirror", "OTHER", kinds=3)
+    other = ("--data.name=OTHER", "--data.folds=stratified", "--out", tmp_path / "c")
+    (tmp_path / "a" / "folds.json").write_text(json.dumps(summary))
+    assert cv(*given, *other, "--against", tmp_path / "a") == 2
+    assert "tests other graphs in fold 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -63,6 +63,22 @@ def test_finished_runs_are_not_made_again(curve, capsys):
 
 
 @pytest.mark.slow
+def test_sizes_that_were_made_otherwise_are_refused(curve, capsys):
+    """Other settings, and a file of frames that has changed under the same name."""
+    assert geqlib([*command(curve, 4), "--model.lr=0.5"]) == 2
+    said = capsys.readouterr().err
+    assert "size4-seed0 holds a run that was made otherwise" in said
+    assert "model.init_args.lr was 0.001 and is 0.5" in said
+    frames = (curve / "frames.xyz").read_bytes()
+    write_frames(curve / "frames.xyz", 28)
+    try:
+        assert geqlib(command(curve, 4)) == 2
+    finally:
+        (curve / "frames.xyz").write_bytes(frames)
+    assert "the data has changed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_wrong_commands_end_at_once(curve, tmp_path, capsys):
     assert geqlib(command(curve, 0)) == 2
     assert "at least 1" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from tests.contract import Case, Contract, Typed
 
 FRAMES = "the number of frames depends on the points"
 LARGEST = "the largest cloud decides how many distances there are"
-VARIABLE = {"compile": FRAMES, "export": FRAMES}
+VARIABLE = {"compile": FRAMES, "export": FRAMES, "vmap": FRAMES}
 NEAREST = {"compile": LARGEST, "export": LARGEST}
 COUNT = {"out_scalars": 2, "out_vectors": 1, "channels": 4}
 

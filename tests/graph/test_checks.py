@@ -113,10 +113,6 @@ BAD = {
         {"edge_index": torch.zeros(2, dtype=torch.long)},
         "edge_index has shape (2,): expected [2, edges]",
     ),
-    "short integers": (
-        {"edge_index": torch.zeros(2, 6, dtype=torch.int32)},
-        "edge_index has dtype torch.int32: convert it with .long().",
-    ),
     "floating edges": (
         {"edge_index": torch.zeros(2, 6)},
         "edge_index has dtype torch.float32: convert it with .long().",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from geqlib.atoms.forces import energy_forces
+from geqlib.data.packed import PackedGraphs
 from geqlib.gaunt.slots import neighbor_slots
 from geqlib.graph import (
     Plan,
@@ -51,7 +53,7 @@ USES: dict[str, Callable[[Tensor, Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8], ids=str)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8, torch.uint16], ids=str)
 @pytest.mark.parametrize("name", USES)
 def test_integers_of_any_size(name: str, dtype: torch.dtype) -> None:
     if name == "tree_plan" and dtype != torch.int32:
@@ -86,6 +88,20 @@ def test_graphs_with_edges_of_32_bits_pass_the_check() -> None:
     with pytest.raises(ValueError, match="edge 1 is 1 -> 7, but there are only nodes 0 to 4"):
         wrong = torch.tensor([[0, 1], [1, 7]], dtype=torch.int32)
         check_graph(type("Graph", (), {"pos": POS, "edge_index": wrong}))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int16", "uint8", "uint16", "uint32", "uint64"])
+def test_data_sets(dtype: str) -> None:
+    """Items and batches have 64 bits, whatever a file holds."""
+    arrays = {"nodes": np.array([2, 3], dtype), "edges": np.array([2, 4], dtype)}
+    edges = EDGES.numpy()[:, [0, 1, 0, 1, 2, 3]]
+    graphs = PackedGraphs(
+        arrays | {"edge_index": edges.astype(dtype), "x": np.arange(5, dtype=dtype)}, {"x": "node"}
+    )
+    batch: Any = graphs.__getitems__([1, 0])
+    assert batch.edge_index.dtype == batch.x.dtype == batch.batch.dtype == torch.int64
+    assert batch.edge_index.tolist() == [[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]]
+    assert batch.x.tolist() == [2, 3, 4, 0, 1]
 
 
 def test_numbers_beyond_32_bits() -> None:

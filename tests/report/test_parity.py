@@ -53,6 +53,25 @@ def test_missing_labels_are_left_out():
     assert parities(predictions(energy_true=None, forces_true=None)) == []
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_predictions_that_are_nan_are_counted(tmp_path, all_of_them):
+    """They cannot be drawn, and a report says how many there are; missing labels are not told."""
+    arrays = predictions()
+    true, forces = arrays["energy_true"].copy(), arrays["forces"].copy()
+    true[0] = np.nan
+    forces[slice(None) if all_of_them else 2] = np.inf
+    stress = np.zeros((4, 3, 3))
+    stress[3] = np.nan  # of a molecule
+    pressed = {"stress": stress, "stress_true": stress}
+    arrays = predictions(energy_true=true, forces=forces, **pressed)
+    folder = write_run(tmp_path, "run")
+    save_file(arrays, folder / "predictions.safetensors")
+    page = write_report([folder], tmp_path / "out", Console(quiet=True)).read_text()
+    count = 33 if all_of_them else 3
+    assert f"NaN or infinite are not drawn: {count} of force." in page
+    assert "of energy" not in page and "of stress" not in page
+
+
 @pytest.mark.parametrize("copies", [1, 300])
 def test_few_points_and_many(tmp_path, copies):
     given = predictions()

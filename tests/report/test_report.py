@@ -191,6 +191,56 @@ def test_only_seeds_are_grouped(tmp_path):
     assert [g.name for g in twice] == [f"run-seed0 ({folder})" for folder in folders[:4:3]]
 
 
+def rename(folder, name):
+    """Another name of a run, in its files too."""
+    new = folder.rename(folder.with_name(name))
+    results = json.loads((new / "results.json").read_text())
+    (new / "results.json").write_text(json.dumps(results | {"name": name}))
+    return new
+
+
+def test_seeds_are_recognised_by_their_configuration(tmp_path):
+    """Whatever the folders are called; and not by the folders, whatever they are called."""
+    folders = [rename(write_run(tmp_path, "run", k), f"try-{'abc'[k]}") for k in range(3)]
+    (group,) = group_runs([read_run(folder) for folder in folders])
+    assert group.seeds == "3 (0, 1, 2)" and group.name == "try-a and 2 more"
+    alike = [write_run(tmp_path, "x", 0), write_run(tmp_path, "x", 1, layers=9)]
+    assert len(group_runs([read_run(folder) for folder in alike])) == 2
+
+
+def test_a_seed_twice_is_no_second_sample(tmp_path):
+    folders = [write_run(tmp_path / name, "run", 0) for name in "ab"]
+    folders.append(write_run(tmp_path, "run", 1))
+    groups = group_runs([read_run(folder) for folder in folders])
+    assert [group.seeds for group in groups] == ["2 (0, 1)", "1 (0)"]
+
+
+def test_other_test_sets_are_other_rows(tmp_path):
+    folders = [write_run(tmp_path, "run", seed) for seed in range(3)]
+    for folder, digest in zip(folders, "aab", strict=True):
+        results = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps(results | {"test_set": digest}))
+    groups = group_runs([read_run(folder) for folder in folders])
+    assert [group.seeds for group in groups] == ["2 (0, 1)", "1 (2)"]
+
+
+def test_a_test_of_some_batches_is_marked(tmp_path):
+    folders = [write_run(tmp_path, "run", seed) for seed in range(2)]
+    results = json.loads((folders[1] / "results.json").read_text())
+    (folders[1] / "results.json").write_text(json.dumps(results | {"limit_test_batches": 2}))
+    names = [group.name for group in group_runs([read_run(folder) for folder in folders])]
+    assert names == ["run-seed0", "run-seed1, on a part of the test set"]
+
+
+def test_the_recommended_command_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    folder = write_run(tmp_path, "run")
+    page = write_report([folder], tmp_path / "out", Console(quiet=True)).read_text()
+    assert f"{folder}/config.yaml --trainer.default_root_dir {folder}-again" in page
+    monkeypatch.chdir(folder)
+    page = write_report([Path()], tmp_path / "out", Console(quiet=True)).read_text()
+    assert f"--trainer.default_root_dir {folder}-again" in page
+
+
 def test_different_test_sets_keep_their_baselines(tmp_path):
     other = {"copy": {"mse": 0.5, "median": 0.4}}
     folders = [write_run(tmp_path, "a"), write_run(tmp_path, "b", baselines=other)]

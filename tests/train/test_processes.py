@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, MeanSquaredError
 from torchmetrics.classification import MulticlassAccuracy
 
+from geqlib.data.shares import ShareOfBatches
 from geqlib.train.point_tasks import Median
 from geqlib.train.processes import PredictedBatch, Uncounted, gathered, joined_predictions
+from geqlib.train.record import RunRecord, check_shares
 
 
 def part(loader: int, *sizes: int, start: int = 0) -> PredictedBatch:
@@ -53,6 +59,39 @@ def test_a_process_without_graphs() -> None:
 def test_nothing_to_predict_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to predict"):
         joined_predictions([[], []])
+
+
+def test_data_that_are_not_shared_out_are_refused() -> None:
+    """Lightning would give some graphs to two processes."""
+    trainer: Any = SimpleNamespace(world_size=2, datamodule=object())
+    graphs = [1, 2, 3]
+    check_shares(trainer, DataLoader(graphs, None, sampler=ShareOfBatches(3, 1, 2, 0)))
+    for loaders in (DataLoader(graphs), [DataLoader(graphs)], None):
+        with pytest.raises(ValueError, match="does not share its graphs out among 2 processes"):
+            check_shares(trainer, loaders)
+    trainer.world_size = 1
+    check_shares(trainer, DataLoader(graphs))
+
+
+def test_the_first_process_writes_and_the_others_wait(tmp_path: Path) -> None:
+    """With the processor time of all."""
+    waits: list[str] = []
+    strategy = SimpleNamespace(barrier=waits.append, reduce=lambda x, reduce_op: x + 100)
+    record = RunRecord(tmp_path, 0)
+    record.on_train_start(None, None)
+    for first in (False, True):
+        assert not list(tmp_path.iterdir())
+        trainer: Any = SimpleNamespace(
+            is_global_zero=first,
+            strategy=strategy,
+            world_size=2,
+            fast_dev_run=False,
+            current_epoch=1,
+            global_step=2,
+        )
+        record.on_train_end(trainer, nn.Linear(1, 1))
+    assert waits == ["fit.json", "fit.json"]
+    assert json.loads((tmp_path / "fit.json").read_text())["processor_seconds"] >= 100
 
 
 def test_one_process_gathers_its_own() -> None:

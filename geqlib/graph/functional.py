@@ -1,0 +1,71 @@
+"""What cannot be done inside the transforms of `torch.func`, said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+FORWARD = "Jvp"  # torch's name of a level of forward-mode derivatives
+
+
+def readable(x: Tensor) -> bool:
+    """Whether the value of a single number can be read: not where `torch.func.vmap` vectorises it.
+
+    Example:
+        >>> import torch
+        >>> readable(torch.ones(()))
+        True
+    """
+    try:
+        x.item()
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def outside_vmap(layer: str) -> Iterator[None]:
+    """Say in a sentence that a layer cannot be vectorised, where torch says which line cannot.
+
+    Args:
+        layer: how the sentence begins.
+
+    Raises:
+        ValueError: in place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "vmap" not in str(error) or "randomness" in str(error):
+            raise
+        raise ValueError(
+            f"{layer} depends on the values of its inputs, which torch.func.vmap hides: call it on "
+            "one batch of graphs instead. jacrev, jacfwd and hessian work."
+        ) from error
+
+
+def transformed() -> bool:
+    """Whether transforms of `torch.func` are at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def refuse_two_forward_modes() -> None:
+    """Refuse forward-mode derivatives of forward-mode derivatives: called by each rule `jvp`.
+
+    torch takes the inner derivative for a constant there, in every `autograd.Function` and in its
+    own LayerNorm, without a word.
+
+    Raises:
+        ValueError: inside two of them.
+    """
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    if sum(level.key().name == FORWARD for level in levels) > 1:
+        raise ValueError(
+            "forward-mode derivatives of forward-mode derivatives, as jacfwd(jacfwd(f)), are wrong "
+            "in torch: use torch.func.hessian(f) or jacrev(jacrev(f))."
+        )
