@@ -221,7 +221,8 @@ class GeqCalculator(Calculator):
         near = _all_pairs(pos) if self.near is None else self.near(pos, cell, pbc)
         shift: Any = near.cell_shift
         if self.dtype != torch.float64:
-            pos, shift = near_cell(pos, near.edge_index, cell=cell[None], cell_shift=shift)
+            cells = {"cell": cell[None], "cell_shift": shift} if periodic else {}
+            pos, shift = near_cell(pos, near.edge_index, **cells)
         near = near.to(self.device)
         fields = {
             "pos": pos.to(self.device, self.dtype),

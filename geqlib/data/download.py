@@ -63,13 +63,13 @@ def find_folder(path: str | Path) -> Path | None:
     return here or (None if Path(path).is_absolute() else fetch_folder(path))
 
 
-def find_files(paths: str | Sequence[str]) -> list[Path]:
+def find_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """Files, of one path or several.
 
     Raises:
         ValueError: if there is no such file, or one is named twice.
     """
-    named = [paths] if isinstance(paths, str) else list(paths)
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
     files = []
     for path in named:
         file = find_file(path)
@@ -77,7 +77,7 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
             raise ValueError(f"There is no file {path}, here or in the folder GEQLIB_DATA.")
         files.append(file)
     if len({file.resolve() for file in files}) < len(files):
-        raise ValueError(f"One file is named twice in {', '.join(named)}.")
+        raise ValueError(f"One file is named twice in {', '.join(map(str, named))}.")
     return files
 
 

@@ -100,6 +100,23 @@ def test_molecules_far_from_the_origin():
     assert error(far.get_forces(), near.get_forces()) < 5e-5
 
 
+@pytest.mark.parametrize("apart", [50.0, 3.0])
+def test_a_box_that_does_not_repeat(apart):
+    """Atoms outside of it stay where they are, however far."""
+    atoms = Atoms("CuO", [[1, 0, 0], [1, 0, apart]], cell=[8, 8, 8])
+    for dtype in (torch.float32, torch.float64):
+        atoms.calc = GeqCalculator(potential("PONITA"), dtype=dtype)
+        boxed = atoms.get_potential_energy()
+        free = Atoms(atoms.numbers, atoms.positions)
+        free.calc = GeqCalculator(potential("PONITA"), dtype=dtype)
+        assert boxed == pytest.approx(free.get_potential_energy(), rel=1e-6)
+    close = Atoms("CuO", [[33, 0, 0], [31, 0, 0]], cell=[8, 8, 8])
+    close.calc = GeqCalculator(potential("PONITA"))
+    moved = Atoms("CuO", [[2, 0, 0], [0, 0, 0]])
+    moved.calc = GeqCalculator(potential("PONITA"))
+    assert error(close.get_forces(), moved.get_forces()) < 5e-5
+
+
 def test_offsets_and_their_derivatives_stay():
     atoms = diffused(crystal(), 1000)
     pos, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)[None]

@@ -120,10 +120,6 @@ class MoleculeData(StructureLoaders):
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
-        # before they are kept for checkpoints, which hold plain values
-        train, val, test, reference_file, cache = map(
-            _plain, (train, val, test, reference_file, cache)
-        )
         self.save_hyperparameters()
         if min(batch_size, eval_batch_size) < 1:
             raise ValueError(
@@ -260,7 +256,7 @@ class MoleculeData(StructureLoaders):
             else:
                 yield frame
 
-    def _isolated_atoms(self, path: str) -> Iterator[Frame]:
+    def _isolated_atoms(self, path: str | Path) -> Iterator[Frame]:
         for frame in read_frames(find_files(path), self.labels.energy_only()):
             if len(frame.z) != 1:
                 raise ValueError(
@@ -359,13 +355,6 @@ def _count(name: str, part: Part, total: int) -> int:
     raise ValueError(
         f"{name} is {part!r}: expected a fraction below 1, a count, or a list of frame numbers."
     )
-
-
-def _plain(source: Any) -> Any:
-    """Paths as text, alone or in a list."""
-    if isinstance(source, list | tuple):
-        return [_plain(part) for part in source]
-    return str(source) if isinstance(source, Path) else source
 
 
 def _without_empty(frames: PackedGraphs) -> PackedGraphs:
