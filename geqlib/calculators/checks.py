@@ -89,10 +89,13 @@ class Subject:
     def random(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)
 
+    def both(self, atoms: Atoms) -> tuple[float, Array]:
+        """Energy and forces of one calculation."""
+        forces = self.forces(atoms)
+        return float(self.calculator.get_property("energy", atoms)), forces
+
     def _property(self, name: str, atoms: Atoms) -> Array:
         self.calculator.reset()  # so that nothing is remembered
-        atoms = atoms.copy()
-        atoms.calc = self.calculator
         return self.calculator.get_property(name, atoms)
 
 
@@ -182,7 +185,7 @@ def forces(subject: Subject) -> Row:
 
     return Row(
         "forces against differences of the energy",
-        min(error(step) for step in DECADE) / subject.scale(),
+        float(np.min([error(step) for step in DECADE])) / subject.scale(),
         SLOPES,
         "at the best step of 0.01 to 0.001 A: errors of differences are below, wrong forces above",
     )
@@ -226,7 +229,7 @@ def stress(subject: Subject) -> Row:
                 slopes[i, j] = slopes[j, i] = (ends[1] - ends[0]) / (2 * step * volume)
         return float(np.abs(slopes - found).max())
 
-    best = min(error(step) for step in DECADE) / size
+    best = float(np.min([error(step) for step in DECADE])) / size
     return Row(name, best, SLOPES, "at the best strain of 0.01 to 0.001; both triangles of it")
 
 
@@ -238,7 +241,7 @@ def rotations(subject: Subject) -> Row:
         turned = subject.atoms.copy()
         turned.set_cell(turned.cell.array @ turn.T)
         turned.positions = turned.positions @ turn.T
-        error = max(error, difference(subject, turned, lambda f, turn=turn: f @ turn.T))
+        error = worse(error, difference(subject, turned, lambda f, turn=turn: f @ turn.T))
     if subject.approximate:
         return Row("rotations", error, None, subject.approximate)
     return Row("rotations", error, SAME, "equal but for rounding in float32")
@@ -249,7 +252,7 @@ def relabelling(subject: Subject) -> Row:
     order = subject.random().permutation(len(subject.atoms))
     error = difference(subject, subject.atoms[order], lambda f: f[order])
     order = np.arange(len(subject.atoms))[::-1]
-    error = max(error, difference(subject, subject.atoms[order], lambda f: f[order]))
+    error = worse(error, difference(subject, subject.atoms[order], lambda f: f[order]))
     return Row("relabelling", error, SAME, "equal but for the order of sums in float32")
 
 
@@ -275,7 +278,7 @@ def supercells(subject: Subject) -> Row:
         repeats = [1, 1, 1]
         repeats[axis] = 2
         twice = subject.atoms.repeat(tuple(repeats))
-        error = max(error, difference(subject, twice, lambda f: np.tile(f, (2, 1)), times=2))
+        error = worse(error, difference(subject, twice, lambda f: np.tile(f, (2, 1)), times=2))
     return Row(name, error, SAME, "equal but for the order of sums in float32")
 
 
@@ -284,7 +287,7 @@ def repeated_calls(subject: Subject) -> Row:
     error = 0.0
     for _ in range(3):
         subject.energy(displaced(subject.atoms, 0, 0.1)[1])
-        error = max(error, difference(subject, subject.atoms, lambda f: f))
+        error = worse(error, difference(subject, subject.atoms, lambda f: f))
     reason = "nothing but the order of sums on a GPU may differ"
     return Row("repeated calls", error, REPEATED, reason)
 
@@ -340,10 +343,15 @@ def difference(
     Energies count in units of the largest force over one angstrom, and of a percent of their own
     size, to which they are rounded.
     """
-    scale, energy = subject.scale(), subject.energy(subject.atoms)
-    change = abs(subject.energy(other) - times * energy) / (times * (scale + 0.01 * abs(energy)))
-    turned = expected(subject.forces(subject.atoms))
-    return max(change, float(np.abs(subject.forces(other) - turned).max()) / scale)
+    scale, (energy, own) = subject.scale(), subject.both(subject.atoms)
+    moved_energy, moved = subject.both(other)
+    change = abs(moved_energy - times * energy) / (times * (scale + 0.01 * abs(energy)))
+    return worse(change, float(np.abs(moved - expected(own)).max()) / scale)
+
+
+def worse(one: float, other: float) -> float:
+    """The larger error; NaN is larger than any."""
+    return float(np.maximum(one, other))
 
 
 def moved_coordinates(subject: Subject) -> Array:
@@ -392,40 +400,47 @@ def closest_pair(subject: Subject) -> Atoms | None:
 def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
     """The largest jump of the force, and of the energy, over a pair's distances.
 
-    Where the force changes most between neighbours on a grid, the interval is halved until a
-    continuous function would not change any more.
+    Intervals in which either changes unlike in those beside are divided until a continuous function
+    would not change any more.
     """
     direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
 
     def at(distance: float) -> Array:
         moved = pair.copy()
         moved.positions[1] = distance * direction
-        return np.array([subject.forces(moved)[1] @ direction, subject.energy(moved)])
+        energy, forces = subject.both(moved)
+        return np.array([forces[1] @ direction, energy])
 
     grid = np.linspace(near, far, 61)
     values = np.array([at(r) for r in grid])
-    changes = np.abs(np.diff(values[:, 0]))
-    # the change that is not the slope of the neighbours
-    steady = np.minimum(np.r_[np.inf, changes[:-1]], np.r_[changes[1:], np.inf])
     largest = max(pair_force(at, pair), 1e-3)
     jumps = []
-    for k in {*np.argsort(changes - steady)[-3:].tolist(), int(changes.argmax())}:
-        jumps.append(_halved(at, grid[k], grid[k + 1], values[k], values[k + 1]))
-    return max(jumps) / largest
+    for quantity in (0, 1):
+        for k in suspects(np.diff(values[:, quantity])):
+            jumps.append(divided(at, grid[k], grid[k + 1], quantity))
+    return float(np.max(jumps)) / largest
+
+
+def suspects(changes: Array) -> set[int]:
+    """The intervals whose change is least like the mean of those beside."""
+    before, after = changes[:-2], changes[2:]
+    unlike = np.abs(changes[1:-1] - (before + after) / 2)
+    curved = unlike / (np.abs(after - before) + 1e-3 * unlike.max() + 1e-12)
+    return {int(k) + 1 for key in (unlike, curved) for k in np.argsort(key)[-2:]}
+
+
+def divided(at: Callable[[float], Array], a: float, b: float, quantity: int) -> float:
+    """The change that is left in an interval, divided by eight again and again."""
+    while True:
+        points = np.linspace(a, b, 9)
+        changes = np.diff([at(r)[quantity] for r in points])
+        if b - a < 8 * NARROW or not np.isfinite(changes).all():
+            return float(np.abs(changes).max())
+        k = int(np.abs(changes - np.median(changes)).argmax())
+        a, b = points[k], points[k + 1]
 
 
 def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:
     """The force at about the bond's length, which says how strong the pair is."""
     length = pair.get_distance(0, 1)
     return max(abs(at(factor * length)[0]) for factor in (0.9, 1.0, 1.1))
-
-
-def _halved(at: Callable[[float], Array], a: float, b: float, fa: Array, fb: Array) -> float:
-    while b - a > NARROW:
-        middle = (a + b) / 2
-        fm = at(middle)
-        if np.abs(fm - fa).max() > np.abs(fb - fm).max():
-            b, fb = middle, fm
-        else:
-            a, fa = middle, fm
-    return float(np.abs(fb - fa).max())
