@@ -31,6 +31,8 @@ USAGE = """usage: geqlib COMMAND [options]
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
+            energies and forces: geqlib check CHECKPOINT --structures FILE, or
+            geqlib check --calculator MODULE:FUNCTION --structures FILE
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
             without runs, of all benchmarks
