@@ -243,10 +243,14 @@ def describe(about: str, values: Mapping[str, Any] | None = None) -> tuple[str, 
             )
         return in_words(lowered[match[1]])
 
-    title, *rest = about.strip().split("\n\n")
-    title = " ".join(title.split()).rstrip(".")
+    title, (_, *rest) = title_of(about), about.strip().split("\n\n")
     protocol = " ".join(rest[0].split()) if rest and rest[0].startswith("Protocol:") else ""
     return title, re.sub(r"\{(\w+)\}", filled, protocol)
+
+
+def title_of(about: str) -> str:
+    """The first paragraph of a script's docstring, without its full stop."""
+    return " ".join(about.strip().split("\n\n")[0].split()).rstrip(".")
 
 
 def in_words(value: Any) -> str:

@@ -142,7 +142,7 @@ def show_scripts(console: Console) -> None:
         options = [option for option in ("--minutes", "--seeds") if script.takes(option)]
         facts = ", ".join(filter(None, (state, " ".join(options))))
         console.print(f"[bold]{script.name}[/]  {facts}", highlight=False)
-        title, _ = rows.describe(script.about or script.name)
+        title = rows.title_of(script.about or script.name)
         console.print(Padding(title, (0, 0, 0, 4)), highlight=False)
 
 
