@@ -22,8 +22,8 @@ PUBLIC = {
     """,
     "geqlib.models": """
         DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet
-        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential RotationAverage
-        SetNetwork compiled_energy_forces energy_forces
+        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential
+        RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MultitaskData NBodyData
