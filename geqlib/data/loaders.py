@@ -66,10 +66,10 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
 
     def _evaluation(self, data: Any, size: int) -> DataLoader:
         """All of the data in its order, or of several processes this one's share."""
-        processes = self.trainer.world_size if self.trainer else 1
-        if processes == 1:
+        if self.trainer is None or self.trainer.world_size == 1:
             return self._loader(data, min(size, max(len(data), 1)))
-        share = ShareOfBatches(len(data), int(size), processes, self.trainer.global_rank)
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        share = ShareOfBatches(len(data), int(size), processes, rank)
         return self._loader(WholeBatches(data), None, sampler=share)
 
     def _split(self, split: str) -> Any:

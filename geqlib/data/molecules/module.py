@@ -155,7 +155,8 @@ class MoleculeData(StructureLoaders):
             forces_unit=forces_unit,
             stress_unit=stress_unit,
         )
-        self.isolated_atoms, self.reference_file = isolated_atoms, reference_file
+        self.isolated_atoms = isolated_atoms
+        self.reference_file: str | None = plain(reference_file)
         if energy_key is None and (reference_file or isolated_atoms == "references"):
             raise ValueError("References are energies of atoms: name energy_key.")
         self.stream, self.cache = stream, None if cache is None else Path(cache)
