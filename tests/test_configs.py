@@ -169,6 +169,8 @@ def test_every_old_file_has_a_command():
     """The table of the migration page names files that exist and variants that these list."""
     rows = re.findall(r"^\| `(\S+\.yaml)` \| `(.*)` \|$", MIGRATION.read_text(), re.M)
     assert len(rows) == 45
+    table = (FOLDER / "first_edition.txt").read_text().splitlines()[2:]
+    assert table == [f"{old}: {command.removeprefix('configs/')}" for old, command in rows]
     for old, command in rows:
         assert not (FOLDER / old).exists(), old
         file, *changes = shlex.split(re.sub(r" --out \S+", "", command))

@@ -21,7 +21,7 @@ PUBLIC = {
         RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        DGCNN FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet FAPointNet
+        DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet FAPointNet
         GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential RotationAverage
         SetNetwork compiled_energy_forces energy_forces
     """,

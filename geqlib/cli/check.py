@@ -1,27 +1,135 @@
-"""`geqlib check`: the symmetry errors of a model, measured on validation data."""
+"""`geqlib check`: the symmetry errors of a model, or the physics of a calculator."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
     from rich.console import Console
+
+    from geqlib.calculators.checks import Row
+
+DESCRIPTION = """Measure the symmetry errors of a model on its validation data; with --structures,
+check energies and forces of a model or of any ASE calculator."""
 
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib check", description="Measure the symmetry errors of a model.")
+    parser = ArgumentParser("geqlib check", description=DESCRIPTION)
     parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
     parser.add_argument("--samples", type=int, default=8, help="random group elements each")
+    physics = parser.add_argument_group("of forces and energies")
+    physics.add_argument("--structures", help="file that ASE reads: checks energies and forces")
+    physics.add_argument("--calculator", help="module:function that makes an ASE calculator")
+    physics.add_argument("--cutoff", type=float, help="in angstrom, if the calculator has none")
+    physics.add_argument("--backend", default="inductor", help="of torch.compile, for models")
     options = parser.parse_args(args)
+    if options.structures is not None or options.calculator is not None:
+        return check_physics(options)
     if (options.checkpoint is None) == (options.config is None):
         raise ValueError("geqlib check needs a checkpoint or --config FILE, one of the two.")
     check_model(options.checkpoint, options.config, options.samples)
     return 0
+
+
+def check_physics(options: Namespace, console: Console | None = None) -> int:
+    """Print the checks of a calculator or a potential; 1 if one fails.
+
+    Raises:
+        ValueError: options that contradict each other, or files that cannot be read.
+    """
+    from geqlib.calculators.checks import check_calculator
+    from geqlib.calculators.model_checks import check_potential
+
+    if options.structures is None:
+        raise ValueError("geqlib check --calculator needs --structures FILE.")
+    if options.config is not None or (options.checkpoint is None) == (options.calculator is None):
+        raise ValueError(
+            "geqlib check --structures needs a checkpoint or --calculator MODULE:FUNCTION, one of "
+            "the two."
+        )
+    structures = read_structures(options.structures)
+    if options.calculator is None:
+        rows = check_potential(
+            options.checkpoint, structures, cutoff=options.cutoff, backend=options.backend
+        )
+    else:
+        calculator = made_calculator(options.calculator)
+        rows = check_calculator(calculator, structures, cutoff=options.cutoff)
+    show_rows(rows, options.calculator or str(options.checkpoint), console)
+    return int(any(row.passed is False for row in rows))
+
+
+def read_structures(path: str) -> list[Atoms]:
+    """All structures of a file, or of a part such as `file.xyz@:10`.
+
+    Raises:
+        ValueError: what ASE cannot read.
+    """
+    from ase.io import read
+
+    file, _, part = path.partition("@")
+    if not Path(file).exists():
+        raise ValueError(f"the structures {file} do not exist: correct the path.")
+    try:
+        return read(file, index=part or ":")
+    except Exception as error:
+        raise ValueError(f"ASE cannot read structures from {path}: {error}") from error
+
+
+def made_calculator(place: str) -> Calculator:
+    """The calculator that `module:function` makes, or is; the working directory is searched, too.
+
+    Raises:
+        ValueError: no such module or function, or what it makes is no calculator of ASE.
+    """
+    from ase.calculators.calculator import BaseCalculator
+
+    module, colon, name = place.partition(":")
+    if not (module and colon and name):
+        raise ValueError(
+            f"--calculator {place} is not MODULE:FUNCTION, such as ase.calculators.emt:EMT."
+        )
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--calculator {place} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    calculator = made if isinstance(made, BaseCalculator) else made()
+    if not isinstance(calculator, BaseCalculator):
+        raise ValueError(
+            f"--calculator {place} made a {type(calculator).__name__}, which is no calculator of "
+            "ASE."
+        )
+    return calculator
+
+
+def show_rows(rows: Sequence[Row], title: str, console: Console | None = None) -> None:
+    """Print the rows of checks as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Checks of {title}")
+    for name in ("check", "error", "tolerance", "result", "reason"):
+        table.add_column(name, justify="right" if name in ("error", "tolerance") else "left")
+    for row in rows:
+        numbers = ["" if x is None else f"{x:.1e}" for x in (row.error, row.tolerance)]
+        missing = "not applicable" if row.error is None else "not judged"
+        result = {True: "passed", False: "FAILED", None: missing}[row.passed]
+        table.add_row(row.name, *numbers, result, row.reason)
+    console = console or Console()
+    console.print(table)
+    console.print("errors are relative to the largest force or stress")
 
 
 def check_model(

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from geqlib.cli.renamed import with_todays_configuration
 from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
@@ -30,6 +31,8 @@ USAGE = """usage: geqlib COMMAND [options]
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
+            energies and forces: geqlib check CHECKPOINT --structures FILE, or
+            geqlib check --calculator MODULE:FUNCTION --structures FILE
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
             without runs, of all benchmarks
@@ -73,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, args: list[str]) -> int:
+    args = with_todays_configuration(args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)
     return import_module(f"geqlib.cli.{MODULES[command]}").main(args)

@@ -9,6 +9,7 @@ from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
 from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN, SetNetwork
+from geqlib.ponita.edge_lift import EdgePONITA
 from geqlib.ponita.network import PONITA
 from geqlib.spen.network import IGN, SPEN
 
@@ -21,6 +22,7 @@ __all__ = [
     "IGN",
     "PONITA",
     "SPEN",
+    "EdgePONITA",
     "Energies",
     "FALocalPointNet",
     "FAPointNet",

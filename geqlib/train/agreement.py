@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from torch import nn
@@ -57,11 +58,7 @@ def share_cutoff(model: nn.Module, data: Any) -> None:
         return
     if own is None:
         if isinstance(model, Potential):
-            raise ValueError(
-                f"{name} has no cutoff, but its data leaves out pairs beyond {data.cutoff} "
-                "angstrom, where the energy would jump: give the network the same cutoff (one of "
-                "your own says it by its attribute `cutoff`), or the data none."
-            )
+            _without_cutoff(network, data.cutoff)
         return
     beyond = own > data.cutoff and not math.isclose(own, data.cutoff)
     if beyond or (atoms and not math.isclose(own, data.cutoff)):
@@ -69,3 +66,18 @@ def share_cutoff(model: nn.Module, data: Any) -> None:
             f"The cutoff of {name} is {own}, but that of {type(data).__name__} is {data.cutoff}: "
             "make them equal, or leave out that of the data, which then takes the network's."
         )
+
+
+def _without_cutoff(network: nn.Module, cutoff: float) -> None:
+    """Refuse a network of this library, and warn of others, which may fade out by themselves."""
+    name = type(network).__name__
+    jump = f"the energy jumps at {cutoff} angstrom, beyond which the data leaves out pairs"
+    if type(network).__module__.startswith("geqlib."):
+        raise ValueError(
+            f"{name} has no cutoff, so {jump}: give it the same cutoff, or the data none."
+        )
+    warnings.warn(
+        f"{name} has no attribute `cutoff`. Unless it fades out by itself, {jump}: set "
+        "`self.cutoff` to the distance at which messages vanish.",
+        stacklevel=2,
+    )

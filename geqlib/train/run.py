@@ -195,14 +195,10 @@ def _start(command: Command, run: Run, **options: Any) -> Any:
 
 @contextmanager
 def _default_type(run: Run) -> Iterator[None]:
-    """Data and task in float64 for a trainer of that precision.
-
-    Lightning converts models after averaged copies of them were made.
-    """
+    """Data in float64 for a trainer of that precision."""
     if str(run.trainer.get("precision")) not in ("64", "64-true"):
         yield
         return
-    run.task.double()
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -178,12 +178,15 @@ class Task(PlainArguments, L.LightningModule):
             options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
 
-    def configure_callbacks(self) -> list[L.Callback]:
-        # the first hook in which there is a data module, which has read nothing yet
-        share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
-        return []
-
     # --- precision -------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        # the first hook in which there is a data module, which has read nothing yet, and before a
+        # callback copies the weights to average them
+        share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
+        if str(self.trainer.precision) == "64-true":
+            self.double()
+        return []
 
     def setup(self, stage: str) -> None:
         check_precision(str(self.trainer.precision))

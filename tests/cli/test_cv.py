@@ -136,7 +136,7 @@ def test_finished_folds_count_only_if_they_were_made_alike(tmp_path, capsys) -> 
     results = out / "fold0-seed0" / "results.json"
     before = results.stat().st_mtime_ns
     assert cv(*given) == 0
-    assert cv(*given, "--data.workers=0", "--trainer.enable_progress_bar=false") == 0
+    assert cv(*given, "--trainer.enable_progress_bar=false") == 0
     capsys.readouterr()
     for change, said in (
         ("--model.lr=0.5", "model.init_args.lr was 0.002 and is 0.5"),
@@ -169,7 +169,7 @@ def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
     short = ("--folds", 0, 1, "--trainer.max_epochs=1")
     given = ("--config", config(tmp_path), *short)
     assert cv(*given, "--out", tmp_path / "a") == 0
-    assert cv(*given, "--out", tmp_path / "b", "--data.hops=2", "--against", tmp_path / "a") == 0
+    assert cv(*given, "--out", tmp_path / "b", "--data.hops=null", "--against", tmp_path / "a") == 0
     assert read(tmp_path / "b")["against"]["a"].keys() == {"published", "selected"}
     summary = read(tmp_path / "a")
     old = {key: value for key, value in summary.items() if key != "test_sets"}
@@ -180,7 +180,7 @@ def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
     ):
         (tmp_path / "a" / "folds.json").write_text(json.dumps(changed))
         capsys.readouterr()
-        again = ("--out", tmp_path / "b", "--data.hops=2", "--against", tmp_path / "a")
+        again = ("--out", tmp_path / "b", "--data.hops=null", "--against", tmp_path / "a")
         assert cv(*given, *again) == 2
         assert said in capsys.readouterr().err
     raw_graphs.write(tmp_path / "mirror", "OTHER", kinds=3)

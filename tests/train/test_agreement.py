@@ -109,8 +109,7 @@ def test_without_any_cutoff_all_pairs_are_neighbours(tmp_path):
         (ponita(3.0), 3.5, "cutoff of PONITA is 3.0, but that of MoleculeData is 3.5"),
         (gaunt(), 3.5, "cutoff of GauntNet is 5.0, but that of MoleculeData"),
         (Potential(ponita(6.0)), 3.5, "cutoff of PONITA is 6.0"),
-        (ponita(None), 3.5, r"PONITA has no cutoff, but its data leaves out pairs beyond 3.5"),
-        (Own(), 3.5, "Own has no cutoff"),
+        (ponita(None), 3.5, r"PONITA has no cutoff, so the energy jumps at 3.5"),
         (Own(4.0), 3.5, "cutoff of Own is 4.0"),
     ],
 )
@@ -120,6 +119,12 @@ def test_energies_that_would_jump_are_refused(tmp_path, network, cutoff, sentenc
     with pytest.raises(ValueError, match=sentence):
         fit(task(network), loaders)
     assert not loaders.splits
+
+
+def test_a_network_of_ones_own_may_fade_out_by_itself(tmp_path):
+    """What it does is not known, so that it is warned of."""
+    with pytest.warns(UserWarning, match="Own has no attribute `cutoff`"):
+        share_cutoff(Potential(Own()), data(tmp_path, cutoff=3.5))
 
 
 def test_properties_of_molecules():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.train.run import fit, predict
 from geqlib.train.run import test as run_test
-from tests.train.every_task import TASKS, small_run
+from tests.train.every_task import TASKS, parts, small_run
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "no logger": {"logger": False},
@@ -83,3 +85,21 @@ def test_half_weights_are_refused_by_name(name: str, precision: Any, tmp_path: P
     with pytest.raises(ValueError, match=f"precision {precision} is not supported.*bf16-mixed"):
         fit(small_run(name, tmp_path / "run", precision=precision))
     assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_of_lightnings_own_averages_in_float64(tmp_path: Path) -> None:
+    """Lightning copies the weights to average before it converts them."""
+    task, data, _ = parts("energy", tmp_path)
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        precision="64-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[EMAWeightAveraging(decay=0.9)],
+    )
+    trainer.fit(task, datamodule=data)
+    assert {p.dtype for p in task.parameters()} == {torch.float64}
+    assert task.model.statistics.references.dtype == torch.float64

@@ -1,0 +1,446 @@
+"""Whether a calculator does what physics asks of it: one function a check, one row a result.
+
+Forces are compared with differences of the energy, the stress with strained cells, and results
+with those of the same structure turned, renumbered, wrapped, repeated and calculated again. Nothing
+is known of the calculator but what ASE asks of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+Array = np.ndarray
+SAME = 1e-4  # of results that are equal but for rounding, float32 included
+SLOPES = 1e-3  # of derivatives and differences
+REPEATED = 1e-6
+DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
+COORDINATES = 30  # that are moved, of large structures a draw
+RATTLE = 0.03
+LARGEST_SCAN = 12.0
+NARROW = 1e-6
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of one check.
+
+    Args:
+        name: of the check.
+        error: relative to the largest force or stress; None if the check does not apply.
+        tolerance: above which it fails; None if the error is only reported.
+        reason: of this tolerance, or why the check does not apply.
+    """
+
+    name: str
+    error: float | None
+    tolerance: float | None
+    reason: str
+
+    @property
+    def passed(self) -> bool | None:
+        """None where nothing is judged."""
+        if self.error is None or self.tolerance is None:
+            return None
+        return bool(self.error <= self.tolerance)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A calculator on one structure.
+
+    Args:
+        calculator: any of ASE's.
+        atoms: the structure, displaced from symmetric positions, without a calculator.
+        cutoff: beyond which pairs do not interact, in angstrom; None if it is unknown.
+        approximate: why rotations are not exact, for calculators that say so.
+        seed: of all draws.
+    """
+
+    calculator: Calculator
+    atoms: Atoms
+    cutoff: float | None = None
+    approximate: str = ""
+    seed: int = 0
+
+    def energy(self, atoms: Atoms) -> float:
+        return float(self._property("energy", atoms))
+
+    def forces(self, atoms: Atoms) -> Array:
+        return np.array(self._property("forces", atoms), dtype=float)
+
+    def stress(self, atoms: Atoms) -> Array:
+        """[3, 3], as the calculator has it: perhaps not symmetric."""
+        stress = np.array(self._property("stress", atoms), dtype=float)
+        if stress.size == 9:
+            return stress.reshape(3, 3)
+        xx, yy, zz, yz, xz, xy = stress
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+    def scale(self) -> float:
+        """The largest force, of which errors are parts; never 0."""
+        return max(float(np.abs(self.forces(self.atoms)).max(initial=0.0)), 1e-3)
+
+    def random(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    def both(self, atoms: Atoms) -> tuple[float, Array]:
+        """Energy and forces of one calculation."""
+        forces = self.forces(atoms)
+        return float(self.calculator.get_property("energy", atoms)), forces
+
+    def _property(self, name: str, atoms: Atoms) -> Array:
+        self.calculator.reset()  # so that nothing is remembered
+        return self.calculator.get_property(name, atoms)
+
+
+Check = Callable[[Subject], Row]
+
+
+def check_calculator(
+    calculator: Calculator,
+    structures: Sequence[Atoms],
+    *,
+    cutoff: float | None = None,
+    approximate: str = "",
+    seed: int = 0,
+) -> list[Row]:
+    """All checks on all structures: of each check the worst row.
+
+    Args:
+        calculator: any of ASE's.
+        structures: a few small ones, periodic ones among them. Atoms are displaced by 0.03
+            angstrom at random, so that forces are not zero by symmetry.
+        cutoff: as of `Subject`; by default what the calculator says of itself.
+        approximate, seed: as of `Subject`.
+
+    Raises:
+        ValueError: no structures, or one without atoms.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from ase.calculators.emt import EMT
+        >>> rows = check_calculator(EMT(), [bulk("Cu", cubic=True)])
+        >>> all(row.passed is not False for row in rows)
+        True
+    """
+    if not len(structures):
+        raise ValueError("there are no structures to check on: give at least one.")
+    cutoff = own_cutoff(calculator) if cutoff is None else cutoff
+    results: dict[str, list[Row]] = {}
+    for k, structure in enumerate(structures):
+        if not len(structure):
+            raise ValueError(f"structure {k} has no atoms: leave it out.")
+        atoms = structure.copy()
+        atoms.set_constraint()
+        atoms.rattle(RATTLE, seed=seed + k)
+        subject = Subject(calculator, atoms, cutoff, approximate, seed)
+        for check in CHECKS:
+            row = check(subject)
+            results.setdefault(row.name, []).append(row)
+    return [worst(rows) for rows in results.values()]
+
+
+def worst(rows: Sequence[Row]) -> Row:
+    """The row that is nearest to failing, or beyond it; one that applies, if there is one."""
+
+    def badness(row: Row) -> float:
+        if row.error is None:
+            return -1.0
+        value = row.error / (row.tolerance or 1.0)
+        return np.inf if np.isnan(value) else value
+
+    return max(rows, key=badness)
+
+
+def own_cutoff(calculator: Calculator) -> float | None:
+    """The cutoff that a calculator says it has, as `cutoff`, `r_max`, or the parameter `rc`."""
+    parameters = getattr(calculator, "parameters", None) or {}
+    values = [getattr(calculator, name, None) for name in ("cutoff", "r_max")]
+    values += [parameters.get("rc"), 3 * parameters["sigma"] if "sigma" in parameters else None]
+    for value in values:
+        try:
+            if value is not None and float(value) > 0:
+                return float(value)
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
+def forces(subject: Subject) -> Row:
+    """Forces against central differences of the energy, over a decade of steps."""
+    expected, coordinates = subject.forces(subject.atoms), moved_coordinates(subject)
+
+    def error(step: float) -> float:
+        slopes = [
+            -(subject.energy(ends[1]) - subject.energy(ends[0])) / (2 * step)
+            for ends in (displaced(subject.atoms, c, step) for c in coordinates)
+        ]
+        return float(np.abs(np.array(slopes) - expected.ravel()[coordinates]).max())
+
+    return Row(
+        "forces against differences of the energy",
+        float(np.min([error(step) for step in DECADE])) / subject.scale(),
+        SLOPES,
+        "at the best step of 0.01 to 0.001 A: errors of differences are below, wrong forces above",
+    )
+
+
+def force_jacobian(subject: Subject) -> Row:
+    """Derivatives of the forces are symmetric, as those of an energy are."""
+    coordinates = moved_coordinates(subject)[:12]
+
+    def jacobian(step: float) -> Array:
+        ends = [displaced(subject.atoms, c, step) for c in coordinates]
+        pairs = [[subject.forces(x).ravel()[coordinates] for x in pair] for pair in ends]
+        return np.array([(after - before) / (2 * step) for before, after in pairs])
+
+    matrix = (4 * jacobian(5e-3) - jacobian(1e-2)) / 3  # without the error of second order
+    size = max(float(np.abs(matrix).max()), subject.scale())
+    error = float(np.abs(matrix - matrix.T).max()) / size
+    return Row(
+        "symmetry of the force Jacobian", error, SLOPES, "errors of fourth-order differences"
+    )
+
+
+def stress(subject: Subject) -> Row:
+    """The stress against differences of the energy of strained cells, and its symmetry."""
+    name = "stress against strain"
+    if not (subject.atoms.pbc.all() and subject.atoms.cell.rank == 3):
+        return Row(name, None, None, "not periodic in three directions")
+    if "stress" not in subject.calculator.implemented_properties:
+        return Row(name, None, None, "the calculator has no stress")
+    found, volume = subject.stress(subject.atoms), subject.atoms.get_volume()
+    size = max(float(np.abs(found).max()), subject.scale() * len(subject.atoms) / volume / 10)
+
+    def error(step: float) -> float:
+        slopes = np.empty((3, 3))
+        for i in range(3):
+            for j in range(i + 1):
+                strain = np.zeros((3, 3))
+                strain[i, j] += step / 2
+                strain[j, i] += step / 2
+                ends = [subject.energy(strained(subject.atoms, s * strain)) for s in (-1, 1)]
+                slopes[i, j] = slopes[j, i] = (ends[1] - ends[0]) / (2 * step * volume)
+        return float(np.abs(slopes - found).max())
+
+    best = float(np.min([error(step) for step in DECADE])) / size
+    return Row(name, best, SLOPES, "at the best strain of 0.01 to 0.001; both triangles of it")
+
+
+def rotations(subject: Subject) -> Row:
+    """Energies stay and forces turn with the structure and its cell."""
+    generator, error = subject.random(), 0.0
+    for _ in range(3):
+        turn = random_rotation(generator)
+        turned = subject.atoms.copy()
+        turned.set_cell(turned.cell.array @ turn.T)
+        turned.positions = turned.positions @ turn.T
+        error = worse(error, difference(subject, turned, lambda f, turn=turn: f @ turn.T))
+    if subject.approximate:
+        return Row("rotations", error, None, subject.approximate)
+    return Row("rotations", error, SAME, "equal but for rounding in float32")
+
+
+def relabelling(subject: Subject) -> Row:
+    """The order of the atoms does not matter."""
+    order = subject.random().permutation(len(subject.atoms))
+    error = difference(subject, subject.atoms[order], lambda f: f[order])
+    order = np.arange(len(subject.atoms))[::-1]
+    error = worse(error, difference(subject, subject.atoms[order], lambda f: f[order]))
+    return Row("relabelling", error, SAME, "equal but for the order of sums in float32")
+
+
+def periodic_images(subject: Subject) -> Row:
+    """Atoms may be in any cell."""
+    name = "periodic images"
+    if not subject.atoms.pbc.any():
+        return Row(name, None, None, "not periodic")
+    cells = subject.random().integers(-2, 3, (len(subject.atoms), 3)) * subject.atoms.pbc
+    moved = subject.atoms.copy()
+    moved.positions += cells @ moved.cell.array
+    error = difference(subject, moved, lambda f: f)
+    return Row(name, error, SAME, "equal but for rounding in float32")
+
+
+def supercells(subject: Subject) -> Row:
+    """Two cells have twice the energy, and the same forces."""
+    name = "supercell extensivity"
+    if not subject.atoms.pbc.any():
+        return Row(name, None, None, "not periodic")
+    error = 0.0
+    for axis in np.flatnonzero(subject.atoms.pbc):
+        repeats = [1, 1, 1]
+        repeats[axis] = 2
+        twice = subject.atoms.repeat(tuple(repeats))
+        error = worse(error, difference(subject, twice, lambda f: np.tile(f, (2, 1)), times=2))
+    return Row(name, error, SAME, "equal but for the order of sums in float32")
+
+
+def repeated_calls(subject: Subject) -> Row:
+    """The same structure has the same result, also after another structure."""
+    error = 0.0
+    for _ in range(3):
+        subject.energy(displaced(subject.atoms, 0, 0.1)[1])
+        error = worse(error, difference(subject, subject.atoms, lambda f: f))
+    reason = "nothing but the order of sums on a GPU may differ"
+    return Row("repeated calls", error, REPEATED, reason)
+
+
+def stretched_bond(subject: Subject) -> Row:
+    """Energy and force of a pair are continuous, from a short bond to below the cutoff."""
+    name = "smoothness along a stretched bond"
+    pair = closest_pair(subject)
+    if pair is None:
+        return Row(name, None, None, "one atom has no bond")
+    far = LARGEST_SCAN if subject.cutoff is None else 0.95 * subject.cutoff
+    near = min(0.8 * pair.get_distance(0, 1), 0.5 * far)
+    error = largest_jump(subject, pair, near, far)
+    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the force at the bond's length"
+    return Row(name, error, SAME, reason)
+
+
+def cutoff_smoothness(subject: Subject) -> Row:
+    """Energy and force of a pair are continuous where it leaves the cutoff."""
+    name = "smoothness at the cutoff"
+    pair = closest_pair(subject)
+    if subject.cutoff is None or pair is None:
+        reason = (
+            "one atom has no pairs"
+            if pair is None
+            else ("no cutoff is known: the stretched bond goes through it")
+        )
+        return Row(name, None, None, reason)
+    error = largest_jump(subject, pair, 0.95 * subject.cutoff, 1.05 * subject.cutoff)
+    reason = f"jumps at {subject.cutoff:.2f} A, relative to the force at the bond's length"
+    return Row(name, error, SAME, reason)
+
+
+CHECKS: tuple[Check, ...] = (
+    forces,
+    force_jacobian,
+    stress,
+    rotations,
+    relabelling,
+    periodic_images,
+    supercells,
+    cutoff_smoothness,
+    stretched_bond,
+    repeated_calls,
+)
+
+
+def difference(
+    subject: Subject, other: Atoms, expected: Callable[[Array], Array], times: int = 1
+) -> float:
+    """How much energy and forces of another structure differ from those expected, relatively.
+
+    Energies count in units of the largest force over one angstrom, and of a percent of their own
+    size, to which they are rounded.
+    """
+    scale, (energy, own) = subject.scale(), subject.both(subject.atoms)
+    moved_energy, moved = subject.both(other)
+    change = abs(moved_energy - times * energy) / (times * (scale + 0.01 * abs(energy)))
+    return worse(change, float(np.abs(moved - expected(own)).max()) / scale)
+
+
+def worse(one: float, other: float) -> float:
+    """The larger error; NaN is larger than any."""
+    return float(np.maximum(one, other))
+
+
+def moved_coordinates(subject: Subject) -> Array:
+    """Numbers of the coordinates that are displaced."""
+    every = np.arange(3 * len(subject.atoms))
+    if len(every) <= COORDINATES:
+        return every
+    return np.sort(subject.random().choice(every, COORDINATES, replace=False))
+
+
+def displaced(atoms: Atoms, coordinate: int, step: float) -> tuple[Atoms, Atoms]:
+    """The structure with one coordinate a step lower, and a step higher."""
+    ends = []
+    for sign in (-1, 1):
+        moved = atoms.copy()
+        moved.positions[coordinate // 3, coordinate % 3] += sign * step
+        ends.append(moved)
+    return ends[0], ends[1]
+
+
+def strained(atoms: Atoms, strain: Array) -> Atoms:
+    moved = atoms.copy()
+    moved.set_cell(moved.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    return moved
+
+
+def random_rotation(generator: np.random.Generator) -> Array:
+    q, r = np.linalg.qr(generator.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return q * np.linalg.det(q)
+
+
+def closest_pair(subject: Subject) -> Atoms | None:
+    """The elements of the closest two atoms, as a molecule along a direction of no symmetry."""
+    atoms = subject.atoms
+    if len(atoms) < 2:
+        atoms = atoms.repeat(tuple(1 + atoms.pbc.astype(int)))
+    if len(atoms) < 2:
+        return None
+    distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
+    i, j = min(combinations(range(len(atoms)), 2), key=lambda pair: distances[pair])
+    direction = np.array([0.48, 0.6, 0.64])
+    return Atoms(atoms.numbers[[i, j]], [np.zeros(3), distances[i, j] * direction])
+
+
+def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
+    """The largest jump of the force, and of the energy, over a pair's distances.
+
+    Intervals in which either changes unlike in those beside are divided until a continuous function
+    would not change any more.
+    """
+    direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
+
+    def at(distance: float) -> Array:
+        moved = pair.copy()
+        moved.positions[1] = distance * direction
+        energy, forces = subject.both(moved)
+        return np.array([forces[1] @ direction, energy])
+
+    grid = np.linspace(near, far, 61)
+    values = np.array([at(r) for r in grid])
+    largest = max(pair_force(at, pair), 1e-3)
+    jumps = []
+    for quantity in (0, 1):
+        for k in suspects(np.diff(values[:, quantity])):
+            jumps.append(divided(at, grid[k], grid[k + 1], quantity))
+    return float(np.max(jumps)) / largest
+
+
+def suspects(changes: Array) -> set[int]:
+    """The intervals whose change is least like the mean of those beside."""
+    before, after = changes[:-2], changes[2:]
+    unlike = np.abs(changes[1:-1] - (before + after) / 2)
+    curved = unlike / (np.abs(after - before) + 1e-3 * unlike.max() + 1e-12)
+    return {int(k) + 1 for key in (unlike, curved) for k in np.argsort(key)[-2:]}
+
+
+def divided(at: Callable[[float], Array], a: float, b: float, quantity: int) -> float:
+    """The change that is left in an interval, divided by eight again and again."""
+    while True:
+        points = np.linspace(a, b, 9)
+        changes = np.diff([at(r)[quantity] for r in points])
+        if b - a < 8 * NARROW or not np.isfinite(changes).all():
+            return float(np.abs(changes).max())
+        k = int(np.abs(changes - np.median(changes)).argmax())
+        a, b = points[k], points[k + 1]
+
+
+def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:
+    """The force at about the bond's length, which says how strong the pair is."""
+    length = pair.get_distance(0, 1)
+    return max(abs(at(factor * length)[0]) for factor in (0.9, 1.0, 1.1))

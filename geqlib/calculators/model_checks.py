@@ -1,0 +1,126 @@
+"""What `geqlib check` asks of a potential of this library, beyond any calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from torch import Tensor
+
+from geqlib.atoms.forces import compiled_energy_forces
+from geqlib.atoms.potential import Potential
+from geqlib.calculators.ase import GeqCalculator
+from geqlib.calculators.checks import RATTLE, Row, Subject, check_calculator, worst
+from geqlib.files.export import export_program
+
+SINGLE = 1e-3  # of forces in float32
+DOUBLE = 1e-9  # of two ways to compute the same in float64
+GRID = (
+    "only reported: a grid of orientations is exact for its own rotations, approximate for others"
+)
+
+
+def check_potential(
+    model: str | Path | Potential,
+    structures: Sequence[Atoms],
+    *,
+    cutoff: float | None = None,
+    backend: str = "inductor",
+    seed: int = 0,
+) -> list[Row]:
+    """The checks of any calculator, in float64, and those of the ways to run a potential.
+
+    Args:
+        model: a checkpoint, a file of `geqlib export`, or a potential in memory.
+        structures: see `check_calculator`.
+        cutoff: for networks that have none.
+        backend: of `torch.compile`.
+        seed: of all draws.
+
+    Raises:
+        ValueError: see `GeqCalculator` and `check_calculator`.
+    """
+    calculator = GeqCalculator(model, dtype=torch.float64, cutoff=cutoff)
+    approximate = GRID if has_grid(calculator.potential) else ""
+    rows = check_calculator(calculator, structures, approximate=approximate, seed=seed)
+    moved = []
+    for k, structure in enumerate(structures):
+        moved.append(structure.copy())
+        moved[-1].rattle(RATTLE, seed=seed + k)
+    subjects = [Subject(calculator, atoms, calculator.cutoff, approximate, seed) for atoms in moved]
+    single = GeqCalculator(calculator.potential, dtype=torch.float32, cutoff=calculator.cutoff)
+    rows.append(compared("float32 against float64", subjects, single, SINGLE, "rounding"))
+    return [*rows, compiled(subjects, calculator, backend), exported(subjects, calculator)]
+
+
+def has_grid(potential: Potential | None) -> bool:
+    """Whether a network has a finite grid of orientations."""
+    kernel = getattr(getattr(potential, "model", None), "kernel", None)
+    return isinstance(getattr(kernel, "grid", None), Tensor)
+
+
+def compared(
+    name: str, subjects: Sequence[Subject], other: Calculator, tolerance: float, reason: str
+) -> Row:
+    """Energies and forces of another calculator against those of the subjects' own."""
+    rows = []
+    for subject in subjects:
+        twin = Subject(other, subject.atoms)
+        scale, energy = subject.scale(), subject.energy(subject.atoms)
+        change = abs(twin.energy(subject.atoms) - energy) / (scale + 0.01 * abs(energy))
+        slopes = np.abs(twin.forces(subject.atoms) - subject.forces(subject.atoms)).max() / scale
+        rows.append(Row(name, max(change, float(slopes)), tolerance, reason))
+    return worst(rows)
+
+
+class _Compiled(GeqCalculator):
+    """The calculator, with its energy and forces compiled."""
+
+    def __init__(self, eager: GeqCalculator, backend: str) -> None:
+        super().__init__(eager.potential, dtype=eager.dtype, cutoff=eager.cutoff)
+        compute = compiled_energy_forces(self.potential, backend=backend)
+
+        def detached(**fields: Any) -> dict[str, Tensor]:
+            ends, reverse = fields["edge_index"], fields["reverse"]
+            plan = self.potential.plan(ends, len(fields["pos"]), reverse=reverse)
+            return {name: x.detach() for name, x in compute(**fields, plan=plan).items()}
+
+        self.compute = detached
+
+
+def compiled(subjects: Sequence[Subject], eager: GeqCalculator, backend: str) -> Row:
+    """`compiled_energy_forces` against `energy_forces`."""
+    name = "compiled against eager"
+
+    def compare() -> Row:
+        return compared(name, subjects, _Compiled(eager, backend), DOUBLE, "both in float64")
+
+    return _made(name, compare)
+
+
+def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
+    """A program of `geqlib export` against `energy_forces`."""
+    name = "exported against eager"
+
+    def compare() -> Row:
+        with TemporaryDirectory() as folder:
+            file = f"{folder}/program.pt2"
+            export_program(eager.potential, file, dtype=eager.dtype)
+            program = GeqCalculator(file, trusted=True, cutoff=eager.cutoff)
+            return compared(name, subjects, program, DOUBLE, "both in float64")
+
+    return _made(name, compare)
+
+
+def _made(name: str, compare: Callable[[], Row]) -> Row:
+    """The row, or that a network refuses to be compiled or exported."""
+    try:
+        return compare()
+    except ValueError as error:
+        return Row(name, None, None, str(error))

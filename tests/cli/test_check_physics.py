@@ -1,0 +1,64 @@
+"""`geqlib check --structures`: a table and an exit code."""
+
+from __future__ import annotations
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
+
+from geqlib.cli.main import main
+
+
+@pytest.fixture
+def structures(tmp_path):
+    file = tmp_path / "some.xyz"
+    write(file, [bulk("Cu", cubic=True), molecule("H2O")])
+    return str(file)
+
+
+def test_a_calculator_by_its_name(structures, capsys):
+    arguments = ["--calculator", "ase.calculators.emt:EMT", "--structures", f"{structures}@0:1"]
+    assert main(["check", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "Checks of ase.calculators.emt:EMT" in out and "passed" in out and "FAILED" not in out
+
+
+def test_a_module_of_the_working_directory_that_fails(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_mine.py").write_text(
+        "from ase.calculators.lj import LennardJones\n\n\n"
+        "def hard():\n    return LennardJones(sigma=2.3, epsilon=0.4)\n\n\n"
+        "ready = hard()\nnumber = int\n"
+    )
+    write("pair.xyz", Atoms("Ar2", [[0, 0, 0], [0, 0, 2.6]]))
+    for name in ("hard", "ready"):
+        assert main(["check", "--calculator", f"of_mine:{name}", "--structures", "pair.xyz"]) == 1
+        assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--calculator", "ase.calculators.emt:EMT"], "needs --structures"),
+        (["--structures", "FILE"], "needs a checkpoint or --calculator"),
+        (["a.ckpt", "--calculator", "a:b", "--structures", "FILE"], "one of the two"),
+        (["--calculator", "emt", "--structures", "FILE"], "is not MODULE:FUNCTION"),
+        (["--calculator", "no.where:EMT", "--structures", "FILE"], "cannot be imported"),
+        (["--calculator", "ase.build:None", "--structures", "FILE"], "cannot be imported"),
+        (["--calculator", "builtins:dict", "--structures", "FILE"], "made a dict"),
+        (["--calculator", "ase.calculators.emt:EMT", "--structures", "no.xyz"], "do not exist"),
+        (["none.ckpt", "--structures", "FILE"], "There is no checkpoint"),
+    ],
+)
+def test_what_is_refused(arguments, said, structures, capsys):
+    arguments = [structures if word == "FILE" else word for word in arguments]
+    assert main(["check", *arguments]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_files_that_hold_no_structures(tmp_path, capsys):
+    (tmp_path / "text.xyz").write_text("not a structure")
+    arguments = ["--calculator", "ase.calculators.emt:EMT", "--structures", tmp_path / "text.xyz"]
+    assert main(["check", *map(str, arguments)]) == 2
+    assert "cannot read structures" in capsys.readouterr().err

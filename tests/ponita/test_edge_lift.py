@@ -1,0 +1,189 @@
+"""PONITA on directed edges keeps the contract and equals the formula, edge by edge."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm
+
+from geqlib.models import EdgePONITA
+from geqlib.ponita.edge_lift import LiftedEdges, directions, lifted_edges, mean_at
+from tests.contract import Case, Contract, Typed
+from tests.ponita.oracle_ponita import position_orientation_conv
+
+SMALL = {"channels": 6, "basis": 5, "layers": 1, "widen": 2}
+BOTH = ("scalar", "vector")
+WHOLE = ("graph:scalar", "graph:vector")
+
+
+def graph(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
+    """Two scalars and a vector a node."""
+    n, d = pos.shape
+    x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    vec = torch.randn(n, 1, d, generator=generator, dtype=torch.float64)
+    return {
+        "pos": (pos, "point"),
+        "edge_index": (edge_index, "edge_index"),
+        "x": (x, "scalar"),
+        "vec": (vec, "vector"),
+    }
+
+
+def with_number(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
+    number = torch.zeros(len(pos), dtype=torch.long)
+    return graph(pos, edge_index, generator) | {"batch": (number, "batch")}
+
+
+def plan(net: EdgePONITA, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
+    return {"plan": net.plan(tensors["edge_index"], len(tensors["pos"]), tensors.get("batch"))}
+
+
+def plan_and_size(net: EdgePONITA, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
+    return plan(net, tensors, graphs) | {"num_graphs": graphs}
+
+
+def lifted(**options: Any) -> partial[EdgePONITA]:
+    return partial(EdgePONITA, 2, 1, 2, 1, **(SMALL | options))
+
+
+class TestContract(Contract):
+    cases = (
+        Case(
+            "R3xS2",
+            lifted(fourth=True),
+            graph,
+            BOTH,
+            ("E(3)",),
+            plan,
+            backend="eager",
+        ),
+        Case(
+            "R3xS2, graphs, complete",
+            lifted(level="graph", complete=True),
+            with_number,
+            WHOLE,
+            ("E(3)",),
+            plan_and_size,
+            backend="eager",
+        ),
+        Case("R2xS1", lifted(space="R2xS1"), graph, BOTH, ("SE(2)",), plan, dim=2, backend="eager"),
+    )
+
+
+def example(complete: bool) -> tuple[EdgePONITA, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    net = lifted(layers=2, complete=complete, layer_scale=0.5)().double()
+    edge_index = torch.tensor([[0, 1, 1, 2, 3, 2], [1, 0, 2, 1, 2, 3]])
+    inputs = {"pos": torch.randn(5, 3), "x": torch.randn(5, 2), "vec": torch.randn(5, 1, 3)}
+    return net, {key: x.double() for key, x in inputs.items()} | {"edge_index": edge_index}
+
+
+def by_loops(net: EdgePONITA, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The paper's network on elements (p_t, direction), all of it element by element."""
+    pos, x, vec = (inputs[key] for key in ("pos", "x", "vec"))
+    edges = inputs["edge_index"].T.tolist()
+    ori = torch.stack([(pos[s] - pos[t]) / (pos[s] - pos[t]).norm() for s, t in edges])
+    near = [
+        (a, b)
+        for a, (_, at) in enumerate(edges)
+        for b, (_, bt) in enumerate(edges)
+        if a != b and (net.complete or at == bt or [at, bt] in edges)
+    ]
+    model, ends = net.network, [t for _, t in edges]
+    h = model.embed_scalars(x[ends]) + model.embed_vectors((vec[ends, 0] * ori).sum(1)[:, None])
+    h, scalars, vectors = h[:, None], [], []
+    for k, block in enumerate(model.blocks):
+        y = position_orientation_conv(
+            model.kernel, block.conv, h, pos[ends], torch.tensor(near).T, None, ori
+        )
+        y = layer_norm(y, y.shape[-1:], block.norm.weight, block.norm.bias, block.norm.eps)
+        h = h + block.layer_scale * block.contract(gelu(block.expand(y)))
+        scalars.append(model.scalars[k](h[:, 0]))
+        vectors.append(model.vectors[k](h[:, 0])[:, :, None] * ori[:, None])
+    s, v = torch.stack(scalars).mean(0), torch.stack(vectors).mean(0)
+    at = [[e for e, end in enumerate(ends) if end == node] for node in range(len(pos))]
+    rows = [(s[e].mean(0), v[e].mean(0)) if e else (0 * s[0], 0 * v[0]) for e in at]
+    return torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_formula_edge_by_edge(complete: bool) -> None:
+    net, inputs = example(complete)
+    for got, expected in zip(net(**inputs), by_loops(net, inputs), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
+    assert net(**inputs)[0][4].eq(0).all(), "a point without edges"
+
+
+def test_directions_of_neighbours_count() -> None:
+    """Turning a bond at its end changes what its other end is given."""
+    net, inputs = example(False)
+    moved = inputs["pos"].clone()
+    moved[0] = moved[1] + (moved[0] - moved[1]).norm() * torch.tensor([0.0, 0.0, 1.0])
+    before, after = (net(**(inputs | {"pos": pos}))[0][1] for pos in (inputs["pos"], moved))
+    assert (before - after).abs().max() > 1e-3
+
+
+def test_pairs_of_elements() -> None:
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    plan = lifted_edges(edge_index, 3)
+    pairs = set(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
+    ends = edge_index[1].tolist()
+    expected = {
+        (a, b)
+        for a in range(4)
+        for b in range(4)
+        if a != b and (ends[a] == ends[b] or abs(ends[a] - ends[b]) == 1)
+    }
+    assert pairs == expected and len(plan.source) == len(expected)
+    assert LiftedEdges.from_tensors(plan.tensors()).pair.equal(plan.pair)
+    batch = torch.tensor([0, 0, 1])
+    apart = lifted_edges(torch.tensor([[0, 1], [1, 0]]), 3, batch, complete=True)
+    assert apart.source.tolist() == [1, 0]
+
+
+def test_periodic_images_are_where_they_are() -> None:
+    """A chain cut into a cell of one atom equals the middle of a long chain."""
+    net = lifted(layers=1)().double()
+    step = torch.tensor([[1.1, 0.2, 0.0]]).double()
+    x, vec = torch.ones(1, 2).double(), torch.ones(1, 1, 3).double()
+    edges = torch.tensor([[0, 0], [0, 0]])
+    shift = torch.cat([step, -step])
+    cell = net(torch.zeros(1, 3).double(), edges, x=x, vec=vec, edge_shift=shift)
+    n = 7
+    chain = torch.arange(n - 1)
+    both = torch.cat([torch.stack([chain + 1, chain]), torch.stack([chain, chain + 1])], 1)
+    pos = torch.arange(n)[:, None] * step
+    long = net(pos, both, x=x.expand(n, -1), vec=vec.expand(n, -1, -1))
+    for got, expected in zip(cell, long, strict=True):
+        torch.testing.assert_close(got[0], expected[n // 2], rtol=1e-12, atol=1e-13)
+
+
+def test_directions_and_means() -> None:
+    offset = torch.tensor([[0.0, 3.0, 4.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    unit = directions(offset)
+    assert unit.tolist() == [[0.0, pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0, 0.0]]
+    (gradient,) = torch.autograd.grad(unit.sum(), offset)
+    assert gradient.isfinite().all() and gradient[1].eq(0).all()
+    means = mean_at(torch.tensor([[1.0], [3.0]]), torch.tensor([1, 1]), 3)
+    assert means.tolist() == [[0.0], [2.0], [0.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"orientations": 12}, "has no orientations: leave it out"),
+        ({"edge_dim": 1}, "has no edge_dim"),
+        ({"space": "SE3"}, "space must be R2xS1 or R3xS2, got 'SE3'"),
+        ({"level": "edge"}, 'level must be "node" or "graph"'),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EdgePONITA(1, 0, 1, 0, **options)
+    net, inputs = example(True)
+    with pytest.raises(ValueError, match="complete=True has no periodic images"):
+        net(**inputs, edge_shift=torch.zeros(6, 3).double())
