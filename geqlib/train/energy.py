@@ -54,6 +54,9 @@ class EnergyForces(Task):
     are fitted to the training set (`geqlib.train.references`); they are part of the model and its
     checkpoints.
 
+    Where the data reads a charge or a multiplicity, the potential learns what they change
+    (`Potential.take_charge`); a cutoff that the data does not name is the network's.
+
     Metrics are in meV: `energy_mae` and `energy_rmse` of the total energy, the same `_per_atom`,
     `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3
     and `stress_rmse_gpa`.

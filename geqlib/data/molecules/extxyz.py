@@ -353,7 +353,7 @@ def stream_frames(
             for name, value in _location(frame, paths).items():
                 columns[name].append(value)
         arrays = {name: np.array(columns[name], dtype) for name, dtype in COLUMNS.items()}
-        return arrays | {"notes": np.frombuffer("".join(notes).encode(), np.uint8)}
+        return arrays | {"notes": np.frombuffer(" ".join(notes).encode(), np.uint8)}
 
     arrays = cached_arrays("frames", parameters, build, cache)
     if notes := arrays.pop("notes").tobytes().decode():
