@@ -21,9 +21,9 @@ PUBLIC = {
         RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet FAPointNet
-        GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential RotationAverage
-        SetNetwork compiled_energy_forces energy_forces
+        DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet
+        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential
+        RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MultitaskData NBodyData
