@@ -72,7 +72,9 @@ def lifted_edges(
     width = count[second[pair]]
     source = order[ptr[first[pair]] + local // width]
     target = order[ptr[second[pair]] + local % width]
-    others = source != target
+    others = source != target  # an element meets itself in the layer
+    if not complete:
+        others = others | (pair < edge_index.size(1))  # but for its image in a crystal
     return LiftedEdges(source[others], target[others], pair[others])
 
 
@@ -137,7 +139,7 @@ class EdgePONITA(nn.Module):
         if level not in ("node", "graph"):
             raise ValueError(f'level must be "node" or "graph", got {level!r}.')
         for name in ("orientations", "edge_dim"):
-            if name in options:
+            if options.get(name):  # a configuration may name the default
                 raise ValueError(f"EdgePONITA has no {name}: leave it out, or take PONITA.")
         if options.get("space", "R3xS2") not in ("R2xS1", "R3xS2"):
             raise ValueError(
