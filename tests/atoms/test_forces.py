@@ -177,6 +177,7 @@ def results(potential: Potential, found: dict[str, Tensor]) -> dict[str, Tensor]
     return {k: v.detach() for k, v in found.items()} | dict(zip(names, slopes, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", MAKERS)
 # raised by dynamo itself wherever it meets an autograd.Function
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
