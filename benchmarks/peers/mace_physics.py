@@ -1,6 +1,6 @@
 """The checks of `geqlib check` on an untrained MACE, in MACE's environment: prints them as JSON.
 
-Started as `python -P mace_physics.py CHECKS.py STRUCTURES.xyz`. The checks need numpy and ASE alone.
+Started as `python -P mace_physics.py CHECKS.py STRUCTURES.xyz`. Checks need numpy and ASE alone.
 """
 
 from __future__ import annotations
