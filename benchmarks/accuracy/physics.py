@@ -54,7 +54,13 @@ def of_mace() -> dict[str, Cells]:
         return {}
     with TemporaryDirectory() as folder:
         write(f"{folder}/structures.xyz", structures())
-        command = [str(mace.BIN / "python"), str(PEER), checks.__file__, f"{folder}/structures.xyz"]
+        command = [
+            str(mace.BIN / "python"),
+            "-P",
+            str(PEER),
+            checks.__file__,
+            f"{folder}/structures.xyz",
+        ]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     line = next(line for line in run.stdout.splitlines() if line.startswith("rows "))
     return {"MACE": [tuple(cells) for cells in json.loads(line.removeprefix("rows "))]}

@@ -1,6 +1,6 @@
 """The checks of `geqlib check` on an untrained MACE, in MACE's environment: prints them as JSON.
 
-Started as `python mace_physics.py CHECKS.py STRUCTURES.xyz`. The checks need numpy and ASE alone.
+Started as `python -P mace_physics.py CHECKS.py STRUCTURES.xyz`. Checks need numpy and ASE alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 import numpy as np
 import torch
 from ase.io import read
-from e3nn import o3
 from mace import modules
 from mace.calculators import MACECalculator
 
@@ -20,6 +19,8 @@ CUTOFF = 5.0
 
 
 def untrained() -> MACECalculator:
+    from e3nn import o3  # after mace, which lets torch read its tables
+
     torch.manual_seed(1)
     torch.set_default_dtype(torch.float64)
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
