@@ -95,8 +95,14 @@ def stamp() -> str:
 
     commit = _git("rev-parse", "--short", "HEAD").strip() or "no commit"
     dirty = "-dirty" if uncommitted() else ""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    return f"geqlib {version('geqlib')} at {commit}{dirty}, {date.today()}, {machine}"
+    return f"geqlib {version('geqlib')} at {commit}{dirty}, {date.today()}, {machine()}"
+
+
+def machine() -> str:
+    """Processor, by its model where the system says it, and number of cores."""
+    info = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
 
 
 def present(name: str) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def reached(roots: Sequence[str]) -> tuple[set[str], set[Path]]:
             paths = set(TOP.glob(name)) - configs
             configs |= paths
             waiting += [name for path in paths for name in _named(_strings(_yaml(path)))]
-        elif name not in modules | DRAWING and _path(name).name != "__init__.py":
+        elif name not in modules | DRAWING and not _is_package(name):
             modules.add(name)
             waiting += _imported(name)
             if name.startswith("benchmarks."):
@@ -222,8 +228,7 @@ def _home(module: str, name: str) -> str:
     """The module in which `from module import name` is defined."""
     if _path(f"{module}.{name}"):
         return f"{module}.{name}"
-    path = _path(module)
-    if path is not None and path.name == "__init__.py":
+    if _is_package(module):
         for node in ast.walk(_tree(module)):
             if not isinstance(node, ast.ImportFrom) or name not in {a.name for a in node.names}:
                 continue
@@ -284,6 +289,11 @@ def _path(module: str) -> Path | None:
     path = TOP.joinpath(*module.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if file.is_file()), None)
+
+
+def _is_package(module: str) -> bool:
+    path = _path(module)
+    return path is not None and path.name == "__init__.py"
 
 
 @cache

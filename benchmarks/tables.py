@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +218,16 @@ def copy_demo() -> None:
         shutil.copyfile(TOP / "demo" / name, images / name)
 
 
+def threads(environment: Mapping[str, str]) -> str:
+    """On what the demo ran, which is the machine that copies its result."""
+    return f"{environment.get('threads', '?')} threads of {provenance.machine()}"
+
+
 def demo_result(run: dict[str, Any]) -> Result:
     """The results.json of the demo's run."""
     fit, metrics, environment = run["fit"], run["metrics"], run["environment"]
-    minutes = f"{fit['seconds'] / 60:.1f} minutes of training, {fit['parameters']} parameters"
+    minutes = f"{fit['seconds'] / 60:.1f} minutes of training on {threads(environment)}, "
+    minutes += f"{fit['parameters']} parameters"
     rows = [
         Row((name,), {"mse": errors["mse"], "median": errors["median"]}, "peer")
         for name, errors in run["baselines"].items()
@@ -231,7 +237,7 @@ def demo_result(run: dict[str, Any]) -> Result:
     columns = (Column("mse", "test MSE", "", "error"), Column("median", "median", "", "error"))
     table = Table(("",), columns, tuple(rows), "mse")
     stamp = f"geqlib {environment['geqlib']} at {environment.get('commit', 'no commit')}"
-    stamp += f", {environment.get('machine', 'no machine')}"
+    stamp += f", {provenance.machine()}"
     return Result(
         "demo",
         "What make demo trains",

@@ -258,7 +258,7 @@ def _inputs(variant: Mapping[str, Any]) -> int:
 @cache
 def width_like(recipe: Recipe, inputs: int) -> int:
     """The width at which GIN has about as many parameters as SPEN by this recipe."""
-    size = {"channels": recipe.channels, "layers": recipe.layers}
+    size: dict[str, Any] = {"channels": recipe.channels, "layers": recipe.layers}
     target = _parameters(SPEN(inputs, 2, symmetric=True, act="relu", **size))
 
     def count(width: int) -> int:
