@@ -123,7 +123,7 @@ def test_derivatives_of_some_arguments(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_function_transforms(form: str) -> None:
-    """vmap, and Hessians by every order of forward and reverse mode."""
+    """vmap, and Hessians by every order of forward and reverse mode but twice forward."""
     s = Sample("repeats and loops", form, "antipodal")
     for n in range(len(s.tensors)):
 
@@ -140,9 +140,10 @@ def test_function_transforms(form: str) -> None:
         t = s.tensors[n]
         forward, reverse = torch.func.jacfwd, torch.func.jacrev
         expected = torch.autograd.functional.hessian(energy, t)
-        for outer in (forward, reverse):
-            for inner in (forward, reverse):
-                torch.testing.assert_close(outer(inner(energy))(t), expected)
+        for outer, inner in ((forward, reverse), (reverse, forward), (reverse, reverse)):
+            torch.testing.assert_close(outer(inner(energy))(t), expected)
+        with pytest.raises(ValueError, match="are wrong in torch"):  # where two arguments vary
+            forward(forward(energy))(t)
 
 
 @pytest.mark.parametrize("form", FORMS)
