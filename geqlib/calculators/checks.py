@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -23,7 +24,7 @@ DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
 COORDINATES = 30  # that are moved, of large structures a draw
 RATTLE = 0.03
 LARGEST_SCAN = 12.0
-NARROW = 1e-6
+NARROW = 1e-7
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,12 @@ class Subject:
     def both(self, atoms: Atoms) -> tuple[float, Array]:
         """Energy and forces of one calculation."""
         forces = self.forces(atoms)
-        return float(self.calculator.get_property("energy", atoms)), forces
+        energy: Any = self.calculator.get_property("energy", atoms)
+        return float(energy), forces
 
     def _property(self, name: str, atoms: Atoms) -> Array:
         self.calculator.reset()  # so that nothing is remembered
-        return self.calculator.get_property(name, atoms)
+        return np.asarray(self.calculator.get_property(name, atoms))
 
 
 Check = Callable[[Subject], Row]
@@ -301,7 +303,7 @@ def stretched_bond(subject: Subject) -> Row:
     far = LARGEST_SCAN if subject.cutoff is None else 0.95 * subject.cutoff
     near = min(0.8 * pair.get_distance(0, 1), 0.5 * far)
     error = largest_jump(subject, pair, near, far)
-    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the force at the bond's length"
+    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the largest force there"
     return Row(name, error, SAME, reason)
 
 
@@ -317,7 +319,7 @@ def cutoff_smoothness(subject: Subject) -> Row:
         )
         return Row(name, None, None, reason)
     error = largest_jump(subject, pair, 0.95 * subject.cutoff, 1.05 * subject.cutoff)
-    reason = f"jumps at {subject.cutoff:.2f} A, relative to the force at the bond's length"
+    reason = f"jumps at {subject.cutoff:.2f} A, relative to the largest force there"
     return Row(name, error, SAME, reason)
 
 
@@ -413,7 +415,7 @@ def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> floa
 
     grid = np.linspace(near, far, 61)
     values = np.array([at(r) for r in grid])
-    largest = max(pair_force(at, pair), 1e-3)
+    largest = max(pair_force(at, pair), float(np.abs(values[:, 0]).max()), 1e-3)
     jumps = []
     for quantity in (0, 1):
         for k in suspects(np.diff(values[:, quantity])):

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -62,7 +62,7 @@ def check_physics(options: Namespace, console: Console | None = None) -> int:
             options.checkpoint, structures, cutoff=options.cutoff, backend=options.backend
         )
     else:
-        calculator = made_calculator(options.calculator)
+        calculator = import_calculator(options.calculator)
         rows = check_calculator(calculator, structures, cutoff=options.cutoff)
     show_rows(rows, options.calculator or str(options.checkpoint), console)
     return int(any(row.passed is False for row in rows))
@@ -80,12 +80,13 @@ def read_structures(path: str) -> list[Atoms]:
     if not Path(file).exists():
         raise ValueError(f"the structures {file} do not exist: correct the path.")
     try:
-        return read(file, index=part or ":")
+        structures = read(file, index=part or ":")
     except Exception as error:
         raise ValueError(f"ASE cannot read structures from {path}: {error}") from error
+    return structures if isinstance(structures, list) else [structures]
 
 
-def made_calculator(place: str) -> Calculator:
+def import_calculator(place: str) -> Calculator:
     """The calculator that `module:function` makes, or is; the working directory is searched, too.
 
     Raises:
@@ -100,18 +101,18 @@ def made_calculator(place: str) -> Calculator:
         )
     sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(import_module(module), name)
+        source = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"--calculator {place} cannot be imported: {error}") from error
     finally:
         sys.path.remove(str(Path.cwd()))
-    calculator = made if isinstance(made, BaseCalculator) else made()
+    calculator = source if isinstance(source, BaseCalculator) else source()
     if not isinstance(calculator, BaseCalculator):
         raise ValueError(
             f"--calculator {place} made a {type(calculator).__name__}, which is no calculator of "
             "ASE."
         )
-    return calculator
+    return cast("Calculator", calculator)
 
 
 def show_rows(rows: Sequence[Row], title: str, console: Console | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,8 @@ def refuse_two_forward_modes() -> None:
     Raises:
         ValueError: inside two of them.
     """
-    levels = torch._C._functorch.get_interpreter_stack() or ()
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    levels = functorch.get_interpreter_stack() or ()
     if sum(level.key().name == FORWARD for level in levels) > 1:
         raise ValueError(
             "forward-mode derivatives of forward-mode derivatives, as jacfwd(jacfwd(f)), are wrong "

@@ -123,7 +123,7 @@ def test_derivatives_of_some_arguments(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_function_transforms(form: str) -> None:
-    """vmap, and Hessians by every order of forward and reverse mode that torch has right."""
+    """vmap, and Hessians by every order of forward and reverse mode but twice forward."""
     s = Sample("repeats and loops", form, "antipodal")
     for n in range(len(s.tensors)):
 
@@ -142,7 +142,7 @@ def test_function_transforms(form: str) -> None:
         expected = torch.autograd.functional.hessian(energy, t)
         for outer, inner in ((forward, reverse), (reverse, forward), (reverse, reverse)):
             torch.testing.assert_close(outer(inner(energy))(t), expected)
-        with pytest.raises(ValueError, match=r"jacfwd\(jacfwd\(f\)\), are wrong in torch"):
+        with pytest.raises(ValueError, match="are wrong in torch"):  # where two arguments vary
             forward(forward(energy))(t)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ase.db
 from ase import Atoms
@@ -63,7 +64,8 @@ def ase_structures(path: Path) -> Iterator[Atoms]:
 
 
 def _rows(path: Path) -> Iterator[Atoms]:
-    with ase.db.connect(path) as database:
+    database: Any = ase.db.connect(path)
+    with database:
         for row in database.select():
             atoms = row.toatoms(add_additional_information=True)
             for part in ("data", "key_value_pairs"):

@@ -126,7 +126,7 @@ def _restore_names(atoms: Atoms) -> None:
 
 def _check_cell_keys(atoms: Atoms) -> None:
     """Refuse a cell under a key that nobody reads: the crystal would become a molecule."""
-    if atoms.cell.any():
+    if atoms.cell.array.any():
         return
     for key, value in atoms.info.items():
         numbers = np.asarray(value)
