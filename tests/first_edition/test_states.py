@@ -28,6 +28,8 @@ REMOVED: dict[str, str] = {
 pytestmark = pytest.mark.filterwarnings("ignore:GauntConvolution. method:FutureWarning")
 CURRENT = [name for name in KEYS if name not in REMOVED]
 
+LATER = {"EdgePONITA"}  # models that the first edition did not have
+
 
 def old_state(name: str) -> dict[str, Tensor]:
     return {
@@ -87,6 +89,6 @@ def test_every_layer_and_model_has_an_instance() -> None:
     for package, library in (("geqlib.nn", layers), ("geqlib.models", models)):
         for name in PUBLIC[package].split():
             kind = getattr(library, name)
-            if isinstance(kind, type) and issubclass(kind, nn.Module):
+            if isinstance(kind, type) and issubclass(kind, nn.Module) and name not in LATER:
                 assert kind in shown, name
     assert REMOVED.keys() <= KEYS.keys() == INSTANCES.keys()
