@@ -205,6 +205,7 @@ class Contract:
         gradcheck(fn, points, fast_mode=True)
         gradgradcheck(fn, points, fast_mode=True)
 
+    @pytest.mark.slow
     def test_functional_derivatives(self, case: Case) -> None:
         """jacrev, hessian and vectorize=True agree with derivatives one by one."""
         outputs, point = _of_one_vector(case, 3)

@@ -11,6 +11,8 @@ from geqlib.testing import equivariance_error
 from tests.compositions import COMPOSITIONS, Composition, fit
 from tests.contract import RAGGED, Contract, join, random_graphs
 
+pytestmark = pytest.mark.slow
+
 
 class TestContract(Contract):
     cases = tuple(composition.case for composition in COMPOSITIONS)

@@ -184,6 +184,7 @@ def test_chunks_and_progress():
     assert simulate(system, none, (0, 1))[0].shape == (0, 2, 2, 3)
 
 
+@pytest.mark.slow
 def test_published_numbers_on_the_test_split():
     rng, system = np.random.RandomState(43), NBodySystem()
     for skipped in (10_000, 2_000):
