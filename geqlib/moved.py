@@ -181,7 +181,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.train.classification": ("geqlib.train.tasks",),
     "geqlib.train.cli": ("geqlib.train.configuration",),
     "geqlib.train.displacement": ("geqlib.train.point_tasks",),
-    "geqlib.train.energy_errors": ("geqlib.train.energy",),
+    "geqlib.train.energy_errors": ("geqlib.train.atomic_errors",),
     "geqlib.train.energy_forces": ("geqlib.train.energy",),
     "geqlib.train.graph_classification": ("geqlib.train.tasks",),
     "geqlib.train.multitask": ("geqlib.train.tasks",),

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
-from torch.nn.functional import huber_loss
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
+from torchmetrics import Metric
 
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.graph import accepted, check_graph
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.agreement import share_charge
+from geqlib.train.atomic_errors import (
+    LABELS,
+    AtomicErrors,
+    LabelErrors,
+    label_errors,
+    masked_penalty,
+)
+from geqlib.train.label_checks import check_frames, check_splits, check_volumes, volumes
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.task import Task
 
@@ -25,20 +31,6 @@ POTENTIAL = "geqlib.models.Potential"
 CHUNK = 256  # frames of a stream that are read at once
 ELECTRONS = ("charge", "multiplicity")
 GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
-MEV = 1000.0
-GPA = 160.21766208  # of 1 eV/angstrom^3
-LABELS = ("energy", "forces", "stress")
-# name -> of which error, in which unit, of which power
-METRICS = {
-    "energy_mae": ("energy", MEV, 1),
-    "energy_rmse": ("energy", MEV, 2),
-    "energy_per_atom_mae": ("energy_per_atom", MEV, 1),
-    "energy_per_atom_rmse": ("energy_per_atom", MEV, 2),
-    "forces_mae": ("forces", MEV, 1),
-    "forces_rmse": ("forces", MEV, 2),
-    "stress_rmse": ("stress", MEV, 2),
-    "stress_rmse_gpa": ("stress", GPA, 2),
-}
 
 
 class EnergyForces(Task):
@@ -314,155 +306,3 @@ def _fields(batch: Any, *more: str) -> dict[str, Any]:
     """The arguments of a potential, from a batch."""
     tensors = {key: batch[key] for key in (*GEOMETRY, *more) if key in batch}
     return tensors | {"num_graphs": batch.num_graphs}
-
-
-def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
-    """`check_frames` of all splits in memory; those that are streamed are checked by batches."""
-    for split, structures in splits.items():
-        if "z" in getattr(structures, "arrays", {}):
-            check_frames(split, structures, seen)
-
-
-def check_frames(split: str, structures: Any, seen: Tensor) -> None:
-    """Refuse an element that the training frames do not have.
-
-    Args:
-        split: to be named.
-        structures: a batch, or all structures of a data set.
-        seen: [119] whether the training set has the element.
-
-    Raises:
-        ValueError: naming the split, the frame and the atom.
-    """
-    z = structures.z.long()
-    unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
-    if not len(unseen):
-        return
-    atom = int(unseen[0])
-    graph = int(structures.batch[atom])
-    index = getattr(structures, "index", None)
-    first = int((structures.batch < graph).sum())
-    elements = ", ".join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())
-    raise ValueError(
-        f"Frame {graph if index is None else int(index[graph])} of the {split} split: atom "
-        f"{atom - first} is {chemical_symbols[int(z[atom])]}, which the training data never showed "
-        f"({elements}): put such frames into the training data, or leave this one out."
-    )
-
-
-def check_volumes(batch: Any) -> None:
-    """Refuse labels of the stress of graphs that have no volume.
-
-    Raises:
-        ValueError: naming the graph.
-    """
-    if "stress" not in batch:
-        return
-    labelled = ~batch.stress.isnan().flatten(1).all(1)
-    bare = (labelled & ~volumes(batch)).nonzero()[:, 0]
-    if len(bare):
-        raise ValueError(
-            f"Graph {int(bare[0])} of a batch has a stress, but no cell along which it repeats and "
-            "that has a volume: make its stress NaN, which is no label."
-        )
-
-
-def volumes(batch: Any) -> Tensor:
-    """[G] whether each graph repeats and has a volume."""
-    if "cell" not in batch:
-        return torch.zeros(batch.num_graphs, dtype=torch.bool, device=batch.pos.device)
-    volume = torch.linalg.det(batch.cell.double()).abs() > 0
-    return volume & batch.pbc.view(-1, 3).any(1) if "pbc" in batch else volume
-
-
-class LabelErrors(NamedTuple):
-    """Predictions minus labels.
-
-    Args:
-        error: of any shape; 0 where there is no label.
-        labelled: of the same shape, whether there is one.
-
-    Example:
-        >>> LabelErrors(torch.tensor([2.0, 0.0]), torch.tensor([True, False])).values()
-        tensor([2.])
-    """
-
-    error: Tensor
-    labelled: Tensor
-
-    def values(self) -> Tensor:
-        """The errors of what has a label, one after the other."""
-        return self.error[self.labelled]
-
-
-def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, LabelErrors]:
-    """Errors of the labels that a batch has.
-
-    Only a label that is NaN is missing: a prediction that is NaN is an error of NaN.
-
-    Args:
-        predicted: "energy" [G], "forces" [N, 3] and optionally "stress" [G, 3, 3].
-        batch: with labels of these names, and `batch` [N].
-
-    Returns:
-        The same names, and "energy_per_atom" [G].
-    """
-    errors = {}
-    for name in LABELS:
-        if name in predicted and name in batch:
-            labelled = ~batch[name].isnan()
-            error = torch.where(labelled, predicted[name] - batch[name], 0.0)
-            errors[name] = LabelErrors(error, labelled)
-    if "energy" in errors:
-        error, labelled = errors["energy"]
-        atoms = torch.bincount(batch.batch, minlength=len(error)).clamp(min=1)
-        errors["energy_per_atom"] = LabelErrors(error / atoms, labelled)
-    return errors
-
-
-def masked_penalty(
-    error: Tensor, labelled: Tensor, kind: Literal["mse", "huber"], delta: float
-) -> Tensor:
-    """Mean square, or mean of Huber's function, of the entries that have a label; 0 without any.
-
-    Example:
-        >>> labelled = torch.tensor([True, False, True])
-        >>> masked_penalty(torch.tensor([2.0, 0.0, 4.0]), labelled, "mse", 1.0)
-        tensor(10.)
-    """
-    if kind == "mse":
-        penalty = error**2
-    else:
-        penalty = huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
-    return penalty.sum() / labelled.sum().clamp(min=1)
-
-
-class AtomicErrors(nn.Module):
-    """The metrics of `METRICS`, over all batches of an epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.metrics = nn.ModuleDict(
-            {
-                name: MeanAbsoluteError() if power == 1 else MeanSquaredError(squared=False)
-                for name, (_, _, power) in METRICS.items()
-            }
-        )
-
-    def update(self, errors: Mapping[str, LabelErrors]) -> dict[str, Metric | Tensor]:
-        """Add a batch.
-
-        Args:
-            errors: of `label_errors`.
-
-        Returns:
-            The metrics of the labels that the batch has, by name.
-        """
-        updated: dict[str, Metric | Tensor] = {}
-        for name, (of, unit, _) in METRICS.items():
-            if of in errors:
-                error = unit * errors[of].values().detach().float()
-                metric = cast(Metric, self.metrics[name])
-                metric.update(error, torch.zeros_like(error))
-                updated[name] = metric
-        return updated

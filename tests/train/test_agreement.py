@@ -24,7 +24,7 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.models import PONITA, GauntNet, MoleculeModel, Potential
 from geqlib.train import ClassificationTask, EnergyForces, RegressionTask
 from geqlib.train.agreement import share_cutoff
-from geqlib.train.energy import check_volumes
+from geqlib.train.label_checks import check_volumes
 from tests.train.tiny import geqlib as command
 
 

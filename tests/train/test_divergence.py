@@ -20,8 +20,8 @@ from torch_geometric.data import Batch
 from geqlib.data import MoleculeData
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.train import EnergyForces, NormalsTask, Task
+from geqlib.train.atomic_errors import label_errors
 from geqlib.train.divergence import divergent_graphs, likely_cause
-from geqlib.train.energy import label_errors
 from geqlib.train.references import summarise
 from geqlib.train.run import Run, fit, predict, validate
 from geqlib.train.run import test as run_test

@@ -26,7 +26,7 @@ from geqlib.cli.check import check_model
 from geqlib.data import MoleculeData
 from geqlib.models import Potential, compiled_energy_forces, energy_forces
 from geqlib.train import EnergyForces
-from geqlib.train.energy import AtomicErrors, LabelErrors, label_errors, masked_penalty
+from geqlib.train.atomic_errors import AtomicErrors, LabelErrors, label_errors, masked_penalty
 from geqlib.train.references import fit_statistics, summarise
 from tests.atoms.atoms import CUTOFF, Pairs, fields, pairs, system
 from tests.train.tiny import geqlib as command
