@@ -14,7 +14,7 @@ demo: .venv/installed
 
 # two processes of one thread each; a file stays in one of them, for what its tests share
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # layers and two steps of training with the oldest torch that is supported, in an environment apart
 smoke: .venv-oldest/installed
@@ -28,7 +28,7 @@ smoke: .venv-oldest/installed
 
 # the same, and which lines of geqlib/ no test runs
 coverage: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=geqlib
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=geqlib
 
 lint: .venv/installed
 	$(BIN)/ruff check .

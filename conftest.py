@@ -1,5 +1,7 @@
 """Tests keep generated data in a folder of their own, and download nothing."""
 
+from collections import Counter
+
 import pytest
 
 
@@ -15,3 +17,7 @@ def pytest_collection_modifyitems(items):
     for item in items:  # examples that trace and compile, to which no marker can be added
         if item.nodeid.startswith("geqlib/files/export.py"):
             item.add_marker(pytest.mark.slow)
+    # long files first, so that no process is alone with one at the end
+    tests = Counter(item.path for item in items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path] / tests[item.path])

@@ -249,7 +249,8 @@ def test_a_network_whose_code_depends_on_the_size():
 
 @pytest.mark.slow
 def test_calculators_run_programs(exported, program):
-    calculators = GeqCalculator(exported[0]), GeqCalculator(program, trusted=True)
+    with pytest.warns(UserWarning, match=r"up to 2.5 angstrom, .* its network is 3.0"):
+        calculators = GeqCalculator(exported[0]), GeqCalculator(program, trusted=True)
     assert all(c.cutoff == 2.5 and c.dtype == torch.float32 for c in calculators)
     for nodes, periodic in SYSTEMS:
         found = [results(c, molecule(nodes, periodic=periodic)) for c in calculators]
