@@ -50,8 +50,8 @@ COLUMNS = (
 Run = Callable[..., Any]
 WHY = {"RotationAverage": "it makes the plan of its copies itself"}
 OTHERS = {  # cases that show what a part changes
-    "MonoidGNN(MonoidAggregation)": "monoid_gnn: MonoidGNN gru",
-    "FrameAveraging, frames made before": "frames: made before",
+    "MonoidGNN(MonoidAggregation)": "monoid networks: MonoidGNN gru",
+    "FrameAveraging, frames made before": "frames averaging: made before",
 }
 POTENTIALS: dict[str, Callable[[], nn.Module]] = {
     "Potential(PONITA)": lambda: PONITA(4, 0, 1, 0, channels=8, layers=1, cutoff=CUTOFF),
