@@ -29,7 +29,7 @@ def product(name: str, irreps: str, order: int) -> Callable[[Tensor, Tensor], Te
         from geqlib.nn import GauntPower
 
         power = GauntPower(irreps, irreps, order, elements=ELEMENTS)
-        return lambda x, choice: power.rows(x.movedim(2, 0), choice).movedim(0, 2)
+        return lambda x, choice: power.on_components(x.movedim(2, 0), choice).movedim(0, 2)
     sys.path.pop(0)  # this folder has another mace.py
     torch.serialization.add_safe_globals([slice])  # in the constants of this old e3nn
     from e3nn import o3
