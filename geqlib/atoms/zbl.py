@@ -6,6 +6,7 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor, nn
 
+from geqlib.graph.checks import as_index
 from geqlib.radial import PolynomialCutoff
 from geqlib.sphere.tables import Constants
 
@@ -65,7 +66,7 @@ class ZBL(nn.Module):
             edge_index: [2, E], every pair in both directions.
             edge_shift: [E, 3] added to pos[source] - pos[target].
         """
-        source, target = edge_index
+        source, target = as_index(edge_index)
         offset = pos.index_select(0, source) - pos.index_select(0, target)
         if edge_shift is not None:
             offset = offset + edge_shift

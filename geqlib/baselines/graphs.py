@@ -12,6 +12,8 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.models import GIN, PNA
 from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.graph.checks import as_index
+
 
 class MessagePassingNet(nn.Module):
     """GIN or PNA: the states of all layers are concatenated, pooled over the nodes and mapped.
@@ -80,9 +82,11 @@ class MessagePassingNet(nn.Module):
         num_graphs: int | None = None,
     ) -> Tensor:
         """Features x [N, in_channels] to [graphs, out_channels]."""
+        edge_index = as_index(edge_index)
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(len(x)), 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        pooled = self.readout(self.layers(x, edge_index), batch, dim_size=num_graphs)
+        index = as_index(batch, "batch")
+        pooled = self.readout(self.layers(x, edge_index), index, dim_size=num_graphs)
         return self.out(self.dropout(self.hidden(self.dropout(pooled)).relu()))

@@ -98,7 +98,14 @@ class Subject:
 
     def _property(self, name: str, atoms: Atoms) -> Array:
         self.calculator.reset()  # so that nothing is remembered
-        return np.asarray(self.calculator.get_property(name, atoms))
+        try:
+            return np.asarray(self.calculator.get_property(name, atoms))
+        except Exception as error:
+            raise ValueError(
+                f"{type(self.calculator).__name__} cannot calculate {name} of "
+                f"{atoms.get_chemical_formula()} ({type(error).__name__}: {error}): use structures "
+                "and a calculator that go together."
+            ) from error
 
 
 Check = Callable[[Subject], Row]

@@ -106,7 +106,15 @@ def import_calculator(place: str) -> Calculator:
         raise ValueError(f"--calculator {place} cannot be imported: {error}") from error
     finally:
         sys.path.remove(str(Path.cwd()))
-    calculator = source if isinstance(source, BaseCalculator) else source()
+    calculator = source
+    if not isinstance(source, BaseCalculator):
+        try:
+            calculator = source()
+        except Exception as error:
+            raise ValueError(
+                f"--calculator {place} cannot be called without arguments "
+                f"({type(error).__name__}: {error}): name a function that makes the calculator."
+            ) from error
     if not isinstance(calculator, BaseCalculator):
         raise ValueError(
             f"--calculator {place} made a {type(calculator).__name__}, which is no calculator of "

@@ -14,6 +14,7 @@ from geqlib.frames.averaging import frame_group
 from geqlib.frames.batches import typed_batch
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.frames.vectors import Geometry, geometry_of
+from geqlib.graph.checks import as_index
 from geqlib.graph.functional import outside_vmap
 from geqlib.radial import LogGaussianBasis, safe_sqrt
 from geqlib.symmetry.types import parse_type
@@ -232,6 +233,7 @@ class FAGNN(nn.Module):
         x = x if self.in_scalars else None
         vec = vec if self.in_vectors else None
         edge_attr = edge_attr if self.edge_dim else None
+        edge_index = as_index(edge_index)
         self._check_inputs(pos, edge_index, x, vec, edge_attr)
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(pos.size(0)), 1

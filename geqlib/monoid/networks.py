@@ -12,6 +12,7 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.categories import CategoryEmbedding
+from geqlib.graph.checks import as_index
 
 NUMBERS = 1 << 8  # of which `SetNetwork` reads sets
 
@@ -73,7 +74,7 @@ class AggregateConv(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None) -> Tensor:
         self._check(edge_index, edge_attr)
-        source, target = edge_index
+        source, target = as_index(edge_index)
         messages = self.target(x)[target] + self.source(x)[source]
         if self.edge is not None:
             messages = messages + self.edge(edge_attr)
@@ -197,6 +198,7 @@ class MonoidGNN(nn.Module):
         edges = edge_attr
         if self.encode_edges and edge_attr is not None:
             edges = self.encode_edges(edge_attr)
+        batch = as_index(batch, "batch")
         x = self._layers(self.encode(x), edge_index, edges, batch)
         outputs = [self.of_nodes(x)] if self.of_nodes else []
         if self.of_graphs:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from geqlib.graph.checks import as_index
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import sum_pool
@@ -62,6 +63,7 @@ def lifted_edges(
         batch: [N] graph of each node, in order; one graph by default.
         complete: whether all elements of a graph are near each other instead.
     """
+    edge_index = as_index(edge_index)
     count = segment_lengths(edge_index[1], num_nodes)
     order, ptr = torch.argsort(edge_index[1], stable=True), segment_ptr(count)
     nodes = torch.arange(num_nodes, device=edge_index.device)
@@ -186,7 +188,7 @@ class EdgePONITA(nn.Module):
             raise ValueError("complete=True has no periodic images: leave it out for crystals.")
         if plan is None:
             plan = self.plan(edge_index, pos.size(0), batch)
-        source, target = edge_index
+        source, target = as_index(edge_index)
         offset = pos.index_select(0, source) - pos.index_select(0, target)
         shift = None
         if edge_shift is not None:

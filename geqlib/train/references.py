@@ -180,6 +180,6 @@ def _fill(table: np.ndarray, seen: np.ndarray, energies: Mapping[int, float], fi
 
 def _number(symbol: str | int) -> int:
     number = atomic_numbers.get(symbol, symbol) if isinstance(symbol, str) else symbol
-    if not (isinstance(number, int) and 1 <= number < ELEMENTS):
+    if not (isinstance(number, int | np.integer) and 1 <= number < ELEMENTS):
         raise ValueError(f"references name {symbol!r}, which is no element: use symbols like C.")
-    return number
+    return int(number)

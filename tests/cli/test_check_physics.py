@@ -62,3 +62,23 @@ def test_files_that_hold_no_structures(tmp_path, capsys):
     arguments = ["--calculator", "ase.calculators.emt:EMT", "--structures", tmp_path / "text.xyz"]
     assert main(["check", *map(str, arguments)]) == 2
     assert "cannot read structures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["needs", "number", "broken"])
+def test_what_makes_no_calculator_is_named(name, tmp_path, monkeypatch, capsys):
+    """A function with an argument, something else than a function, and one that raises."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"own_{name}.py").write_text(
+        "def needs(x): return x\nnumber = 3\ndef broken(): raise RuntimeError('no licence')\n"
+    )
+    write("one.xyz", bulk("Cu"))
+    assert main(["check", "--calculator", f"own_{name}:{name}", "--structures", "one.xyz"]) == 2
+    assert "cannot be called without arguments" in capsys.readouterr().err
+
+
+def test_what_a_calculator_cannot_calculate_is_named(tmp_path, capsys):
+    """EMT has no silicon."""
+    write(tmp_path / "si.xyz", bulk("Si"))
+    words = ["check", "--calculator", "ase.calculators.emt:EMT", "--structures"]
+    assert main([*words, str(tmp_path / "si.xyz")]) == 2
+    assert "EMT cannot calculate" in capsys.readouterr().err

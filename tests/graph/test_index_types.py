@@ -24,8 +24,9 @@ from geqlib.graph import (
     sum_pool,
 )
 from geqlib.graph.neighbors import nearest
-from geqlib.models import PONITA, Potential
+from geqlib.models import PONITA, MessagePassingNet, MonoidGNN, Potential
 from geqlib.monoid.tree import tree_plan
+from geqlib.nn import ZBL
 from geqlib.spen.ego_nets import Neighbourhood, ego_nets
 from geqlib.spen.plan import ego_plan, graph_plan, listed_plan
 
@@ -122,3 +123,19 @@ def test_energies_and_forces() -> None:
     ]
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_networks_take_integers_of_any_size(dtype):
+    """uint8 would be a mask, and torch refuses the others as indices."""
+    x, edges = torch.randn(4, 3), torch.tensor([[1, 2, 3, 1], [0, 1, 2, 3]])
+    batch = torch.tensor([0, 0, 1, 1])
+    for net in (
+        MessagePassingNet(3, 2).eval(),
+        MonoidGNN(3, "max", out_node=1, out_graph=1, channels=4, layers=1).eval(),
+    ):
+        expected = net(x, edges, batch=batch, num_graphs=2)
+        outputs = net(x, edges.to(dtype), batch=batch.to(dtype), num_graphs=2)
+        torch.testing.assert_close(outputs, expected)
+    expected = ZBL()(x, torch.tensor([6, 1, 8, 1]), edges)
+    assert ZBL()(x, torch.tensor([6, 1, 8, 1]), edges.to(dtype)).equal(expected)

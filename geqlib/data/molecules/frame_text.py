@@ -22,7 +22,8 @@ FORMAT = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 TENSORS = ("stress", "virial")  # of which ASE takes nine numbers alone
 HIDDEN = "geqlib_"  # before their names, while ASE reads
 COLONS = "geqlib__"  # in place of two of them
-CELLS = ("cell", "cell_vectors", "cellvectors", "box", "unit_cell", "unitcell")
+# how other programs name cells, without _
+CELLS = ("cell", "cellvectors", "box", "unitcell", "latticevectors", "latticeparameters", "abc")
 ISOTOPES = {"D": "H", "T": "H"}
 DEFAULT = "species:S:1:pos:R:3"
 COMMENT_CELL = re.compile(r"#\s*CELL\s*[({]", re.IGNORECASE)
@@ -130,7 +131,11 @@ def _check_cell_keys(atoms: Atoms) -> None:
         return
     for key, value in atoms.info.items():
         numbers = np.asarray(value)
-        if key.lower() in CELLS and numbers.dtype.kind in "iuf" and numbers.size in (3, 6, 9):
+        if (
+            key.lower().replace("_", "") in CELLS
+            and numbers.dtype.kind in "iuf"
+            and numbers.size in (3, 6, 9)
+        ):
             raise ValueError(
                 f"it has numbers under the key {key!r}, but no Lattice: name the cell "
                 'Lattice="ax ay az bx by bz cx cy cz", or leave that key out if it is none.'

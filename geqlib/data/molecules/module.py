@@ -126,6 +126,7 @@ class MoleculeData(StructureLoaders):
                 "batch_size and eval_batch_size must be at least 1, got "
                 f"{batch_size} and {eval_batch_size}."
             )
+        cutoff = None if cutoff is None else float(cutoff)
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, got {cutoff}.")
         for name, value, choices in (

@@ -384,3 +384,11 @@ def test_what_is_near_stays_as_it_is(tmp_path):
     written = np.concatenate([atoms.positions for atoms in read(tmp_path / "a.xyz", ":")])
     assert np.array_equal(packed.pos.numpy(), written.astype(np.float32))
     assert "origin" not in packed.arrays
+
+
+@pytest.mark.parametrize("key", ["lattice_vectors", "LatticeVectors", "unit_cell", "abc"])
+def test_cells_of_other_programs_are_named(file, key):
+    """Numbers that nobody reads would turn a crystal into a molecule."""
+    path = file(f'1\n{key}="3 0 0 0 3 0 0 0 3"\nCu 0 0 0\n')
+    with pytest.raises(ValueError, match=f"numbers under the key '{key}', but no Lattice"):
+        one(path)
