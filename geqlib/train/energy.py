@@ -23,7 +23,13 @@ from geqlib.train.atomic_errors import (
     label_errors,
     masked_penalty,
 )
-from geqlib.train.label_checks import check_frames, check_splits, check_volumes, volumes
+from geqlib.train.label_checks import (
+    check_frames,
+    check_labelled,
+    check_splits,
+    check_volumes,
+    volumes,
+)
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.task import Task
 
@@ -137,6 +143,9 @@ class EnergyForces(Task):
         if self._resumed is not None:
             self._refuse_changes(self._resumed)
         super().on_train_start()
+        check_labelled(
+            getattr(getattr(self.trainer, "datamodule", None), "splits", {}), self.weights
+        )
         # a checkpoint brings its own
         if not self.model.statistics.fitted:
             self.fit_references()

@@ -17,6 +17,24 @@ def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
             check_frames(split, structures, seen)
 
 
+def check_labelled(splits: Mapping[str, Any], weights: Mapping[str, float]) -> None:
+    """Refuse splits in memory, of those for training, none of whose frames has a weighted label.
+
+    Their loss would be 0, which is the best there is.
+
+    Raises:
+        ValueError: naming the split and the label.
+    """
+    for split in ("train", "val"):
+        arrays = getattr(splits.get(split), "arrays", {})
+        for name, weight in weights.items():
+            if weight and name in arrays and arrays[name].numel() and arrays[name].isnan().all():
+                raise ValueError(
+                    f"No frame of the {split} split has a label for {name}, but {name}_weight is "
+                    f"{weight}: choose other frames for it, or set the weight to 0."
+                )
+
+
 def check_frames(split: str, structures: Any, seen: Tensor) -> None:
     """Refuse an element that the training frames do not have.
 

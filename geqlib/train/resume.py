@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import first_line, read_checkpoint
 from geqlib.files.plain import plain
 
+# arguments of tasks and data that a resumed run may change
+SCHEDULED = ("model", "lr", "warmup", "weight_decay", "compile")
+LOADING = ("batch_size", "num_workers", "cache", "test", "predict")
 # in which the strategies ddp_spawn and ddp_fork hand the weights back to the main process
 HANDED_BACK = ".temp.ckpt"
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -76,3 +80,26 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 "geqlib.load(path, model=...)."
             )
         return checkpoint
+
+
+def changed_settings(
+    stored: Mapping[str, Any], current: Mapping[str, Any], *, free: Collection[str], of: str = ""
+) -> list[str]:
+    """What a resumed run is given otherwise than the run that it continues.
+
+    Args:
+        stored: the arguments in the checkpoint.
+        current: those of today.
+        free: names that may change.
+        of: whose arguments they are, if not the task's.
+
+    Example:
+        >>> changed_settings({"seed": 0, "lr": 1.0}, {"seed": 7, "lr": 2.0}, free=("lr",))
+        ['seed was 0 and is 7']
+    """
+    owner = f" of {of}" if of else ""
+    return [
+        f"{name}{owner} was {stored[name]!r} and is {current[name]!r}"
+        for name in stored
+        if name in current and name not in free and stored[name] != current[name]
+    ]

@@ -36,6 +36,7 @@ from geqlib.train.divergence import (
 )
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.processes import Uncounted
+from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
 from geqlib.train.schedule import (
     continue_schedule,
     time_limit,
@@ -109,6 +110,7 @@ class Task(PlainArguments, L.LightningModule):
         self._watched: dict[str, Tensor] = {}
         self._divergent: list[str] = []
         self._resumed: dict[str, Any] | None = None
+        self._resumed_data: dict[str, Any] = {}
         self._uncounted: Uncounted | None = None
 
     # --- what a task defines ---------------------------------------------------------------------
@@ -367,15 +369,22 @@ class Task(PlainArguments, L.LightningModule):
                 "lost: resume it with the `ema` of its run."
             )
         self._resumed = dict(checkpoint.get("hyper_parameters") or {})
+        self._resumed_data = dict(checkpoint.get("datamodule_hyper_parameters") or {})
 
     def on_train_start(self) -> None:
         resumed, self._resumed = self._resumed, None
-        schedule = self.lr_schedulers() if resumed is not None else None
-        if not isinstance(schedule, LambdaLR) or time_limit(self.trainer) is not None:
+        if resumed is None:
             return
-        change = continue_schedule(schedule, self.lr, self.weight_decay)
-        if change:
-            warnings.warn(f"This run was resumed with other settings: {change}.", stacklevel=2)
+        changes = changed_settings(resumed, self.hparams, free=SCHEDULED)
+        data = getattr(self.trainer, "datamodule", None)
+        changes += changed_settings(
+            self._resumed_data, getattr(data, "hparams", {}), free=LOADING, of="the data"
+        )
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, LambdaLR) and time_limit(self.trainer) is None:
+            changes.append(continue_schedule(schedule, self.lr, self.weight_decay))
+        if sentence := "; ".join(filter(None, changes)):
+            warnings.warn(f"This run was resumed with other settings: {sentence}.", stacklevel=2)
 
     def rotated(self, batch: Any) -> Any:
         """A copy of the batch with every graph rotated by its own random rotation."""

@@ -258,3 +258,23 @@ def test_a_metric_that_is_nan_never_ends_in_results(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"the weights are NaN or infinite, too: use another"):
             command(run, last)
     assert not (run.folder / "results.json").exists()
+
+
+@pytest.mark.parametrize(("split", "frames"), [("val", [12]), ("train", None)])
+def test_a_split_without_labels_is_no_perfect_score(
+    split: str, frames: list[int] | None, bonds: str, tmp_path: Path
+) -> None:
+    """The loss of no label is 0, which no other epoch would beat."""
+    lines = Path(bonds).read_text().splitlines()
+    for n in range(1, len(lines), 4):
+        if (n // 4 == 12) == (split == "val"):
+            lines[n] = re.sub(r"E=\S+", "E=nan", lines[n])
+    Path(bonds).write_text("\n".join(lines) + "\n")
+    run = Run(
+        EnergyForces(Root(), forces_weight=0.0),
+        MoleculeData(bonds, val=[12], cutoff=3.0, energy_key="E", forces_key=None, missing="mask"),
+        {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": tmp_path / "run"},
+        monitor="val/loss",
+    )
+    with pytest.raises(ValueError, match=f"No frame of the {split} split has a label for energy"):
+        fit(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from geqlib.report import write_report
 from geqlib.report.runs import read_history
 from geqlib.train.configuration import Run
 from geqlib.train.folders import check_folder, check_results, new_folder
+from geqlib.train.resume import LOADING
 from geqlib.train.run import fit, predict
 from geqlib.train.run import test as run_test
 from tests.train import tiny
@@ -253,6 +255,19 @@ def test_another_weight_decay_is_applied(run: Run) -> None:
     new, (said,) = resumed(run, weight_decay=0.25)
     assert "weight_decay is 0.25 from here" in said
     assert [g["weight_decay"] for g in new.task.optimizers().param_groups] == [0.25, 0.0]
+
+
+def test_other_data_and_other_arguments_are_named(run: Run) -> None:
+    """Another draw of the splits may put frames of validation into training."""
+    new = again(run.folder, max_epochs=3)
+    name = next(name for name in new.data.hparams if name not in LOADING)
+    new.data.hparams[name] = "others"
+    new.task.hparams["rotate"] = "otherwise"
+    with pytest.warns(UserWarning, match="resumed with other") as said:
+        fit(new, ckpt_path=run.folder / "checkpoints" / "last.ckpt")
+    (sentence,) = (str(w.message) for w in said if "resumed with other" in str(w.message))
+    assert re.search(f"{name} of the data was .* and is 'others'", sentence)
+    assert "rotate was" in sentence and "and is 'otherwise'" in sentence
 
 
 def test_the_same_settings_say_nothing(tmp_path: Path) -> None:
