@@ -110,7 +110,7 @@ class SetData(SplitLoaders):
         return self.test_dataloader()
 
     def _in_order(self, split: str) -> DataLoader:
-        # of sets of a thousand elements, as many as fit into a processor's cache
+        # of sets of a thousand elements, the number that fits into a processor's cache
         fitting = max(TEST_ELEMENTS // self.sizes[split][1], 1)
         return self._evaluation(self.splits[split], fitting)
 

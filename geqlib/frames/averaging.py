@@ -90,8 +90,8 @@ class FrameAveraging(nn.Module):
             "edge_index", after "edge:" or "graph:" if the tensor is not per node.
         outputs: the type of what the module returns; types in a sequence or by name for modules
             that return a tuple or a mapping.
-        mode: "full", the whole frame: 2^d elements for O(d), or as many as the symmetry of a
-            degenerate input asks for. "stochastic": `samples` of them, drawn in every call, also
+        mode: "full", the whole frame: 2^d elements for O(d), more where a
+            degenerate input is symmetric. "stochastic": `samples` of them, drawn in every call, also
             in evaluation; unbiased. "weighted": continuous in points and vectors also where
             eigenvalues cross, for more elements there (d = 2 or 3). "minimal": of copies of the
             input that equal each other only one is computed, which gives the same mean.
@@ -387,7 +387,7 @@ def _entry(result: Any, outputs: OutputTypes, key: str | int, type_: TensorType)
 
 
 def _like(x: Tensor, y: Tensor) -> Tensor:
-    """x [n, ...], in the dtype of y [n, ..., ...] and with as many axes."""
+    """x [n, ...], in the dtype of y [n, ..., ...] and with its number of axes."""
     return x.to(y.dtype).view(x.size(0), *[1] * (y.dim() - x.dim()), *x.shape[1:])
 
 

@@ -29,7 +29,7 @@ class FAPointNet(nn.Module):
     Args:
         out_scalars, out_vectors, level, in_scalars, in_vectors, channels: see `PointNet`.
         group: with "E(3)" a cloud and its mirror image are the same; vectors at points of a plane
-            then lie in it. "SE(3)" distinguishes them, with half as many frames.
+            then lie in it. "SE(3)" distinguishes them, with half of the frames.
         mode: of `FrameAveraging`.
 
     Shapes:

@@ -106,7 +106,7 @@ def sign_frames(
         geometry: of the batch.
         sample: [N] of each node.
         edge_index: [2, E].
-        proper: rotations only, half as many.
+        proper: rotations only, half of them.
 
     Raises:
         ValueError: NaN.

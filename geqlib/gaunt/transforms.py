@@ -81,7 +81,7 @@ class GridTransform(Transform):
 
     Arguments are those of `Transform`, and
 
-        degree: D, up to which the grid integrates: about (D + 1)^2 / 3 points, or half as many if
+        degree: D, up to which the grid integrates: about (D + 1)^2 / 3 points, or half of that if
             the signals are even or odd.
         weighted: multiply with the weights of the quadrature, as one of three factors must.
     """

@@ -47,7 +47,7 @@ def hemisphere(degree: int) -> Hemisphere:
     """Points that integrate even polynomials up to `degree` over the whole sphere exactly.
 
     Half of a Lebedev grid, about (degree + 1)^2 / 6 points, one of each antipodal pair; beyond
-    degree 131 half of a Gauss-Legendre times uniform grid, half as many points again. Three of the
+    degree 131 half of a Gauss-Legendre times uniform grid, with 1.5 times the points. Three of the
     rules have negative weights, which cost a factor below 2 in rounding and nothing else.
 
     Example:

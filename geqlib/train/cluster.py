@@ -17,8 +17,8 @@ INTERACTIVE = ("bash", "interactive")
 def own_environment(options: Mapping[str, Any], plugins: Sequence[Any]) -> list[ClusterEnvironment]:
     """A plugin that lets Lightning start processes itself where SLURM has not; else none.
 
-    In every job of SLURM, Lightning takes it that `srun` has started as many processes as the job
-    has tasks, and waits for them for ever if the program was started without.
+    In every job of SLURM, Lightning assumes that `srun` has started one process for each task, and
+    waits for them for ever if the program was started without.
 
     Args:
         options: of the trainer.
