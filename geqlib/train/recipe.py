@@ -65,19 +65,14 @@ def difference(folder: Path, recipe: Mapping[str, Any]) -> str | None:
         old = {**before.pop("configuration"), **before}
     now = json.loads(json.dumps(dict(recipe), default=str))
     new = {**now.pop("configuration"), **now}
-    for digest, name in (("data", "the data"), ("code", "the code")):
-        if old.pop(digest, None) != new.pop(digest):
-            new[f"{name} of it"], old[f"{name} of it"] = "other", "another"
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    if not changed:
-        return None
+    digests = [name for name in ("data", "code") if old.pop(name, None) != new.pop(name)]
     sentences = [
         f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-        if not key.endswith(" of it")
-        else f"{key.removesuffix(' of it')} has changed"
-        for key in changed
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
     ]
-    return "; ".join(sentences[:3])
+    sentences += [f"the {name} has changed" for name in digests]
+    return "; ".join(sentences[:3]) or None
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
