@@ -91,8 +91,8 @@ class FrameAveraging(nn.Module):
         outputs: the type of what the module returns; types in a sequence or by name for modules
             that return a tuple or a mapping.
         mode: "full", the whole frame: 2^d elements for O(d), more where a
-            degenerate input is symmetric. "stochastic": `samples` of them, drawn in every call, also
-            in evaluation; unbiased. "weighted": continuous in points and vectors also where
+            degenerate input is symmetric. "stochastic": `samples` of them, drawn in every call,
+            also in evaluation; unbiased. "weighted": continuous in points and vectors also where
             eigenvalues cross, for more elements there (d = 2 or 3). "minimal": of copies of the
             input that equal each other only one is computed, which gives the same mean.
             "learned": the frame of a small equivariant network, and the full one where that has

@@ -64,6 +64,7 @@ def lifted_edges(
         complete: whether all elements of a graph are near each other instead.
     """
     edge_index = as_index(edge_index)
+    batch = None if batch is None else as_index(batch, "batch")
     count = segment_lengths(edge_index[1], num_nodes)
     order, ptr = torch.argsort(edge_index[1], stable=True), segment_ptr(count)
     nodes = torch.arange(num_nodes, device=edge_index.device)

@@ -16,7 +16,7 @@ from geqlib.files.plain import plain
 
 # arguments of tasks and data that a resumed run may change
 SCHEDULED = ("model", "lr", "warmup", "weight_decay", "compile")
-LOADING = ("batch_size", "num_workers", "cache", "test", "predict")
+LOADING = ("workers", "cache", "test")
 # in which the strategies ddp_spawn and ddp_fork hand the weights back to the main process
 HANDED_BACK = ".temp.ckpt"
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

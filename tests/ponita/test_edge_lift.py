@@ -190,3 +190,14 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
     net, inputs = example(True)
     with pytest.raises(ValueError, match="complete=True has no periodic images"):
         net(**inputs, edge_shift=torch.zeros(6, 3).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_indices_of_any_integer_type(dtype: torch.dtype) -> None:
+    net = lifted(layers=1, level="graph", complete=True)()
+    edges, batch = torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), torch.tensor([0, 0, 1, 1])
+    inputs = {"x": torch.randn(4, 2), "vec": torch.randn(4, 1, 3), "num_graphs": 2}
+    pos = torch.randn(4, 3)
+    expected = net(pos, edges, batch=batch, **inputs)
+    outputs = net(pos, edges.to(dtype), batch=batch.to(dtype), **inputs)
+    torch.testing.assert_close(outputs, expected)

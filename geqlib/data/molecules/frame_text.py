@@ -84,7 +84,7 @@ def _comment_values(line: str) -> dict[str, Any]:
         return (HIDDEN + name if name in TENSORS else name) + equals
 
     values = key_val_str_to_dict(WORDS.sub(renamed, line))
-    for name in FORMAT.values():
+    for name in dict.fromkeys(seen):
         if seen.count(name) > 1:
             raise _FormatError(f"it has {name!r} {seen.count(name)} times: keep one.")
     if isinstance(values.get("Properties"), str):

@@ -392,3 +392,10 @@ def test_cells_of_other_programs_are_named(file, key):
     path = file(f'1\n{key}="3 0 0 0 3 0 0 0 3"\nCu 0 0 0\n')
     with pytest.raises(ValueError, match=f"numbers under the key '{key}', but no Lattice"):
         one(path)
+
+
+def test_a_label_that_stands_twice_is_refused(file):
+    """Of two energies nobody knows which one is meant."""
+    path = file("1\nenergy=-3.5 energy=-7\nCu 0 0 0\n")
+    with pytest.raises(ValueError, match="it has 'energy' 2 times: keep one"):
+        one(path)
