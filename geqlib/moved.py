@@ -160,7 +160,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.models.pointnet": ("geqlib.baselines.points", "geqlib.frames.point_networks"),
     "geqlib.models.ponita": ("geqlib.ponita.network",),
     "geqlib.models.potential": ("geqlib.atoms.potential",),
-    "geqlib.models.rotation_average": ("geqlib.atoms.potential",),
+    "geqlib.models.rotation_average": ("geqlib.atoms.rotation_average",),
     "geqlib.models.set_network": ("geqlib.monoid.networks",),
     "geqlib.models.spen": ("geqlib.spen.network",),
     "geqlib.report.confusion": ("geqlib.report.pictures",),

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential, RotationAverage, network_cutoff
+from geqlib.atoms.potential import Potential, network_cutoff
+from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.exported_program import Program, is_program
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors

@@ -16,6 +16,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from geqlib.calculators.jumps import divided, suspects
+
 Array = np.ndarray
 SAME = 1e-4  # of results that are equal but for rounding, float32 included
 SLOPES = 1e-3  # of derivatives and differences
@@ -24,7 +26,6 @@ DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
 COORDINATES = 30  # that are moved, of large structures a draw
 RATTLE = 0.03
 LARGEST_SCAN = 12.0
-NARROW = 1e-7
 
 
 @dataclass(frozen=True)
@@ -428,25 +429,6 @@ def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> floa
         for k in suspects(np.diff(values[:, quantity])):
             jumps.append(divided(at, grid[k], grid[k + 1], quantity))
     return float(np.max(jumps)) / largest
-
-
-def suspects(changes: Array) -> set[int]:
-    """The intervals whose change is least like the mean of those beside."""
-    before, after = changes[:-2], changes[2:]
-    unlike = np.abs(changes[1:-1] - (before + after) / 2)
-    curved = unlike / (np.abs(after - before) + 1e-3 * unlike.max() + 1e-12)
-    return {int(k) + 1 for key in (unlike, curved) for k in np.argsort(key)[-2:]}
-
-
-def divided(at: Callable[[float], Array], a: float, b: float, quantity: int) -> float:
-    """The change that is left in an interval, divided by eight again and again."""
-    while True:
-        points = np.linspace(a, b, 9)
-        changes = np.diff([at(r)[quantity] for r in points])
-        if b - a < 8 * NARROW or not np.isfinite(changes).all():
-            return float(np.abs(changes).max())
-        k = int(np.abs(changes - np.median(changes)).argmax())
-        a, b = points[k], points[k + 1]
 
 
 def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:

@@ -1,7 +1,8 @@
 """Models: tensors in, tensors out."""
 
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
-from geqlib.atoms.potential import Energies, MoleculeModel, Potential, RotationAverage
+from geqlib.atoms.potential import Energies, MoleculeModel, Potential
+from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
 from geqlib.frames.graph_networks import FAGIN, FAMLP
