@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from geqlib.moved import install as _serve_old_import_paths
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from geqlib.files.checkpoint import load
 
 _serve_old_import_paths()
+# e3nn compiles functions when it is imported, and who imports geqlib cannot act on that
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]

@@ -28,6 +28,13 @@ def test_import_is_light():
     assert "geqlib" in found and not found & set(HEAVY)
 
 
+def test_import_shows_no_warning():
+    """Neither of geqlib nor of what it depends on."""
+    command = [sys.executable, "-c", "import geqlib.calculators, geqlib.models, geqlib.train"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["nope"]])
 def test_command_line_answers_without_loading_anything(arguments):
     found = loaded(
