@@ -92,7 +92,7 @@ SOURCES = {
     "GIN": "Xu et al. 2019",
     "CCN": "Kondor et al. 2018",
     "DiffPool": "Ying et al. 2018",
-    "CIN": "Bodnar et al. 2021, arXiv 2106.12575",
+    "CIN": "Bodnar et al. 2021, arXiv 2106.12575; not checked against the paper",
 }
 COLUMNS = (
     Column("published", "published protocol", "%", ".1f", 100),
