@@ -26,6 +26,7 @@ from geqlib.train.atomic_errors import (
 from geqlib.train.label_checks import (
     check_frames,
     check_labelled,
+    check_measured,
     check_splits,
     check_volumes,
     volumes,
@@ -149,6 +150,16 @@ class EnergyForces(Task):
         # a checkpoint brings its own
         if not self.model.statistics.fitted:
             self.fit_references()
+
+    def on_test_start(self) -> None:
+        check_measured("test", self._structures("test"), LABELS)
+
+    def on_validation_start(self) -> None:
+        if self.trainer.validating:
+            check_measured("val", self._structures("val"), LABELS)
+
+    def _structures(self, split: str) -> Any:
+        return getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get(split)
 
     def fit_references(self) -> None:
         """Set the model's references, scale and shift by the trainer's training set."""

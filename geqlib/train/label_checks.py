@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -33,6 +36,101 @@ def check_labelled(splits: Mapping[str, Any], weights: Mapping[str, float]) -> N
                     f"No frame of the {split} split has a label for {name}, but {name}_weight is "
                     f"{weight}: choose other frames for it, or set the weight to 0."
                 )
+
+
+def check_measured(split: str, structures: Any, names: Iterable[str]) -> None:
+    """Refuse to measure a split in memory, none of whose structures has a label.
+
+    Raises:
+        ValueError: naming the split and the labels.
+    """
+    arrays = getattr(structures, "arrays", None)
+    labels = [arrays[name] for name in names if name in arrays] if arrays else []
+    if arrays is None or not len(structures) or not all(bool(x.isnan().all()) for x in labels):
+        return
+    raise ValueError(
+        f"No frame of the {split} split has a label ({', '.join(names)}), so that there is nothing "
+        "to measure: name the keys under which its file has them (energy_key, forces_key, "
+        "stress_key of the data), or use `geqlib predict`, which needs none."
+    )
+
+
+def check_values(stage: str, metrics: Mapping[str, Any]) -> None:
+    """Refuse measurements without any number, and warn of metrics that are NaN.
+
+    A prediction that is NaN is an error before; so what is left are labels that are missing.
+
+    Args:
+        stage: "test" or "val".
+        metrics: by name.
+
+    Raises:
+        ValueError: if all metrics but losses, which are 0 without labels, are NaN.
+
+    Example:
+        >>> check_values("test", {"test/mae": float("nan"), "test/loss": 0.0})
+        Traceback (most recent call last):
+        ...
+        ValueError: Nothing was measured: test/mae is NaN, as no graph of the test split has the \
+label that it compares with. Give the split labels, or use `geqlib predict`, which needs none.
+    """
+    empty = [name for name, value in metrics.items() if math.isnan(float(value))]
+    if not empty:
+        return
+    names = f"{', '.join(empty)} {'is' if len(empty) == 1 else 'are'} NaN"
+    reason = (
+        f"no graph of the {stage} split has the label that "
+        f"{'it compares' if len(empty) == 1 else 'they compare'} with"
+    )
+    if all(name in empty or name.endswith("/loss") for name in metrics):
+        raise ValueError(
+            f"Nothing was measured: {names}, as {reason}. Give the split labels, or use `geqlib "
+            "predict`, which needs none."
+        )
+    warnings.warn(f"{names}: {reason}.", stacklevel=2)
+
+
+def check_labels(labels: Iterable[str], batch: Any, task: str) -> None:
+    """Refuse a batch without a label that a task compares with.
+
+    Raises:
+        ValueError: naming the label and the task.
+    """
+    for name in labels:
+        if name not in batch:
+            raise ValueError(
+                f"The data has no label {name!r}, which {task} learns and is measured by: have the "
+                f"data module put {name!r} into its batches, or use `geqlib predict`, which needs "
+                "none."
+            )
+
+
+def check_classes(batch: Any, classes: int) -> None:
+    """Refuse labels `y` of a batch that are no class: torch would pass over -100 without a word.
+
+    Raises:
+        ValueError: naming the graph and the number of classes.
+    """
+    if "y" not in batch or batch.y.is_floating_point():
+        return
+    other = ((batch.y < 0) | (batch.y >= classes)).flatten().nonzero()[:, 0]
+    if len(other):
+        row = int(other[0])
+        raise ValueError(
+            f"y is {int(batch.y.flatten()[row])} at row {row}, but the task has {classes} classes, "
+            f"0 to {classes - 1}: correct that label, leave the graph out, or set `classes`."
+        )
+
+
+def without_labels(labels: Iterable[str], batch: Any) -> Any:
+    """A batch without the labels that a prediction does not need, or the batch if it has none."""
+    own = [name for name in labels if name in batch]
+    if not own:
+        return batch
+    rest = copy(batch)
+    for name in own:
+        del rest[name]
+    return rest
 
 
 def check_frames(split: str, structures: Any, seen: Tensor) -> None:

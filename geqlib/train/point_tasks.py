@@ -49,6 +49,7 @@ class DisplacementTask(Task):
         "batch": "batch",
     }
     outputs: ClassVar = {"y": "point"}
+    labels: ClassVar = ("y",)
     shown: ClassVar = ("mse",)
 
     def __init__(
@@ -96,7 +97,7 @@ class DisplacementTask(Task):
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         tensors = {
             "pos": batch.pos,
-            "true": batch.y,
+            **({"true": batch.y} if "y" in batch else {}),
             "predicted": self.predict_outputs(batch)["y"],
             "batch": batch.batch,
         }
@@ -121,6 +122,7 @@ class NormalsTask(Task):
 
     inputs: ClassVar = {"pos": "point", "batch": "batch"}
     outputs: ClassVar = {"normal": "vector"}
+    labels: ClassVar = ("normal",)
     shown: ClassVar = ("error", "degrees")
 
     def __init__(

@@ -26,6 +26,7 @@ from geqlib.data.shares import ShareOfBatches, is_padding
 from geqlib.files.atomic import replace_file
 from geqlib.files.plain import plain
 from geqlib.train.digests import test_set_digest
+from geqlib.train.label_checks import check_values
 from geqlib.train.processes import PredictedBatch, gathered, joined_predictions
 
 
@@ -105,7 +106,12 @@ class RunRecord(L.Callback):
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         check_shares(trainer, trainer.predict_dataloaders)
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            check_values("val", trainer.callback_metrics)
+
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        check_values("test", trainer.callback_metrics)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         fit = self.folder / "fit.json"

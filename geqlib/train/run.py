@@ -28,9 +28,11 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
+from geqlib.train.amounts import CountSteps, check_amounts
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.monitor import CheckMonitors
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 
@@ -128,6 +130,7 @@ def predict(
 def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -> L.Trainer:
     """The trainer of a run, with its loggers, checkpoints and records."""
     options: dict[str, Any] = TRAINER | dict(run.trainer) | {"default_root_dir": run.folder}
+    check_amounts(command, options)
     if command != "fit":
         options.pop("barebones", None)  # which would measure nothing
     if options.get("logger") is None:
@@ -137,7 +140,7 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     own: list[L.Callback] = [record]
     if command == "fit":
         start = StartFolder(run.folder, resumed=resumed)
-        own = [start, *_callbacks(run, record, options)]
+        own = [start, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
     options["callbacks"] = [*_listed(options.get("callbacks")), *own]
     plugins = _listed(options.get("plugins"))
     options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]

@@ -34,6 +34,7 @@ from geqlib.train.divergence import (
     likely_cause,
     shortened,
 )
+from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.processes import Uncounted
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
@@ -81,6 +82,8 @@ class Task(PlainArguments, L.LightningModule):
 
     inputs: ClassVar[dict[str, str]] = {}
     outputs: ClassVar[dict[str, str]] = {}
+    # tensors of the batch that all but predictions need
+    labels: ClassVar[tuple[str, ...]] = ()
     # metrics that the progress bar shows
     shown: ClassVar[tuple[str, ...]] = ()
 
@@ -112,6 +115,7 @@ class Task(PlainArguments, L.LightningModule):
         self._resumed: dict[str, Any] | None = None
         self._resumed_data: dict[str, Any] = {}
         self._uncounted: Uncounted | None = None
+        self.logged: set[str] = set()  # names of metrics
 
     # --- what a task defines ---------------------------------------------------------------------
 
@@ -174,6 +178,7 @@ class Task(PlainArguments, L.LightningModule):
         """Of several processes the mean: what one process with all of their graphs would log."""
         if self._trainer is not None and self.trainer.barebones:
             return  # which logs nothing
+        self.logged.add(name)
         weight = options.get("batch_size") if self._uncounted is None else 0
         if weight is not None:
             # of an integer, the mean over processes would be rounded
@@ -196,6 +201,8 @@ class Task(PlainArguments, L.LightningModule):
     def _begin(self, batch: Any) -> None:
         """Whatever comes before any step on a batch; in place."""
         self._watched = {}
+        if not self.trainer.predicting:
+            check_labels(self.labels, batch, type(self).__name__)
         cast_to(self.model, batch, self.inputs)
 
     # --- numbers that are not finite -------------------------------------------------------------
@@ -300,7 +307,7 @@ class Task(PlainArguments, L.LightningModule):
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._begin(batch)
-        self.check_batch(batch)
+        self.check_batch(without_labels(self.labels, batch))
 
     def _leave_out(self, batch: Any) -> None:
         """Measure a batch that is there for the sake of other processes without counting it."""
@@ -392,7 +399,13 @@ class Task(PlainArguments, L.LightningModule):
             return batch
         types = {k: parse_type(k, t) for k, t in (self.inputs | self.outputs).items() if k in batch}
         rotating = [type_ for type_ in types.values() if type_.rotates]
-        first = batch[next(type_.where for type_ in rotating if type_.cartesian)]
+        where = next((type_.where for type_ in rotating if type_.cartesian), None)
+        if where is None:  # a StopIteration would end the epoch without a word
+            raise ValueError(
+                f"{type(self).__name__} has rotate=True, but none of its `inputs` and `outputs` in "
+                "the batch is a point or a vector: declare them, or set rotate=False."
+            )
+        first = batch[where]
         rotation = random_rotations(
             batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
         )

@@ -17,6 +17,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from geqlib.graph import check_graph
+from geqlib.train.label_checks import check_classes
 from geqlib.train.task import Task, with_positions
 
 NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
@@ -52,6 +53,7 @@ class ClassificationTask(Task):
         "batch": "batch",
     }
     outputs: ClassVar = {"logits": "graph:scalar"}
+    labels: ClassVar = ("y",)
     shown: ClassVar = ("accuracy",)
 
     def __init__(
@@ -68,10 +70,14 @@ class ClassificationTask(Task):
         super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
         if classes < 2:
             raise ValueError(f"classes must be at least 2, got {classes}.")
-        classes, self.label_smoothing = int(classes), label_smoothing
+        self.classes, self.label_smoothing = int(classes), label_smoothing
         self.accuracy = nn.ModuleDict(
-            {stage: MulticlassAccuracy(classes, average="micro") for stage in ("val", "test")}
+            {stage: MulticlassAccuracy(self.classes, average="micro") for stage in ("val", "test")}
         )
+
+    def check_batch(self, batch: Any) -> None:
+        super().check_batch(batch)
+        check_classes(batch, self.classes)
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return {"logits": scalars_of(self(batch))}
@@ -87,7 +93,8 @@ class ClassificationTask(Task):
         return {"loss": cross_entropy(logits, batch.y), "accuracy": accuracy}
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return {"logits": self.predict_outputs(batch)["logits"], "true": batch.y}
+        true = {"true": batch.y} if "y" in batch else {}
+        return {"logits": self.predict_outputs(batch)["logits"], **true}
 
 
 class GraphClassificationTask(ClassificationTask):
@@ -132,10 +139,11 @@ class GraphClassificationTask(ClassificationTask):
             warmup=warmup,
             weight_decay=weight_decay,
         )
-        self.accuracy["fold"] = MulticlassAccuracy(int(classes), average="micro")
+        self.accuracy["fold"] = MulticlassAccuracy(self.classes, average="micro")
 
     def check_batch(self, batch: Any) -> None:
         check_graph(with_positions(batch, (*self.inputs, "y")))
+        check_classes(batch, self.classes)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         if dataloader_idx == 0:
@@ -175,6 +183,7 @@ class RegressionTask(Task):
         "batch": "batch",
     }
     outputs: ClassVar = {"y": "graph:scalar"}
+    labels: ClassVar = ("y",)
     shown: ClassVar = ("mae", "rmse")
 
     def __init__(
@@ -232,7 +241,8 @@ class RegressionTask(Task):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         predicted = self.predict_outputs(batch)["y"]
-        return {"predicted": predicted, "true": batch.y.view_as(predicted)}
+        true = {"true": batch.y.view_as(predicted)} if "y" in batch else {}
+        return {"predicted": predicted, **true}
 
 
 class MultitaskTask(Task):
@@ -254,6 +264,7 @@ class MultitaskTask(Task):
 
     inputs: ClassVar = {"x": "scalar", "edge_index": "edge_index", "batch": "batch"}
     outputs: ClassVar = {"node": "scalar", "graph": "graph:scalar"}
+    labels: ClassVar = ("y_node", "y_graph")
 
     def __init__(
         self,
@@ -302,7 +313,7 @@ class MultitaskTask(Task):
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
         outputs = self.predict_outputs(batch)
-        true = {f"true_{level}": batch[f"y_{level}"] for level in outputs}
+        true = {f"true_{k}": batch[f"y_{k}"] for k in outputs if f"y_{k}" in batch}
         return outputs | true | {"batch": batch.batch}
 
     def on_validation_epoch_end(self) -> None:
@@ -336,6 +347,7 @@ class BitsTask(Task):
 
     inputs: ClassVar = {"x": "index", "batch": "batch"}
     outputs: ClassVar = {"logits": "graph:scalar"}
+    labels: ClassVar = ("y",)
     shown: ClassVar = ("accuracy",)
 
     def __init__(
@@ -350,6 +362,12 @@ class BitsTask(Task):
 
     def check_batch(self, batch: Any) -> None:
         """The model checks its numbers itself."""
+        if "y" in batch and not bool(batch.y.isfinite().all()):
+            row = int((~batch.y.isfinite()).nonzero()[0, 0])
+            raise ValueError(
+                f"y is NaN or infinite at row {row}: correct or drop that set, or use `geqlib "
+                "predict`, which needs no labels."
+            )
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return {"logits": self(batch)}
@@ -370,7 +388,7 @@ class BitsTask(Task):
     def predict_step(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        return {"logits": self(batch), "true": batch.y}
+        return {"logits": self(batch), **({"true": batch.y} if "y" in batch else {})}
 
 
 def right_answers(logits: Tensor, y: Tensor) -> Tensor:

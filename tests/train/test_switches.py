@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.train.run import fit, predict
+from geqlib.train.run import fit, predict, validate
 from geqlib.train.run import test as run_test
 from tests.train.every_task import TASKS, parts, small_run
 
@@ -24,7 +24,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "overfit a batch": {"overfit_batches": 1},
     "overfit a half": {"overfit_batches": 0.5},
     "no validation": {"limit_val_batches": 0},
-    "no training": {"limit_train_batches": 0},
     "a time": {"max_time": {"seconds": 30}},
     "a time alone": {"max_time": {"seconds": 1}, "max_epochs": None},
     "barebones": {"barebones": True},
@@ -44,12 +43,55 @@ def test_switches(options: dict[str, Any], tmp_path: Path) -> None:
     run = fit(small_run("regression", tmp_path / "run", **options))
     written = {path.name for path in run.folder.rglob("*")} if run.folder.exists() else set()
     development = "fast_dev_run" in options
-    trained = options.get("limit_train_batches") != 0
     saved = options.get("enable_checkpointing") is not False and not options.get("barebones")
-    assert ("fit.json" in written) == (trained and not development)
-    assert ("last.ckpt" in written) == (trained and saved and not development)
+    assert ("fit.json" in written) == (not development)
+    assert ("last.ckpt" in written) == (saved and not development)
     validated = options.get("limit_val_batches") != 0
-    assert ("best.ckpt" in written) == (trained and saved and validated and not development)
+    assert ("best.ckpt" in written) == (saved and validated and not development)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        (fit, "max_epochs", 0),
+        (fit, "max_steps", 0),
+        (fit, "limit_train_batches", 0),
+        (fit, "limit_train_batches", 0.0),
+        (validate, "limit_val_batches", 0),
+        (run_test, "limit_test_batches", 0),
+        (predict, "limit_predict_batches", 0.0),
+    ],
+)
+def test_nothing_to_do_is_refused(command: Any, name: str, value: float, tmp_path: Path) -> None:
+    """They ended at once with exit code 0."""
+    run = small_run("regression", tmp_path / "run", **{name: value})
+    arguments = () if command is fit else (tmp_path / "none.ckpt",)
+    with pytest.raises(ValueError, match=f"geqlib {command.__name__} has nothing .* {name} 0"):
+        command(run, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_epochs": 0, "fast_dev_run": True},
+        {"limit_train_batches": 0, "overfit_batches": 1},
+        {"max_epochs": -1, "max_steps": 1},
+    ],
+)
+def test_switches_that_set_the_amount(options: dict[str, Any], tmp_path: Path) -> None:
+    run = small_run("regression", tmp_path / "run", **options)
+    before = [p.clone() for p in run.task.parameters()]
+    fit(run)
+    assert any(not torch.equal(x, y) for x, y in zip(before, run.task.parameters(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_no_time_is_said(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Nothing was trained: the run ended at epoch 0, step 0"):
+        fit(small_run("regression", tmp_path / "run", max_time={"seconds": 0}))
 
 
 @pytest.mark.filterwarnings("ignore")
