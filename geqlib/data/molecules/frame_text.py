@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io.extxyz import key_val_str_to_dict, read_xyz
+from ase.io.extxyz import REV_PROPERTY_NAME_MAP, key_val_str_to_dict, read_xyz
 
 # values in quotes, which may hold anything; or words, which are keys before "="
 WORDS = re.compile(r""""[^"]*+"|'[^']*+'|([^\s="']++)(\s*+=)?""")
@@ -26,6 +26,7 @@ COLONS = "geqlib__"  # in place of two of them
 CELLS = ("cell", "cellvectors", "box", "unitcell", "latticevectors", "latticeparameters", "abc")
 ISOTOPES = {"D": "H", "T": "H"}
 DEFAULT = "species:S:1:pos:R:3"
+COLUMN = re.compile(r"([^:]+):([RISL]):([1-9]\d*)(?::|$)")
 COMMENT_CELL = re.compile(r"#\s*CELL\s*[({]", re.IGNORECASE)
 
 
@@ -45,10 +46,15 @@ def parse_text(text: bytes) -> Atoms:
         raise ValueError("it has no atoms.")
     try:
         whole = text.decode()
+        lines = whole.split("\n")
+        values = _comment_values(lines[1].strip())
+        places = _columns(values)
+        _check_columns(lines, places)
         try:
-            atoms = _read(whole)
+            atoms = _read(whole, values)
         except (KeyError, AttributeError):  # of an element, which may be an isotope or a number
-            atoms = _read(_with_symbols(whole))
+            atoms = _read(*_with_symbols(lines, values, places))
+        _check_species(lines, places, atoms)
     except _FormatError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # whatever the parser stumbles on is a bad frame
@@ -63,8 +69,8 @@ class _FormatError(Exception):
     """A sentence of this module, which passes through ASE's parser."""
 
 
-def _read(text: str) -> Atoms:
-    return next(read_xyz(io.StringIO(text), 0, properties_parser=_comment_values))
+def _read(text: str, values: dict[str, Any]) -> Atoms:
+    return next(read_xyz(io.StringIO(text), 0, properties_parser=lambda _: dict(values)))
 
 
 def _comment_values(line: str) -> dict[str, Any]:
@@ -92,17 +98,84 @@ def _comment_values(line: str) -> dict[str, Any]:
     return values
 
 
-def _with_symbols(text: str) -> str:
-    """The text with chemical symbols in place of isotopes and atomic numbers."""
-    header, comment, *rest = text.split("\n")
-    properties = str(_comment_values(comment).get("Properties", DEFAULT)).split(":")
-    names, widths = properties[::3], [int(width) for width in properties[2::3]]
-    if "species" not in names:
-        return text
-    column = sum(widths[: names.index("species")])
-    rows = [_row_with_symbol(row, column) for row in rest]
-    comment = re.sub(r"\bspecies:I:1\b", "species:S:1", comment)
-    return "\n".join([header, comment, *rows])
+def _columns(values: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Where the columns of each property start that a comment announces, and how many they are."""
+    announced = str(values.get("Properties", DEFAULT))
+    parts = COLUMN.findall(announced)
+    if "".join(f"{':'.join(part)}:" for part in parts) != f"{announced}:":
+        raise _FormatError(
+            f"its Properties are {_shown(values)}: write NAME:TYPE:COLUMNS for each, such as "
+            f"{DEFAULT}:forces:R:3, with the types R, I, S and L."
+        )
+    names = [name for name, _, _ in parts]
+    targets = [_target(name) for name in names]
+    for target in targets:
+        if targets.count(target) > 1:
+            same = ", ".join(name for name in names if _target(name) == target)
+            raise _FormatError(f"its Properties give {target} more than once ({same}): keep one.")
+    for name, others in (("pos", {"positions"}), ("species", {"symbols", "numbers"})):
+        if others.isdisjoint(targets):
+            raise _FormatError(f"its Properties {_shown(values)} have no {name}: name that column.")
+    widths = [int(width) for _, _, width in parts]
+    return {name: (sum(widths[:k]), widths[k]) for k, name in enumerate(names)}
+
+
+def _target(name: str) -> str:
+    """Under which name ASE keeps a column."""
+    return REV_PROPERTY_NAME_MAP.get(name, name)
+
+
+def _shown(values: dict[str, Any]) -> str:
+    return repr(str(values.get("Properties", DEFAULT)).replace(COLONS, "::"))
+
+
+def _check_columns(lines: list[str], places: dict[str, tuple[int, int]]) -> None:
+    """Refuse rows that hold other columns than their frame announces.
+
+    ASE reads as many as it needs: what the others were meant to be is not known.
+    """
+    expected = sum(width for _, width in places.values())
+    rows = lines[2:] if lines[-1] else lines[2:-1]
+    counts = [len(row.split()) for row in rows]
+    if counts.count(expected) == len(counts):
+        return
+    for number, count in enumerate(counts, 3):
+        if count != expected:
+            advice = (
+                "describe every column there, or take out what is none."
+                if count > expected
+                else "complete the line; or is the number of atoms wrong?"
+            )
+            raise _FormatError(
+                f"line {number} of the frame has {count} columns, but its Properties "
+                f"({', '.join(places)}) are {expected}: {advice}"
+            )
+
+
+def _check_species(lines: list[str], places: dict[str, tuple[int, int]], atoms: Atoms) -> None:
+    """Refuse symbols that contradict atomic numbers beside them."""
+    columns = {_target(name): start for name, (start, _) in places.items()}
+    if not {"symbols", "numbers"} <= columns.keys():
+        return
+    for number, (row, own) in enumerate(zip(lines[2:], atoms.symbols, strict=False), 3):
+        symbol = row.split()[columns["symbols"]]
+        if ISOTOPES.get(symbol.upper(), symbol).capitalize() != own:
+            raise _FormatError(
+                f"line {number} of the frame has the species {symbol} and the atomic number of "
+                f"{own}: correct one of them, or leave it out."
+            )
+
+
+def _with_symbols(
+    lines: list[str], values: dict[str, Any], places: dict[str, tuple[int, int]]
+) -> tuple[str, dict[str, Any]]:
+    """Text and values with chemical symbols in place of isotopes and atomic numbers."""
+    if "species" not in places:
+        return "\n".join(lines), values
+    column = places["species"][0]
+    announced = re.sub(r"\bspecies:I:1\b", "species:S:1", str(values.get("Properties", DEFAULT)))
+    rows = [_row_with_symbol(row, column) for row in lines[2:]]
+    return "\n".join([*lines[:2], *rows]), values | {"Properties": announced}
 
 
 def _row_with_symbol(row: str, column: int) -> str:

@@ -148,6 +148,10 @@ class Labels:
     def _label(self, atoms: Atoms, name: str, key: str, missing: str) -> np.ndarray:
         shape = {"forces": (len(atoms), 3), "stress": (3, 3), "energies": (len(atoms),)}
         value = _find(atoms, key, per_atom=name in PER_ATOM)
+        if name in PER_ATOM and key in atoms.info and value is not atoms.info[key]:
+            raise ValueError(
+                f"{key!r} ({name}) is a column, and in the comment, too: keep one of them."
+            )
         if name == "stress" and self.unused_stress(atoms):
             if missing == "error":
                 raise ValueError(

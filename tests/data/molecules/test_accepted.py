@@ -399,3 +399,56 @@ def test_a_label_that_stands_twice_is_refused(file):
     path = file("1\nenergy=-3.5 energy=-7\nCu 0 0 0\n")
     with pytest.raises(ValueError, match="it has 'energy' 2 times: keep one"):
         one(path)
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+ROWS = "H 0 0 0{0}\nH 0 0 1{0}\n"
+POSITIONS = "species:S:1:pos:R:3"
+COLUMN_FAULTS = {
+    "more": (POSITIONS, " 1 2 3", "line 3 of the frame has 7 columns, but .* are 4: describe"),
+    "no Properties": ("", " 1 2 3", "line 3 of the frame has 7 columns, but .* are 4: describe"),
+    "a remark": (POSITIONS, " # mine", "line 3 of the frame has 6 columns, but .* are 4"),
+    "isotopes": (POSITIONS, " 1", "line 3 of the frame has 5 columns, but .* are 4"),
+    "fewer": (f"{POSITIONS}:forces:R:3", " 1", "line 3 of the frame has 5 columns, but .* are 7"),
+    "twice": (f"{POSITIONS}:f:R:1:f:R:1", " 1 2", r"give f more than once \(f, f\): keep one"),
+    "two positions": (f"{POSITIONS}:positions:R:3", " 1 2 3", "more than once .pos, positions"),
+    "two symbols": (f"{POSITIONS}:symbols:S:1", " O", r"more than once \(species, symbols\)"),
+    "other numbers": (f"{POSITIONS}:Z:I:1", " 8", "line 3 .* species H and the atomic number of O"),
+    "no positions": ("species:S:1:forces:R:3", "", "have no pos: name that column"),
+    "no species": ("index:I:1:pos:R:3", "", "have no species: name that column"),
+    "no width": ("species:S:1:pos:R", "", "write NAME:TYPE:COLUMNS for each"),
+    "width of 0": (f"{POSITIONS}:q:R:0", "", "write NAME:TYPE:COLUMNS for each"),
+    "another type": ("species:S:1:pos:X:3", "", "write NAME:TYPE:COLUMNS for each"),
+}
+
+
+@pytest.mark.parametrize("case", COLUMN_FAULTS)
+def test_columns_that_are_not_described_are_refused(file, case):
+    """ASE takes as many as it needs, and the last of two with one name."""
+    properties, rest, said = COLUMN_FAULTS[case]
+    comment = f"Properties={properties} E=1" if properties else "E=1"
+    rows = ROWS.format(rest).replace("H", "D" if case == "isotopes" else "H")
+    good = f"2\nProperties={POSITIONS}\n{ROWS.format('')}"
+    path = file(f"{good}2\n{comment}\n{rows}")
+    with pytest.raises(ValueError, match=f"a.xyz, frame 1: .*{said}"):
+        list(read_frames([path], FREE))
+
+
+def test_one_row_with_more(file):
+    path = file(f"2\nProperties={POSITIONS}\nH 0 0 0\nH 0 0 1 7\n")
+    with pytest.raises(ValueError, match="frame 0: line 4 of the frame has 5 columns"):
+        list(read_frames([path], FREE))
+
+
+@pytest.mark.parametrize("species", ["H", "h", "D"])
+def test_symbols_and_numbers_that_agree(file, species):
+    path = file(f"1\nProperties={POSITIONS}:Z:I:1\n{species} 0 0 0 1\n")
+    assert one(path).z.tolist() == [1]
+
+
+def test_energies_of_atoms_in_two_places(file):
+    path = file(f'1\nProperties={POSITIONS}:energies:R:1 energies="3"\nH 0 0 0 1\n')
+    labels = Labels(energy=None, forces=None, energies="energies")
+    with pytest.raises(ValueError, match=r"'energies' .* is a column, and in the comment, too"):
+        list(read_frames([path], labels))
