@@ -26,6 +26,8 @@ DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
 COORDINATES = 30  # that are moved, of large structures a draw
 RATTLE = 0.03
 LARGEST_SCAN = 12.0
+VANISHING = 1e-4  # eV/angstrom, below which forces and differences of the energy say nothing
+EMPTY = "forces and differences of the energy vanish: give structures of several atoms"
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Row:
         error: relative to the largest force or stress; None if the check does not apply.
         tolerance: above which it fails; None if the error is only reported.
         reason: of this tolerance, or why the check does not apply.
+        tested: False if the check applies, but there was nothing that it could compare.
     """
 
     name: str
     error: float | None
     tolerance: float | None
     reason: str
+    tested: bool = True
 
     @property
     def passed(self) -> bool | None:
@@ -124,8 +128,7 @@ def check_calculator(
 
     Args:
         calculator: any of ASE's.
-        structures: a few small ones, periodic ones among them. Atoms are displaced by 0.03
-            angstrom at random, so that forces are not zero by symmetry.
+        structures: a few small ones, periodic ones among them: see `displaced_at_random`.
         cutoff: as of `Subject`; by default what the calculator says of itself.
         approximate, seed: as of `Subject`.
 
@@ -146,9 +149,7 @@ def check_calculator(
     for k, structure in enumerate(structures):
         if not len(structure):
             raise ValueError(f"structure {k} has no atoms: leave it out.")
-        atoms = structure.copy()
-        atoms.set_constraint()
-        atoms.rattle(RATTLE, seed=seed + k)
+        atoms = displaced_at_random(structure, seed + k)
         subject = Subject(calculator, atoms, cutoff, approximate, seed)
         for check in CHECKS:
             row = check(subject)
@@ -156,12 +157,30 @@ def check_calculator(
     return [worst(rows) for rows in results.values()]
 
 
+def displaced_at_random(structure: Atoms, seed: int) -> Atoms:
+    """The structure out of equilibrium, so that forces are not zero by symmetry.
+
+    Atoms are displaced by 0.03 angstrom. A cell of one atom is repeated first: to move all of its
+    images together changes nothing.
+
+    Args:
+        structure: whose constraints are left out.
+        seed: of the displacements.
+    """
+    atoms = structure.copy()
+    atoms.set_constraint()
+    if len(atoms) == 1:
+        atoms = atoms.repeat(tuple(1 + atoms.pbc.astype(int)))
+    atoms.rattle(RATTLE, seed=seed)
+    return atoms
+
+
 def worst(rows: Sequence[Row]) -> Row:
     """The row that is nearest to failing, or beyond it; one that applies, if there is one."""
 
     def badness(row: Row) -> float:
         if row.error is None:
-            return -1.0
+            return -2.0 if row.tested else -1.0
         value = row.error / (row.tolerance or 1.0)
         return np.inf if np.isnan(value) else value
 
@@ -184,18 +203,26 @@ def own_cutoff(calculator: Calculator) -> float | None:
 
 def forces(subject: Subject) -> Row:
     """Forces against central differences of the energy, over a decade of steps."""
-    expected, coordinates = subject.forces(subject.atoms), moved_coordinates(subject)
+    name = "forces against differences of the energy"
+    coordinates = moved_coordinates(subject)
+    expected = subject.forces(subject.atoms).ravel()[coordinates]
 
-    def error(step: float) -> float:
-        slopes = [
-            -(subject.energy(ends[1]) - subject.energy(ends[0])) / (2 * step)
-            for ends in (displaced(subject.atoms, c, step) for c in coordinates)
-        ]
-        return float(np.abs(np.array(slopes) - expected.ravel()[coordinates]).max())
+    def slopes(step: float) -> Array:
+        pairs = (displaced(subject.atoms, c, step) for c in coordinates)
+        return np.array(
+            [
+                -(subject.energy(after) - subject.energy(before)) / (2 * step)
+                for before, after in pairs
+            ]
+        )
 
+    differences = [slopes(step) for step in DECADE]
+    if vanishing(expected, *differences):
+        return Row(name, None, None, EMPTY, tested=False)
+    errors = [float(np.abs(slope - expected).max()) for slope in differences]
     return Row(
-        "forces against differences of the energy",
-        float(np.min([error(step) for step in DECADE])) / subject.scale(),
+        name,
+        float(np.min(errors)) / subject.scale(),
         SLOPES,
         "at the best step of 0.01 to 0.001 A: errors of differences are below, wrong forces above",
     )
@@ -203,6 +230,7 @@ def forces(subject: Subject) -> Row:
 
 def force_jacobian(subject: Subject) -> Row:
     """Derivatives of the forces are symmetric, as those of an energy are."""
+    name = "symmetry of the force Jacobian"
     coordinates = moved_coordinates(subject)[:12]
 
     def jacobian(step: float) -> Array:
@@ -211,11 +239,11 @@ def force_jacobian(subject: Subject) -> Row:
         return np.array([(after - before) / (2 * step) for before, after in pairs])
 
     matrix = (4 * jacobian(5e-3) - jacobian(1e-2)) / 3  # without the error of second order
+    if vanishing(matrix):
+        return Row(name, None, None, EMPTY, tested=False)
     size = max(float(np.abs(matrix).max()), subject.scale())
     error = float(np.abs(matrix - matrix.T).max()) / size
-    return Row(
-        "symmetry of the force Jacobian", error, SLOPES, "errors of fourth-order differences"
-    )
+    return Row(name, error, SLOPES, "errors of fourth-order differences")
 
 
 def stress(subject: Subject) -> Row:
@@ -357,6 +385,11 @@ def difference(
     moved_energy, moved = subject.both(other)
     change = abs(moved_energy - times * energy) / (times * (scale + 0.01 * abs(energy)))
     return worse(change, float(np.abs(moved - expected(own)).max()) / scale)
+
+
+def vanishing(*arrays: Array) -> bool:
+    """Whether all numbers are too small to be compared; NaN is not."""
+    return all(bool((np.abs(array) < VANISHING).all()) for array in arrays)
 
 
 def worse(one: float, other: float) -> float:

@@ -16,7 +16,13 @@ from torch import Tensor
 from geqlib.atoms.forces import compiled_energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.ase import GeqCalculator
-from geqlib.calculators.checks import RATTLE, Row, Subject, check_calculator, worst
+from geqlib.calculators.checks import (
+    Row,
+    Subject,
+    check_calculator,
+    displaced_at_random,
+    worst,
+)
 from geqlib.files.export import export_program
 
 SINGLE = 1e-3  # of forces in float32
@@ -49,10 +55,7 @@ def check_potential(
     calculator = GeqCalculator(model, dtype=torch.float64, cutoff=cutoff)
     approximate = GRID if has_grid(calculator.potential) else ""
     rows = check_calculator(calculator, structures, approximate=approximate, seed=seed)
-    moved = []
-    for k, structure in enumerate(structures):
-        moved.append(structure.copy())
-        moved[-1].rattle(RATTLE, seed=seed + k)
+    moved = [displaced_at_random(structure, seed + k) for k, structure in enumerate(structures)]
     subjects = [Subject(calculator, atoms, calculator.cutoff, approximate, seed) for atoms in moved]
     single = GeqCalculator(calculator.potential, dtype=torch.float32, cutoff=calculator.cutoff)
     rows.append(compared("float32 against float64", subjects, single, SINGLE, "rounding"))

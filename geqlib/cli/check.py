@@ -41,7 +41,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def check_physics(options: Namespace, console: Console | None = None) -> int:
-    """Print the checks of a calculator or a potential; 1 if one fails.
+    """Print the checks of a calculator or a potential; 1 if one fails or had nothing to test.
 
     Raises:
         ValueError: options that contradict each other, or files that cannot be read.
@@ -65,7 +65,7 @@ def check_physics(options: Namespace, console: Console | None = None) -> int:
         calculator = import_calculator(options.calculator)
         rows = check_calculator(calculator, structures, cutoff=options.cutoff)
     show_rows(rows, options.calculator or str(options.checkpoint), console)
-    return int(any(row.passed is False for row in rows))
+    return int(any(row.passed is False or not row.tested for row in rows))
 
 
 def read_structures(path: str) -> list[Atoms]:
@@ -134,6 +134,7 @@ def show_rows(rows: Sequence[Row], title: str, console: Console | None = None) -
     for row in rows:
         numbers = ["" if x is None else f"{x:.1e}" for x in (row.error, row.tolerance)]
         missing = "not applicable" if row.error is None else "not judged"
+        missing = missing if row.tested else "NOT TESTED"
         result = {True: "passed", False: "FAILED", None: missing}[row.passed]
         table.add_row(row.name, *numbers, result, row.reason)
     console = console or Console()

@@ -116,6 +116,40 @@ def test_single_atoms_have_no_bonds() -> None:
     assert result(rows, "smoothness along a stretched bond").passed is None
 
 
+PRIMITIVE = Atoms("Ar", cell=[[0, 1.9, 1.9], [1.9, 0, 1.9], [1.9, 1.9, 0]], pbc=True)
+FORCES = "forces against differences of the energy"
+JACOBIAN = "symmetry of the force Jacobian"
+
+
+def test_cells_of_one_atom_are_tested() -> None:
+    """By symmetry their forces vanish, and 2 % of nothing is nothing."""
+    assert failed(check_calculator(wrong.ForcesOff(), [PRIMITIVE])) == {FORCES}
+    right = check_calculator(wrong.Pairs(), [PRIMITIVE])
+    assert not failed(right) and all(row.tested for row in right)
+    chain = Atoms("Ar", cell=[1.5, 9, 9], pbc=[True, False, False])
+    assert FORCES in failed(check_calculator(wrong.ForcesOff(), [chain]))
+
+
+def test_forces_that_vanish_are_not_tested() -> None:
+    class Zero(wrong.Pairs):
+        def sums(self, atoms: Atoms) -> dict[str, Any]:
+            return {key: 0 * x for key, x in super().sums(atoms).items()}
+
+    class NoForces(wrong.Pairs):
+        def sums(self, atoms: Atoms) -> dict[str, Any]:
+            results = super().sums(atoms)
+            return results | {"forces": 0 * results["forces"]}
+
+    for calculator, atoms in ((wrong.ForcesOff(), Atoms("Ar")), (Zero(), crystal())):
+        rows = check_calculator(calculator, [atoms])
+        for name in (FORCES, JACOBIAN):
+            row = result(rows, name)
+            assert row.passed is None and not row.tested and "vanish" in row.reason
+    assert FORCES in failed(check_calculator(NoForces(), [crystal()]))
+    both = check_calculator(wrong.Pairs(), [Atoms("Ar"), crystal()])
+    assert all(row.tested for row in both), "another structure tests them"
+
+
 def test_cutoffs_that_calculators_say() -> None:
     assert own_cutoff(wrong.Pairs()) == 3.2
     assert own_cutoff(LennardJones(sigma=2.0)) == 6.0

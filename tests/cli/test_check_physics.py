@@ -37,6 +37,14 @@ def test_a_module_of_the_working_directory_that_fails(tmp_path, capsys, monkeypa
         assert "FAILED" in capsys.readouterr().out
 
 
+def test_what_is_not_tested_is_no_pass(tmp_path, capsys):
+    write(tmp_path / "atom.xyz", Atoms("Cu"))
+    words = ["check", "--calculator", "ase.calculators.emt:EMT", "--structures"]
+    assert main([*words, str(tmp_path / "atom.xyz")]) == 1
+    out = capsys.readouterr().out
+    assert "NOT" in out and "FAILED" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
