@@ -28,6 +28,8 @@ from geqlib.graph.wrapping import near_cell
 
 __all__ = ["GeqCalculator"]
 Compute = Callable[..., dict[str, Tensor]]
+# where a structure has its charge and multiplicity
+KEYS = {"charge": "charge", "multiplicity": "multiplicity", "spin": "multiplicity"}
 
 
 class GeqCalculator(Calculator):
@@ -96,7 +98,11 @@ class GeqCalculator(Calculator):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, got {cutoff}.")
-        self.electrons = {"charge": charge, "multiplicity": multiplicity}
+        self.electrons = {
+            name: _whole(name, value)
+            for name, value in (("charge", charge), ("multiplicity", multiplicity))
+            if value is not None
+        }
         self._last: dict[str, Any] = {}
         self.potential: Any = None
         if isinstance(model, str | Path) and is_program(model):
@@ -148,21 +154,23 @@ class GeqCalculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
 
     def _electrons(self, atoms: Atoms) -> dict[str, Any]:
-        """Charge and multiplicity, where they are there."""
-        spin = atoms.info.get("spin")
+        """Charge and multiplicity, where they are there; those of the calculator come first."""
         values = {
-            "charge": atoms.info.get("charge"),
-            "multiplicity": atoms.info.get("multiplicity", spin),
+            key: _whole(f'atoms.info["{key}"]', atoms.info[key])
+            for key in ("charge", "multiplicity", "spin")
+            if atoms.info.get(key) is not None and KEYS[key] not in self.electrons
         }
-        own = {name: value for name, value in self.electrons.items() if value is not None}
-        return {name: value for name, value in (values | own).items() if value is not None}
+        spin = values.pop("spin", None)
+        if spin is not None and values.setdefault("multiplicity", spin) != spin:
+            raise ValueError(
+                f"atoms.info has the multiplicity {values['multiplicity']} and the spin {spin}, "
+                "which also means 2S + 1: keep one."
+            )
+        return values | self.electrons
 
     def _charges(self, electrons: dict[str, Any]) -> dict[str, Tensor]:
         """The same for the potential; a neutral singlet needs none where it knows none."""
-        try:
-            values = {name: torch.tensor([float(v)]) for name, v in electrons.items()}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{electrons} must be numbers: see atoms.info.") from error
+        values = {name: torch.tensor([float(value)]) for name, value in electrons.items()}
         if self.potential is not None and self.potential.charges is not None:
             return {name: value.to(self.device) for name, value in values.items()}
         if not is_plain(values.get("charge"), values.get("multiplicity")):
@@ -267,6 +275,27 @@ def _cutoff(chosen: float | None, network: float | None, data: float | None = No
             stacklevel=3,
         )
     return min((c for c in (network, data) if c is not None), default=None)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A charge or a multiplicity as a plain number: also of an array of one.
+
+    Raises:
+        ValueError: if it is another kind of value, or no charge or multiplicity.
+    """
+    number = np.asarray(value)
+    plain = number.size == 1 and number.dtype.kind in "iuf"
+    if not (plain and float(number.item()).is_integer()):
+        raise ValueError(
+            f"{name} is {value!r}: it must be one whole number, of the structure as a whole."
+        )
+    whole = int(number.item())
+    if whole < 1 and "charge" not in name:
+        raise ValueError(
+            f"{name} is {whole}: it means 2S + 1, which is 1 where all electrons are paired, and 2 "
+            "where one is not."
+        )
+    return whole
 
 
 def _averaged(potential: Potential, rotations: int) -> Potential:

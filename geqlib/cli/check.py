@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -75,12 +75,19 @@ def read_structures(path: str) -> list[Atoms]:
         ValueError: what ASE cannot read.
     """
     from ase.io import read
+    from ase.utils import string2index
+
+    from geqlib.data.molecules.extxyz import read_atoms
 
     file, _, part = path.partition("@")
     if not Path(file).exists():
         raise ValueError(f"the structures {file} do not exist: correct the path.")
+    if Path(file).is_dir():
+        raise ValueError(f"{file} is a folder: name a file of structures.")
+    own = Path(file).suffix.lower() in (".xyz", ".extxyz")
+    every: Any = read_atoms(Path(file)) if own else None
     try:
-        structures = read(file, index=part or ":")
+        structures = every[string2index(part or ":")] if own else read(file, index=part or ":")
     except Exception as error:
         raise ValueError(f"ASE cannot read structures from {path}: {error}") from error
     return structures if isinstance(structures, list) else [structures]

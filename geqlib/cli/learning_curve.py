@@ -99,7 +99,7 @@ def _metrics(folder: Path) -> dict[str, float]:
     """Of the test set, without `test/`."""
     path = folder / "results.json"
     try:
-        metrics = json.loads(path.read_text())["metrics"]
+        metrics = json.loads(path.read_text("utf-8-sig"))["metrics"]
         return {key.removeprefix("test/"): float(value) for key, value in metrics.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: delete it to test the run again.") from error

@@ -74,16 +74,28 @@ def find_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     for path in named:
         file = find_file(path)
         if file is None:
-            raise ValueError(f"There is no file {path}, here or in the folder GEQLIB_DATA.")
+            raise ValueError(_no_file(path))
         files.append(file)
     if len({file.resolve() for file in files}) < len(files):
         raise ValueError(f"One file is named twice in {', '.join(map(str, named))}.")
     return files
 
 
+def _no_file(path: str | Path) -> str:
+    """The sentence about a file that is nowhere, or is a folder."""
+    folder = next((folder for folder in _candidates(path) if folder.is_dir()), None)
+    if folder is None:
+        return f"There is no file {path}, here or in the folder GEQLIB_DATA."
+    files = sorted(file.name for file in folder.iterdir() if file.is_file())
+    held = f", which holds {', '.join(files[:3])}{' and others' * (len(files) > 3)}" * bool(files)
+    return f"{folder} is a folder{held}: name the files."
+
+
 def needed_file(path: str, what: str = "the published file") -> Path:
     """`find_file`, and where there is none a ValueError that says where to put it."""
     file = find_file(path)
+    if file is None and any(folder.is_dir() for folder in _candidates(path)):
+        raise ValueError(_no_file(path))
     if file is None:
         raise ValueError(
             f"There is no {path}: put {what} there, below the folder that GEQLIB_DATA names."

@@ -134,12 +134,20 @@ def read_stored(path: str | Path) -> dict[str, Any]:
     return read_model_file(path) if is_model_file(path) else read_checkpoint(path)
 
 
+def _checkpoint_in(folder: Path) -> Path:
+    """The best checkpoint of a run's folder, or where a run has it."""
+    files = [folder / part / "best.ckpt" for part in ("checkpoints", "")]
+    return next((file for file in files if file.is_file()), files[0])
+
+
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The content of a checkpoint, loaded without running any code from it.
 
     Raises:
         ValueError: with one sentence on what is wrong with the file.
     """
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder: name a checkpoint, {_checkpoint_in(Path(path))}.")
     if not Path(path).is_file():
         raise ValueError(f"There is no checkpoint {path}: check the path.")
     try:

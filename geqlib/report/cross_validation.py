@@ -90,7 +90,7 @@ def read_folds(folder: Path) -> dict[str, Any]:
             f"There is no folds.json in {folder}: name a folder that `geqlib cv` has finished."
         )
     with reading(path, "is damaged", "run `geqlib cv` again"):
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text("utf-8-sig"))
         for protocol in (summary[name] for name in PROTOCOLS if summary[name]):
             if len(protocol["fold_means"]) != len(summary["folds"]):
                 raise ValueError("it has not one mean per fold")

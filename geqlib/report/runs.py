@@ -196,7 +196,7 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"The file {path} is not valid JSON ({error}): {remedy}.") from error
     if not isinstance(content, dict):
@@ -242,7 +242,7 @@ def _read_log(path: Path) -> list[Metrics]:
     """The numbers of each line that has a step."""
     with (
         reading(path, "is no table of metrics", "delete it to do without its curves"),
-        path.open(newline="", encoding="utf-8", errors="replace") as file,
+        path.open(newline="", encoding="utf-8-sig", errors="replace") as file,
     ):
         lines = [_numbers(line) for line in csv.DictReader(file)]
     return [line for line in lines if "step" in line]

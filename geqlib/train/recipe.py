@@ -61,7 +61,7 @@ def difference(folder: Path, recipe: Mapping[str, Any]) -> str | None:
     if not path.exists():
         return "there is no record of how it was made"
     with reading(path, "is no record of a run", "make that run again (--overwrite)"):
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text("utf-8-sig"))
         old = {**before.pop("configuration"), **before}
     now = json.loads(json.dumps(dict(recipe), default=str))
     new = {**now.pop("configuration"), **now}

@@ -215,8 +215,43 @@ def test_calculators_refuse_ions_that_their_model_does_not_know():
     atoms.get_potential_energy()
     for info in ({"charge": 1}, {"spin": 2}, {"charge": "one"}):
         atoms.info = info
-        with pytest.raises(ValueError, match=r"does not know|must be numbers"):
+        with pytest.raises(ValueError, match=r"does not know|must be one whole number"):
             atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"charge": np.array([0, 0])}, r'atoms.info\["charge"\] is array.* one whole number'),
+        ({"charge": [0, 0]}, r'atoms.info\["charge"\] is .* one whole number'),
+        ({"charge": 0.5}, "is 0.5: it must be one whole number"),
+        ({"charge": np.nan}, "is nan: it must be one whole number"),
+        ({"charge": True}, "is True: it must be one whole number"),
+        ({"spin": 0}, r'atoms.info\["spin"\] is 0: it means 2S \+ 1'),
+        ({"multiplicity": -1}, r"is -1: it means 2S \+ 1"),
+        ({"multiplicity": 1, "spin": 3}, "multiplicity 1 and the spin 3, which also means"),
+    ],
+)
+def test_calculators_name_what_is_no_charge_or_multiplicity(info, said):
+    for potential in (learnt("PONITA"), Potential(network("PONITA"))):
+        atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info=info)
+        atoms.calc = GeqCalculator(potential)
+        with pytest.raises(ValueError, match=said):
+            atoms.get_potential_energy()
+    own = {("multiplicity" if k == "spin" else k): value for k, value in info.items()}
+    if len(info) == 1:
+        with pytest.raises(ValueError, match=r"one whole number|2S \+ 1"):
+            GeqCalculator(potential, **own)
+
+
+def test_an_array_of_one_is_a_number():
+    potential = learnt("PONITA")
+    energies = []
+    for info in ({"charge": 1}, {"charge": np.array([1])}, {"charge": np.array(1.0)}):
+        atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info=info)
+        atoms.calc = GeqCalculator(potential)
+        energies += [atoms.get_potential_energy(), atoms.get_potential_energy()]
+    assert len(set(energies)) == 1
 
 
 def test_programs_take_none(tmp_path):

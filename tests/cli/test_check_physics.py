@@ -69,7 +69,14 @@ def test_files_that_hold_no_structures(tmp_path, capsys):
     (tmp_path / "text.xyz").write_text("not a structure")
     arguments = ["--calculator", "ase.calculators.emt:EMT", "--structures", tmp_path / "text.xyz"]
     assert main(["check", *map(str, arguments)]) == 2
+    assert "frame 0: expected a number of atoms" in capsys.readouterr().err
+    (tmp_path / "text.cif").write_text("not a structure")
+    arguments[-1] = tmp_path / "text.cif"
+    assert main(["check", *map(str, arguments)]) == 2
     assert "cannot read structures" in capsys.readouterr().err
+    arguments[-1] = tmp_path
+    assert main(["check", *map(str, arguments)]) == 2
+    assert "is a folder: name a file of structures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["needs", "number", "broken"])

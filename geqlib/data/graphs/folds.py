@@ -132,4 +132,4 @@ def _tu_numbers(name: str, arrays: Arrays) -> np.ndarray:
 
 def _numbers(path: Path) -> np.ndarray:
     with reading(path, "does not hold numbers of graphs"):
-        return np.loadtxt(path, dtype=np.int64, ndmin=1)
+        return np.loadtxt(path, dtype=np.int64, ndmin=1, encoding="utf-8-sig")

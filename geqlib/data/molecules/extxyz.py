@@ -11,6 +11,7 @@ import lzma
 import warnings
 import zlib
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -146,6 +147,21 @@ def read_frames(
         )
     for name in (name for name, seen in present.items() if not seen and missing != "allow"):
         raise ValueError(_absent(name, labels, paths))
+
+
+def read_atoms(path: Path) -> list[Atoms]:
+    """The structures of an extended XYZ file, whatever labels they have, in the units of the file.
+
+    Raises:
+        ValueError: one sentence with file and frame.
+    """
+    structures = []
+    for k, (_, text) in enumerate(_frame_texts(path)):
+        try:
+            structures.append(parse_text(text))
+        except ValueError as error:
+            raise ValueError(f"{path}, frame {k}: {error}") from error
+    return structures
 
 
 def _absent(name: str, labels: Labels, paths: Sequence[Path]) -> str:
@@ -390,6 +406,8 @@ def _frame_texts(path: Path) -> Iterator[tuple[int, bytes]]:
         with open_with_compression(str(path), "rb") as file:
             start, frame = 0, 0
             while header := _line(file, path, frame):
+                if start == 0 and header.startswith(BOM_UTF8):
+                    start, header = len(BOM_UTF8), header.removeprefix(BOM_UTF8)
                 if header.strip():
                     rest = range(1 + _atoms_in(header, path, frame))
                     lines = [header, *(_line(file, path, frame) for _ in rest)]

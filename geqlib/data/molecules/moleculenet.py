@@ -115,7 +115,7 @@ class MoleculeNetData(SplitLoaders):
 def read_molecules(path: Path, smiles: int, target: int) -> Arrays:
     """Graphs of a CSV file with a header; `smiles` and `target` are the numbers of its columns."""
     with reading(path, "is not a table of molecules", "correct or drop that line"):
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row][1:]
         molecules = [(row[smiles].strip(), float(row[target])) for row in rows]
         infinite = [name for name, value in molecules if not isfinite(value)]

@@ -231,5 +231,5 @@ def _from_package(paths: list[Path]) -> Arrays:
 def _rows(paths: list[Path]) -> Iterator[dict[str, str]]:
     console = Console(stderr=True)
     for path in track(paths, "reading qm9pack", console=console, disable=not console.is_terminal):
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             yield from csv.DictReader(file)

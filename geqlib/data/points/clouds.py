@@ -276,7 +276,7 @@ def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ValueError: a file that is no OFF mesh.
     """
     with reading(path, "is no OFF mesh", "correct or remove it"):
-        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+        lines = [line.split("#")[0].split() for line in path.read_text("utf-8-sig").splitlines()]
         lines = [line for line in lines if line]
         header = " ".join(lines[0]).removeprefix("OFF").split()
         lines = [line for line in lines if line != ["OFF"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from geqlib import load
 from geqlib.data import MoleculeData
 from geqlib.data.molecules.extxyz import pack_frames, read_frames, stream_frames
 from geqlib.data.molecules.labels import Labels
@@ -452,3 +454,27 @@ def test_energies_of_atoms_in_two_places(file):
     labels = Labels(energy=None, forces=None, energies="energies")
     with pytest.raises(ValueError, match=r"'energies' .* is a column, and in the comment, too"):
         list(read_frames([path], labels))
+
+
+# --- marks and folders ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_byte_order_mark_is_passed_over(tmp_path, stream):
+    """Editors of Windows write one."""
+    path = tmp_path / "marked.xyz"
+    path.write_bytes(BOM_UTF8 + (ONE * 3).encode())
+    options = {"val": 1, "cutoff": 3.0, "stream": stream, "cache": tmp_path / "cache"}
+    data = MoleculeData(path, **options)
+    data.setup("fit")
+    assert data.splits["train"].__getitems__([0, 1]).z.tolist() == [1, 1]
+    assert data.splits["val"].__getitems__([0]).forces.tolist() == [[0, 0, 0]]
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.xyz").write_text(ONE)
+    with pytest.raises(ValueError, match=r"data is a folder, which holds a.xyz: name the files"):
+        MoleculeData(tmp_path / "data", val=1).setup("fit")
+    with pytest.raises(ValueError, match=r"is a folder: name a checkpoint, .*best.ckpt"):
+        load(tmp_path / "data")

@@ -253,3 +253,10 @@ def test_a_mesh_without_area_is_named(tmp_path: Path) -> None:
     path.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
     with pytest.raises(ValueError, match=r"In .*shape_01/train/shape_01\.off: .* no area"):
         made("GeometricShapes")
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "marked.off"
+    path.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", encoding="utf-8-sig")
+    pos, face = read_off(path)
+    assert len(pos) == 3 and face.tolist() == [[0, 1, 2]]
