@@ -15,7 +15,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,13 +29,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential
-from geqlib.data import NBodyData
-from geqlib.graph import radius_graph
-from geqlib.models import PONITA, SPEN, GauntNet
-from geqlib.monoid.tree import tree_plan
-from geqlib.nn import MonoidAggregation
+from benchmarks.workloads import (
+    CPU,
+    convolution,
+    ego_nets,
+    eigenvectors,
+    frames,
+    gaunt_potential,
+    monoid,
+    ponita,
+    ponita_potential,
+    power,
+    product,
+)
+from geqlib.models import SPEN
 
 # they are no views by the schema, but move nothing
 IDLE = {
@@ -92,13 +99,13 @@ class Workload:
     """A step, made ready: what is computed before its backward pass, and its bar.
 
     Args:
-        forward: returns a loss.
-        bar: operations that it should take at most, forward and backward.
+        forward: returns a loss, or something that needs no gradient.
+        bar: operations that it should take at most, forward and backward; None without one.
         without: the same with one part less, for what that part takes alone.
     """
 
     forward: Callable[[], Tensor]
-    bar: int
+    bar: int | None
     without: Callable[[], Tensor] | None = None
 
 
@@ -113,11 +120,14 @@ def in_one_piece() -> Iterator[None]:
 def counted(forward: Callable[[], Tensor]) -> tuple[Counter[str], Counter[str]]:
     """Operations forward and backward, by name."""
     with in_one_piece():
-        forward().backward()  # what is made once only
+        first = forward()  # what is made once only
+        if first.requires_grad:
+            first.backward()
         with Operations() as ahead:
             loss = forward()
         with Operations() as back:
-            loss.backward()
+            if loss.requires_grad:
+                loss.backward()
     return ahead.counts, back.counts
 
 
@@ -131,61 +141,53 @@ def of_workload(workload: Workload) -> tuple[Counter[str], Counter[str]]:
 
 
 def workloads() -> dict[str, Workload]:
-    torch.manual_seed(0)
-    return {
-        "PONITA, published n-body step": Workload(published_ponita(), 250),
-        "GauntNet, energies and forces in training": Workload(gaunt_net(), 350),
-        "monoid GRU, a level of the tree": Workload(monoid(16), 15, monoid(8)),
+    """Steps at their own widths on few graphs: the number of operations is that of many."""
+    few = {"nodes": 32, "neighbors": 4, "channels": 8}
+    narrow = {"nodes": 32, "channels": 8}
+    found = {
+        "PONITA, published n-body step": Workload(ponita(CPU, 4).forward, 250),
+        "GauntNet, energies and forces in training": Workload(gaunt_potential(CPU, 2).forward, 350),
+        "monoid GRU, a level of the tree": Workload(
+            monoid(CPU, [16] * 4, kind="planned").forward,
+            15,
+            monoid(CPU, [8] * 4, kind="planned").forward,
+        ),
         "SPEN, a symmetric layer": Workload(spen(3), 40, spen(2)),
+    }
+    others = {
+        "PONITA, the plan made in the step": ponita(CPU, 4, planned=False),
+        "PONITA, bf16": ponita(replace(CPU, precision="bf16"), 4),
+        "the published PONITA, direct": ponita(CPU, 4, direct=True),
+        "PONITA, energies and forces in training": ponita_potential(CPU, 1),
+        "GauntNet, energies and forces": gaunt_potential(CPU, 2, train=False),
+    }
+    for degree in (1, 2, 3):
+        others[f"GauntConvolution, L = {degree}"] = convolution(CPU, degree, **few)
+        others[f"e3nn uvu, L = {degree}"] = convolution(CPU, degree, form="uvu", **few)
+    for degree in (2, 4):
+        others[f"GauntTensorProduct, L = {degree}"] = product(CPU, degree, **narrow)
+        others[f"e3nn uuu, L = {degree}"] = product(CPU, degree, method="e3nn", **narrow)
+    others |= {
+        "GauntTensorProduct, separable, L = 4": product(CPU, 4, method="separable", **narrow),
+        "GauntPower, order 3, L = 3": power(CPU, 3, **narrow),
+        "monoid GRU, sets of 16, planned": monoid(CPU, [16] * 4, kind="planned"),
+        "monoid GRU, sets of 16": monoid(CPU, [16] * 4),
+        "PyG LCM, sets of 16": monoid(CPU, [16] * 4, kind="LCM"),
+        "SPEN, 4 layers, planned": ego_nets(CPU, 4, 10, kind="planned", update=False),
+        "SPEN, 4 layers": ego_nets(CPU, 4, 10, update=False),
+        "GIN, 4 layers": ego_nets(CPU, 4, 10, kind="GIN", update=False),
+        "FAGNN": frames(CPU, 4),
+        "FAGNN, its backbone": frames(CPU, 4, kind="backbone"),
+        "FAGNN, FrameAveraging around the backbone": frames(CPU, 4, kind="FrameAveraging"),
+        "eigenvectors of 3 x 3 matrices": eigenvectors(CPU, 16),
+    }
+    return found | {
+        name: Workload(step.forward if step.leaves else step, None) for name, step in others.items()
     }
 
 
-def published_ponita() -> Callable[[], Tensor]:
-    """The sizes of the published n-body experiment, but for the number of graphs."""
-    data = NBodyData(
-        100, train=4, val=1, test=1, input_frame=0, target_frame=1, charge_products=True
-    )
-    data.prepare_data()
-    data.setup()
-    batch = data.splits["train"].__getitems__(range(4))
-    model = PONITA(1, 1, 0, 1, edge_dim=1, channels=128, basis=256, layers=5, orientations=16)
-    plan = model.plan(batch.edge_index, batch.num_nodes, batch.edge_attr)
-
-    def forward() -> Tensor:
-        out = model(batch.pos, batch.edge_index, batch.x, batch.vec, batch.edge_attr, plan=plan)
-        return out[1].square().mean()
-
-    return forward
-
-
-def gaunt_net() -> Callable[[], Tensor]:
-    """Molecules as large as 3BPA: energies, forces and the loss of both."""
-    net = GauntNet(
-        ["H", "C", "N", "O"], channels=128, degree=3, hidden_degree=1, order=3, layers=2, cutoff=5.0
-    )
-    potential = Potential(net)
-    batch = torch.arange(2).repeat_interleave(27)
-    pos, z = 3 * torch.rand(54, 3), torch.tensor([1, 6, 7, 8])[torch.arange(54) % 4]
-    edge_index = radius_graph(pos, 5.0, batch)
-    graphs = {"z": z, "edge_index": edge_index, "batch": batch, "num_graphs": 2}
-    plan = net.plan(edge_index, len(pos))
-
-    def forward() -> Tensor:
-        out = energy_forces(potential, pos, **graphs, plan=plan, create_graph=True, check=False)
-        return out["energy"].square().mean() + out["forces"].square().mean()
-
-    return forward
-
-
-def monoid(size: int) -> Callable[[], Tensor]:
-    """Sets of a power of two: log2 levels."""
-    aggregation = MonoidAggregation(64, operator="gru")
-    x = torch.randn(4 * size, 64, requires_grad=True)
-    plan = tree_plan(torch.arange(4).repeat_interleave(size), 4)
-    return lambda: aggregation(x, plan=plan).square().sum()
-
-
 def spen(layers: int) -> Callable[[], Tensor]:
+    """One graph, with the plan made before."""
     edge_index = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
     model = SPEN(3, 2, channels=64, layers=layers, symmetric=True)
     x, plan = torch.randn(4, 3), model.plan(edge_index, 4)
@@ -200,7 +202,8 @@ def main() -> None:
     for name, workload in workloads().items():
         ahead, back = of_workload(workload)
         parts = {"forward": ahead.total(), "backward": back.total()}
-        rows.append(Row((name,), parts | {"total": sum(parts.values()), "bar": workload.bar}))
+        bar = {} if workload.bar is None else {"bar": workload.bar}
+        rows.append(Row((name,), parts | {"total": sum(parts.values())} | bar))
         if names:
             sys.stdout.write(f"{name}: {(ahead + back).most_common()}\n")
     table = Table(("a step",), COLUMNS, tuple(rows), "total")

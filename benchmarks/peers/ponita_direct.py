@@ -7,6 +7,8 @@ keeps what it needs.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear
@@ -155,15 +157,22 @@ def _network(
 ) -> Tensor:
     """The basis network, its first weights spread over the copies of each monomial."""
     first, _, second, _ = layers
-    terms = [tuple(sorted(t)) for t in _terms(attributes, degree)]
-    distinct = list(dict.fromkeys(terms))
-    copies = first.weight.new_tensor([terms.count(t) for t in terms])
-    column = torch.tensor([distinct.index(t) for t in terms])
-    weight = first.weight[:, : len(distinct)][:, column] / copies
+    column, copies = _monomials(attributes, degree, first.weight.device)
+    distinct = len({tuple(sorted(t)) for t in _terms(attributes, degree)})
+    weight = first.weight[:, :distinct][:, column] / copies.to(first.weight)
     if extra is not None:
         features = torch.cat([features, extra[:, None].expand(-1, features.size(1), -1)], -1)
-        weight = torch.cat([weight, first.weight[:, len(distinct) :]], 1)
+        weight = torch.cat([weight, first.weight[:, distinct:]], 1)
     return gelu(second(gelu(linear(features, weight, first.bias))))
+
+
+@cache  # copied to the device once: a step that copies cannot be replayed
+def _monomials(attributes: int, degree: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The column of each power's monomial, and in how many powers that monomial is."""
+    terms = [tuple(sorted(t)) for t in _terms(attributes, degree)]
+    distinct = list(dict.fromkeys(terms))
+    column = torch.tensor([distinct.index(t) for t in terms], device=device)
+    return column, torch.tensor([terms.count(t) for t in terms], device=device)
 
 
 def _terms(attributes: int, degree: int) -> list[tuple[int, ...]]:
