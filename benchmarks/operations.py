@@ -59,6 +59,7 @@ IDLE = {
 }
 PIECES = ("geqlib.kernels.edge_product.PIECE", "geqlib.gaunt.product.PIECE")
 WHOLE = 2**60  # bytes: one piece
+MATRICES = 600  # more than LAPACK takes over on a CPU
 COLUMNS = (
     Column("forward", "forward"),
     Column("backward", "backward"),
@@ -176,10 +177,10 @@ def workloads() -> dict[str, Workload]:
         "SPEN, 4 layers, planned": ego_nets(CPU, 4, 10, kind="planned", update=False),
         "SPEN, 4 layers": ego_nets(CPU, 4, 10, update=False),
         "GIN, 4 layers": ego_nets(CPU, 4, 10, kind="GIN", update=False),
-        "FAGNN": frames(CPU, 4),
-        "FAGNN, its backbone": frames(CPU, 4, kind="backbone"),
-        "FAGNN, FrameAveraging around the backbone": frames(CPU, 4, kind="FrameAveraging"),
-        "eigenvectors of 3 x 3 matrices": eigenvectors(CPU, 16),
+        "FAGNN": frames(CPU, MATRICES),
+        "FAGNN, its backbone": frames(CPU, MATRICES, kind="backbone"),
+        "FAGNN, FrameAveraging around the backbone": frames(CPU, MATRICES, kind="FrameAveraging"),
+        "eigenvectors of 3 x 3 matrices": eigenvectors(CPU, MATRICES),
     }
     return found | {
         name: Workload(step.forward if step.leaves else step, None) for name, step in others.items()
