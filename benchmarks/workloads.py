@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolutio
 from benchmarks.peers.fa_gnn_direct import PlainGNN
 from benchmarks.peers.ponita_direct import DirectPONITA
 from benchmarks.structures import THREE_BPA, molecule
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.graph import radius_graph
@@ -205,7 +206,7 @@ def ponita(
 # --- potentials -------------------------------------------------------------------------------
 
 
-def molecules(count: int) -> dict[str, Tensor]:
+def molecules(count: int) -> dict[str, Any]:
     """Copies of one frame of 3BPA, 27 atoms each, all of them moved a little."""
     atoms = molecule(THREE_BPA)
     size = len(atoms)
@@ -224,7 +225,7 @@ def gaunt_potential(
     layers: int = 2,
     degree: int = 3,
     train: bool = True,
-    planned: bool = True,
+    compiled: bool = False,
 ) -> Step:
     """GauntNet at the sizes of MACE's 3BPA example: see `potential`."""
     torch.manual_seed(0)
@@ -237,7 +238,7 @@ def gaunt_potential(
         layers=layers,
         cutoff=CUTOFF,
     )
-    return potential(place, net, graphs, train=train, planned=planned)
+    return potential(place, net, graphs, train=train, compiled=compiled)
 
 
 def ponita_potential(
@@ -258,34 +259,35 @@ def ponita_potential(
 
 
 def potential(
-    place: Place, net: nn.Module, graphs: int, *, train: bool, planned: bool = True
+    place: Place, net: nn.Module, graphs: int, *, train: bool, compiled: bool = False
 ) -> Step:
-    """Energies and forces of molecules, and in training the gradient of their squares."""
+    """Energies and forces of molecules, and in training the gradient of their squares.
+
+    Args:
+        place: where.
+        net: network on atoms; the plan is made before.
+        graphs: molecules in the batch.
+        train: whether there is a gradient.
+        compiled: whether by `compiled_energy_forces`.
+    """
     whole = place.put(Potential(net))
     batch = {key: place.put(value) for key, value in molecules(graphs).items()}
-
-    def plan() -> Any:
-        return whole.plan(batch["edge_index"], len(batch["pos"]))
-
-    before = plan()
+    batch["plan"] = whole.plan(batch["edge_index"], len(batch["pos"]))
+    if compiled:
+        run: Callable[..., dict[str, Tensor]] = compiled_energy_forces(whole)
+    else:
+        run = partial(energy_forces, whole, create_graph=train, check=False)
     if not train:
         whole.requires_grad_(False)
 
-    def run() -> tuple[Tensor, Tensor]:
-        out = energy_forces(
-            whole,
-            **batch,
-            num_graphs=graphs,
-            plan=before if planned else plan(),
-            create_graph=train,
-            check=False,
-        )
+    def output() -> tuple[Tensor, Tensor]:
+        out = run(**batch, num_graphs=graphs)
         return out["energy"], out["forces"]
 
     def loss(out: tuple[Tensor, Tensor]) -> Tensor:
         return out[0].square().mean() + out[1].square().mean()
 
-    return Step(run, tuple(whole.parameters()) if train else (), place, None, loss)
+    return Step(output, tuple(whole.parameters()) if train else (), place, None, loss)
 
 
 # --- products on the sphere -------------------------------------------------------------------
