@@ -33,8 +33,14 @@ SOURCES = ("geqlib", "benchmarks", "configs", "pyproject.toml")
 # these draw what was measured; a change of them changes no number
 DRAWING = {f"benchmarks.{name}" for name in ("rows", "tables", "pictures", "provenance", "board")}
 SHOWN = {"PUBLISHED", "COLUMNS", "SOURCE", "SOURCES", "PROTOCOL", "NOTE"}
-# results that are no script's: module and configuration
+# results that are no script's: modules and configurations
 ROOTS = {"demo": ("geqlib.train.run", "configs/nbody_ponita.yaml")}
+GPU_RUNS = {
+    "gpu/3bpa": "configs/3bpa_gaunt.yaml",
+    "gpu/nbody": "configs/nbody_ponita_published.yaml",
+}
+ROOTS |= {name: ("benchmarks.device.runs", config) for name, config in GPU_RUNS.items()}
+GPU_STAGES = "gpu/"  # all others of that folder are stages of one script
 CHANGES = {
     "code": "older code",
     "configuration": "an older configuration",
@@ -166,10 +172,11 @@ def changes(before: Hashes, now: Hashes) -> list[str]:
 @cache
 def hashes(name: str) -> dict[str, str]:
     """Of the code, the configurations and the data of a benchmark; {} if there is none."""
-    script = TOP / "benchmarks" / f"{name}.py"
+    of_stage = "gpu" if name.startswith(GPU_STAGES) else name
+    script = TOP / "benchmarks" / f"{of_stage}.py"
     if name not in ROOTS and not script.is_file():
         return {}
-    roots = ROOTS.get(name) or (f"benchmarks.{name.replace('/', '.')}",)
+    roots = ROOTS.get(name) or (f"benchmarks.{of_stage.replace('/', '.')}",)
     modules, configs = reached(roots)
     code = "".join(f"{module} {_code(module)}\n" for module in sorted(modules))
     settings = "".join(f"{path.name} {_settings(path)}\n" for path in sorted(configs))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -102,22 +103,18 @@ def contest(workload: Workload, setting: Setting) -> Iterator[Row]:
     cells: dict[str, dict[str, Cell]] = {name: {} for name in workload.entries}
     near = {name: step for name, step in steps.items() if not isinstance(step, Remote)}
     far = {name: step for name, step in steps.items() if isinstance(step, Remote)}
-    try:
-        seconds = interleaved(near, setting.device, setting.seconds)
-        for name, step in far.items():
-            with _noted(notes, name):
-                seconds[name] = step.seconds(setting.seconds)
-        for name, value in seconds.items():
-            cells[name]["eager"] = value
-        for name, step in steps.items():
-            with _noted(notes, name):
-                cells[name] |= counts(step, setting)
-        replays = _replays(workload, near, setting, notes)
-        for name, value in interleaved(replays, setting.device, setting.seconds).items():
-            cells[name]["replayed"] = value
-    finally:
-        for step in far.values():
-            step.close()
+    seconds = interleaved(near, setting.device, setting.seconds)
+    for name, step in far.items():
+        with _noted(notes, name):
+            seconds[name] = step.seconds(setting.seconds)
+    for name, value in seconds.items():
+        cells[name]["eager"] = value
+    for name, step in steps.items():
+        with _noted(notes, name):
+            cells[name] |= counts(step, setting)
+    replays = _replays(workload, near, setting, notes)
+    for name, value in interleaved(replays, setting.device, setting.seconds).items():
+        cells[name]["replayed"] = value
     for name, entry in workload.entries.items():
         if name in notes:
             cells[name][NOTE] = "; ".join(notes[name])
@@ -192,66 +189,89 @@ def _check_device(setting: Setting) -> None:
         torch.cuda.empty_cache()
 
 
-class Remote:
-    """A step in another process, in the environment of a peer.
+class Peer:
+    """A process in the environment of a peer, which answers as benchmarks/peers/mace_step.py does.
 
     Args:
-        command: that starts it; it answers as benchmarks/peers/mace_step.py does.
-
-    Raises:
-        RuntimeError: if it ends before it is ready.
+        command: that starts it.
     """
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **pipes)
-        if self._read() != "ready":
-            raise RuntimeError(f"{command[0]} did not become ready.")
 
-    def __call__(self) -> None:
-        self.ask("time 1")
+    def ask(self, line: str) -> dict[str, Any]:
+        """The answer to a line.
 
-    def ask(self, line: str) -> Any:
-        if self.process.stdin is None:
-            raise RuntimeError("The process has no input.")
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        reply = self._read()
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return reply
-
-    def seconds(self, seconds: float) -> float:
-        """Median of about so many seconds of steps."""
-        once = self.ask("time 1")["seconds"]
-        rounds = max(3, min(timing.ROUNDS, int(seconds / max(once, 1e-3))))
-        return median(self.ask("time 1")["seconds"] for _ in range(rounds))
-
-    def counts(self) -> dict[str, Cell]:
-        return {name: float(self.ask(name)["value"]) for name in ("launches", "memory")}
+        Raises:
+            RuntimeError: if it is an error, or the process has ended.
+        """
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(line + "\n")  # type: ignore[union-attr]
+            self.process.stdin.flush()  # type: ignore[union-attr]
+        for text in self.process.stdout or ():
+            with suppress(json.JSONDecodeError):  # what a library prints
+                reply = json.loads(text)
+                if "error" in reply:
+                    raise RuntimeError(reply["error"])
+                return reply
+        raise RuntimeError("the process of the peer has ended")
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
-    def _read(self) -> Any:
-        for line in self.process.stdout or ():
-            with suppress(json.JSONDecodeError):  # what a library prints
-                return json.loads(line)
-        raise RuntimeError("The process of a peer ended.")
+
+class Remote:
+    """A step of a peer in its own process.
+
+    Args:
+        peer: that makes it.
+        prepare: the line that asks for it.
+    """
+
+    def __init__(self, peer: Peer, prepare: str) -> None:
+        self.peer, self.prepare = peer, prepare
+        peer.ask(prepare)
+
+    def __call__(self) -> None:
+        self.peer.ask("time")
+
+    def seconds(self, seconds: float) -> float:
+        """Median of about so many seconds of steps."""
+        once = self.peer.ask("time")["seconds"]
+        rounds = max(3, min(timing.ROUNDS, int(seconds / max(once, 1e-3))))
+        return median(self.peer.ask("time")["seconds"] for _ in range(rounds))
+
+    def counts(self) -> dict[str, Cell]:
+        return {name: float(self.peer.ask(name)["value"]) for name in ("launches", "memory")}
 
 
-def mace_step(setting: Setting, folder: Path, graphs: int, task: str, channels: int) -> Remote:
-    """MACE's step on as many molecules.
+@contextmanager
+def mace_steps(setting: Setting, channels: int) -> Iterator[Callable[[int, str], Remote]]:
+    """MACE's steps on so many molecules, "train" or "evaluate", while the context lasts.
 
-    Raises:
-        MissingPeerError: if MACE is not installed.
+    What it yields raises a `MissingPeerError` if MACE is not installed.
     """
     if not (mace.BIN / "python").exists():
-        raise MissingPeerError("MACE is not installed: make peers")
-    structures = folder / f"{graphs}.xyz"
-    write(structures, [molecule(THREE_BPA)] * graphs, format="extxyz")
+
+        def missing(graphs: int, task: str) -> Remote:
+            raise MissingPeerError("MACE is not installed: make peers")
+
+        yield missing
+        return
     script = Path(mace.__file__).with_name("mace_step.py")
     # -P: the script's folder has a mace.py of its own
-    python = [str(mace.BIN / "python"), "-P", "-W", "ignore", str(script), str(structures)]
-    return Remote([*python, str(setting.device), task, str(channels)])
+    python = [str(mace.BIN / "python"), "-P", "-W", "ignore", str(script)]
+    peer = Peer([*python, str(setting.device), str(channels)])
+
+    def step(graphs: int, task: str) -> Remote:
+        structures = Path(folder) / f"{graphs}.xyz"
+        write(structures, [molecule(THREE_BPA)] * graphs, format="extxyz")
+        return Remote(peer, f"prepare {structures} {task}")
+
+    with TemporaryDirectory() as folder:
+        try:
+            yield step
+        finally:
+            peer.close()

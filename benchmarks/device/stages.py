@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from benchmarks.device.contest import (
     Workload,
     columns,
     contest,
-    mace_step,
+    mace_steps,
 )
 from benchmarks.device.timing import OutOfTimeError, interleaved, reason, seconds_of
 from benchmarks.peers.fused_products import (
@@ -39,6 +37,7 @@ from benchmarks.workloads import (
     CUTOFF,
     PRECISIONS,
     Place,
+    Precision,
     Step,
     convolution,
     edge_inputs,
@@ -52,7 +51,6 @@ from benchmarks.workloads import (
     power,
     product,
 )
-from geqlib.atoms.forces import compiled_energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.calculators import GeqCalculator
 from geqlib.models import PONITA, GauntNet
@@ -88,36 +86,40 @@ class Stage:
 def machine(setting: Setting) -> Iterator[Row]:
     """Copy bandwidth, and matrix products in each precision."""
     numbers = 2**16 if setting.tiny else 2**28
-    long = torch.zeros(numbers, device=setting.device)
-    other = torch.empty_like(long)
-    seconds = seconds_of_each({"copy": lambda: other.copy_(long)}, setting)["copy"]
-    yield Row(("copy, read and written",), {"rate": 8 * numbers / seconds / 1e12, "unit": "TB/s"})
-    del long, other
+    rate = 8 * numbers / seconds_of_copy(setting, numbers) / 1e12
+    yield Row(("copy, read and written",), {"rate": rate, "unit": "TB/s"})
     size = 128 if setting.tiny else 8192
     for name in PRECISIONS:
         setting.clock.check(f"matrix products in {name}")
-        place = Place(setting.device, precision=name)
-        dtype = torch.bfloat16 if name == "bf16" else torch.float32
-        square = torch.randn(size, size, device=setting.device, dtype=dtype)
-        result = torch.empty_like(square)
-
-        def multiply(
-            place: Place = place, square: torch.Tensor = square, result: torch.Tensor = result
-        ) -> None:
-            with replace(place, precision="TF32" if place.precision == "TF32" else "fp32").context():
-                torch.mm(square, square, out=result)
-
-        seconds = seconds_of_each({name: multiply}, setting)[name]
-        rate = 2 * size**3 / seconds / 1e12
+        rate = 2 * size**3 / seconds_of_product(setting, size, name) / 1e12
         yield Row((f"matrix product, {name}",), {"rate": rate, "unit": "TFLOP/s"})
+
+
+def seconds_of_copy(setting: Setting, numbers: int) -> float:
+    long = torch.zeros(numbers, device=setting.device)
+    other = torch.empty_like(long)
+    return seconds_alone(lambda: other.copy_(long), setting)
+
+
+def seconds_of_product(setting: Setting, size: int, precision: Precision) -> float:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    square = torch.randn(size, size, device=setting.device).to(dtype)
+    result = torch.empty_like(square)
+    place = Place(setting.device, precision="TF32" if precision == "TF32" else "fp32")
+
+    def multiply() -> None:
+        with place.context():
+            torch.mm(square, square, out=result)
+
+    return seconds_alone(multiply, setting)
+
+
+def seconds_alone(run: Callable[[], object], setting: Setting) -> float:
+    return interleaved({"alone": run}, setting.device, min(setting.seconds, 0.5))["alone"]
 
 
 def machine_columns(cuda: bool) -> tuple[Column, ...]:
     return Column("rate", "rate", "", ".3g"), Column("unit", "")
-
-
-def seconds_of_each(runs: dict[str, Callable[[], object]], setting: Setting) -> dict[str, float]:
-    return interleaved(runs, setting.device, min(setting.seconds, 0.5))
 
 
 # --- the gate ---------------------------------------------------------------------------------
@@ -141,9 +143,7 @@ def parity_columns(cuda: bool) -> tuple[Column, ...]:
 # --- contests ---------------------------------------------------------------------------------
 
 
-def contests(
-    workloads: Callable[[Setting], Iterator[Workload]], setting: Setting
-) -> Iterator[Row]:
+def contests(workloads: Callable[[Setting], Iterator[Workload]], setting: Setting) -> Iterator[Row]:
     """Rows of one workload after the other; one that fails costs itself alone."""
     for workload in workloads(setting):
         try:
@@ -185,13 +185,12 @@ def ponita_workloads(setting: Setting) -> Iterator[Workload]:
 def potential_workloads(setting: Setting) -> Iterator[Workload]:
     place = at(setting)
     channels, layers = (4, 1) if setting.tiny else (128, 2)
-    with TemporaryDirectory() as folder:
+    with mace_steps(setting, channels) as mace_step:
         for train in (True, False):
             for graphs in (1, 2) if setting.tiny else (5, 64):
                 what = "training step" if train else "energies and forces"
                 options: dict[str, Any] = {"channels": channels, "layers": layers, "train": train}
-                task = "train" if train else "evaluate"
-                remote = partial(mace_step, setting, Path(folder), graphs, task, channels)
+                remote = partial(mace_step, graphs, "train" if train else "evaluate")
                 entries = {
                     "geqlib GauntNet": Entry(partial(gaunt_potential, place, graphs, **options)),
                     "MACE": Entry(remote, "peer"),
@@ -279,12 +278,13 @@ def cue_power(place: Place, degree: int, *, nodes: int, channels: int) -> Step:
 
 
 def monoid_workloads(setting: Setting) -> Iterator[Workload]:
-    place, many = at(setting), 20 if setting.tiny else 10_000
+    place = at(setting)
+    many, few, size = (20, 2, 20) if setting.tiny else (10_000, 50, 200)
     long, others = (20, 10) if setting.tiny else (2000, 5000)
     sets = {
         f"{many} sets of 16": [16] * many,
         f"{many} sets of 1-8": [1 + k % 8 for k in range(many)],
-        f"{many // 200 or 1} sets of 200": [200] * (many // 200 or 1),
+        f"{few} sets of {size}": [size] * few,
         f"one set of {long} among {others}": [long] + [1 + k % 8 for k in range(others)],
     }
     names = {"geqlib, planned": "planned", "LCMAggregation": "LCM", "GRUAggregation": "GRU"}
@@ -431,7 +431,7 @@ def precision(setting: Setting) -> Iterator[Row]:
                 step = build(at(setting, name))
                 error = (step.result() - exact).norm() / exact.norm()
                 cells = {"error": float(error)}
-                cells["seconds"] = seconds_of_each({name: step}, setting)[name]
+                cells["seconds"] = seconds_alone(step, setting)
             except Exception as error:
                 cells[NOTE] = reason(error)
             yield Row((family, name), cells)

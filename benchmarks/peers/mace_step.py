@@ -1,8 +1,9 @@
 """Steps of an untrained MACE in its own environment, on request: for benchmarks/gpu.py.
 
-Started as `python -P mace_step.py STRUCTURES.xyz DEVICE train|evaluate CHANNELS`. After "ready" it
-answers every line that comes in with one line of JSON: {"seconds": ...} to "time CALLS",
-{"value": ...} to "launches" and "memory", {"error": ...} if something fails.
+Started as `python -P mace_step.py DEVICE CHANNELS`. It answers every line that comes in with one
+line of JSON: to "prepare STRUCTURES.xyz train|evaluate", which makes the step of the lines that
+follow, {"ready": true}, to "time" {"seconds": ...}, to "launches" and "memory" {"value": ...}, and
+{"error": ...} if something fails.
 """
 
 from __future__ import annotations
@@ -80,30 +81,34 @@ def step(structures: str, device: torch.device, train: bool, channels: int) -> C
     return run
 
 
-def answer(line: str, run: Callable[[], Any], device: torch.device) -> dict[str, Any]:
-    command, *numbers = line.split()
-    try:
+class Answers:
+    """Steps of one device and width, on request."""
+
+    def __init__(self, device: torch.device, channels: int) -> None:
+        self.device, self.channels = device, channels
+        self.run: Callable[[], Any] = lambda: None
+
+    def __call__(self, command: str, *words: str) -> dict[str, Any]:
+        if command == "prepare":
+            structures, task = words
+            self.run = step(structures, self.device, task == "train", self.channels)
+            self.run()
+            return {"ready": True}
         if command == "time":
-            return {"seconds": seconds_of(run, device, int(numbers[0]))}
-        if command == "launches":
-            return {"value": launches(run, device)}
-        return {"value": peak_mebibytes(run, device)}
-    except Exception as error:
-        return {"error": reason(error)}
+            return {"seconds": seconds_of(self.run, self.device)}
+        measure = launches if command == "launches" else peak_mebibytes
+        return {"value": measure(self.run, self.device)}
 
 
-def say(content: Any) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
-    sys.stdout.flush()
-
-
-def main(structures: str, device: str, task: str, channels: str) -> None:
-    where = torch.device(device)
-    run = step(structures, where, task == "train", int(channels))
-    run()
-    say("ready")
+def main(device: str, channels: str) -> None:
+    answers = Answers(torch.device(device), int(channels))
     for line in sys.stdin:
-        say(answer(line, run, where))
+        try:
+            reply = answers(*line.split())
+        except Exception as error:
+            reply = {"error": reason(error)}
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
