@@ -253,11 +253,8 @@ def supervise(session: Session, names: Sequence[str]) -> dict[str, str]:
 
 def watched(session: Session, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Stages that one process ended, and the one that ended it."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
-    command += [f"--session={session.name}", f"--end={session.end}", f"--device={session.device}"]
-    command += [f"--minutes={session.minutes}", *(["--tiny"] if session.tiny else [])]
     process = subprocess.Popen(
-        [*command, "--stages", *names],
+        worker_command(session, names),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -294,10 +291,19 @@ def watched(session: Session, names: Sequence[str]) -> Iterator[tuple[str, str]]
     finally:
         process.kill()
         process.wait()
-    threads[1].join(1)
+        for thread, stream in zip(threads, (process.stdout, process.stderr), strict=True):
+            thread.join(5)
+            stream.close()  # type: ignore[union-attr]
     if stage:
         last = next((line for line in reversed(errors) if line.strip()), "no message")
         yield stage, give_up(session, stage, f"its process ended: {last.strip()[:160]}")
+
+
+def worker_command(session: Session, names: Sequence[str]) -> list[str]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
+    command += [f"--session={session.name}", f"--end={session.end}", f"--device={session.device}"]
+    command += [f"--minutes={session.minutes}", *(["--tiny"] if session.tiny else [])]
+    return [*command, "--stages", *names]
 
 
 def give_up(session: Session, name: str, why: str) -> str:

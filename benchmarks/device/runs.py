@@ -16,6 +16,7 @@ import re
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -209,23 +210,30 @@ def tested(name: str, protocol: Protocol, device: str) -> Row:
 
 def best_recipe(name: str, protocol: Protocol) -> Path:
     """The folder of least validation error."""
-    folders = [path.parent for path in (RUNS / f"gpu-{name}").glob("*/fit.json")]
-    if not folders:
-        raise ValueError(f"No recipe is trained: start benchmarks/gpu.py {name} without --test.")
-    return min(sorted(folders), key=lambda folder: least(folder, protocol.metric))
+    folders = [path.parent for path in sorted((RUNS / f"gpu-{name}").glob("*/fit.json"))]
+    errors: dict[Path, float] = {}
+    for folder in folders:
+        with suppress(ValueError):  # it stopped before its first validation
+            errors[folder] = least(folder, protocol.metric)
+    if not errors:
+        raise ValueError(
+            f"No recipe has been validated: start benchmarks/gpu.py {name} without --test."
+        )
+    return min(errors, key=lambda folder: errors[folder])
 
 
 def row_of(folder: Path, protocol: Protocol, trainer: Mapping[str, Any]) -> Row:
     """What validation says of a recipe."""
     done = json.loads((folder / "fit.json").read_text())
     cells: dict[str, Cell] = {
-        "validation": least(folder, protocol.metric),
         "epochs": done["epochs"],
         "of": int(trainer["max_epochs"]),
         "minutes": done["seconds"] / 60,
         "rate": done["steps"] / max(done["seconds"], 1e-9),
         "parameters": done["parameters"],
     }
+    with suppress(ValueError):  # it stopped before its first validation
+        cells["validation"] = least(folder, protocol.metric)
     name = json.loads((folder / "recipe.json").read_text())["label"]
     return Row((name,), cells, setup=device_words())
 
