@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test smoke coverage lint docs bench board peers readme clean
+.PHONY: demo test smoke coverage lint docs bench board peers gpu-peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -61,6 +61,14 @@ peers: .peers/mace/installed .peers/cuequivariance/installed
 	$(BIN)/pip install --quiet --no-deps --target .peers/cuequivariance \
 		"cuequivariance>=0.13" "cuequivariance-torch>=0.13"
 	touch $@
+
+# kernels of peers for a GPU, for the CUDA version of torch (CUDA=12 for older ones)
+CUDA ?= 13
+gpu-peers: peers
+	$(BIN)/pip install --quiet --no-deps --target .peers/cuequivariance \
+		"cuequivariance-ops-torch-cu$(CUDA)>=0.13" "cuequivariance-ops-cu$(CUDA)>=0.13" \
+		tqdm nvidia-ml-py platformdirs
+	$(BIN)/pip install --quiet openequivariance
 
 # after `make demo`: what the README shows of it
 readme: .venv/installed

@@ -42,6 +42,7 @@ from benchmarks.provenance import start
 from benchmarks.rows import RESULTS, Result, Row, Table, read_result, write_result
 
 MINUTES = 5.0
+EVERY = 1.0  # seconds, at most, between two writings of a file
 GRACE = 15.0  # seconds that a stage has beyond its time before its process is ended
 DONE, RUNNING, CUT, NOT_BEGUN = "done", "running", "cut off", "not begun"
 NO_GPU = (
@@ -132,10 +133,13 @@ def measure(session: Session, name: str, stage: Stage) -> str:
     rows: list[Row] = []
     state, begun = DONE, time.perf_counter()
     write(session, name, stage, rows, RUNNING, 0.0)
+    written = begun
     try:
         for row in stage.rows(session.setting(stage)):
             rows.append(row)
-            write(session, name, stage, rows, RUNNING, time.perf_counter() - begun)
+            if time.perf_counter() > written + EVERY:
+                write(session, name, stage, rows, RUNNING, time.perf_counter() - begun)
+                written = time.perf_counter()
     except OutOfTimeError as error:
         state = str(error)
     except Exception as error:

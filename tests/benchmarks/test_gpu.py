@@ -22,12 +22,11 @@ from benchmarks.device.contest import (
     NOTE,
     DeadDeviceError,
     Entry,
-    Peer,
-    Remote,
     Setting,
     Workload,
     contest,
 )
+from benchmarks.device.remote import Peer, Remote
 from benchmarks.device.stages import STAGES, Stage
 from benchmarks.device.timing import Clock, OutOfTimeError
 from benchmarks.peers import gaunt_cue, mace
