@@ -225,7 +225,7 @@ def gaunt_potential(
     layers: int = 2,
     degree: int = 3,
     train: bool = True,
-    compiled: bool = False,
+    backend: str = "",
 ) -> Step:
     """GauntNet at the sizes of MACE's 3BPA example: see `potential`."""
     torch.manual_seed(0)
@@ -238,7 +238,7 @@ def gaunt_potential(
         layers=layers,
         cutoff=CUTOFF,
     )
-    return potential(place, net, graphs, train=train, compiled=compiled)
+    return potential(place, net, graphs, train=train, backend=backend)
 
 
 def ponita_potential(
@@ -258,9 +258,7 @@ def ponita_potential(
     return potential(place, net, graphs, train=train)
 
 
-def potential(
-    place: Place, net: nn.Module, graphs: int, *, train: bool, compiled: bool = False
-) -> Step:
+def potential(place: Place, net: nn.Module, graphs: int, *, train: bool, backend: str = "") -> Step:
     """Energies and forces of molecules, and in training the gradient of their squares.
 
     Args:
@@ -268,13 +266,13 @@ def potential(
         net: network on atoms; the plan is made before.
         graphs: molecules in the batch.
         train: whether there is a gradient.
-        compiled: whether by `compiled_energy_forces`.
+        backend: of `compiled_energy_forces`; "" for eager steps.
     """
     whole = place.put(Potential(net))
     batch = {key: place.put(value) for key, value in molecules(graphs).items()}
     batch["plan"] = whole.plan(batch["edge_index"], len(batch["pos"]))
-    if compiled:
-        run: Callable[..., dict[str, Tensor]] = compiled_energy_forces(whole)
+    if backend:
+        run: Callable[..., dict[str, Tensor]] = compiled_energy_forces(whole, backend=backend)
     else:
         run = partial(energy_forces, whole, create_graph=train, check=False)
     if not train:

@@ -53,11 +53,13 @@ class Entry:
         build: makes the step, in the process of the contest.
         origin: of geqlib, or of a peer.
         replay: whether a CUDA graph is tried.
+        counted: whether operations are counted on a CPU, as those of compiled code cannot be.
     """
 
     build: Callable[[], Any]
     origin: Origin = "geqlib"
     replay: bool = True
+    counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,9 @@ def contest(workload: Workload, setting: Setting) -> Iterator[Row]:
     for name, value in seconds.items():
         cells[name]["eager"] = value
     for name, step in steps.items():
-        with _noted(notes, name):
-            cells[name] |= counts(step, setting)
+        if setting.cuda or workload.entries[name].counted:
+            with _noted(notes, name):
+                cells[name] |= counts(step, setting)
     replays = _replays(workload, near, setting, notes)
     for name, value in interleaved(replays, setting.device, setting.seconds).items():
         cells[name]["replayed"] = value

@@ -74,7 +74,8 @@ def test_every_stage_has_rows(name: str) -> None:
     for row in found:
         assert row.cells and row.cells.keys() <= shown
         if name in CONTESTS and NOTE not in row.cells:
-            assert row.number("eager") > 0 and row.number("launches") > 0
+            assert row.number("eager") > 0
+            assert "compile" in row.labels[1] or row.number("launches") > 0
     missing = [row for row in found if NOTE in row.cells]
     assert all(row.origin == "peer" for row in missing), missing
     if name == "parity":
