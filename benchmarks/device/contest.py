@@ -108,15 +108,19 @@ def contest(workload: Workload, setting: Setting) -> Iterator[Row]:
         if setting.cuda or workload.entries[name].counted:
             with _noted(notes, name):
                 cells[name] |= counts(step, setting)
-    replays = _replays(workload, near, setting, notes)
-    for name, value in interleaved(replays, setting.device, setting.seconds).items():
-        cells[name]["replayed"] = value
+    lost: DeadDeviceError | None = None
+    try:
+        replays = _replays(workload, near, setting, notes)
+        for name, value in interleaved(replays, setting.device, setting.seconds).items():
+            cells[name]["replayed"] = value
+    except DeadDeviceError as error:
+        lost = error  # what was measured before stays
     for name, entry in workload.entries.items():
         if name in notes:
             cells[name][NOTE] = "; ".join(notes[name])
         yield Row((workload.title, name), cells[name], entry.origin)
-    del steps, near
-    _check_device(setting)
+    if lost is not None:
+        raise lost
 
 
 def counts(step: Any, setting: Setting) -> dict[str, Cell]:

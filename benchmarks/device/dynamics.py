@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,7 @@ STEPS = 100  # of one measurement
 
 
 def dynamics(setting: Setting) -> Iterator[Row]:
-    """Steps per second of velocity Verlet with `GeqCalculator` on one aspirin.
-
-    A calculator that replays its steps belongs beside these, as a further entry.
-    """
+    """Velocity Verlet with `GeqCalculator`, and replayed where the calculator can replay."""
     channels = 4 if setting.tiny else 128
     steps = 2 if setting.tiny else STEPS
     sizes: dict[str, Any] = {"channels": channels, "layers": 2, "cutoff": CUTOFF}
@@ -40,29 +38,39 @@ def dynamics(setting: Setting) -> Iterator[Row]:
     }
     for name, network in networks.items():
         for dtype in (torch.float32, torch.float64):
-            short = str(dtype).removeprefix("torch.")
-            setting.clock.check(f"{name}, {short}")
-            try:
-                verlet = moving(network, setting.device, dtype)
-                verlet.run(steps)
-                seconds = min(
-                    seconds_of(partial(verlet.run, steps), setting.device) for _ in range(3)
-                )
-                cells: dict[str, Cell] = {"rate": steps / seconds}
-            except Exception as error:
-                cells = {NOTE: reason(error)}
-            yield Row((f"{name}, {channels} channels", short), cells)
+            for form, options in forms(setting).items():
+                short = str(dtype).removeprefix("torch.")
+                setting.clock.check(f"{name}, {short}, {form}")
+                cells: dict[str, Cell] = {}
+                try:
+                    verlet = moving(network, device=setting.device, dtype=dtype, **options)
+                    cells["rate"] = steps / seconds_of_steps(verlet, steps, setting)
+                except Exception as error:
+                    cells[NOTE] = reason(error)
+                yield Row((f"{name}, {channels} channels", short, form), cells)
 
 
-def moving(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
+def forms(setting: Setting) -> dict[str, dict[str, Any]]:
+    """Options of the calculator."""
+    replays = setting.cuda and "cuda_graphs" in signature(GeqCalculator).parameters
+    return {"eager": {}} | ({"replayed": {"cuda_graphs": True}} if replays else {})
+
+
+def seconds_of_steps(verlet: Any, steps: int, setting: Setting) -> float:
+    """The least of three, after one that is not counted."""
+    verlet.run(steps)
+    return min(seconds_of(partial(verlet.run, steps), setting.device) for _ in range(3))
+
+
+def moving(network: torch.nn.Module, **options: Any) -> VelocityVerlet:
+    """One aspirin that moves."""
     potential = Potential(network)
     seen = torch.zeros(119, dtype=torch.bool)
     seen[[1, 6, 8]] = True
     # forces of an untrained network, small enough to leave the molecule together
     potential.statistics.set(torch.zeros(119), seen, 1e-3, 0.0)
-    calculator = GeqCalculator(potential, device=device, dtype=dtype)
     start = molecule(ASPIRIN)
-    atoms = Atoms(start.numbers, start.positions, calculator=calculator)
+    atoms = Atoms(start.numbers, start.positions, calculator=GeqCalculator(potential, **options))
     thermalize_momenta(atoms, TEMPERATURE, rng=np.random.default_rng(0))
     return VelocityVerlet(atoms, 0.5 * units.fs)
 

@@ -109,7 +109,7 @@ STAGES = {
         "Molecular dynamics of one aspirin",
         f"velocity Verlet of ASE with GeqCalculator, 0.5 fs, {TEMPERATURE:g} K, an untrained "
         "potential; the fastest of three runs after one that is not counted",
-        ("model", "precision"),
+        ("model", "precision", ""),
         dynamics_columns,
         dynamics,
         0.15,

@@ -32,16 +32,17 @@ from benchmarks.device.timing import Clock, OutOfTimeError
 from benchmarks.peers import gaunt_cue, mace
 from benchmarks.rows import Row, read_result
 from benchmarks.tables import to_markdown
-from benchmarks.workloads import CPU, Step, power
+from benchmarks.workloads import CPU, Place, Step, power
 from geqlib.gaunt.power import SpherePowers
 from tests.contract import Case, Typed
 from tests.gaunt import test_power
 from tests.properties.cases import all_cases
 
 FOREVER = Clock(math.inf)
+DEVICE = torch.device("cuda")
 HASHES = provenance.hashes
 FAST = {"machine", "product", "power"}
-CONTESTS = [name for name, stage in STAGES.items() if stage.heads[-1] == ""]
+CONTESTS = [name for name, stage in STAGES.items() if stage.columns == contests.columns]
 
 
 @pytest.fixture(autouse=True)
@@ -212,9 +213,48 @@ def test_a_step_that_cannot_be_replayed(device: Setting, monkeypatch: pytest.Mon
 
 
 def test_a_lost_device_ends_the_process(device: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a contestant fails, and when its replay does: then with what was measured before."""
+
+    def refused(run: Any, device: Any) -> Any:
+        raise RuntimeError("illegal memory access")
+
     monkeypatch.setattr(contests, "alive", lambda device: False)
     with pytest.raises(DeadDeviceError):
         list(contest(WORKLOAD, device))
+    monkeypatch.setattr(timing, "captured", refused)
+    measured = contest(Workload("w", {"ours": Entry(small)}), device)
+    assert next(measured).number("eager") > 0
+    with pytest.raises(DeadDeviceError):
+        next(measured)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_step_on_a_device() -> None:
+    step = power(Place(torch.device("cuda")), 1, nodes=64, channels=8)
+    ours = next(
+        contest(Workload("w", {"ours": Entry(lambda: step)}), replace(tiny(), device=DEVICE))
+    )
+    assert NOTE not in ours.cells, ours.cells
+    assert ours.cells.keys() == {"eager", "replayed", "launches", "memory"}
+    assert ours.number("launches") >= 10 and ours.number("memory") > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_steps_that_cannot_be_replayed_on_a_device() -> None:
+    x = torch.ones(4, device=DEVICE)
+    with pytest.raises(RuntimeError):
+        timing.captured(lambda: x * x.sum().item(), DEVICE)
+    assert timing.alive(DEVICE)
+    calls = [0.0]
+
+    def counting() -> Tensor:
+        calls[0] += 1
+        return x * calls[0]  # a number of the host, which a replay does not see change
+
+    with pytest.raises(ValueError, match="another loss"):
+        timing.captured(counting, DEVICE)
 
 
 def test_interleaved_medians_repeat_short_steps() -> None:
