@@ -143,8 +143,8 @@ def of_workload(workload: Workload) -> tuple[Counter[str], Counter[str]]:
 
 def workloads() -> dict[str, Workload]:
     """Steps at their own widths on few graphs: the number of operations is that of many."""
-    few = {"nodes": 32, "neighbors": 4, "channels": 8}
-    narrow = {"nodes": 32, "channels": 8}
+    few: dict[str, Any] = {"nodes": 32, "neighbors": 4, "channels": 8}
+    narrow: dict[str, Any] = {"nodes": 32, "channels": 8}
     found = {
         "PONITA, published n-body step": Workload(ponita(CPU, 4).forward, 250),
         "GauntNet, energies and forces in training": Workload(gaunt_potential(CPU, 2).forward, 350),

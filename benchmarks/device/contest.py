@@ -56,7 +56,7 @@ class Entry:
         counted: whether operations are counted on a CPU, as those of compiled code cannot be.
     """
 
-    build: Callable[[], Any]
+    build: Callable[..., Any]
     origin: Origin = "geqlib"
     replay: bool = True
     counted: bool = True

@@ -264,6 +264,6 @@ def compiled_workloads(setting: Setting) -> Iterator[Workload]:
     )
 
 
-def compiled_ponita(place: Place, graphs: int, backend: str, **sizes: int) -> Step:
+def compiled_ponita(place: Place, graphs: int, backend: str, **sizes: Any) -> Step:
     step = ponita(place, graphs, **sizes)
     return replace(step, output=torch.compile(step.output, backend=backend))

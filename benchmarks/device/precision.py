@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ def families(setting: Setting) -> dict[str, Callable[[Place], Step]]:
             "SPEN, 256 graphs of 39": lambda p: ego_nets(p, kind="planned", update=False),
             "FAGNN, 1000 graphs": lambda p: frames(p, 1000),
         }
-    narrow = {"nodes": 12, "channels": 4}
+    narrow: dict[str, Any] = {"nodes": 12, "channels": 4}
     return {
         "PONITA": lambda p: ponita(p, 2, channels=8, basis=8, layers=1),
         "GauntNet": lambda p: gaunt_potential(p, 1, channels=4, layers=1),

@@ -98,7 +98,7 @@ def launches(run: Run, device: torch.device) -> int:
         synchronize(device)
     kernels = [
         event.name
-        for event in recorded.events()
+        for event in recorded.events() or ()
         if event.device_type == DeviceType.CUDA
         and not getattr(event, "is_user_annotation", False)
         and not event.name.startswith(("Memcpy", "Memset"))
