@@ -39,7 +39,7 @@ from benchmarks.device.contest import DeadDeviceError, Setting
 from benchmarks.device.stages import STAGES, Stage
 from benchmarks.device.timing import Clock, OutOfTimeError, reason
 from benchmarks.provenance import start
-from benchmarks.rows import RESULTS, Result, Row, Table, read_result, write_result
+from benchmarks.rows import Result, Row, Table, read_result, write_result
 
 MINUTES = 5.0
 EVERY = 1.0  # seconds, at most, between two writings of a file
@@ -346,6 +346,7 @@ def show(outcomes: dict[str, str]) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
+    from benchmarks.rows import RESULTS
     from benchmarks.tables import to_markdown
 
     console = Console()

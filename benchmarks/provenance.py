@@ -35,11 +35,7 @@ DRAWING = {f"benchmarks.{name}" for name in ("rows", "tables", "pictures", "prov
 SHOWN = {"PUBLISHED", "COLUMNS", "SOURCE", "SOURCES", "PROTOCOL", "NOTE"}
 # results that are no script's: modules and configurations
 ROOTS = {"demo": ("geqlib.train.run", "configs/nbody_ponita.yaml")}
-GPU_RUNS = {
-    "gpu/3bpa": "configs/3bpa_gaunt.yaml",
-    "gpu/nbody": "configs/nbody_ponita_published.yaml",
-}
-ROOTS |= {name: ("benchmarks.device.runs", config) for name, config in GPU_RUNS.items()}
+ROOTS["gpu/3bpa"] = ROOTS["gpu/nbody"] = ("benchmarks.device.runs",)
 GPU_STAGES = "gpu/"  # all others of that folder are stages of one script
 CHANGES = {
     "code": "older code",

@@ -64,9 +64,9 @@ def tiny(clock: Clock = FOREVER) -> Setting:
     "name",
     [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in STAGES],
 )
-# raised by dynamo itself wherever it meets an autograd.Function
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_every_stage_has_rows(name: str) -> None:
+def test_every_stage_has_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the contract suite compiles; here it would take minutes
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     found = list(STAGES[name].rows(tiny()))
     labels = [row.labels for row in found]
     assert labels and len(set(labels)) == len(labels)
@@ -448,10 +448,12 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_provenance_of_every_file() -> None:
-    hashes = {name: HASHES(f"gpu/{name}") for name in (*STAGES, *runs.PROTOCOLS)}
-    assert all(part["code"] for part in hashes.values())
-    assert hashes["3bpa"]["data"] != hashes["nbody"]["data"]
-    assert hashes["3bpa"]["configuration"] != hashes["nbody"]["configuration"]
+    assert all(HASHES(f"gpu/{name}")["code"] for name in (*STAGES, *runs.PROTOCOLS))
+    modules, configs = provenance.reached(provenance.ROOTS["gpu/nbody"])
+    assert {protocol.config.name for protocol in runs.PROTOCOLS.values()} <= {
+        path.name for path in configs
+    }
+    assert "geqlib.ponita.network" in modules
 
 
 @pytest.mark.slow
@@ -460,9 +462,11 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     words = ["--device", "cpu", "--minutes", "2", "--stages", "machine", "product"]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *words])
     assert gpu.main() == 0
-    out = capsys.readouterr().out
-    assert "product: done" in out and "geqlib, grid" in out
-    assert {read_result(f"gpu/{name}").settings["state"] for name in words[-2:]} == {gpu.DONE}
+    assert "product: done" in capsys.readouterr().out
+    results = [read_result(f"gpu/{name}") for name in words[-2:]]
+    assert {result.settings["state"] for result in results} == {gpu.DONE}
+    assert len({result.settings["session"] for result in results}) == 1
+    assert ("L = 1, 20 x 4", "geqlib, grid") in {row.labels for row in results[1].tables[0].rows}
 
 
 # --- training by published protocols ----------------------------------------------------------
@@ -499,7 +503,7 @@ def test_minutes_add_up_and_one_recipe_is_tested(
     (row,) = (r for r in read_result("gpu/nbody").tables[0].rows if r.origin == "geqlib")
     assert row.number("epochs") == 3 and "test/mse" not in row.cells
     train("--test")
-    train("--minutes", "5", "--change", *SMALL, "model.init_args.lr=0.0")
+    train("--minutes", "5", "--change", *SMALL, "model.init_args.lr=1e-12")
     tested = (tmp_path / "runs" / "gpu-nbody" / "tested.json").read_text()
     train("--test")  # the first one, again
     found = [r for r in read_result("gpu/nbody").tables[0].rows if r.origin == "geqlib"]
