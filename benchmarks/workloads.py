@@ -127,9 +127,12 @@ class Step:
 
 
 def trained(place: Place, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """Adam that a CUDA graph can replay."""
+    """Adam that a CUDA graph can replay, and that leaves the weights where they are.
+
+    So every step computes the same, and a replayed one can be compared.
+    """
     capturable = place.device.type == "cuda"
-    return torch.optim.Adam(parameters, 1e-4, fused=capturable, capturable=capturable)
+    return torch.optim.Adam(parameters, 1e-15, fused=capturable, capturable=capturable)
 
 
 def natural(channels: int, degree: int) -> o3.Irreps:

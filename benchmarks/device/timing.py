@@ -16,7 +16,7 @@ from torch import Tensor
 ROUNDS = 15  # at most; a median needs three
 LEAST = 2e-3  # seconds of a sample, in which shorter steps are repeated
 MOST_CALLS = 50
-REPLAY_ERROR = 1e-3  # of a replayed loss, relative: atomic additions are in another order
+REPLAY_ERROR = 1e-2  # of a replayed loss, relative: sums in another order, in bfloat16 too
 Run = Callable[[], object]
 
 
@@ -123,11 +123,10 @@ def captured(run: Callable[[], Tensor], device: torch.device) -> Run:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = run()
-    first, second = [_replayed(graph, result) for _ in range(2)]
+    replayed = [_replayed(graph, result) for _ in range(2)]
     expected = run().detach().double()
     scale = float(expected.abs().max().clamp(min=1e-30))
-    # a step that updates weights goes on between the calls, by little
-    error = min(float((value - expected).abs().max()) for value in (first, second)) / scale
+    error = max(float((value - expected).abs().max()) for value in replayed) / scale
     if not error <= REPLAY_ERROR:
         raise ValueError(f"the replayed step gives another loss, by {error:.1e}")
 

@@ -32,7 +32,7 @@ from benchmarks.device.timing import Clock, OutOfTimeError
 from benchmarks.peers import gaunt_cue, mace
 from benchmarks.rows import Row, read_result
 from benchmarks.tables import to_markdown
-from benchmarks.workloads import CPU, Place, Step, power
+from benchmarks.workloads import CPU, Place, Step, ponita, power
 from geqlib.gaunt.power import SpherePowers
 from tests.contract import Case, Typed
 from tests.gaunt import test_power
@@ -192,6 +192,16 @@ def test_a_step_that_fails_costs_itself_alone() -> None:
     ours, theirs = contest(WORKLOAD, tiny())
     assert ours.number("eager") > 0 and NOTE not in ours.cells
     assert theirs.cells == {NOTE: "RuntimeError: out of registers"} and theirs.origin == "peer"
+
+
+def test_an_update_leaves_the_weights_where_they_are() -> None:
+    """Else a replayed loss could not be compared with an eager one."""
+    step = ponita(CPU, 2, channels=4, basis=4, layers=1, update=True)
+    before = [leaf.clone() for leaf in step.leaves]
+    losses = [float(step()) for _ in range(3)]
+    assert len(set(losses)) == 1 and losses[0] > 0
+    for leaf, value in zip(step.leaves, before, strict=True):
+        torch.testing.assert_close(leaf, value, rtol=0, atol=1e-12)
 
 
 def test_replayed_launches_and_memory(device: Setting) -> None:
