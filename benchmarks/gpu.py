@@ -205,8 +205,8 @@ def gate_state(session: Session) -> str:
 
 def device_name(device: torch.device) -> str:
     if device.type != "cuda":
-        return f"{provenance.machine()}, no GPU"
-    return f"{torch.cuda.get_device_name(device)}"
+        return "no GPU"
+    return torch.cuda.get_device_name(device)
 
 
 @cache
