@@ -13,6 +13,7 @@ from benchmarks.variants import expanded, variants
 from geqlib.cli import main
 from geqlib.data.molecules.qm9 import Target
 from geqlib.train.configuration import ConfigReader
+from tests.data import raw_own
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_qm9
 from tests.data.points import raw_meshes, raw_superpixels
@@ -78,6 +79,11 @@ def test_two_steps(config, variant, tmp_path, monkeypatch):
     if "geqlib.data.SuperpixelData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_superpixels.write(tmp_path)
+    if config.stem.startswith("own_"):
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_own.write(tmp_path)
+    if "MoleculeTableData" in text:
+        pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
     if "source: GeometricShapes" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_shapes(tmp_path)

@@ -26,7 +26,8 @@ PUBLIC = {
         RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
-        DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MultitaskData NBodyData
+        DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MoleculeTableData
+        MultitaskData NBodyData
         PointCloudData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """
@@ -35,7 +36,8 @@ PUBLIC = {
     """,
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
-        MultitaskTask NormalsTask RegressionTask ReseedBatches SafeCheckpointIO Task
+        LinkPredictionTask MaskedClassificationTask MaskedRegressionTask MultitaskTask
+        NodeClassificationTask NormalsTask RegressionTask ReseedBatches SafeCheckpointIO Task
     """,
     "geqlib.train.run": "Run fit predict read_run test validate",
     "geqlib.testing": """

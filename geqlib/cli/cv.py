@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from geqlib.train.sweep import SweepRun
 
 DESCRIPTION = """Train and test a configuration on every fold and seed, and report it two ways:
-with the epoch whose test accuracy is highest in the mean over all folds (as most published tables
-do), and with each fold's epoch chosen by its validation graphs. Options that are not listed go to
-`geqlib fit`. The same command goes on where it was stopped; runs in the folder that were made with
-other settings, data or code are refused."""
+with the epoch whose test accuracy (or error) is best in the mean over all folds (as most published
+tables do), and with each fold's epoch chosen by its validation graphs. Options that are not listed
+go to `geqlib fit`. The same command goes on where it was stopped; runs in the folder that were made
+with other settings, data or code are refused."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -76,7 +76,8 @@ def plan_runs(
     count = getattr(data, "num_folds", None)
     if count is None:
         raise ValueError(
-            f"{type(data).__name__} has no folds: geqlib cv needs data such as GraphData."
+            f"{type(data).__name__} has no folds: geqlib cv needs data such as GraphData or "
+            "MoleculeTableData."
         )
     folds = list(range(count)) if folds is None else list(folds)
     wrong = next((k for k in folds if not 0 <= k < count), None)

@@ -7,6 +7,7 @@ from geqlib.data.molecules.md17 import MD17Data
 from geqlib.data.molecules.module import MoleculeData
 from geqlib.data.molecules.moleculenet import MoleculeNetData
 from geqlib.data.molecules.qm9 import QM9Data
+from geqlib.data.molecules.table import MoleculeTableData
 from geqlib.data.molecules.zinc import ZincData
 from geqlib.data.points.clouds import PointCloudData
 from geqlib.data.points.images import DigitsData, SuperpixelData
@@ -22,6 +23,7 @@ __all__ = [
     "MD17Data",
     "MoleculeData",
     "MoleculeNetData",
+    "MoleculeTableData",
     "MultitaskData",
     "NBodyData",
     "PointCloudData",

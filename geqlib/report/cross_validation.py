@@ -19,6 +19,8 @@ from geqlib.files.atomic import reading, replace_file
 from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
+# what folds are compared by, the first of these that a run measures -> whether less is better
+MEASURES = {"accuracy": False, "auroc": False, "mae": True, "rmse": True}
 MEANING = {
     "published": "the epoch with the best mean over test folds",
     "selected": "each fold's epoch chosen by validation graphs",
@@ -33,7 +35,8 @@ def write_summary(
     selected: bool = True,
     console: Console | None = None,
 ) -> Path:
-    """Summarise finished runs in `folds.json`, `confusion.png` and `learning_curves.png`.
+    """Summarise finished runs in `folds.json`, `learning_curves.png` and, of classes,
+    `confusion.png`.
 
     Args:
         out: folder of the cross-validation.
@@ -49,10 +52,13 @@ def write_summary(
     curves = _by_seed(runs, "curve")
     shortest = min(len(c) for folds in curves.values() for c in folds)
     grid = np.stack([np.stack([c[:shortest] for c in folds]) for folds in curves.values()])
-    best = grid.mean(1).argmax(1)
+    measure = runs[0]["measure"]
+    means = grid.mean(1)
+    best = means.argmin(1) if MEASURES[measure] else means.argmax(1)
     summary: dict[str, Any] = {
         "name": out.name,
         "model": runs[0]["run"].about.get("model"),
+        "measure": measure,
         "folds": sorted({run["fold"] for run in runs}),
         "seeds": list(curves),
         "published": _protocol([seed[:, e] for seed, e in zip(grid, best, strict=True)]),
@@ -65,16 +71,19 @@ def write_summary(
         "environment": runs[0]["run"].environment,
     }
     if selected:
-        summary["selected"] = _protocol(_by_seed(runs, "accuracy").values())
+        summary["selected"] = _protocol(_by_seed(runs, "tested").values())
     summary["against"] = {
         str(folder.name): _compare(summary, read_folds(folder), folder) for folder in against
     }
-    counts = np.sum([run["confusion"] for run in runs], axis=0)
-    summary["confusion"] = counts.tolist()
+    counts = None
+    if measure == "accuracy":
+        counts = np.sum([run["confusion"] for run in runs], axis=0)
+        summary["confusion"] = counts.tolist()
     text = json.dumps(summary, indent=1)
     replace_file(out / "folds.json", lambda part: part.write_text(text + "\n"))
     _print(summary, console or Console())
-    _draw(out, counts, grid.reshape(-1, shortest), _by_seed(runs, "validation") if selected else {})
+    validation = _by_seed(runs, "validation") if selected else {}
+    _draw(out, measure, counts, grid.reshape(-1, shortest), validation)
     return out / "folds.json"
 
 
@@ -119,22 +128,29 @@ def _read_run(folder: Path, selected: bool) -> dict[str, Any]:
     )
     run = read_run(folder)
     history = run.history
-    column = "val/test_accuracy" if selected else "val/accuracy"
-    if column not in history or "val/accuracy" not in history:
+    prefix = "val/test_" if selected else "val/"
+    measure = next((name for name in MEASURES if f"{prefix}{name}" in history), None)
+    if measure is None or f"val/{measure}" not in history:
         raise ValueError(
-            f"{folder} has no {column}: train it with GraphClassificationTask, by `geqlib cv`."
+            f"{folder} has none of {', '.join(prefix + name for name in MEASURES)}: train it with "
+            "a task that measures one of these, by `geqlib cv`."
         )
-    path = folder / "predictions.safetensors"
-    with reading(path, "does not hold predicted classes", "delete it and run `geqlib cv` again"):
-        counts = _confusion(load_file(path))
-    if not run.metrics or "test/accuracy" not in run.metrics:
+    counts = None
+    if measure == "accuracy":
+        path = folder / "predictions.safetensors"
+        with reading(
+            path, "does not hold predicted classes", "delete it and run `geqlib cv` again"
+        ):
+            counts = _confusion(load_file(path))
+    if not run.metrics or f"test/{measure}" not in run.metrics:
         raise ValueError(f"{folder} is not tested: run `geqlib cv` again.")
     return {
         "fold": fold,
         "seed": seed,
-        "curve": history[column][:, 1],
-        "validation": history["val/accuracy"][:, 1],
-        "accuracy": run.metrics["test/accuracy"],
+        "measure": measure,
+        "curve": history[f"{prefix}{measure}"][:, 1],
+        "validation": history[f"val/{measure}"][:, 1],
+        "tested": run.metrics[f"test/{measure}"],
         "confusion": counts,
         "run": run,
     }
@@ -187,6 +203,12 @@ def _test_sets(runs: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
 def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if other["folds"] != ours["folds"]:
         raise ValueError(f"{folder} has other folds: a paired test needs the same ones.")
+    measures = [summary.get("measure", "accuracy") for summary in (ours, other)]
+    if measures[0] != measures[1]:
+        raise ValueError(
+            f"{folder} measures {measures[1]}, and this cross-validation {measures[0]}: a paired "
+            "test needs the same."
+        )
     theirs = other.get("test_sets") or {}
     for fold, digest in ours["test_sets"].items():
         if theirs.get(fold) is None or digest is None:
@@ -207,33 +229,46 @@ def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) ->
 
 
 def _draw(
-    out: Path, counts: np.ndarray, test: np.ndarray, validation: Mapping[int, list[np.ndarray]]
+    out: Path,
+    measure: str,
+    counts: np.ndarray | None,
+    test: np.ndarray,
+    validation: Mapping[int, list[np.ndarray]],
 ) -> None:
     from geqlib.report.pictures import draw_confusion, draw_fold_curves
 
-    draw_confusion(counts, out / "confusion.png")
+    if counts is not None:
+        draw_confusion(counts, out / "confusion.png")
     epochs = test.shape[1]
     curves = [curve[:epochs] for folds in validation.values() for curve in folds]
-    draw_fold_curves(test, np.array(curves), out / "learning_curves.png")
+    picture = out / "learning_curves.png"
+    draw_fold_curves(test, np.array(curves), picture, measure, less=MEASURES[measure])
 
 
 def _print(summary: Mapping[str, Any], console: Console) -> None:
+    measure = summary["measure"]
     table = Table(
         title=f"{summary['name']}: {len(summary['folds'])} folds, seeds {summary['seeds']}"
     )
-    for head in ("protocol", "accuracy", *(f"less {name} (p)" for name in summary["against"])):
+    for head in ("protocol", measure, *(f"less {name} (p)" for name in summary["against"])):
         table.add_column(head)
     for name in PROTOCOLS:
         if not summary[name]:
             continue
         tests = [other.get(name) for other in summary["against"].values()]
-        cells = [_difference(test) for test in tests]
-        spread = f"{100 * summary[name]['mean']:.1f} ± {100 * summary[name]['std']:.1f}"
-        table.add_row(MEANING[name], spread, *cells)
+        cells = [_difference(test, measure) for test in tests]
+        values = (_number(summary[name][part], measure) for part in ("mean", "std"))
+        table.add_row(MEANING[name], " ± ".join(values), *cells)
     console.print(table)
 
 
-def _difference(test: Mapping[str, float] | None) -> str:
+def _number(value: float, measure: str) -> str:
+    """Scores in percent, errors in the unit of the data."""
+    return f"{value:.4g}" if MEASURES[measure] else f"{100 * value:.1f}"
+
+
+def _difference(test: Mapping[str, float] | None, measure: str) -> str:
     if test is None or math.isnan(test["p"]):
         return "-"
-    return f"{100 * test['difference']:+.1f} ({test['p']:.2g})"
+    sign = "+" if test["difference"] >= 0 else "-"
+    return f"{sign}{_number(abs(test['difference']), measure)} ({test['p']:.2g})"

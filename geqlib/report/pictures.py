@@ -245,14 +245,24 @@ def _draw_legend(figure: Figure, columns: Sequence[Axes], count: int) -> None:
     )
 
 
-def draw_fold_curves(test: np.ndarray, validation: np.ndarray, path: Path) -> None:
-    """Accuracy after each epoch: mean over all runs, with one standard deviation around it.
+def draw_fold_curves(
+    test: np.ndarray,
+    validation: np.ndarray,
+    path: Path,
+    measure: str = "accuracy",
+    *,
+    less: bool = False,
+) -> None:
+    """A measure after each epoch: mean over all runs, with one standard deviation around it.
 
     Args:
         test: [runs, epochs] on the test folds.
         validation: [runs, epochs] on validation graphs, or [0].
         path: of the PNG file.
+        measure: its name.
+        less: whether it is an error, in the unit of the data; scores are shown in percent.
     """
+    scale = 1 if less else 100
     with rc_context(STYLE):
         figure = Figure((6.2, 4.2), layout="constrained")
         axes = figure.subplots()
@@ -261,18 +271,20 @@ def draw_fold_curves(test: np.ndarray, validation: np.ndarray, path: Path) -> No
             curves.append(("validation graphs", validation))
         for k, (label, runs) in enumerate(curves):
             epoch = np.arange(1, runs.shape[1] + 1)
-            mean, spread = 100 * runs.mean(0), 100 * runs.std(0)
+            mean, spread = scale * runs.mean(0), scale * runs.std(0)
             axes.plot(epoch, mean, color=colour(k), linewidth=1.8, label=label)
             band = (mean - spread, mean + spread)
             axes.fill_between(epoch, *band, color=colour(k), alpha=0.15, linewidth=0)
-        best = int(test.mean(0).argmax())
+        means = test.mean(0)
+        best = int(means.argmin() if less else means.argmax())
         axes.axvline(best + 1, color=PALE, linestyle=(0, (4, 3)), linewidth=1)
-        axes.set(xlabel="epoch", ylabel="accuracy in %")
+        axes.set(xlabel="epoch", ylabel=measure if less else f"{measure} in %")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        title = f"Accuracy, mean of {len(test)} runs; best mean in epoch {best + 1}"
+        name = measure if less or measure == "auroc" else measure.capitalize()
+        title = f"{name}, mean of {len(test)} runs; best mean in epoch {best + 1}"
         axes.set_title(title, loc="left")
         axes.grid(True)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper right" if less else "lower right")
         save_figure(figure, path)
 
 

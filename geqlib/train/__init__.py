@@ -3,6 +3,12 @@
 from geqlib.train.energy import EnergyForces
 from geqlib.train.point_tasks import DisplacementTask, NormalsTask
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.target_tasks import (
+    LinkPredictionTask,
+    MaskedClassificationTask,
+    MaskedRegressionTask,
+    NodeClassificationTask,
+)
 from geqlib.train.task import Task
 from geqlib.train.tasks import (
     BitsTask,
@@ -18,7 +24,11 @@ __all__ = [
     "DisplacementTask",
     "EnergyForces",
     "GraphClassificationTask",
+    "LinkPredictionTask",
+    "MaskedClassificationTask",
+    "MaskedRegressionTask",
     "MultitaskTask",
+    "NodeClassificationTask",
     "NormalsTask",
     "RegressionTask",
     "ReseedBatches",

@@ -53,8 +53,8 @@ class Task(PlainArguments, L.LightningModule):
 
     A task of your own defines three methods: `predict_outputs(batch)`, the outputs by name;
     `loss(batch)`, what a training step minimises; and `metrics(batch, stage)`, what is logged of a
-    batch in the stage "val" or "test". All steps follow from these; any step can be overridden as
-    in every `LightningModule`.
+    batch in the stage "val", "test" or, in `geqlib cv`, "fold". All steps follow from these; any
+    step can be overridden as in every `LightningModule`.
 
     The class attributes `inputs` and `outputs` declare how tensors of the batch and outputs
     transform (types as in `geqlib.testing`); augmentation and `geqlib check` go by them. The model
@@ -151,8 +151,12 @@ class Task(PlainArguments, L.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
         return self.with_auxiliary(loss)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log_metrics(batch, "val")
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure validation graphs, or the test fold if the data has it beside them.
+
+        Tables of cross-validation may choose the epoch by the mean over all test folds.
+        """
+        self.log_metrics(batch, "fold" if dataloader_idx else "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log_metrics(batch, "test")
@@ -162,14 +166,19 @@ class Task(PlainArguments, L.LightningModule):
         return loss + auxiliary_loss(self.model)
 
     def log_metrics(self, batch: Any, stage: str) -> None:
-        """Log `metrics` of a batch, under the same names for every data loader."""
+        """Log `metrics` of a batch, under the same names for every data loader.
+
+        Of the test fold, which is the stage "fold", `shown` is logged, as val/test_NAME.
+        """
         metrics = self.metrics(batch, stage)
         self.watch({k: x for k, x in metrics.items() if isinstance(x, Tensor)})
         for name, value in metrics.items():
+            if stage == "fold" and name not in self.shown:
+                continue
             self.log(
-                f"{stage}/{name}",
+                f"val/test_{name}" if stage == "fold" else f"{stage}/{name}",
                 value,
-                prog_bar=name in self.shown,
+                prog_bar=name in self.shown and stage != "fold",
                 batch_size=batch.num_graphs,
                 add_dataloader_idx=False,
             )

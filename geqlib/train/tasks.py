@@ -21,6 +21,7 @@ from geqlib.train.label_checks import check_classes
 from geqlib.train.task import Task, with_positions
 
 NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
+STAGES = ("val", "test", "fold")  # that have metrics; see `Task.validation_step`
 GRAPH_TASKS = ("connected", "diameter", "spectral_radius")
 
 
@@ -72,7 +73,7 @@ class ClassificationTask(Task):
             raise ValueError(f"classes must be at least 2, got {classes}.")
         self.classes, self.label_smoothing = int(classes), label_smoothing
         self.accuracy = nn.ModuleDict(
-            {stage: MulticlassAccuracy(self.classes, average="micro") for stage in ("val", "test")}
+            {stage: MulticlassAccuracy(self.classes, average="micro") for stage in STAGES}
         )
 
     def check_batch(self, batch: Any) -> None:
@@ -139,18 +140,10 @@ class GraphClassificationTask(ClassificationTask):
             warmup=warmup,
             weight_decay=weight_decay,
         )
-        self.accuracy["fold"] = MulticlassAccuracy(self.classes, average="micro")
 
     def check_batch(self, batch: Any) -> None:
         check_graph(with_positions(batch, (*self.inputs, "y")))
         check_classes(batch, self.classes)
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx == 0:
-            self.log_metrics(batch, "val")
-            return
-        accuracy = self.metrics(batch, "fold")["accuracy"]
-        self.log("val/test_accuracy", accuracy, on_epoch=True, add_dataloader_idx=False)
 
 
 class RegressionTask(Task):
@@ -209,7 +202,7 @@ class RegressionTask(Task):
                 stage: nn.ModuleDict(
                     {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
                 )
-                for stage in ("val", "test")
+                for stage in STAGES
             }
         )
 
@@ -218,6 +211,11 @@ class RegressionTask(Task):
         data = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and hasattr(data, "target_scale"):
             mean, std = data.target_scale()  # type: ignore[union-attr]
+            if isinstance(mean, Tensor):
+                raise ValueError(
+                    f"The data has {len(mean)} targets, and RegressionTask standardises one: take "
+                    f"MaskedRegressionTask with num_targets={len(mean)}."
+                )
             self.mean.fill_(mean)
             self.std.fill_(std if std > 0 else 1.0)
 

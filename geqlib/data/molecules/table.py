@@ -1,0 +1,382 @@
+"""Molecules of your own with any number of targets: a CSV file of SMILES, or an SDF file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isinf, nan
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch_geometric.utils import from_rdmol
+
+from geqlib.data.download import find_files
+from geqlib.data.packed import Arrays, PackedGraphs, joined
+from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.extras import extra_module
+from geqlib.files.atomic import cached_arrays, file_hash, reading
+from geqlib.files.plain import plain
+from geqlib.graph.neighbors import radius_graph
+
+FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
+MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
+DELIMITERS = (",", ";", "\t")
+SDF = (".sdf", ".sd", ".mol")
+
+
+class MoleculeTableData(PartitionedLoaders):
+    """Molecules of a table with any number of targets, some of which may be missing.
+
+    A `.csv` file has a header, a column of SMILES and a column for each target; an `.sdf` file has
+    structures, and the targets as their properties. Both may end in .gz. Atoms and bonds have the
+    integer features of torch_geometric's `from_rdmol`: `x` [N, 9] with 119, 9, 11, 12, 9, 5, 8, 2
+    and 2 values, `edge_attr` [E, 3] with 22, 6 and 2. Batches hold these, `z` [N] atomic numbers,
+    `edge_index` [2, E] sorted by target, `y` [molecules, targets], NaN where the file says nothing,
+    `index` [molecules] the number of the row, from 0, `batch` and `ptr`. Where all structures of an
+    SDF file are three-dimensional there is `pos` [N, 3] in angstrom; with a `cutoff` edges are all
+    pairs within it, in place of bonds, and there is no `edge_attr`.
+
+    Reading molecules takes rdkit.
+
+    Args:
+        file: of the molecules.
+        targets: names of columns or properties, one or several. Numbers; for classes 0 and 1.
+        val, test: shares, or files of their own.
+        smiles: name of the column of SMILES.
+        cutoff: of three-dimensional neighbours, in angstrom; by default that of the network which
+            is trained, if it has one, else edges are bonds.
+        split: "random", or "scaffold", which keeps molecules of one Murcko scaffold in one part.
+        fold, num_folds: test one of several folds; `geqlib cv` runs through them.
+        on_bad_molecule: "skip" leaves out what rdkit cannot read, with a warning.
+        batch_size: molecules in a batch.
+        data_seed, shuffle_seed: of the splits, and of the order of the training molecules.
+        cache: folder for the graphs; the user's cache folder by default.
+
+    Raises:
+        ValueError: one sentence with file and line: no such file or column, a target that is no
+            number or that no molecule has, a molecule that cannot be read.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> table = "smiles,logp,toxic\\nCCO,-0.1,0\\nCCC,1.8,\\nCO,-0.6,1\\nCC,1.1,0\\n"
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "own.csv")
+        ...     _ = path.write_text(table)
+        ...     data = MoleculeTableData(path, ["logp", "toxic"], val=0.25, test=0.25, cache=folder)
+        ...     data.setup()
+        >>> next(iter(data.train_dataloader())).y.shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        targets: str | list[str],
+        val: float | str | Path = 0.1,
+        test: float | str | Path = 0.1,
+        *,
+        smiles: str = "smiles",
+        cutoff: float | None = None,
+        split: Literal["random", "scaffold"] = "random",
+        fold: int | None = None,
+        num_folds: int = 10,
+        on_bad_molecule: Literal["error", "skip"] = "error",
+        batch_size: int = 32,
+        data_seed: int = 0,
+        shuffle_seed: int = 0,
+        cache: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.targets = [targets] if isinstance(targets, str) else list(targets)
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"targets are {targets}: name at least one column, and none twice.")
+        if split not in ("random", "scaffold"):
+            raise ValueError(f'split must be "random" or "scaffold", got {split!r}.')
+        if on_bad_molecule not in ("error", "skip"):
+            raise ValueError(f'on_bad_molecule must be "error" or "skip", got {on_bad_molecule!r}.')
+        if cutoff is not None and not cutoff > 0:
+            raise ValueError(f"cutoff must be positive, or null for bonds, got {cutoff}.")
+        self.files = {"train": str(file)} | {
+            name: str(part)
+            for name, part in (("val", val), ("test", test))
+            if isinstance(part, str | Path)
+        }
+        shares = {
+            name: float(part)
+            for name, part in (("val", val), ("test", test))
+            if not isinstance(part, str | Path)
+        }
+        self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
+        self.smiles, self.cutoff, self.split = smiles, cutoff, split
+        self.on_bad_molecule = on_bad_molecule
+        self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
+        self.cache = None if cache is None else Path(plain(cache))
+        self.splits: dict[str, PackedGraphs] = {}
+
+    def prepare_data(self) -> None:
+        """Read the molecules, which one process does for all."""
+        for file in self.files.values():
+            self._arrays(file)
+
+    def setup(self, stage: str | None = None) -> None:
+        parts = {name: self._arrays(file) for name, file in self.files.items()}
+        names = [name for name, part in parts.items() for _ in part["y"]]
+        graphs = _with_neighbors(_stacked(list(parts.values())), self.cutoff, self.files["train"])
+        listed = {
+            name: np.flatnonzero(np.array(names) == name) for name in parts if name != "train"
+        }
+        scaffolds = np.concatenate([part["scaffold"] for part in parts.values()])
+        groups = scaffolds if self.split == "scaffold" else None
+        self.divide(graphs, listed=listed, classes=binary_classes(graphs.y), groups=groups)
+
+    def target_scale(self) -> tuple[Any, Any]:
+        """Mean and standard deviation of the training targets, numbers if there is one target."""
+        return column_scale(self.splits["train"].y)
+
+    def _arrays(self, file: str) -> Arrays:
+        (path,) = find_files(file)
+        options = {
+            "targets": self.targets,
+            "smiles": self.smiles,
+            "skip": self.on_bad_molecule == "skip",
+        }
+        parameters = {"sha256": file_hash(path), "sdf": _is_sdf(path), **options, "format": 1}
+        return cached_arrays(
+            "table", parameters, lambda: read_molecules(path, **options), self.cache
+        )
+
+
+def column_scale(y: Tensor) -> tuple[Any, Any]:
+    """Mean and standard deviation of each column, without NaN; numbers if there is one column.
+
+    Example:
+        >>> column_scale(torch.tensor([[1.0], [3.0], [torch.nan]]))
+        (2.0, 1.0)
+    """
+    labelled = ~y.isnan()
+    count = labelled.sum(0).clamp(min=1)
+    mean = y.nan_to_num().sum(0) / count
+    std = (torch.where(labelled, y - mean, 0.0).square().sum(0) / count).sqrt()
+    if y.size(1) == 1:
+        return float(mean), float(std)
+    return mean, std
+
+
+def binary_classes(y: Tensor) -> np.ndarray | None:
+    """Of one target that is 0, 1 or missing, which of these; None of all others."""
+    values = y.nan_to_num(2.0)
+    if y.size(1) != 1 or not torch.isin(values, torch.tensor([0.0, 1.0, 2.0])).all():
+        return None
+    return values[:, 0].long().numpy()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One molecule: where it stands, how to read it, and its targets."""
+
+    place: str
+    number: int
+    read: Callable[[], Any]
+    values: list[float]
+
+
+def read_molecules(
+    path: Path, targets: Sequence[str], smiles: str = "smiles", *, skip: bool = False
+) -> Arrays:
+    """The molecules of a CSV or SDF file as arrays for `PackedGraphs`.
+
+    Returns:
+        "nodes", "edges", "edge_index", "x", "z", "edge_attr", "y" [G, targets], "index" [G] the
+        number of the row, "scaffold" [G], and "pos" [N, 3] if all are three-dimensional.
+
+    Raises:
+        ValueError: see `MoleculeTableData`.
+    """
+    extra_module("rdkit", "molecules")
+    rows = list(_sdf_rows(path, targets) if _is_sdf(path) else _csv_rows(path, targets, smiles))
+    if not rows:
+        raise ValueError(f"{path} has no molecules: give it at least one.")
+    values = np.array([row.values for row in rows])
+    empty = next((k for k in range(len(targets)) if np.isnan(values[:, k]).all()), None)
+    if empty is not None:
+        raise ValueError(f"{path}: no molecule has a value of {targets[empty]!r}: leave it out.")
+    console, graphs, bad = Console(stderr=True), [], []
+    for row in track(rows, path.name, console=console, disable=not console.is_terminal):
+        try:
+            graphs.append(_graph(row))
+        except ValueError as error:
+            bad.append(f"{row.place}: {error}")
+            if not skip:
+                raise ValueError(
+                    f'{bad[0]}: correct or drop it, or set on_bad_molecule to "skip".'
+                ) from error
+    if bad:
+        _report(bad, len(rows))
+    numbers: dict[str, int] = {}
+    for graph in graphs:
+        graph["scaffold"] = np.array([numbers.setdefault(graph["scaffold"], len(numbers))])
+    fields = FIELDS | {"scaffold": "graph"}
+    if all("pos" in graph for graph in graphs):
+        fields |= {"pos": "node"}
+    return joined(graphs, fields)
+
+
+def _report(bad: list[str], count: int) -> None:
+    if len(bad) == count:
+        raise ValueError(f"No molecule can be read. The first was {bad[0]}.")
+    warnings.warn(
+        f"{len(bad)} of {count} molecules are left out. The first was {bad[0]}.", stacklevel=4
+    )
+
+
+def _is_sdf(path: Path) -> bool:
+    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return inner.suffix.lower() in SDF
+
+
+def _content(path: Path) -> bytes:
+    with reading(path, "cannot be read", "write it again"):
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+
+
+def _csv_rows(path: Path, targets: Sequence[str], smiles: str) -> Iterator[_Row]:
+    with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
+        text = _content(path).decode("utf-8-sig")
+    lines = text.splitlines()
+    if not lines:
+        raise ValueError(f"{path} is empty: expected a header and molecules.")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    header = [name.strip() for name in next(reader)]
+    for name in (smiles, *targets):
+        if header.count(name) != 1:
+            how = "no column" if name not in header else "several columns"
+            option = "smiles" if name == smiles else "targets"
+            raise ValueError(
+                f"{path} has {how} {name!r}, only {', '.join(header)}: name the right one in "
+                f"`{option}`."
+            )
+    for number, cells in enumerate(row for row in reader if any(cell.strip() for cell in row)):
+        place = f"{path}, row {number + 1} after the header"
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{place} has {len(cells)} cells, but the header has {len(header)}: correct it."
+            )
+        named = dict(zip(header, cells, strict=True))
+        values = [_number(named[name], name, place) for name in targets]
+        yield _Row(place, number, _smiles_reader(named[smiles].strip()), values)
+
+
+def _smiles_reader(smiles: str) -> Callable[[], Any]:
+    def read() -> Any:
+        from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
+
+        RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None or not molecule.GetNumAtoms():
+            raise ValueError(f"rdkit cannot read the SMILES {smiles!r}")
+        return molecule
+
+    return read
+
+
+def _sdf_rows(path: Path, targets: Sequence[str]) -> Iterator[_Row]:
+    from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
+
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(_content(path)), removeHs=False)
+    for number, molecule in enumerate(supplier):
+        place = f"{path}, molecule {number + 1}"
+        if molecule is None:
+            yield _Row(place, number, _unreadable, [nan] * len(targets))
+            continue
+        own = {name.strip(): molecule.GetProp(name) for name in molecule.GetPropNames()}
+        values = [_number(own.get(name, ""), name, place) for name in targets]
+        yield _Row(place, number, lambda molecule=molecule: molecule, values)
+
+
+def _unreadable() -> Any:
+    raise ValueError("rdkit cannot read it")
+
+
+def _number(cell: str, name: str, place: str) -> float:
+    text = cell.strip()
+    if text.lower() in MISSING:
+        return nan
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{place}: {name!r} is {text[:40]!r}, which is no number: write numbers, classes as 0 "
+            "and 1, and nothing where it is unknown."
+        ) from error
+    if isinf(value):
+        raise ValueError(f"{place}: {name!r} is infinite: correct it, or leave the cell empty.")
+    return value
+
+
+def _graph(row: _Row) -> dict[str, Any]:
+    from rdkit.Chem.Scaffolds.MurckoScaffold import (  # pyright: ignore[reportMissingImports]
+        MurckoScaffoldSmiles,
+    )
+
+    molecule = row.read()
+    if not molecule.GetNumAtoms():
+        raise ValueError("it has no atoms")
+    data: Any = from_rdmol(molecule)
+    order = torch.argsort(data.edge_index[1], stable=True)
+    graph = {
+        "x": data.x.numpy(),
+        "z": data.x[:, 0].numpy(),
+        "edge_index": data.edge_index[:, order].numpy(),
+        "edge_attr": data.edge_attr[order].numpy(),
+        "y": np.array([row.values], dtype=np.float32),
+        "index": np.array([row.number]),
+        "scaffold": MurckoScaffoldSmiles(mol=molecule),
+    }
+    if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
+        graph["pos"] = np.asarray(molecule.GetConformer().GetPositions())
+    return graph
+
+
+def _stacked(parts: Sequence[Arrays]) -> PackedGraphs:
+    """Several tables, one after the other."""
+    names = set.intersection(*(set(part) for part in parts))
+    arrays = {
+        name: np.concatenate([part[name] for part in parts], axis=1 if name == "edge_index" else 0)
+        for name in names
+    }
+    fields = FIELDS | {"pos": "node"}
+    return PackedGraphs(arrays, {name: per for name, per in fields.items() if name in names})
+
+
+def _with_neighbors(graphs: PackedGraphs, cutoff: float | None, file: str) -> PackedGraphs:
+    """The molecules with all pairs within a distance in place of bonds."""
+    if cutoff is None:
+        return graphs
+    if "pos" not in graphs.arrays:
+        raise ValueError(
+            f"The cutoff is {cutoff}, but not all molecules of {file} are three-dimensional: give "
+            "structures in an SDF file, or a network without a cutoff, which goes along bonds."
+        )
+    edge_index = radius_graph(graphs.pos, cutoff, graphs.batch)
+    graph = graphs.batch[edge_index[1]]
+    arrays = {
+        "nodes": graphs.counts["node"],
+        "edges": torch.bincount(graph, minlength=len(graphs)),
+        **{name: x for name, x in graphs.arrays.items() if name != "edge_attr"},
+        "edge_index": edge_index - graphs.ptr[graph],
+    }
+    fields = {name: field for name, field in graphs.fields.items() if name != "edge_attr"}
+    return PackedGraphs(arrays, fields)

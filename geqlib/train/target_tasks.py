@@ -1,0 +1,525 @@
+"""Tasks on data of your own: targets that may be missing, classes of nodes, links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch_geometric.data import Data
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+from geqlib.graph import check_graph
+from geqlib.train.task import Task, with_positions
+from geqlib.train.tasks import STAGES, ClassificationTask, scalars_of
+
+Level = Literal["graph", "node"]
+UNLABELLED = -1
+INPUTS = {
+    "pos": "point",
+    "vec": "vector",
+    "z": "scalar",
+    "x": "scalar",
+    "edge_index": "edge_index",
+    "edge_attr": "edge_scalar",
+    "batch": "batch",
+}
+
+
+class TargetsTask(Task):
+    """What tasks on `y` [graphs, targets], or [N, targets] of nodes, have in common.
+
+    NaN in `y` says that nothing is known: loss and metrics leave it out. Where the data module has
+    names of its `targets`, metrics of several targets are logged for each of them, too.
+    """
+
+    inputs: ClassVar = INPUTS
+    measures: nn.ModuleDict
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_targets: int,
+        level: Level,
+        *,
+        lr: float,
+        warmup: float,
+        weight_decay: float,
+        rotate: bool,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        if num_targets < 1:
+            raise ValueError(f"num_targets must be at least 1, got {num_targets}.")
+        if level not in ("graph", "node"):
+            raise ValueError(f'level must be "graph" or "node", got {level!r}.')
+        self.num_targets, self.level = int(num_targets), level
+
+    def check_batch(self, batch: Any) -> None:
+        fields = {name: value for name, value in batch.to_dict().items() if name != "y"}
+        graph = Data(**fields)
+        check_graph(graph if "pos" in graph else with_positions(graph))
+        if "y" not in batch:
+            raise ValueError("The data has no targets `y`: name them in the data module.")
+        entries = batch.num_graphs if self.level == "graph" else batch.num_nodes
+        if batch.y.shape != (entries, self.num_targets):
+            raise ValueError(
+                f"y has shape {tuple(batch.y.shape)}, but the task expects {self.num_targets} "
+                f"targets of each of {entries} {self.level}s: set `num_targets` and `level` of the "
+                "task to those of the data."
+            )
+        if batch.y.isinf().any():
+            raise ValueError("y is infinite: correct it, or leave it out (NaN).")
+
+    def outputs_of_model(self, batch: Any) -> Tensor:
+        """[graphs or nodes, targets]."""
+        output = scalars_of(self(batch))
+        if output.shape != batch.y.shape:
+            raise ValueError(
+                f"The model returns {tuple(output.shape)}, but there are targets "
+                f"{tuple(batch.y.shape)}: give it {self.num_targets} outputs for each {self.level}."
+            )
+        return output
+
+    def names(self) -> list[str]:
+        """Of the targets: those of the data module, else their numbers."""
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        names = getattr(data, "targets", None)
+        listed = isinstance(names, list) and len(names) == self.num_targets
+        return [str(name) for name in names] if listed else list(map(str, range(self.num_targets)))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_targets("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_targets("test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        predicted = self.predict_outputs(batch)["y"]
+        tensors = {"predicted": predicted}
+        if "y" in batch:
+            tensors["true"] = batch.y
+        return tensors | ({"index": batch.index} if "index" in batch else {})
+
+    def _log_targets(self, stage: str) -> None:
+        if self.num_targets == 1:
+            return
+        for measure, metric in cast(Any, self.measures[stage]).items():
+            metric.compute()
+            for name, value in zip(self.names(), metric.each, strict=True):
+                if not value.isnan():  # of a target that this part does not have
+                    self.log(f"{stage}/{measure}_{name}", value)
+
+
+class MaskedRegressionTask(TargetsTask):
+    """Several targets, each standardised for the model, some of which may be missing.
+
+    The model learns (y - mean) / std with the numbers of each target that the data module's
+    `target_scale()` gives (0 and 1 if it has none); they are part of the checkpoint. Metrics, `mae`
+    and `rmse`, are means over the targets, each in the unit of the data.
+
+    Args:
+        model: returns scalars [graphs, targets], or [N, targets], alone or as (scalars, vectors).
+        num_targets: how many there are.
+        level: whether targets belong to "graph" or "node".
+        loss: "mae" or "mse", of standardised targets, each entry with the same weight.
+        lr, warmup, weight_decay, rotate: see `Task`.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> net = MonoidGNN([119, 9, 11, 12, 9, 5, 8, 2, 2], "max", out_graph=3)
+        >>> task = MaskedRegressionTask(net, 3, loss="mse")
+    """
+
+    shown: ClassVar = ("mae", "rmse")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_targets: int = 1,
+        *,
+        level: Level = "graph",
+        loss: Literal["mae", "mse"] = "mae",
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = False,
+    ) -> None:
+        super().__init__(
+            model,
+            num_targets,
+            level,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+        )
+        if loss not in ("mae", "mse"):
+            raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
+        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}
+        self.loss_name = loss
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(self.num_targets))
+        self.register_buffer("std", torch.ones(self.num_targets))
+        self.measures = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict({"mae": TargetErrors(1), "rmse": TargetErrors(2)})
+                for stage in STAGES
+            }
+        )
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and hasattr(data, "target_scale"):
+            mean, std = (torch.as_tensor(x).reshape(-1) for x in data.target_scale())
+            if len(mean) != self.num_targets:
+                raise ValueError(
+                    f"The data has {len(mean)} targets, but the task {self.num_targets}: set "
+                    "`num_targets` of the task, and the outputs of its model, to those of the data."
+                )
+            self.mean.copy_(mean)
+            self.std.copy_(torch.where(std > 0, std, 1.0))
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return {"y": self.mean + self.std * self.outputs_of_model(batch)}
+
+    def loss(self, batch: Any) -> Tensor:
+        labelled = ~batch.y.isnan()
+        standard = (batch.y - self.mean) / self.std
+        error = torch.where(labelled, self.outputs_of_model(batch) - standard, 0.0)
+        penalty = error.abs() if self.loss_name == "mae" else error.square()
+        return penalty.sum() / labelled.sum().clamp(min=1)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        predicted = self.predict_outputs(batch)["y"]
+        measures = cast(Mapping[str, Metric], self.measures[stage])
+        for measure in measures.values():
+            measure.update(predicted, batch.y)
+        return dict(measures.items())
+
+
+class MaskedClassificationTask(TargetsTask):
+    """Several yes-or-no targets, 0 or 1, some of which may be missing, as in Tox21.
+
+    Metrics: `auroc`, the mean over targets of the area under the receiver operating curve, of those
+    that have both classes; `accuracy` at the threshold 1/2, and `loss`, the cross-entropy.
+
+    Args:
+        model: returns logits [graphs, targets], or [N, targets], alone or as (scalars, vectors).
+        num_targets: how many there are.
+        level: whether targets belong to "graph" or "node".
+        lr, warmup, weight_decay, rotate: see `Task`.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> net = MonoidGNN([119, 9, 11, 12, 9, 5, 8, 2, 2], "max", out_graph=12)
+        >>> task = MaskedClassificationTask(net, 12)
+    """
+
+    shown: ClassVar = ("auroc", "accuracy")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_targets: int = 1,
+        *,
+        level: Level = "graph",
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+        rotate: bool = False,
+    ) -> None:
+        super().__init__(
+            model,
+            num_targets,
+            level,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+        )
+        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}
+        self.measures = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict({"auroc": TargetRanking(), "accuracy": TargetAccuracy()})
+                for stage in STAGES
+            }
+        )
+
+    def check_batch(self, batch: Any) -> None:
+        super().check_batch(batch)
+        values = batch.y[~batch.y.isnan()]
+        wrong = (values != 0) & (values != 1)
+        if wrong.any():
+            raise ValueError(
+                f"y has the value {float(values[wrong][0]):g}: classes are 0, 1, or NaN where they "
+                "are unknown. MaskedRegressionTask learns other numbers."
+            )
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        """Logits."""
+        return {"y": self.outputs_of_model(batch)}
+
+    def loss(self, batch: Any) -> Tensor:
+        return masked_cross_entropy(self.outputs_of_model(batch), batch.y)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        logits = self.outputs_of_model(batch)
+        measures = cast(Mapping[str, Metric], self.measures[stage])
+        for measure in measures.values():
+            measure.update(logits, batch.y)
+        return {**measures, "loss": masked_cross_entropy(logits, batch.y)}
+
+
+class NodeClassificationTask(ClassificationTask):
+    """The class of each node, by cross-entropy; nodes of class -1 have no label.
+
+    So one graph can be split into training, validation and test nodes: each split is the whole
+    graph, with the labels of its own nodes.
+
+    Args:
+        model: returns logits [N, classes], alone or first of a pair.
+        classes: number of classes.
+        label_smoothing, lr, warmup, weight_decay: see `ClassificationTask`.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> task = NodeClassificationTask(MonoidGNN(34, "max", out_node=2), 2)
+    """
+
+    inputs: ClassVar = INPUTS
+    outputs: ClassVar = {"logits": "scalar"}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            model,
+            classes,
+            label_smoothing=label_smoothing,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+        )
+        options: dict[str, Any] = {"average": "micro", "ignore_index": UNLABELLED}
+        self.classes = int(classes)
+        self.accuracy = nn.ModuleDict(
+            {stage: MulticlassAccuracy(self.classes, **options) for stage in STAGES}
+        )
+
+    def check_batch(self, batch: Any) -> None:
+        check_graph(batch if "pos" in batch else with_positions(batch))
+        y = batch.y
+        if y.is_floating_point() or y.shape != (batch.num_nodes,):
+            raise ValueError(
+                f"y has shape {tuple(y.shape)} and dtype {y.dtype}: expected the class of each of "
+                f"{batch.num_nodes} nodes, as integers."
+            )
+        if bool((y < UNLABELLED).any() | (y >= self.classes).any()):
+            raise ValueError(
+                f"y goes from {int(y.min())} to {int(y.max())}, but the task has {self.classes} "
+                "classes, from 0: set `classes` to those of the data; -1 says that there is none."
+            )
+
+    def loss(self, batch: Any) -> Tensor:
+        logits = self.predict_outputs(batch)["logits"]
+        return _mean_cross_entropy(logits, batch.y, self.label_smoothing)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        logits = self.predict_outputs(batch)["logits"]
+        accuracy = cast(Metric, self.accuracy[stage])
+        accuracy.update(logits, batch.y)
+        return {"loss": _mean_cross_entropy(logits, batch.y), "accuracy": accuracy}
+
+
+class LinkPredictionTask(Task):
+    """Whether two nodes are linked: the product of the vectors that the model gives them.
+
+    Pairs are `edge_label_index` [2, pairs] with `edge_label` [pairs], 1 or 0, as of
+    torch_geometric's `RandomLinkSplit`; messages go along `edge_index`, which must not hold the
+    links that are asked for. The logit of a pair is z_i . z_j, the loss its cross-entropy. Metrics:
+    `auroc`, `average_precision` and `loss`.
+
+    Args:
+        model: returns z [N, C], alone or first of a pair.
+        lr, warmup, weight_decay: see `Task`.
+
+    Example:
+        >>> from geqlib.models import MonoidGNN
+        >>> task = LinkPredictionTask(MonoidGNN(34, "max", out_node=16))
+    """
+
+    inputs: ClassVar = INPUTS
+    outputs: ClassVar = {"nodes": "scalar"}
+    shown: ClassVar = ("auroc", "average_precision")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+        self.measures = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict(
+                    {"auroc": TargetRanking(), "average_precision": TargetRanking("precision")}
+                )
+                for stage in STAGES
+            }
+        )
+
+    def check_batch(self, batch: Any) -> None:
+        check_graph(batch if "pos" in batch else with_positions(batch))
+        if "edge_label_index" not in batch or "edge_label" not in batch:
+            raise ValueError(
+                "The data has no pairs of nodes: edge_label_index [2, pairs] and edge_label "
+                '[pairs], as level="link" of OwnGraphData makes them.'
+            )
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        return {"nodes": scalars_of(self(batch))}
+
+    def logits(self, batch: Any) -> Tensor:
+        """[pairs]."""
+        z = self.predict_outputs(batch)["nodes"]
+        first, second = batch.edge_label_index
+        return (z.index_select(0, first) * z.index_select(0, second)).sum(1)
+
+    def loss(self, batch: Any) -> Tensor:
+        logits = self.logits(batch)
+        return binary_cross_entropy_with_logits(logits, batch.edge_label.to(logits.dtype))
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        logits = self.logits(batch)
+        true = batch.edge_label.to(logits.dtype)
+        measures = cast(Mapping[str, Metric], self.measures[stage])
+        for measure in measures.values():
+            measure.update(logits[:, None], true[:, None])
+        return {**measures, "loss": binary_cross_entropy_with_logits(logits, true)}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"logits": self.logits(batch), "true": batch.edge_label}
+
+
+def masked_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Of yes-or-no targets, the mean over those that are not NaN; 0 if there are none.
+
+    Example:
+        >>> masked_cross_entropy(torch.zeros(1, 2), torch.tensor([[1.0, torch.nan]]))
+        tensor(0.6931)
+    """
+    labelled = ~y.isnan()
+    each = binary_cross_entropy_with_logits(logits, y.nan_to_num(), reduction="none")
+    return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp(min=1)
+
+
+def _mean_cross_entropy(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    total = cross_entropy(
+        logits, y, ignore_index=UNLABELLED, label_smoothing=smoothing, reduction="sum"
+    )
+    return total / (y != UNLABELLED).sum().clamp(min=1)
+
+
+class TargetMetric(Metric):
+    """The mean over targets of one number for each, of those that are not NaN.
+
+    Attributes:
+        each: those numbers, of the last `compute`.
+    """
+
+    each: Tensor
+
+    def of_targets(self) -> Tensor:
+        """[targets], NaN of those without data."""
+        raise NotImplementedError
+
+    def compute(self) -> Tensor:
+        self.each = self.of_targets()  # of all processes, which metrics are joined for here
+        return self.each.nanmean()
+
+
+class TargetErrors(TargetMetric):
+    """Mean absolute (power 1) or root mean square (power 2) error of each target."""
+
+    def __init__(self, power: Literal[1, 2]) -> None:
+        super().__init__()
+        self.power = power
+        self.total: Tensor
+        self.count: Tensor
+        # which grow to the number of targets
+        self.add_state("total", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        labelled = ~true.isnan()
+        error = torch.where(labelled, predicted - true, 0.0).detach().double()
+        self.total = self.total + error.abs().pow(self.power).sum(0)
+        self.count = self.count + labelled.sum(0)
+
+    def of_targets(self) -> Tensor:
+        return (self.total / self.count).pow(1 / self.power)
+
+
+class TargetAccuracy(TargetMetric):
+    """Share of the entries of each target on the right side of the threshold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right: Tensor
+        self.count: Tensor
+        self.add_state("right", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, true: Tensor) -> None:
+        labelled = ~true.isnan()
+        self.right = self.right + (labelled & ((logits > 0) == (true > 0.5))).sum(0)
+        self.count = self.count + labelled.sum(0)
+
+    def of_targets(self) -> Tensor:
+        return self.right / self.count
+
+
+class TargetRanking(TargetMetric):
+    """Area under the receiver operating curve of each target, or its average precision."""
+
+    def __init__(self, of: Literal["roc", "precision"] = "roc") -> None:
+        super().__init__()
+        self.rank = binary_auroc if of == "roc" else binary_average_precision
+        self.logits: list[Tensor]
+        self.true: list[Tensor]
+        self.add_state("logits", [], dist_reduce_fx="cat")
+        self.add_state("true", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, true: Tensor) -> None:
+        self.logits.append(logits.detach())
+        self.true.append(true)
+
+    def of_targets(self) -> Tensor:
+        logits, true = (torch.cat(_listed(x)) for x in (self.logits, self.true))
+        values = []
+        for scores, y in zip(logits.sigmoid().T, true.T, strict=True):
+            labelled = ~y.isnan()
+            classes = y[labelled].long()
+            both = bool((classes == 0).any() and (classes == 1).any())
+            nothing = scores.new_tensor(torch.nan)
+            values.append(self.rank(scores[labelled], classes) if both else nothing)
+        return torch.stack(values)
+
+
+def _listed(values: Any) -> list[Tensor]:
+    return values if isinstance(values, list) else [values]
