@@ -27,7 +27,7 @@ PUBLIC = {
     """,
     "geqlib.data": """
         DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MoleculeTableData
-        MultitaskData NBodyData
+        MultitaskData NBodyData OwnGraphData
         PointCloudData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """

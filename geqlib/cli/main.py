@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from geqlib.cli.renamed import with_todays_configuration
 from geqlib.quiet import ignore_advice
@@ -76,6 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, args: list[str]) -> int:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # so that configurations can name modules of the folder
     args = with_todays_configuration(args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)

@@ -36,7 +36,7 @@ def networkx_arrays(
     """
     _check(graphs)
     names, numbers = _numbered(_classes(graphs, classes))
-    directed = [_edges(graph) for graph in graphs]
+    directed = [directed_edges(graph) for graph in graphs]
     arrays = {
         "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
         "edges": np.array([pairs.shape[1] for pairs, _ in directed], dtype=np.int64),
@@ -45,9 +45,11 @@ def networkx_arrays(
     }
     if nodes:
         records = [[record for _, record in graph.nodes(data=True)] for graph in graphs]
-        arrays["attribute"] = _columns(records, nodes, "node")
+        arrays["attribute"] = attribute_columns(records, nodes, "node")
     if edges:
-        arrays["edge_attribute"] = _columns([records for _, records in directed], edges, "edge")
+        arrays["edge_attribute"] = attribute_columns(
+            [records for _, records in directed], edges, "edge"
+        )
     return arrays, names
 
 
@@ -87,7 +89,7 @@ def _numbered(classes: list[Any]) -> tuple[list[Any], np.ndarray]:
     return names.tolist(), numbers.astype(np.int64)
 
 
-def _edges(graph: nx.Graph) -> tuple[np.ndarray, Records]:
+def directed_edges(graph: nx.Graph) -> tuple[np.ndarray, Records]:
     """[2, E] nodes of the directed edges, and their attributes."""
     number = {node: i for i, node in enumerate(graph)}
     edges = list(graph.to_directed(as_view=True).edges(data=True))
@@ -95,7 +97,7 @@ def _edges(graph: nx.Graph) -> tuple[np.ndarray, Records]:
     return pairs.reshape(-1, 2).T, [record for *_, record in edges]
 
 
-def _columns(records: Sequence[Records], names: Sequence[str], what: str) -> np.ndarray:
+def attribute_columns(records: Sequence[Records], names: Sequence[str], what: str) -> np.ndarray:
     """[elements of all graphs, width of all attributes]."""
     for k, part in enumerate(records):
         missing = next((n for n in names for record in part if n not in record), None)

@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 from torch_geometric.utils import from_rdmol
 
+from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
@@ -154,22 +155,6 @@ class MoleculeTableData(PartitionedLoaders):
         return cached_arrays(
             "table", parameters, lambda: read_molecules(path, **options), self.cache
         )
-
-
-def column_scale(y: Tensor) -> tuple[Any, Any]:
-    """Mean and standard deviation of each column, without NaN; numbers if there is one column.
-
-    Example:
-        >>> column_scale(torch.tensor([[1.0], [3.0], [torch.nan]]))
-        (2.0, 1.0)
-    """
-    labelled = ~y.isnan()
-    count = labelled.sum(0).clamp(min=1)
-    mean = y.nan_to_num().sum(0) / count
-    std = (torch.where(labelled, y - mean, 0.0).square().sum(0) / count).sqrt()
-    if y.size(1) == 1:
-        return float(mean), float(std)
-    return mean, std
 
 
 def binary_classes(y: Tensor) -> np.ndarray | None:

@@ -1,0 +1,440 @@
+"""Graphs of your own, of files, networkx or torch_geometric: classes, numbers, nodes or links."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch_geometric.data import Data
+from torch_geometric.transforms import RandomLinkSplit
+from torch_geometric.utils import is_undirected
+
+from geqlib.data.column_scale import column_scale
+from geqlib.data.download import find_file, find_files, find_folder
+from geqlib.data.graphs.graph_files import read_source
+from geqlib.data.graphs.graph_targets import UNLABELLED, Kind, encoded, widest
+from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges
+from geqlib.data.imported import is_import_path
+from geqlib.data.packed import Arrays, Field, PackedGraphs
+from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.files.plain import plain
+
+Predicted = Literal["graphs", "nodes", "links"]
+# tensors of torch_geometric's graphs that batches hold
+KEPT = {"x": "node", "pos": "node", "z": "node", "edge_attr": "edge", "edge_weight": "edge"}
+MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
+SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
+
+
+class OwnGraphData(PartitionedLoaders):
+    """Graphs of your own, in shares or folds, with what is to be learnt of them.
+
+    Batches hold `x` [N, features], `edge_index` [2, E], `edge_attr` if there are `edges`, `batch`,
+    `ptr`, and of torch_geometric's graphs `pos`, `z` and `edge_weight`, too. Without features `x`
+    is the one-hot degree. What is learnt is
+
+    - of "graphs": `y` [graphs] their class, or with kind="numbers" `y` [graphs, targets];
+    - of "nodes": likewise `y` [N] or [N, targets]. Several graphs are divided as wholes; of one
+      graph, the nodes are: each split is the whole graph with the labels of its own nodes. Where
+      torch_geometric's graph has `train_mask`, `val_mask` and `test_mask`, these are its splits;
+    - of "links": `edge_label_index` [2, pairs] and `edge_label` [pairs], 1 for links and 0 for as
+      many random other pairs, by torch_geometric's `RandomLinkSplit`. Links of validation and
+      testing are not among the `edge_index` of training; of the training links 30 % are asked for
+      and taken out of `edge_index`.
+
+    Unknown classes are -1, unknown numbers NaN, which tasks leave out.
+
+    Args:
+        source: a `.graphml`, `.json` or `.jsonl` (node-link), `.g6` or `.s6` file; a folder of
+            these; a folder with a folder of these for each class; a dictionary of class ->
+            file or folder; or the import path of a function or class, such as
+            "my_project.data.rings", which returns a list of networkx graphs or a data set of
+            torch_geometric. `geqlib` commands find modules of the folder they are called in.
+        val, test: shares; or sources of their own; or, of an import path, the arguments that
+            differ, such as {split: val}.
+        predict: "graphs", "nodes" or "links".
+        target: attribute of graphs or nodes to learn; of several numbers a list. `y` of
+            torch_geometric.
+        kind: "classes" or "numbers".
+        labels: a text file of the targets, one a line, for graphs that have no attributes.
+        nodes, edges: attributes of networkx graphs that are `x` and `edge_attr`, side by side:
+            numbers, arrays of one length, or text, which becomes one-hot.
+        arguments: of the function or class.
+        fold, num_folds: test one of several folds; `geqlib cv` runs through them.
+        batch_size: graphs in a batch.
+        data_seed, shuffle_seed: of the splits, and of the order of the training graphs.
+
+    Attributes:
+        classes: their names in ascending order, after `setup`.
+
+    Raises:
+        ValueError: one sentence: a file that is missing or cannot be read, attributes that are
+            missing, not finite or of several kinds, parts that would be empty.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name, make in (("rings", nx.cycle_graph), ("trees", nx.path_graph)):
+        ...         lines = [nx.to_graph6_bytes(make(n), header=False) for n in range(3, 13)]
+        ...         _ = Path(folder, f"{name}.g6").write_bytes(b"".join(lines))
+        ...     files = {name: f"{folder}/{name}.g6" for name in ("rings", "trees")}
+        ...     data = OwnGraphData(files, batch_size=4)
+        ...     data.setup()
+        >>> data.classes, next(iter(data.train_dataloader())).y.shape
+        (['rings', 'trees'], torch.Size([4]))
+    """
+
+    def __init__(
+        self,
+        source: str | Path | dict[str, Any],
+        val: float | str | Path | dict[str, Any] = 0.1,
+        test: float | str | Path | dict[str, Any] = 0.1,
+        *,
+        predict: Predicted = "graphs",
+        target: str | list[str] = "y",
+        kind: Kind = "classes",
+        labels: str | Path | None = None,
+        nodes: list[str] | None = None,
+        edges: list[str] | None = None,
+        arguments: dict[str, Any] | None = None,
+        fold: int | None = None,
+        num_folds: int = 10,
+        batch_size: int = 32,
+        data_seed: int = 0,
+        shuffle_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if predict not in ("graphs", "nodes", "links"):
+            raise ValueError(f'predict must be "graphs", "nodes" or "links", got {predict!r}.')
+        if kind not in ("classes", "numbers"):
+            raise ValueError(f'kind must be "classes" or "numbers", got {kind!r}.')
+        if isinstance(target, list) and (kind == "classes" or not target):
+            raise ValueError(
+                f'target is {target}: several targets are numbers (kind="numbers"), of classes '
+                "there is one."
+            )
+        if predict == "links" and fold is not None:
+            raise ValueError("Links have no folds: leave out `fold`, and try several data_seed.")
+        self.predict, self.kind = predict, kind
+        self.targets = [target] if isinstance(target, str) else list(target)
+        self.sources = {"train": plain(source)} | {
+            name: plain(part)
+            for name, part in (("val", val), ("test", test))
+            if not isinstance(part, int | float)
+        }
+        if predict == "links" and len(self.sources) > 1:
+            raise ValueError("Links are divided within each graph: give shares as val and test.")
+        shares = {
+            name: float(part)
+            for name, part in (("val", val), ("test", test))
+            if isinstance(part, int | float)
+        }
+        self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
+        self.labels = None if labels is None else str(labels)
+        self.nodes, self.edges = list(nodes or []), list(edges or [])
+        self.arguments = dict(arguments or {})
+        self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
+        self.own_graphs: list[Any] | None = None
+        self.classes: list[Any] | None = None
+        self.splits: dict[str, PackedGraphs] = {}
+
+    @classmethod
+    def from_graphs(cls, graphs: Sequence[Any], **options: Any) -> OwnGraphData:
+        """The same for graphs that you have: a list of networkx graphs, or a PyG data set.
+
+        Example:
+            >>> club = nx.karate_club_graph()
+            >>> data = OwnGraphData.from_graphs([club], predict="nodes", target="club")
+            >>> data.setup()
+            >>> data.classes, int((data.splits["val"].y >= 0).sum())
+            (['Mr. Hi', 'Officer'], 3)
+        """
+        data = cls("graphs of Python", **options)
+        data.own_graphs = [graphs[k] for k in range(len(graphs))]
+        if not data.own_graphs:
+            raise ValueError("There are no graphs: give at least one.")
+        return data
+
+    @property
+    def num_folds(self) -> Any:
+        """None for links, which are divided within each graph."""
+        return None if self.predict == "links" else self.partition.num_folds
+
+    def prepare_data(self) -> None:
+        """Read or download what the source names, which one process does for all."""
+        if self.own_graphs is None:
+            self._graphs()
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:
+            return
+        origin, graphs = self._graphs()
+        arrays, fields = graph_arrays(graphs, self.nodes, self.edges)
+        if self.predict == "links":
+            self._divide_links(PackedGraphs(arrays, fields))
+            return
+        y = self._targets(graphs)
+        listed = {
+            name: np.flatnonzero(np.array(origin) == name)
+            for name in self.sources
+            if name != "train"
+        }
+        per = "graph" if self.predict == "graphs" else "node"
+        whole = PackedGraphs(arrays | {"y": y}, fields | {"y": per})
+        if self.predict == "nodes" and len(graphs) == 1:
+            self._divide_nodes(whole, y, graphs[0])
+            return
+        by_class = self.predict == "graphs" and self.kind == "classes"
+        self.divide(whole, listed=listed, classes=y if by_class else None)
+
+    def target_scale(self) -> tuple[Any, Any]:
+        """Mean and standard deviation of the training numbers; numbers if there is one target."""
+        if self.kind != "numbers" or self.predict == "links":
+            raise ValueError(
+                'These targets are classes, which are not standardised: set kind="numbers", or '
+                "take a task of classes."
+            )
+        return column_scale(self.splits["train"].y)
+
+    def _graphs(self) -> tuple[list[str], list[Any]]:
+        """The split that each graph is of by its source, and the graphs."""
+        if self.own_graphs is not None:
+            return ["train"] * len(self.own_graphs), self.own_graphs
+        origin, graphs = [], []
+        for name, source in self.sources.items():
+            arguments, where = self.arguments, source
+            if name != "train" and isinstance(source, Mapping) and self._is_code():
+                arguments, where = self.arguments | dict(source), self.sources["train"]
+            part = read_source(where, self.targets[0], arguments)
+            origin += [name] * len(part)
+            graphs += part
+        return origin, graphs
+
+    def _is_code(self) -> bool:
+        source = self.sources["train"]
+        here = isinstance(source, str) and (find_folder(source) or find_file(source))
+        return isinstance(source, str) and not here and is_import_path(source)
+
+    def _targets(self, graphs: Sequence[Any]) -> np.ndarray:
+        what = "graph" if self.predict == "graphs" else "node"
+        if self.labels is not None:
+            values = self._listed_labels(graphs)
+        elif self.predict == "graphs":
+            values = [self._value(_attributes(graph)) for graph in graphs]
+        else:
+            values = [value for graph in graphs for value in self._node_values(graph)]
+        if all(value is None or value == [None] * len(self.targets) for value in values):
+            raise ValueError(
+                f"No {what} has the attribute {' or '.join(map(repr, self.targets))}: name the "
+                "right one in `target`, or a file with one label a line in `labels`."
+            )
+        names = self.targets if len(self.targets) > 1 else self._numbered(values)
+        y, self.classes = encoded(values, self.kind, f"The target of {what} {{}}", names)
+        return y
+
+    def _numbered(self, values: Sequence[Any]) -> list[str] | None:
+        """Names of the columns of `y` where one attribute holds several numbers."""
+        width = widest(values)
+        if self.kind == "classes" or width == 1:
+            return None
+        self.targets = [f"{self.targets[0]}{k}" for k in range(width)]
+        return self.targets
+
+    def _value(self, attributes: Mapping[str, Any]) -> Any:
+        if len(self.targets) == 1:
+            return attributes.get(self.targets[0])
+        return [attributes.get(name) for name in self.targets]
+
+    def _node_values(self, graph: Any) -> list[Any]:
+        if isinstance(graph, nx.Graph):
+            return [self._value(attributes) for _, attributes in graph.nodes(data=True)]
+        if len(self.targets) > 1 or self.targets[0] not in graph:
+            return [None] * graph.num_nodes
+        values = graph[self.targets[0]]
+        if len(values) != graph.num_nodes:
+            raise ValueError(
+                f"{self.targets[0]} has {len(values)} entries, but its graph {graph.num_nodes} "
+                'nodes: set predict="graphs", or give each node one.'
+            )
+        return values.tolist()
+
+    def _listed_labels(self, graphs: Sequence[Any]) -> list[str]:
+        if self.predict != "graphs":
+            raise ValueError("`labels` lists targets of graphs: give nodes an attribute.")
+        (path,) = find_files(str(self.labels))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = [line.strip() for line in lines]
+        while lines and not lines[-1]:
+            lines.pop()
+        if len(lines) != len(graphs):
+            raise ValueError(
+                f"{path} has {len(lines)} lines, but there are {len(graphs)} graphs: give one "
+                "label a line, without a header."
+            )
+        return lines
+
+    def _divide_nodes(self, whole: PackedGraphs, y: np.ndarray, graph: Any) -> None:
+        """Splits of one graph: all of it, with the labels of some of its nodes."""
+        labelled = np.flatnonzero(y != UNLABELLED if y.ndim == 1 else ~np.isnan(y).all(1))
+        masks = {name: mask for name, mask in MASKS.items() if mask in _attributes(graph)}
+        if masks and self.partition.fold is None:
+            parts = {name: _masked(graph, mask) for name, mask in masks.items()}
+        else:
+            classes = y[labelled] if y.ndim == 1 else None
+            drawn = self.partition.parts(len(labelled), classes)
+            parts = {name: labelled[part] for name, part in drawn.items()}
+        self.numbers = parts
+        for name, part in parts.items():
+            own = np.full_like(y, UNLABELLED if y.ndim == 1 else np.nan)
+            own[part] = y[part]
+            self.splits[name] = _with(whole, {"y": own}, {})
+
+    def _divide_links(self, whole: PackedGraphs) -> None:
+        share = self.partition
+        parts: dict[str, list[Data]] = {"train": [], "val": [], "test": []}
+        with isolate_rng(include_cuda=False):
+            # each of which torch_geometric draws from
+            random.seed(share.seed)
+            np.random.seed(share.seed)
+            torch.manual_seed(share.seed)
+            for k in range(len(whole)):
+                for name, graph in zip(parts, _link_split(whole[k], share, k), strict=True):
+                    parts[name].append(graph)
+        for name, graphs in parts.items():
+            if sum(graph["edge_label"].numel() for graph in graphs):
+                self.splits[name] = _packed_links(graphs, whole)
+
+
+def graph_arrays(
+    graphs: Sequence[Any], nodes: Sequence[str] = (), edges: Sequence[str] = ()
+) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and fields for `PackedGraphs`, of networkx graphs or torch_geometric's.
+
+    Args:
+        graphs: all of one kind.
+        nodes, edges: attributes of networkx graphs.
+
+    Raises:
+        ValueError: graphs of neither kind or of both, or see `OwnGraphData`.
+    """
+    if all(isinstance(graph, nx.Graph) for graph in graphs):
+        arrays = _networkx_arrays(graphs, nodes, edges)
+    elif all(isinstance(graph, Data) for graph in graphs):
+        if nodes or edges:
+            raise ValueError(
+                "`nodes` and `edges` name attributes of networkx graphs; those of torch_geometric "
+                "have x and edge_attr: leave the names out."
+            )
+        arrays = _pyg_arrays(graphs)
+    else:
+        other = next((g for g in graphs if not isinstance(g, nx.Graph | Data)), None)
+        kind = "both kinds" if other is None else f"a {type(other).__name__}"
+        raise ValueError(
+            f"The graphs are of {kind}: give networkx graphs, or torch_geometric's Data."
+        )
+    fields = {name: per for name, per in KEPT.items() if name in arrays}
+    if not fields.keys() & {"x", "pos", "z"}:
+        arrays["x"], fields["x"] = _degrees(arrays), "node"
+    return arrays, fields
+
+
+def _networkx_arrays(
+    graphs: Sequence[nx.Graph], nodes: Sequence[str], edges: Sequence[str]
+) -> Arrays:
+    directed = [directed_edges(graph) for graph in graphs]
+    arrays = {
+        "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
+        "edges": np.array([pairs.shape[1] for pairs, _ in directed], dtype=np.int64),
+        "edge_index": np.concatenate([pairs for pairs, _ in directed], 1),
+    }
+    if nodes:
+        records = [[record for _, record in graph.nodes(data=True)] for graph in graphs]
+        arrays["x"] = attribute_columns(records, nodes, "node")
+    if edges:
+        arrays["edge_attr"] = attribute_columns([r for _, r in directed], edges, "edge")
+    return arrays
+
+
+def _pyg_arrays(graphs: Sequence[Data]) -> Arrays:
+    names = [name for name in KEPT if all(graph.get(name) is not None for graph in graphs)]
+    for k, graph in enumerate(graphs):
+        if graph.edge_index is None:
+            raise ValueError(f"Graph {k} has no edge_index: give all graphs one, [2, edges].")
+        lost = next((n for n in KEPT if graph.get(n) is not None and n not in names), None)
+        if lost is not None:
+            raise ValueError(f"Graph {k} has {lost}, but not all graphs do: give it to all.")
+    arrays = {
+        "nodes": np.array([graph.num_nodes for graph in graphs]),
+        "edges": np.array([graph.num_edges for graph in graphs]),
+        "edge_index": np.concatenate([graph.edge_index.numpy() for graph in graphs], 1),  # type: ignore[union-attr]
+    }
+    for name in names:
+        widths = {graph[name].shape[1:] for graph in graphs}
+        if len(widths) > 1:
+            raise ValueError(f"{name} has several widths, {sorted(widths)}: give all graphs one.")
+        arrays[name] = np.concatenate([graph[name].numpy() for graph in graphs])
+    return arrays
+
+
+def _degrees(arrays: Arrays) -> np.ndarray:
+    """[N, different degrees] one-hot."""
+    start = np.repeat(arrays["nodes"].cumsum() - arrays["nodes"], arrays["edges"])
+    degree = np.bincount(arrays["edge_index"][0] + start, minlength=arrays["nodes"].sum())
+    kinds, column = np.unique(degree, return_inverse=True)
+    return np.eye(len(kinds), dtype=np.float32)[column]
+
+
+def _attributes(graph: Any) -> Mapping[str, Any]:
+    return graph.graph if isinstance(graph, nx.Graph) else graph.to_dict()
+
+
+def _masked(graph: Any, mask: str) -> np.ndarray:
+    """Nodes of a split; of several splits side by side, the first."""
+    values = graph[mask]
+    return (values if values.dim() == 1 else values[:, 0]).nonzero()[:, 0].numpy()
+
+
+def _with(
+    whole: PackedGraphs, arrays: Mapping[str, Any], fields: Mapping[str, Field]
+) -> PackedGraphs:
+    counts = {f"{kind}s": count for kind, count in whole.counts.items() if kind != "graph"}
+    return PackedGraphs({**counts, **whole.arrays, **arrays}, {**whole.fields, **fields})
+
+
+def _link_split(graph: Data, share: Partition, number: int) -> Any:
+    undirected = is_undirected(graph.edge_index, num_nodes=graph.num_nodes)  # type: ignore[arg-type]
+    split = RandomLinkSplit(
+        num_val=share.val,
+        num_test=share.test,
+        is_undirected=undirected,
+        disjoint_train_ratio=SUPERVISED,
+    )
+    try:
+        return split(graph)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"The {graph.num_edges} links of graph {number} cannot be divided ({error}): leave "
+            "graphs with few links out, or choose larger shares."
+        ) from error
+
+
+def _packed_links(graphs: Sequence[Data], whole: PackedGraphs) -> PackedGraphs:
+    names = [name for name in whole.fields if name != "edge_index"]
+    arrays = {
+        "nodes": np.array([graph.num_nodes for graph in graphs]),
+        "edges": np.array([graph.num_edges for graph in graphs]),
+        "pairs": np.array([graph["edge_label"].numel() for graph in graphs]),
+        "edge_index": torch.cat([graph["edge_index"] for graph in graphs], 1),
+        "edge_label": torch.cat([graph["edge_label"] for graph in graphs]),
+        "edge_label_index": torch.cat([graph["edge_label_index"] for graph in graphs], 1),
+        **{name: torch.cat([graph[name] for graph in graphs]) for name in names},
+    }
+    pairs = {"edge_label": Field("pair"), "edge_label_index": Field("pair", "node", dim=1)}
+    return PackedGraphs(arrays, whole.fields | pairs)
