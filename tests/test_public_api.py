@@ -26,9 +26,9 @@ PUBLIC = {
         RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
-        DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData MoleculeTableData
-        MultitaskData NBodyData OwnGraphData
-        PointCloudData QM9Data SetData SuperpixelData ZincData from_networkx
+        CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
+        MoleculeTableData MultitaskData NBodyData OwnGraphData PointCloudData QM9Data SetData
+        SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan

@@ -13,11 +13,13 @@ from geqlib.data.molecules.zinc import ZincData
 from geqlib.data.points.clouds import PointCloudData
 from geqlib.data.points.images import DigitsData, SuperpixelData
 from geqlib.data.points.nbody import NBodyData
+from geqlib.data.points.own import CloudData
 from geqlib.data.sets import SetData
 
 from_networkx = GraphData.from_networkx
 
 __all__ = [
+    "CloudData",
     "DigitsData",
     "EgoNets",
     "GraphData",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import networkx as nx
+import numpy as np
+
 
 def write(folder: Path) -> None:
     """All of them, below the folder that GEQLIB_DATA names."""
     own = folder / "own"
     own.mkdir()
     write_molecules(own / "molecules.csv")
+    write_graphs(own / "graphs")
+    nx.write_graphml(nx.karate_club_graph(), own / "club.graphml")
+    write_clouds(own / "clouds")
 
 
 def write_molecules(path: Path) -> None:
@@ -18,3 +24,20 @@ def write_molecules(path: Path) -> None:
         f"C{'C' * k}{'ON'[k % 2]},{k % 2},{'' if k % 3 else k // 12},{0.5 * k}" for k in range(24)
     ]
     path.write_text("smiles,toxic,soluble,logp\n" + "\n".join(rows))
+
+
+def write_graphs(folder: Path) -> None:
+    """Twelve rings and twelve trees, a folder for each."""
+    for name, shape in (("rings", nx.cycle_graph), ("trees", nx.path_graph)):
+        (folder / name).mkdir(parents=True)
+        lines = [nx.to_graph6_bytes(shape(n), header=False) for n in range(4, 16)]
+        (folder / name / "all.g6").write_bytes(b"".join(lines))
+
+
+def write_clouds(folder: Path) -> None:
+    """Twelve balls and twelve rods of forty points."""
+    draw = np.random.default_rng(0)
+    for name, length in (("balls", 1.0), ("rods", 8.0)):
+        (folder / name).mkdir(parents=True)
+        for k in range(12):
+            np.save(folder / name / f"{k}.npy", draw.normal(size=(40, 3)) * [1, 1, length])

@@ -18,11 +18,11 @@ from torch_geometric.utils import is_undirected
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
-from geqlib.data.graphs.graph_targets import UNLABELLED, Kind, encoded, widest
 from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges
 from geqlib.data.imported import is_import_path
 from geqlib.data.packed import Arrays, Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.targets import UNLABELLED, Kind, encoded, widest
 from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]

@@ -21,12 +21,12 @@ from torch_geometric.utils import from_rdmol
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
+from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.files.plain import plain
-from geqlib.graph.neighbors import radius_graph
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
@@ -355,13 +355,4 @@ def _with_neighbors(graphs: PackedGraphs, cutoff: float | None, file: str) -> Pa
             f"The cutoff is {cutoff}, but not all molecules of {file} are three-dimensional: give "
             "structures in an SDF file, or a network without a cutoff, which goes along bonds."
         )
-    edge_index = radius_graph(graphs.pos, cutoff, graphs.batch)
-    graph = graphs.batch[edge_index[1]]
-    arrays = {
-        "nodes": graphs.counts["node"],
-        "edges": torch.bincount(graph, minlength=len(graphs)),
-        **{name: x for name, x in graphs.arrays.items() if name != "edge_attr"},
-        "edge_index": edge_index - graphs.ptr[graph],
-    }
-    fields = {name: field for name, field in graphs.fields.items() if name != "edge_attr"}
-    return PackedGraphs(arrays, fields)
+    return with_near_pairs(graphs, cutoff)

@@ -19,8 +19,8 @@ from torch_geometric.utils import to_networkx
 from geqlib.cli import main
 from geqlib.data import OwnGraphData
 from geqlib.data.graphs.graph_files import read_graph_file
-from geqlib.data.graphs.graph_targets import encoded
 from geqlib.data.graphs.own import graph_arrays
+from geqlib.data.targets import encoded
 
 RINGS = [nx.cycle_graph(n) for n in range(4, 14)]
 STARS = [nx.star_graph(n) for n in range(3, 13)]
