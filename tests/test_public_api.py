@@ -27,8 +27,8 @@ PUBLIC = {
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
-        MoleculeTableData MultitaskData NBodyData OwnGraphData PointCloudData QM9Data SetData
-        SuperpixelData ZincData from_networkx
+        MoleculeTableData MultitaskData NBodyData OwnGraphData PointCloudData PropertyData
+        QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan
@@ -37,7 +37,8 @@ PUBLIC = {
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
         LinkPredictionTask MaskedClassificationTask MaskedRegressionTask MultitaskTask
-        NodeClassificationTask NormalsTask RegressionTask ReseedBatches SafeCheckpointIO Task
+        NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
+        SafeCheckpointIO Task
     """,
     "geqlib.train.run": "Run fit predict read_run test validate",
     "geqlib.testing": """

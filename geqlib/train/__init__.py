@@ -2,6 +2,7 @@
 
 from geqlib.train.energy import EnergyForces
 from geqlib.train.point_tasks import DisplacementTask, NormalsTask
+from geqlib.train.property_task import PropertyTask
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.target_tasks import (
     LinkPredictionTask,
@@ -30,6 +31,7 @@ __all__ = [
     "MultitaskTask",
     "NodeClassificationTask",
     "NormalsTask",
+    "PropertyTask",
     "RegressionTask",
     "ReseedBatches",
     "SafeCheckpointIO",

@@ -38,6 +38,7 @@ class TargetsTask(Task):
     """
 
     inputs: ClassVar = INPUTS
+    labels: ClassVar = ("y",)
     measures: nn.ModuleDict
 
     def __init__(
@@ -63,13 +64,15 @@ class TargetsTask(Task):
         graph = Data(**fields)
         check_graph(graph if "pos" in graph else with_positions(graph))
         if "y" not in batch:
+            if self._trainer is not None and self.trainer.predicting:
+                return
             raise ValueError("The data has no targets `y`: name them in the data module.")
-        entries = batch.num_graphs if self.level == "graph" else batch.num_nodes
-        if batch.y.shape != (entries, self.num_targets):
+        expected = (self._entries(batch), self.num_targets)
+        if batch.y.shape != expected:
             raise ValueError(
                 f"y has shape {tuple(batch.y.shape)}, but the task expects {self.num_targets} "
-                f"targets of each of {entries} {self.level}s: set `num_targets` and `level` of the "
-                "task to those of the data."
+                f"targets of each of {expected[0]} {self.level}s: set `num_targets` and `level` of "
+                "the task to those of the data."
             )
         if batch.y.isinf().any():
             raise ValueError("y is infinite: correct it, or leave it out (NaN).")
@@ -77,12 +80,16 @@ class TargetsTask(Task):
     def outputs_of_model(self, batch: Any) -> Tensor:
         """[graphs or nodes, targets]."""
         output = scalars_of(self(batch))
-        if output.shape != batch.y.shape:
+        expected = (self._entries(batch), self.num_targets)
+        if output.shape != expected:
             raise ValueError(
-                f"The model returns {tuple(output.shape)}, but there are targets "
-                f"{tuple(batch.y.shape)}: give it {self.num_targets} outputs for each {self.level}."
+                f"The model returns {tuple(output.shape)}, but targets are {expected}: give it "
+                f"{self.num_targets} outputs for each {self.level}."
             )
         return output
+
+    def _entries(self, batch: Any) -> int:
+        return batch.num_graphs if self.level == "graph" else batch.num_nodes
 
     def names(self) -> list[str]:
         """Of the targets: those of the data module, else their numbers."""
@@ -159,7 +166,8 @@ class MaskedRegressionTask(TargetsTask):
         )
         if loss not in ("mae", "mse"):
             raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
-        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}
+        # of this task, not of the class
+        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}  # pyright: ignore[reportAttributeAccessIssue]
         self.loss_name = loss
         self.mean: Tensor
         self.std: Tensor
@@ -243,7 +251,8 @@ class MaskedClassificationTask(TargetsTask):
             weight_decay=weight_decay,
             rotate=rotate,
         )
-        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}
+        # of this task, not of the class
+        self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}  # pyright: ignore[reportAttributeAccessIssue]
         self.measures = nn.ModuleDict(
             {
                 stage: nn.ModuleDict({"auroc": TargetRanking(), "accuracy": TargetAccuracy()})

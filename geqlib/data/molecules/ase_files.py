@@ -1,4 +1,4 @@
-"""Structures in other formats than extended XYZ: what ASE reads, and how to convert the rest."""
+"""Structures in other formats than extended XYZ: what ASE reads, arrays, and what to convert."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ import ase.db
 from ase import Atoms
 from ase.io import iread
 
+from geqlib.data.molecules.array_files import HDF5, NPZ, array_structures
+
 PACKED = (".gz", ".bz2", ".xz")  # which the reader of extended XYZ unpacks
 DATABASES = (".db", ".json")
 # of formats that hold structures and can hold no code
 FORMATS = (*DATABASES, ".traj", ".cif", ".vasp", ".poscar", ".pdb", ".gen", ".res", ".xsf", ".cfg")
 VASP = ("POSCAR", "CONTCAR", "XDATCAR", "OUTCAR", "vasprun.xml")
 ARCHIVES = {".zip": "unzip", ".zst": "zstd -d", ".tar": "tar xf", ".tgz": "tar xf", ".7z": "7z x"}
-ARRAYS = (".npz", ".npy", ".h5", ".hdf5", ".lmdb", ".pt", ".pth", ".pkl", ".pickle", ".mat")
-NUMPY = (
-    "import numpy as np; from ase import Atoms; from ase.io import write; d = np.load({path!r}); "
-    "write({out!r}, [Atoms(d['z'], r, info={{'REF_energy': float(e)}}) "
-    "for r, e in zip(d['R'], d['E'].ravel())])"
-)
+ARRAYS = (".npy", ".lmdb", ".pt", ".pth", ".pkl", ".pickle", ".mat")
 
 
 def needs_ase(path: Path) -> bool:
@@ -38,7 +35,7 @@ def needs_ase(path: Path) -> bool:
         )
     if inner in ARRAYS:
         raise ValueError(_conversion(path, inner))
-    other = inner in FORMATS or path.name.startswith(VASP)
+    other = inner in (*FORMATS, *NPZ, *HDF5) or path.name.startswith(VASP)
     if other and ending in PACKED:
         raise ValueError(
             f"{path} is compressed, and only extended XYZ files may be: unpack it by "
@@ -53,6 +50,9 @@ def ase_structures(path: Path) -> Iterator[Atoms]:
     Raises:
         ValueError: if ASE cannot read it, with the command that converts it.
     """
+    if path.suffix.lower() in (*NPZ, *HDF5):
+        yield from array_structures(path)
+        return
     try:
         yield from _rows(path) if path.suffix.lower() in DATABASES else iread(path, index=":")
     except Exception as error:  # whatever its parsers stumble on
@@ -74,11 +74,10 @@ def _rows(path: Path) -> Iterator[Atoms]:
 
 
 def _conversion(path: Path, ending: str) -> str:
-    if ending in (".npz", ".npy"):
-        code = NUMPY.format(path=str(path), out=_name(path))
+    if ending == ".npy":
         return (
-            f"{path} holds arrays without names that are common to all: write it as extended XYZ, "
-            f'for z, R and E by `python -c "{code}"`; `MD17Data` reads those of MD17.'
+            f"{path} holds one array: save all of them with their names, by "
+            f"numpy.savez('{path.stem}.npz', z=numbers, R=positions, E=energies, F=forces)."
         )
     return (
         f"{path} is no file of structures that ASE reads: write its structures by "

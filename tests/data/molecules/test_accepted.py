@@ -219,8 +219,8 @@ def test_a_structure_without_labels_in_another_format(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("a.npz", "python -c"),
-        ("a.h5", "ase.io.write"),
+        ("a.npy", "numpy.savez"),
+        ("a.lmdb", "ase.io.write"),
         ("a.zip", "`unzip "),
         ("a.xyz.zst", "`zstd -d "),
         ("a.tar.gz", "`tar xf "),

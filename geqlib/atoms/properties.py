@@ -1,0 +1,210 @@
+"""Properties of atoms and structures from any network: scalars, vectors and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from geqlib.atoms.potential import AtomNetwork
+from geqlib.graph import accepted
+from geqlib.graph.pool import sum_pool
+from geqlib.symmetry.types import TensorType, parse_type
+
+NAMED = {"scalar": "0e", "vector": "1o"}
+
+
+class AtomProperties(AtomNetwork):
+    """Any properties of structures and of atoms, in the channels of one network: its symmetry.
+
+    Of each atom the network gives channels of irreps; properties take them one after the other,
+    each its own. A property of a structure is the sum over its atoms of mean + scale x_i, where the
+    mean is that of scalars; an intensive one the mean over its atoms.
+
+    Args:
+        model: its `forward` takes what it names of `pos`, `z`, `x` (a learnt embedding of the
+            element, [N, model.in_scalars]), `edge_index`, `edge_shift`, `reverse`, `batch`,
+            `num_graphs` and `plan`. It returns scalars [n, S], a pair of these and vectors
+            [n, V, 3], or, with an attribute `irreps_out`, [n, irreps]; n are atoms, or graphs if
+            its `level` is "graph".
+        properties: name -> type: "scalar", "vector" or irreps such as "0e+2e" of each atom, after
+            "graph:" of each structure, as in `geqlib.testing`.
+        intensive: which of those of structures do not grow with their size.
+
+    Raises:
+        ValueError: no properties, an unknown type, or intensive ones that are not of structures.
+
+    Example:
+        >>> from geqlib.graph import neighbor_list
+        >>> from geqlib.models import PONITA
+        >>> net = PONITA(8, 0, 2, 1, channels=8, layers=1, cutoff=5.0)
+        >>> model = AtomProperties(net, {"dipole": "graph:vector", "gap": "graph:scalar"}, ["gap"])
+        >>> pos, z = torch.tensor([[0.0, 0, 0], [0.0, 0, 0.74]]), torch.tensor([1, 9])
+        >>> {name: y.shape for name, y in model(pos, z, neighbor_list(pos, 5.0).edge_index).items()}
+        {'dipole': torch.Size([1, 3]), 'gap': torch.Size([1, 1])}
+    """
+
+    def __init__(
+        self, model: nn.Module, properties: Mapping[str, str], intensive: Sequence[str] = ()
+    ) -> None:
+        super().__init__(model)
+        self.types = property_types(properties)
+        self.intensive = tuple(intensive)
+        wrong = [n for n in self.intensive if n not in self.types or self.types[n].level != "graph"]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]!r} is intensive, but no property of structures: these are "
+                f"{', '.join(n for n, t in self.types.items() if t.level == 'graph') or 'none'}."
+            )
+        for name, type_ in self.types.items():
+            self.register_buffer(f"mean_{name}", torch.zeros(property_irreps(type_).dim))
+            self.register_buffer(f"scale_{name}", torch.ones(()))
+
+    def set_statistics(self, name: str, values: Tensor, atoms: Tensor | None) -> None:
+        """Standardise a property by the values of a training set, of which NaN are left out.
+
+        Args:
+            name: of the property.
+            values: [n, dim].
+            atoms: [n] of each structure, for extensive properties, whose mean is that of an atom.
+        """
+        known = values[~values.isnan().any(1)]
+        if atoms is not None:
+            known = known / atoms[~values.isnan().any(1), None]
+        if not len(known):
+            return
+        irreps = property_irreps(self.types[name])
+        scalar = torch.cat([torch.full((mul * ir.dim,), ir.l == 0) for mul, ir in irreps])
+        mean = known.double().mean(0) * scalar
+        scale = (known.double() - mean).square().mean().sqrt()
+        getattr(self, f"mean_{name}").copy_(mean)
+        getattr(self, f"scale_{name}").copy_(scale if scale > 0 else torch.ones(()))
+
+    def forward(
+        self,
+        pos: Tensor,
+        z: Tensor,
+        edge_index: Tensor,
+        *,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+        cell: Tensor | None = None,
+        cell_shift: Tensor | None = None,
+        reverse: Tensor | None = None,
+        plan: object | None = None,
+    ) -> dict[str, Tensor]:
+        """Properties by name, [graphs, dim] or [N, dim]; arguments as of `Potential`."""
+        graph = torch.zeros_like(z) if batch is None else batch
+        edge_shift = None
+        if cell is not None and cell_shift is not None:
+            across = cell.index_select(0, graph.index_select(0, edge_index[1]))
+            edge_shift = torch.einsum("ed,edk->ek", cell_shift.to(pos.dtype), across)
+            if not self.takes_shift and bool(cell_shift.any()):
+                raise ValueError(
+                    f"{type(self.model).__name__} cannot work with periodic cells: its forward "
+                    "does not name `edge_shift`."
+                )
+        tensors = {"pos": pos, "z": z, "edge_index": edge_index, "edge_shift": edge_shift}
+        tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs, "plan": plan}
+        tensors["x"] = None if self.embedding is None else self.embedding(z)
+        channels = Channels(self.model, self.model(**accepted(self.model.forward, tensors)))
+        atoms = torch.bincount(graph, minlength=num_graphs or 1).clamp(min=1).to(pos.dtype)[:, None]
+        return {
+            name: self._property(name, type_, channels, (batch, num_graphs), atoms)
+            for name, type_ in self.types.items()
+        }
+
+    def _property(
+        self, name: str, type_: TensorType, channels: Channels, of: Any, atoms: Tensor
+    ) -> Tensor:
+        x = channels.take(property_irreps(type_), name)
+        mean, scale = getattr(self, f"mean_{name}"), getattr(self, f"scale_{name}")
+        if type_.level == "node":
+            if self.whole:
+                raise ValueError(
+                    f"{name!r} belongs to atoms, but {type(self.model).__name__} gives values of "
+                    'graphs: build it with level="node".'
+                )
+            return mean + scale * x
+        total = x if self.whole else sum_pool(x, *of)
+        if name in self.intensive:
+            return mean + scale * total / atoms
+        return mean * atoms + scale * total
+
+
+class Channels:
+    """What a network gives each atom or graph, by irreps, to be taken one channel after the other.
+
+    Args:
+        model: with `irreps_out`, or without.
+        output: of its forward.
+    """
+
+    def __init__(self, model: nn.Module, output: Any) -> None:
+        self.name = type(model).__name__
+        self.free: dict[str, Tensor] = {}
+        irreps = getattr(model, "irreps_out", None)
+        if isinstance(output, tuple):
+            self.free = {"0e": output[0][..., None], "1o": output[1]}
+        elif irreps is None:
+            self.free = {"0e": output[..., None]}
+        else:
+            for (mul, ir), part in zip(irreps, o3.Irreps(irreps).slices(), strict=True):
+                self.free[str(ir)] = output[:, part].unflatten(1, (mul, ir.dim))
+
+    def take(self, irreps: o3.Irreps, name: str) -> Tensor:
+        """[n, dim] the next channels.
+
+        Raises:
+            ValueError: if there are none left.
+        """
+        parts = []
+        for mul, ir in irreps:
+            free = self.free.get(str(ir))
+            if free is None or free.size(1) < mul:
+                have = {key: part.size(1) for key, part in self.free.items() if part.size(1)}
+                left = " + ".join(f"{count}x{key}" for key, count in have.items())
+                raise ValueError(
+                    f"{name!r} needs {mul}x{ir}, but of the outputs of {self.name} there are left "
+                    f"{left or 'none'}: give it more output channels (out_scalars are 0e, "
+                    "out_vectors 1o), or another network, such as GauntNet with irreps_out."
+                )
+            parts.append(free[:, :mul].flatten(1))
+            self.free[str(ir)] = free[:, mul:]
+        return torch.cat(parts, 1)
+
+
+def property_types(properties: Mapping[str, str]) -> dict[str, TensorType]:
+    """The types of properties.
+
+    Raises:
+        ValueError: no properties, or a type that none can have.
+    """
+    if not properties:
+        raise ValueError("There are no properties: name at least one with its type.")
+    types = {name: parse_type(f"the property {name!r}", text) for name, text in properties.items()}
+    for name, type_ in types.items():
+        if not name.isidentifier():
+            raise ValueError(
+                f"A property cannot be called {name!r}: use letters, digits and _, and name its "
+                "key in the file as `keys`."
+            )
+        if type_.level == "edge" or type_.kind in ("point", "batch", "edge_index"):
+            raise ValueError(
+                f"The property {name!r} is {type_.text!r}: choose 'scalar', 'vector' or irreps "
+                "such as '0e+2e', after 'graph:' for one of structures."
+            )
+    return types
+
+
+def property_irreps(type_: TensorType) -> o3.Irreps:
+    """The irreps of a property.
+
+    Example:
+        >>> property_irreps(parse_type("y", "graph:vector"))
+        1x1o
+    """
+    return o3.Irreps(NAMED.get(type_.kind, type_.kind))
