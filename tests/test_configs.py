@@ -15,7 +15,7 @@ from geqlib.data.molecules.qm9 import Target
 from geqlib.train.configuration import ConfigReader
 from tests.data import raw_own
 from tests.data.graphs import raw_graphs
-from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_qm9
+from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_ogb, raw_qm9
 from tests.data.points import raw_meshes, raw_superpixels
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -82,6 +82,18 @@ def test_two_steps(config, variant, tmp_path, monkeypatch):
     if config.stem.startswith("own_"):
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_own.write(tmp_path)
+    if "OgbMoleculeData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        initial = settings(config, changes)
+        name = initial["data"]["init_args"]["name"].replace("-", "_")
+        raw_ogb.write(tmp_path, name, initial["model"]["init_args"]["num_targets"])
+    if "source: ModelNet40" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_meshes.write_modelnet40(tmp_path)
+    if "torch_geometric.datasets.ZINC" in text:
+        changes = [*changes, f"--data.arguments.root={tmp_path / 'ZINC'}"]
+    if ".hdf5" in text:
+        pytest.importorskip("h5py", reason="HDF5 is read by h5py, which is optional")
     if "MoleculeTableData" in text:
         pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
     if "source: GeometricShapes" in text:

@@ -27,8 +27,8 @@ PUBLIC = {
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
-        MoleculeTableData MultitaskData NBodyData OwnGraphData PointCloudData PropertyData
-        QM9Data SetData SuperpixelData ZincData from_networkx
+        MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
+        PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan

@@ -7,6 +7,7 @@ from geqlib.data.graphs.own import OwnGraphData
 from geqlib.data.molecules.md17 import MD17Data
 from geqlib.data.molecules.module import MoleculeData
 from geqlib.data.molecules.moleculenet import MoleculeNetData
+from geqlib.data.molecules.ogb import OgbMoleculeData
 from geqlib.data.molecules.properties import PropertyData
 from geqlib.data.molecules.qm9 import QM9Data
 from geqlib.data.molecules.table import MoleculeTableData
@@ -30,6 +31,7 @@ __all__ = [
     "MoleculeTableData",
     "MultitaskData",
     "NBodyData",
+    "OgbMoleculeData",
     "OwnGraphData",
     "PointCloudData",
     "PropertyData",

@@ -20,7 +20,7 @@ from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
 # what folds are compared by, the first of these that a run measures -> whether less is better
-MEASURES = {"accuracy": False, "auroc": False, "mae": True, "rmse": True}
+MEASURES = {"auroc": False, "accuracy": False, "mae": True, "rmse": True}
 MEANING = {
     "published": "the epoch with the best mean over test folds",
     "selected": "each fold's epoch chosen by validation graphs",
@@ -134,6 +134,11 @@ def _read_run(folder: Path, selected: bool) -> dict[str, Any]:
         raise ValueError(
             f"{folder} has none of {', '.join(prefix + name for name in MEASURES)}: train it with "
             "a task that measures one of these, by `geqlib cv`."
+        )
+    if np.isnan(history[f"{prefix}{measure}"][:, 1]).any():
+        raise ValueError(
+            f"{folder} has no {measure}: its test fold has no target with both classes. Choose "
+            "fewer folds."
         )
     counts = None
     if measure == "accuracy":

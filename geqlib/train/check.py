@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.files.checkpoint import build, load, read_checkpoint
@@ -129,7 +129,11 @@ def _first_graphs(data: L.LightningDataModule) -> Data:
     dataset = (loader[0] if isinstance(loader, list) else loader).dataset
     if len(dataset) == 0:
         raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
-    batch = dataset.__getitems__(range(min(GRAPHS, len(dataset))))
+    numbers = range(min(GRAPHS, len(dataset)))
+    if hasattr(dataset, "__getitems__"):
+        batch = dataset.__getitems__(numbers)
+    else:  # a data set of torch_geometric
+        batch = Batch.from_data_list([dataset[k] for k in numbers])
     batch.plan = None  # it belongs to one labelling of the nodes
     return batch
 

@@ -215,7 +215,8 @@ class MaskedClassificationTask(TargetsTask):
     """Several yes-or-no targets, 0 or 1, some of which may be missing, as in Tox21.
 
     Metrics: `auroc`, the mean over targets of the area under the receiver operating curve, of those
-    that have both classes; `accuracy` at the threshold 1/2, and `loss`, the cross-entropy.
+    that have both classes; `average_precision`, likewise; `accuracy` at the threshold 1/2, and
+    `loss`, the cross-entropy.
 
     Args:
         model: returns logits [graphs, targets], or [N, targets], alone or as (scalars, vectors).
@@ -255,7 +256,13 @@ class MaskedClassificationTask(TargetsTask):
         self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}  # pyright: ignore[reportAttributeAccessIssue]
         self.measures = nn.ModuleDict(
             {
-                stage: nn.ModuleDict({"auroc": TargetRanking(), "accuracy": TargetAccuracy()})
+                stage: nn.ModuleDict(
+                    {
+                        "auroc": TargetRanking(),
+                        "average_precision": TargetRanking("precision"),
+                        "accuracy": TargetAccuracy(),
+                    }
+                )
                 for stage in STAGES
             }
         )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+from ase.build import molecule
+from ase.io import write as write_structures
 
 
 def write(folder: Path) -> None:
@@ -16,6 +18,7 @@ def write(folder: Path) -> None:
     write_graphs(own / "graphs")
     nx.write_graphml(nx.karate_club_graph(), own / "club.graphml")
     write_clouds(own / "clouds")
+    write_dipoles(own / "dipoles.xyz")
 
 
 def write_molecules(path: Path) -> None:
@@ -41,3 +44,16 @@ def write_clouds(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         for k in range(12):
             np.save(folder / name / f"{k}.npy", draw.normal(size=(40, 3)) * [1, 1, length])
+
+
+def write_dipoles(path: Path) -> None:
+    """Waters with random charges, and the dipole of these."""
+    draw, structures = np.random.default_rng(1), []
+    for k in range(24):
+        atoms = molecule("H2O")
+        atoms.rattle(0.1, seed=k)
+        charges = draw.normal(size=3)
+        atoms.set_array("charges", charges)
+        atoms.info["dipole"] = charges @ atoms.positions
+        structures.append(atoms)
+    write_structures(path, structures, format="extxyz")

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.units import Bohr
 
 
 def write_files(data: dict[str, Any], folder: Path) -> None:
@@ -45,4 +46,24 @@ def _labelled(atoms: Atoms, energy: float, forces: np.ndarray | None = None) -> 
 
 def _write(path: Path, frames: list[Atoms]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".npz", ".hdf5"):
+        _write_arrays(path, frames)
+        return
     write(path, frames, format="extxyz")
+
+
+def _write_arrays(path: Path, frames: list[Atoms]) -> None:
+    """In the layouts of MD22 and of SPICE."""
+    z, pos = frames[0].numbers, np.stack([atoms.positions for atoms in frames])
+    energy = np.array([atoms.get_potential_energy() for atoms in frames])
+    forces = np.stack([atoms.get_forces() for atoms in frames])
+    if path.suffix == ".npz":
+        np.savez(path, z=z, R=pos, E=energy[:, None], F=forces, name="own")
+        return
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        group = file.create_group("own")
+        group["atomic_numbers"], group["conformations"] = z, pos / Bohr
+        group["dft_total_energy"], group["dft_total_gradient"] = energy, -forces
+        group["smiles"] = [b"CC=O"]

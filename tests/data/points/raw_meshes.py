@@ -38,6 +38,12 @@ def _write_boxes(folder: Path, label: int) -> None:
         path.write_text(box_text(1 + label % 7, 2 + label // 7))
 
 
+def write_modelnet40(folder: Path) -> None:
+    """Forty classes of boxes, as ModelNet40's archive is unpacked."""
+    for label in range(40):
+        _write_boxes(folder / "ModelNet40" / f"thing_{label:02d}", label)
+
+
 def write_modelnet(folder: Path) -> None:
     """ModelNet10's classes, files and names; some headers lack their line break.
 
