@@ -91,9 +91,8 @@ def test_commands_of_a_section(
     for name, block in re.findall(r"`(\w+\.yaml)`[^`]*?:\n\n```yaml\n(.*?)^```", text, re.M | re.S):
         Path(name).write_text(block)
     assert text.count("```yaml") == len(list(tmp_path.glob("*.yaml")))
-    commands = re.findall(
-        r"^geqlib (.+)$", "".join(re.findall(r"```sh\n(.*?)```", text, re.S)), re.M
-    )
+    listed = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+    commands = re.findall(r"^geqlib (.+)$", listed, re.MULTILINE)
     assert {Path(shlex.split(command)[2]).name for command in commands} == {
         path.name for path in tmp_path.glob("*.yaml")
     }

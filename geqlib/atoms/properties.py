@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from e3nn import o3
@@ -152,7 +152,8 @@ class Channels:
         elif irreps is None:
             self.free = {"0e": output[..., None]}
         else:
-            for (mul, ir), part in zip(irreps, o3.Irreps(irreps).slices(), strict=True):
+            parts = cast(o3.Irreps, o3.Irreps(irreps))
+            for (mul, ir), part in zip(parts, parts.slices(), strict=True):
                 self.free[str(ir)] = output[:, part].unflatten(1, (mul, ir.dim))
 
     def take(self, irreps: o3.Irreps, name: str) -> Tensor:
@@ -207,4 +208,4 @@ def property_irreps(type_: TensorType) -> o3.Irreps:
         >>> property_irreps(parse_type("y", "graph:vector"))
         1x1o
     """
-    return o3.Irreps(NAMED.get(type_.kind, type_.kind))
+    return cast(o3.Irreps, o3.Irreps(NAMED.get(type_.kind, type_.kind)))

@@ -130,6 +130,7 @@ def _first_graphs(data: L.LightningDataModule) -> Data:
     if len(dataset) == 0:
         raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
     numbers = range(min(GRAPHS, len(dataset)))
+    batch: Any
     if hasattr(dataset, "__getitems__"):
         batch = dataset.__getitems__(numbers)
     else:  # a data set of torch_geometric

@@ -100,7 +100,7 @@ class PropertyTask(Task):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        train = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
+        train: Any = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
         if self._resumed is not None or not hasattr(train, "arrays"):
             return  # a checkpoint brings its own
         atoms = train.counts["node"]

@@ -94,7 +94,7 @@ class TargetsTask(Task):
     def names(self) -> list[str]:
         """Of the targets: those of the data module, else their numbers."""
         data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
-        names = getattr(data, "targets", None)
+        names: Any = getattr(data, "targets", None)
         listed = isinstance(names, list) and len(names) == self.num_targets
         return [str(name) for name in names] if listed else list(map(str, range(self.num_targets)))
 

@@ -122,7 +122,8 @@ class OwnGraphData(PartitionedLoaders):
             )
         if predict == "links" and fold is not None:
             raise ValueError("Links have no folds: leave out `fold`, and try several data_seed.")
-        self.predict, self.kind = predict, kind
+        self.predict: Predicted = predict
+        self.kind: Kind = kind
         self.targets = [target] if isinstance(target, str) else list(target)
         self.sources = {"train": plain(source)} | {
             name: plain(part)

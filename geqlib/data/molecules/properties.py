@@ -253,5 +253,5 @@ def _symmetric(matrices: np.ndarray, key: str) -> np.ndarray:
         raise ValueError(f"{key!r} is no symmetric matrix, which 0e+2e are: give one.")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
-        tensor = CartesianTensor("ij=ji")
+        tensor: Any = CartesianTensor("ij=ji")
         return tensor.from_cartesian(torch.from_numpy(matrices)).numpy()
