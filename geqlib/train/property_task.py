@@ -75,6 +75,7 @@ class PropertyTask(Task):
         self.properties, self.loss_name = dict(properties), loss
         # of this task, not of the class
         self.outputs = dict(properties)  # pyright: ignore[reportAttributeAccessIssue]
+        self.labels = tuple(properties)  # pyright: ignore[reportAttributeAccessIssue]
         self.errors = nn.ModuleDict(
             {
                 stage: nn.ModuleDict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,7 @@ from geqlib.atoms.properties import property_irreps, property_types
 from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.ase_files import ase_structures, needs_ase
-from geqlib.data.molecules.extxyz import _frame_texts
-from geqlib.data.molecules.frame_text import parse_text
+from geqlib.data.molecules.extxyz import read_atoms
 from geqlib.data.molecules.labels import LENGTH, LengthUnit
 from geqlib.data.molecules.structures import (
     STRUCTURE,
@@ -134,7 +133,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         origin, structures = [], []
         for name, files in self.files.items():
             for path in find_files(files):
-                for frame, atoms in enumerate(read_atoms(path)):
+                for frame, atoms in enumerate(read_structures(path)):
                     structures.append(self._checked(atoms, f"{path}, frame {frame}"))
                     origin.append(name)
         if not structures:
@@ -216,20 +215,13 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         return PackedGraphs(arrays, fields)
 
 
-def read_atoms(path: Path) -> Iterator[Atoms]:
+def read_structures(path: Path) -> Iterable[Atoms]:
     """The structures of a file, with all that it says of them.
 
     Raises:
         ValueError: one sentence with file and frame.
     """
-    if needs_ase(path):
-        yield from ase_structures(path)
-        return
-    for frame, (_, text) in enumerate(_frame_texts(path)):
-        try:
-            yield parse_text(text)
-        except ValueError as error:
-            raise ValueError(f"{path}, frame {frame}: {error}") from error
+    return ase_structures(path) if needs_ase(path) else read_atoms(path)
 
 
 def _results(atoms: Atoms) -> Mapping[str, Any]:
