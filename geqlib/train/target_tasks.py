@@ -269,6 +269,8 @@ class MaskedClassificationTask(TargetsTask):
 
     def check_batch(self, batch: Any) -> None:
         super().check_batch(batch)
+        if "y" not in batch:
+            return  # predictions need none
         values = batch.y[~batch.y.isnan()]
         wrong = (values != 0) & (values != 1)
         if wrong.any():
@@ -337,6 +339,8 @@ class NodeClassificationTask(ClassificationTask):
 
     def check_batch(self, batch: Any) -> None:
         check_graph(batch if "pos" in batch else with_positions(batch))
+        if "y" not in batch:
+            return  # predictions need none
         y = batch.y
         if y.is_floating_point() or y.shape != (batch.num_nodes,):
             raise ValueError(
