@@ -58,6 +58,17 @@ class Plan:
         parts = [_named(f.name, getattr(self, f.name)) for f in fields(self)]
         return {name: tensor for part in parts for name, tensor in part.items()}
 
+    def rounded(self) -> Self:
+        """The same plan, of a batch that is padded to one of a few sizes (`geqlib.graph.padding`),
+        in one of a few sizes, too.
+
+        Raises:
+            NotImplementedError: if its sizes follow the structure of each graph.
+        """
+        raise NotImplementedError(
+            f"the sizes of its {type(self).__name__} follow the structure of each graph"
+        )
+
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
         """The plan whose `tensors()` these are.

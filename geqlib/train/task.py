@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning as L
@@ -37,6 +37,7 @@ from geqlib.train.divergence import (
 from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.processes import Uncounted
+from geqlib.train.replay import Replay
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
 from geqlib.train.schedule import (
     continue_schedule,
@@ -66,6 +67,11 @@ class Task(PlainArguments, L.LightningModule):
         warmup: fraction of all steps in which the learning rate rises.
         weight_decay: of matrices, decoupled from the gradient (AdamW).
         rotate: whether training batches are rotated, each graph by its own random rotation.
+        cuda_graphs: whether training steps and evaluations are recorded once per size of batch and
+            replayed, for small batches on a GPU, whose time is that of launching kernels. Batches
+            are padded to a few sizes, see `geqlib.graph.padding`; losses and weights are the same
+            up to rounding, but for the draws of dropout. Where a model, a task or a device cannot,
+            one sentence says so, and steps are as without it.
 
     Raises:
         ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
@@ -86,6 +92,8 @@ class Task(PlainArguments, L.LightningModule):
     labels: ClassVar[tuple[str, ...]] = ()
     # metrics that the progress bar shows
     shown: ClassVar[tuple[str, ...]] = ()
+    # labels of which NaN means that there is none
+    labels_may_miss: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -95,6 +103,7 @@ class Task(PlainArguments, L.LightningModule):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -108,6 +117,10 @@ class Task(PlainArguments, L.LightningModule):
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
+        self.cuda_graphs = cuda_graphs
+        # made in the first step: copies of a task are made before, and weights move
+        self._replay: Replay | None = None
+        self._replayed = False
         self._unchecked = {"train", "val"}
         # what the model gave for the batch at hand, and losses of it
         self._watched: dict[str, Tensor] = {}
@@ -138,18 +151,27 @@ class Task(PlainArguments, L.LightningModule):
     # --- steps -----------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> Any:
-        output = self.model(**accepted(self.model.forward, batch))
+        output = self._outside_training(self._run, batch)
         leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self.watch({f"prediction ({k + 1} of {len(leaves)})": x for k, x in enumerate(leaves)})
         return output
 
+    def _run(self, batch: Any) -> Any:
+        return self.model(**accepted(self.model.forward, batch))
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.augmented(batch)
-        loss = self.loss(batch)
-        self.watch({"loss": loss})
+        outputs = self._replayed_step(batch, batch_idx)
+        if outputs is None:
+            loss = self.loss(batch)
+            total = self.with_auxiliary(loss)
+            self.watch({"loss": loss})
+        else:
+            loss, total = outputs["loss"], outputs.pop("total")
+            self.watch(outputs)
         self.refuse_divergence("training", batch, batch_idx)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return self.with_auxiliary(loss)
+        return total
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log_metrics(batch, "val")
@@ -184,6 +206,46 @@ class Task(PlainArguments, L.LightningModule):
             # of an integer, the mean over processes would be rounded
             options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    # --- replayed steps --------------------------------------------------------------------------
+
+    def _replayed_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
+        """Loss and gradients of a batch by a recorded step; None if there is none."""
+        self._replayed = False
+        if not self.cuda_graphs or self._trainer is None:
+            return None
+        if self._replay is None:
+            self._replay = Replay(self)
+        count = self.trainer.accumulate_grad_batches
+        outputs = self._replay.step(batch, count, first=batch_idx % count == 0)
+        self._replayed = outputs is not None
+        return outputs
+
+    def _outside_training(self, function: Callable[[Any], Any], batch: Any, name: str = "") -> Any:
+        """function(batch), in evaluation by what was recorded."""
+        if not self.cuda_graphs or self._trainer is None or self.trainer.training:
+            return function(batch)
+        if self._replay is None:
+            self._replay = Replay(self)
+        if self._replay.running:  # to be recorded
+            return function(batch)
+        outputs = self._replay.evaluate(batch, function, name)
+        return function(batch) if outputs is None else outputs[0]
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if not self._replayed:  # which has made the gradients
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        if self._replayed:
+            return
+        if self._replay is not None and self._replay.grads:
+            self._replay.zero_grad()
+        else:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def teardown(self, stage: str) -> None:
+        self._replay = None  # weights move after this
 
     # --- precision -------------------------------------------------------------------------------
 
