@@ -36,7 +36,7 @@ BUCKETS = 64  # of one run; a recording keeps its tensors
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
-class NotReplayable(Exception):
+class NotReplayableError(Exception):
     """Why steps cannot be replayed: half a sentence."""
 
 
@@ -126,9 +126,9 @@ class Replay:
     def _check_training(self) -> None:
         trainer = self.task.trainer
         if trainer.world_size > 1:
-            raise NotReplayable("several processes exchange gradients in each step")
+            raise NotReplayableError("several processes exchange gradients in each step")
         if str(trainer.precision) == "16-mixed":
-            raise NotReplayable("16-mixed scales each loss: use bf16-mixed or 32-true")
+            raise NotReplayableError("16-mixed scales each loss: use bf16-mixed or 32-true")
 
     def _training(self, bucket: Bucket, accumulate: int) -> Function:
         def function() -> Outputs:
@@ -140,9 +140,7 @@ class Replay:
 
         return function
 
-    def _gradients(
-        self, batch: Any, accumulate: int
-    ) -> tuple[Outputs, dict[nn.Parameter, Tensor]]:
+    def _gradients(self, batch: Any, accumulate: int) -> tuple[Outputs, dict[nn.Parameter, Tensor]]:
         """Loss and watched tensors of a batch, and the gradient of each parameter that has one."""
         task, device = self.task, self.task.device.type
         parameters = [p for p in task.parameters() if p.requires_grad]
@@ -176,11 +174,9 @@ class Replay:
         changes = [("the loss", plain["total"], outputs["total"])]
         names = {p: name for name, p in self.task.named_parameters()}
         if plain_grads.keys() != grads.keys():
-            raise NotReplayable("padding changes which parameters the loss depends on")
+            raise NotReplayableError("padding changes which parameters the loss depends on")
         scale = max((float(g.abs().max()) for g in plain_grads.values() if g.numel()), default=0.0)
-        changes += [
-            (f"the gradient of {names[p]}", g, grads[p]) for p, g in plain_grads.items()
-        ]
+        changes += [(f"the gradient of {names[p]}", g, grads[p]) for p, g in plain_grads.items()]
         for name, before, after in changes:
             self._compare(name, before, after, scale)
 
@@ -223,7 +219,7 @@ class Replay:
             try:
                 after = cut(leaves[name], packed.real, packed.sizes)
             except ValueError as error:
-                raise NotReplayable(str(error)) from error
+                raise NotReplayableError(str(error)) from error
             scale = float(value.abs().max()) if value.numel() else 0.0
             self._compare("a prediction", value, after, scale)
 
@@ -232,14 +228,14 @@ class Replay:
     def _padded(self, batch: Any) -> PaddedBatch:
         mixing = mixing_layers(self.task.model)
         if mixing and self.task.model.training:
-            raise NotReplayable(
+            raise NotReplayableError(
                 f"{', '.join(mixing)} takes statistics over all nodes of a batch, so that padding "
                 "would change them"
             )
         stored = batch.to_dict()
         given = {k: v for k, v in stored.items() if isinstance(v, Tensor)}
         if "batch" not in given:
-            raise NotReplayable("its batches have no tensor `batch`")
+            raise NotReplayableError("its batches have no tensor `batch`")
         real = sizes_of(given, int(batch.num_graphs))
         sizes = real.rounded()
         try:
@@ -251,7 +247,7 @@ class Replay:
                 missing=self.task.labels_may_miss,
             )
         except ValueError as error:
-            raise NotReplayable(str(error)) from error
+            raise NotReplayableError(str(error)) from error
         others = {
             k: v for k, v in stored.items() if k not in given and k not in ("plan", "padded_plan")
         }
@@ -269,7 +265,7 @@ class Replay:
         bucket = self.buckets.get(key)
         if bucket is None or bucket.replay is None:
             if len(self.buckets) >= BUCKETS:
-                raise NotReplayable(
+                raise NotReplayableError(
                     f"its batches have more than {BUCKETS} different sizes: take larger batches, "
                     "or graphs whose edges have both directions"
                 )
@@ -296,7 +292,9 @@ class Replay:
             try:
                 bucket.replay = self.recorder(recorded)
             except RuntimeError as error:
-                raise NotReplayable(f"the recording failed ({str(error).splitlines()[0]})") from error
+                raise NotReplayableError(
+                    f"the recording failed ({str(error).splitlines()[0]})"
+                ) from error
 
     def _compare(self, name: str, before: Tensor, after: Tensor, scale: float) -> None:
         device = self.task.device.type
@@ -307,7 +305,7 @@ class Replay:
         change = float((after.double() - before.double()).abs().max()) if before.numel() else 0.0
         both_bad = not bool(before.isfinite().all())  # which is for others to say
         if not change <= limit and not both_bad:
-            raise NotReplayable(f"padding changes {name} by {change:.1e}")
+            raise NotReplayableError(f"padding changes {name} by {change:.1e}")
 
     @contextmanager
     def _trial(self) -> Iterator[None]:
@@ -341,7 +339,7 @@ class Replay:
         """A context that ends where replaying is not possible, and says why once."""
         try:
             yield
-        except NotReplayable as error:
+        except NotReplayableError as error:
             self.refused.add(stage)
             _say(
                 f"cuda_graphs: {stage} of {type(self.task).__name__} with "
@@ -353,7 +351,7 @@ def plan_of_padded(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes
     """The plan of a model for a padded batch, in sizes of which there are few; None without one.
 
     Raises:
-        NotReplayable: if the sizes of its plan follow the structure of each graph.
+        NotReplayableError: if the sizes of its plan follow the structure of each graph.
     """
     make = getattr(model, "plan", None)
     if make is None:
@@ -365,7 +363,7 @@ def plan_of_padded(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes
     try:
         return plan.rounded()
     except NotImplementedError as error:
-        raise NotReplayable(str(error)) from error
+        raise NotReplayableError(str(error)) from error
 
 
 def _new_bucket(packed: PaddedBatch) -> Bucket:
@@ -403,7 +401,7 @@ def _levels(task: Any) -> dict[str, Level]:
 
 def _refuse_reads(model: nn.Module, reads: HostReads) -> None:
     if reads.names:
-        raise NotReplayable(
+        raise NotReplayableError(
             f"{_network(model)} reads values of its tensors in each step ({reads.names[0]}), for "
             "which the host waits"
         )
