@@ -43,12 +43,21 @@ class Plan:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """The same plan on another device: arguments as of `Tensor.to`."""
 
-        def moved(value: Any) -> Any:
-            if isinstance(value, (Tensor, Plan)):
-                return value.to(*args, **kwargs)
-            return tuple(map(moved, value)) if isinstance(value, tuple) else value
+        return self._mapped(lambda part: part.to(*args, **kwargs))
 
-        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+    def pin_memory(self) -> Self:
+        """The same plan in pinned memory, from which copies to a device need no wait."""
+        return self._mapped(lambda part: part.pin_memory())
+
+    def _mapped(self, function: Callable[[Any], Any]) -> Self:
+        """With the function applied to each tensor and plan of the fields."""
+
+        def mapped(value: Any) -> Any:
+            if isinstance(value, (Tensor, Plan)):
+                return function(value)
+            return tuple(map(mapped, value)) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: mapped(getattr(self, f.name)) for f in fields(self)})
 
     def tensors(self) -> dict[str, Tensor]:
         """All fields by name: "field", "field.inner" of a plan in it, "field.0" of a tuple in it.

@@ -354,7 +354,7 @@ def plan_of_padded(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes
         NotReplayableError: if the sizes of its plan follow the structure of each graph.
     """
     make = getattr(model, "plan", None)
-    if make is None:
+    if make is None or ambiguous(tensors):
         return None
     counts = {"num_nodes": sizes.nodes, "num_graphs": sizes.graphs}
     plan = make(**accepted(make, {**tensors, **counts}))
@@ -364,6 +364,11 @@ def plan_of_padded(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes
         return plan.rounded()
     except NotImplementedError as error:
         raise NotReplayableError(str(error)) from error
+
+
+def ambiguous(tensors: Any) -> bool:
+    """Whether edges between periodic images have no `reverse`, by which opposite ones are told."""
+    return "reverse" not in tensors and ("cell_shift" in tensors or "edge_shift" in tensors)
 
 
 def _new_bucket(packed: PaddedBatch) -> Bucket:

@@ -23,12 +23,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
 from geqlib.train.amounts import CountSteps, check_amounts
+from geqlib.train.averaging import AveragedWeights
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
@@ -211,7 +212,7 @@ def _default_type(run: Run) -> Iterator[None]:
 
 
 def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
-    averaging = [] if run.ema is None else [EMAWeightAveraging(decay=run.ema, use_buffers=False)]
+    averaging = [] if run.ema is None else [AveragedWeights(run.ema)]
     rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
     checkpoints = _checkpoints(run, options)
     return [ReseedBatches(run.seed), *averaging, *rates, record, *checkpoints, *run.callbacks]

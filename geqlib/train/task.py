@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import lightning as L
@@ -16,26 +17,32 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
+from geqlib.data.loaders import SplitLoaders
 from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
 from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
+from geqlib.graph.checks import values_unread
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
 from geqlib.train.agreement import share_cutoff
 from geqlib.train.divergence import (
     SHOWN,
+    WatchedStep,
     divergent_graphs,
     finite_weights,
+    first_bad,
     first_divergent,
     graph_name,
     intact_checkpoints,
     likely_cause,
+    on_device,
     shortened,
 )
 from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.precision import cast_to, check_precision
+from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
 from geqlib.train.replay import Replay
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
@@ -45,6 +52,8 @@ from geqlib.train.schedule import (
     timed_warmup_cosine,
     warmup_cosine,
 )
+
+READ_EVERY = 20  # steps between two looks at numbers that were left on the device
 
 
 class Task(PlainArguments, L.LightningModule):
@@ -124,6 +133,7 @@ class Task(PlainArguments, L.LightningModule):
         self._unchecked = {"train", "val"}
         # what the model gave for the batch at hand, and losses of it
         self._watched: dict[str, Tensor] = {}
+        self._unread: list[WatchedStep] = []
         self._divergent: list[str] = []
         self._resumed: dict[str, Any] | None = None
         self._resumed_data: dict[str, Any] = {}
@@ -163,7 +173,8 @@ class Task(PlainArguments, L.LightningModule):
         batch = self.augmented(batch)
         outputs = self._replayed_step(batch, batch_idx)
         if outputs is None:
-            loss = self.loss(batch)
+            with self._checked_before("train"):
+                loss = self.loss(batch)
             total = self.with_auxiliary(loss)
             self.watch({"loss": loss})
         else:
@@ -259,6 +270,14 @@ class Task(PlainArguments, L.LightningModule):
 
     def setup(self, stage: str) -> None:
         check_precision(str(self.trainer.precision))
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, SplitLoaders):
+            early = self.cuda_graphs or self._off_cpu()
+            data.prepare = PlanInLoader(self.model, padded=self.cuda_graphs) if early else None
+
+    def _off_cpu(self) -> bool:
+        """Whether the trainer runs on an accelerator."""
+        return self.trainer.strategy.root_device.type != "cpu"
 
     def _begin(self, batch: Any) -> None:
         """Whatever comes before any step on a batch; in place."""
@@ -278,12 +297,44 @@ class Task(PlainArguments, L.LightningModule):
     def refuse_divergence(self, stage: str, batch: Any, batch_idx: int) -> None:
         """Raise a ValueError if something that is watched is NaN or infinite."""
         watched, self._watched = self._watched, {}
-        name = first_divergent(watched)
-        if name is None:
-            return
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        epoch = self.trainer.current_epoch if fitting else 0
+        if self._reads_late() and watched:
+            signs = on_device(watched, self.model.parameters())
+            # the tensors of a replayed step are those of the next one, too
+            copies = {name: x.clone() for name, x in watched.items()}
+            step = WatchedStep(stage, epoch, batch_idx, batch, copies, *signs)
+            self._unread.append(step)
+            if len(self._unread) >= READ_EVERY:
+                self.read_watched()
+        elif first_divergent(watched) is not None:
+            self._refuse(stage, epoch, batch_idx, batch, watched, self.model.parameters())
+
+    def _reads_late(self) -> bool:
+        """Whether numbers are left on the device for some steps, so that the host does not wait."""
+        return self._trainer is not None and self.device.type != "cpu"
+
+    def read_watched(self) -> None:
+        """Raise a ValueError if a step since the last call had numbers that are not finite."""
+        steps, self._unread = self._unread, []
+        bad = first_bad(steps)
+        if bad is not None:
+            where = bad.stage, bad.epoch, bad.batch_idx, bad.batch
+            self._refuse(*where, bad.tensors, [bad.largest])
+
+    def _refuse(
+        self,
+        stage: str,
+        epoch: int,
+        batch_idx: int,
+        batch: Any,
+        watched: Mapping[str, Tensor],
+        weights: Iterable[Tensor],
+    ) -> None:
         for part in self.modules():
             if isinstance(part, Metric):
                 part.reset()  # so that what comes after this batch does not count it
+        name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
         names = [graph_name(batch, k) for k in graphs]
         whole = len(graphs) == batch.num_graphs > SHOWN
@@ -292,14 +343,22 @@ class Task(PlainArguments, L.LightningModule):
         )
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         precision = "32-true" if self._trainer is None else str(self.trainer.precision)
-        weights = list(self.model.parameters())
-        cause = likely_cause(weights, precision, self.lr if fitting else None)
+        cause = likely_cause(list(weights), precision, self.lr if fitting else None)
         if fitting:
-            when = f"in epoch {self.trainer.current_epoch}, batch {batch_idx} of {stage}"
+            when = f"in epoch {epoch}, batch {batch_idx} of {stage}"
             end = f"; {intact_checkpoints(self.trainer)}."
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def on_validation_start(self) -> None:
+        self.read_watched()
+
+    def on_validation_epoch_end(self) -> None:
+        self.read_watched()
+
+    def on_test_epoch_end(self) -> None:
+        self.read_watched()
 
     def on_validation_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -341,6 +400,7 @@ class Task(PlainArguments, L.LightningModule):
     def on_fit_start(self) -> None:
         # each batch once: later epochs see the same graphs, and a check stalls an accelerator
         self._unchecked = {"train", "val"}
+        self._unread = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._begin(batch)
@@ -348,6 +408,7 @@ class Task(PlainArguments, L.LightningModule):
             self.check_batch(batch)
 
     def on_train_epoch_end(self) -> None:
+        self.read_watched()
         self._unchecked.discard("train")
 
     def on_validation_batch_start(
@@ -371,6 +432,11 @@ class Task(PlainArguments, L.LightningModule):
         self._begin(batch)
         self.check_batch(without_labels(self.labels, batch))
 
+    def _checked_before(self, split: str) -> AbstractContextManager[None]:
+        """A context in which layers do not look at values, if all batches were seen before."""
+        late = self._reads_late() and split not in self._unchecked
+        return values_unread() if late else nullcontext()
+
     def _leave_out(self, batch: Any) -> None:
         """Measure a batch that is there for the sake of other processes without counting it."""
         self._uncounted = Uncounted(self) if is_padding(batch) else None
@@ -381,6 +447,7 @@ class Task(PlainArguments, L.LightningModule):
         self._uncounted = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.read_watched()
         # with averaged weights there are two sets
         states = [checkpoint[k] for k in ("state_dict", "current_model_state") if k in checkpoint]
         if not all(finite_weights(self, state) for state in states):
@@ -410,7 +477,7 @@ class Task(PlainArguments, L.LightningModule):
             {"params": matrices, "weight_decay": self.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=self._fused() or None)
         steps, timer = self.trainer.estimated_stepping_batches, time_limit(self.trainer)
         if not math.isinf(steps):
             factor = warmup_cosine(self.warmup, max(int(steps), 1))
@@ -426,6 +493,13 @@ class Task(PlainArguments, L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _fused(self) -> bool:
+        """Whether one kernel updates all weights; Lightning clips no gradients of mixed precision
+        for such an optimiser."""
+        clipped = bool(self.trainer.gradient_clip_val)
+        mixed = str(self.trainer.precision).endswith("-mixed")
+        return self.device.type == "cuda" and not (clipped and mixed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is None or self.trainer.state.fn != "fit":

@@ -351,9 +351,11 @@ class MultitaskTask(Task):
         return outputs | true | {"batch": batch.batch}
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._log_errors("val/{}", self.errors.pop("val"))
 
     def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
         for sizes in list(self.errors):
             self._log_errors(f"test/{{}}_{sizes}", self.errors.pop(sizes))
 

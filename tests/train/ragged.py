@@ -8,12 +8,13 @@ import numpy as np
 from torch_geometric.data import Batch
 
 from geqlib.data.loaders import SplitLoaders
-from geqlib.data.packed import PackedGraphs
+from geqlib.data.packed import Field, PackedGraphs
 
 SIZES = (3, 5, 4, 7, 2, 6, 5, 3, 8, 4, 3, 6)
 NODE = ("pos", "vec", "x", "z", "normal", "forces", "y_node")
 EDGE = ("edge_attr", "cell_shift")
-FIELDS = dict.fromkeys(NODE, "node") | dict.fromkeys(EDGE, "edge")
+FIELDS: dict[str, Any] = dict.fromkeys(NODE, "node") | dict.fromkeys(EDGE, "edge")
+FIELDS["reverse"] = Field("edge", index="edge")
 
 
 def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, An
         "y_node": draw.normal(size=(nodes, 3)),
         "edge_attr": np.concatenate([np.ones((n, 1)) for n in count]),
         "cell_shift": np.zeros((sum(count), 3), int),
+        "reverse": np.concatenate([np.roll(np.arange(n), n // 2) for n in count]),
         "cell": 20 * np.stack([np.eye(3)] * graphs),
         "energy": energy,
         "stress": draw.normal(size=(graphs, 3, 3)),

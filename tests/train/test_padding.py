@@ -29,7 +29,8 @@ from tests.train.ragged import double, ragged_batch
 SMALL: dict[str, Any] = {"channels": 4, "layers": 1}
 GRAPH: dict[str, Any] = SMALL | {"level": "graph", "orientations": 4}
 MOVES = ("pos", "vec", "x", "edge_attr")
-ATOMS = ("pos", "z", "cell", "cell_shift", "energy", "forces", "stress")
+BARE = ("pos", "z", "cell", "cell_shift", "energy", "forces", "stress")
+ATOMS = (*BARE, "reverse")
 
 
 def moves(**options: Any) -> Callable[[], Task]:
@@ -84,7 +85,7 @@ CASES: dict[str, Case] = {
     ),
     "bits": (lambda: BitsTask(SetNetwork(4, "sum", out_bits=1)), (), {"x": "z", "y": "y"}),
     "energy ponita": (potential(ponita, stress_weight=1.0), ATOMS, {}),
-    "energy ponita huber": (potential(ponita, loss="huber", zbl=True), ATOMS, {}),
+    "energy ponita huber": (potential(ponita, loss="huber", zbl=True), BARE, {}),
     "energy gaunt": (potential(gaunt, stress_weight=1.0), ATOMS, {}),
 }
 REPLAYED = ("displacement", "regression", "multitask max", "energy ponita", "energy gaunt")

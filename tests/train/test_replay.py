@@ -20,7 +20,7 @@ from geqlib.train.run import test as run_test
 from tests.train.ragged import Ragged
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # advice of Lightning's to scripts
-ATOMS = ("pos", "z", "cell", "cell_shift", "energy", "forces")
+ATOMS = ("pos", "z", "cell", "cell_shift", "reverse", "energy", "forces")
 
 
 def make_run(name: str, folder: Path, *, cuda_graphs: bool, **options: Any) -> Run:
