@@ -95,6 +95,27 @@ class Plan:
         return cls(**{f.name: _restored(f.name, kinds[f.name], tensors) for f in fields(cls)})
 
 
+def split_plan(plan: Plan | None) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The tensors of a plan, which a recording reads anew, and its numbers, which are fixed in it.
+
+    Example:
+        >>> from geqlib.graph import directed_plan
+        >>> tensors, numbers = split_plan(directed_plan(torch.tensor([[0], [1]]), 2))
+        >>> sorted(tensors), numbers
+        (['edge', 'source', 'target'], {'num_nodes': 2, 'paired': 0})
+    """
+    parts = {} if plan is None else plan.tensors()
+    numbers = {name: int(value) for name, value in sorted(parts.items()) if not value.dim()}
+    return {name: value for name, value in parts.items() if value.dim()}, numbers
+
+
+def joined_plan(
+    kind: type[Plan], tensors: Mapping[str, Tensor], numbers: Mapping[str, int]
+) -> Plan:
+    """The plan of that kind of which `split_plan` gave tensors and numbers."""
+    return kind.from_tensors({**tensors, **{k: torch.tensor(v) for k, v in numbers.items()}})
+
+
 def accepted(function: Callable[..., Any], tensors: Any) -> dict[str, Any]:
     """Those of the tensors that `function` names as parameters, without those that are None.
 

@@ -26,10 +26,10 @@ from torch_geometric.data import Batch
 from geqlib.graph import accepted
 from geqlib.graph.checks import values_unread
 from geqlib.graph.padding import Level, Sizes, cut, mixing_layers, padded, sizes_of
-from geqlib.graph.plan import Plan
+from geqlib.graph.plan import Plan, joined_plan, split_plan
+from geqlib.graph.recordings import CudaGraphs, Function, Outputs, Recorder, Rerun, Unchanged
 from geqlib.symmetry.types import parse_type
 from geqlib.train.host_reads import HostReads
-from geqlib.train.recordings import CudaGraphs, Function, Outputs, Recorder, Rerun, Unchanged
 
 BUCKETS = 64  # of one run; a recording keeps its tensors
 # relative differences between padded and plain steps that are rounding
@@ -254,9 +254,9 @@ class Replay:
         plan = stored.get("padded_plan")
         if plan is None:
             plan = plan_of_padded(self.task.model, tensors, sizes)
-        if plan is not None:
-            tensors |= {f"plan.{k}": v for k, v in plan.tensors().items() if v.dim()}
-            others |= {f"plan.{k}": int(v) for k, v in plan.tensors().items() if not v.dim()}
+        parts, numbers = split_plan(plan)
+        tensors |= {f"plan.{k}": v for k, v in parts.items()}
+        others |= {f"plan.{k}": v for k, v in numbers.items()}
         return PaddedBatch(tensors, plan, others, real, sizes)
 
     def _bucket(self, kind: tuple[Any, ...], packed: PaddedBatch) -> tuple[Bucket, bool]:
@@ -377,9 +377,8 @@ def _new_bucket(packed: PaddedBatch) -> Bucket:
     batch = Batch(**parts)
     batch._num_graphs = packed.sizes.graphs
     if packed.plan is not None:
-        numbers = {k: v for k, v in packed.plan.tensors().items() if not v.dim()}
         own = {k[5:]: v for k, v in tensors.items() if k.startswith("plan.")}
-        batch.plan = type(packed.plan).from_tensors(numbers | own)
+        batch.plan = joined_plan(type(packed.plan), own, split_plan(packed.plan)[1])
     return Bucket(batch, tensors)
 
 
