@@ -63,7 +63,8 @@ class CudaGraphs:
                 function()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        # other threads, such as those of a loader, may go on
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             outputs = function()
 
         def replay() -> Outputs:

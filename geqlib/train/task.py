@@ -41,6 +41,7 @@ from geqlib.train.divergence import (
     shortened,
 )
 from geqlib.train.label_checks import check_labels, without_labels
+from geqlib.train.memory import batch_sizes
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
@@ -133,6 +134,8 @@ class Task(PlainArguments, L.LightningModule):
         self._unchecked = {"train", "val"}
         # what the model gave for the batch at hand, and losses of it
         self._watched: dict[str, Tensor] = {}
+        # stage, number and sizes, for a device that is out of memory
+        self.batch_at_hand: tuple[str, int, str] | None = None
         self._unread: list[WatchedStep] = []
         self._divergent: list[str] = []
         self._resumed: dict[str, Any] | None = None
@@ -279,11 +282,12 @@ class Task(PlainArguments, L.LightningModule):
         """Whether the trainer runs on an accelerator."""
         return self.trainer.strategy.root_device.type != "cpu"
 
-    def _begin(self, batch: Any) -> None:
+    def _begin(self, batch: Any, stage: str, batch_idx: int) -> None:
         """Whatever comes before any step on a batch; in place."""
         self._watched = {}
         if not self.trainer.predicting:
             check_labels(self.labels, batch, type(self).__name__)
+        self.batch_at_hand = stage, batch_idx, batch_sizes(batch)
         cast_to(self.model, batch, self.inputs)
 
     # --- numbers that are not finite -------------------------------------------------------------
@@ -403,7 +407,7 @@ class Task(PlainArguments, L.LightningModule):
         self._unread = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._begin(batch)
+        self._begin(batch, "training", batch_idx)
         if "train" in self._unchecked:
             self.check_batch(batch)
 
@@ -414,7 +418,7 @@ class Task(PlainArguments, L.LightningModule):
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._begin(batch)
+        self._begin(batch, "validation", batch_idx)
         if "val" in self._unchecked:
             self.check_batch(batch)
         self._leave_out(batch)
@@ -424,12 +428,12 @@ class Task(PlainArguments, L.LightningModule):
             self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._begin(batch)
+        self._begin(batch, "testing", batch_idx)
         self.check_batch(batch)
         self._leave_out(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._begin(batch)
+        self._begin(batch, "prediction", batch_idx)
         self.check_batch(without_labels(self.labels, batch))
 
     def _checked_before(self, split: str) -> AbstractContextManager[None]:
