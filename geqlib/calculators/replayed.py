@@ -12,6 +12,7 @@ from torch import Tensor
 from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.graph.checks import values_unread
+from geqlib.graph.many import copy_all
 from geqlib.graph.padding import Sizes, cut, padded
 from geqlib.graph.plan import Plan, accepted, joined_plan, split_plan
 from geqlib.graph.recordings import CudaGraphs, Function, Outputs, Recorder, Rerun, Unchanged
@@ -78,11 +79,7 @@ class ReplayedForces:
                 return plain
             self.recordings[key] = recording
         else:
-            torch._foreach_copy_(
-                [recording.tensors[name] for name in tensors],
-                list(tensors.values()),
-                non_blocking=True,
-            )
+            copy_all((recording.tensors[name] for name in tensors), tensors.values())
         outputs = recording.replay()
         return {name: cut(outputs[name], real, sizes).clone() for name in NAMES if name in outputs}
 

@@ -90,7 +90,7 @@ def level_of(name: str, value: Tensor, sizes: Sizes, declared: Mapping[str, Leve
         "graph": sizes.graphs,
     }
     length = value.size(1 if name == "edge_index" else 0) if value.dim() else -1
-    fitting = [key for key, size in lengths.items() if size == length]
+    fitting: list[Level] = [key for key, size in lengths.items() if size == length]
     if level is not None and level in fitting:
         return level
     if level is None and len(fitting) == 1:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from geqlib.graph.many import copy_all
 
 Outputs = dict[str, Tensor]
 Function = Callable[[], Outputs]
@@ -92,8 +94,7 @@ class Unchanged:
         self.fork = torch.random.fork_rng(self.devices)
         self.fork.__enter__()
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.fork.__exit__(*error)
         with torch.no_grad():
-            for tensor, copy in zip(self.tensors, self.copies, strict=True):
-                tensor.copy_(copy)
+            copy_all(self.tensors, self.copies)

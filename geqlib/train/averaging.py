@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch import Tensor
+
+from geqlib.graph.many import copy_all, mix_all
 
 
 class AveragedWeights(EMAWeightAveraging):
@@ -49,19 +49,11 @@ class AveragedWeights(EMAWeightAveraging):
         assert average is not None
         if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
             return
-        weights = list(pl_module.parameters())
-        averages = list(average.module.parameters())
+        weights, averages = pl_module.parameters(), average.module.parameters()
         if self._begun:
-            torch._foreach_lerp_(averages, weights, 1 - self.decay)
+            mix_all(averages, weights, 1 - self.decay)
         else:
-            torch._foreach_copy_(averages, weights)
-        _copy_buffers(average.module, pl_module)
+            copy_all(averages, weights)
+        copy_all(average.module.buffers(), pl_module.buffers())
         average.n_averaged += 1
         self._begun, self._latest_update_step = True, step
-
-
-def _copy_buffers(to: torch.nn.Module, module: torch.nn.Module) -> None:
-    pairs = zip(to.buffers(), module.buffers(), strict=True)
-    copies: list[Tensor] = list(chain.from_iterable(pairs))
-    if copies:
-        torch._foreach_copy_(copies[::2], copies[1::2])

@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
+from geqlib.graph.many import largest_of
+
 LARGE = 1e6  # no weight of a network that still learns
 SHOWN = 5
 
@@ -63,11 +65,7 @@ def on_device(tensors: Mapping[str, Tensor], weights: Iterable[Tensor]) -> tuple
     some = next(iter(tensors.values()))
     parts = [x.isfinite().all() for x in tensors.values() if x.is_floating_point()]
     finite = torch.stack(parts).all() if parts else some.new_ones((), dtype=torch.bool)
-    filled = [w.detach() for w in weights if w.numel()]
-    if not filled:
-        return finite, some.new_zeros(())
-    largest = torch._foreach_norm(filled, torch.inf)
-    return finite, torch.stack([x.float() for x in largest]).max()
+    return finite, largest_of(weights)
 
 
 def first_bad(steps: Sequence[WatchedStep]) -> WatchedStep | None:

@@ -25,6 +25,7 @@ from torch_geometric.data import Batch
 
 from geqlib.graph import accepted
 from geqlib.graph.checks import values_unread
+from geqlib.graph.many import add_all, copy_all, zero_all
 from geqlib.graph.padding import Level, Sizes, cut, mixing_layers, padded, sizes_of
 from geqlib.graph.plan import Plan, joined_plan, split_plan
 from geqlib.graph.recordings import CudaGraphs, Function, Outputs, Recorder, Rerun, Unchanged
@@ -133,9 +134,7 @@ class Replay:
     def _training(self, bucket: Bucket, accumulate: int) -> Function:
         def function() -> Outputs:
             outputs, grads = self._gradients(bucket.batch, accumulate)
-            pairs = [(self.grads[p], g) for p, g in grads.items()]
-            if pairs:
-                torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
+            add_all((self.grads[p] for p in grads), grads.values())
             return outputs
 
         return function
@@ -159,8 +158,8 @@ class Replay:
         for parameter, grad in self.grads.items():
             if parameter.grad is not grad:
                 parameter.grad = grad
-        if zero and self.grads:
-            torch._foreach_zero_(list(self.grads.values()))
+        if zero:
+            zero_all(self.grads.values())
 
     def _compare_steps(self, batch: Any, bucket: Bucket, accumulate: int) -> None:
         """Refuse what padding changes, or what makes the host wait."""
@@ -271,12 +270,7 @@ class Replay:
                 )
             bucket = self.buckets[key] = _new_bucket(packed)
             return bucket, True
-        if packed.tensors:
-            torch._foreach_copy_(
-                [bucket.tensors[name] for name in packed.tensors],
-                list(packed.tensors.values()),
-                non_blocking=True,
-            )
+        copy_all((bucket.tensors[name] for name in packed.tensors), packed.tensors.values())
         return bucket, False
 
     def _record(self, bucket: Bucket, function: Function) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch_geometric.data import Batch
 
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import Field, PackedGraphs
@@ -13,8 +12,8 @@ from geqlib.data.packed import Field, PackedGraphs
 SIZES = (3, 5, 4, 7, 2, 6, 5, 3, 8, 4, 3, 6)
 NODE = ("pos", "vec", "x", "z", "normal", "forces", "y_node")
 EDGE = ("edge_attr", "cell_shift")
-FIELDS: dict[str, Any] = dict.fromkeys(NODE, "node") | dict.fromkeys(EDGE, "edge")
-FIELDS["reverse"] = Field("edge", index="edge")
+REVERSE: dict[str, Any] = {"reverse": Field("edge", index="edge")}
+FIELDS = {**dict.fromkeys(NODE, "node"), **dict.fromkeys(EDGE, "edge"), **REVERSE}
 
 
 def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def ragged_graphs(*, names: tuple[str, ...], **labels: str) -> PackedGraphs:
     return PackedGraphs(chosen, fields)
 
 
-def ragged_batch(numbers: list[int], **options: Any) -> Batch:
+def ragged_batch(numbers: list[int], **options: Any) -> Any:
     return ragged_graphs(**options).__getitems__(numbers)
 
 
@@ -85,5 +84,5 @@ class Ragged(SplitLoaders):
         self.splits = {name: whole.subset(part) for name, part in parts.items()}
 
 
-def double(batch: Batch) -> Batch:
+def double(batch: Any) -> Any:
     return batch.clone().apply(lambda x: x.double() if x.is_floating_point() else x)

@@ -26,7 +26,7 @@ ATOMS = ("pos", "z", "cell", "cell_shift", "reverse", "energy", "forces")
 def make_run(name: str, folder: Path, *, cuda_graphs: bool, **options: Any) -> Run:
     """Three epochs of three batches in several buckets, with everything on that touches a step."""
     torch.manual_seed(0)
-    small = {"channels": 4, "layers": 1}
+    small: dict[str, Any] = {"channels": 4, "layers": 1}
     task: Task
     if name == "energy":
         net = GauntNet(["H", "C"], cutoff=3.0, **small)
