@@ -33,8 +33,8 @@ from geqlib.train.averaging import AveragedWeights
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
-from geqlib.train.monitor import CheckMonitors
 from geqlib.train.memory import out_of_memory
+from geqlib.train.monitor import CheckMonitors
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 
