@@ -68,7 +68,7 @@ class Count:
         patch.setattr(Replay, "evaluate", counted_evaluation)
 
 
-@pytest.mark.parametrize("name", ["displacement", "energy"])
+@pytest.mark.parametrize("name", ["displacement", pytest.param("energy", marks=pytest.mark.slow)])
 def test_replayed_run_with_a_resume_equals_an_eager_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
