@@ -21,6 +21,7 @@ from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential, network_cutoff
 from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.calculators.replayed import ReplayedForces
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.files.exported_program import Program, is_program
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
@@ -55,6 +56,9 @@ class GeqCalculator(Calculator):
         rotations: for networks with a grid of orientations, which know only some rotations
             exactly: average over so many (`geqlib.models.RotationAverage`). Three make what is
             left three times smaller, at up to three times the cost.
+        cuda_graphs: whether the computation is recorded once per size of structure and replayed,
+            for dynamics of small structures on a GPU, whose time is that of launching kernels.
+            Neighbours are padded to a few numbers; energies and forces are the same up to rounding.
         trusted: whether `model` may be a program (`geqlib export --format torch` or `compiled`),
             which can run any code when it is read. Other files never do.
 
@@ -91,6 +95,7 @@ class GeqCalculator(Calculator):
         multiplicity: int | None = None,
         skin: float = 0.5,
         rotations: int = 1,
+        cuda_graphs: bool = False,
         trusted: bool = False,
     ) -> None:
         super().__init__()
@@ -108,6 +113,8 @@ class GeqCalculator(Calculator):
         if isinstance(model, str | Path) and is_program(model):
             if rotations != 1:
                 raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
+            if cuda_graphs:
+                raise ValueError(f"cuda_graphs needs a checkpoint: {model} is a program.")
             program = Program(model, trusted=trusted, device=device, dtype=dtype)
             self.compute: Compute = program
             cutoffs = [program.cutoff]
@@ -121,6 +128,8 @@ class GeqCalculator(Calculator):
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
+            if cuda_graphs:
+                self.compute = ReplayedForces(self.potential)
         self.cutoff = _cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 

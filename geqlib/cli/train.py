@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.train import run
-from geqlib.train.configuration import Command, ConfigReader
+from geqlib.train.configuration import Command, ConfigReader, Run
 
 
 def main(command: Command, args: Sequence[str]) -> int:
@@ -20,7 +22,20 @@ def main(command: Command, args: Sequence[str]) -> int:
         if reader.run.trainer.get("default_root_dir") is None:
             reader.run.callbacks = [*reader.run.callbacks, NameFolder()]
     getattr(run, command)(reader.run, **options)
+    if command == "fit":
+        say_speed(reader.run)
     return 0
+
+
+def say_speed(finished: Run) -> None:
+    """Say how fast a run has trained, as its fit.json has it."""
+    file = finished.folder / "fit.json"
+    if rank_zero_only.rank or finished.trainer.get("fast_dev_run") or not file.exists():
+        return
+    fit = json.loads(file.read_text())
+    if "steps_per_second" in fit:
+        steps, graphs = fit["steps_per_second"], fit["graphs_per_second"]
+        sys.stderr.write(f"Trained at {steps:g} steps and {graphs:g} graphs per second.\n")
 
 
 class NameFolder(L.Callback):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import lightning as L
+import torch
 from ase import Atoms
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
+from torch_geometric.data import Data
 
+from geqlib.data.packed import PackedGraphs
 from geqlib.data.shares import ShareOfBatches, WholeBatches
 from geqlib.files.plain import PlainArguments
+
+RESIDENT = 0.25  # of the free memory of a device
 
 
 class SplitLoaders(PlainArguments, L.LightningDataModule):
@@ -29,6 +35,10 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
         workers: processes that make batches, beside the one that trains.
         drop_last: whether a last, smaller training batch is left out. A split that is smaller
             than one batch is one batch.
+        prepare: what is done to each batch where it is made, such as a model's plan of it.
+
+    On a CUDA device without workers, splits that take at most a quarter of its free memory live
+    there, and batches are cut from them there; others are copied batch by batch from pinned memory.
     """
 
     batch_size: int
@@ -36,6 +46,7 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
     shuffle_seed: int = 0
     workers: int = 0
     drop_last: ClassVar[bool] = True
+    prepare: Callable[[Any], Any] | None = None
     splits: dict[str, Any]
 
     def train_dataloader(self) -> DataLoader:
@@ -78,14 +89,36 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
         return self.splits[split]
 
     def _loader(self, data: Dataset, size: int | None, **options: Any) -> DataLoader:
+        device = self._device()
+        data = self._placed(data, device)
         return DataLoader(
             data,
             batch_size=None if size is None else int(size),
-            collate_fn=_same,
+            collate_fn=self.prepare or _same,
             num_workers=int(self.workers),
             persistent_workers=self.workers > 0,
+            # from which copies to a device need no wait
+            pin_memory=device.type == "cuda" and not _on_device(data),
             **options,
         )
+
+    def _placed(self, data: Any, device: torch.device) -> Any:
+        """The data on the device, if it fits there and no other process makes batches."""
+        if device.type != "cuda" or self.workers or not isinstance(data, PackedGraphs):
+            return data
+        fits = data.nbytes <= RESIDENT * torch.cuda.mem_get_info(device)[0]
+        return data.to(device) if fits else data
+
+    def _device(self) -> torch.device:
+        """On which batches are needed."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        if isinstance(batch, Data):  # which Lightning would wait for
+            return batch.to(device, non_blocking=True)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
 class StructureLoaders(SplitLoaders):
@@ -103,6 +136,10 @@ class StructureLoaders(SplitLoaders):
         if len(position) == 0:
             raise ValueError(f"There is no frame {index} in the {split} split.")
         return to_atoms(structures[int(position[0])])
+
+
+def _on_device(data: Any) -> bool:
+    return isinstance(data, PackedGraphs) and data.device.type != "cpu"
 
 
 def _same(batch: Any) -> Any:

@@ -20,6 +20,7 @@ from geqlib.gaunt.layout import ComponentLinear, read_irreps
 from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
+from geqlib.graph.checks import values_readable
 from geqlib.radial import RadialNetwork
 from geqlib.sphere.harmonics import SolidHarmonics
 from geqlib.sphere.tables import Constants
@@ -228,8 +229,7 @@ class GauntNet(nn.Module):
                 f"z has shape {tuple(z.shape)}, expected one atomic number for each of "
                 f"{pos.size(0)} atoms."
             )
-        # compiled code cannot look at values
-        if torch.compiler.is_compiling():
+        if not values_readable():
             return
         listed = self.species.get_buffer("elements").index_select(0, z).any(1)
         if not bool(listed.all()):

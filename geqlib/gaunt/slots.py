@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from geqlib.graph.edges import directed_plan, paired_plan
+from geqlib.graph.padding import rounded_up
 from geqlib.graph.plan import Plan
 
 
@@ -41,6 +43,16 @@ class NeighborSlots(Plan):
     def each(self, x: Tensor) -> Tensor:
         """Values of neighbours [N, K, ...] without padding, [E, ...], node by node."""
         return x.flatten(0, 1).index_select(0, self.filled)
+
+    def rounded(self) -> NeighborSlots:
+        """With further columns of padding, so that few widths occur."""
+        width = self.row.size(1)
+        wanted = rounded_up(width)
+        row, neighbor, sign = (
+            pad(table, (0, wanted - width)) for table in (self.row, self.neighbor, self.sign)
+        )
+        filled = self.filled // max(width, 1) * wanted + self.filled % max(width, 1)
+        return replace(self, row=row, neighbor=neighbor, sign=sign, filled=filled)
 
     def owners(self) -> Tensor:
         """[E] the node whose neighbour each entry of `filled` is, ascending."""

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 
 HEAVIEST = 118
+_unread = ContextVar("unread", default=False)
+
+
+@contextmanager
+def values_unread() -> Iterator[None]:
+    """A context in which layers do not look at values to check them: batches were checked before.
+
+    For looking at values the host waits, and what is recorded cannot.
+
+    Example:
+        >>> with values_unread():
+        ...     values_readable()
+        False
+    """
+    token = _unread.set(True)
+    try:
+        yield
+    finally:
+        _unread.reset(token)
+
+
+def values_readable() -> bool:
+    """Whether a layer may look at values: not in compiled code, nor inside of `values_unread`."""
+    return not (torch.compiler.is_compiling() or _unread.get())
 
 
 def as_index(index: Tensor, name: str = "edge_index") -> Tensor:

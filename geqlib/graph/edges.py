@@ -39,6 +39,10 @@ class EdgePlan(Plan):
     paired: int
     num_nodes: int
 
+    def rounded(self) -> EdgePlan:
+        """The same: its sizes are those of the edges, where these come in pairs."""
+        return self
+
     def messages(self) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel, source and target of every edge, [E] each.
 

@@ -43,12 +43,21 @@ class Plan:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """The same plan on another device: arguments as of `Tensor.to`."""
 
-        def moved(value: Any) -> Any:
-            if isinstance(value, (Tensor, Plan)):
-                return value.to(*args, **kwargs)
-            return tuple(map(moved, value)) if isinstance(value, tuple) else value
+        return self._mapped(lambda part: part.to(*args, **kwargs))
 
-        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+    def pin_memory(self) -> Self:
+        """The same plan in pinned memory, from which copies to a device need no wait."""
+        return self._mapped(lambda part: part.pin_memory())
+
+    def _mapped(self, function: Callable[[Any], Any]) -> Self:
+        """With the function applied to each tensor and plan of the fields."""
+
+        def mapped(value: Any) -> Any:
+            if isinstance(value, (Tensor, Plan)):
+                return function(value)
+            return tuple(map(mapped, value)) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: mapped(getattr(self, f.name)) for f in fields(self)})
 
     def tensors(self) -> dict[str, Tensor]:
         """All fields by name: "field", "field.inner" of a plan in it, "field.0" of a tuple in it.
@@ -57,6 +66,17 @@ class Plan:
         """
         parts = [_named(f.name, getattr(self, f.name)) for f in fields(self)]
         return {name: tensor for part in parts for name, tensor in part.items()}
+
+    def rounded(self) -> Self:
+        """The same plan, of a batch that is padded to one of a few sizes (`geqlib.graph.padding`),
+        in one of a few sizes, too.
+
+        Raises:
+            NotImplementedError: if its sizes follow the structure of each graph.
+        """
+        raise NotImplementedError(
+            f"the sizes of its {type(self).__name__} follow the structure of each graph"
+        )
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
@@ -73,6 +93,27 @@ class Plan:
                 "another kind of plan; make the plan again from the batch."
             )
         return cls(**{f.name: _restored(f.name, kinds[f.name], tensors) for f in fields(cls)})
+
+
+def split_plan(plan: Plan | None) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The tensors of a plan, which a recording reads anew, and its numbers, which are fixed in it.
+
+    Example:
+        >>> from geqlib.graph import directed_plan
+        >>> tensors, numbers = split_plan(directed_plan(torch.tensor([[0], [1]]), 2))
+        >>> sorted(tensors), numbers
+        (['edge', 'source', 'target'], {'num_nodes': 2, 'paired': 0})
+    """
+    parts = {} if plan is None else plan.tensors()
+    numbers = {name: int(value) for name, value in sorted(parts.items()) if not value.dim()}
+    return {name: value for name, value in parts.items() if value.dim()}, numbers
+
+
+def joined_plan(
+    kind: type[Plan], tensors: Mapping[str, Tensor], numbers: Mapping[str, int]
+) -> Plan:
+    """The plan of that kind of which `split_plan` gave tensors and numbers."""
+    return kind.from_tensors({**tensors, **{k: torch.tensor(v) for k, v in numbers.items()}})
 
 
 def accepted(function: Callable[..., Any], tensors: Any) -> dict[str, Any]:

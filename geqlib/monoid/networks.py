@@ -12,7 +12,7 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.categories import CategoryEmbedding
-from geqlib.graph.checks import as_index
+from geqlib.graph.checks import as_index, values_readable
 
 NUMBERS = 1 << 8  # of which `SetNetwork` reads sets
 
@@ -332,7 +332,7 @@ def _checked_numbers(x: Tensor) -> Tensor:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and dtype {x.dtype}: expected a vector of integers."
         )
-    if torch.compiler.is_compiling() or x.numel() == 0:
+    if not values_readable() or x.numel() == 0:
         return x
     low, high = (int(end) for end in torch.aminmax(x))
     if low < 0 or high >= NUMBERS:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
+from geqlib.graph.segments import segment_lengths
+
 MEV = 1000.0
 GPA = 160.21766208  # of 1 eV/angstrom^3
 LABELS = ("energy", "forces", "stress")
@@ -66,7 +68,7 @@ def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, Label
             errors[name] = LabelErrors(error, labelled)
     if "energy" in errors:
         error, labelled = errors["energy"]
-        atoms = torch.bincount(batch.batch, minlength=len(error)).clamp(min=1)
+        atoms = segment_lengths(batch.batch, len(error)).clamp(min=1)
         errors["energy_per_atom"] = LabelErrors(error / atoms, labelled)
     return errors
 

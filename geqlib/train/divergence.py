@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
+
+from geqlib.graph.many import largest_of
 
 LARGE = 1e6  # no weight of a network that still learns
 SHOWN = 5
@@ -27,6 +30,48 @@ def first_divergent(tensors: Mapping[str, Tensor]) -> str | None:
     if not finite or bool(torch.stack(finite).all()):
         return None
     return next(name for name, whole in zip(floating, finite, strict=True) if not whole)
+
+
+@dataclass(frozen=True)
+class WatchedStep:
+    """A step whose numbers are on the device, to be read together with those of others.
+
+    Args:
+        stage: "training", "validation" or "testing".
+        epoch, batch_idx: where it is.
+        batch: its batch.
+        tensors: what is watched.
+        finite: [] whether all of these are finite.
+        largest: [] the largest absolute value of a weight before the step.
+    """
+
+    stage: str
+    epoch: int
+    batch_idx: int
+    batch: Any
+    tensors: Mapping[str, Tensor]
+    finite: Tensor
+    largest: Tensor
+
+
+@torch.no_grad()
+def on_device(tensors: Mapping[str, Tensor], weights: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Whether tensors are finite and the largest absolute weight, for which no host waits.
+
+    Example:
+        >>> on_device({"y": torch.tensor([float("inf")])}, [torch.tensor([1.0, -3.0])])
+        (tensor(False), tensor(3.))
+    """
+    some = next(iter(tensors.values()))
+    parts = [x.isfinite().all() for x in tensors.values() if x.is_floating_point()]
+    finite = torch.stack(parts).all() if parts else some.new_ones((), dtype=torch.bool)
+    return finite, largest_of(weights)
+
+
+def first_bad(steps: Sequence[WatchedStep]) -> WatchedStep | None:
+    """The first step with a number that is not finite; the host waits for all of them once."""
+    finite = torch.stack([step.finite for step in steps]).tolist() if steps else []
+    return next((step for step, whole in zip(steps, finite, strict=True) if not whole), None)
 
 
 def divergent_graphs(tensors: Mapping[str, Tensor], batch: Any) -> list[int]:

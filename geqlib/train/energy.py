@@ -69,7 +69,7 @@ class EnergyForces(Task):
         zbl: whether a network that is no `Potential` gets the repulsion of nuclei.
         compile: whether training compiles energies and forces (`compiled_energy_forces`).
         amsgrad: the variant of Adam.
-        lr, warmup, weight_decay: see `Task`.
+        lr, warmup, weight_decay, cuda_graphs: see `Task`.
         rotate: random rotations of training frames, for models that are not exactly equivariant.
 
     Example:
@@ -89,6 +89,7 @@ class EnergyForces(Task):
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
     shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
+    labels_may_miss: ClassVar = LABELS
     model: Potential
 
     def __init__(
@@ -108,9 +109,17 @@ class EnergyForces(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         potential = model if isinstance(model, Potential) else Potential(model, zbl=zbl)
-        super().__init__(potential, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            potential,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
+        )
         self._describe_potential(wrapped=potential is not model, zbl=zbl)
         if loss not in ("mse", "huber"):
             raise ValueError(f'loss must be "mse" or "huber", got {loss!r}.')
@@ -122,6 +131,8 @@ class EnergyForces(Task):
         self.references: References = references
         self.loss_name: Literal["mse", "huber"] = loss
         self.huber_delta = huber_delta
+        if compile and cuda_graphs:
+            raise ValueError("compile and cuda_graphs do not go together: leave one of them out.")
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
@@ -256,13 +267,17 @@ class EnergyForces(Task):
 
     def _evaluate(self, batch: Any, *more: str, stress: bool = False) -> dict[str, Tensor]:
         """Predictions outside of training: Lightning allows no derivatives there."""
-        with torch.inference_mode(False):
-            fields: dict[str, Any] = {
-                key: value.clone() if isinstance(value, Tensor) else value
-                for key, value in _fields(batch, *more).items()
-            }
-            outputs = energy_forces(self.model, **fields, stress=stress, check=False)
-        predicted = {name: outputs[name] for name in LABELS if name in outputs}
+
+        def predict(batch: Any) -> dict[str, Tensor]:
+            with torch.inference_mode(False):
+                fields: dict[str, Any] = {
+                    key: value.clone() if isinstance(value, Tensor) else value
+                    for key, value in _fields(batch, *more).items()
+                }
+                outputs = energy_forces(self.model, **fields, stress=stress, check=False)
+            return {name: outputs[name] for name in LABELS if name in outputs}
+
+        predicted = self._outside_training(predict, batch, f"{more} {stress}")
         self.watch(predicted)
         return predicted
 
@@ -280,7 +295,7 @@ class EnergyForces(Task):
             )
         if self._compiled is None:
             self._compiled = compiled_energy_forces(self.model)
-        return self._compiled(**fields, plan=self._plan(fields), stress=stress)
+        return self._compiled(**{"plan": self._plan(fields)} | fields, stress=stress)
 
     def _plan(self, fields: dict[str, Any]) -> object | None:
         """Index work of the network, which stays outside of the compiled function."""
@@ -324,5 +339,5 @@ class EnergyForces(Task):
 
 def _fields(batch: Any, *more: str) -> dict[str, Any]:
     """The arguments of a potential, from a batch."""
-    tensors = {key: batch[key] for key in (*GEOMETRY, *more) if key in batch}
+    tensors = {key: batch[key] for key in (*GEOMETRY, *more, "plan") if key in batch}
     return tensors | {"num_graphs": batch.num_graphs}

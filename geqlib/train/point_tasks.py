@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchmetrics import CatMetric, MeanMetric, MeanSquaredError, Metric
 
+from geqlib.graph.segments import segment_lengths
+from geqlib.train.means import mean_over
 from geqlib.train.task import Task
 
 ROOT_FLOOR = 1e-4
@@ -30,7 +32,7 @@ class DisplacementTask(Task):
             predicts the deviation from free flight. 0 leaves all of the displacement to it.
         conjugate: train on both signs of `x`, drawn for each graph: for charges, because equal
             and opposite charges move alike.
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if the loss is another.
@@ -63,8 +65,16 @@ class DisplacementTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
+        )
         if loss not in ("mse", "rmse"):
             raise ValueError(f'loss must be "mse" or "rmse", got {loss!r}.')
         self.loss_name, self.elapsed, self.conjugate = loss, elapsed, conjugate
@@ -85,7 +95,8 @@ class DisplacementTask(Task):
 
     def loss(self, batch: Any) -> Tensor:
         errors = graph_errors(self.predict_outputs(batch)["y"], batch)
-        return errors.mean() if self.loss_name == "mse" else (errors + ROOT_FLOOR).sqrt().mean()
+        weighted = errors if self.loss_name == "mse" else (errors + ROOT_FLOOR).sqrt()
+        return mean_over("graph", weighted, batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]
@@ -113,7 +124,7 @@ class NormalsTask(Task):
 
     Args:
         model: returns (scalars, vectors) with vectors [N, 1, 3], or vectors alone.
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import DGCNN
@@ -133,8 +144,16 @@ class NormalsTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
+        )
         self.means = nn.ModuleDict(
             {
                 f"{stage}_{name}": MeanMetric(nan_strategy="disable")
@@ -147,7 +166,8 @@ class NormalsTask(Task):
         return {"normal": normalize(vectors_of(self(batch)).reshape(batch.pos.shape), dim=1)}
 
     def loss(self, batch: Any) -> Tensor:
-        return squared_sines(self.predict_outputs(batch)["normal"], batch.normal).mean()
+        errors = squared_sines(self.predict_outputs(batch)["normal"], batch.normal)
+        return mean_over("node", errors, batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         error = squared_sines(self.predict_outputs(batch)["normal"], batch.normal)
@@ -180,7 +200,7 @@ def graph_errors(predicted: Tensor, batch: Any) -> Tensor:
     """[graphs] mean squared error per coordinate of each graph; 0 for a graph without nodes."""
     error = ((predicted - batch.y) ** 2).mean(-1)
     total = error.new_zeros(batch.num_graphs).index_add(0, batch.batch, error)
-    count = torch.bincount(batch.batch, minlength=batch.num_graphs)
+    count = segment_lengths(batch.batch, batch.num_graphs)
     return total / count.clamp(min=1)
 
 

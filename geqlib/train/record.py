@@ -28,13 +28,15 @@ from geqlib.files.plain import plain
 from geqlib.train.digests import test_set_digest
 from geqlib.train.label_checks import check_values
 from geqlib.train.processes import PredictedBatch, gathered, joined_predictions
+from geqlib.train.throughput import Throughput, graphs_of
 
 
 class RunRecord(L.Callback):
     """Records how long a run took, what it measured and what it predicted.
 
     fit.json: seconds of training in wall time and in processor time (all parts of a resumed run),
-    epochs, steps, parameters; the metrics log both in minutes at every validation.
+    epochs, steps, parameters, and steps and graphs per second of training since it was started or
+    resumed, without validation; the metrics log both in minutes at every validation.
     results.json: metrics of the test split and a digest of it, baselines on it where the data
     module has `baselines()`, and the environment. predictions.safetensors: what `predict_step`
     returned; predictions.xyz: the same for energies and forces, where the data module has
@@ -53,6 +55,8 @@ class RunRecord(L.Callback):
         self.before = (0.0, 0.0)
         self.started: tuple[float, float] | None = None
         self.others = 0.0  # processor time of the other processes
+        self.speed = Throughput()
+        self.first_step = 0
         self.predictions: list[PredictedBatch] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,6 +75,16 @@ class RunRecord(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.started = _clocks()
+        self.speed, self.first_step = Throughput(), trainer.global_step
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.speed.begin()
+        self.speed.count(graphs_of(batch) * trainer.world_size)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.speed.pause()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and self.started:
@@ -82,6 +96,7 @@ class RunRecord(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        self.speed.pause()
         self._ask_others(trainer)
         seconds, processor = self._elapsed()
         self._write(
@@ -93,10 +108,12 @@ class RunRecord(L.Callback):
                 "epochs": trainer.current_epoch,
                 "steps": trainer.global_step,
                 "parameters": sum(p.numel() for p in pl_module.parameters() if p.requires_grad),
+                **self.speed.rates(trainer.global_step - self.first_step),
             },
         )
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.speed.pause()
         if trainer.state.fn == TrainerFn.VALIDATING:
             check_shares(trainer, trainer.val_dataloaders)
 

@@ -15,7 +15,7 @@ from geqlib.files.checkpoint import first_line, read_checkpoint
 from geqlib.files.plain import plain
 
 # arguments of tasks and data that a resumed run may change
-SCHEDULED = ("model", "lr", "warmup", "weight_decay", "compile")
+SCHEDULED = ("model", "lr", "warmup", "weight_decay", "compile", "cuda_graphs")
 LOADING = ("workers", "cache", "test")
 # in which the strategies ddp_spawn and ddp_fork hand the weights back to the main process
 HANDED_BACK = ".temp.ckpt"

@@ -23,15 +23,17 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
 from geqlib.train.amounts import CountSteps, check_amounts
+from geqlib.train.averaging import AveragedWeights
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.memory import out_of_memory
 from geqlib.train.monitor import CheckMonitors
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
@@ -61,7 +63,7 @@ def fit(
 
     Raises:
         ValueError: if the configuration, the data or the checkpoint is wrong, if the folder holds
-            another run, or if training diverges.
+            another run, if training diverges, or if a batch does not fit into the device's memory.
         KeyboardInterrupt: after Ctrl-C; the run can be resumed from checkpoints/last.ckpt.
 
     Example:
@@ -183,11 +185,16 @@ def _folder_of(checkpoint: str | Path) -> Path:
 
 
 def _start(command: Command, run: Run, **options: Any) -> Any:
+    trainer = None
     try:
         with quiet(), _default_type(run):
             resumed = options.get("ckpt_path") is not None
-            start = getattr(make_trainer(run, command, resumed=resumed), command)
-            return start(run.task, datamodule=run.data, **options)
+            trainer = make_trainer(run, command, resumed=resumed)
+            return getattr(trainer, command)(run.task, datamodule=run.data, **options)
+    except torch.OutOfMemoryError as error:
+        if trainer is None:
+            raise
+        raise ValueError(out_of_memory(run.task, trainer)) from error
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     except SystemExit as stop:  # so Lightning ends after Ctrl-C, without a word
@@ -211,7 +218,7 @@ def _default_type(run: Run) -> Iterator[None]:
 
 
 def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
-    averaging = [] if run.ema is None else [EMAWeightAveraging(decay=run.ema, use_buffers=False)]
+    averaging = [] if run.ema is None else [AveragedWeights(run.ema)]
     rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
     checkpoints = _checkpoints(run, options)
     return [ReseedBatches(run.seed), *averaging, *rates, record, *checkpoints, *run.callbacks]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import lightning as L
@@ -16,27 +17,35 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
+from geqlib.data.loaders import SplitLoaders
 from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
 from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
+from geqlib.graph.checks import values_unread
 from geqlib.monoid.aggregation import auxiliary_loss
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
 from geqlib.train.agreement import share_cutoff
 from geqlib.train.divergence import (
     SHOWN,
+    WatchedStep,
     divergent_graphs,
     finite_weights,
+    first_bad,
     first_divergent,
     graph_name,
     intact_checkpoints,
     likely_cause,
+    on_device,
     shortened,
 )
 from geqlib.train.label_checks import check_labels, without_labels
+from geqlib.train.memory import batch_sizes
 from geqlib.train.precision import cast_to, check_precision
+from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
+from geqlib.train.replay import Replay
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
 from geqlib.train.schedule import (
     continue_schedule,
@@ -44,6 +53,8 @@ from geqlib.train.schedule import (
     timed_warmup_cosine,
     warmup_cosine,
 )
+
+READ_EVERY = 20  # steps between two looks at numbers that were left on the device
 
 
 class Task(PlainArguments, L.LightningModule):
@@ -66,6 +77,11 @@ class Task(PlainArguments, L.LightningModule):
         warmup: fraction of all steps in which the learning rate rises.
         weight_decay: of matrices, decoupled from the gradient (AdamW).
         rotate: whether training batches are rotated, each graph by its own random rotation.
+        cuda_graphs: whether training steps and evaluations are recorded once per size of batch and
+            replayed, for small batches on a GPU, whose time is that of launching kernels. Batches
+            are padded to a few sizes, see `geqlib.graph.padding`; losses and weights are the same
+            up to rounding, but for the draws of dropout. Where a model, a task or a device cannot,
+            one sentence says so, and steps are as without it.
 
     Raises:
         ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
@@ -86,6 +102,8 @@ class Task(PlainArguments, L.LightningModule):
     labels: ClassVar[tuple[str, ...]] = ()
     # metrics that the progress bar shows
     shown: ClassVar[tuple[str, ...]] = ()
+    # labels of which NaN means that there is none
+    labels_may_miss: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -95,6 +113,7 @@ class Task(PlainArguments, L.LightningModule):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -108,9 +127,16 @@ class Task(PlainArguments, L.LightningModule):
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
+        self.cuda_graphs = cuda_graphs
+        # made in the first step: copies of a task are made before, and weights move
+        self._replay: Replay | None = None
+        self._replayed = False
         self._unchecked = {"train", "val"}
         # what the model gave for the batch at hand, and losses of it
         self._watched: dict[str, Tensor] = {}
+        # stage, number and sizes, for a device that is out of memory
+        self.batch_at_hand: tuple[str, int, str] | None = None
+        self._unread: list[WatchedStep] = []
         self._divergent: list[str] = []
         self._resumed: dict[str, Any] | None = None
         self._resumed_data: dict[str, Any] = {}
@@ -138,18 +164,28 @@ class Task(PlainArguments, L.LightningModule):
     # --- steps -----------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> Any:
-        output = self.model(**accepted(self.model.forward, batch))
+        output = self._outside_training(self._run, batch)
         leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self.watch({f"prediction ({k + 1} of {len(leaves)})": x for k, x in enumerate(leaves)})
         return output
 
+    def _run(self, batch: Any) -> Any:
+        return self.model(**accepted(self.model.forward, batch))
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.augmented(batch)
-        loss = self.loss(batch)
-        self.watch({"loss": loss})
+        outputs = self._replayed_step(batch, batch_idx)
+        if outputs is None:
+            with self._checked_before("train"):
+                loss = self.loss(batch)
+            total = self.with_auxiliary(loss)
+            self.watch({"loss": loss})
+        else:
+            loss, total = outputs["loss"], outputs.pop("total")
+            self.watch(outputs)
         self.refuse_divergence("training", batch, batch_idx)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=batch.num_graphs)
-        return self.with_auxiliary(loss)
+        return total
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure validation graphs, or the test fold if the data has it beside them.
@@ -194,6 +230,46 @@ class Task(PlainArguments, L.LightningModule):
             options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
 
+    # --- replayed steps --------------------------------------------------------------------------
+
+    def _replayed_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
+        """Loss and gradients of a batch by a recorded step; None if there is none."""
+        self._replayed = False
+        if not self.cuda_graphs or self._trainer is None:
+            return None
+        if self._replay is None:
+            self._replay = Replay(self)
+        count = self.trainer.accumulate_grad_batches
+        outputs = self._replay.step(batch, count, first=batch_idx % count == 0)
+        self._replayed = outputs is not None
+        return outputs
+
+    def _outside_training(self, function: Callable[[Any], Any], batch: Any, name: str = "") -> Any:
+        """function(batch), in evaluation by what was recorded."""
+        if not self.cuda_graphs or self._trainer is None or self.trainer.training:
+            return function(batch)
+        if self._replay is None:
+            self._replay = Replay(self)
+        if self._replay.running:  # to be recorded
+            return function(batch)
+        outputs = self._replay.evaluate(batch, function, name)
+        return function(batch) if outputs is None else outputs[0]
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if not self._replayed:  # which has made the gradients
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        if self._replayed:
+            return
+        if self._replay is not None and self._replay.grads:
+            self._replay.zero_grad()
+        else:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def teardown(self, stage: str) -> None:
+        self._replay = None  # weights move after this
+
     # --- precision -------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[L.Callback]:
@@ -206,12 +282,21 @@ class Task(PlainArguments, L.LightningModule):
 
     def setup(self, stage: str) -> None:
         check_precision(str(self.trainer.precision))
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, SplitLoaders):
+            early = self.cuda_graphs or self._off_cpu()
+            data.prepare = PlanInLoader(self.model, padded=self.cuda_graphs) if early else None
 
-    def _begin(self, batch: Any) -> None:
+    def _off_cpu(self) -> bool:
+        """Whether the trainer runs on an accelerator."""
+        return self.trainer.strategy.root_device.type != "cpu"
+
+    def _begin(self, batch: Any, stage: str, batch_idx: int) -> None:
         """Whatever comes before any step on a batch; in place."""
         self._watched = {}
         if not self.trainer.predicting:
             check_labels(self.labels, batch, type(self).__name__)
+        self.batch_at_hand = stage, batch_idx, batch_sizes(batch)
         cast_to(self.model, batch, self.inputs)
 
     # --- numbers that are not finite -------------------------------------------------------------
@@ -225,12 +310,44 @@ class Task(PlainArguments, L.LightningModule):
     def refuse_divergence(self, stage: str, batch: Any, batch_idx: int) -> None:
         """Raise a ValueError if something that is watched is NaN or infinite."""
         watched, self._watched = self._watched, {}
-        name = first_divergent(watched)
-        if name is None:
-            return
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        epoch = self.trainer.current_epoch if fitting else 0
+        if self._reads_late() and watched:
+            signs = on_device(watched, self.model.parameters())
+            # the tensors of a replayed step are those of the next one, too
+            copies = {name: x.clone() for name, x in watched.items()}
+            step = WatchedStep(stage, epoch, batch_idx, batch, copies, *signs)
+            self._unread.append(step)
+            if len(self._unread) >= READ_EVERY:
+                self.read_watched()
+        elif first_divergent(watched) is not None:
+            self._refuse(stage, epoch, batch_idx, batch, watched, self.model.parameters())
+
+    def _reads_late(self) -> bool:
+        """Whether numbers are left on the device for some steps, so that the host does not wait."""
+        return self._trainer is not None and self.device.type != "cpu"
+
+    def read_watched(self) -> None:
+        """Raise a ValueError if a step since the last call had numbers that are not finite."""
+        steps, self._unread = self._unread, []
+        bad = first_bad(steps)
+        if bad is not None:
+            where = bad.stage, bad.epoch, bad.batch_idx, bad.batch
+            self._refuse(*where, bad.tensors, [bad.largest])
+
+    def _refuse(
+        self,
+        stage: str,
+        epoch: int,
+        batch_idx: int,
+        batch: Any,
+        watched: Mapping[str, Tensor],
+        weights: Iterable[Tensor],
+    ) -> None:
         for part in self.modules():
             if isinstance(part, Metric):
                 part.reset()  # so that what comes after this batch does not count it
+        name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
         names = [graph_name(batch, k) for k in graphs]
         whole = len(graphs) == batch.num_graphs > SHOWN
@@ -239,14 +356,22 @@ class Task(PlainArguments, L.LightningModule):
         )
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         precision = "32-true" if self._trainer is None else str(self.trainer.precision)
-        weights = list(self.model.parameters())
-        cause = likely_cause(weights, precision, self.lr if fitting else None)
+        cause = likely_cause(list(weights), precision, self.lr if fitting else None)
         if fitting:
-            when = f"in epoch {self.trainer.current_epoch}, batch {batch_idx} of {stage}"
+            when = f"in epoch {epoch}, batch {batch_idx} of {stage}"
             end = f"; {intact_checkpoints(self.trainer)}."
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def on_validation_start(self) -> None:
+        self.read_watched()
+
+    def on_validation_epoch_end(self) -> None:
+        self.read_watched()
+
+    def on_test_epoch_end(self) -> None:
+        self.read_watched()
 
     def on_validation_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -288,19 +413,21 @@ class Task(PlainArguments, L.LightningModule):
     def on_fit_start(self) -> None:
         # each batch once: later epochs see the same graphs, and a check stalls an accelerator
         self._unchecked = {"train", "val"}
+        self._unread = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self._begin(batch)
+        self._begin(batch, "training", batch_idx)
         if "train" in self._unchecked:
             self.check_batch(batch)
 
     def on_train_epoch_end(self) -> None:
+        self.read_watched()
         self._unchecked.discard("train")
 
     def on_validation_batch_start(
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._begin(batch)
+        self._begin(batch, "validation", batch_idx)
         if "val" in self._unchecked:
             self.check_batch(batch)
         self._leave_out(batch)
@@ -310,13 +437,18 @@ class Task(PlainArguments, L.LightningModule):
             self._unchecked.discard("val")
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._begin(batch)
+        self._begin(batch, "testing", batch_idx)
         self.check_batch(batch)
         self._leave_out(batch)
 
     def on_predict_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._begin(batch)
+        self._begin(batch, "prediction", batch_idx)
         self.check_batch(without_labels(self.labels, batch))
+
+    def _checked_before(self, split: str) -> AbstractContextManager[None]:
+        """A context in which layers do not look at values, if all batches were seen before."""
+        late = self._reads_late() and split not in self._unchecked
+        return values_unread() if late else nullcontext()
 
     def _leave_out(self, batch: Any) -> None:
         """Measure a batch that is there for the sake of other processes without counting it."""
@@ -328,6 +460,7 @@ class Task(PlainArguments, L.LightningModule):
         self._uncounted = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.read_watched()
         # with averaged weights there are two sets
         states = [checkpoint[k] for k in ("state_dict", "current_model_state") if k in checkpoint]
         if not all(finite_weights(self, state) for state in states):
@@ -357,7 +490,7 @@ class Task(PlainArguments, L.LightningModule):
             {"params": matrices, "weight_decay": self.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=self._fused() or None)
         steps, timer = self.trainer.estimated_stepping_batches, time_limit(self.trainer)
         if not math.isinf(steps):
             factor = warmup_cosine(self.warmup, max(int(steps), 1))
@@ -373,6 +506,13 @@ class Task(PlainArguments, L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _fused(self) -> bool:
+        """Whether one kernel updates all weights; Lightning clips no gradients of mixed precision
+        for such an optimiser."""
+        clipped = bool(self.trainer.gradient_clip_val)
+        mixed = str(self.trainer.precision).endswith("-mixed")
+        return self.device.type == "cuda" and not (clipped and mixed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._trainer is None or self.trainer.state.fn != "fit":

@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from geqlib.graph import check_graph
 from geqlib.train.label_checks import check_classes
+from geqlib.train.means import mean_over
 from geqlib.train.task import Task, with_positions
 
 NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
@@ -34,7 +35,7 @@ class ClassificationTask(Task):
         model: returns (scalars, vectors) with scalars [graphs, classes], or scalars alone.
         classes: number of classes.
         label_smoothing: share of the target that is spread over all classes.
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if there are fewer than two classes.
@@ -67,8 +68,16 @@ class ClassificationTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
+        )
         if classes < 2:
             raise ValueError(f"classes must be at least 2, got {classes}.")
         self.classes, self.label_smoothing = int(classes), label_smoothing
@@ -85,7 +94,10 @@ class ClassificationTask(Task):
 
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
-        return cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)
+        errors = cross_entropy(
+            logits, batch.y, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        return mean_over("graph", errors, batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self.predict_outputs(batch)["logits"]
@@ -108,7 +120,7 @@ class GraphClassificationTask(ClassificationTask):
     Args:
         model: returns [graphs, classes].
         classes: number of classes.
-        label_smoothing, lr, warmup, weight_decay: see `ClassificationTask`.
+        label_smoothing, lr, warmup, weight_decay, cuda_graphs: see `ClassificationTask`.
 
     Example:
         >>> from geqlib.models import SPEN
@@ -131,6 +143,7 @@ class GraphClassificationTask(ClassificationTask):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
             model,
@@ -139,6 +152,7 @@ class GraphClassificationTask(ClassificationTask):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            cuda_graphs=cuda_graphs,
         )
 
     def check_batch(self, batch: Any) -> None:
@@ -156,7 +170,7 @@ class RegressionTask(Task):
     Args:
         model: returns scalars [graphs, targets], or (scalars, vectors).
         loss: "mae" or "mse".
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if the loss is another.
@@ -188,8 +202,16 @@ class RegressionTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
+        )
         if loss not in ("mae", "mse"):
             raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
         self.loss_name = loss
@@ -228,7 +250,10 @@ class RegressionTask(Task):
     def loss(self, batch: Any) -> Tensor:
         standard = scalars_of(self(batch))
         true = ((batch.y - self.mean) / self.std).view_as(standard)
-        return (l1_loss if self.loss_name == "mae" else mse_loss)(standard, true)
+        errors = (l1_loss if self.loss_name == "mae" else mse_loss)(
+            standard, true, reduction="none"
+        )
+        return mean_over("graph", errors, batch).mean()
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]
@@ -253,7 +278,7 @@ class MultitaskTask(Task):
     Args:
         model: returns (outputs of nodes [N, targets], outputs of graphs [graphs, targets]).
         node_tasks, graph_tasks: names of the targets.
-        lr, warmup, weight_decay: see `Task`.
+        lr, warmup, weight_decay, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -273,8 +298,16 @@ class MultitaskTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=False,
+            cuda_graphs=cuda_graphs,
+        )
         self.tasks = {"node": tuple(node_tasks), "graph": tuple(graph_tasks)}
         self.errors = nn.ModuleDict()
 
@@ -287,9 +320,10 @@ class MultitaskTask(Task):
     def loss(self, batch: Any) -> Tensor:
         outputs = self.predict_outputs(batch)
         errors = [
-            mse_loss(y, batch[f"y_{level}"], reduction="none") for level, y in outputs.items()
+            mean_over(level, mse_loss(y, batch[f"y_{level}"], reduction="none"), batch)
+            for level, y in outputs.items()
         ]
-        return torch.cat([error.mean(0) for error in errors]).mean()
+        return torch.cat(errors).mean()
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         """Nothing per batch: logarithms are taken at the end of the epoch."""
@@ -315,9 +349,11 @@ class MultitaskTask(Task):
         return outputs | true | {"batch": batch.batch}
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._log_errors("val/{}", self.errors.pop("val"))
 
     def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
         for sizes in list(self.errors):
             self._log_errors(f"test/{{}}_{sizes}", self.errors.pop(sizes))
 
@@ -336,7 +372,7 @@ class BitsTask(Task):
 
     Args:
         model: returns logits [sets, bits].
-        lr, warmup, weight_decay: see `Task`.
+        lr, warmup, weight_decay, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import SetNetwork
@@ -355,8 +391,16 @@ class BitsTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        cuda_graphs: bool = False,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+        super().__init__(
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            rotate=False,
+            cuda_graphs=cuda_graphs,
+        )
 
     def check_batch(self, batch: Any) -> None:
         """The model checks its numbers itself."""
@@ -371,7 +415,8 @@ class BitsTask(Task):
         return {"logits": self(batch)}
 
     def loss(self, batch: Any) -> Tensor:
-        return binary_cross_entropy_with_logits(self(batch), batch.y)
+        errors = binary_cross_entropy_with_logits(self(batch), batch.y, reduction="none")
+        return mean_over("graph", errors, batch).mean()
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self(batch)

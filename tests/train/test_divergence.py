@@ -278,3 +278,44 @@ def test_a_split_without_labels_is_no_perfect_score(
     )
     with pytest.raises(ValueError, match=f"No frame of the {split} split has a label for energy"):
         fit(run)
+
+
+@pytest.mark.parametrize("name", ["displacement", "multitask", "energy"])
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_numbers_that_are_read_late(
+    name: str, cuda_graphs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator: the step is named, though others came after it, and the last good
+    checkpoint stays."""
+    monkeypatch.setattr(Task, "_reads_late", lambda self: self._trainer is not None)
+    run = diverging(name, tmp_path / "run", Diverge(1))
+    run.task.cuda_graphs = cuda_graphs
+    where = "validation" if name == "energy" else "training"  # it has one batch in an epoch
+    batch = 0 if name == "energy" else 1
+    with pytest.raises(ValueError, match=f"in epoch 1, batch {batch} of {where}") as error:
+        fit(run)
+    assert "the weights are NaN or infinite, too: lower the learning rate" in str(error.value)
+    for file in ("best.ckpt", "last.ckpt"):
+        assert read_checkpoint(run.folder / "checkpoints" / file)["epoch"] == 0
+    assert not (run.folder / "fit.json").exists()
+
+
+def test_a_late_reading_names_graph_and_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the step itself: what the weights became after it does not count."""
+    monkeypatch.setattr(Task, "_reads_late", lambda self: self._trainer is not None)
+    task, data, _ = parts("displacement", tmp_path)
+
+    class Spoil(L.Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, k: int) -> None:
+            if k == 0 and trainer.current_epoch == 1:
+                batch.y[batch.batch == 2] = math.inf
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(**options, max_epochs=3, accelerator="cpu", callbacks=[Spoil()])
+    with pytest.raises(
+        ValueError, match="The loss is NaN or infinite in epoch 1, batch 0"
+    ) as error:
+        trainer.fit(task, datamodule=data)
+    assert "the weights are finite" in str(error.value)

@@ -191,6 +191,7 @@ def simulations(
 def _with_pairs(graphs: Any, pairs: Tensor, charge_products: bool) -> Any:
     """All ordered pairs of balls of each simulation, too many to be kept for all simulations."""
     start = graphs.ptr[:-1] if "ptr" in graphs else torch.zeros(1, dtype=torch.long)
+    pairs = pairs.to(start.device, non_blocking=True)
     graphs.edge_index = (pairs[:, None] + start[:, None]).flatten(1)
     if charge_products:
         source, target = graphs.edge_index

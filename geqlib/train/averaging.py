@@ -1,0 +1,59 @@
+"""Averaged weights of a run, updated by few operations and without a wait of the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from geqlib.graph.many import copy_all, mix_all
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """An exponential moving average of the weights, on the device on which they are trained.
+
+    Args:
+        decay: of the average, per step.
+
+    Example:
+        >>> AveragedWeights(0.99).decay
+        0.99
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay, use_buffers=False)
+        self.decay = decay
+        self._begun: bool | None = None
+
+    @property
+    def state_key(self) -> str:
+        return "EMAWeightAveraging"  # as in checkpoints of Lightning's own callback
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # when Lightning makes the copy, the weights are still on the CPU
+            self._average_model.to(trainer.strategy.root_device)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        self._begun = bool(self._average_model.n_averaged > 0)
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, k: int
+    ) -> None:
+        step, average = trainer.global_step, self._average_model
+        assert average is not None
+        if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
+            return
+        weights, averages = pl_module.parameters(), average.module.parameters()
+        if self._begun:
+            mix_all(averages, weights, 1 - self.decay)
+        else:
+            copy_all(averages, weights)
+        copy_all(average.module.buffers(), pl_module.buffers())
+        average.n_averaged += 1
+        self._begun, self._latest_update_step = True, step
