@@ -126,8 +126,8 @@ class PolynomialCutoff(nn.Module):
 
 def safe_sqrt(square: Tensor) -> Tensor:
     """Square root with derivative 0 where its argument is 0, to every order."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    zero = square <= 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)
 
 
 class RadialNetwork(nn.Module):

@@ -99,38 +99,41 @@ class PositionOrientationConv(nn.Module):
     def forward(self, x: Tensor, basis: Basis) -> Tensor:
         """Convolve x [N, O, C]; O = 1 for R^n and with one orientation per node."""
         self._check(x, basis)
-        full = basis.edge.dim() == 4
+        full = basis.value.dim() == 4
         summed = isinstance(self.aggr, SumAggregation) and not full
         y = self._sum(x, basis) if summed else self._aggregate(x, basis)
         if self.fiber is not None and basis.fiber is not None:
-            y = self.fiber(y, basis.fiber)
+            y = self.fiber.average(y, basis.fiber)
         return y if self.bias is None else y + self.bias
 
     def _sum(self, x: Tensor, basis: Basis) -> Tensor:
         """Eq. 8: y1[i, o] = sum_j k(r_ij, o) x[j, o], with k(0, o) x[i, o] of the node itself."""
-        own = self._kernel(basis.loop, basis.loop_angle) * x
-        kernel, plan = self.kernel(basis.edge), basis.plan
+        plan, antipode = basis.plan, basis.antipode
+        kernel, loop = basis.split(self.kernel(basis.value))
         if basis.angle is None:
-            return own + edge_product(x, kernel, plan, antipode=basis.antipode)
-        radial = kernel.unflatten(1, (self.harmonics, self.channels))
-        return own + edge_product(x, basis.angle, plan, weight=radial, antipode=basis.antipode)
+            return loop * x + edge_product(x, kernel, plan, antipode=antipode)
+        angle, loop_angle = basis.split(basis.angle)
+        radial, loop = self._by_harmonic(kernel), self._by_harmonic(loop)
+        own = torch.bmm(loop_angle, loop) * x
+        return own + edge_product(x, angle, plan, weight=radial, antipode=antipode)
 
-    def _kernel(self, value: Tensor, angle: Tensor | None) -> Tensor:
-        """W phi, [R, O, C]; if factored sum_m (W_m phi) Y_m."""
-        kernel = self.kernel(value)
-        if angle is None:
-            return kernel
-        return torch.bmm(angle, kernel.unflatten(1, (self.harmonics, self.channels)))
+    def _kernel(self, basis: Basis) -> Tensor:
+        """W phi, [R + K, O, C]; if factored sum_m (W_m phi) Y_m."""
+        kernel = self.kernel(basis.value)
+        return kernel if basis.angle is None else basis.angle @ self._by_harmonic(kernel)
+
+    def _by_harmonic(self, kernel: Tensor) -> Tensor:
+        return kernel.unflatten(1, (self.harmonics, self.channels))
 
     def _aggregate(self, x: Tensor, basis: Basis) -> Tensor:
         """The same with all messages in one tensor, for full kernels and other aggregations."""
         plan, paired = basis.plan, basis.plan.paired
-        kernel = self._kernel(basis.edge, basis.angle)
+        kernel, loop = basis.split(self._kernel(basis))
         messages = [_message(kernel, x.index_select(0, plan.source))]
         if paired:
             back = _opposite(x, basis).index_select(0, plan.target[:paired])
             messages.append(_opposite(_message(kernel[:paired], back), basis))
-        messages.append(_message(self._kernel(basis.loop, basis.loop_angle), x))
+        messages.append(_message(loop, x))
         nodes = torch.arange(plan.num_nodes, device=x.device)
         index = torch.cat([plan.target, plan.source[:paired], nodes])
         # aggregations want sorted sets: one per orientation and node
@@ -146,9 +149,9 @@ class PositionOrientationConv(nn.Module):
     def _check(self, x: Tensor, basis: Basis) -> None:
         if x.size(-1) != self.channels:
             raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
-        if basis.edge.size(-1) != self.basis:
+        if basis.value.size(-1) != self.basis:
             raise ValueError(
-                f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
+                f"the kernel basis has {basis.value.size(-1)} functions, but the layer was built "
                 f"for {self.basis}."
             )
         harmonics = 0 if basis.angle is None else basis.angle.size(-1)
@@ -200,11 +203,15 @@ class FiberConv(nn.Module):
         nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
+        return self.average(x, psi.transpose(0, 1) / x.size(1))
+
+    def average(self, x: Tensor, share: Tensor) -> Tensor:
+        """sum_o (U share)(o, p) x[n, o], with share(o, p) = psi(p, o) / O."""
         nodes, orientations, channels = x.shape
-        kernel = (self.kernel(psi) / orientations).movedim(2, 0)
+        kernel = self.kernel.weight @ share.flatten(0, 1).mT
         # one matrix product per channel, of matrices that lie in one piece
         x = transposed(x.flatten(0, 1)).view(channels, nodes, orientations)
-        y = torch.bmm(x, kernel.contiguous().mT)
+        y = torch.bmm(x, kernel.view(channels, orientations, orientations))
         return transposed(y.flatten(1)).view(nodes, orientations, channels)
 
     def __repr__(self) -> str:

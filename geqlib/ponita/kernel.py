@@ -39,16 +39,20 @@ from geqlib.sphere.grids import antipodes
 class Basis:
     """Values of the basis functions on one batch, and the plan that says which edges they serve.
 
+    The values of edges stand first, then those of a zero offset, of each node to itself: one for
+    all nodes, or one for each with one orientation per node (K = 1 or N).
+
     Args:
-        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
-            for R^n and with one orientation per node. [R, B] if factored: functions of distance.
-        angle: [R, O, M] harmonics of the direction, if factored, else None.
-        loop, loop_angle: the same for a zero offset, of each node to itself: one value for all
-            nodes, or one for each with one orientation per node.
-        fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
+        value: [R + K, O, B], or [R + K, O, O, B] (target, source orientation) if not separable.
+            O = 1 for R^n and with one orientation per node. [R + K, B] if factored: functions of
+            distance.
+        angle: [R + K, O, M] harmonics of the direction, if factored, else None.
+        fiber: [O, O, B] on pairs of grid orientations (source, target), times the share 1/O of
+            each source in their mean; None if there are none, or not separable.
         offset: [R, d] from the target to the source of each edge in the plan.
         plan: the edges on which the basis is evaluated.
         antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
+        grid: the orientations in the type of the positions, if all nodes share them.
 
     Example:
         >>> import torch
@@ -59,19 +63,29 @@ class Basis:
         (torch.Size([2, 1, 8]), 1)
     """
 
-    edge: Tensor
+    value: Tensor
     angle: Tensor | None
-    loop: Tensor
-    loop_angle: Tensor | None
     fiber: Tensor | None
     offset: Tensor
     plan: EdgePlan
     antipode: Tensor | None
+    grid: Tensor | None
 
     @property
     def orientations(self) -> int:
         """O."""
-        return (self.edge if self.angle is None else self.angle).size(1)
+        return (self.value if self.angle is None else self.angle).size(1)
+
+    @property
+    def edge(self) -> Tensor:
+        """The values of edges alone."""
+        return self.value[: self.offset.size(0)]
+
+    def split(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """What belongs to edges [R, ...], and to a node and itself [K, ...]."""
+        edges = self.offset.size(0)
+        edge, loop = both.split([edges, both.size(0) - edges])
+        return edge, loop
 
 
 class KernelBasis(nn.Module):
@@ -241,14 +255,15 @@ class KernelBasis(nn.Module):
         offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
-        extra = None if edge_attr is None else edge_attr.index_select(0, plan.edge)
-        edge = self._evaluate(offset, extra, *self._orientations(pos, ori, plan))
-        loop = self._loop(pos, ori)
+        grid = None if self.grid is None else self.grid.to(pos.dtype)
+        value, angle = self._evaluate(
+            *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
+        )
         fiber = None
-        if self.fiber is not None and self.grid is not None:
-            grid = self.grid.to(pos.dtype)
-            fiber = self.fiber(fiber_attributes(self.space, grid[:, None], grid[None]))
-        return Basis(*edge, *loop, fiber, offset, plan, self.antipode)
+        if self.fiber is not None and grid is not None:
+            psi = self.fiber(fiber_attributes(self.space, grid[None], grid[:, None]))
+            fiber = psi / grid.size(0)
+        return Basis(value, angle, fiber, offset, plan, self.antipode, grid)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
@@ -276,19 +291,25 @@ class KernelBasis(nn.Module):
         return radial(distance), direction_harmonics(self.space, direction, here, self.degree)
 
     def _orientations(
-        self, pos: Tensor, ori: Tensor | None, plan: EdgePlan | None
+        self, grid: Tensor | None, ori: Tensor | None, plan: EdgePlan
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Of targets and sources: the grid, or one per edge; without a plan, of every node."""
+        """Of targets and sources: the grid, or one per edge and then one per node."""
         if ori is None:
-            return None if self.grid is None else self.grid.to(pos.dtype), None
-        if plan is None:
-            return ori, ori
-        return ori.index_select(0, plan.target), ori.index_select(0, plan.source)
+            return grid, None
+        nodes = torch.arange(ori.size(0), device=ori.device)
+        here, there = (torch.cat([end, nodes]) for end in (plan.target, plan.source))
+        return ori.index_select(0, here), ori.index_select(0, there)
 
-    def _loop(self, pos: Tensor, ori: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        zero = torch.zeros_like(pos) if ori is not None else pos.new_zeros(1, pos.size(1))
-        extra = pos.new_zeros(zero.size(0), self.edge_dim) if self.edge_dim else None
-        return self._evaluate(zero, extra, *self._orientations(pos, ori, None))
+    def _with_loops(
+        self, offset: Tensor, edge_attr: Tensor | None, plan: EdgePlan
+    ) -> tuple[Tensor, Tensor | None]:
+        """Offsets and features of edges, then zeros for each node and itself."""
+        loops = plan.num_nodes if self.oriented and self.grid is None else 1
+        offset = torch.cat([offset, offset.new_zeros(loops, offset.size(1))])
+        if edge_attr is None:
+            return offset, None
+        extra = edge_attr.index_select(0, plan.edge)
+        return offset, torch.cat([extra, extra.new_zeros(loops, extra.size(1))])
 
     def _check_options(self, grid: Tensor | None, fourth: bool, chiral: bool) -> None:
         if grid is not None and not self.oriented:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
 
@@ -194,61 +196,56 @@ class PONITA(nn.Module):
         if plan is None and reverse is not None:
             plan = self.plan(edge_index, pos.size(0), edge_attr, reverse)
         basis = self.kernel(pos, edge_index, edge_attr, ori, plan, edge_shift)
-        axes = self._axes(pos, ori)
+        axes = self._axes(basis, ori)
         h = self._lift(pos, x, vec, axes)
         states = []
         for block in self.blocks:
             h = block(h, basis)
             states.append(h)
-        read = states if self.readouts == "all" else states[-1:]
-        s = self._read_scalars(read, pos)
+        read = torch.cat(states, -1) if self.readouts == "all" else h
+        s = self._read_scalars(read)
         v = self._read_vectors(read, axes, basis, vec)
         if self.level == "node":
             return s, v
         return sum_pool(s, batch, num_graphs), sum_pool(v, batch, num_graphs)
 
-    def _axes(self, pos: Tensor, ori: Tensor | None) -> Tensor | None:
+    def _axes(self, basis: Basis, ori: Tensor | None) -> Tensor | None:
         if not self.oriented:
             return None
         if ori is not None:
             return orientation_axes(ori, single=True)
-        grid = self.kernel.grid
-        return None if grid is None else orientation_axes(grid.to(pos.dtype), single=False)
+        return None if basis.grid is None else orientation_axes(basis.grid, single=False)
 
     def _lift(
         self, pos: Tensor, x: Tensor | None, vec: Tensor | None, axes: Tensor | None
     ) -> Tensor:
         """Features [N, O, C]."""
-        orientations = 1 if axes is None else axes.size(1)
-        h = pos.new_zeros(pos.size(0), orientations, self.channels)
+        parts = []
         if x is not None and self.embed_scalars is not None:
-            h = h + self.embed_scalars(x)[:, None]
+            parts.append(self.embed_scalars(x)[:, None])
         if vec is not None and self.embed_vectors is not None:
             seen = lengths(vec)[:, None] if axes is None else lift_vectors(vec, axes)
-            h = h + self.embed_vectors(seen)
-        return h
+            parts.append(self.embed_vectors(seen))
+        shape = pos.size(0), 1 if axes is None else axes.size(1), self.channels
+        if not parts:
+            return pos.new_zeros(shape)
+        # the sum over layers keeps its precision inside autocast
+        return sum(parts[1:], parts[0]).expand(shape).to(pos.dtype)
 
-    def _read_scalars(self, states: list[Tensor], pos: Tensor) -> Tensor:
+    def _read_scalars(self, states: Tensor) -> Tensor:
         if not self.out_scalars:
-            return pos.new_zeros(pos.size(0), 0)
-        parts = [read(h.mean(1)) for read, h in zip(self.scalars, states, strict=True)]
-        return torch.stack(parts).mean(0)
+            return states.new_empty(states.size(0), 0)
+        weight, bias = _mean_map(self.scalars)
+        return linear(states.mean(1), weight, bias)
 
-    def _read_vectors(
-        self,
-        states: list[Tensor],
-        axes: Tensor | None,
-        basis: Basis,
-        vec: Tensor | None,
-    ) -> Tensor:
+    def _read_vectors(self, states: Tensor, axes: Tensor | None, basis: Basis, vec: Any) -> Tensor:
         if not self.out_vectors:
-            return states[-1].new_zeros(states[-1].size(0), 0, basis.offset.size(1))
-        pairs = zip(self.vectors, states, strict=True)
-        if axes is None:
-            parts = [read(h, basis, vec) for read, h in pairs]
-        else:
-            parts = [read_vectors(read(h), axes) for read, h in pairs]
-        return torch.stack(parts).mean(0)
+            return states.new_empty(states.size(0), 0, basis.offset.size(1))
+        if axes is not None:
+            weight, _ = _mean_map(self.vectors)
+            return read_vectors(linear(states, weight), axes)
+        pairs = zip(self.vectors, states.split(self.channels, -1), strict=True)
+        return torch.stack([read(h, basis, vec) for read, h in pairs]).mean(0)
 
     def _check(self, channels: int, layers: int, level: str, readouts: str) -> None:
         if channels < 1 or layers < 1:
@@ -361,6 +358,14 @@ def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
     per = axes.size(2)
     signal = f.reshape(nodes, orientations * per, width // per)
     return signal.transpose(1, 2) @ axes.flatten(1, 2) / orientations
+
+
+def _mean_map(maps: Iterable[nn.Module]) -> tuple[Tensor, Tensor | None]:
+    """The mean of linear maps, as one map of their inputs side by side: weight and bias."""
+    layers = [layer for layer in maps if isinstance(layer, nn.Linear)]
+    weight = torch.cat([layer.weight for layer in layers], 1) / len(layers)
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    return weight, torch.stack(biases).mean(0) if biases else None
 
 
 def lengths(vec: Tensor) -> Tensor:
