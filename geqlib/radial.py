@@ -8,6 +8,8 @@ from math import comb, log, pi, sqrt
 import torch
 from torch import Tensor, nn
 
+from geqlib.kernels.cut_bessel import CutBessel
+from geqlib.kernels.silu import SiLU
 from geqlib.sphere.tables import Constants
 
 
@@ -156,9 +158,10 @@ class RadialNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.basis, self.envelope = BesselBasis(count, cutoff), PolynomialCutoff(cutoff, p)
+        self.cut_basis = CutBessel(count, cutoff, p)
         self.sizes = hidden, out_features
         first, last = nn.Linear(count, hidden), nn.Linear(hidden, out_features)
-        self.network = nn.Sequential(first, nn.SiLU(), last)
+        self.network = nn.Sequential(first, SiLU(), last)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -169,8 +172,16 @@ class RadialNetwork(nn.Module):
             nn.init.uniform_(layer.bias, -0.3, 0.3)
 
     def forward(self, distance: Tensor) -> Tensor:
-        envelope = self.envelope(distance).unsqueeze(-1)
-        return self.network(self.basis(distance) * envelope) * envelope
+        functions, envelope = self._cut(distance)
+        return self.network(functions) * envelope.unsqueeze(-1)
+
+    def _cut(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """u b and u."""
+        # compiled code would lose the second derivatives of a custom function, silently
+        if not torch.compiler.is_compiling():
+            return self.cut_basis(distance)
+        envelope = self.envelope(distance)
+        return self.basis(distance) * envelope.unsqueeze(-1), envelope
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.basis}, sizes={list(self.sizes)})"

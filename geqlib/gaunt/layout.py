@@ -20,6 +20,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.sphere.coefficients import Kind, path_exists
+from geqlib.sphere.tables import Constants
 
 Paths = Literal["gaunt", "bracket", "all"]
 KINDS: dict[str, tuple[Kind, ...]] = {
@@ -189,13 +190,17 @@ class ComponentLinear(nn.Module):
         irrep = [n for n, ell in enumerate(degrees) for _ in range(2 * ell + 1)]
         self.register_buffer("irrep", torch.tensor(irrep), persistent=False)
         self.scale = scale / sqrt(in_channels)
+        # a matrix product copies and scales in one operation, and so do its derivatives
+        of_component = torch.nn.functional.one_hot(self.irrep, len(degrees)).double()
+        self.copies = Constants(of_component=of_component * self.scale)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.uniform_(self.weight, -UNIFORM, UNIFORM)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.bmm(x, self.weight.index_select(0, self.irrep) * self.scale)
+        weight = self.copies.table("of_component", x) @ self.weight.flatten(1)
+        return torch.bmm(x, weight.unflatten(1, self.weight.shape[1:]))
 
     def __repr__(self) -> str:
         _, a, b = self.weight.shape

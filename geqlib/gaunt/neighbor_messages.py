@@ -28,7 +28,9 @@ class NeighborMessages(Constants):
     """
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, degree: int) -> None:
-        super().__init__(coefficients=_coefficients(irreps_in, irreps_out, degree))
+        degrees = torch.tensor([ell for ell in range(degree + 1) for _ in range(2 * ell + 1)])
+        own = torch.nn.functional.one_hot(degrees, degree + 1).double().T
+        super().__init__(coefficients=_coefficients(irreps_in, irreps_out, degree), own=own)
         self.degree = degree
 
     def forward(self, rows: Tensor, harmonics: Tensor, weight: Tensor, neighbor: Tensor) -> Tensor:
@@ -40,20 +42,16 @@ class NeighborMessages(Constants):
     def sums(self, near: Tensor, harmonics: Tensor, weight: Tensor) -> Tensor:
         """sum_j S(v_ij) (w(ij) x_j): [N, k_edge k_in, C]."""
         channels = weight.size(-1)
-        near, weights = near.unflatten(2, (-1, channels)), weight.unsqueeze(3).unbind(2)
-        sums = []
-        for part, w in zip(self.by_degree(harmonics), weights, strict=True):
-            products = torch.bmm(part.mT, (near * w).flatten(2))
-            sums.append(products.flatten(1).unflatten(1, (-1, channels)))
-        return torch.cat(sums, 1)
+        products = near.unflatten(2, (1, -1, channels)) * weight.unsqueeze(3)
+        # one matrix product over neighbours and degrees: zeros where a harmonic has another one
+        by_degree = harmonics.unsqueeze(2) * self.table("own", harmonics)
+        sums = torch.bmm(by_degree.flatten(1, 2).mT, products.flatten(3).flatten(1, 2))
+        return sums.flatten(1).unflatten(1, (-1, channels))
 
     def couple(self, sums: Tensor) -> Tensor:
         """Gaunt coefficients: rows [k_out, N, C]."""
         table = self.table("coefficients", sums)
         return torch.bmm(table.expand(sums.size(0), *table.shape), sums).transpose(0, 1)
-
-    def by_degree(self, harmonics: Tensor) -> tuple[Tensor, ...]:
-        return harmonics.split([2 * ell + 1 for ell in range(self.degree + 1)], 2)
 
     def __repr__(self) -> str:
         size = list(self.get_buffer("coefficients").shape)

@@ -21,6 +21,8 @@ from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.checks import values_readable
+from geqlib.kernels.polar import length_and_direction
+from geqlib.kernels.silu import SiLU
 from geqlib.radial import RadialNetwork
 from geqlib.sphere.harmonics import SolidHarmonics
 from geqlib.sphere.tables import Constants
@@ -71,8 +73,6 @@ class GauntNet(nn.Module):
         torch.Size([3, 1])
     """
 
-    odd: Tensor
-
     def __init__(
         self,
         elements: Sequence[str | int],
@@ -102,8 +102,10 @@ class GauntNet(nn.Module):
         self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
         self.modulation_features = 2 * width
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
-        odd = torch.tensor([ell % 2 == 1 for ell in range(degree + 1) for _ in range(2 * ell + 1)])
-        self.register_buffer("odd", odd, persistent=False)
+        parity = [(-1.0) ** ell for ell in range(degree + 1) for _ in range(2 * ell + 1)]
+        reverse = torch.tensor(parity, dtype=torch.float64)
+        by_sign = torch.stack([reverse, torch.zeros_like(reverse), torch.ones_like(reverse)])
+        self.signs = Constants(by_sign=by_sign * sqrt(4 * pi / neighbors))
         top = max(self.irreps_out.ls)
         degrees = [hidden_degree] * (layers - 1) + [top]
         self.harmonics = SolidHarmonics(degree)
@@ -193,15 +195,14 @@ class GauntNet(nn.Module):
         offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
-        distance = ((offset * offset).sum(1) + SOFTENING**2).sqrt()
-        values = self.harmonics(offset / distance.unsqueeze(1))
-        radial = self.radial(distance)
+        distance, direction = length_and_direction(offset, SOFTENING)
+        values, radial = self.harmonics(direction), self.radial(distance)
         return plan.spread(values) * self._signs(plan, values), plan.spread(radial)
 
     def _signs(self, plan: NeighborSlots, like: Tensor) -> Tensor:
         """[N, K, k]: reversed edges change the sign of odd degrees; empty slots are 0."""
-        sign = plan.sign.to(like.dtype).unsqueeze(-1) * sqrt(4 * pi / self.neighbors)
-        return torch.where(self.odd, sign, sign.abs())
+        table = self.signs.table("by_sign", like)
+        return table.index_select(0, plan.sign.flatten() + 1).unflatten(0, plan.sign.shape)
 
     def _check_options(
         self, channels: int, layers: int, degree: int, hidden_degree: int, neighbors: float
@@ -437,7 +438,7 @@ def _map(channels: int, mul: int, hidden: int | None) -> nn.Module:
     if hidden is None:
         return nn.Linear(channels, mul, bias=False)
     first = nn.Linear(channels, hidden, bias=False)
-    return nn.Sequential(first, nn.SiLU(), nn.Linear(hidden, mul, bias=False))
+    return nn.Sequential(first, SiLU(), nn.Linear(hidden, mul, bias=False))
 
 
 def _atomic_numbers(elements: Sequence[str | int]) -> list[int]:

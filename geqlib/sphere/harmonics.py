@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geqlib.kernels.closed_functions import closed_functions
 from geqlib.sphere.tables import Constants
 
 
@@ -139,8 +140,8 @@ class SolidHarmonics(Constants):
     """S_lm(v) = |v|^l Y_lm(v / |v|), which are harmonic polynomials: smooth also at v = 0.
 
     Symmetry: the degree-l part turns like an irrep of degree l and parity (-1)^l. Each degree is
-    the product of the one below with v, S_l ~ G (S_(l-1) x v), where G are the Gaunt coefficients:
-    two operations a degree, which matters where second derivatives are wanted.
+    the product of the one below with v, S_l ~ G (S_(l-1) x v), where G are the Gaunt coefficients.
+    Derivatives of harmonic polynomials are combinations of those one degree below.
 
     Args:
         degree: highest l, at least 0.
@@ -157,10 +158,13 @@ class SolidHarmonics(Constants):
         if degree < 0:
             raise ValueError(f"degree must be at least 0, got {degree}.")
         tables = {f"up{ell}": _next_degree(ell) for ell in range(2, degree + 1)}
-        super().__init__(**tables)
+        super().__init__(**tables, slopes=_slopes(degree, tables))
         self.degree = degree
 
     def forward(self, v: Tensor) -> Tensor:
+        return closed_functions(v, self._values, self.table("slopes", v))
+
+    def _values(self, v: Tensor) -> Tensor:
         parts = [torch.full_like(v[:, :1], 1 / sqrt(4 * pi))]
         if self.degree:
             parts.append(v * sqrt(3 / (4 * pi)))
@@ -188,6 +192,26 @@ def _next_degree(ell: int) -> Tensor:
     table = torch.einsum("pa,pi,pm->aim", values[:, (ell - 1) ** 2 : ell**2], v, weighted)
     pole = table[ell - 1, 1, ell] * sqrt((2 * ell - 1) / (4 * pi))
     return (table * (sqrt((2 * ell + 1) / (4 * pi)) / pole)).flatten(0, 1)
+
+
+def _slopes(degree: int, up: dict[str, Tensor]) -> Tensor:
+    """[a, 3, b] with dS_a / dv_i = sum_b slopes[a, i, b] S_b: integrals over the sphere."""
+    angle, weight = gauss_legendre(2 * degree)
+    turns = uniform_angles(2 * degree)
+    t, p = angle.repeat_interleave(len(turns)), turns.repeat(len(angle))
+    v = torch.stack([t.sin() * p.sin(), t.cos(), t.sin() * p.cos()], 1)
+    values = spherical_harmonics(degree, v)
+    weighted = values * (weight.repeat_interleave(len(turns)) * (2 * pi / len(turns)))[:, None]
+    table = torch.zeros((degree + 1) ** 2, 3, (degree + 1) ** 2, dtype=torch.float64)
+    slope = torch.eye(3, dtype=torch.float64).expand(len(v), 3, 3) * sqrt(3 / (4 * pi))
+    for ell in range(1, degree + 1):
+        here, below = slice(ell**2, (ell + 1) ** 2), slice((ell - 1) ** 2, ell**2)
+        if ell > 1:  # of S_l = up (S_(l-1) x v)
+            pairs = up[f"up{ell}"].unflatten(0, (-1, 3))
+            slope = torch.einsum("aim,pak,pi->pmk", pairs, slope, v)
+            slope = slope + torch.einsum("aim,pa->pmi", pairs, values[:, below])
+        table[here, :, below] = torch.einsum("pmi,pb->mib", slope, weighted[:, below])
+    return table
 
 
 def _degrees(m: int, degree: int, cosine: Tensor, first: Tensor) -> list[Tensor]:

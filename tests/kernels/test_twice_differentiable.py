@@ -1,0 +1,103 @@
+"""Functions with derivatives of their own are the plain ones, to every order that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import hessian, jacrev, vmap
+
+from geqlib.kernels.cut_bessel import CutBessel
+from geqlib.kernels.polar import length_and_direction
+from geqlib.kernels.silu import SiLU
+from geqlib.radial import BesselBasis, PolynomialCutoff
+from geqlib.sphere.harmonics import SolidHarmonics
+
+CUT = CutBessel(4, 5.0, 5)
+PLAIN_BASIS, PLAIN_CUTOFF = BesselBasis(4, 5.0), PolynomialCutoff(5.0, 5)
+HARMONICS = SolidHarmonics(3)
+Function = Callable[[Tensor], Tensor]
+
+
+def cut_bessel(d: Tensor) -> Tensor:
+    functions, envelope = CUT(d.flatten())
+    return torch.cat([functions, envelope.unsqueeze(1)], 1)
+
+
+def plain_cut_bessel(d: Tensor) -> Tensor:
+    envelope = PLAIN_CUTOFF(d.flatten()).unsqueeze(1)
+    return torch.cat([PLAIN_BASIS(d.flatten()) * envelope, envelope], 1)
+
+
+def polar(v: Tensor) -> Tensor:
+    length, direction = length_and_direction(v, 0.1)
+    return torch.cat([length.unsqueeze(1), direction], 1)
+
+
+def plain_polar(v: Tensor) -> Tensor:
+    length = (v.square().sum(1, keepdim=True) + 0.01).sqrt()
+    return torch.cat([length, v / length], 1)
+
+
+PAIRS: dict[str, tuple[Function, Function]] = {
+    "silu": (SiLU(), torch.nn.functional.silu),
+    "polar": (polar, plain_polar),
+    "harmonics": (HARMONICS, HARMONICS._values),
+    "cut Bessel": (cut_bessel, plain_cut_bessel),
+}
+
+
+def points(name: str, count: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return x.abs() * 2.5 + 0.3 if name == "cut Bessel" else x  # some beyond the cutoff
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+@pytest.mark.parametrize("name", PAIRS)
+def test_values_are_the_plain_ones(name: str, count: int) -> None:
+    function, plain = PAIRS[name]
+    x = points(name, count)
+    torch.testing.assert_close(function(x), plain(x), atol=1e-13, rtol=1e-13)
+    torch.testing.assert_close(function(x.float()), plain(x).float(), atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_derivatives(name: str) -> None:
+    function, x = PAIRS[name][0], points(name, 2).requires_grad_()
+    assert gradcheck(function, x, check_forward_ad=True)
+    assert gradgradcheck(function, x)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_transforms_of_functions(name: str) -> None:
+    function, plain = PAIRS[name]
+    x = points(name, 2)
+    weights = torch.arange(1.0, function(x).numel() + 1, dtype=torch.float64).view_as(function(x))
+    first, second = (lambda x, f=f: (f(x) * weights).square().sum() for f in (function, plain))
+    for transform in (hessian, lambda f: jacrev(jacrev(jacrev(f)))):
+        torch.testing.assert_close(transform(first)(x), transform(second)(x), rtol=1e-9, atol=1e-9)
+    stacked = torch.stack([x, x + 0.1])
+    torch.testing.assert_close(vmap(function)(stacked), torch.stack([*map(function, stacked)]))
+
+
+def test_lengths_and_directions_are_smooth_at_zero() -> None:
+    assert gradgradcheck(polar, torch.zeros(1, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_derivatives_beyond_the_prepared_orders() -> None:
+    d = torch.tensor([0.7, 2.1, 4.9], dtype=torch.float64)
+    for order in range(1, 5):
+        # of the derivative one order below, by central differences
+        step = 1e-5
+        above, below = (CUT.derivative(d + s, order - 1) for s in (step, -step))
+        for value, high, low in zip(CUT.derivative(d, order), above, below, strict=True):
+            torch.testing.assert_close(value, (high - low) / (2 * step), rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_beyond_the_cutoff() -> None:
+    functions, envelope = CUT(torch.tensor([5.0, 7.0]))
+    assert not functions.any() and not envelope.any()
