@@ -83,4 +83,4 @@ class _Slope(torch.autograd.Function):
 def _curvature(x: Tensor) -> Tensor:
     """f''(x) = s (1 - s) (2 + x (1 - 2 s)), s = sigmoid(x)."""
     s = x.sigmoid()
-    return (s - s * s) * (2 + x * (1 - 2 * s))
+    return torch.addcmul(s, s, s, value=-1) * (x * torch.rsub(s, 1, alpha=2) + 2)

@@ -99,36 +99,34 @@ class PositionOrientationConv(nn.Module):
     def forward(self, x: Tensor, basis: Basis) -> Tensor:
         """Convolve x [N, O, C]; O = 1 for R^n and with one orientation per node."""
         self._check(x, basis)
-        full = basis.value.dim() == 4
+        full = basis.edge.dim() == 4
         summed = isinstance(self.aggr, SumAggregation) and not full
         y = self._sum(x, basis) if summed else self._aggregate(x, basis)
-        if self.fiber is not None and basis.fiber is not None:
-            y = self.fiber.average(y, basis.fiber)
+        shares = basis.shares
+        if self.fiber is not None and shares is not None:
+            y = self.fiber.average(y, shares)
         return y if self.bias is None else y + self.bias
 
     def _sum(self, x: Tensor, basis: Basis) -> Tensor:
         """Eq. 8: y1[i, o] = sum_j k(r_ij, o) x[j, o], with k(0, o) x[i, o] of the node itself."""
         plan, antipode = basis.plan, basis.antipode
-        kernel, loop = basis.split(self.kernel(basis.value))
+        kernel, loop = self._factors(basis)
+        own = _multiplied(loop, basis.loop_angle) * x
         if basis.angle is None:
-            return loop * x + edge_product(x, kernel, plan, antipode=antipode)
-        angle, loop_angle = basis.split(basis.angle)
-        radial, loop = self._by_harmonic(kernel), self._by_harmonic(loop)
-        own = torch.bmm(loop_angle, loop) * x
-        return own + edge_product(x, angle, plan, weight=radial, antipode=antipode)
+            return own + edge_product(x, kernel, plan, antipode=antipode)
+        return own + edge_product(x, basis.angle, plan, weight=kernel, antipode=antipode)
 
-    def _kernel(self, basis: Basis) -> Tensor:
-        """W phi, [R + K, O, C]; if factored sum_m (W_m phi) Y_m."""
-        kernel = self.kernel(basis.value)
-        return kernel if basis.angle is None else basis.angle @ self._by_harmonic(kernel)
-
-    def _by_harmonic(self, kernel: Tensor) -> Tensor:
-        return kernel.unflatten(1, (self.harmonics, self.channels))
+    def _factors(self, basis: Basis) -> list[Tensor]:
+        """W phi of edges [R, O, C] and of a node to itself [K, O, C]; if factored W_m phi."""
+        kernel = self.kernel(basis.joined)
+        if self.harmonics:
+            kernel = kernel.unflatten(1, (self.harmonics, self.channels))
+        return list(kernel.split([basis.edge.size(0), basis.loop.size(0)]))
 
     def _aggregate(self, x: Tensor, basis: Basis) -> Tensor:
         """The same with all messages in one tensor, for full kernels and other aggregations."""
         plan, paired = basis.plan, basis.plan.paired
-        kernel, loop = basis.split(self._kernel(basis))
+        kernel, loop = map(_multiplied, self._factors(basis), (basis.angle, basis.loop_angle))
         messages = [_message(kernel, x.index_select(0, plan.source))]
         if paired:
             back = _opposite(x, basis).index_select(0, plan.target[:paired])
@@ -149,9 +147,9 @@ class PositionOrientationConv(nn.Module):
     def _check(self, x: Tensor, basis: Basis) -> None:
         if x.size(-1) != self.channels:
             raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
-        if basis.value.size(-1) != self.basis:
+        if basis.edge.size(-1) != self.basis:
             raise ValueError(
-                f"the kernel basis has {basis.value.size(-1)} functions, but the layer was built "
+                f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
                 f"for {self.basis}."
             )
         harmonics = 0 if basis.angle is None else basis.angle.size(-1)
@@ -263,6 +261,11 @@ class ConvNeXtBlock(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.conv.channels}, widen={self.widen})"
+
+
+def _multiplied(kernel: Tensor, angle: Tensor | None) -> Tensor:
+    """Kernel values; of a factored kernel sum_m (W_m phi) Y_m."""
+    return kernel if angle is None else torch.bmm(angle, kernel)
 
 
 def _message(kernel: Tensor, x: Tensor) -> Tensor:

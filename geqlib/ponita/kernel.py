@@ -39,19 +39,18 @@ from geqlib.sphere.grids import antipodes
 class Basis:
     """Values of the basis functions on one batch, and the plan that says which edges they serve.
 
-    The values of edges stand first, then those of a zero offset, of each node to itself: one for
-    all nodes, or one for each with one orientation per node (K = 1 or N).
-
     Args:
-        value: [R + K, O, B], or [R + K, O, O, B] (target, source orientation) if not separable.
-            O = 1 for R^n and with one orientation per node. [R + K, B] if factored: functions of
-            distance.
-        angle: [R + K, O, M] harmonics of the direction, if factored, else None.
-        fiber: [O, O, B] on pairs of grid orientations (source, target), times the share 1/O of
-            each source in their mean; None if there are none, or not separable.
+        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
+            for R^n and with one orientation per node. [R, B] if factored: functions of distance.
+        angle: [R, O, M] harmonics of the direction, if factored, else None.
+        loop, loop_angle: the same for a zero offset, of each node to itself: one value for all
+            nodes, or one for each with one orientation per node.
+        fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
         offset: [R, d] from the target to the source of each edge in the plan.
         plan: the edges on which the basis is evaluated.
         antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
+        whole: `edge` and `loop` in one tensor, where they are parts of one: see `joined`.
+        share: [O, O, B] the terms of the mean over orientations, (source, target): see `shares`.
         grid: the orientations in the type of the positions, if all nodes share them.
 
     Example:
@@ -63,29 +62,34 @@ class Basis:
         (torch.Size([2, 1, 8]), 1)
     """
 
-    value: Tensor
+    edge: Tensor
     angle: Tensor | None
+    loop: Tensor
+    loop_angle: Tensor | None
     fiber: Tensor | None
     offset: Tensor
     plan: EdgePlan
     antipode: Tensor | None
-    grid: Tensor | None
+    whole: Tensor | None = None
+    share: Tensor | None = None
+    grid: Tensor | None = None
 
     @property
     def orientations(self) -> int:
         """O."""
-        return (self.value if self.angle is None else self.angle).size(1)
+        return (self.edge if self.angle is None else self.angle).size(1)
 
     @property
-    def edge(self) -> Tensor:
-        """The values of edges alone."""
-        return self.value[: self.offset.size(0)]
+    def joined(self) -> Tensor:
+        """Edges, then each node and itself: what every layer multiplies by a matrix."""
+        return torch.cat([self.edge, self.loop]) if self.whole is None else self.whole
 
-    def split(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        """What belongs to edges [R, ...], and to a node and itself [K, ...]."""
-        edges = self.offset.size(0)
-        edge, loop = both.split([edges, both.size(0) - edges])
-        return edge, loop
+    @property
+    def shares(self) -> Tensor | None:
+        """psi / O, [source, target, B]."""
+        if self.share is not None or self.fiber is None:
+            return self.share
+        return self.fiber.transpose(0, 1) / self.fiber.size(0)
 
 
 class KernelBasis(nn.Module):
@@ -259,11 +263,18 @@ class KernelBasis(nn.Module):
         value, angle = self._evaluate(
             *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
         )
-        fiber = None
-        if self.fiber is not None and grid is not None:
-            psi = self.fiber(fiber_attributes(self.space, grid[None], grid[:, None]))
-            fiber = psi / grid.size(0)
-        return Basis(value, angle, fiber, offset, plan, self.antipode, grid)
+        edge, loop = _parts(value, offset)
+        edge_angle, loop_angle = (None, None) if angle is None else _parts(angle, offset)
+        fiber, share = self._fiber(grid)
+        functions = edge, edge_angle, loop, loop_angle, fiber
+        return Basis(*functions, offset, plan, self.antipode, value, share, grid)
+
+    def _fiber(self, grid: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """psi, and its share of a mean: (target, source) and (source, target)."""
+        if self.fiber is None or grid is None:
+            return None, None
+        psi = self.fiber(fiber_attributes(self.space, grid[None], grid[:, None]))
+        return psi.transpose(0, 1), psi / grid.size(0)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
@@ -441,6 +452,13 @@ class AttributeEmbedding(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.space}, features={self.out_features})"
+
+
+def _parts(both: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Of edges, and of each node and itself."""
+    edges = offset.size(0)
+    edge, loop = both.split([edges, both.size(0) - edges])
+    return edge, loop
 
 
 def _network(features: int, hidden: int, basis: int) -> nn.Sequential:

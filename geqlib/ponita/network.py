@@ -364,7 +364,7 @@ def _mean_map(maps: Iterable[nn.Module]) -> tuple[Tensor, Tensor | None]:
     """The mean of linear maps, as one map of their inputs side by side: weight and bias."""
     layers = [layer for layer in maps if isinstance(layer, nn.Linear)]
     weight = torch.cat([layer.weight for layer in layers], 1) / len(layers)
-    biases = [layer.bias for layer in layers if layer.bias is not None]
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
     return weight, torch.stack(biases).mean(0) if biases else None
 
 

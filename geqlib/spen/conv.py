@@ -155,7 +155,7 @@ class SubgraphConv(nn.Module):
         """The maps, averaged over all ego nets that contain a pair or node."""
         if self.embedding is not None:
             dtype = next(iter(x.values())).dtype
-            factors = self.embedding(plan.size, dtype)
+            factors = self.embedding.of_plan(plan, dtype)
             return self.maps[0](x, plan, *factors, contraction=contraction)
         parts = split_by_size(plan, self.sizes or ()) if parts is None else parts
         mapped = [

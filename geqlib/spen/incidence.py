@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,25 +45,50 @@ class Incidence(Plan):
 
     @property
     def T(self) -> Incidence:  # noqa: N802
-        return Incidence(self.back, self.start, self.index, self.ptr)
+        transpose = Incidence(self.back, self.start, self.index, self.ptr)
+        if not torch.compiler.is_compiling():
+            transpose.__dict__["weights"] = self.__dict__.setdefault("weights_of_transpose", {})
+        return transpose
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """[columns, C] -> [rows, C]."""
-        return _product(x, self, None)
+        return self._sums(x, None)[0]
 
     def mean(self, x: Tensor, times: float = 1.0) -> Tensor:
         """[columns, C] -> [rows, C], means times a number."""
-        return _product(x, self, self._share(x, times))
+        return self._sums(x, times)[0]
 
     def mean_and_select(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """self.mean(x) and x[at]; their derivatives share one pass over x."""
-        share = self._share(x)
-        if torch.compiler.is_exporting() or transformed():
-            return _product(x, self, share), x.index_select(0, at)
-        return _Product.apply(x, self.index, self.ptr, self.back, self.start, share, at)
+        mean, selected = self._sums(x, 1.0, at)
+        return mean, selected
 
-    def _share(self, x: Tensor, times: float = 1.0) -> Tensor:
-        return times / self.counts().clamp(min=1).to(x.dtype)[:, None]
+    def _sums(self, x: Tensor, times: float | None, at: Tensor | None = None) -> list[Tensor]:
+        """Sums, or means times a number, and x[at]."""
+        if torch.compiler.is_exporting() or transformed():  # which refuse `_Product`
+            y = _sums(x, self.index, self.ptr) if torch.compiler.is_exporting() else self._added(x)
+            y = y if times is None else y * self._share(x.dtype, times).unsqueeze(1)
+            return [y] if at is None else [y, x.index_select(0, at)]
+        weights: tuple[Tensor | None, ...] = (None, None)
+        if times is not None:
+            values = self.__dict__.setdefault("weights", {})
+            weights = once(values, (x.dtype, times), lambda: self._weights(x.dtype, times))
+        matrix = self.index, self.ptr, self.back, self.start
+        y: Any = _Product.apply(x, *matrix, *weights, at)
+        return [y] if at is None else list(y)
+
+    def _added(self, x: Tensor) -> Tensor:
+        y = x.new_zeros(self.ptr.size(0) - 1, x.size(1))
+        return y.index_add(0, self.owners(), x.index_select(0, self.index))
+
+    def _share(self, dtype: torch.dtype, times: float) -> Tensor:
+        """[rows] times / number of ones."""
+        return times / self.counts().clamp(min=1).to(dtype)
+
+    def _weights(self, dtype: torch.dtype, times: float) -> tuple[Tensor, Tensor]:
+        """The same for each one, row by row and column by column."""
+        share = self._share(dtype, times)
+        return take(share, self.owners()), take(share, self.back)
 
     def counts(self) -> Tensor:
         """[rows] ones in each row."""
@@ -123,6 +148,16 @@ def from_zero(ends: Tensor) -> Tensor:
     return torch.cat([ends.new_zeros(1), ends])
 
 
+def once(values: dict[Any, Any], key: Any, compute: Callable[[], Any]) -> Any:
+    """compute(), or what it gave before: `values` are those of a plan, whose tensors stay."""
+    inside = torch.compiler.is_compiling() or transformed() or torch.is_inference_mode_enabled()
+    if inside:  # whose tensors are good for nothing outside
+        return compute()
+    if key not in values:
+        values[key] = compute()
+    return values[key]
+
+
 def block_diagonal(parts: Sequence[Incidence]) -> Incidence:
     """One matrix with the given ones along its diagonal."""
     rows, columns = ([getattr(p, x).size(0) - 1 for p in parts] for x in ("ptr", "start"))
@@ -144,24 +179,16 @@ def shifted(parts: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
     return whole + start.repeat_interleave(length, output_size=whole.size(0))
 
 
-def _product(x: Tensor, matrix: Incidence, weight: Tensor | None) -> Tensor:
-    if torch.compiler.is_exporting():  # a program keeps derivatives of torch's own functions alone
-        y = _sums(x, matrix.index, matrix.ptr)
-        return y if weight is None else y * weight
-    if transformed():  # which refuse `_Product`
-        y = x.new_zeros(matrix.ptr.size(0) - 1, x.size(1))
-        y = y.index_add(0, matrix.owners(), x.index_select(0, matrix.index))
-        return y if weight is None else y * weight
-    return _Product.apply(x, matrix.index, matrix.ptr, matrix.back, matrix.start, weight, None)
-
-
-def _sums(x: Tensor, index: Tensor, ptr: Tensor) -> Tensor:
+def _sums(x: Tensor, index: Tensor, ptr: Tensor, weight: Tensor | None = None) -> Tensor:
     # torch's own "mean" takes several times as long
-    return torch.embedding_bag(x, index, ptr, False, SUM, False, None, True)[0]
+    return torch.embedding_bag(x, index, ptr, False, SUM, False, weight, True)[0]
 
 
 class _Product(torch.autograd.Function):
-    """y[r] = weight[r] sum of x[index[k]] for k from ptr[r] to ptr[r + 1] - 1, and x[at]."""
+    """y[r] = sum of weight[k] x[index[k]] for k from ptr[r] to ptr[r + 1] - 1, and x[at].
+
+    `back_weight` are the same weights in the order of `back`.
+    """
 
     # `setup_context` makes every call three times as slow
     @staticmethod
@@ -173,18 +200,17 @@ class _Product(torch.autograd.Function):
         back: Tensor,
         start: Tensor,
         weight: Tensor | None,
+        back_weight: Tensor | None,
         at: Tensor | None,
     ) -> Any:
-        ctx.save_for_backward(index, ptr, back, start, weight, at)
+        ctx.save_for_backward(index, ptr, back, start, weight, back_weight, at)
         # detached, as it would otherwise compute what its own derivative needs
         x = (x.detach() if x.requires_grad else x).contiguous()
-        y = _sums(x, index, ptr)
-        y = y if weight is None else y.mul_(weight)
+        y = _sums(x, index, ptr, weight)
         return y if at is None else (y, x.index_select(0, at))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        index, ptr, back, start, weight, at = ctx.saved_tensors
-        grad = grads[0] if weight is None else grads[0] * weight
-        grad = _Product.apply(grad, back, start, index, ptr, None, None)
-        return grad if at is None else grad.index_add_(0, at, grads[1]), *(None,) * 6
+        index, ptr, back, start, weight, back_weight, at = ctx.saved_tensors
+        grad = _Product.apply(grads[0], back, start, index, ptr, back_weight, weight, None)
+        return grad if at is None else grad.index_add_(0, at, grads[1]), *(None,) * 7

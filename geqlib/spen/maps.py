@@ -144,7 +144,7 @@ class EquivariantMaps(nn.Module):
             low = low.index_add(0, node, at_centre.to(low.dtype))
         out = {0: invariant}
         if 2 in self.out_orders:
-            diagonal, low = low.tensor_split([self.out_channels], 1)
+            diagonal, low = _split(low, [self.out_channels, low.size(1) - self.out_channels])
             spread = self._to_members(contraction, spread, everywhere, plan)
             out[2] = self._to_pairs(x, plan, spread, diagonal)
         return {order: out.get(order, low) for order in self.out_orders}
@@ -157,19 +157,21 @@ class EquivariantMaps(nn.Module):
         if self.bias is not None:
             shift = self.bias if shift is None else shift + self.bias
         y = ego @ self.ego if shift is None else torch.addmm(shift, ego, self.ego)
-        return y.split(self.split, 1)
+        return _split(y, self.split)
 
     def _from_nodes(self, node: Tensor | None) -> Sequence[Tensor | None]:
         """d, v: [N, ...] as _i and as _j; to [i=j] and order 1."""
         if node is None or self.node is None:
             return None, None
-        return (node @ self.node).tensor_split([self.spread_width], 1)
+        y = node @ self.node
+        return _split(y, [self.spread_width, y.size(1) - self.spread_width])
 
     def _to_members(
         self, contraction: Contraction, node: Tensor | None, everywhere: Tensor, plan: EgoPlan
     ) -> Tensor:
         """[S, ...] all that is broadcast along the row and the column of each member."""
-        everywhere = pad(everywhere, (self.spread_width - everywhere.size(1), 0))
+        if everywhere.size(1) < self.spread_width:
+            everywhere = pad(everywhere, (self.spread_width - everywhere.size(1), 0))
         if node is None:
             node = everywhere.new_zeros(plan.diagonal.size(0), self.spread_width)
         spread = plan.owners @ torch.cat([node, everywhere.to(node.dtype)])
@@ -187,10 +189,11 @@ class EquivariantMaps(nn.Module):
             of_centre = plan.pairs_of_centre.T @ to_centre.reshape(-1, self.out_channels)
             y = y + of_centre / plan.count[:, None]
         if self.pair is not None:
-            same, *transposed = self.pair.split(self.in_channels)
-            entry = x[2] @ same
-            if plan.transpose is not None:
-                entry = entry.add_(plan.transpose @ (x[2] @ transposed[0]))
+            if plan.transpose is None:
+                entry = x[2] @ self.pair
+            else:
+                same, transposed = self.pair.split(self.in_channels)
+                entry = (x[2] @ same).add_(plan.transpose @ (x[2] @ transposed))
             y = entry.add_(y)
         return y.index_add_(0, plan.diagonal, diagonal.to(y.dtype))
 
@@ -245,8 +248,9 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
         nodes.append(x[1])
     member, node = _joined(members), _joined(nodes)
     if member is not None:
-        mean, of_ego = plan.owners.T.mean(member).tensor_split([plan.diagonal.size(0)])
-        of_lines, *of_centre = of_ego.split(width, 1)
+        means, nets = plan.owners.T.mean(member), plan.lengths[0]
+        mean, of_ego = means.split([means.size(0) - nets, nets])
+        of_lines, *of_centre = _split(of_ego, [width] * (of_ego.size(1) // width))
         egos.append(of_lines[:, :channels])  # rows and columns have one mean
     if 0 in x:
         egos.append(x[0])
@@ -255,6 +259,14 @@ def contract(x: Features, plan: EgoPlan, channels: int, *, centre: bool) -> Cont
     if node is not None and centre and plan.centre is not None:
         egos.append(node.index_select(0, plan.node.index_select(0, plan.centre)))
     return Contraction(member, mean, node, torch.cat([*egos, *of_centre], 1))
+
+
+def _split(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Columns of x; derivatives of parts without any, and of all of x, would be operations."""
+    if x.size(1) in sizes:
+        return [x if size else x[:, :0].detach() for size in sizes]
+    parts = iter(x.split([size for size in sizes if size], 1))
+    return [next(parts) if size else x[:, :0].detach() for size in sizes]
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.graph.plan import Plan
-from geqlib.spen.incidence import from_zero
+from geqlib.spen.incidence import from_zero, once
 from geqlib.spen.maps import EquivariantMaps
 from geqlib.spen.plan import EgoPlan, build_plan
 
@@ -38,13 +38,24 @@ class SizeEmbedding(nn.Module):
 
     def forward(self, size: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Sizes [G] to factors [G, ego_width] and biases [G, sum(split)]."""
-        size = size.clamp(min=1).to(dtype)  # graphs without nodes
-        features = torch.stack([size.log(), 1 / size], 1)
+        return self._of_features(_features(size, dtype))
+
+    def of_plan(self, plan: EgoPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """The same of the sizes of a plan, whose logarithms are taken once for all layers."""
+        values = plan.__dict__.setdefault("size_features", {})
+        return self._of_features(once(values, dtype, lambda: _features(plan.size, dtype)))
+
+    def _of_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         gain, shift = self.leave(torch.tanh(self.enter(features))).split(self.widths, 1)
         return 1 + gain, shift if self.widths[1] else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.widths[0]}, {self.widths[1]})"
+
+
+def _features(size: Tensor, dtype: torch.dtype) -> Tensor:
+    size = size.clamp(min=1).to(dtype)  # graphs without nodes
+    return torch.stack([size.log(), 1 / size], 1)
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,14 @@ class EnergyForces(Task):
     def loss(self, batch: Any) -> Tensor:
         return self.weighted_loss(label_errors(self._training_outputs(batch), batch))
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients of the parameters alone: Lightning calls it.
+
+        Positions are variables, too, because forces are derivatives by them. Their gradient, which
+        nobody reads, would take the second derivatives of everything geometric.
+        """
+        loss.backward(*args, inputs=[p for p in self.parameters() if p.requires_grad], **kwargs)
+
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
         metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
