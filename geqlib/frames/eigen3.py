@@ -117,8 +117,9 @@ def eigen3(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = len(matrix)
     values, rest = matrix.new_empty(3, count), matrix.new_empty(count)
     vectors = matrix.new_empty(3, 3, count)
-    for start in range(0, count, _PART):
-        part = slice(start, start + _PART)
+    step = _PART if matrix.device.type == "cpu" else max(count, 1)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
         _eigen3(matrix[part], values[:, part], vectors[:, :, part], rest[part])
     return values.T, vectors.permute(2, 1, 0), rest
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from geqlib.graph.edges import directed_plan, paired_plan
+from geqlib.graph.checks import as_index
+from geqlib.graph.edges import EdgePlan, directed_plan, pair_order
 from geqlib.graph.padding import rounded_up
 from geqlib.graph.plan import Plan
+from geqlib.graph.segments import segment_lengths
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def neighbor_slots(
 ) -> NeighborSlots:
     """The padded table of neighbours of a graph, and kernels for its edges.
 
+    Made on the device of `edge_index`, with one host synchronisation, for the sizes.
+
     Args:
         edge_index: [2, E] source and target.
         num_nodes: N.
@@ -81,15 +85,19 @@ def neighbor_slots(
         ([[1, 0], [0, 2], [0, 0]], [[-1, 0], [1, 1], [0, 0]])
     """
     plan = directed_plan(edge_index, num_nodes)
+    count = segment_lengths(plan.target, num_nodes)
+    most = count.amax()[None] if plan.edge.size(0) else count.new_zeros(1)
     if paired:
-        plan = paired_plan(edge_index, num_nodes, reverse)
+        edge, sizes = pair_order(as_index(edge_index), num_nodes, reverse)
+        pairs, alone, width = torch.cat([sizes, most]).tolist()
+        edge = edge[: pairs + alone]
+        plan = EdgePlan(edge, plan.source[edge], plan.target[edge], pairs, num_nodes)
+    else:
+        (width,) = most.tolist()
     row, source, target = plan.messages()
     number = torch.arange(row.size(0), device=row.device)
     sign = torch.where(number < plan.edge.size(0), 1, -1)
     order = torch.argsort(target * num_nodes + source, stable=True)
-    count = torch.zeros(num_nodes, dtype=torch.long, device=row.device)
-    count = count.index_add(0, target, torch.ones_like(target))
-    width = int(count.max()) if row.size(0) else 0
     target = target[order]
     filled = target * width + number - (torch.cumsum(count, 0) - count)[target]
 

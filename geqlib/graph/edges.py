@@ -89,17 +89,34 @@ def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = Non
         ([0, 1], [1, 2], 1)
     """
     edge_index = as_index(edge_index)
+    order, sizes = pair_order(edge_index, num_nodes, reverse)
+    paired, alone = sizes.tolist()
+    edge = order[: paired + alone]
+    source, target = edge_index.index_select(1, edge)
+    return EdgePlan(edge, source, target, paired, num_nodes)
+
+
+def pair_order(
+    edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Edges in the order of `paired_plan`, and how many are pairs and single, which it waits for.
+
+    First come the first edges of pairs, then single ones, then those that a pair's first edge
+    serves.
+
+    Args:
+        edge_index, num_nodes, reverse: see `paired_plan`.
+
+    Returns:
+        [E] and [2].
+    """
     if reverse is None:
         reverse = reverse_edges(edge_index, num_nodes)
     reverse = as_index(reverse, "reverse")
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
     first, single = edge < reverse, (reverse < 0) | (reverse == edge)
-    # first edges of pairs, then single ones, then those that a pair's first edge serves
     order = torch.argsort(torch.where(first, 0, torch.where(single, 1, 2)), stable=True)
-    paired, alone = torch.stack([first.sum(), single.sum()]).tolist()
-    edge = order[: paired + alone]
-    source, target = edge_index.index_select(1, edge)
-    return EdgePlan(edge, source, target, paired, num_nodes)
+    return order, torch.stack([first.sum(), single.sum()])
 
 
 def reverse_edges(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = None) -> Tensor:

@@ -22,7 +22,13 @@ from geqlib.graph.checks import as_index
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import sum_pool
-from geqlib.graph.segments import segment_index, segment_lengths, segment_ptr
+from geqlib.graph.segments import (
+    masked,
+    ragged_ranges,
+    segment_index,
+    segment_lengths,
+    segment_ptr,
+)
 from geqlib.ponita.network import PONITA
 
 SHORTEST = 1e-24  # squared length below which an edge has no direction
@@ -55,7 +61,7 @@ def lifted_edges(
 ) -> LiftedEdges:
     """Pairs of elements at the same point, and at the two ends of each edge.
 
-    Made by torch operations on the device of `edge_index`, with host synchronisations for sizes.
+    Made by torch operations on the device of `edge_index`, with one host synchronisation for sizes.
 
     Args:
         edge_index: [2, E], source and target, without self-loops.
@@ -64,36 +70,38 @@ def lifted_edges(
         complete: whether all elements of a graph are near each other instead.
     """
     edge_index = as_index(edge_index)
-    batch = None if batch is None else as_index(batch, "batch")
     count = segment_lengths(edge_index[1], num_nodes)
     order, ptr = torch.argsort(edge_index[1], stable=True), segment_ptr(count)
     nodes = torch.arange(num_nodes, device=edge_index.device)
-    first, second = _all_pairs(nodes, batch) if complete else _joined(edge_index, nodes)
+    if complete:
+        first, second, total = _all_pairs(count, nodes, batch)
+    else:
+        first, second = (torch.cat([end, nodes]) for end in edge_index)  # ends of edges, nodes
+        total = int((count[first] * count[second]).sum())
     each = count[first] * count[second]
-    pair = segment_index(each)
-    local = torch.arange(len(pair), device=pair.device) - segment_ptr(each)[pair]
+    pair = segment_index(each, total)
+    local = ragged_ranges(0, each, total)
     width = count[second[pair]]
     source = order[ptr[first[pair]] + local // width]
     target = order[ptr[second[pair]] + local % width]
     others = source != target  # an element meets itself in the layer
     if not complete:
         others = others | (pair < edge_index.size(1))  # but for its image in a crystal
-    return LiftedEdges(source[others], target[others], pair[others])
+    chosen = total - edge_index.size(1)  # every element met itself once
+    return LiftedEdges(*(masked(values, others, chosen) for values in (source, target, pair)))
 
 
-def _joined(edge_index: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of all edges, then every node with itself."""
-    return torch.cat([edge_index[0], nodes]), torch.cat([edge_index[1], nodes])
-
-
-def _all_pairs(nodes: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
-    """All ordered pairs of nodes of the same graph."""
-    batch = torch.zeros_like(nodes) if batch is None else batch
-    size = torch.bincount(batch, minlength=1)
-    others = size[batch]
-    second = segment_index(others)
-    local = torch.arange(len(second), device=nodes.device) - segment_ptr(others)[second]
-    return segment_ptr(size)[batch[second]] + local, second
+def _all_pairs(count: Tensor, nodes: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """All ordered pairs of nodes of the same graph, and of elements how many."""
+    graph = torch.zeros_like(nodes)
+    if batch is not None:  # numbered without gaps, so that there are at most as many as nodes
+        graph[1:] = (as_index(batch, "batch").diff() != 0).cumsum(0)
+    size = segment_lengths(graph, nodes.size(0))
+    elements = torch.zeros_like(size).scatter_add_(0, graph, count)
+    pairs, total = torch.stack([size.square().sum(), elements.square().sum()]).tolist()
+    others = size[graph]
+    second = segment_index(others, pairs)
+    return segment_ptr(size)[graph[second]] + ragged_ranges(0, others, pairs), second, total
 
 
 class EdgePONITA(nn.Module):

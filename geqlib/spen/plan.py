@@ -415,7 +415,7 @@ def _checked_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
         raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
     if edge_index.numel() == 0:
         return edge_index
-    low, high = (int(x) for x in edge_index.aminmax())
+    low, high = torch.stack(edge_index.aminmax()).tolist()
     if not 0 <= low <= high < num_nodes:
         raise ValueError(
             f"edge_index goes from {low} to {high}, but there are {num_nodes} nodes: count them "

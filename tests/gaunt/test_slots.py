@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geqlib.gaunt.slots import neighbor_slots
+from tests.waits import waits
 
 NODES = 4
 node = st.integers(0, NODES - 1)
@@ -64,3 +65,9 @@ def test_no_edges(nodes: int) -> None:
     assert slots.row.shape == (nodes, 0)
     assert slots.spread(torch.zeros(0, 2)).shape == (nodes, 0, 2)
     assert slots.to("cpu").row.shape == (nodes, 0)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_slots_wait_for_their_sizes_alone(paired: bool) -> None:
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 0]])
+    assert waits(lambda: neighbor_slots(edge_index, 3, paired=paired)) == ["tolist"]

@@ -14,6 +14,7 @@ from geqlib.models import EdgePONITA
 from geqlib.ponita.edge_lift import LiftedEdges, directions, lifted_edges, mean_at
 from tests.contract import Case, Contract, Typed
 from tests.ponita.oracle_ponita import position_orientation_conv
+from tests.waits import waits
 
 SMALL = {"channels": 6, "basis": 5, "layers": 1, "widen": 2}
 BOTH = ("scalar", "vector")
@@ -201,3 +202,30 @@ def test_indices_of_any_integer_type(dtype: torch.dtype) -> None:
     expected = net(pos, edges, batch=batch, **inputs)
     outputs = net(pos, edges.to(dtype), batch=batch.to(dtype), **inputs)
     torch.testing.assert_close(outputs, expected)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("nodes", [0, 1, 7])
+def test_pairs_of_elements_are_those_of_all_tuples(nodes: int, complete: bool) -> None:
+    """Element e is the edge s_e -> t_e, at t_e; graphs without nodes leave gaps in the numbers."""
+    generator = torch.Generator().manual_seed(nodes)
+    batch = torch.tensor([2, 2, 2, 5, 9, 9, 9])[:nodes]
+    near = [(i, j) for i in range(nodes) for j in range(nodes) if batch[i] == batch[j] and i != j]
+    chosen = torch.rand(len(near), generator=generator) < 0.6
+    edges = [edge for edge, flag in zip(near, chosen.tolist(), strict=True) if flag]
+    edge_index = torch.tensor(edges, dtype=torch.long).view(-1, 2).T
+    expected = []
+    for e, (_, here) in enumerate(edges):
+        for f, (_, there) in enumerate(edges):
+            joined = (there, here) in edges or there == here
+            if e != f and (batch[here] == batch[there] if complete else joined):
+                expected.append((f, e))
+    plan = lifted_edges(edge_index, nodes, batch, complete=complete)
+    pairs = list(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
+    assert sorted(pairs) == sorted(expected)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_plan_waits_for_its_sizes_alone(complete: bool) -> None:
+    edge_index, batch = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), torch.tensor([0, 0, 0, 1])
+    assert len(waits(lambda: lifted_edges(edge_index, 4, batch, complete=complete))) == 1

@@ -21,6 +21,7 @@ from geqlib.symmetry.rotations import random_rotations
 from geqlib.testing import equivariance_error
 from tests.contract import Case, Contract, Typed, all_edges
 from tests.ponita.oracle_ponita import gelu, phi, position_orientation_conv
+from tests.waits import waits
 
 SMALL = {"channels": 6, "basis": 5, "layers": 1, "widen": 2}
 BOTH = ("scalar", "vector")
@@ -395,3 +396,11 @@ def test_errors_say_what_and_how_to_mend(name: str) -> None:
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("edge_dim", [0, 1])
+def test_a_plan_waits_for_its_sizes_alone(edge_dim: int) -> None:
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 0]])
+    edge_attr = torch.ones(4, 1) if edge_dim else None
+    net = PONITA(1, 0, 1, 0, channels=4, layers=1, edge_dim=edge_dim)
+    assert waits(lambda: net.plan(edge_index, 3, edge_attr)) == ["tolist"]
