@@ -67,13 +67,14 @@ def degenerate_frames(
 
 def gram_schmidt(axes: Tensor) -> Tensor:
     """Orthonormal columns [..., d, d] from the vectors axes[..., k, :], in their order."""
-    columns: list[Tensor] = []
-    for axis in axes.unbind(-2):
-        axis = axis / axis.detach().norm(dim=-1, keepdim=True)
-        for other in (*columns, *columns):  # twice is enough
-            axis = axis - (axis * other).sum(-1, keepdim=True) * other
-        columns.append(axis / axis.norm(dim=-1, keepdim=True))
-    return torch.stack(columns, -1)
+    axes = axes / axes.detach().norm(dim=-1, keepdim=True)
+    first, *others = axes.unsqueeze(-1).unbind(-3)
+    columns = first / first.norm(dim=-2, keepdim=True)
+    for axis in others:
+        for _ in range(2):  # twice is enough
+            axis = axis - columns @ (columns.mT @ axis)
+        columns = torch.cat([columns, axis / axis.norm(dim=-2, keepdim=True)], -1)
+    return columns
 
 
 @dataclass(frozen=True)
