@@ -66,9 +66,8 @@ class SignFrames:
             y: [d, ...] along each axis.
             shared: what all frames see alike; broadcasts with y[0].
         """
-        signs = torch.cat([self.signs, self.signs.new_ones(len(self.signs), 1)], 1).to(y.dtype)
-        terms = torch.cat([y, shared.expand_as(y[:1])]).flatten(1)
-        return (signs @ terms).view(len(signs), *y.shape[1:])
+        signs, alike = self.signs.to(y.dtype), shared.expand_as(y[:1]).flatten(1)
+        return torch.addmm(alike, signs, y.flatten(1)).view(len(signs), *y.shape[1:])
 
     def scalars(self, h: Tensor) -> Tensor:
         """[N, C] mean over all frames of h [S, M, C]."""
