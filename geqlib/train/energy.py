@@ -232,7 +232,8 @@ class EnergyForces(Task):
         Positions are variables, too, because forces are derivatives by them. Their gradient, which
         nobody reads, would take the second derivatives of everything geometric.
         """
-        loss.backward(*args, inputs=[p for p in self.parameters() if p.requires_grad], **kwargs)
+        weights = [p for p in self.parameters() if p.requires_grad]
+        super().backward(loss, *args, inputs=weights, **kwargs)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
