@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
+
+
+@dataclass(frozen=True)
+class EdgeOrder(Plan):
+    """The messages of an `EdgePlan` sorted by one of their ends, for sums that write once per node.
+
+    Row 0 is sorted by the node where messages arrive, row 1 by the node where they start.
+
+    Args:
+        message: [2, E] numbers of messages as `EdgePlan.messages` lists them.
+        other: [2, E] the node at the other end.
+        ptr: [2, num_nodes + 1] where the messages of each node begin and end.
+    """
+
+    message: Tensor
+    other: Tensor
+    ptr: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class EdgePlan(Plan):
         source, target: [R] its nodes.
         paired: the first `paired` kernels also serve the reversed edge, target -> source.
         num_nodes: nodes in the batch.
+        order: messages sorted by node, which fused kernels need; None on a CPU, which has none.
 
     Example:
         >>> from geqlib.graph import paired_plan
@@ -38,6 +57,35 @@ class EdgePlan(Plan):
     target: Tensor
     paired: int
     num_nodes: int
+    order: EdgeOrder | None = None
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The same plan on another device, with the order that kernels need there."""
+        moved = super().to(*args, **kwargs)
+        return moved.ordered() if moved.order is None and _has_kernels(moved.edge) else moved
+
+    def ordered(self) -> Self:
+        """The same plan with the order of its messages, for which the host does not wait.
+
+        Raises:
+            ValueError: on a CPU, for nodes out of range; on a GPU they stop the device, as in
+                torch's own indexing. Kernels read nothing outside their arrays in either case.
+
+        Example:
+            >>> plan = directed_plan(torch.tensor([[0, 1, 2], [2, 2, 0]]), 3).ordered()
+            >>> plan.order.ptr[0].tolist(), plan.order.other[0].tolist()
+            ([0, 1, 1, 3], [2, 0, 1])
+        """
+        _check_range(self)
+        return self._ordered()
+
+    def _ordered(self) -> Self:
+        _, source, target = self.messages()
+        ends, starts = torch.stack([target, source]), torch.stack([source, target])
+        ends, message = ends.sort(dim=1, stable=True)
+        node = torch.arange(self.num_nodes + 1, device=ends.device).to(ends.dtype)
+        ptr = torch.searchsorted(ends, node.expand(2, -1).contiguous())
+        return replace(self, order=EdgeOrder(message, starts.gather(1, message), ptr))
 
     def rounded(self) -> EdgePlan:
         """The same: its sizes are those of the edges, where these come in pairs."""
@@ -56,6 +104,7 @@ class EdgePlan(Plan):
         return torch.cat([kernel, kernel[back]]), source, target
 
 
+torch.export.register_dataclass(EdgeOrder)
 torch.export.register_dataclass(EdgePlan)
 
 
@@ -68,7 +117,8 @@ def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
     """
     edge_index = as_index(edge_index)
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
-    return EdgePlan(edge, edge_index[0], edge_index[1], 0, num_nodes)
+    plan = EdgePlan(edge, edge_index[0], edge_index[1], 0, num_nodes)
+    return plan.ordered() if _has_kernels(edge) else plan
 
 
 def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None) -> EdgePlan:
@@ -83,6 +133,9 @@ def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = Non
             Give it where offsets are not differences of positions (periodic images), or where
             edge attributes differ by direction.
 
+    Raises:
+        ValueError: for nodes out of range.
+
     Example:
         >>> plan = paired_plan(torch.tensor([[0, 1, 1], [1, 0, 2]]), 3)
         >>> plan.source.tolist(), plan.target.tolist(), plan.paired
@@ -90,10 +143,14 @@ def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = Non
     """
     edge_index = as_index(edge_index)
     order, sizes = pair_order(edge_index, num_nodes, reverse)
-    paired, alone = sizes.tolist()
+    outside = ((edge_index < 0) | (edge_index >= num_nodes)).any()
+    paired, alone, wrong = torch.cat([sizes, outside.view(1).long()]).tolist()
+    if wrong:
+        raise ValueError(_out_of_range(num_nodes))
     edge = order[: paired + alone]
     source, target = edge_index.index_select(1, edge)
-    return EdgePlan(edge, source, target, paired, num_nodes)
+    plan = EdgePlan(edge, source, target, paired, num_nodes)
+    return plan._ordered() if _has_kernels(edge) else plan
 
 
 def pair_order(
@@ -158,3 +215,24 @@ def _ranks(keys: Tensor) -> Tensor:
     new = torch.zeros_like(order)
     new[1:] = (ordered[1:] != ordered[:-1]).any(1)
     return torch.empty_like(order).scatter_(0, order, new.cumsum(0))
+
+
+def _has_kernels(index: Tensor) -> bool:
+    return index.is_cuda and not torch.compiler.is_compiling()
+
+
+def _check_range(plan: EdgePlan) -> None:
+    ends = torch.stack([plan.source, plan.target])
+    inside = ((ends >= 0) & (ends < plan.num_nodes)).all()
+    if ends.is_cuda:
+        stop: Any = torch._assert_async  # type: ignore[attr-defined]
+        stop(inside, _out_of_range(plan.num_nodes))
+    elif not bool(inside):
+        raise ValueError(_out_of_range(plan.num_nodes))
+
+
+def _out_of_range(num_nodes: int) -> str:
+    return (
+        f"edge_index names nodes outside of 0 to {num_nodes - 1}: correct it, or the number of "
+        "nodes."
+    )

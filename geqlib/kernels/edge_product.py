@@ -5,7 +5,8 @@ are partial derivatives of one form,
 
     T = sum over e, p, c of k[e,p,c] x[j,p,c] g[i,p,c],     k[e,p,c] = sum_m a[e,p,m] w[e,m,c],
 
-which is linear in a, w, x and g. `_Partial` computes them, and is its own derivative.
+which is linear in a, w, x and g. `_Partial` computes them, and is its own derivative. On a GPU it
+runs as two kernels (`edge_product_triton`), else in plain torch.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from torch import Tensor
 
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.kernels.selection import fused
 
 PIECE = 2**20  # bytes of a temporary tensor on a CPU: a small part of its cache
+MOST_POINTS, MOST_FACTORS = 64, 32  # of the fused kernels, which keep them in registers
 
 
 def edge_product(
@@ -38,8 +41,9 @@ def edge_product(
     point p, if -p is the point opposite to p.
 
     Neither messages nor the values of factored kernels are kept: derivatives, which exist to any
-    order, compute them again. On a CPU it works in pieces of edges (`edge_pieces`), elsewhere on
-    all at once. `torch.func` transforms, compilation and export work.
+    order, compute them again. On a GPU each of them is one fused kernel, where the plan has its
+    `order`; else, on a CPU it works in pieces of edges (`edge_pieces`), elsewhere on all at once.
+    `torch.func` transforms, compilation and export work.
 
     Args:
         x: [N, P, C] features of nodes, at P points (such as orientations), in C channels.
@@ -63,7 +67,11 @@ def edge_product(
     if weight is not None:
         weight = weight.to(kernel.dtype)  # mixed under autocast
     antipode = antipode if plan.paired else None
-    edges = plan.source, plan.target, plan.paired, antipode
+    edges: Any = plan.source, plan.target, plan.paired, antipode
+    order = plan.order
+    if order is not None:
+        _check_sizes(x, kernel, plan)
+        edges = *edges, order.message, order.other, order.ptr
     # compiled code would lose the second derivatives of a custom function, silently
     compute = _Partial.forward if torch.compiler.is_compiling() else _Partial.apply
     (y,) = compute("g", kernel, weight, x, None, *edges)
@@ -106,7 +114,18 @@ class _Partial(torch.autograd.Function):
         target: Tensor,
         paired: int,
         antipode: Tensor | None,
+        *order: Tensor,
     ) -> tuple[Tensor, ...]:
+        points = a.size(1)
+        supported = (
+            len(order) == 3
+            and 0 < points <= MOST_POINTS
+            and (w is None or 0 < w.size(1) <= MOST_FACTORS)
+        )
+        if fused("edge_product", a, w, x, g, supported=supported):
+            from geqlib.kernels.edge_product_triton import partial_derivatives
+
+            return partial_derivatives(wanted, a, w, x, g, source, target, paired, antipode, *order)
         total: dict[str, Any] = dict.fromkeys(wanted)
         shape = (g if x is None else x).shape
         # gathering from matrices is faster
@@ -143,9 +162,10 @@ class _Partial(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.wanted, *tensors, ctx.paired, antipode = inputs
-        ctx.save_for_backward(*tensors, antipode)
-        ctx.save_for_forward(*tensors, antipode)
+        ctx.wanted, *tensors = inputs
+        ctx.paired = tensors.pop(6)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -157,7 +177,8 @@ class _Partial(torch.autograd.Function):
             others = "".join(n for n in "awxg" if n in needed and n != name)
             for n, part in zip(others, _replaced(ctx, others, name, grad), strict=True):
                 total[n] = total[n] + part if n in total else part
-        return None, *(total.get(name) for name in "awxg"), None, None, None, None
+        rest = len(ctx.needs_input_grad) - 5
+        return None, *(total.get(name) for name in "awxg"), *[None] * rest
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -174,9 +195,21 @@ def _replaced(ctx: Any, wanted: str, name: str, value: Tensor | None) -> tuple[T
     """Partial derivatives of T with `value` in the place of the argument `name`."""
     if not wanted:
         return ()
-    *arguments, source, target, antipode = ctx.saved_tensors
+    a, w, x, g, source, target, *rest = ctx.saved_tensors
+    arguments = [a, w, x, g]
     arguments["awxg".index(name)] = value
-    return _Partial.apply(wanted, *arguments, source, target, ctx.paired, antipode)
+    return _Partial.apply(wanted, *arguments, source, target, ctx.paired, *rest)
+
+
+def _check_sizes(x: Tensor, kernel: Tensor, plan: EdgePlan) -> None:
+    """Of what kernels take on trust."""
+    count = plan.source.size(0)
+    if x.size(0) != plan.num_nodes or kernel.size(0) != count or plan.paired > count:
+        raise ValueError(
+            f"x has {x.size(0)} nodes and kernel {kernel.size(0)} rows, but the plan is one of "
+            f"{plan.num_nodes} nodes, {count} kernels, {plan.paired} of them paired: make the plan "
+            "of this batch."
+        )
 
 
 def _added(total: Tensor | None, end: Tensor, kernel: Tensor, x: Tensor, start: Tensor) -> Tensor:
