@@ -11,17 +11,17 @@ from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph.checks import values_readable
 from geqlib.graph.functional import outside_vmap, readable
+from geqlib.kernels.symmetric_gru import SymmetricGRU
 from geqlib.monoid.operators import Product, as_operator
-from geqlib.monoid.tree import TreePlan, tree_plan
+from geqlib.monoid.tree import TreeLevel, TreePlan, tree_plan
 
 Name = Literal["gru", "select", "gated", "topk", "logsumexp", "max", "sum", "product"]
 Order = Literal["stable", "random", "canonical", "average"]
-Partners = list[tuple[Tensor, Tensor, Tensor]]  # left, right and waiting members of each level
 
 
 def reduce_tree(
     product: Product, x: Tensor, identity: Tensor, plan: TreePlan
-) -> tuple[Tensor, Partners]:
+) -> tuple[Tensor, list[Tensor]]:
     """Reduce every set by a product of two stacks of states, f: [P, ...], [P, ...] -> [P, ...].
 
     Args:
@@ -31,24 +31,37 @@ def reduce_tree(
         plan: of these elements.
 
     Returns:
-        [num_sets, ...], and left partners, right partners and waiting members of each level that
-        has pairs.
+        [num_sets, ...], and the members of each level that has pairs.
 
     Example:
         >>> plan = tree_plan(torch.tensor([2, 0, 2, 2]), 4)
         >>> reduce_tree(torch.add, torch.arange(4.0), torch.zeros(()), plan)[0].tolist()
         [1.0, 0.0, 5.0, 0.0]
     """
-    finished, partners = [x[:0]], []
+    finished, members = [x[:0]], []
     for level in plan.levels:
-        parts = (level.pairs, level.pairs, level.waiting, level.finished)
-        left, right, waiting, done = x.index_select(0, level.order).split(parts)
-        finished.append(done)
         if level.pairs:
-            partners.append((left, right, waiting))
-            x = torch.cat([_checked(product(left, right), left), waiting])
+            members.append(x)
+        x, done = _joined(product, x, level)
+        finished.append(done)
     empty = identity.expand(plan.empty, *identity.shape)
-    return torch.cat([*finished, empty]).index_select(0, plan.roots), partners
+    return torch.cat([*finished, empty]).index_select(0, plan.roots), members
+
+
+def _joined(product: Product, x: Tensor, level: TreeLevel) -> tuple[Tensor, Tensor]:
+    """The members of the next level, and the results of finished sets."""
+    if level.pairs and isinstance(product, SymmetricGRU):
+        return product.level(x, level.order, level.pairs, level.waiting)
+    left, right, waiting, done = _arranged(x, level)
+    if level.pairs:
+        x = torch.cat([_checked(product(left, right), left), waiting])
+    return x, done
+
+
+def _arranged(x: Tensor, level: TreeLevel) -> tuple[Tensor, ...]:
+    """Left partners, right partners, waiting and finished members."""
+    sizes = level.pairs, level.pairs, level.waiting, level.finished
+    return x.index_select(0, level.order).split(sizes)
 
 
 class MonoidAggregation(Aggregation):
@@ -204,18 +217,23 @@ class MonoidAggregation(Aggregation):
             state = operator.encode(x)
             neutral = operator.identity(state)
             product = operator.product()
-            out, partners = reduce_tree(product, state, neutral, plan)
+            out, members = reduce_tree(product, state, neutral, plan)
             if self.training and not operator.exact:
-                self._add_losses(product, state, neutral, plan, partners)
+                self._add_losses(product, state, neutral, plan, members)
             results.append(operator.decode(out))
         out = results[0] if len(results) == 1 else torch.cat(results, -1)
         return out if self.project is None else self.project(out)
 
     def _add_losses(
-        self, product: Product, state: Tensor, neutral: Tensor, plan: TreePlan, partners: Partners
+        self,
+        product: Product,
+        state: Tensor,
+        neutral: Tensor,
+        plan: TreePlan,
+        members: list[Tensor],
     ) -> None:
-        if self.assoc and len(partners) > 1:
-            self.aux_losses.append(self.assoc * _associativity_loss(product, plan, partners))
+        if self.assoc and len(members) > 1:
+            self.aux_losses.append(self.assoc * _associativity_loss(product, plan, members))
         if self.identity:
             error = product(state, neutral.expand_as(state)) - state
             self.aux_losses.append(self.identity * _mean_square(error))
@@ -274,15 +292,16 @@ def _mean_square(x: Tensor) -> Tensor:
     return x.square().sum() / max(x.numel() // x.size(-1), 1)
 
 
-def _associativity_loss(product: Product, plan: TreePlan, partners: Partners) -> Tensor:
+def _associativity_loss(product: Product, plan: TreePlan, members: list[Tensor]) -> Tensor:
     """The mean of |(a b) c - a (b c)|^2 over the tree's own triples.
 
     A product ((a b) (c d)) has two: (a, b, c) and (b, c, d); a product ((a b) c) whose right
     partner had been waiting has one.
     """
+    partners = [_arranged(x, level) for x, level in zip(members, plan.levels, strict=False)]
     levels = []
-    for level, below, (ab, cd, _) in zip(plan.levels[1:], partners, partners[1:], strict=False):
-        left, right, waiting = below
+    for level, below, (ab, cd, *_) in zip(plan.levels[1:], partners, partners[1:], strict=False):
+        left, right, waiting, _ = below
         of_left, of_right = level.order[: 2 * level.pairs].chunk(2)
         c = torch.cat([left, waiting])[of_right]
         two = of_right < len(left)

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 from torch_geometric.nn.inits import reset
+
+from geqlib.kernels.symmetric_gru import SymmetricGRU, symmetric_gru
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
@@ -95,8 +97,9 @@ class BinaryGRU(LearntOperator):
         return symmetric_gru(a, b, *self._weights())
 
     def product(self) -> Product:
-        weights = self._weights()
-        return lambda a, b: symmetric_gru(a, b, *weights)
+        even, odd, bias = self._weights()
+        biases = torch.stack([bias, torch.zeros_like(bias)]).unsqueeze(1)
+        return SymmetricGRU(torch.stack([even, odd]), biases)
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of s and of d: both gates, the input's share of the candidate, and the state's share."""
@@ -105,27 +108,6 @@ class BinaryGRU(LearntOperator):
         even = torch.cat([w_i[:c] + w_h[:c], w_i[c:], w_h[c:]])
         odd = torch.cat([w_i[:c] - w_h[:c], w_i[c:], -w_h[c:]])
         return even, odd, torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2
-
-
-def symmetric_gru(a: Tensor, b: Tensor, even: Tensor, odd: Tensor, bias: Tensor) -> Tensor:
-    """(GRU(a, b) + GRU(b, a)) / 2, with what the gates see of a + b and of a - b.
-
-    Args:
-        a, b: [..., C].
-        even, odd: [4 C, C] applied to a + b and to a - b: reset gate, update gate, and shares of
-            the input and of the state in the candidate.
-        bias: [4 C].
-    """
-    s = linear(a + b, even, bias).to(a.dtype)
-    d = linear(a - b, odd).to(a.dtype)
-    return (_gated(s + d, b) + _gated(s - d, a)) / 2
-
-
-def _gated(gates: Tensor, state: Tensor) -> Tensor:
-    """The GRU's (1 - z) tanh(W_in x + r W_hn h) + z h."""
-    reset, update, of_input, of_state = gates.chunk(4, -1)
-    candidate = torch.addcmul(of_input, reset.sigmoid(), of_state).tanh()
-    return torch.lerp(candidate, state, update.sigmoid())
 
 
 class Selection(LearntOperator):
