@@ -20,19 +20,21 @@ from torch import Tensor, nn
 
 from geqlib.gaunt.layout import KINDS, Paths, connected, reachable, read_irreps
 from geqlib.gaunt.methods import Method, Term, build_transforms, choose_method
-from geqlib.gaunt.transforms import Transform, Values
+from geqlib.gaunt.transforms import GridTransform, Transform, Values
 from geqlib.gaunt.weights import DegreeLinear, DegreeWeights
 from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.kernels.selection import fused
 from geqlib.sphere.coefficients import path_variances
 
 PIECE = 2**20  # bytes of a field that is worked on at once on a CPU, about half of its cache
+MOST_COEFFICIENTS = 32  # of the fused kernel, which keeps them in registers: degrees up to 4
 
 
 class PointwiseProduct(torch.autograd.Function):
     """z = C^T ((A x) * (B y)), the derivative by z of the form T = sum of (A x) * (B y) * (C z).
 
     Keeps x and y only. The gradients of T by x and y are this function with other factors, so that
-    derivatives of every order exist.
+    derivatives of every order exist. On a GPU it is one kernel where `_single_matrices` says so.
     """
 
     @staticmethod
@@ -40,6 +42,11 @@ class PointwiseProduct(torch.autograd.Function):
         x: Tensor, y: Tensor, transforms: tuple[Transform, ...], terms: tuple[Term, ...]
     ) -> Tensor:
         a, b, c = transforms
+        if fused("grid_product", x, y, supported=_single_matrices(x, y, transforms, terms)):
+            from geqlib.kernels.grid_product_triton import Side, grid_product
+
+            sides = [Side(t.get_buffer("matrix0"), t.columns.order) for t in transforms]
+            return grid_product(x, y, *sides)
         # a backward pass may be called inside autocast, which would round the matrix products
         with torch.autocast(x.device.type, enabled=False):
             parts = [
@@ -97,6 +104,19 @@ def multiply(f: Values, g: Values, terms: Sequence[Term]) -> Values:
         else:
             h[k] = f[i] * g[j] if sign > 0 else -f[i] * g[j]
     return h
+
+
+def _single_matrices(
+    x: Tensor, y: Tensor, transforms: Sequence[Transform], terms: Sequence[Term]
+) -> bool:
+    """Whether A, B and C are one small matrix each: "grid" with one function on every side."""
+    return (
+        x.dtype == y.dtype in (torch.float32, torch.float64)
+        and all(isinstance(t, GridTransform) for t in transforms)
+        and all(len(t.columns.sizes) == 1 and t.fields == ["value"] for t in transforms)
+        and max(t.columns.size for t in transforms) <= MOST_COEFFICIENTS
+        and [term.sign for term in terms] == [1]
+    )
 
 
 def _swapped(terms: Sequence[Term], role: int) -> tuple[Term, ...]:

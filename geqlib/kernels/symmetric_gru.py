@@ -7,6 +7,7 @@ batched matrix products; else in plain torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class SymmetricGRU:
 
     Args:
         weight: [2, 4 C, C], even and odd.
-        bias: [2, 1, 4 C], of which the odd half is 0.
+        bias: [4 C] of the even half.
     """
 
     weight: Tensor
@@ -53,7 +54,7 @@ class SymmetricGRU:
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         even, odd = self.weight.unbind()
-        return symmetric_gru(a, b, even, odd, self.bias[0, 0])
+        return symmetric_gru(a, b, even, odd, self.bias)
 
     def level(self, x: Tensor, order: Tensor, pairs: int, waiting: int) -> tuple[Tensor, Tensor]:
         """The products of pairs, followed by what waits, and what is finished.
@@ -63,15 +64,24 @@ class SymmetricGRU:
             order: [members] left partners, right partners, waiting and finished members.
             pairs, waiting: how many.
         """
-        arguments = x, self.weight, self.bias, order, pairs, waiting
+        arguments: Any = x, self.weight, self.bias, order, pairs, waiting
         if (
             torch.compiler.is_compiling()
             or transformed()
             or _forward_mode(x, self.weight, self.bias)
         ):
             return plain_level(*arguments)
-        result: Any = _Level.apply(*arguments)
+        result: Any = _Level.apply(*arguments, self._biases)
         return result
+
+    @cached_property
+    def _biases(self) -> Tensor:
+        """[2, 1, 4 C] the bias of both halves, 0 for the odd one, of which none takes derivatives.
+
+        With it, one batched product makes both halves.
+        """
+        bias = self.bias.detach()
+        return torch.stack([bias, torch.zeros_like(bias)]).unsqueeze(1)
 
 
 def plain_level(
@@ -92,7 +102,14 @@ class _Level(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, order: Tensor, pairs: int, waiting: int
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        order: Tensor,
+        pairs: int,
+        waiting: int,
+        biases: Tensor,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.sizes = pairs, waiting
@@ -100,11 +117,11 @@ class _Level(torch.autograd.Function):
             from geqlib.kernels.symmetric_gru_triton import gates, sums
 
             values = sums(x, order, pairs)
-            products = torch.baddbmm(bias, values, weight.mT)
+            products = torch.baddbmm(biases, values, weight.mT)
             new, done = gates(products, x, order, pairs, waiting)
             kept = products, values
         else:
-            new, done, *kept = _plain_forward(x, weight, bias, order, pairs, waiting)
+            new, done, *kept = _plain_forward(x, weight, biases, order, pairs, waiting)
         ctx.save_for_backward(x, weight, bias, order, *kept)
         return new, done
 
@@ -119,11 +136,11 @@ class _Level(torch.autograd.Function):
             results = gradients(grads, x, weight, order, *kept, *ctx.sizes)
         else:
             results = _plain_backward(grads, x, weight, order, *kept, *ctx.sizes)
-        return *results, None, None, None
+        return *results, None, None, None, None
 
 
 def _plain_forward(
-    x: Tensor, weight: Tensor, bias: Tensor, order: Tensor, pairs: int, waiting: int
+    x: Tensor, weight: Tensor, biases: Tensor, order: Tensor, pairs: int, waiting: int
 ) -> tuple[Tensor, ...]:
     """New members, finished ones; gates [2, P, 4 C], s and d, and both partners, [2, P, C] each."""
     channels, rows = x.size(-1), 2 * pairs
@@ -132,7 +149,7 @@ def _plain_forward(
     values = torch.empty_like(partners)
     torch.add(*partners, out=values[0])
     torch.sub(partners[1], partners[0], out=values[1])
-    even, odd = torch.baddbmm(bias, values, weight.mT).to(x.dtype)
+    even, odd = torch.baddbmm(biases, values, weight.mT).to(x.dtype)
     gates = x.new_empty(2, *even.shape)
     torch.add(even, odd, out=gates[0])
     torch.sub(even, odd, out=gates[1])
@@ -177,7 +194,7 @@ def _plain_backward(
     by_products = torch.empty_like(slope)
     torch.add(*slope, out=by_products[0])
     torch.sub(*slope, out=by_products[1])
-    by_bias = by_products.sum(1, keepdim=True)
+    by_bias = by_products[0].sum(0)
     by_weight = torch.bmm(by_products.mT, values)
     even, odd = torch.bmm(by_products, weight.to(x.dtype))
     by_partners += even

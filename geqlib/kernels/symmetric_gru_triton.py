@@ -114,7 +114,7 @@ def gradients(
         width,
         BLOCK,
     )
-    return by_x, torch.bmm(by_products.mT, values), by_products.sum(1, keepdim=True)
+    return by_x, torch.bmm(by_products.mT, values), by_products[0].sum(0)
 
 
 def _grid(numbers: int) -> tuple[int]:

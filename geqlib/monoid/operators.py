@@ -98,8 +98,7 @@ class BinaryGRU(LearntOperator):
 
     def product(self) -> Product:
         even, odd, bias = self._weights()
-        biases = torch.stack([bias, torch.zeros_like(bias)]).unsqueeze(1)
-        return SymmetricGRU(torch.stack([even, odd]), biases)
+        return SymmetricGRU(torch.stack([even, odd]), bias)
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of s and of d: both gates, the input's share of the candidate, and the state's share."""

@@ -1,0 +1,195 @@
+"""A level of the tree with the symmetric GRU, written out and fused, equals the plain formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from geqlib.graph.segments import segment_index
+from geqlib.kernels import plain, watch
+from geqlib.kernels.symmetric_gru import SymmetricGRU, plain_level
+from geqlib.monoid.operators import BinaryGRU
+from geqlib.monoid.tree import tree_plan
+from geqlib.nn import MonoidAggregation
+
+Level = tuple[Tensor, int, int]
+# members in any order, pairs, waiting ones; the rest is finished
+LEVELS: dict[str, Level] = {
+    "one pair": (torch.tensor([1, 0]), 1, 0),
+    "pairs": (torch.tensor([2, 0, 3, 1]), 2, 0),
+    "ragged": (torch.tensor([4, 1, 0, 3, 5, 6, 2]), 2, 1),
+    "finished": (torch.tensor([4, 1, 0, 3, 2]), 1, 0),
+}
+SHAPES = ((3,), (1,), (2, 5))
+FORMS = ("plain", "fused")
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest) -> Any:
+    """Returns the device of a form; of "fused", an operator that takes its twin is an error."""
+
+    def prepare(form: str) -> str:
+        return "cpu" if form == "plain" else request.getfixturevalue("only_fused")
+
+    return prepare
+
+
+def arguments(level: str, shape: tuple[int, ...], device: str = "cpu") -> list[Tensor]:
+    """x, weight and bias."""
+    torch.manual_seed(0)
+    channels = shape[-1]
+    gru = BinaryGRU(channels).double().product()
+    assert isinstance(gru, SymmetricGRU)
+    x = torch.randn(LEVELS[level][0].numel(), *shape).double()
+    return [t.detach().to(device).requires_grad_() for t in (x, gru.weight, gru.bias)]
+
+
+def compute(level: str, plainly: bool = False) -> Callable[..., tuple[Tensor, Tensor]]:
+    order, pairs, waiting = LEVELS[level]
+
+    def fn(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        rest = order.to(x.device), pairs, waiting
+        if plainly:
+            return plain_level(x, weight, bias, *rest)
+        return SymmetricGRU(weight, bias).level(x, *rest)
+
+    return fn
+
+
+def derivatives(fn: Any, leaves: list[Tensor]) -> list[Tensor]:
+    """Values, gradients without and with a graph, and gradients of gradients."""
+    outputs = fn(*leaves)
+    loss = sum((y.sin() * (n + 1)).sum() for n, y in enumerate(outputs))
+    first = torch.autograd.grad(loss, leaves, retain_graph=True, materialize_grads=True)
+    slopes = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+    square = torch.stack([s.square().sum() for s in slopes]).sum()
+    second = torch.autograd.grad(square, leaves, materialize_grads=True)
+    return [*outputs, *first, *slopes, *second]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("level", LEVELS)
+def test_it_is_the_formula(level: str, shape: tuple[int, ...], form: str, where: Any) -> None:
+    leaves = arguments(level, shape, where(form))
+    expected = derivatives(compute(level, plainly=True), leaves)
+    for got, exact in zip(derivatives(compute(level), leaves), expected, strict=True):
+        torch.testing.assert_close(got, exact, atol=1e-12, rtol=1e-12)
+    single = [t.detach().float().requires_grad_() for t in leaves]
+    for got, exact in zip(derivatives(compute(level), single), expected, strict=True):
+        torch.testing.assert_close(got, exact.float(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_derivatives_are_those_of_finite_differences(form: str, where: Any) -> None:
+    leaves = arguments("ragged", (2,), where(form))
+    assert gradcheck(compute("ragged"), leaves, fast_mode=True)
+    assert gradgradcheck(compute("ragged"), leaves, fast_mode=True)
+
+
+def test_forward_mode() -> None:
+    leaves = arguments("ragged", (2,))
+    assert gradcheck(compute("ragged"), leaves, check_forward_ad=True, fast_mode=True)
+    assert gradgradcheck(compute("ragged"), leaves, check_fwd_over_rev=True, fast_mode=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_some_outputs_and_some_arguments(form: str, where: Any) -> None:
+    """Gradients of one output alone, and of weights that depend on the members."""
+    leaves = arguments("ragged", (3,), where(form))
+    for n in range(2):
+        results = []
+        for fn in (compute("ragged"), compute("ragged", plainly=True)):
+            x, weight, bias = leaves
+            y = fn(x, weight * x.mean().cos(), bias)[n]
+            (slope,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+            square = slope.square().sum()
+            second = torch.autograd.grad(square, (x, bias), materialize_grads=True)
+            results.append([slope, *second])
+            frozen = fn(x, weight.detach(), bias.detach())[n]
+            results[-1] += torch.autograd.grad(frozen.sum(), x)
+        for got, exact in zip(*results, strict=True):
+            torch.testing.assert_close(got, exact, atol=1e-12, rtol=1e-12)
+
+
+def test_strides_and_index_types(only_fused: str) -> None:
+    x, weight, bias = arguments("ragged", (3,), only_fused)
+    order, pairs, waiting = LEVELS["ragged"]
+    expected = compute("ragged")(x, weight, bias)
+    strided = x.detach().mT.contiguous().mT
+    gru = SymmetricGRU(weight, bias)
+    got = gru.level(strided, order.to(only_fused).int(), pairs, waiting)
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_numbers_out_of_range_are_skipped(device: str) -> None:
+    """Around the members lie NaNs, which no kernel may read."""
+    x, weight, bias = arguments("ragged", (3,), device)
+    order, pairs, waiting = LEVELS["ragged"]
+    wrong = order.clone().to(device)
+    wrong[0], wrong[-1] = 7, -1
+    whole = torch.full((21, 3), torch.nan, dtype=torch.float64, device=device)
+    whole[7:14] = x.detach()
+    inner = whole[7:14].detach().requires_grad_()
+    new, done = SymmetricGRU(weight, bias).level(inner, wrong, pairs, waiting)
+    (slope,) = torch.autograd.grad(new.sum() + done.sum(), inner)
+    assert not any(bool(t.isnan().any()) for t in (new, done, slope))
+    assert bool(whole[:7].isnan().all()) and bool(whole[14:].isnan().all())
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 0, 1, 7], [600]], ids=str)
+def test_whole_trees(sizes: list[int], only_fused: str) -> None:
+    torch.manual_seed(0)
+    aggregation = MonoidAggregation(5, operator="gru").double().to(only_fused).eval()
+    index = segment_index(torch.tensor(sizes)).to(only_fused)
+    plan = tree_plan(index, len(sizes))
+    x = torch.randn(len(index), 5).double().to(only_fused).requires_grad_()
+    points = [x, *aggregation.parameters()]
+    results = []
+    for off in (nullcontext, plain):
+        with off():
+            y = aggregation(x, plan=plan)
+            loss = y.sin().sum()
+            slopes = torch.autograd.grad(loss, points, materialize_grads=True, allow_unused=True)
+            results.append([y, *slopes])
+    for got, exact in zip(*results, strict=True):
+        torch.testing.assert_close(got, exact, atol=1e-11, rtol=1e-11)
+    if max(sizes) == 1:  # no products
+        compute("one pair")(*arguments("one pair", (1,), only_fused))
+
+
+def test_when_the_plain_formula_is_taken(device: str) -> None:
+    leaves = arguments("ragged", (3,), device)
+    fn = compute("ragged")
+    expected = fn(*leaves)[0]
+    with watch() as choices, plain():
+        torch.testing.assert_close(fn(*leaves)[0], expected)
+    assert dict(choices) == {("symmetric_gru", "switched off"): 1}
+    x, weight, bias = (t.detach() for t in leaves)
+    with watch() as choices:
+        several = torch.func.vmap(lambda v: fn(v, weight, bias)[0])(x[None])
+        torch.testing.assert_close(several[0], expected)
+        torch.compiler.reset()
+        compiled = torch.compile(fn, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(*leaves)[0], expected)
+    assert not choices
+
+
+def test_autocast() -> None:
+    leaves = [t.detach().float().requires_grad_() for t in arguments("ragged", (3,))]
+    expected = derivatives(compute("ragged"), leaves)
+    for dtype in (torch.float32, torch.bfloat16):
+        x, weight, bias = leaves
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            new, _ = compute("ragged")(x.to(dtype), weight, bias)
+        assert new.dtype == dtype
+        torch.testing.assert_close(new.float(), expected[0], atol=0.05, rtol=0)
+        slopes = torch.autograd.grad(new.float().sin().sum(), leaves)
+        assert all(s.dtype == torch.float32 for s in slopes)
