@@ -142,7 +142,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.nn.sphere_powers": ("geqlib.gaunt.power", "geqlib.sphere.quadrature"),
     "geqlib.nn.sphere_rows": ("geqlib.gaunt.layout",),
     "geqlib.nn.subgraph": ("geqlib.spen.conv", "geqlib.spen.sizes"),
-    "geqlib.nn.symmetric_gru": ("geqlib.monoid.operators",),
+    "geqlib.nn.symmetric_gru": ("geqlib.kernels.symmetric_gru",),
     "geqlib.nn.wigner": ("geqlib.gaunt.convolution",),
     "geqlib.nn.zbl": ("geqlib.atoms.zbl",),
     "geqlib.models.cutoff": ("geqlib.atoms.potential",),

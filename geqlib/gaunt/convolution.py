@@ -20,7 +20,7 @@ from e3nn import o3
 from torch import Tensor
 
 from geqlib.gaunt.layout import connected, from_components, read_irreps, to_components
-from geqlib.graph.edges import directed_plan
+from geqlib.graph.edges import EdgePlan, directed_plan
 from geqlib.kernels.edge_product import edge_product
 from geqlib.sphere.harmonics import SolidHarmonics, spherical_harmonics
 from geqlib.sphere.quadrature import hemisphere
@@ -96,6 +96,8 @@ class GauntConvolution(Constants):
         weight: Tensor,
         edge_index: Tensor,
         slots: Any = None,
+        *,
+        plan: EdgePlan | None = None,
     ) -> Tensor:
         """z [N, irreps_out.dim].
 
@@ -105,15 +107,17 @@ class GauntConvolution(Constants):
             weight: [E, degree + 1, C].
             edge_index: [2, E], source and target.
             slots: not needed any more.
+            plan: `directed_plan(edge_index, N)`, which several layers can share.
         """
         self._check_inputs(x, direction, weight, edge_index)
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             coefficients = to_components(x.to(wide), self._in).transpose(0, 1)
-            z = self._convolve(coefficients, direction.to(wide), weight.to(wide), edge_index)
+            plan = directed_plan(edge_index, x.size(0)) if plan is None else plan
+            z = self._convolve(coefficients, direction.to(wide), weight.to(wide), plan)
             return from_components(z.transpose(0, 1), self._out).to(x.dtype)
 
-    def _convolve(self, x: Tensor, v: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, v: Tensor, weight: Tensor, plan: EdgePlan) -> Tensor:
         """Coefficients [N, k_out, C] from [N, k_in, C].
 
         A hemisphere of points suffices: the values at opposite points are further channels, for
@@ -124,7 +128,7 @@ class GauntConvolution(Constants):
         f = (self.table("values", x) @ x).unflatten(1, (points, copies)).flatten(2)
         a = (self.harmonics(v) @ angular.flatten(1)).unflatten(1, angular.shape[1:])
         w = (weight.unsqueeze(2) * signs.unsqueeze(2)).flatten(2)  # [E, degree + 1, copies C]
-        y = edge_product(f, a, directed_plan(edge_index, x.size(0)), weight=w)
+        y = edge_product(f, a, plan, weight=w)
         return self.table("integral", x) @ y.unflatten(2, (copies, -1)).flatten(1, 2)
 
     def _check_inputs(

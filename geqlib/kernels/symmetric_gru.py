@@ -64,14 +64,15 @@ class SymmetricGRU:
             order: [members] left partners, right partners, waiting and finished members.
             pairs, waiting: how many.
         """
-        arguments: Any = x, self.weight, self.bias, order, pairs, waiting
-        if (
-            torch.compiler.is_compiling()
-            or transformed()
-            or _forward_mode(x, self.weight, self.bias)
-        ):
+        tensors = x, self.weight, self.bias
+        arguments: Any = *tensors, order, pairs, waiting
+        if torch.compiler.is_compiling() or transformed() or _forward_mode(*tensors):
             return plain_level(*arguments)
-        result: Any = _Level.apply(*arguments, self._biases)
+        on_device = fused("symmetric_gru", *tensors)
+        needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        if not (on_device or needed):
+            return plain_level(*arguments)
+        result: Any = _Level.apply(*arguments, self._biases, on_device)
         return result
 
     @cached_property
@@ -110,10 +111,11 @@ class _Level(torch.autograd.Function):
         pairs: int,
         waiting: int,
         biases: Tensor,
+        on_device: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.sizes = pairs, waiting
-        if fused("symmetric_gru", x, weight, bias):
+        if on_device:
             from geqlib.kernels.symmetric_gru_triton import gates, sums
 
             values = sums(x, order, pairs)
@@ -136,7 +138,7 @@ class _Level(torch.autograd.Function):
             results = gradients(grads, x, weight, order, *kept, *ctx.sizes)
         else:
             results = _plain_backward(grads, x, weight, order, *kept, *ctx.sizes)
-        return *results, None, None, None, None
+        return *results, *[None] * 5
 
 
 def _plain_forward(
@@ -158,10 +160,10 @@ def _plain_forward(
     candidate.addcmul_(reset, of_state).tanh_()
     new = x.new_empty(pairs + waiting, *x.shape[1:])
     both = torch.lerp(candidate, partners, update)
-    torch.mean(both, 0, out=new[:pairs].view(-1, channels))
+    torch.add(*both, out=new[:pairs].view(-1, channels)).div_(2)
     if waiting:
         new[pairs:] = members[rows : rows + waiting]
-    return new, members[rows + waiting :].clone(), gates, values, partners
+    return new, members[rows + waiting :], gates, values, partners
 
 
 def _plain_backward(

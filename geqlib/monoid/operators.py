@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from torch_geometric.nn.inits import reset
 
-from geqlib.kernels.symmetric_gru import SymmetricGRU, symmetric_gru
+from geqlib.kernels.symmetric_gru import SymmetricGRU
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
@@ -94,19 +94,16 @@ class BinaryGRU(LearntOperator):
         self.cell.reset_parameters()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return symmetric_gru(a, b, *self._weights())
+        return self.product()(a, b)
 
     def product(self) -> Product:
-        even, odd, bias = self._weights()
-        return SymmetricGRU(torch.stack([even, odd]), bias)
-
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of s and of d: both gates, the input's share of the candidate, and the state's share."""
+        """With weights of s and of d: gates, and both shares of the candidate."""
         c = 2 * self.channels
         w_i, w_h, b_i, b_h = (w / 2 for w in self.cell.parameters())
-        even = torch.cat([w_i[:c] + w_h[:c], w_i[c:], w_h[c:]])
-        odd = torch.cat([w_i[:c] - w_h[:c], w_i[c:], -w_h[c:]])
-        return even, odd, torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2
+        even = w_i[:c] + w_h[:c], w_i[c:], w_h[c:]
+        odd = w_i[:c] - w_h[:c], w_i[c:], -w_h[c:]
+        weight = torch.cat([*even, *odd]).unflatten(0, (2, -1))
+        return SymmetricGRU(weight, torch.cat([b_i[:c] + b_h[:c], b_i[c:], b_h[c:]]) * 2)
 
 
 class Selection(LearntOperator):

@@ -83,7 +83,7 @@ REMOVED: dict[str, str] = {
     "geqlib.nn.wigner.*": "nothing: messages are not rotated",
     "geqlib.nn.wigner.EdgeFrames": "nothing: messages are not rotated",
     "geqlib.nn.self_mix.reaches": "geqlib.gaunt.layout.reachable",
-    "geqlib.nn.symmetric_gru.plain_symmetric_gru": "geqlib.monoid.operators.symmetric_gru",
+    "geqlib.nn.symmetric_gru.plain_symmetric_gru": "geqlib.kernels.symmetric_gru.symmetric_gru",
     "geqlib.testing.rulers.row_counts": "geqlib.symmetry.measure",
     "geqlib.train.cli.TrainCLI": "geqlib.train.configuration.ConfigReader, read_run",
 }
