@@ -30,6 +30,7 @@ print(sorted(choices))
 """
 
 
+@pytest.mark.slow
 def test_everything_works_without_triton() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITHOUT_TRITON],

@@ -1,0 +1,81 @@
+"""Compiles every kernel for a GPU, which needs none: prints their names."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from geqlib.kernels import edge_product_triton as edges
+from geqlib.kernels import grid_product_triton as grid
+from geqlib.kernels import symmetric_gru_triton as gru
+
+INDICES = [
+    "message",
+    "other",
+    "ptr",
+    "antipode",
+    "source",
+    "target",
+    "order",
+    "order_x",
+    "order_y",
+    "order_z",
+]
+NUMBERS = [
+    "nodes",
+    "kernels",
+    "messages",
+    "points",
+    "channels",
+    "paired",
+    "members",
+    "stored",
+    "pairs",
+    "waiting",
+    "width",
+    "rows",
+    "size_x",
+    "size_y",
+    "size_z",
+]
+TABLES = ["of_x", "of_y", "of_z"]
+EDGES: dict[str, Any] = {"ANTIPODE": True, "BLOCK_P": 16, "BLOCK_C": 64}
+SLOPE: dict[str, Any] = {**EDGES, "BLOCK_F": 4, "BY_A": True}
+GRID: dict[str, Any] = {"ROWS": grid.ROWS, "POINTS": grid.POINTS, "K1": 32, "K2": 16, "K3": 32}
+KERNELS: list[tuple[Any, dict[str, Any]]] = [
+    (edges._node_sum, {**EDGES, "FACTORS": 0}),
+    (edges._node_sum, {**EDGES, "FACTORS": 3}),
+    (edges._edge_slope, {**SLOPE, "FACTORS": 0, "BY_W": False}),
+    (edges._edge_slope, {**SLOPE, "FACTORS": 3, "BY_W": True}),
+    (grid._grid_product, GRID),
+    *((f, {"BLOCK": gru.BLOCK}) for f in (gru._sums, gru._gates, gru._gates_backward)),
+    (gru._members, {"BLOCK": gru.BLOCK}),
+]
+
+
+def compiled(kernel: Any, constants: dict[str, Any], pointer: str, ones: bool) -> None:
+    """With `ones` every number is 1, which Triton takes for a constant."""
+    constants = constants | {"WIDE": pointer == "*fp64"}
+    if ones:
+        constants |= dict.fromkeys(NUMBERS, 1)
+    names = kernel.arg_names
+    types = {name: pointer for name in names}
+    types |= dict.fromkeys(INDICES, "*i64") | dict.fromkeys(NUMBERS, "i32")
+    types |= dict.fromkeys(TABLES, "*fp64") | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(
+        kernel,
+        {name: types[name] for name in names},
+        {name: value for name, value in constants.items() if name in names},
+    )
+    triton.compile(source, target=GPUTarget("cuda", 90, 32))
+
+
+if __name__ == "__main__":
+    for kernel, constants in KERNELS:
+        for pointer, ones in (("*fp32", False), ("*fp64", False), ("*fp32", True)):
+            compiled(kernel, constants, pointer, ones)
+        sys.stdout.write(f"{kernel.__name__}\n")
