@@ -16,6 +16,7 @@ USING = ("test", "predict")  # which take a trained model in place of a configur
 SWEEPS = ("cv", "learning-curve")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
+    "new": "new",
     "cv": "cv",
     "learning-curve": "learning_curve",
     "check": "check",
@@ -25,6 +26,7 @@ MODULES = {
 }
 USAGE = """usage: geqlib COMMAND [options]
 
+  new       a first configuration: geqlib new potential | points [FILE]
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
   validate  measure on the validation split
   test      measure a trained model: geqlib test RUN [FILE]

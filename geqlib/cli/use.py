@@ -36,6 +36,15 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
     options, rest = parser.parse_known_args(args)
     settings = data_settings(rest)
+    if options.file is None and options.out is None and not settings:
+        run, checkpoint = run_of(options.model)
+        if run is not None:  # whose folder has the results
+            from geqlib.cli.train import main as with_configuration
+
+            with_configuration(command, ["--config", str(run), "--ckpt_path", checkpoint])
+            results = {"test": "results.json", "predict": "predictions.safetensors"}
+            sys.stdout.write(f"wrote {run.parent / results[command]}\n")
+            return 0
 
     from geqlib.train.predictor import load_predictor
 
@@ -53,6 +62,16 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
     sys.stdout.write(f"wrote {out}: {graphs} graphs\n")
     return 0
+
+
+def run_of(model: Path) -> tuple[Path | None, str]:
+    """The configuration of the run that a model belongs to, if there is one, and its checkpoint."""
+    from geqlib.files.checkpoint import model_file
+
+    checkpoint = model_file(model)
+    config = checkpoint.parents[1] / "config.yaml"
+    belongs = checkpoint.parent.name == "checkpoints" and config.is_file()
+    return (config if belongs else None), str(checkpoint)
 
 
 def data_settings(words: Sequence[str]) -> dict[str, Any]:

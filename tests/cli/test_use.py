@@ -141,10 +141,12 @@ def test_metrics_are_those_of_the_predictions(here, capsys):
     assert metrics["forces_rmse"] == pytest.approx(1000 * np.sqrt((errors**2).mean()), rel=1e-4)
 
 
-def test_without_a_file_the_test_split_of_the_run(here):
-    options = ["--config", "potential/config.yaml"]
-    checkpoint = "potential/checkpoints/best.ckpt"
-    assert tiny.geqlib(["test", *options, "--ckpt_path", checkpoint]) == 0
+def test_without_a_file_the_test_split_of_the_run(here, capsys):
+    for command, file in (("test", "results.json"), ("predict", "predictions.xyz")):
+        Path("potential", file).unlink(missing_ok=True)
+        assert tiny.geqlib([command, "potential"]) == 0
+        assert "wrote potential/" in capsys.readouterr().out
+    assert len(read("potential/predictions.xyz", ":")) == 2
     results = json.loads(Path("potential/results.json").read_text())["metrics"]
     metrics = geqlib.load_predictor("potential").test()
     assert metrics == pytest.approx({k.removeprefix("test/"): v for k, v in results.items()})
@@ -205,8 +207,8 @@ def test_positions_of_bodies_not_displacements(here):
         batch.pos, batch.edge_index, x=batch.x, vec=batch.vec, batch=batch.batch
     )[1][:, 0]
     assert torch.allclose(later, batch.pos + displacement, atol=1e-5)
-    assert tiny.geqlib(["predict", "bodies"]) == 0
-    rows = table("bodies_predictions.csv")
+    assert tiny.geqlib(["predict", "bodies", "--out", "bodies.csv"]) == 0
+    rows = table("bodies.csv")
     assert len(rows) == 35 and float(rows[0]["predicted_0"]) == pytest.approx(float(later[0, 0]))
 
 
