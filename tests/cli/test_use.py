@@ -225,7 +225,7 @@ def test_a_task_has_its_numbers_again(here):
     ("arguments", "said"),
     [
         (["predict", "none", "metal.xyz"], "There is no checkpoint none"),
-        (["predict", ".", "metal.xyz"], "There is no checkpoint in the folder ."),
+        (["predict", ".", "metal.xyz"], "There is no checkpoint in ., which is a folder"),
         (["predict", "potential.yaml", "metal.xyz"], "is a configuration, not a trained model"),
         (["predict", "potential", "none.xyz"], "There is no file none.xyz"),
         (["predict", "potential", "metal.xyz", "--nope"], "--nope is no option here"),
@@ -236,7 +236,7 @@ def test_a_task_has_its_numbers_again(here):
         (["predict", "bodies", "metal.xyz"], "reads no other files"),
         (["predict", "classifier", "shapes", "--out", "a.xyz"], "no energies of structures"),
         (["predict", "classifier", "bodies"], "There are no OFF files in bodies"),
-        (["check", "."], "There is no checkpoint in the folder ."),
+        (["check", "."], "There is no checkpoint in ., which is a folder"),
     ],
     ids=str,
 )
@@ -257,4 +257,4 @@ def test_a_run_folder_is_a_model(here):
 
 def test_a_folder_is_no_checkpoint_of_a_run(here, capsys):
     line = refused(["test", "--config", "bodies/config.yaml", "--ckpt_path", "bodies"], capsys)
-    assert "name a file, such as bodies/checkpoints/best.ckpt" in line
+    assert "name a checkpoint, such as bodies/checkpoints/best.ckpt" in line
