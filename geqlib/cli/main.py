@@ -26,7 +26,7 @@ MODULES = {
 }
 USAGE = """usage: geqlib COMMAND [options]
 
-  new       a first configuration: geqlib new potential | points [FILE]
+  new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
   validate  measure on the validation split
   test      measure a trained model: geqlib test RUN [FILE]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from geqlib.proposals import Proposal
 
-KINDS = ("potential", "points")
+KINDS = ("potential", "molecules", "graphs", "points")
 DESCRIPTION = """Look at a file, write a configuration that trains on it into the current folder,
 and say what was chosen and why. Without a file, write one to fill in.
 
   potential  structures with energies and forces: extended XYZ, and what ASE reads
+  molecules  properties of molecules: a CSV file with SMILES, or an SDF file
+  graphs     classes or numbers of graphs: files, a folder for each class, or an import path
   points     classes of point clouds: a folder CLASS/train/*.off, CLASS/test/*.off"""
 
 

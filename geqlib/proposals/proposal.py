@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, get_args
 
-Kind = Literal["potential", "points"]
+Kind = Literal["potential", "molecules", "graphs", "points"]
 EPOCHS = 100  # of a configuration whose pace nobody has measured
 MOST_EPOCHS = 2000
 
