@@ -18,7 +18,7 @@ and say what was chosen and why. Without a file, write one to fill in.
   potential  structures with energies and forces: extended XYZ, and what ASE reads
   molecules  properties of molecules: a CSV file with SMILES, or an SDF file
   graphs     classes or numbers of graphs: files, a folder for each class, or an import path
-  points     classes of point clouds: a folder CLASS/train/*.off, CLASS/test/*.off"""
+  points     classes of point clouds: a folder for each class, or CLASS/train and CLASS/test"""
 
 
 def main(args: Sequence[str]) -> int:

@@ -40,7 +40,7 @@ def look(file: str) -> Proposal:
     outputs = len(classes) if kind == "classes" else 1
     width = train.x.size(1)
     edge_dim = train.edge_attr.size(1) if "edge_attr" in train.arrays else 0
-    mean = float(train.counts["node"].double().mean())
+    mean = np.mean([len(g) if isinstance(g, nx.Graph) else g.num_nodes for g in graphs])
     settings = {
         "file": file,
         "target": target,

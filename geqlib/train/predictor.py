@@ -125,9 +125,12 @@ class Predictor:
         """
         if file is not None and not Path(file).exists():
             raise ValueError(f"There is no file {file}: correct the path.")
-        data: Any = self._training_data(dict(settings or {}))
+        own = dict(settings or {})
+        data: Any = self._training_data(own)
         if file is None:
             return data
+        if takes_test_files(type(data)):  # read beside the training data, whose columns it has
+            return self._training_data({**own, "test": str(file)})
         if not hasattr(data, "of_file"):
             raise ValueError(
                 f"{type(data).__name__}, which {self.path} was trained on, reads no other files: "
@@ -195,6 +198,18 @@ def trained_task(path: Path, stored: Mapping[str, Any]) -> Task:
     task = task.double() if double else task
     task.load_state_dict(weights)
     return task.eval()
+
+
+def takes_test_files(cls: type) -> bool:
+    """Whether a data module without `of_file` takes files of its own as the test split.
+
+    Example:
+        >>> from geqlib.data import NBodyData, OwnGraphData
+        >>> takes_test_files(OwnGraphData), takes_test_files(NBodyData)
+        (True, False)
+    """
+    test = inspect.signature(cls).parameters.get("test")
+    return not hasattr(cls, "of_file") and test is not None and "str" in str(test.annotation)
 
 
 def _reads_files(description: dict[str, Any]) -> bool:

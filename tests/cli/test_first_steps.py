@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import networkx as nx
 import pytest
 from ase.io import read, write
 
@@ -35,7 +36,7 @@ def run(section: str) -> None:
         for line in content.splitlines():
             program, command, *words = shlex.split(line, comments=True)
             words = ["0.01" if word == "3" else word for word in words]
-            more = SHORT if command == "fit" else []
+            more = SHORT if command in ("fit", "cv") else []
             more += ["--data.points=8"] if "my_meshes.yaml" in words else []
             assert program == "geqlib" and tiny.geqlib([command, *words, *more]) == 0, line
 
@@ -67,6 +68,27 @@ def test_from_meshes_to_classes(tmp_path, monkeypatch):
     assert "p(high)" in Path("NEW_predictions.csv").read_text()
 
 
+@pytest.mark.slow
+def test_from_a_table_to_folds(tmp_path, monkeypatch):
+    pytest.importorskip("rdkit")
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{'C' * a}O{'C' * b},{a - b}" for a in range(1, 6) for b in range(1, 5)]
+    Path("solubility.csv").write_text("\n".join(["smiles,solubility", *rows]) + "\n")
+    run("Properties of molecules")
+    assert Path("runs/cv-solubility/folds.json").exists()
+
+
+@pytest.mark.slow
+def test_from_graphs_to_folds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, make in (("rings", nx.cycle_graph), ("trees", nx.path_graph)):
+        Path("my_graphs", name).mkdir(parents=True)
+        lines = [nx.to_graph6_bytes(make(n), header=False) for n in range(3, 23)]
+        Path("my_graphs", name, "all.g6").write_bytes(b"".join(lines))
+    run("Classes of graphs")
+    assert Path("runs/cv-my_graphs/folds.json").exists()
+
+
 def test_the_page_has_commands():
-    sections = ("A potential", "Classes of point clouds", "Use a model")
-    assert [len(blocks(section)) for section in sections] == [3, 1, 2]
+    sections = ("A potential", "Properties", "Classes of graphs", "Classes of point clouds", "Use")
+    assert [len(blocks(section)) for section in sections] == [3, 1, 1, 1, 2]

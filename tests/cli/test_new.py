@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
 from typing import get_args
 
+import networkx as nx
 import numpy as np
 import pytest
 import yaml
@@ -118,6 +120,70 @@ def test_classes_of_clouds_train(capsys):
     assert "p(high),p(low)" in Path("a_predictions.csv").read_text()
 
 
+SMILES = [f"{'C' * a}{x}{'C' * b}" for a in range(1, 4) for b in range(1, 4) for x in "ON"]
+
+
+def table(path: str, columns: dict[str, list[object]]) -> None:
+    lines = [
+        ",".join(columns),
+        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+def test_numbers_of_molecules_train(capsys):
+    pytest.importorskip("rdkit")
+    table("own.csv", {"id": list(range(18)), "SMILES": SMILES, "logp": [*map(len, SMILES)]})
+    assert tiny.geqlib(["new", "molecules", "own.csv", "--minutes", "0.001"]) == 0
+    out = capsys.readouterr().out
+    assert "18 molecules, SMILES in the column 'SMILES'" in out
+    assert "targets logp: numbers; MaskedRegressionTask" in out
+    assert settings("own.yaml")["data"]["init_args"]["targets"] == ["logp"]
+    assert tiny.geqlib(["fit", "--config", "own.yaml", *FEW]) == 0
+    assert tiny.geqlib(["predict", "runs/own", "own.csv"]) == 0
+    assert Path("own_predictions.csv").read_text().startswith("graph,predicted,true\n")
+
+
+def test_classes_of_molecules():
+    pytest.importorskip("rdkit")
+    toxic = ["" if k % 5 == 0 else int("O" in x) for k, x in enumerate(SMILES)]
+    table("own.csv", {"smiles": SMILES, "toxic": toxic, "mass": [*map(len, SMILES)]})
+    proposal = propose("molecules", "own.csv")
+    config = yaml.safe_load(proposal.text(1, "none"))
+    assert config["model"]["class_path"] == "MaskedClassificationTask"
+    assert config["monitor"] == "val/auroc" and config["monitor_mode"] == "max"
+    assert any("mass: numbers, left out" in reason for reason in proposal.reasons)
+    assert any(f"{toxic.count('')} missing values" in reason for reason in proposal.reasons)
+
+
+def test_classes_of_graphs_train(capsys):
+    for name, make in (("rings", nx.cycle_graph), ("trees", nx.path_graph)):
+        Path("graphs", name).mkdir(parents=True)
+        lines = [nx.to_graph6_bytes(make(n), header=False) for n in range(3, 13)]
+        Path("graphs", name, "all.g6").write_bytes(b"".join(lines))
+    assert tiny.geqlib(["new", "graphs", "graphs", "--minutes", "0.001"]) == 0
+    assert "20 graphs of 7.5 nodes on average; 2 classes (rings, trees)" in capsys.readouterr().out
+    assert tiny.geqlib(["fit", "--config", "graphs.yaml", *FEW]) == 0
+    assert tiny.geqlib(["predict", "runs/graphs", "graphs", "--out", "all.csv"]) == 0
+    assert len(Path("all.csv").read_text().splitlines()) == 21
+
+
+def test_attributes_of_graphs():
+    graphs = []
+    for n in range(3, 23):
+        graph = nx.cycle_graph(n)
+        graph.graph["label"] = "large" if n > 12 else "small"
+        nx.set_node_attributes(graph, {k: {"mass": float(k), "kind": "ab"[k % 2]} for k in graph})
+        nx.set_edge_attributes(graph, 1.0, "length")
+        graphs.append(nx.node_link_data(graph, edges="links"))
+    Path("rings.json").write_text(json.dumps(graphs))
+    config = yaml.safe_load(propose("graphs", "rings.json").text(1, "none"))
+    data, model = config["data"]["init_args"], config["model"]["init_args"]["model"]
+    assert (data["target"], data["kind"]) == ("label", "classes")
+    assert (data["nodes"], data["edges"]) == (["kind", "mass"], ["length"])
+    assert model["init_args"]["in_channels"] == 3 and model["init_args"]["edge_dim"] == 1
+
+
 def test_labels_of_other_names():
     frames = [
         labelled(
@@ -185,6 +251,20 @@ def test_what_cannot_be_proposed(capsys):
     assert "has the class one alone" in refused(["new", "points", "shapes"], capsys)
     assert "--minutes must be positive" in refused(["new", "points", "--minutes", "0"], capsys)
     assert not list(Path.cwd().glob("*.yaml"))
+
+
+def test_clouds_in_arrays_train(capsys):
+    draw = np.random.default_rng(0)
+    for name, stretch in (("balls", 1), ("rods", 4)):
+        Path("clouds", name).mkdir(parents=True)
+        for k in range(10):
+            np.save(f"clouds/{name}/{k}.npy", draw.normal(size=(20, 3)) * [1, 1, stretch])
+    assert tiny.geqlib(["new", "points", "clouds", "--minutes", "0.001"]) == 0
+    out = capsys.readouterr().out
+    assert "2 classes (balls, rods); 20 clouds of 20 to 20 points" in out
+    assert settings("clouds.yaml")["data"]["class_path"] == "CloudData"
+    assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
+    assert tiny.geqlib(["test", "runs/clouds", "clouds"]) == 0
 
 
 def test_meshes_without_a_test_split(capsys):
