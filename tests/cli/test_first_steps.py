@@ -36,7 +36,7 @@ def run(section: str) -> None:
         for line in content.splitlines():
             program, command, *words = shlex.split(line, comments=True)
             words = ["0.01" if word == "3" else word for word in words]
-            more = SHORT if command in ("fit", "cv") else []
+            more = [*SHORT] if command in ("fit", "cv") else []
             more += ["--data.points=8"] if "my_meshes.yaml" in words else []
             assert program == "geqlib" and tiny.geqlib([command, *words, *more]) == 0, line
 
