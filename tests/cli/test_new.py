@@ -81,7 +81,7 @@ def test_a_configuration_is_never_overwritten(kind, capsys):
 
 def test_a_potential_from_a_file_trains(capsys):
     write("metal.xyz", metals(10))
-    assert tiny.geqlib(["new", "potential", "metal.xyz", "--minutes", "0.01"]) == 0
+    assert tiny.geqlib(["new", "potential", "metal.xyz", "--minutes", "0.00001"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     for said in (
