@@ -22,6 +22,7 @@ LEVELS = (
     ("files",),
     ("data", "calculators"),
     ("train", "report"),
+    ("proposals",),
     ("cli",),
 )
 FAMILIES = ("ponita", "gaunt", "frames", "monoid", "spen")

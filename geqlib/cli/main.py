@@ -12,9 +12,11 @@ from geqlib.cli.renamed import with_todays_configuration
 from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
+USING = ("test", "predict")  # which take a trained model in place of a configuration, too
 SWEEPS = ("cv", "learning-curve")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
+    "new": "new",
     "cv": "cv",
     "learning-curve": "learning_curve",
     "check": "check",
@@ -24,10 +26,12 @@ MODULES = {
 }
 USAGE = """usage: geqlib COMMAND [options]
 
+  new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
   validate  measure on the validation split
-  test      measure on the test split, write results.json
-  predict   write predictions.safetensors
+  test      measure a trained model: geqlib test RUN [FILE]
+            the test split of a run, in results.json: geqlib test --config FILE --ckpt_path FILE
+  predict   a trained model on any file, with or without labels: geqlib predict RUN FILE
   cv        folds x seeds, both protocols: geqlib cv --config configs/tu_spen.yaml
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
@@ -80,6 +84,8 @@ def _run(command: str, args: list[str]) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # so that configurations can name modules of the folder
     args = with_todays_configuration(args)
+    if command in USING and args and not args[0].startswith("-"):
+        return import_module("geqlib.cli.use").main(command, args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)
     return import_module(f"geqlib.cli.{MODULES[command]}").main(args)

@@ -12,9 +12,19 @@ from lightning.pytorch.utilities import rank_zero_only
 from geqlib.train import run
 from geqlib.train.configuration import Command, ConfigReader, Run
 
+# what comes before the options of a configuration
+SHORT = """geqlib {command} MODEL [FILE] [--out FILE]
+  MODEL is the folder of a run, a checkpoint or an exported model, FILE any data that it could be
+  trained on; else the test split of its run. `geqlib {command} MODEL --help` has more.
+  Or, with a configuration:
+
+"""
+
 
 def main(command: Command, args: Sequence[str]) -> int:
     """Run one of the commands; returns the exit code."""
+    if command in ("test", "predict") and {"-h", "--help"} & {*args}:
+        sys.stdout.write(SHORT.format(command=command))
     reader = ConfigReader(list(args), command)
     options = {name: reader.config_init[name] for name in reader.subcommand_options}
     if command == "fit":

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.shares import ShareOfBatches, WholeBatches
-from geqlib.files.plain import PlainArguments
+from geqlib.files.plain import PlainArguments, plain
 
 RESIDENT = 0.25  # of the free memory of a device
 
@@ -48,6 +48,15 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
     drop_last: ClassVar[bool] = True
     prepare: Callable[[Any], Any] | None = None
     splits: dict[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names of classes, which checkpoints keep for predictions on other data."""
+        classes = getattr(self, "classes", None)
+        return {"classes": plain(list(classes), "classes")} if classes else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not getattr(self, "classes", None):
+            self.classes = state_dict["classes"]
 
     def train_dataloader(self) -> DataLoader:
         data = self._split("train")

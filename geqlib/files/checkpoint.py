@@ -32,8 +32,11 @@ FIRST_EDITION = 2
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The model of a checkpoint, in evaluation mode, with the averaged weights where there are any.
 
+    It is the network alone, whose outputs are raw: displacements in place of positions, say, or
+    numbers without the unit of their target. `geqlib.load_predictor` makes predictions of them.
+
     Args:
-        path: a checkpoint of `geqlib fit`, or a file of `geqlib export`.
+        path: a checkpoint of `geqlib fit`, the folder of a run, or a file of `geqlib export`.
         model: the architecture, for checkpoints of training scripts that built it themselves.
 
     Raises:
@@ -105,6 +108,16 @@ def build(description: dict[str, Any], kind: type[T], *arguments: Any) -> T:
         ) from error
 
 
+def description_of(arguments: Any) -> dict[str, Any]:
+    """The `description` of `build`, of the arguments that LightningCLI keeps of a task or data
+    module; empty without a class."""
+    if not isinstance(arguments, dict) or "_class_path" not in arguments:
+        return {}
+    others = ("_class_path", "_instantiator", "model")
+    own = {key: value for key, value in arguments.items() if key not in others}
+    return {"class_path": arguments["_class_path"], "init_args": own}
+
+
 def imported(path: str, kind: type[T]) -> type[T]:
     """The class that a checkpoint names, if it is a `kind` of geqlib or torch_geometric.nn."""
     module, _, name = path.rpartition(".")
@@ -127,6 +140,7 @@ def imported(path: str, kind: type[T]) -> type[T]:
 
 def read_stored(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint, or of an exported model in the same shape."""
+    path = model_file(path)
     if is_program(path):
         raise ValueError(
             f"{path} is a program, not a model: GeqCalculator(path, trusted=True) runs it."
@@ -134,10 +148,23 @@ def read_stored(path: str | Path) -> dict[str, Any]:
     return read_model_file(path) if is_model_file(path) else read_checkpoint(path)
 
 
-def _checkpoint_in(folder: Path) -> Path:
-    """The best checkpoint of a run's folder, or where a run has it."""
-    files = [folder / part / "best.ckpt" for part in ("checkpoints", "")]
-    return next((file for file in files if file.is_file()), files[0])
+def model_file(path: str | Path) -> Path:
+    """The file of a model: the path itself, or of a run's folder the best checkpoint, or the last.
+
+    Raises:
+        ValueError: a folder without checkpoints.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    names = [f"{part}{name}.ckpt" for part in ("checkpoints/", "") for name in ("best", "last")]
+    file = next((path / name for name in names if (path / name).is_file()), None)
+    if file is None:
+        raise ValueError(
+            f"There is no checkpoint in {path}, which is a folder: name a checkpoint, such as "
+            f"{path / 'checkpoints' / 'best.ckpt'} of a run."
+        )
+    return file
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -146,10 +173,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     Raises:
         ValueError: with one sentence on what is wrong with the file.
     """
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder: name a checkpoint, {_checkpoint_in(Path(path))}.")
-    if not Path(path).is_file():
-        raise ValueError(f"There is no checkpoint {path}: check the path.")
+    _check_kind(Path(path))
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch.load does not compare checksums
@@ -169,6 +193,22 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise ValueError(f"{path} is not a checkpoint: it holds no state_dict.")
     check_format(path, content.get(KEY, {"format": FIRST_EDITION}))
     return content
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no file, or a configuration."""
+    if path.is_dir():
+        raise ValueError(
+            f"There is no checkpoint {path}, which is a folder: name a checkpoint, such as "
+            f"{path / 'checkpoints' / 'best.ckpt'}."
+        )
+    if not path.is_file():
+        raise ValueError(f"There is no checkpoint {path}: check the path.")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise ValueError(
+            f"{path} is a configuration, not a trained model: train it by `geqlib fit --config "
+            f"{path}`, and name the folder of that run or a checkpoint in it."
+        )
 
 
 def format_record() -> dict[str, Any]:

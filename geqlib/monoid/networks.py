@@ -87,11 +87,15 @@ class AggregateConv(nn.Module):
         if (edge_attr is None) != (self.edge is None):
             raise ValueError(
                 f"edge_attr is {'missing' if edge_attr is None else 'given'}, but the layer has "
-                f"{self.edge_channels} edge channels."
+                f"{self.edge_channels} edge channels: set edge_dim of the network to the width of "
+                "edge_attr, 0 without one."
             )
         expected = (edge_index.size(1), self.edge_channels)
         if edge_attr is not None and edge_attr.shape != expected:
-            raise ValueError(f"edge_attr has shape {tuple(edge_attr.shape)}: expected {expected}.")
+            raise ValueError(
+                f"edge_attr has shape {tuple(edge_attr.shape)}: expected {expected}; set edge_dim "
+                "of the network to its width."
+            )
 
     def __repr__(self) -> str:
         return (
@@ -195,8 +199,10 @@ class MonoidGNN(nn.Module):
             batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
         elif num_graphs is None:
             raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+        _check_width("x", "in_channels", x, self.encode)
         edges = edge_attr
         if self.encode_edges and edge_attr is not None:
+            _check_width("edge_attr", "edge_dim", edge_attr, self.encode_edges)
             edges = self.encode_edges(edge_attr)
         batch = as_index(batch, "batch")
         x = self._layers(self.encode(x), edge_index, edges, batch)
@@ -216,6 +222,15 @@ class MonoidGNN(nn.Module):
             new = self.steps[layer](self.convs[layer](x, edge_index, edges), x)
             x = new if due is None else torch.where((k < due)[:, None], new, x)
         return x
+
+
+def _check_width(name: str, option: str, value: Tensor, encoder: nn.Module) -> None:
+    """Refuse features of another width than the network was built for, where it takes numbers."""
+    if isinstance(encoder, nn.Linear) and value.shape[1:] != (encoder.in_features,):
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}, but {option} is {encoder.in_features}: set "
+            f"{option} to the width of {name}."
+        )
 
 
 class GRUStep(nn.Module):

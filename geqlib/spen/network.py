@@ -246,14 +246,14 @@ class SPEN(nn.Module):
         if x.dim() != 2 or x.size(1) != self.in_channels:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, expected [nodes, {self.in_channels}]: give every "
-                "node that many features."
+                "node that many features, or set in_channels of the model to those of x."
             )
         expected = (edge_index.size(1), self.edge_dim)
         shape = (edge_index.size(1), 0) if edge_attr is None else tuple(edge_attr.shape)
         if shape != expected:
             raise ValueError(
                 f"edge_attr has shape {shape}, expected {expected}: give every edge edge_dim "
-                "features."
+                f"features, or set edge_dim of the model, which is {self.edge_dim}, to {shape[-1]}."
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
-from geqlib.files.checkpoint import build, load, read_checkpoint
+from geqlib.files.checkpoint import build, description_of, load, model_file, read_checkpoint
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
 from geqlib.testing import equivariance_error
@@ -66,9 +66,11 @@ def task_and_data(checkpoint: str | Path) -> tuple[Task, L.LightningDataModule]:
     Raises:
         ValueError: if the checkpoint does not describe them.
     """
+    checkpoint = model_file(checkpoint)
     stored = read_checkpoint(checkpoint)
     task, data = (
-        _description(stored.get(key)) for key in ("hyper_parameters", "datamodule_hyper_parameters")
+        description_of(stored.get(key))
+        for key in ("hyper_parameters", "datamodule_hyper_parameters")
     )
     if not (task and data):
         raise ValueError(
@@ -137,13 +139,3 @@ def _first_graphs(data: L.LightningDataModule) -> Data:
         batch = Batch.from_data_list([dataset[k] for k in numbers])
     batch.plan = None  # it belongs to one labelling of the nodes
     return batch
-
-
-def _description(arguments: Any) -> dict[str, Any]:
-    """The `description` of `build`, of the hyperparameters that LightningCLI stores; empty without
-    a class."""
-    if not isinstance(arguments, dict) or "_class_path" not in arguments:
-        return {}
-    others = ("_class_path", "_instantiator", "model")
-    own = {key: value for key, value in arguments.items() if key not in others}
-    return {"class_path": arguments["_class_path"], "init_args": own}

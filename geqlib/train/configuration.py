@@ -21,6 +21,7 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
+from geqlib.train.parser_messages import innermost
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -237,5 +238,6 @@ def one_sentence(error: Exception) -> str:
     tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
     text = re.sub(tried, "", str(error), flags=re.DOTALL)
     reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    reason = innermost(reason)
     value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
     return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason

@@ -72,7 +72,7 @@ def fit(
     run = _built(run, overrides)
     created = _prepare_folder(run, ckpt_path, overwrite=overwrite)
     try:
-        _start("fit", run, ckpt_path=ckpt_path, **options)
+        start_trainer("fit", run, ckpt_path=ckpt_path, **options)
     except BaseException:
         if created:
             with suppress(OSError):  # unless something was written
@@ -93,7 +93,9 @@ def validate(
         >>> validate("runs/mine/config.yaml", "runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
         {'val/mse': 0.0035, 'val/median': 0.0012}
     """
-    return _metrics(_start("validate", _built(run, overrides), ckpt_path=ckpt_path, **options))
+    return _metrics(
+        start_trainer("validate", _built(run, overrides), ckpt_path=ckpt_path, **options)
+    )
 
 
 def test(
@@ -109,7 +111,7 @@ def test(
         {'test/mse': 0.0033, 'test/median': 0.0011}
     """
     run = _tested(_built(run, overrides), ckpt_path)
-    return _metrics(_start("test", run, ckpt_path=ckpt_path, **options))
+    return _metrics(start_trainer("test", run, ckpt_path=ckpt_path, **options))
 
 
 def predict(
@@ -125,7 +127,7 @@ def predict(
         PosixPath('runs/mine/predictions.safetensors')
     """
     run = _tested(_built(run, overrides), ckpt_path)
-    _start("predict", run, ckpt_path=ckpt_path, **options)
+    start_trainer("predict", run, ckpt_path=ckpt_path, **options)
     return run.folder / "predictions.safetensors"
 
 
@@ -184,7 +186,8 @@ def _folder_of(checkpoint: str | Path) -> Path:
     return folder.parent if folder.name == "checkpoints" else folder
 
 
-def _start(command: Command, run: Run, **options: Any) -> Any:
+def start_trainer(command: Command, run: Run, **options: Any) -> Any:
+    """Do what `fit`, `validate`, `test` or `predict` do, in the folder that the run names."""
     trainer = None
     try:
         with quiet(), _default_type(run):

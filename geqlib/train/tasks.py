@@ -90,7 +90,9 @@ class ClassificationTask(Task):
         check_classes(batch, self.classes)
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        return {"logits": scalars_of(self(batch))}
+        logits = scalars_of(self(batch))
+        check_outputs(logits, batch, self.model, self.classes)
+        return {"logits": logits}
 
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
@@ -245,10 +247,13 @@ class RegressionTask(Task):
         check_graph(batch if "pos" in batch else with_positions(batch))
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        return {"y": self.mean + self.std * scalars_of(self(batch))}
+        standard = scalars_of(self(batch))
+        check_outputs(standard, batch, self.model)
+        return {"y": self.mean + self.std * standard}
 
     def loss(self, batch: Any) -> Tensor:
         standard = scalars_of(self(batch))
+        check_outputs(standard, batch, self.model)
         true = ((batch.y - self.mean) / self.std).view_as(standard)
         errors = (l1_loss if self.loss_name == "mae" else mse_loss)(
             standard, true, reduction="none"
@@ -437,6 +442,38 @@ class BitsTask(Task):
 def right_answers(logits: Tensor, y: Tensor) -> Tensor:
     """[sets] whether every bit is right."""
     return ((logits > 0) == (y > 0.5)).all(-1)
+
+
+def check_outputs(
+    outputs: Tensor, batch: Any, model: nn.Module, classes: int | None = None
+) -> None:
+    """Refuse outputs of a model that the labels `y` of a batch cannot be compared with.
+
+    Args:
+        outputs: [graphs, targets], or [graphs, classes] logits.
+        batch: with `y`, or without for predictions.
+        model: that made them.
+        classes: of the task; None for numbers.
+
+    Raises:
+        ValueError: naming what to set.
+    """
+    shape, name = tuple(outputs.shape), type(model).__name__
+    if classes is not None and (outputs.dim() != 2 or outputs.size(1) != classes):
+        raise ValueError(
+            f"{name} returns {shape}, but the task has {classes} classes, and needs as many "
+            "outputs of each graph: set those of the model (out_scalars, out_graph or "
+            "out_channels), or `classes` of the task."
+        )
+    if "y" not in batch:
+        return
+    same = outputs.numel() == batch.y.numel() if classes is None else len(outputs) == len(batch.y)
+    if not same:
+        raise ValueError(
+            f"{name} returns {shape}, but the labels y are {tuple(batch.y.shape)}: set its outputs "
+            "(out_scalars, out_graph or out_channels) to the number of targets of each graph, and "
+            'its level to "graph" if it has one.'
+        )
 
 
 def scalars_of(output: Any) -> Tensor:

@@ -13,7 +13,7 @@ from geqlib.cli.main import USAGE
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
 COMMANDS = set(re.findall(r"^  ([a-z-]+)", USAGE, re.MULTILINE))
-TARGETS = set(re.findall(r"^([a-z]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands(path: Path) -> list[list[str]]:

@@ -390,6 +390,15 @@ def _location(frame: Frame, paths: Sequence[Path]) -> dict[str, int | bool]:
     }
 
 
+def atoms_of(path: Path) -> Iterator[Atoms]:
+    """The structures of a file with all that it says of them, unchecked and in its units."""
+    if needs_ase(path):
+        yield from ase_structures(path)
+    else:
+        for _, text in _frame_texts(path):
+            yield parse_text(text)
+
+
 def _readers(path: Path) -> Iterator[Callable[..., Frame]]:
     """Functions of labels, number and options that make the frames of a file."""
     if needs_ase(path):

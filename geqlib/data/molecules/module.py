@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,6 +168,14 @@ class MoleculeData(StructureLoaders):
         self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
         self._unlabelled: set[str] = set()  # splits that were read for predictions alone
+
+    def of_file(self, path: str | Path) -> MoleculeData:
+        """Data with the same keys, units and cutoff, whose test split is another file."""
+        other = copy(self)
+        other.sources = {"train": None, "val": None, "test": str(path)}
+        other.files = {"train": [], "val": [], "test": [str(path)]}
+        other.splits, other._unlabelled = {}, set()
+        return other
 
     def prepare_data(self) -> None:
         """Download files and index streamed ones, which one process does for all."""

@@ -99,6 +99,16 @@ class PointCloudData(SplitLoaders):
         self.classes: tuple[str, ...] = ()
         self.splits: dict[str, PackedGraphs] = {}
 
+    def of_file(self, path: str | Path) -> SplitLoaders:
+        """Clouds of one OFF file, or of all in a folder, as many points of each as in training.
+
+        Where all of them lie in folders that have the names of classes, they are labelled.
+
+        Raises:
+            ValueError: files that are missing or no meshes.
+        """
+        return MeshClouds(Path(path), self)
+
     def prepare_data(self) -> None:
         self._arrays()
 
@@ -155,21 +165,68 @@ class PointCloudData(SplitLoaders):
         return arrays
 
 
+class MeshClouds(SplitLoaders):
+    """Clouds sampled from meshes, for predictions.
+
+    Args:
+        path: of an OFF file, or of a folder of them.
+        like: whose points, seed, batches and classes these have.
+
+    Attributes:
+        names: paths of the meshes.
+    """
+
+    def __init__(self, path: Path, like: PointCloudData) -> None:
+        super().__init__()
+        folder = path if path.is_dir() else path.parent
+        files = sorted(path.rglob("*.off")) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"There are no OFF files in {path}: name a folder of meshes.")
+        self.files, self.names = files, [file.relative_to(folder).as_posix() for file in files]
+        self.batch_size, self.points, self.data_seed = like.batch_size, like.points, like.data_seed
+        self.classes = like.classes
+        self.splits: dict[str, PackedGraphs] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        sampled = [self._sample(k, file) for k, file in enumerate(self.files)]
+        pos, normal = (np.stack(part) for part in zip(*sampled, strict=True))
+        clouds = point_clouds(normalised(pos), normal, self._labels())
+        self.splits = {"test": clouds}
+
+    def _sample(self, k: int, file: Path) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.data_seed, STREAMS.index("test"), 0, k])
+        try:
+            return sample_mesh(*read_off(file), self.points, rng)
+        except ValueError as error:
+            raise ValueError(f"In {file}: {error}") from error
+
+    def _labels(self) -> np.ndarray | None:
+        """The class of each mesh, if each lies in a folder that has the name of one."""
+        number = {name: k for k, name in enumerate(self.classes)}
+        own = [
+            next((number[p] for p in file.parts[-2::-1] if p in number), None)
+            for file in self.files
+        ]
+        return None if None in own else np.array(own)
+
+
 def point_clouds(pos: Any, normal: Any, y: Any) -> PackedGraphs:
     """Clouds of one number of points as graphs without edges.
 
     Args:
         pos, normal: [clouds, points, 3].
-        y: [clouds].
+        y: [clouds]; None if it is unknown.
     """
     count, points, _ = pos.shape
     arrays = {
         "nodes": np.full(count, points),
         "pos": pos.reshape(-1, 3),
         "normal": normal.reshape(-1, 3),
-        "y": y,
     }
-    return PackedGraphs(arrays, {"pos": "node", "normal": "node", "y": "graph"})
+    fields = {"pos": "node", "normal": "node"}
+    if y is None:
+        return PackedGraphs(arrays, fields)
+    return PackedGraphs(arrays | {"y": y}, fields | {"y": "graph"})
 
 
 def rotated(pos: np.ndarray, normal: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

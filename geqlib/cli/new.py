@@ -1,0 +1,74 @@
+"""`geqlib new`: a first configuration for data of one's own."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geqlib.proposals import Proposal
+
+KINDS = ("potential", "molecules", "graphs", "points")
+DESCRIPTION = """Look at a file, write a configuration that trains on it into the current folder,
+and say what was chosen and why. Without a file, write one to fill in.
+
+  potential  structures with energies and forces: extended XYZ, and what ASE reads
+  molecules  properties of molecules: a CSV file with SMILES, or an SDF file
+  graphs     classes or numbers of graphs: files, a folder for each class, or an import path
+  points     classes of point clouds: a folder for each class, or CLASS/train and CLASS/test"""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = ArgumentParser(
+        "geqlib new", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", choices=KINDS, help="what is learnt")
+    parser.add_argument("file", nargs="?", help="file or folder of the data")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training, 5 by default")
+    parser.add_argument("--out", type=Path, help="configuration to write, NAME.yaml by default")
+    options = parser.parse_args(args)
+    if not options.minutes > 0:
+        raise ValueError(f"--minutes must be positive, got {options.minutes}.")
+
+    from geqlib.proposals import propose
+
+    proposal = propose(options.kind, options.file)
+    out = options.out or Path(f"{proposal.name}.yaml")
+    if out.exists():
+        raise ValueError(f"{out} exists: remove it, or name another file (--out).")
+    for reason in proposal.reasons:
+        sys.stdout.write(f"- {reason}\n")
+    text = configuration(proposal, options, str(out))
+
+    from geqlib.files.atomic import replace_file
+
+    replace_file(out, lambda part: part.write_text(text, encoding="utf-8"))
+    run = f"runs/{proposal.name}"
+    sys.stdout.write(f"wrote {out}. Next:\n\n")
+    for command in (f"fit --config {out}", f"test {run}", f"predict {run} FILE"):
+        sys.stdout.write(f"  geqlib {command}\n")
+    return 0
+
+
+def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
+    """The configuration, with as many epochs as the budget has."""
+    from geqlib.proposals.proposal import EPOCHS, MOST_EPOCHS
+
+    if options.file is None:
+        return proposal.text(EPOCHS, "`geqlib new` measures it where there is a file", out)
+    import yaml
+
+    from geqlib.proposals.pace import measure
+
+    pace = measure(yaml.safe_load(proposal.text(1, "a trial")))
+    epochs = pace.epochs(options.minutes, MOST_EPOCHS)
+    spent = f"{epochs * pace.epoch / 60:.2g} minutes"
+    measured = f"{pace.step:.2g} s a step and {pace.epoch:.2g} s an epoch"
+    sys.stdout.write(f"- max_epochs {epochs}: {spent} at {measured}, measured on {pace.device}\n")
+    if pace.epoch > 60 * options.minutes:
+        sys.stdout.write("  (one epoch takes longer than the budget: give it more --minutes)\n")
+    return proposal.text(epochs, f"about {spent}: {measured}, measured", out)

@@ -1,0 +1,114 @@
+"""`geqlib predict MODEL [FILE]` and `geqlib test MODEL [FILE]`: a trained model on any file."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+DESCRIPTIONS = {
+    "predict": """Write what a trained model predicts for the graphs of a file, with or without
+labels. Structures with energies and forces become extended XYZ, all else a table (CSV).""",
+    "test": """Measure a trained model on the labelled graphs of a file.""",
+}
+DATA = "--data."
+
+
+def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
+    """Run one of the commands; returns the exit code."""
+    parser = ArgumentParser(
+        f"geqlib {command}",
+        description=DESCRIPTIONS[command],
+        epilog="--data.NAME VALUE changes a setting of the data, such as --data.batch_size 100.",
+    )
+    parser.add_argument("model", type=Path, help="folder of a run, checkpoint or exported model")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="any that the model could be trained on; else the test graphs of its run",
+    )
+    endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
+    parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
+    options, rest = parser.parse_known_args(args)
+    settings = data_settings(rest)
+    if options.file is None and options.out is None and not settings:
+        run, checkpoint = run_of(options.model)
+        if run is not None:  # whose folder has the results
+            from geqlib.cli.train import main as with_configuration
+
+            with_configuration(command, ["--config", str(run), "--ckpt_path", checkpoint])
+            results = {"test": "results.json", "predict": "predictions.safetensors"}
+            sys.stdout.write(f"wrote {run.parent / results[command]}\n")
+            return 0
+
+    from geqlib.train.predictor import load_predictor
+
+    predictor = load_predictor(options.model)
+    data = predictor.data(options.file, settings)
+    if command == "test":
+        show(predictor.metrics(data), options.out)
+        return 0
+
+    from geqlib.train.predicted_files import predictions_path, write_predictions
+
+    out = options.out or predictions_path(predictor.task, options.file or options.model)
+    if options.file is not None and out.resolve() == options.file.resolve():
+        raise ValueError(f"--out {out} is the file itself: name another one.")
+    graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
+    sys.stdout.write(f"wrote {out}: {graphs} graphs\n")
+    return 0
+
+
+def run_of(model: Path) -> tuple[Path | None, str]:
+    """The configuration of the run that a model belongs to, if there is one, and its checkpoint."""
+    from geqlib.files.checkpoint import model_file
+
+    checkpoint = model_file(model)
+    config = checkpoint.parents[1] / "config.yaml"
+    belongs = checkpoint.parent.name == "checkpoints" and config.is_file()
+    return (config if belongs else None), str(checkpoint)
+
+
+def data_settings(words: Sequence[str]) -> dict[str, Any]:
+    """The settings in `--data.NAME VALUE` and `--data.NAME=VALUE`.
+
+    Raises:
+        ValueError: for other options, or one without a value.
+
+    Example:
+        >>> data_settings(["--data.batch_size", "8", "--data.energy_key=E"])
+        {'batch_size': 8, 'energy_key': 'E'}
+    """
+    settings, rest = {}, list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        name = option.removeprefix(DATA).removeprefix("init_args.")
+        if not option.startswith(DATA) or not name:
+            raise ValueError(
+                f"{option} is no option here: give MODEL, FILE, --out and {DATA}NAME VALUE, or "
+                "--config FILE --ckpt_path CHECKPOINT for the options of a configuration."
+            )
+        if not equals and not rest:
+            raise ValueError(f"{option} has no value: write {option} VALUE.")
+        settings[name] = yaml.safe_load(value if equals else rest.pop(0))
+    return settings
+
+
+def show(metrics: Mapping[str, float], out: Path | None) -> None:
+    """Print metrics, and write them as JSON where a file is named."""
+    import json
+
+    from geqlib.files.atomic import replace_file
+
+    width = max(map(len, metrics), default=0)
+    for name, value in metrics.items():
+        sys.stdout.write(f"{name:{width}}  {value:.4g}\n")
+    if out is not None:
+        text = json.dumps(dict(metrics), indent=1)
+        replace_file(out, lambda part: part.write_text(text + "\n"))
+        sys.stdout.write(f"wrote {out}\n")

@@ -1,0 +1,120 @@
+"""Classes of point clouds: what a folder of meshes or clouds holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from geqlib.data.download import find_folder
+from geqlib.data.points.clouds import mesh_files, read_off
+from geqlib.data.points.own import CloudData
+from geqlib.proposals.proposal import Line, Proposal, run_name, written
+
+POINTS = 256
+MOST = 2048  # clouds of an epoch
+EACH = 16  # clouds of a mesh in an epoch, up to that
+LOOKED_AT = 20  # meshes
+MESHES = """class_path: PointCloudData
+  init_args:
+    source: {file}  # CLASS/train/*.off and CLASS/test/*.off
+    points: 256
+    train: {train}  # clouds of an epoch, the same number of each mesh
+    val: {val}
+    test: {test}
+    rotations: I/SO(3)  # of training / test clouds"""
+CLOUDS = """class_path: CloudData
+  init_args:
+    source: {file}  # a folder of files for each class
+    points: {points}  # of each cloud
+    val: 0.1  # a share, or a folder of its own
+    test: 0.1"""
+
+
+def look(file: str) -> Proposal:
+    """Propose a classifier for a folder of meshes or clouds in classes.
+
+    Raises:
+        ValueError: if there are no files of at least two classes, or no meshes to test on.
+    """
+    folder = find_folder(file)
+    if folder is not None and not any(folder.rglob("train")):
+        return _look_at_clouds(file)
+    meshes = mesh_files(file)
+    classes = list(meshes.classes)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{file} has the class {classes[0]} alone: a classifier needs meshes of two or more."
+        )
+    if not meshes.test:
+        raise ValueError(
+            f"There are no test meshes in {file}: move some of each class to CLASS/test, such as "
+            f"{Path(file) / classes[0] / 'test'}."
+        )
+    step = max(len(meshes.train) // LOOKED_AT, 1)
+    corners = [len(read_off(meshes.folder / path)[0]) for _, path in meshes.train[::step]]
+    count = len(meshes.train)
+    train = max(min(EACH * count, MOST), count)
+    val, test = max(len(classes), train // 8), max(len(meshes.test), len(classes))
+    settings = {
+        "classes": len(classes),
+        "data": Line(MESHES.format(file=written(file), train=train, val=val, test=test)),
+        "batch": max(min(32, train // 8), 1),
+    }
+    shown = _listed(classes)
+    reasons = (
+        f"{len(classes)} classes ({shown}); {count} meshes to train on and {len(meshes.test)} to "
+        f"test on, of {mean(corners):.0f} corners on average",
+        f"points {POINTS}: drawn anew from the surface of each mesh, uniformly by area",
+        f"train {train}: clouds of an epoch, {train / count:.3g} of each mesh",
+        "group SE(3): turned clouds have the same class, and mirror images may have another",
+        "rotations I/SO(3): test clouds are turned, so that the accuracy is that of any position",
+    )
+    return Proposal("points", run_name(file), settings, reasons)
+
+
+def _look_at_clouds(file: str) -> Proposal:
+    """Clouds or meshes in a folder for each class, of which shares are for testing."""
+    data = CloudData(file, points=None)
+    data.setup()
+    counts = {name: split.counts["node"] for name, split in data.splits.items()}
+    clouds = sum(map(len, counts.values()))
+    classes = list(data.classes or [])
+    if len(classes) < 2:
+        raise ValueError(f"{file} has {len(classes)} classes: a classifier needs two or more.")
+    sizes = [int(n) for count in counts.values() for n in count]
+    points = min(POINTS, int(mean(sizes)))
+    settings = {
+        "classes": len(classes),
+        "data": Line(CLOUDS.format(file=written(file), points=points)),
+        "batch": max(min(32, clouds // 20), 1),
+    }
+    reasons = (
+        f"{len(classes)} classes ({_listed(classes)}); {clouds} clouds of {min(sizes)} to "
+        f"{max(sizes)} points",
+        f"points {points} of each cloud, drawn once",
+        "group SE(3): turned clouds have the same class, and mirror images may have another",
+        "a tenth of the clouds for validation (val), another for testing (test)",
+    )
+    return Proposal("points", run_name(file), settings, reasons)
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
+
+
+EXAMPLE = Proposal(
+    "points",
+    "my_points",
+    {
+        "classes": 10,
+        "data": Line(MESHES.format(file="my_meshes", train=MOST, val=256, test=512)),
+        "batch": 32,
+    },
+    (
+        "data: source, and the number of classes in `classes` and `out_scalars`, are examples",
+        "meshes lie in my_meshes/CLASS/train/*.off and my_meshes/CLASS/test/*.off; CloudData reads",
+        "clouds in a folder for each class, which needs no split",
+        "or name the folder, and this command looks at it: geqlib new points FOLDER",
+    ),
+)
