@@ -31,6 +31,7 @@ from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from benchmarks.workloads import (
     CPU,
+    Step,
     convolution,
     ego_nets,
     eigenvectors,
@@ -103,11 +104,13 @@ class Workload:
         forward: returns a loss, or something that needs no gradient.
         bar: operations that it should take at most, forward and backward; None without one.
         without: the same with one part less, for what that part takes alone.
+        leaves: tensors whose gradients are computed, into no gradients of an earlier step.
     """
 
     forward: Callable[[], Tensor]
-    bar: int | None
-    without: Callable[[], Tensor] | None = None
+    bar: int | None = None
+    without: Workload | None = None
+    leaves: tuple[Tensor, ...] = ()
 
 
 @contextmanager
@@ -118,42 +121,43 @@ def in_one_piece() -> Iterator[None]:
         yield
 
 
-def counted(forward: Callable[[], Tensor]) -> tuple[Counter[str], Counter[str]]:
-    """Operations forward and backward, by name."""
+def counted(workload: Workload) -> tuple[Counter[str], Counter[str]]:
+    """Operations forward and backward, by name, of the part that `without` lacks."""
     with in_one_piece():
-        first = forward()  # what is made once only
-        if first.requires_grad:
-            first.backward()
+        derivatives(workload.forward(), workload.leaves)  # what is made once only
         with Operations() as ahead:
-            loss = forward()
+            loss = workload.forward()
         with Operations() as back:
-            if loss.requires_grad:
-                loss.backward()
+            derivatives(loss, workload.leaves)
+    if workload.without is not None:
+        for all_of_it, less in zip((ahead, back), counted(workload.without), strict=True):
+            all_of_it.counts.subtract(less)
     return ahead.counts, back.counts
 
 
-def of_workload(workload: Workload) -> tuple[Counter[str], Counter[str]]:
-    """The same, of the part that `without` lacks."""
-    ahead, back = counted(workload.forward)
-    if workload.without is not None:
-        for all_of_it, less in zip((ahead, back), counted(workload.without), strict=True):
-            all_of_it.subtract(less)
-    return ahead, back
+def derivatives(loss: Tensor, leaves: tuple[Tensor, ...]) -> None:
+    """As a training step has them, whose gradients are None at first."""
+    if leaves:
+        torch.autograd.grad(loss, leaves, allow_unused=True)
+
+
+def of_step(step: Step, bar: int | None = None, without: Step | None = None) -> Workload:
+    """A step of `benchmarks.workloads`."""
+    less = None if without is None else of_step(without)
+    return Workload(step.forward if step.leaves else step, bar, less, step.leaves)
 
 
 def workloads() -> dict[str, Workload]:
     """Steps at their own widths on few graphs: the number of operations is that of many."""
     few: dict[str, Any] = {"nodes": 32, "neighbors": 4, "channels": 8}
     narrow: dict[str, Any] = {"nodes": 32, "channels": 8}
-    found = {
-        "PONITA, published n-body step": Workload(ponita(CPU, 4).forward, 250),
-        "GauntNet, energies and forces in training": Workload(gaunt_potential(CPU, 2).forward, 350),
-        "monoid GRU, a level of the tree": Workload(
-            monoid(CPU, [16] * 4, kind="planned").forward,
-            15,
-            monoid(CPU, [8] * 4, kind="planned").forward,
+    with_bars = {
+        "PONITA, published n-body step": of_step(ponita(CPU, 4), 250),
+        "GauntNet, energies and forces in training": of_step(gaunt_potential(CPU, 2), 350),
+        "monoid GRU, a level of the tree": of_step(
+            monoid(CPU, [16] * 4, kind="planned"), 15, monoid(CPU, [8] * 4, kind="planned")
         ),
-        "SPEN, a symmetric layer": Workload(spen(3), 40, spen(2)),
+        "SPEN, a symmetric layer": replace(spen(3), bar=40, without=spen(2)),
     }
     others = {
         "PONITA, the plan made in the step": ponita(CPU, 4, planned=False),
@@ -182,17 +186,17 @@ def workloads() -> dict[str, Workload]:
         "FAGNN, FrameAveraging around the backbone": frames(CPU, MATRICES, kind="FrameAveraging"),
         "eigenvectors of 3 x 3 matrices": eigenvectors(CPU, MATRICES),
     }
-    return found | {
-        name: Workload(step.forward if step.leaves else step, None) for name, step in others.items()
-    }
+    return with_bars | {name: of_step(step) for name, step in others.items()}
 
 
-def spen(layers: int) -> Callable[[], Tensor]:
+def spen(layers: int) -> Workload:
     """One graph, with the plan made before."""
     edge_index = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
     model = SPEN(3, 2, channels=64, layers=layers, symmetric=True)
     x, plan = torch.randn(4, 3), model.plan(edge_index, 4)
-    return lambda: model(x, edge_index, plan=plan).square().sum()
+    return Workload(
+        lambda: model(x, edge_index, plan=plan).square().sum(), leaves=tuple(model.parameters())
+    )
 
 
 def main() -> None:
@@ -201,7 +205,7 @@ def main() -> None:
     names = parser.parse_args().names
     rows = []
     for name, workload in workloads().items():
-        ahead, back = of_workload(workload)
+        ahead, back = counted(workload)
         parts = {"forward": ahead.total(), "backward": back.total()}
         bar = {} if workload.bar is None else {"bar": workload.bar}
         rows.append(Row((name,), parts | {"total": sum(parts.values())} | bar))
