@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import lcm
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from geqlib.motifs.basis import Basis, Kind, hom_basis
 from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import Pattern
-from geqlib.motifs.tables import row_keys
+from geqlib.motifs.tables import row_keys, row_nodes
 
 LARGEST = 2.0**62
 
@@ -45,27 +46,28 @@ def count_motifs(
         return _combined(basis, [counter.of_nodes(form) for form in basis])
     if len(pattern.roots) == 2:
         pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
-        return _combined_pairs(basis, pairs, values, counter.graphs.num_nodes, kind)
+        pair, columns = together(pairs, values, counter.graphs.num_nodes)
+        count = _combined(basis, columns.T.unbind())
+        if kind != "hom":  # two roots of one copy are two nodes
+            count = count.masked_fill(pair[0] == pair[1], 0)
+        return pair[:, count != 0], count[count != 0]
     raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
 
 
-def _combined_pairs(
-    basis: Basis, pairs: tuple[Tensor, ...], values: tuple[Tensor, ...], nodes: int, kind: Kind
+def together(
+    pairs: Sequence[Tensor], values: Sequence[Tensor], nodes: int
 ) -> tuple[Tensor, Tensor]:
+    """[2, P] all pairs of several lists of them, and [P, lists] values, 0 where one has none."""
     keys = [row_keys([pair[0], pair[1]], nodes) for pair in pairs]
     every = torch.cat(keys).unique()
-    spread = [
+    columns = [
         value.new_zeros(len(every)).index_add(0, torch.searchsorted(every, key), value)
         for key, value in zip(keys, values, strict=True)
     ]
-    count = _combined(basis, spread)
-    pair = torch.stack([every.div(max(nodes, 1), rounding_mode="floor"), every % max(nodes, 1)])
-    if kind != "hom":  # two roots of one copy are two nodes
-        count = count.masked_fill(pair[0] == pair[1], 0)
-    return pair[:, count != 0], count[count != 0]
+    return torch.stack(row_nodes(every, 2, nodes)), torch.stack(columns, 1)
 
 
-def _combined(basis: Basis, values: list[Tensor]) -> Tensor:
+def _combined(basis: Basis, values: Sequence[Tensor]) -> Tensor:
     """The sum of coefficients times values, in integers."""
     shared = lcm(*(coefficient.denominator for coefficient in basis.values()))
     factors = [int(coefficient * shared) for coefficient in basis.values()]

@@ -1,4 +1,4 @@
-"""Counts of homomorphisms, hom(H, G)[r] = sum over maps of the other nodes of prod_(ij) A[j_i, j_j].
+"""Counts of homomorphisms: hom(H, G)[r] = sum over maps h of prod over edges ij of A[h(i), h(j)].
 
 The maps h of the nodes of a pattern H into those of a graph G count that send edges to edges and
 the roots of H to the nodes r. With no root this counts in a whole graph, with one around every
@@ -18,7 +18,7 @@ from torch import Tensor
 from geqlib.graph.checks import as_index, check_edges
 from geqlib.graph.segments import ragged_ranges, segment_lengths
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
-from geqlib.motifs.tables import EXACT, Table, sum_of_products
+from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
 
 MOST_STEPS = 1e10
 EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
@@ -161,9 +161,7 @@ def simple_graphs(
         labels = as_index(labels, "labels")
         if labels.shape != (num_nodes,):
             raise ValueError(f"labels has shape {tuple(labels.shape)}: expected [{num_nodes}].")
-    edges = torch.stack(
-        [key.div(max(num_nodes, 1), rounding_mode="floor"), key % max(num_nodes, 1)]
-    )
+    edges = torch.stack(row_nodes(key, 2, num_nodes))
     return Graphs(edges, num_nodes, as_index(batch, "batch"), num_graphs or 0, labels)
 
 
@@ -303,9 +301,12 @@ class Counter:
 def best_rooted(pattern: Pattern) -> Pattern:
     """A connected pattern, rooted where it is counted with the smallest cost."""
     choices = [pattern.rooted(node) for node in range(pattern.nodes)]
-    return min(
-        choices, key=lambda p: (*_cost(elimination(unordered_form(p)[0])), ordered_form(p).edges)
-    )
+
+    def cost(choice: Pattern) -> tuple:
+        form = unordered_form(choice)[0]
+        return *_cost(elimination(form)), form.edges
+
+    return min(choices, key=cost)
 
 
 def count_homomorphisms(

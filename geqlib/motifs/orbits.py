@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geqlib.motifs.homomorphisms import Counter, Graphs
 from geqlib.motifs.patterns import Pattern
-from geqlib.motifs.tables import EXACT, Table, row_keys, sum_of_products
+from geqlib.motifs.tables import EXACT, Table, row_keys, row_nodes, sum_of_products
 
 
 class Place(NamedTuple):
@@ -129,12 +129,7 @@ class _Sums:
         walks = [self.counter.table(_walk(steps)) for steps in (1, 2, 3)]
         keys = [row_keys(table.nodes, self.nodes) for table in walks]
         self.keys = torch.cat(keys).unique()
-        self.pairs = torch.stack(
-            [
-                self.keys.div(max(self.nodes, 1), rounding_mode="floor"),
-                self.keys % max(self.nodes, 1),
-            ]
-        )
+        self.pairs = torch.stack(row_nodes(self.keys, 2, self.nodes))
         self.edge = self.spread(walks[0])
         self.common = self.spread(walks[1])
         different = self.pairs[0] != self.pairs[1]

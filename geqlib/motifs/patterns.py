@@ -21,7 +21,7 @@ WAYS_TO_SAY = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Pattern:
     """A simple undirected graph of at most 8 nodes, with roots and labels.
 
@@ -150,7 +150,7 @@ def _from_networkx(graph: nx.Graph) -> Pattern:
             f"{type(graph).__name__}: convert it with networkx.Graph(graph)."
         )
     number = {node: k for k, node in enumerate(graph)}
-    labels = [label for _, label in graph.nodes(data="label") if label is not None]
+    labels = [graph.nodes[node]["label"] for node in graph if "label" in graph.nodes[node]]
     edges = tuple((number[i], number[j]) for i, j in graph.edges)
     return Pattern(len(graph), edges, labels=tuple(labels))
 

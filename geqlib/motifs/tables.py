@@ -63,7 +63,6 @@ class _Sorted:
     table: Table
     shared: tuple[int, ...]
     key: Tensor
-    before: tuple[Tensor, ...]
 
     def matches(self, table: Table) -> tuple[Tensor, Tensor]:
         """Where the matching rows of each row begin, and how many there are."""
@@ -121,7 +120,7 @@ def _sorted_tables(first: Table, others: Sequence[Table]) -> list[_Sorted]:
         if bool((key.diff() < 0).any()):
             key, order = key.sort()
             table = table.rows(order)
-        steps.append(_Sorted(table, shared, key, ()))
+        steps.append(_Sorted(table, shared, key))
         bound |= set(table.variables)
     return steps
 
@@ -134,10 +133,8 @@ def _joined(table: Table, others: Sequence[_Sorted], kept: tuple[int, ...]) -> T
     total = int(count.sum())
     if total > MOST_ROWS and len(table) > 1:
         half = len(table) // 2
-        parts = [
-            _joined(table.rows(part), others, kept) for part in (slice(half), slice(half, None))
-        ]
-        return _summed(_stacked(parts), kept)
+        halves = [table.rows(slice(half)), table.rows(slice(half, None))]
+        return _summed(_stacked([_joined(part, others, kept) for part in halves]), kept)
     row = torch.arange(len(table), device=low.device).repeat_interleave(count, output_size=total)
     match = ragged_ranges(low, count, total)
     new = [v for v in other.table.variables if v not in table.variables]
@@ -165,7 +162,7 @@ def _summed(table: Table, kept: tuple[int, ...]) -> Table:
         key = row_keys(columns, table.num_nodes)
         key, inverse = key.unique(return_inverse=True)
         value = table.value.new_zeros(len(key)).index_add(0, inverse, table.value)
-        nodes = _nodes_of(key, len(kept), table.num_nodes)
+        nodes = row_nodes(key, len(kept), table.num_nodes)
     if len(value) and bool(value.max() >= EXACT):
         raise ValueError(
             "A count is 2^53 or more, and would not be exact: count a smaller pattern, or on "
@@ -174,7 +171,14 @@ def _summed(table: Table, kept: tuple[int, ...]) -> Table:
     return Table(kept, nodes, value, table.num_nodes)
 
 
-def _nodes_of(key: Tensor, count: int, num_nodes: int) -> tuple[Tensor, ...]:
+def row_nodes(key: Tensor, count: int, num_nodes: int) -> tuple[Tensor, ...]:
+    """The columns that have these keys.
+
+    Example:
+        >>> row_nodes(row_keys([torch.tensor([2]), torch.tensor([4])], 5), 2, 5)
+        (tensor([2]), tensor([4]))
+    """
+    num_nodes = max(num_nodes, 1)
     columns: list[Tensor] = []
     for _ in range(count - 1):
         columns.append(key % num_nodes)

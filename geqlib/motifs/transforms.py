@@ -13,7 +13,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from geqlib.motifs.basis import Kind
-from geqlib.motifs.counts import count_motifs
+from geqlib.motifs.counts import count_motifs, together
 from geqlib.motifs.homomorphisms import MOST_STEPS, Counter, Graphs, simple_graphs
 from geqlib.motifs.orbits import orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
@@ -203,7 +203,7 @@ class OrbitCounts(_CountFeatures):
     def __init__(
         self, *, roots: Literal[1, 2] = 2, pairs: Pairs = "edges", log: bool = True
     ) -> None:
-        if roots == 0:
+        if roots not in (1, 2):
             raise ValueError("Orbit adjacencies belong to nodes or pairs: roots must be 1 or 2.")
         super().__init__(roots, pairs, log, None)
 
@@ -223,14 +223,8 @@ def _side_by_side(results: Sequence[Any], nodes: int) -> Any:
     """Channels from single counts."""
     if isinstance(results[0], Tensor):
         return torch.stack(list(results), 1)
-    keys = [row_keys([pair[0], pair[1]], nodes) for pair, _ in results]
-    every = torch.cat(keys).unique()
-    columns = [
-        value.new_zeros(len(every)).index_add(0, torch.searchsorted(every, key), value)
-        for key, (_, value) in zip(keys, results, strict=True)
-    ]
-    pair = torch.stack([every.div(max(nodes, 1), rounding_mode="floor"), every % max(nodes, 1)])
-    return pair, torch.stack(columns, 1)
+    pairs, values = zip(*results, strict=True)
+    return together(pairs, values, nodes)
 
 
 def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
@@ -243,7 +237,7 @@ def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
     return counts[place] * (key[place] == edge)[:, None]
 
 
-def _beside(before: Tensor | None, value: Tensor) -> Tensor:
+def _beside(before: Any, value: Tensor) -> Tensor:
     if before is None:
         return value
     before = before[:, None] if before.dim() == 1 else before
