@@ -213,7 +213,9 @@ def _refined_nodes(pairs: Colours) -> bool | None:
     rng, count = np.random.default_rng(0), 0
     signs = rng.integers(0, 2**63, _kinds(pairs)).astype(np.uint64)
     hashed, colours = [signs[c] for c in pairs], [np.diagonal(c) for c in pairs]
-    while _outcome(_histograms(colours)) is False and len(np.unique(np.concatenate(colours))) > count:
+    while (
+        _outcome(_histograms(colours)) is False and len(np.unique(np.concatenate(colours))) > count
+    ):
         count = len(np.unique(np.concatenate(colours)))
         other = rng.integers(0, 2**63, _kinds(colours)).astype(np.uint64)
         around = [h @ other[c] for h, c in zip(hashed, colours, strict=True)]

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from math import factorial
 
 import torch
 from torch import Tensor
 
 from geqlib.graph.checks import as_index, check_edges
 from geqlib.graph.segments import ragged_ranges, segment_lengths
+from geqlib.motifs.cliques import clique_counts
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
 from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
 
@@ -266,11 +268,19 @@ class Counter:
         for component in pattern.components():
             part = ordered_form(pattern.induced(component))
             if part not in self.totals:
-                values = self.table(best_rooted(part)).dense()
                 zero = torch.zeros_like(self.size)
-                self.totals[part] = zero.index_add(0, self.graphs.batch, values)
+                self.totals[part] = zero.index_add(0, self.graphs.batch, self._of_connected(part))
             total = total * self.totals[part]
         return total
+
+    def _of_connected(self, pattern: Pattern) -> Tensor:
+        """[N] numbers whose sum over the nodes of a graph is the count."""
+        complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
+        if complete and pattern.nodes > 3 and not pattern.labels:
+            edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
+            once = clique_counts(edges, nodes, pattern.nodes)[-1]
+            return factorial(pattern.nodes) * once.double()
+        return self.table(best_rooted(pattern)).dense()
 
     def _total_of(self, pattern: Pattern | None) -> Tensor:
         return torch.ones_like(self.size) if pattern is None else self._total(pattern)

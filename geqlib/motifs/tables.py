@@ -2,7 +2,7 @@
 
 A table lists the assignments of nodes to its variables for which a function is not zero, and its
 values there. A sum over one variable of a product of tables is one join after the other, from the
-smallest table on; where joined rows would be too many at once, the first table is cut in halves.
+widest table on; where joined rows would be too many at once, the first table is cut in halves.
 Values are whole numbers in float64, which adds and multiplies them exactly below 2^53.
 """
 
@@ -99,8 +99,8 @@ def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
 
 
 def _join_order(tables: Sequence[Table]) -> list[Table]:
-    """The smallest table first, then those that only filter, then the smallest that is joined."""
-    left = sorted(tables, key=len)
+    """The widest table first, then those that only filter, then the smallest that is joined."""
+    left = sorted(tables, key=lambda t: (-len(t.variables), len(t)))
     order, bound = [left[0]], set(left[0].variables)
     left = left[1:]
     while left:

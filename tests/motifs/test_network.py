@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geqlib.graph.pairs import pair_plan
 from geqlib.models import PPGNpp
