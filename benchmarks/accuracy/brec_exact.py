@@ -1,8 +1,7 @@
 """Which of BREC's 400 pairs do exact features separate, without training?
 
-Protocol: whole numbers, compared exactly, on the pairs of Wang and Zhang (ICML 2024) and on a random
-isomorphic copy of every graph. A pair counts as separated if the features of its graphs differ; a
-row whose copies differ is void. Colours are refined until their number stays the same: 1-WL by the
+Protocol: whole numbers, compared exactly, on the pairs of Wang and Zhang (ICML 2024) and on a
+random isomorphic copy of every graph. A pair counts as separated if its graphs differ; a row whose copies differ is void. Colours are refined until their number stays the same: 1-WL by the
 multiset of (colour of the pair, colour of the other node) around every node, folklore 2-WL by that
 of (colour of u-w, colour of w-v) over all w for every pair of nodes. Multisets are compared by sums
 of random numbers modulo 2^64, where a collision can hide a difference and never make one. Counts

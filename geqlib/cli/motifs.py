@@ -1,11 +1,11 @@
-"""`geqlib motifs`: what a network must be able to do to count a motif, and where the motif occurs."""
+"""`geqlib motifs`: which networks can count a motif, and in how many graphs it occurs."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +81,7 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
     counts = np.zeros(len(patterns), int)
     for start in range(0, len(graphs), GRAPHS_AT_ONCE):
         numbers = range(start, min(start + GRAPHS_AT_ONCE, len(graphs)))
-        batch = graphs.__getitems__(numbers)
+        batch: Any = graphs.__getitems__(numbers)
         counter = Counter(
             simple_graphs(batch.edge_index, batch.num_nodes, batch.batch, len(numbers))
         )
