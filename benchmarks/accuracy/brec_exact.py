@@ -1,12 +1,13 @@
 """Which of BREC's 400 pairs do exact features separate, without training?
 
 Protocol: whole numbers, compared exactly, on the pairs of Wang and Zhang (ICML 2024) and on a
-random isomorphic copy of every graph. A pair counts as separated if its graphs differ; a row whose copies differ is void. Colours are refined until their number stays the same: 1-WL by the
-multiset of (colour of the pair, colour of the other node) around every node, folklore 2-WL by that
-of (colour of u-w, colour of w-v) over all w for every pair of nodes. Multisets are compared by sums
-of random numbers modulo 2^64, where a collision can hide a difference and never make one. Counts
-are those of geqlib.motifs: Q5 is the one polynomial of degree 5 that PPGN does not compute, cliques
-are those of {smallest} to {largest} nodes, and degree 6 adds eleven polynomials to Q5.
+random isomorphic copy of every graph. A pair counts as separated if the features of its graphs
+differ; a row whose copies differ is void. Colours are refined until their number stays the same:
+1-WL by the multiset of (colour of the pair, colour of the other node) around every node, folklore
+2-WL by that of (colour of u-w, colour of w-v) over all w for every pair of nodes. Multisets are
+compared by sums of random numbers modulo 2^64, where a collision can hide a difference and never
+make one. Counts are those of geqlib.motifs: Q5 is the one polynomial of degree 5 that PPGN does not
+compute, degree 6 adds eleven more, and cliques are those of {smallest} to {largest} nodes.
 
     python benchmarks/accuracy/brec_exact.py [--parts basic regular ...]
 """
@@ -228,9 +229,10 @@ def _kinds(colours: Colours) -> int:
 
 def _recoloured(colours: Colours, around: Sequence[np.ndarray]) -> Colours:
     """Numbers of the different (colour, sum around), the same in all graphs."""
-    old = np.concatenate([c.reshape(-1) for c in colours]).astype(np.uint64)
+    old = np.concatenate([c.reshape(-1) for c in colours])
+    signs = np.random.default_rng(1).integers(0, 2**63, _kinds(colours)).astype(np.uint64)
     new = np.concatenate([a.reshape(-1) for a in around])
-    kinds = np.unique(np.stack([old, new], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    kinds = np.unique(signs[old] + new, return_inverse=True)[1].reshape(-1)
     parts = np.split(kinds, np.cumsum([c.size for c in colours])[:-1])
     return [part.reshape(c.shape) for part, c in zip(parts, colours, strict=True)]
 

@@ -142,7 +142,7 @@ def test_labelled_subgraphs_merge_equal_labels_only() -> None:
 
 def test_rows_are_joined_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     patterns = [as_pattern(name) for name in ("K4", "C6", "diamond")]
-    graph = nx.gnp_random_graph(12, 0.6, seed=0)
+    graph = nx.gnp_random_graph(7, 0.6, seed=0)
     whole = [joined([graph]).table(pattern.rooted(0, 1)).value for pattern in patterns]
     monkeypatch.setattr(tables, "MOST_ROWS", 7)
     for pattern, expected in zip(patterns, whole, strict=True):
@@ -219,7 +219,7 @@ def test_counts_that_are_not_exact_are_refused() -> None:
 
 def test_the_cost_is_named_before_the_count_begins() -> None:
     counter = Counter(simple_graphs(edges_of(nx.complete_graph(30)), 30), most_steps=1e6)
-    with pytest.raises(ValueError, match=r"up to 2\.5e\+07 steps .* 1\.0e\+06 are allowed"):
+    with pytest.raises(ValueError, match=r"up to 2\.2e\+07 steps .* 1\.0e\+06 are allowed"):
         counter.of_nodes(as_pattern("K5").rooted(0))
     assert list(counter.tables) == list(Counter(counter.graphs).tables)
 
