@@ -94,12 +94,13 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
 def _sum(basis: Basis) -> str:
     """The count as a sum, patterns as lists of edges, the largest first."""
     terms = sorted(basis.items(), key=lambda term: (-term[0].nodes, -term[0].degree))
-    texts = [
-        f"{factor} hom({','.join(f'{i}-{j}' for i, j in p.edges) or 'a node'})"
-        for p, factor in terms
-    ]
-    rest = len(texts) - MOST_SHOWN
-    return " + ".join(texts[:MOST_SHOWN]) + (f" + {rest} more" if rest > 0 else "")
+    parts = []
+    for pattern, factor in terms[:MOST_SHOWN]:
+        edges = ",".join(f"{i}-{j}" for i, j in pattern.edges) or "a node"
+        sign = "-" if factor < 0 else "+" if parts else ""
+        parts.append(f"{sign} {abs(factor)} hom({edges})")
+    rest = [f"and {len(terms) - MOST_SHOWN} more"] if len(terms) > MOST_SHOWN else []
+    return " ".join([*parts, *rest]).strip()
 
 
 if __name__ == "__main__":
