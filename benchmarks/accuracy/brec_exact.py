@@ -28,7 +28,7 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.provenance import start
-from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
 from geqlib.data.graphs.expressivity import BREC_PARTS, GraphPairs, PlainGraph, graph_pairs
 from geqlib.motifs.homomorphisms import Counter, simple_graphs
@@ -158,9 +158,7 @@ def main() -> None:
 
 
 def compared(pairs: GraphPairs, parts: Sequence[str]) -> Table:
-    cells: dict[str, dict[str, Cell]] = {
-        name: {"pairs": 0, "copies": 0, "minutes": 0.0} for name in FEATURES
-    }
+    cells = {name: dict.fromkeys((*parts, "pairs", "copies", "minutes"), 0.0) for name in FEATURES}
     first, rng = 0, np.random.default_rng(0)
     for part, count in PARTS.items():
         numbers = range(first, first + count)
@@ -172,20 +170,18 @@ def compared(pairs: GraphPairs, parts: Sequence[str]) -> Table:
             for name, feature in FEATURES.items():
                 begin = time.process_time()
                 outcome = feature(batch)
-                for key, value in {
-                    part: float(outcome is True),
-                    "pairs": float(outcome is True),
-                    "copies": float(outcome is None),
-                    "minutes": (time.process_time() - begin) / 60,
-                }.items():
-                    cells[name][key] = float(cells[name].get(key, 0.0)) + value  # type: ignore
+                of_feature = cells[name]
+                of_feature[part] += outcome is True
+                of_feature["pairs"] += outcome is True
+                of_feature["copies"] += outcome is None
+                of_feature["minutes"] += (time.process_time() - begin) / 60
     columns = [Column(part, f"{part} (of {PARTS[part]})", "", ".0f") for part in parts]
     columns += [
         Column("pairs", f"all (of {sum(PARTS[part] for part in parts)})", "", ".0f"),
         Column("copies", "copies separated", "", ".0f"),
         Column("minutes", "time on one core", "minutes", ".1f"),
     ]
-    rows = tuple(Row((name,), of_feature) for name, of_feature in cells.items())
+    rows = tuple(Row((name,), {**counts}) for name, counts in cells.items())
     note = "Counts are shared between rows, so that a row that comes later costs less."
     return Table(("exact features",), tuple(columns), rows, "pairs", note)
 
