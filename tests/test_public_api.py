@@ -22,7 +22,7 @@ PUBLIC = {
     """,
     "geqlib.models": """
         DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet
-        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential
+        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential PPGNpp
         RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """

@@ -23,6 +23,7 @@ MODULES = {
     "bench": "bench",
     "report": "report",
     "export": "export",
+    "motifs": "motifs",
 }
 USAGE = """usage: geqlib COMMAND [options]
 
@@ -42,6 +43,7 @@ USAGE = """usage: geqlib COMMAND [options]
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
             without runs, of all benchmarks
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
+  motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
 
 `geqlib COMMAND --help` lists the options of a command.
 """

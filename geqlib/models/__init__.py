@@ -10,6 +10,7 @@ from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
 from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN, SetNetwork
+from geqlib.motifs.network import PPGNpp
 from geqlib.ponita.edge_lift import EdgePONITA
 from geqlib.ponita.network import PONITA
 from geqlib.spen.network import IGN, SPEN
@@ -31,6 +32,7 @@ __all__ = [
     "MessagePassingNet",
     "MoleculeModel",
     "MonoidGNN",
+    "PPGNpp",
     "PointNet",
     "Potential",
     "RotationAverage",

@@ -1,0 +1,1 @@
+"""Motifs: exact counts of small patterns, what they say about networks, and PPGN++ on them."""

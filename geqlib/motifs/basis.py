@@ -1,0 +1,168 @@
+"""Which homomorphism counts a motif is made of, and which networks can therefore see it.
+
+A count of subgraphs is a sum of counts of homomorphisms (Lovász): over the partitions rho of the
+nodes of P without an edge inside a block,
+
+    sub(P) = 1 / |Aut P|  sum over rho of  prod_B (-1)^(|B| - 1) (|B| - 1)!  hom(P / rho),
+
+and a count of induced subgraphs an alternating sum over the graphs Q that contain P on its nodes,
+
+    ind(P) = sum over Q of (-1)^(|E(Q)| - |E(P)|) |Aut Q| / |Aut P| (such Q) sub(Q).
+
+The folklore WL test of dimension k sees such a sum if and only if all its patterns have tree-width
+at most k: Lanzinger and Barceló, "On the power of the Weisfeiler-Leman test for graph motif
+parameters" (ICLR 2024).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from itertools import combinations
+from math import factorial
+from typing import Literal, get_args
+
+from geqlib.motifs.homomorphisms import best_rooted, elimination
+from geqlib.motifs.patterns import Pattern, automorphisms, ordered_form, unordered_form
+
+Kind = Literal["hom", "sub", "induced"]
+MOST_INDUCED = 7
+Basis = dict[Pattern, Fraction]
+
+
+def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
+    """The patterns, and their coefficients, whose homomorphism counts add up to a motif's count.
+
+    Args:
+        pattern: with or without roots; a count at roots is that of the copies of the pattern that
+            have the roots at these nodes.
+        kind: what is counted: homomorphisms, subgraphs ("sub"; those are the spasm of the pattern),
+            or induced subgraphs.
+
+    Raises:
+        ValueError: an unknown kind; an induced pattern of more than 7 nodes.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> {p.degree: str(factor) for p, factor in sorted(hom_basis(as_pattern("C4")).items())}
+        {1: '1/8', 2: '-1/4', 4: '1/8'}
+    """
+    check_kind(kind)
+    if kind == "hom":
+        return {ordered_form(pattern): Fraction(1)}
+    if kind == "induced" and pattern.nodes > MOST_INDUCED:
+        raise ValueError(
+            f"Induced patterns of {pattern.nodes} nodes are sums over all graphs with that many "
+            f"nodes: at most {MOST_INDUCED} are supported."
+        )
+    terms = _injective(pattern) if kind == "sub" else _induced(pattern)
+    symmetry = automorphisms(pattern)
+    return {form: Fraction(count, symmetry) for form, count in terms.items() if count}
+
+
+def check_kind(kind: str) -> None:
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind {kind!r} is unknown: choose {', '.join(get_args(Kind))}.")
+
+
+@cache
+def _injective(pattern: Pattern) -> dict[Pattern, int]:
+    """Injective homomorphisms as a sum of homomorphisms."""
+    terms: dict[Pattern, int] = defaultdict(int)
+    for blocks in _partitions(pattern):
+        sign = 1
+        for block in blocks:
+            sign *= (-1) ** (len(block) - 1) * factorial(len(block) - 1)
+        terms[ordered_form(_quotient(pattern, blocks))] += sign
+    return dict(terms)
+
+
+def _induced(pattern: Pattern) -> dict[Pattern, int]:
+    """Induced injective homomorphisms as a sum of homomorphisms: supergraphs class by class."""
+    level, terms, sign = {ordered_form(pattern): 1}, defaultdict(int), 1
+    for added in range(1, factorial(MOST_INDUCED)):
+        for form, count in level.items():
+            for term, value in _injective(form).items():
+                terms[term] += sign * count * value
+        larger: dict[Pattern, int] = defaultdict(int)
+        for form, count in level.items():
+            for pair in combinations(range(form.nodes), 2):
+                if pair not in form.edges:
+                    edges = (*form.edges, pair)
+                    new = Pattern(form.nodes, edges, form.roots, form.labels)
+                    larger[ordered_form(new)] += count
+        # a set of added edges is reached once from each of its edges, as the last one
+        level, sign = {form: count // added for form, count in larger.items()}, -sign
+        if not level:
+            break
+    return dict(terms)
+
+
+def _partitions(pattern: Pattern) -> Iterator[list[list[int]]]:
+    """Partitions of the nodes into blocks of equal labels, without edges or two roots in one."""
+    around, roots = pattern.neighbours, set(pattern.roots)
+    labels = pattern.labels or (0,) * pattern.nodes
+
+    def joins(node: int, block: list[int]) -> bool:
+        alone = not roots & {node} or not roots & set(block)
+        return alone and labels[block[0]] == labels[node] and not around[node] & set(block)
+
+    def extended(blocks: list[list[int]], node: int) -> Iterator[list[list[int]]]:
+        if node == pattern.nodes:
+            yield blocks
+            return
+        for k, block in enumerate(blocks):
+            if joins(node, block):
+                yield from extended([*blocks[:k], [*block, node], *blocks[k + 1 :]], node + 1)
+        yield from extended([*blocks, [node]], node + 1)
+
+    return extended([], 0)
+
+
+def _quotient(pattern: Pattern, blocks: list[list[int]]) -> Pattern:
+    number = {node: k for k, block in enumerate(blocks) for node in block}
+    edges = {(min(a, b), max(a, b)) for a, b in ((number[i], number[j]) for i, j in pattern.edges)}
+    labels = tuple(pattern.labels[block[0]] for block in blocks) if pattern.labels else ()
+    roots = tuple(number[root] for root in pattern.roots)
+    return Pattern(len(blocks), tuple(edges), roots, labels)
+
+
+def treewidth(pattern: Pattern) -> int:
+    """Exact tree-width, by brute force; with roots, of the pattern with the roots joined.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> [treewidth(as_pattern(name)) for name in ("P4", "C5", "K4")]
+        [1, 2, 3]
+    """
+    if pattern.roots:
+        joined = {*pattern.edges, *combinations(sorted(pattern.roots), 2)}
+        pattern = Pattern(pattern.nodes, tuple(joined))
+    parts = (ordered_form(pattern.induced(part)) for part in pattern.components())
+    return max(elimination(unordered_form(best_rooted(part))[0]).width for part in parts)
+
+
+def wl_dimension(pattern: Pattern, kind: Kind = "sub") -> int:
+    """The smallest k for which the folklore k-dimensional WL test sees a motif's count.
+
+    1 is colour refinement, the bound of message passing; 2 is the bound of PPGN. Nothing below 1
+    is returned: what counts of nodes show, message passing sees.
+
+    Args:
+        pattern: with roots, whose count at these nodes is asked for, tree-widths are those with the
+            roots joined to each other.
+        kind: whether homomorphisms, subgraphs or induced subgraphs are counted.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> wl_dimension(as_pattern("C7")), wl_dimension(as_pattern("C8"))
+        (2, 3)
+        >>> wl_dimension(as_pattern("C7"), "induced")
+        6
+    """
+    check_kind(kind)
+    if kind == "induced" and not pattern.roots:  # the complete graph is among the patterns
+        return max(pattern.nodes - 1, 1)
+    return max(1, *(treewidth(form) for form in hom_basis(pattern, kind)))

@@ -1,0 +1,82 @@
+"""Counts of motifs, in whole graphs, around nodes and between pairs of nodes, as sums of `hom`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import lcm
+
+import torch
+from torch import Tensor
+
+from geqlib.motifs.basis import Basis, Kind, hom_basis
+from geqlib.motifs.homomorphisms import Counter
+from geqlib.motifs.patterns import Pattern
+from geqlib.motifs.tables import row_keys, row_nodes
+
+LARGEST = 2.0**62
+
+
+def count_motifs(
+    counter: Counter, pattern: Pattern, kind: Kind = "sub"
+) -> Tensor | tuple[Tensor, Tensor]:
+    """How often a motif occurs: [G], with one root [N], with two [2, P] pairs and [P].
+
+    A copy counts at the nodes where it has its roots; those of two roots are different.
+
+    Args:
+        counter: of the batch, which keeps what motifs have in common.
+        pattern: with 0, 1 or 2 roots.
+        kind: homomorphisms ("hom"), subgraphs ("sub") or induced subgraphs ("induced").
+
+    Raises:
+        ValueError: more roots, a cost that is too large, sums that are not exact.
+
+    Example:
+        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+        >>> counter = Counter(simple_graphs(square, 4))
+        >>> count_motifs(counter, as_pattern("P3")).tolist()
+        [4]
+    """
+    basis = hom_basis(pattern, kind)
+    if len(pattern.roots) == 0:
+        return _combined(basis, [counter.of_graphs(form) for form in basis])
+    if len(pattern.roots) == 1:
+        return _combined(basis, [counter.of_nodes(form) for form in basis])
+    if len(pattern.roots) == 2:
+        pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
+        pair, columns = together(pairs, values, counter.graphs.num_nodes)
+        count = _combined(basis, columns.T.unbind())
+        if kind != "hom":  # two roots of one copy are two nodes
+            count = count.masked_fill(pair[0] == pair[1], 0)
+        return pair[:, count != 0], count[count != 0]
+    raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+
+
+def together(
+    pairs: Sequence[Tensor], values: Sequence[Tensor], nodes: int
+) -> tuple[Tensor, Tensor]:
+    """[2, P] all pairs of several lists of them, and [P, lists] values, 0 where one has none."""
+    keys = [row_keys([pair[0], pair[1]], nodes) for pair in pairs]
+    every = torch.cat(keys).unique()
+    columns = [
+        value.new_zeros(len(every)).index_add(0, torch.searchsorted(every, key), value)
+        for key, value in zip(keys, values, strict=True)
+    ]
+    return torch.stack(row_nodes(every, 2, nodes)), torch.stack(columns, 1)
+
+
+def _combined(basis: Basis, values: Sequence[Tensor]) -> Tensor:
+    """The sum of coefficients times values, in integers."""
+    shared = lcm(*(coefficient.denominator for coefficient in basis.values()))
+    factors = [int(coefficient * shared) for coefficient in basis.values()]
+    pairs = list(zip(factors, values, strict=True))
+    size = sum((abs(factor) * value.double() for factor, value in pairs), torch.zeros(()))
+    if size.numel() and bool(size.max() >= LARGEST):
+        raise ValueError(
+            "The terms of a motif's count are 2^62 or more, and their sum would not be exact: "
+            "count a smaller motif, or in sparser graphs."
+        )
+    total = sum((factor * value for factor, value in pairs), torch.zeros_like(values[0]))
+    return total.div(shared, rounding_mode="floor")

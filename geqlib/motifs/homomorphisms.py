@@ -1,0 +1,370 @@
+"""Counts of homomorphisms: hom(H, G)[r] = sum over maps h of prod over edges ij of A[h(i), h(j)].
+
+The maps h of the nodes of a pattern H into those of a graph G count that send edges to edges and
+the roots of H to the nodes r. With no root this counts in a whole graph, with one around every
+node, with two between every pair of nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from math import factorial
+
+import torch
+from torch import Tensor
+
+from geqlib.graph.checks import as_index, check_edges
+from geqlib.graph.segments import ragged_ranges, segment_lengths
+from geqlib.motifs.cliques import clique_counts
+from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
+from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
+
+MOST_STEPS = 1e10
+EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """How the count of a rooted pattern is a sum of a product of smaller ones.
+
+    Removing the roots and one other node v cuts the pattern into components C. With N(C) the nodes
+    of these that C is joined to, hom(H) = sum over v of prod_C hom(H[C + N(C)], roots N(C)).
+
+    Args:
+        parts: the smaller patterns, and which of the roots and v (whose number is that of the
+            roots) are the roots of each.
+        scope: number of nodes that are fixed at once: the roots and v.
+        width: tree-width of the pattern whose roots are joined to each other.
+        steps: (number of nodes fixed at once, number of nodes of the pattern) of every sum.
+    """
+
+    parts: tuple[tuple[Pattern, tuple[int, ...]], ...]
+    scope: int
+    width: int
+    steps: frozenset[tuple[int, int, Pattern]]
+
+
+@cache
+def elimination(pattern: Pattern) -> Elimination:
+    """The best way to count a pattern of canonical form with at least one root: brute force.
+
+    Best is the smallest width, then the smallest number of sums with that many nodes.
+    """
+    roots, free = pattern.roots, pattern.components(without=pattern.roots)
+    whole = len(free) == 1 and _around(pattern, free[0]) == roots
+    choices = [(*roots, v) for v in free[0]] if whole else [roots]
+    return min((_eliminated(pattern, scope) for scope in choices), key=_cost)
+
+
+def _eliminated(pattern: Pattern, scope: tuple[int, ...]) -> Elimination:
+    number = {node: k for k, node in enumerate(scope)}
+    parts: list[tuple[Pattern, tuple[int, ...]]] = []
+    width, steps = len(scope) - 1, {(len(scope), pattern.nodes, pattern)}
+    for i, j in combinations(scope, 2):
+        if j in pattern.neighbours[i]:
+            parts.append((EDGE, (number[i], number[j])))
+    for node in scope if pattern.labels else ():
+        one = Pattern(1, (), (0,), (pattern.labels[node],))
+        parts.append((one, (number[node],)))
+    for component in pattern.components(without=scope):
+        border = _around(pattern, component)
+        nodes = (*border, *component)
+        form, order = unordered_form(pattern.induced(nodes, border))
+        parts.append((form, tuple(number[nodes[k]] for k in order[: len(border)])))
+        inner = elimination(form)
+        width, steps = max(width, inner.width), steps | inner.steps
+    return Elimination(tuple(parts), len(scope), width, frozenset(steps))
+
+
+def _around(pattern: Pattern, component: Sequence[int]) -> tuple[int, ...]:
+    """The other nodes that those of a component are joined to."""
+    around = set().union(*(pattern.neighbours[node] for node in component))
+    return tuple(sorted(around - set(component)))
+
+
+def _cost(choice: Elimination) -> tuple[int, int, int]:
+    return choice.width, sum(64**scope for scope, _, _ in choice.steps), len(choice.parts)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """A batch of simple undirected graphs.
+
+    Args:
+        edge_index: [2, E] both directions of every edge, sorted.
+        num_nodes: N.
+        batch: [N] graph of each node.
+        num_graphs: G.
+        labels: [N] integers, or None.
+    """
+
+    edge_index: Tensor
+    num_nodes: int
+    batch: Tensor
+    num_graphs: int
+    labels: Tensor | None = None
+
+
+def simple_graphs(
+    edge_index: Tensor,
+    num_nodes: int,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    labels: Tensor | None = None,
+) -> Graphs:
+    """A batch of graphs, if they are simple and undirected.
+
+    Args:
+        edge_index: [2, E] both directions of every edge.
+        num_nodes: N.
+        batch: [N] graph of each node, and num_graphs: how many there are.
+        labels: [N] integers that labelled patterns are compared with.
+
+    Raises:
+        ValueError: loops, parallel edges, edges in one direction only, labels that are no integers.
+
+    Example:
+        >>> simple_graphs(torch.tensor([[0, 1], [1, 0]]), 2).num_graphs
+        1
+    """
+    edge_index = as_index(edge_index)
+    check_edges(edge_index, num_nodes)
+    if batch is None:
+        batch, num_graphs = edge_index.new_zeros(num_nodes), 1
+    elif num_graphs is None:
+        raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+    source, target = edge_index
+    if bool((source == target).any()):
+        node = int(source[source == target][0])
+        raise ValueError(
+            f"Node {node} has a loop, and motifs are counted in simple graphs: remove loops, for "
+            "example by torch_geometric.utils.remove_self_loops."
+        )
+    key = (source * num_nodes + target).sort().values
+    if bool((key.diff() == 0).any()):
+        edge = int(key[1:][key.diff() == 0][0])
+        raise ValueError(
+            f"The edge {edge // num_nodes} -> {edge % num_nodes} occurs twice, and motifs are "
+            "counted in simple graphs: remove parallel edges, for example by "
+            "torch_geometric.utils.coalesce."
+        )
+    back = (target * num_nodes + source).sort().values
+    if not torch.equal(key, back):
+        edge = int(key[~torch.isin(key, back)][0])
+        raise ValueError(
+            f"The edge {edge // num_nodes} -> {edge % num_nodes} has no edge back, and motifs are "
+            "counted in undirected graphs: add the other directions if that is what you mean, for "
+            "example by torch_geometric.utils.to_undirected."
+        )
+    if labels is not None:
+        labels = as_index(labels, "labels")
+        if labels.shape != (num_nodes,):
+            raise ValueError(f"labels has shape {tuple(labels.shape)}: expected [{num_nodes}].")
+    edges = torch.stack(row_nodes(key, 2, num_nodes))
+    return Graphs(edges, num_nodes, as_index(batch, "batch"), num_graphs or 0, labels)
+
+
+class Counter:
+    """Counts patterns in one batch, and keeps the count of every part for the patterns to come.
+
+    Args:
+        graphs: by `simple_graphs`.
+        most_steps: bound on the rows that the sums of one pattern may need.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+        >>> count = Counter(simple_graphs(square, 4))
+        >>> count.of_graphs(as_pattern("C4")).tolist()  # closed walks of four steps
+        [32]
+        >>> count.of_nodes(as_pattern("P3").rooted(0)).tolist()  # walks of two steps
+        [4, 4, 4, 4]
+    """
+
+    def __init__(self, graphs: Graphs, most_steps: float = MOST_STEPS) -> None:
+        self.graphs, self.most_steps = graphs, most_steps
+        one = torch.ones(graphs.edge_index.size(1), dtype=torch.float64)
+        one = one.to(graphs.edge_index.device)
+        nodes = (graphs.edge_index[0], graphs.edge_index[1])
+        self.tables = {EDGE: Table((0, 1), nodes, one, graphs.num_nodes)}
+        self.totals: dict[Pattern, Tensor] = {}
+        size = segment_lengths(graphs.batch, graphs.num_graphs).double()
+        self.size = size
+        self.degree = segment_lengths(graphs.edge_index[0], graphs.num_nodes).double()
+
+    def of_graphs(self, pattern: Pattern) -> Tensor:
+        """[G] how many homomorphisms there are into each graph: of components, the product.
+
+        Raises:
+            ValueError: roots, a cost that is too large, counts that are not below 2^53.
+        """
+        if pattern.roots:
+            raise ValueError("A count of graphs has no roots: use of_nodes or of_pairs.")
+        return _whole(self._total(pattern))
+
+    def of_nodes(self, pattern: Pattern) -> Tensor:
+        """[N] how many send the root to each node."""
+        if len(pattern.roots) != 1:
+            raise ValueError(f"A count of nodes has one root, and not {len(pattern.roots)}.")
+        near, rest = _split(pattern)
+        return _whole(self.table(near).dense() * self._total_of(rest)[self.graphs.batch])
+
+    def of_pairs(self, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        """[2, P] pairs of nodes, and [P] how many send the two roots to each; all others are 0."""
+        if len(pattern.roots) != 2:
+            raise ValueError(f"A count of pairs has two roots, and not {len(pattern.roots)}.")
+        near, rest = _split(pattern)
+        parts = near.components()
+        if len(parts) == 1:
+            table = self.table(near)
+            first, second = table.nodes
+        else:  # the two roots are not connected: every pair of nodes of one graph
+            one, two = (
+                self.table(near.induced(part, [root])).dense()
+                for root in near.roots
+                for part in parts
+                if root in part
+            )
+            first, second = _all_pairs(self.graphs, self.size)
+            table = Table((0, 1), (first, second), one[first] * two[second], len(one))
+        value = table.value * self._total_of(rest)[self.graphs.batch[first]]
+        return torch.stack([first, second]), _whole(value)
+
+    def table(self, pattern: Pattern) -> Table:
+        """The count as a function of the roots, in their order, of a connected pattern."""
+        form, order = unordered_form(pattern)
+        if form not in self.tables:
+            self._check_cost(form)
+        table = self._of_form(form)
+        place = [pattern.roots.index(node) for node in order[: len(pattern.roots)]]
+        if place == sorted(place):
+            return table
+        return sum_of_products([table.of(place)], range(len(place)))
+
+    def _of_form(self, form: Pattern) -> Table:
+        if form not in self.tables:
+            self.tables[form] = self._nodes(form) if form.nodes == 1 else self._sum(form)
+        return self.tables[form]
+
+    def _nodes(self, form: Pattern) -> Table:
+        """One for every node, or for those with a label."""
+        node = torch.arange(self.graphs.num_nodes, device=self.graphs.batch.device)
+        if form.labels:
+            if self.graphs.labels is None:
+                raise ValueError("The pattern has labels, but the graphs have none: give labels.")
+            node = node[self.graphs.labels == form.labels[0]]
+        one = torch.ones(len(node), dtype=torch.float64, device=node.device)
+        return Table((0,), (node,), one, self.graphs.num_nodes)
+
+    def _sum(self, form: Pattern) -> Table:
+        parts = [(self._of_form(part), place) for part, place in elimination(form).parts]
+        return sum_of_products([t.of(place) for t, place in parts], range(len(form.roots)))
+
+    def _total(self, pattern: Pattern) -> Tensor:
+        total = torch.ones_like(self.size)
+        for component in pattern.components():
+            part = ordered_form(pattern.induced(component))
+            if part not in self.totals:
+                zero = torch.zeros_like(self.size)
+                self.totals[part] = zero.index_add(0, self.graphs.batch, self._of_connected(part))
+            total = total * self.totals[part]
+        return total
+
+    def _of_connected(self, pattern: Pattern) -> Tensor:
+        """[N] numbers whose sum over the nodes of a graph is the count."""
+        complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
+        if complete and pattern.nodes > 3 and not pattern.labels:
+            edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
+            once = clique_counts(edges, nodes, pattern.nodes)[-1]
+            return factorial(pattern.nodes) * once.double()
+        return self.table(best_rooted(pattern)).dense()
+
+    def _total_of(self, pattern: Pattern | None) -> Tensor:
+        return torch.ones_like(self.size) if pattern is None else self._total(pattern)
+
+    def cost(self, pattern: Pattern) -> float:
+        """A bound on the rows that the sums for a connected pattern with roots take.
+
+        k nodes that are fixed at once are k nodes of one graph, and part of a tree in it, of which
+        there are at most as many as stars with the nodes of the pattern.
+        """
+        total = 0.0
+        for scope, nodes, _ in elimination(unordered_form(pattern)[0]).steps:
+            anywhere, stars = self.size.pow(scope).sum(), self.degree.pow(nodes - 1).sum()
+            total += float(torch.minimum(anywhere, stars))
+        return total
+
+    def _check_cost(self, form: Pattern) -> None:
+        cost = self.cost(form)
+        if cost > self.most_steps:
+            raise ValueError(
+                f"A pattern of {form.nodes} nodes and {form.degree} edges may need up to "
+                f"{cost:.1e} steps on these graphs, and {self.most_steps:.1e} are allowed: count "
+                "smaller patterns, or give a larger most_steps."
+            )
+
+
+@cache
+def best_rooted(pattern: Pattern) -> Pattern:
+    """A connected pattern, rooted where it is counted with the smallest cost."""
+    choices = [pattern.rooted(node) for node in range(pattern.nodes)]
+
+    def cost(choice: Pattern) -> tuple:
+        form = unordered_form(choice)[0]
+        return *_cost(elimination(form)), form.edges
+
+    return min(choices, key=cost)
+
+
+def count_homomorphisms(
+    pattern: Pattern,
+    edge_index: Tensor,
+    num_nodes: int,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    labels: Tensor | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Homomorphisms of one pattern: [G], [N], or pairs [2, P] with [P], by its number of roots.
+
+    Several patterns are counted faster by one `Counter`.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+        >>> count_homomorphisms(as_pattern("K3"), triangle, 3).tolist()
+        [6]
+    """
+    counter = Counter(simple_graphs(edge_index, num_nodes, batch, num_graphs, labels))
+    ways = (counter.of_graphs, counter.of_nodes, counter.of_pairs)
+    if len(pattern.roots) > 2:
+        raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+    return ways[len(pattern.roots)](pattern)
+
+
+def _split(pattern: Pattern) -> tuple[Pattern, Pattern | None]:
+    """The components with roots, and the others."""
+    parts = pattern.components()
+    near = [node for part in parts if set(part) & set(pattern.roots) for node in part]
+    rest = [node for node in range(pattern.nodes) if node not in near]
+    return pattern.induced(near, pattern.roots), pattern.induced(rest) if rest else None
+
+
+def _all_pairs(graphs: Graphs, size: Tensor) -> tuple[Tensor, Tensor]:
+    order = graphs.batch.argsort(stable=True)
+    of_node = size.long()[graphs.batch[order]]
+    first = order.repeat_interleave(of_node)
+    start = (size.cumsum(0) - size).long()[graphs.batch[order]]
+    return first, order[ragged_ranges(start, of_node)]
+
+
+def _whole(value: Tensor) -> Tensor:
+    """Whole numbers as integers."""
+    if len(value) and bool(value.max() >= EXACT):
+        raise ValueError(
+            "A count is 2^53 or more, and would not be exact: count a smaller pattern, or on "
+            "sparser graphs."
+        )
+    return value.long()

@@ -1,0 +1,186 @@
+"""Sparse functions of a few nodes, and sums of products of them, as in a data base.
+
+A table lists the assignments of nodes to its variables for which a function is not zero, and its
+values there. A sum over one variable of a product of tables is one join after the other, from the
+widest table on; where joined rows would be too many at once, the first table is cut in halves.
+Values are whole numbers in float64, which adds and multiplies them exactly below 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geqlib.graph.segments import ragged_ranges
+
+EXACT = 2**53
+MOST_ROWS = 2**22  # joined at once
+KEYS = 2**62  # a row of nodes is one integer below
+
+
+@dataclass(frozen=True)
+class Table:
+    """A function of nodes that is zero except for some assignments.
+
+    Args:
+        variables: numbers of the variables.
+        nodes: [rows] of each variable, its node.
+        value: [rows] whole numbers, float64.
+        num_nodes: nodes that there are.
+    """
+
+    variables: tuple[int, ...]
+    nodes: tuple[Tensor, ...]
+    value: Tensor
+    num_nodes: int
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def of(self, variables: Sequence[int]) -> Table:
+        """The same function of other variables."""
+        return Table(tuple(variables), self.nodes, self.value, self.num_nodes)
+
+    def column(self, variable: int) -> Tensor:
+        return self.nodes[self.variables.index(variable)]
+
+    def rows(self, index: Tensor | slice) -> Table:
+        nodes = tuple(column[index] for column in self.nodes)
+        return Table(self.variables, nodes, self.value[index], self.num_nodes)
+
+    def dense(self) -> Tensor:
+        """[N] a function of one variable as a vector."""
+        return self.value.new_zeros(self.num_nodes).index_add(0, self.nodes[0], self.value)
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """A table sorted by the variables that it shares with those joined before."""
+
+    table: Table
+    shared: tuple[int, ...]
+    key: Tensor
+
+    def matches(self, table: Table) -> tuple[Tensor, Tensor]:
+        """Where the matching rows of each row begin, and how many there are."""
+        key = row_keys([table.column(v) for v in self.shared], table.num_nodes)
+        low = torch.searchsorted(self.key, key)
+        return low, torch.searchsorted(self.key, key, right=True) - low
+
+
+def sum_of_products(tables: Sequence[Table], kept: Sequence[int]) -> Table:
+    """The product of tables, summed over all variables but those kept.
+
+    Args:
+        tables: connected by common variables.
+        kept: variables of the result, in order.
+
+    Raises:
+        ValueError: a sum that is not below 2^53.
+    """
+    first, *others = _join_order(tables)
+    return _joined(first, _sorted_tables(first, others), tuple(kept))
+
+
+def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
+    """[rows] one integer for each row of nodes, in lexicographic order."""
+    if num_nodes ** len(columns) > KEYS:
+        raise ValueError(
+            f"Rows of {len(columns)} nodes out of {num_nodes} cannot be numbered in 64 bits: count "
+            "on fewer graphs at once."
+        )
+    key = columns[0]
+    for column in columns[1:]:
+        key = key * num_nodes + column
+    return key
+
+
+def _join_order(tables: Sequence[Table]) -> list[Table]:
+    """The widest table first, then those that only filter, then the smallest that is joined."""
+    left = sorted(tables, key=lambda t: (-len(t.variables), len(t)))
+    order, bound = [left[0]], set(left[0].variables)
+    left = left[1:]
+    while left:
+        touching = [t for t in left if bound & set(t.variables)]
+        new = min(touching, key=lambda t: (len(set(t.variables) - bound), len(t)))
+        left.remove(new)
+        order.append(new)
+        bound |= set(new.variables)
+    return order
+
+
+def _sorted_tables(first: Table, others: Sequence[Table]) -> list[_Sorted]:
+    bound, steps = set(first.variables), []
+    for table in others:
+        shared = tuple(v for v in table.variables if v in bound)
+        key = row_keys([table.column(v) for v in shared], table.num_nodes)
+        if bool((key.diff() < 0).any()):
+            key, order = key.sort()
+            table = table.rows(order)
+        steps.append(_Sorted(table, shared, key))
+        bound |= set(table.variables)
+    return steps
+
+
+def _joined(table: Table, others: Sequence[_Sorted], kept: tuple[int, ...]) -> Table:
+    if not others:
+        return _summed(table, kept)
+    other, *rest = others
+    low, count = other.matches(table)
+    total = int(count.sum())
+    if total > MOST_ROWS and len(table) > 1:
+        half = len(table) // 2
+        halves = [table.rows(slice(half)), table.rows(slice(half, None))]
+        return _summed(_stacked([_joined(part, others, kept) for part in halves]), kept)
+    row = torch.arange(len(table), device=low.device).repeat_interleave(count, output_size=total)
+    match = ragged_ranges(low, count, total)
+    new = [v for v in other.table.variables if v not in table.variables]
+    nodes = [column[row] for column in table.nodes]
+    nodes += [other.table.column(v)[match] for v in new]
+    value = table.value[row] * other.table.value[match]
+    variables = (*table.variables, *new)
+    return _joined(Table(variables, tuple(nodes), value, table.num_nodes), rest, kept)
+
+
+def _stacked(parts: Sequence[Table]) -> Table:
+    nodes = tuple(torch.cat(columns) for columns in zip(*(p.nodes for p in parts), strict=True))
+    value = torch.cat([part.value for part in parts])
+    return Table(parts[0].variables, nodes, value, parts[0].num_nodes)
+
+
+def _summed(table: Table, kept: tuple[int, ...]) -> Table:
+    """Summed over all variables but those kept, each row once, in lexicographic order."""
+    columns = [table.column(v) for v in kept]
+    if len(kept) == 1:
+        total = table.value.new_zeros(table.num_nodes).index_add(0, columns[0], table.value)
+        nodes = (total.nonzero().flatten(),)
+        value = total[nodes[0]]
+    else:
+        key = row_keys(columns, table.num_nodes)
+        key, inverse = key.unique(return_inverse=True)
+        value = table.value.new_zeros(len(key)).index_add(0, inverse, table.value)
+        nodes = row_nodes(key, len(kept), table.num_nodes)
+    if len(value) and bool(value.max() >= EXACT):
+        raise ValueError(
+            "A count is 2^53 or more, and would not be exact: count a smaller pattern, or on "
+            "sparser graphs."
+        )
+    return Table(kept, nodes, value, table.num_nodes)
+
+
+def row_nodes(key: Tensor, count: int, num_nodes: int) -> tuple[Tensor, ...]:
+    """The columns that have these keys.
+
+    Example:
+        >>> row_nodes(row_keys([torch.tensor([2]), torch.tensor([4])], 5), 2, 5)
+        (tensor([2]), tensor([4]))
+    """
+    num_nodes = max(num_nodes, 1)
+    columns: list[Tensor] = []
+    for _ in range(count - 1):
+        columns.append(key % num_nodes)
+        key = key.div(num_nodes, rounding_mode="floor")
+    return (key, *reversed(columns))

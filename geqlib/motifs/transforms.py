@@ -1,0 +1,244 @@
+"""Counts as features of any model: transforms of torch_geometric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, Literal
+
+import networkx as nx
+import torch
+from torch import Tensor
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+from geqlib.motifs.basis import Kind
+from geqlib.motifs.counts import count_motifs, together
+from geqlib.motifs.homomorphisms import MOST_STEPS, Counter, Graphs, simple_graphs
+from geqlib.motifs.orbits import orbit_adjacencies
+from geqlib.motifs.patterns import Pattern, as_pattern, rootings
+from geqlib.motifs.tables import row_keys
+
+Roots = Literal[0, 1, 2]
+Pairs = Literal["edges", "all"]
+
+
+class _CountFeatures(BaseTransform):
+    """Puts whole numbers into a graph: per graph, per node, or per pair of nodes.
+
+    Counts of a graph are kept, so that a transform that runs in every epoch counts once.
+    """
+
+    def __init__(self, roots: Roots, pairs: Pairs, log: bool, labels: str | None) -> None:
+        if roots not in (0, 1, 2):
+            raise ValueError(f"roots must be 0, 1 or 2, got {roots!r}.")
+        if pairs not in ("edges", "all"):
+            raise ValueError(f'pairs must be "edges" or "all", got {pairs!r}.')
+        self.roots, self.pairs, self.log, self.labels = roots, pairs, log, labels
+        self.cache: dict[bytes, Any] = {}
+
+    def forward(self, data: Any) -> Any:
+        result = self.counts(data)
+        if self.roots == 0:
+            data.motifs = self._feature(result)
+        elif self.roots == 1:
+            data.x = _beside(data.x, self._feature(result))
+        elif self.pairs == "all":
+            data.pair_index, data.pair_attr = result[0], self._feature(result[1])
+        else:
+            value = self._feature(_at_edges(data, *result))
+            data.edge_attr = _beside(data.edge_attr, value)
+        return data
+
+    def counts(self, data: Any) -> Any:
+        """Integers: [G, channels], [N, channels], or [2, P] pairs and [P, channels].
+
+        Args:
+            data: a graph or a batch of torch_geometric.
+        """
+        labels = None if self.labels is None else data[self.labels]
+        tensors = (data.edge_index, getattr(data, "batch", None), labels)
+        parts = [b"" if t is None else t.cpu().numpy().tobytes() for t in tensors]
+        key = sha256(b"|".join([str(data.num_nodes).encode(), *parts])).digest()
+        if key not in self.cache:
+            graphs = getattr(data, "num_graphs", None)
+            batch = tensors[1]
+            self.cache[key] = self._count(
+                simple_graphs(data.edge_index, data.num_nodes, batch, graphs, labels)
+            )
+        return self.cache[key]
+
+    def _count(self, graphs: Graphs) -> Any:
+        raise NotImplementedError
+
+    def _feature(self, count: Tensor) -> Tensor:
+        value = count.to(torch.get_default_dtype())
+        return value.log1p() if self.log else value
+
+
+class _MotifFeatures(_CountFeatures):
+    """Counts of patterns, one channel for every pattern and every choice of its roots."""
+
+    kind: Kind
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern | nx.Graph | str],
+        roots: Roots,
+        pairs: Pairs,
+        log: bool,
+        labels: str | None,
+        most_steps: float,
+    ) -> None:
+        super().__init__(roots, pairs, log, labels)
+        if not patterns:
+            raise ValueError("patterns is empty: name at least one pattern.")
+        listed = [as_pattern(pattern) for pattern in patterns]
+        small = next((p for p in listed if p.nodes < roots), None)
+        if small is not None:
+            raise ValueError(f"A pattern of {small.nodes} nodes cannot have {roots} roots.")
+        self.channels = [one for p in listed for one in _with_roots(p, roots)]
+        self.most_steps = most_steps
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.channels)} channels, roots={self.roots})"
+
+    def _count(self, graphs: Graphs) -> Any:
+        counter = Counter(graphs, self.most_steps)
+        results = [count_motifs(counter, pattern, self.kind) for pattern in self.channels]
+        return _side_by_side(results, graphs.num_nodes)
+
+
+@functional_transform("homomorphism_counts")
+class HomomorphismCounts(_MotifFeatures):
+    """Counts of homomorphisms as features of nodes, of edges, of pairs or of graphs.
+
+    `log(1 + count)` is appended to `x` (roots=1), appended to `edge_attr` or put into `pair_attr`
+    of the pairs `pair_index` (roots=2), or put into `motifs`, [1, channels] (roots=0). A pattern
+    has a channel for every choice of its roots up to isomorphism.
+
+    Args:
+        patterns: see `geqlib.motifs.patterns.as_pattern`.
+        roots: 1 for features of nodes, 2 of pairs, 0 of graphs; patterns that have roots keep them.
+        pairs: with two roots, counts at "edges", or at "all" pairs where one is not zero.
+        log: whether features are log(1 + count).
+        labels: name of the tensor [N] of integers that labelled patterns are compared with.
+        most_steps: bound on the rows that the sums of one pattern may need.
+
+    Raises:
+        ValueError: patterns that are not simple, or too large; graphs that are directed or have
+            loops or parallel edges; costs that are too large; counts that are not below 2^53.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+        >>> data = Data(edge_index=triangle, num_nodes=3)
+        >>> HomomorphismCounts(["C3", "P2"], log=False)(data).x.tolist()
+        [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]]
+    """
+
+    kind = "hom"
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern | nx.Graph | str],
+        *,
+        roots: Roots = 1,
+        pairs: Pairs = "edges",
+        log: bool = True,
+        labels: str | None = None,
+        most_steps: float = MOST_STEPS,
+    ) -> None:
+        super().__init__(patterns, roots, pairs, log, labels, most_steps)
+
+
+@functional_transform("subgraph_counts")
+class SubgraphCounts(_MotifFeatures):
+    """Counts of subgraphs as features of nodes, of edges, of pairs or of graphs.
+
+    Args:
+        patterns, roots, pairs, log, labels, most_steps: see `HomomorphismCounts`.
+        induced: whether edges that the pattern does not have must be absent.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+        >>> data = Data(edge_index=triangle, num_nodes=3)
+        >>> SubgraphCounts(["C3", "P3"], roots=0, log=False)(data).motifs.tolist()
+        [[1.0, 3.0]]
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern | nx.Graph | str],
+        *,
+        roots: Roots = 1,
+        induced: bool = False,
+        pairs: Pairs = "edges",
+        log: bool = True,
+        labels: str | None = None,
+        most_steps: float = MOST_STEPS,
+    ) -> None:
+        super().__init__(patterns, roots, pairs, log, labels, most_steps)
+        self.kind = "induced" if induced else "sub"
+
+
+@functional_transform("orbit_counts")
+class OrbitCounts(_CountFeatures):
+    """The 28 orbit adjacencies as features of edges or pairs, or graphlet degrees of nodes.
+
+    Args:
+        roots: 2 for the orbit adjacencies, 1 for their sums over rows, from which graphlet degrees
+            are read.
+        pairs: the matrices at "edges", or at "all" pairs where one is not zero.
+        log: whether features are log(1 + count).
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+        >>> OrbitCounts()(Data(edge_index=triangle, num_nodes=3)).edge_attr.shape
+        torch.Size([6, 28])
+    """
+
+    def __init__(
+        self, *, roots: Literal[1, 2] = 2, pairs: Pairs = "edges", log: bool = True
+    ) -> None:
+        if roots not in (1, 2):
+            raise ValueError("Orbit adjacencies belong to nodes or pairs: roots must be 1 or 2.")
+        super().__init__(roots, pairs, log, None)
+
+    def _count(self, graphs: Graphs) -> Any:
+        index, counts = orbit_adjacencies(graphs)
+        if self.roots == 2:
+            return index, counts
+        zero = counts.new_zeros(graphs.num_nodes, counts.size(1))
+        return zero.index_add(0, index[0], counts)
+
+
+def _with_roots(pattern: Pattern, roots: int) -> list[Pattern]:
+    return [pattern] if len(pattern.roots) == roots else rootings(pattern.rooted(), roots)
+
+
+def _side_by_side(results: Sequence[Any], nodes: int) -> Any:
+    """Channels from single counts."""
+    if isinstance(results[0], Tensor):
+        return torch.stack(list(results), 1)
+    pairs, values = zip(*results, strict=True)
+    return together(pairs, values, nodes)
+
+
+def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
+    """[E, channels] the counts at the edges."""
+    key = row_keys([pairs[0], pairs[1]], data.num_nodes)
+    edge = row_keys(list(data.edge_index.long()), data.num_nodes)
+    if not len(key):
+        return counts.new_zeros(len(edge), counts.size(1))
+    place = torch.searchsorted(key, edge).clamp(max=len(key) - 1)
+    return counts[place] * (key[place] == edge)[:, None]
+
+
+def _beside(before: Any, value: Tensor) -> Tensor:
+    if before is None:
+        return value
+    before = before[:, None] if before.dim() == 1 else before
+    return torch.cat([before.to(value.dtype), value], 1)

@@ -1,0 +1,106 @@
+"""Counts as features: where they go, that batches agree, that they are counted once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+
+from geqlib.models import SPEN, MessagePassingNet
+from geqlib.motifs.orbits import ORBIT_PAIRS, Place
+from geqlib.motifs.transforms import HomomorphismCounts, OrbitCounts, SubgraphCounts
+from tests.motifs.brute_force import edges_of
+
+GRAPHS = [nx.complete_graph(4), nx.path_graph(3), nx.empty_graph(2), nx.gnp_random_graph(7, 0.6)]
+
+
+def data(graph: nx.Graph) -> Data:
+    return Data(torch.ones(len(graph), 2), edges_of(graph))
+
+
+TRANSFORMS = {
+    "nodes": HomomorphismCounts(["C5", "K4"]),
+    "edges": SubgraphCounts(["C4", "paw"], roots=2),
+    "pairs": SubgraphCounts(["C4"], roots=2, pairs="all", induced=True),
+    "graphs": SubgraphCounts(["C3", "K4"], roots=0, log=False),
+    "orbits": OrbitCounts(),
+    "orbits of pairs": OrbitCounts(pairs="all"),
+    "degrees": OrbitCounts(roots=1),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_batches_equal_single_graphs(name: str) -> None:
+    transform = TRANSFORMS[name]
+    alone: Any = Batch.from_data_list([transform(data(graph)) for graph in GRAPHS])
+    whole: Any = transform(Batch.from_data_list([data(graph) for graph in GRAPHS]))
+    for key in ("x", "edge_attr", "motifs", "pair_index", "pair_attr"):
+        one, two = alone.to_dict().get(key), whole.to_dict().get(key)
+        assert (one is None) == (two is None)
+        assert one is None or torch.equal(one, two), key
+
+
+def test_where_counts_go() -> None:
+    triangle: Any = data(nx.complete_graph(3))
+    assert TRANSFORMS["nodes"](triangle).x.shape == (3, 2 + 2)
+    triangle.edge_attr = torch.zeros(6)
+    assert TRANSFORMS["edges"](triangle).edge_attr.shape == (6, 1 + 2 + 7)
+    assert TRANSFORMS["graphs"](triangle).motifs.tolist() == [[1, 0]]
+    assert repr(TRANSFORMS["edges"]) == "SubgraphCounts(9 channels, roots=2)"
+
+
+def test_edges_of_cycles() -> None:
+    """Two squares with a common side: every other side is in one."""
+    graph: Any = Data(edge_index=edges_of(nx.ladder_graph(3)), num_nodes=6)
+    adjacent = SubgraphCounts(["C4"], roots=2, log=False)(graph).edge_attr[:, 0]
+    ends = graph.edge_index.T.tolist()
+    assert {tuple(e) for e, n in zip(ends, adjacent.tolist(), strict=True) if n == 2} == {
+        (1, 4),
+        (4, 1),
+    }
+    assert adjacent.sum() == 2 * (6 + 2)
+
+
+def test_orbit_channels() -> None:
+    star: Any = OrbitCounts(log=False)(Data(edge_index=edges_of(nx.star_graph(3)), num_nodes=4))
+    channel = star.edge_attr[:, ORBIT_PAIRS.index(Place(1, 6, 7))]
+    assert channel.tolist() == [float(source != 0) for source in star.edge_index[0].tolist()]
+
+
+def test_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    transform = HomomorphismCounts(["C4"])
+    calls = []
+    count = transform._count
+    monkeypatch.setattr(transform, "_count", lambda graphs: calls.append(1) or count(graphs))
+    for _ in range(3):
+        transform(data(GRAPHS[0]))
+    transform(data(GRAPHS[1]))
+    assert len(calls) == 2
+
+
+def test_models_take_the_features() -> None:
+    """Node counts as x for a GIN, orbit adjacencies as edge_attr for SPEN."""
+    batch: Any = Batch.from_data_list([data(graph) for graph in GRAPHS])
+    batch = OrbitCounts()(HomomorphismCounts(["C3", "C4", "C5"])(batch))
+    ends = {"batch": batch.batch, "num_graphs": batch.num_graphs}
+    assert MessagePassingNet(5, 2)(batch.x, batch.edge_index, **ends).shape == (4, 2)
+    out = SPEN(5, 2, edge_dim=28)(batch.x, batch.edge_index, edge_attr=batch.edge_attr, **ends)
+    assert out.shape == (4, 2)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="patterns is empty"):
+        HomomorphismCounts([])
+    with pytest.raises(ValueError, match="of 1 nodes cannot have 2 roots"):
+        HomomorphismCounts(["K1"], roots=2)
+    with pytest.raises(ValueError, match="roots must be 0, 1 or 2, got 3"):
+        SubgraphCounts(["C3"], roots=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='pairs must be "edges" or "all"'):
+        SubgraphCounts(["C3"], pairs="none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="roots must be 1 or 2"):
+        OrbitCounts(roots=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has no edge back"):
+        HomomorphismCounts(["C3"])(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))
