@@ -71,15 +71,15 @@ class AtomProperties(AtomNetwork):
             values: [n, dim].
             atoms: [n] of each structure, for extensive properties, whose mean is that of an atom.
         """
-        known = values[~values.isnan().any(1)]
+        complete = values[~values.isnan().any(1)]
         if atoms is not None:
-            known = known / atoms[~values.isnan().any(1), None]
-        if not len(known):
+            complete = complete / atoms[~values.isnan().any(1), None]
+        if not len(complete):
             return
         irreps = property_irreps(self.types[name])
         scalar = torch.cat([torch.full((mul * ir.dim,), ir.l == 0) for mul, ir in irreps])
-        mean = known.double().mean(0) * scalar
-        scale = (known.double() - mean).square().mean().sqrt()
+        mean = complete.double().mean(0) * scalar
+        scale = (complete.double() - mean).square().mean().sqrt()
         getattr(self, f"mean_{name}").copy_(mean)
         getattr(self, f"scale_{name}").copy_(scale if scale > 0 else torch.ones(()))
 

@@ -253,8 +253,8 @@ def stress(subject: Subject) -> Row:
         return Row(name, None, None, "not periodic in three directions")
     if "stress" not in subject.calculator.implemented_properties:
         return Row(name, None, None, "the calculator has no stress")
-    found, volume = subject.stress(subject.atoms), subject.atoms.get_volume()
-    size = max(float(np.abs(found).max()), subject.scale() * len(subject.atoms) / volume / 10)
+    reported, volume = subject.stress(subject.atoms), subject.atoms.get_volume()
+    size = max(float(np.abs(reported).max()), subject.scale() * len(subject.atoms) / volume / 10)
 
     def error(step: float) -> float:
         slopes = np.empty((3, 3))
@@ -265,7 +265,7 @@ def stress(subject: Subject) -> Row:
                 strain[j, i] += step / 2
                 ends = [subject.energy(strained(subject.atoms, s * strain)) for s in (-1, 1)]
                 slopes[i, j] = slopes[j, i] = (ends[1] - ends[0]) / (2 * step * volume)
-        return float(np.abs(slopes - found).max())
+        return float(np.abs(slopes - reported).max())
 
     best = float(np.min([error(step) for step in DECADE])) / size
     return Row(name, best, SLOPES, "at the best strain of 0.01 to 0.001; both triangles of it")

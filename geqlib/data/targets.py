@@ -43,13 +43,13 @@ def encoded(
             raise ValueError(f"{what.format(0)}{own} is unknown, and so are all others: give some.")
         return array, None
     labels = [_label(value, what.format(k)) for k, value in enumerate(values)]
-    known = [label for label in labels if label is not None]
-    if len({isinstance(label, str) for label in known}) != 1:
+    present = [label for label in labels if label is not None]
+    if len({isinstance(label, str) for label in present}) != 1:
         raise ValueError(
             f"{what.format(0)} and others are "
-            f"{'unknown' if not known else 'of several kinds, text and numbers'}: give one kind."
+            f"{'unknown' if not present else 'of several kinds, text and numbers'}: give one kind."
         )
-    classes = sorted(set(known))
+    classes = sorted(set(present))
     number = {label: k for k, label in enumerate(classes)} | {None: UNLABELLED}
     return np.array([number[label] for label in labels], dtype=np.int64), classes
 

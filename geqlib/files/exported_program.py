@@ -157,7 +157,8 @@ def plan_from_tensors(kind: PlanKind, tensors: dict[str, Tensor], num_nodes: int
         return NeighborSlots(**tensors)
     # every edge has a reverse, so that each entry serves two edges or none does
     paired = tensors["edge"].size(0) if kind == "paired" else 0
-    return EdgePlan(**tensors, paired=paired, num_nodes=num_nodes)
+    edge, source, target = (tensors[name] for name in ("edge", "source", "target"))
+    return EdgePlan(edge, source, target, paired, num_nodes)
 
 
 def is_program(path: str | Path) -> bool:

@@ -38,15 +38,15 @@ class Rerun:
     """
 
     def __call__(self, function: Function) -> Function:
-        kept: Outputs = {}
+        outputs: Outputs = {}
 
         def replay() -> Outputs:
             for name, value in function().items():
-                if name in kept:
-                    kept[name].copy_(value)
+                if name in outputs:
+                    outputs[name].copy_(value)
                 else:
-                    kept[name] = value.detach().clone()
-            return kept
+                    outputs[name] = value.detach().clone()
+            return outputs
 
         return replay
 
@@ -80,9 +80,9 @@ class Unchanged:
     """A context after which buffers, gradients and random states are as they were before it.
 
     Args:
-        module: whose buffers are kept.
+        module: whose buffers are outputs.
         tensors: further ones.
-        device: whose random state is kept beside that of the CPU.
+        device: whose random state is outputs beside that of the CPU.
     """
 
     def __init__(self, module: nn.Module, tensors: Iterable[Tensor], device: torch.device) -> None:

@@ -121,23 +121,23 @@ class _Level(torch.autograd.Function):
             values = sums(x, order, pairs)
             products = torch.baddbmm(biases, values, weight.mT)
             new, done = gates(products, x, order, pairs, waiting)
-            kept = products, values
+            rest = products, values
         else:
-            new, done, *kept = _plain_forward(x, weight, biases, order, pairs, waiting)
-        ctx.save_for_backward(x, weight, bias, order, *kept)
+            new, done, *rest = _plain_forward(x, weight, biases, order, pairs, waiting)
+        ctx.save_for_backward(x, weight, bias, order, *rest)
         return new, done
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        x, weight, bias, order, *kept = ctx.saved_tensors
+        x, weight, bias, order, *rest = ctx.saved_tensors
         if torch.is_grad_enabled():
             results = _with_graph((x, weight, bias), grads, order, *ctx.sizes)
-        elif len(kept) == 2:
+        elif len(rest) == 2:
             from geqlib.kernels.symmetric_gru_triton import gradients
 
-            results = gradients(grads, x, weight, order, *kept, *ctx.sizes)
+            results = gradients(grads, x, weight, order, *rest, *ctx.sizes)
         else:
-            results = _plain_backward(grads, x, weight, order, *kept, *ctx.sizes)
+            results = _plain_backward(grads, x, weight, order, *rest, *ctx.sizes)
         return *results, *[None] * 5
 
 

@@ -71,18 +71,18 @@ class _Sorted:
         return low, torch.searchsorted(self.key, key, right=True) - low
 
 
-def sum_of_products(tables: Sequence[Table], kept: Sequence[int]) -> Table:
-    """The product of tables, summed over all variables but those kept.
+def sum_of_products(tables: Sequence[Table], free: Sequence[int]) -> Table:
+    """The product of tables, summed over all variables but the free ones.
 
     Args:
         tables: connected by common variables.
-        kept: variables of the result, in order.
+        free: variables of the result, in order.
 
     Raises:
         ValueError: a sum that is not below 2^53.
     """
     first, *others = _join_order(tables)
-    return _joined(first, _sorted_tables(first, others), tuple(kept))
+    return _joined(first, _sorted_tables(first, others), tuple(free))
 
 
 def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
@@ -125,16 +125,16 @@ def _sorted_tables(first: Table, others: Sequence[Table]) -> list[_Sorted]:
     return steps
 
 
-def _joined(table: Table, others: Sequence[_Sorted], kept: tuple[int, ...]) -> Table:
+def _joined(table: Table, others: Sequence[_Sorted], free: tuple[int, ...]) -> Table:
     if not others:
-        return _summed(table, kept)
+        return _summed(table, free)
     other, *rest = others
     low, count = other.matches(table)
     total = int(count.sum())
     if total > MOST_ROWS and len(table) > 1:
         half = len(table) // 2
         halves = [table.rows(slice(half)), table.rows(slice(half, None))]
-        return _summed(_stacked([_joined(part, others, kept) for part in halves]), kept)
+        return _summed(_stacked([_joined(part, others, free) for part in halves]), free)
     row = torch.arange(len(table), device=low.device).repeat_interleave(count, output_size=total)
     match = ragged_ranges(low, count, total)
     new = [v for v in other.table.variables if v not in table.variables]
@@ -142,7 +142,7 @@ def _joined(table: Table, others: Sequence[_Sorted], kept: tuple[int, ...]) -> T
     nodes += [other.table.column(v)[match] for v in new]
     value = table.value[row] * other.table.value[match]
     variables = (*table.variables, *new)
-    return _joined(Table(variables, tuple(nodes), value, table.num_nodes), rest, kept)
+    return _joined(Table(variables, tuple(nodes), value, table.num_nodes), rest, free)
 
 
 def _stacked(parts: Sequence[Table]) -> Table:
@@ -151,10 +151,10 @@ def _stacked(parts: Sequence[Table]) -> Table:
     return Table(parts[0].variables, nodes, value, parts[0].num_nodes)
 
 
-def _summed(table: Table, kept: tuple[int, ...]) -> Table:
-    """Summed over all variables but those kept, each row once, in lexicographic order."""
-    columns = [table.column(v) for v in kept]
-    if len(kept) == 1:
+def _summed(table: Table, free: tuple[int, ...]) -> Table:
+    """Summed over all variables but the free ones, each row once, in lexicographic order."""
+    columns = [table.column(v) for v in free]
+    if len(free) == 1:
         total = table.value.new_zeros(table.num_nodes).index_add(0, columns[0], table.value)
         nodes = (total.nonzero().flatten(),)
         value = total[nodes[0]]
@@ -162,13 +162,13 @@ def _summed(table: Table, kept: tuple[int, ...]) -> Table:
         key = row_keys(columns, table.num_nodes)
         key, inverse = key.unique(return_inverse=True)
         value = table.value.new_zeros(len(key)).index_add(0, inverse, table.value)
-        nodes = row_nodes(key, len(kept), table.num_nodes)
+        nodes = row_nodes(key, len(free), table.num_nodes)
     if len(value) and bool(value.max() >= EXACT):
         raise ValueError(
             "A count is 2^53 or more, and would not be exact: count a smaller pattern, or on "
             "sparser graphs."
         )
-    return Table(kept, nodes, value, table.num_nodes)
+    return Table(free, nodes, value, table.num_nodes)
 
 
 def row_nodes(key: Tensor, count: int, num_nodes: int) -> tuple[Tensor, ...]:

@@ -72,10 +72,10 @@ def _target(graphs: Sequence[nx.Graph], file: str) -> str:
     common = set.intersection(*(set(graph.graph) for graph in graphs))
     target = next((name for name in TARGETS if name in common), None)
     if target is None:
-        found = ", ".join(sorted(map(str, common))) or "none"
+        others = ", ".join(sorted(map(str, common))) or "none"
         raise ValueError(
             f"The graphs of {file} have no attribute {', '.join(TARGETS[:-1])} or {TARGETS[-1]} in "
-            f"common, only {found}: put those of a class into a folder of their own, or write a "
+            f"common, only {others}: put those of a class into a folder of their own, or write a "
             "configuration by `geqlib new graphs` without the file, and name `target`."
         )
     return target

@@ -130,9 +130,9 @@ class PropertyTask(Task):
         outputs = self.predict_outputs(batch)
         errors = cast(Mapping[str, Metric], self.errors[stage])
         for name, y in outputs.items():
-            known = ~batch[name].isnan()
+            labelled = ~batch[name].isnan()
             for measure in ("mae", "rmse"):
-                errors[f"{measure}_{name}"].update(y[known], batch[name][known])
+                errors[f"{measure}_{name}"].update(y[labelled], batch[name][labelled])
         losses = [self._penalty(name, y, batch) for name, y in outputs.items()]
         return {**errors, "loss": torch.stack(losses).mean()}
 
@@ -149,12 +149,12 @@ class PropertyTask(Task):
             self.hparams["model"] = {"class_path": MODEL, "init_args": arguments}
 
     def _penalty(self, name: str, y: Tensor, batch: Any) -> Tensor:
-        known = ~batch[name].isnan()
-        error = torch.where(known, y - batch[name], 0.0) / getattr(self.model, f"scale_{name}")
+        labelled = ~batch[name].isnan()
+        error = torch.where(labelled, y - batch[name], 0.0) / getattr(self.model, f"scale_{name}")
         if self.model.types[name].level == "graph" and name not in self.model.intensive:
             error = error / torch.bincount(batch.batch, minlength=len(y)).clamp(min=1)[:, None]
         penalty = error.abs() if self.loss_name == "mae" else error.square()
-        return penalty.sum() / known.sum().clamp(min=1)
+        return penalty.sum() / labelled.sum().clamp(min=1)
 
 
 def _root_error() -> MeanSquaredError:

@@ -50,6 +50,11 @@ class Bucket:
     replay: Function | None = None
     layout: Any = None
 
+    def __call__(self) -> Outputs:
+        if self.replay is None:
+            raise RuntimeError("Nothing is recorded for this bucket.")
+        return self.replay()
+
 
 @dataclass
 class PaddedBatch:
@@ -115,8 +120,7 @@ class Replay:
                 self._compare_steps(batch, bucket, accumulate)
                 self._record(bucket, function)
             self._assign_grads(zero=first)
-            assert bucket.replay is not None
-            outputs = bucket.replay()
+            outputs = bucket()
             return {name: _cut(x, packed) for name, x in outputs.items()}
         return None
 
@@ -197,8 +201,7 @@ class Replay:
             if new:
                 self._compare_outputs(batch, bucket, function, packed)
                 self._record(bucket, lambda: _leaves(function(bucket.batch))[0])
-            assert bucket.replay is not None
-            leaves = bucket.replay()
+            leaves = bucket()
             values, spec = bucket.layout
             tensors = (_cut(x, packed).clone() for x in leaves.values())
             return (tree_unflatten([next(tensors) if v is None else v for v in values], spec),)
@@ -232,14 +235,14 @@ class Replay:
                 "would change them"
             )
         stored = batch.to_dict()
-        given = {k: v for k, v in stored.items() if isinstance(v, Tensor)}
-        if "batch" not in given:
+        own = {k: v for k, v in stored.items() if isinstance(v, Tensor)}
+        if "batch" not in own:
             raise NotReplayableError("its batches have no tensor `batch`")
-        real = sizes_of(given, int(batch.num_graphs))
+        real = sizes_of(own, int(batch.num_graphs))
         sizes = real.rounded()
         try:
             tensors = padded(
-                given,
+                own,
                 real,
                 sizes,
                 declared=_levels(self.task),
@@ -248,7 +251,7 @@ class Replay:
         except ValueError as error:
             raise NotReplayableError(str(error)) from error
         others = {
-            k: v for k, v in stored.items() if k not in given and k not in ("plan", "padded_plan")
+            k: v for k, v in stored.items() if k not in own and k not in ("plan", "padded_plan")
         }
         plan = stored.get("padded_plan")
         if plan is None:
