@@ -55,6 +55,12 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def batched(*tensors: Tensor | None) -> bool:
+    """Whether `vmap` vectorises one of them, as gradients of `jacobian(vectorize=True)` are."""
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    return any(t is not None and functorch.is_batchedtensor(t) for t in tensors)
+
+
 def refuse_two_forward_modes() -> None:
     """Refuse forward-mode derivatives of forward-mode derivatives: called by each rule `jvp`.
 

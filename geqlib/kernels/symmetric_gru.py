@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import linear
 
-from geqlib.graph.functional import transformed
+from geqlib.graph.functional import batched, transformed
 from geqlib.kernels.selection import fused
 
 
@@ -130,7 +130,7 @@ class _Level(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         x, weight, bias, order, *rest = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or batched(*grads):
             results = _with_graph((x, weight, bias), grads, order, *ctx.sizes)
         elif len(rest) == 2:
             from geqlib.kernels.symmetric_gru_triton import gradients
@@ -213,17 +213,19 @@ def _plain_backward(
 def _with_graph(
     inputs: tuple[Tensor, ...], grads: Any, order: Tensor, pairs: int, waiting: int
 ) -> list[Tensor | None]:
-    """The same with a graph, for derivatives of derivatives."""
-    # of other graph nodes than the inputs', which may depend on each other
-    inputs = tuple(t.view_as(t) for t in inputs)
-    x, weight, bias = inputs
-    outputs = plain_level(x, weight, bias, order, pairs, waiting)
+    """The same by torch: for derivatives of derivatives, and for several gradients at once."""
+    graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # of other graph nodes than the inputs', which may depend on each other
+        inputs = tuple(t.view_as(t) for t in inputs)
+        x, weight, bias = inputs
+        outputs = plain_level(x, weight, bias, order, pairs, waiting)
     pairs_of = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None]
     needed = [t for t in inputs if t.requires_grad]
     if not pairs_of or not needed:
         return [None] * len(inputs)
     ys, gs = zip(*pairs_of, strict=True)
-    results = iter(torch.autograd.grad(ys, needed, gs, create_graph=True, allow_unused=True))
+    results = iter(torch.autograd.grad(ys, needed, gs, create_graph=graph, allow_unused=True))
     return [next(results) if t.requires_grad else None for t in inputs]
 
 

@@ -105,6 +105,7 @@ class PropertyTask(Task):
         if self._resumed is not None or not hasattr(train, "arrays"):
             return  # a checkpoint brings its own
         atoms = train.counts["node"]
+        self._check_names(train.arrays)
         for name, type_ in self.model.types.items():
             extensive = type_.level == "graph" and name not in self.model.intensive
             self.model.set_statistics(name, train.arrays[name], atoms if extensive else None)
@@ -113,7 +114,10 @@ class PropertyTask(Task):
         check_graph(batch)
         if self._trainer is not None and self.trainer.predicting:
             return
-        lacking = [name for name in self.properties if name not in batch]
+        self._check_names(batch)
+
+    def _check_names(self, holder: Any) -> None:
+        lacking = [name for name in self.properties if name not in holder]
         if lacking:
             raise ValueError(
                 f"The data has no {lacking[0]!r}: name it among the properties of PropertyData."

@@ -59,5 +59,6 @@ class Numbers(SplitLoaders):
 
 def loaded(rank: int, workers: int = 0) -> Any:
     data: Any = Numbers(workers)
-    data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy)
     return data

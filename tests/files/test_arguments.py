@@ -38,8 +38,22 @@ MODULES: list[Any] = [
     for cls in (getattr(geqlib.data, name) for name in geqlib.data.__all__)
     if inspect.isclass(cls) and issubclass(cls, L.LightningDataModule)
 ]
-NEEDED = {"classes": 2, "name": "MUTAG", "cutoff": 3.0, "train": "frames.xyz", "module": None}
-NAMES = {"MD17Data": "revised aspirin", "MoleculeNetData": "esol"}
+NEEDED = {
+    "classes": 2,
+    "name": "MUTAG",
+    "cutoff": 3.0,
+    "train": "frames.xyz",
+    "module": None,
+    "properties": {"y": "vector"},
+    "targets": ["a", "b"],
+    "file": "molecules.csv",
+    "source": "frames.xyz",
+}
+NAMES = {
+    "MD17Data": "revised aspirin",
+    "MoleculeNetData": "esol",
+    "OgbMoleculeData": "ogbg-molesol",
+}
 
 
 def numpy_like(value: Any) -> Any:

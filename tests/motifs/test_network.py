@@ -152,11 +152,11 @@ def test_without_polynomials_graphs_may_be_directed() -> None:
 
 
 def graph(pos: Tensor, edges: Tensor, generator: torch.Generator) -> Typed:
-    """Edges in both directions, whatever was drawn."""
+    """Edges in both directions and no loops, whatever was drawn."""
     source, target = edges
     joined = torch.zeros(len(pos), len(pos), dtype=torch.bool)
     joined[source, target], joined[target, source] = True, True
-    edges = joined.nonzero().T
+    edges = joined.fill_diagonal_(False).nonzero().T
     x = torch.randn(len(pos), 2, generator=generator, dtype=pos.dtype)
     attr = torch.randn(edges.size(1), 1, generator=generator, dtype=pos.dtype)
     return {

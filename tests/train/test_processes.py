@@ -78,7 +78,8 @@ def test_the_first_process_writes_and_the_others_wait(tmp_path: Path) -> None:
     waits: list[str] = []
     strategy = SimpleNamespace(barrier=waits.append, reduce=lambda x, reduce_op: x + 100)
     record = RunRecord(tmp_path, 0)
-    record.on_train_start(None, None)
+    started: Any = SimpleNamespace(global_step=0)
+    record.on_train_start(started, nn.Linear(1, 1))
     for first in (False, True):
         assert not list(tmp_path.iterdir())
         trainer: Any = SimpleNamespace(

@@ -163,7 +163,9 @@ def test_diverged_model_is_not_measured():
 
 
 def configured(task, steps):
-    stub = SimpleNamespace(estimated_stepping_batches=steps)
+    stub = SimpleNamespace(
+        estimated_stepping_batches=steps, gradient_clip_val=None, precision="32-true"
+    )
     task.trainer = stub
     return task.configure_optimizers(), stub
 
