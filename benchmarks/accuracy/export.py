@@ -102,9 +102,11 @@ def measure(case: Case) -> dict[str, Any]:
     def compare(run: Run) -> float:
         return largest([case.tensors(run(*examples[2]))], expected)
 
-    sizes = pytree.tree_map(differing, *examples[:2])
-    export: Any = torch.export.export
-    return tried(lambda: export(flat, examples[0], dynamic_shapes=sizes), compare, case)
+    def export() -> ExportedProgram:
+        sizes = pytree.tree_map(differing, *examples[:2])
+        return torch.export.export(flat, examples[0], dynamic_shapes=sizes)
+
+    return tried(export, compare, case)
 
 
 def measure_potential(build: Callable[[], nn.Module]) -> dict[str, Any]:

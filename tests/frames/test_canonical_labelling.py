@@ -132,6 +132,7 @@ def test_empty_graph_and_limit() -> None:
         canonical_labelling(plain(nx.petersen_graph()).edge_index, 10, limit=2)
 
 
+@pytest.mark.slow
 @needs_mirror
 @pytest.mark.parametrize(("name", "step"), [("EXP", 3), ("graph8c", 1)])
 def test_relabelled_copies_of_published_graphs(name, step) -> None:

@@ -15,9 +15,10 @@ from tests.properties.cases import all_cases
 from tests.properties.measure import wrong_with
 
 CASES = all_cases()
-GRAPHS = 200  # of its own for each case
+GRAPHS = 128  # of its own for each case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(CASES)), ids=str)
 def test_generated_graphs(seed: int, name: str) -> None:
     assert not wrong_with(name, CASES[name], GRAPHS, seed)

@@ -56,6 +56,7 @@ def test_torus_series_is_the_harmonic() -> None:
             assert float(got.imag.abs().max()) < 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaunt", "bracket"])
 def test_coefficients_are_wigner_3j_times_the_known_factor(kind: str) -> None:
     """To l = 6. The factor of a bracket is known up to its sign."""

@@ -32,6 +32,7 @@ class Full(L.Callback):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
+@pytest.mark.slow
 def test_one_sentence_names_the_batch_and_the_run_resumes(tmp_path: Path) -> None:
     whole = fit(small_run("displacement", tmp_path / "whole"))
     run = small_run("displacement", tmp_path / "run")

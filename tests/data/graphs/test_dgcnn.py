@@ -91,6 +91,7 @@ def test_damaged_text(tmp_path: Path, content: str) -> None:
         read_dgcnn(path)
 
 
+@pytest.mark.slow
 @published
 @pytest.mark.parametrize("name", ["PTC", "IMDB-BINARY", "PROTEINS"])
 def test_published_texts_are_the_tu_sets(name: str, tmp_path: Path) -> None:
