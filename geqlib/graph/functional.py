@@ -55,10 +55,11 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def batched(*tensors: Tensor | None) -> bool:
-    """Whether `vmap` vectorises one of them, as gradients of `jacobian(vectorize=True)` are."""
-    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
-    return any(t is not None and functorch.is_batchedtensor(t) for t in tensors)
+def vectorised(*tensors: Tensor | None) -> bool:
+    """Whether one of them is a batch in disguise, as the gradients are that
+    `torch.autograd.functional.hessian(vectorize=True)` computes at once."""
+    keys: Any = torch._C._dispatch_key_set  # type: ignore[attr-defined]
+    return any("Batched" in keys(t) for t in tensors if t is not None)
 
 
 def refuse_two_forward_modes() -> None:

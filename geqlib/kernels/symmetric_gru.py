@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import linear
 
-from geqlib.graph.functional import batched, transformed
+from geqlib.graph.functional import transformed, vectorised
 from geqlib.kernels.selection import fused
 
 
@@ -130,7 +130,7 @@ class _Level(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         x, weight, bias, order, *rest = ctx.saved_tensors
-        if torch.is_grad_enabled() or batched(*grads):
+        if torch.is_grad_enabled() or vectorised(*grads):
             results = _with_graph((x, weight, bias), grads, order, *ctx.sizes)
         elif len(rest) == 2:
             from geqlib.kernels.symmetric_gru_triton import gradients
