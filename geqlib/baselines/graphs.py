@@ -13,6 +13,7 @@ from torch_geometric.nn.models import GIN, PNA
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.checks import as_index
+from geqlib.graph.pool import graph_index
 
 
 class MessagePassingNet(nn.Module):
@@ -83,10 +84,6 @@ class MessagePassingNet(nn.Module):
     ) -> Tensor:
         """Features x [N, in_channels] to [graphs, out_channels]."""
         edge_index = as_index(edge_index)
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(len(x)), 1
-        elif num_graphs is None:
-            raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        index = as_index(batch, "batch")
+        index, num_graphs = graph_index(batch, num_graphs, len(x), x.device)
         pooled = self.readout(self.layers(x, edge_index), index, dim_size=num_graphs)
         return self.out(self.dropout(self.hidden(self.dropout(pooled)).relu()))

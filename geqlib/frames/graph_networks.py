@@ -18,7 +18,7 @@ from torch_geometric.nn.models import GIN
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.frames.copies import FrameCopies
 from geqlib.frames.node_orders import laplacian_frame, random_frame
-from geqlib.graph.pool import sum_pool
+from geqlib.graph.pool import graph_index, sum_pool
 
 Orders = Literal["canonical", "laplacian", "random"]
 
@@ -70,10 +70,7 @@ class AdjacencyMLP(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> Tensor:
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
-        elif num_graphs is None:
-            raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         position = positions(batch, self.max_nodes)
         matrix = x.new_zeros(num_graphs, self.max_nodes, self.max_nodes)
         source, target = edge_index

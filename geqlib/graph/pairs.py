@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
+from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import ragged_ranges, segment_index, segment_lengths, segment_ptr
 
 
@@ -91,18 +91,18 @@ class PairPlan(Plan):
 
 
 def pair_plan(
-    num_nodes: int, batch: Tensor | None = None, num_graphs: int | None = None
+    num_nodes: int,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    *,
+    device: torch.device | str = "cpu",
 ) -> PairPlan:
-    """The pairs of a batch; one graph if `batch` is left out.
+    """The pairs of a batch, on its device; one graph on `device` if `batch` is left out.
 
     Raises:
         ValueError: `batch` without `num_graphs`.
     """
-    if batch is None:
-        batch, num_graphs = torch.zeros(num_nodes, dtype=torch.long), 1
-    if num_graphs is None:
-        raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-    batch = as_index(batch, "batch")
+    batch, num_graphs = graph_index(batch, num_graphs, num_nodes, torch.device(device))
     node = batch.argsort(stable=True)  # graph by graph
     size = segment_lengths(batch, num_graphs)
     start = segment_ptr(size)[:-1]

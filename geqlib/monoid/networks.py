@@ -13,6 +13,7 @@ from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.categories import CategoryEmbedding
 from geqlib.graph.checks import as_index, values_readable
+from geqlib.graph.pool import graph_index
 
 NUMBERS = 1 << 8  # of which `SetNetwork` reads sets
 
@@ -195,10 +196,7 @@ class MonoidGNN(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
-        elif num_graphs is None:
-            raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         _check_width("x", "in_channels", x, self.encode)
         edges = edge_attr
         if self.encode_edges and edge_attr is not None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.checks import as_index, check_edges
+from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import ragged_ranges, segment_lengths
 from geqlib.motifs.cliques import clique_counts
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
@@ -132,10 +133,7 @@ def simple_graphs(
     """
     edge_index = as_index(edge_index)
     check_edges(edge_index, num_nodes)
-    if batch is None:
-        batch, num_graphs = edge_index.new_zeros(num_nodes), 1
-    elif num_graphs is None:
-        raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
+    batch, num_graphs = graph_index(batch, num_graphs, num_nodes, edge_index.device)
     source, target = edge_index
     if bool((source == target).any()):
         node = int(source[source == target][0])

@@ -139,7 +139,7 @@ class PPGNpp(nn.Module):
         """Pairs and polynomials of a batch."""
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(num_nodes), 1
-        pairs = pair_plan(num_nodes, batch, num_graphs)
+        pairs = pair_plan(num_nodes, batch, num_graphs, device=edge_index.device)
         values = edge_index.new_zeros(len(pairs.row), 0, dtype=torch.float64)
         if self.polynomials:
             graphs = simple_graphs(edge_index, num_nodes, batch, num_graphs)

@@ -12,8 +12,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
-from geqlib.graph.checks import as_index
-from geqlib.graph.pool import sum_pool
+from geqlib.graph.pool import graph_index, sum_pool
 from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
 from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan, join_plans
@@ -222,12 +221,8 @@ class SPEN(nn.Module):
         if isinstance(self.readout, SumAggregation):
             return torch.cat([sum_pool(part, batch, num_graphs) for part in of_nodes], 1)
         x = torch.cat(list(of_nodes), 1)
-        if batch is None:
-            batch = torch.zeros(x.size(0), dtype=torch.long, device=x.device)
-            num_graphs = 1
-        elif num_graphs is None:
-            raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-        return self.readout(x, as_index(batch, "batch"), dim_size=num_graphs)
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
+        return self.readout(x, batch, dim_size=num_graphs)
 
     def _check_plan(self, plan: EgoPlan) -> None:
         options = {
