@@ -200,16 +200,16 @@ def _smallest(pattern: Pattern, colours: list[int]) -> tuple[Edges, tuple[int, .
     if cell is None:
         order = tuple(sorted(range(pattern.nodes), key=colours.__getitem__))
         return pattern.induced(order).edges, order
-    around, tried, best = pattern.neighbours, [], None
+    around = pattern.neighbours
+    tried: list[int] = []
+    results = []
     for node in cell:
         if any(around[node] - {twin} == around[twin] - {node} for twin in tried):
             continue
         tried.append(node)
         apart = [(colour, other != node) for other, colour in enumerate(colours)]
-        result = _smallest(pattern, _refined(pattern, _ranked(apart)))
-        best = result if best is None else min(best, result)
-    assert best is not None  # a cell has nodes
-    return best
+        results.append(_smallest(pattern, _refined(pattern, _ranked(apart))))
+    return min(results)
 
 
 def _refined(pattern: Pattern, colours: list[int]) -> list[int]:

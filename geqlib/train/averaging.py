@@ -38,15 +38,15 @@ class AveragedWeights(EMAWeightAveraging):
             self._average_model.to(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert self._average_model is not None
-        self._begun = bool(self._average_model.n_averaged > 0)
+        average: Any = self._average_model
+        self._begun = bool(average.n_averaged > 0)
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, k: int
     ) -> None:
-        step, average = trainer.global_step, self._average_model
-        assert average is not None
+        step = trainer.global_step
+        average: Any = self._average_model
         if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
             return
         weights, averages = pl_module.parameters(), average.module.parameters()

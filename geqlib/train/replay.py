@@ -191,7 +191,7 @@ class Replay:
         Args:
             batch: outside of training.
             function: of a batch to outputs, of which tensors have an entry per node or graph.
-            name: by which calls of different functions are told apart.
+            name: of the function, one for each.
         """
         if "evaluation" in self.refused:
             return None

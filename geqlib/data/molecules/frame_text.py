@@ -48,13 +48,13 @@ def parse_text(text: bytes) -> Atoms:
         whole = text.decode()
         lines = whole.split("\n")
         values = _comment_values(lines[1].strip())
-        places = _columns(values)
-        _check_columns(lines, places)
+        columns_of = _columns(values)
+        _check_columns(lines, columns_of)
         try:
             atoms = _read(whole, values)
         except (KeyError, AttributeError):  # of an element, which may be an isotope or a number
-            atoms = _read(*_with_symbols(lines, values, places))
-        _check_species(lines, places, atoms)
+            atoms = _read(*_with_symbols(lines, values, columns_of))
+        _check_species(lines, columns_of, atoms)
     except _FormatError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # whatever the parser stumbles on is a bad frame
@@ -129,12 +129,12 @@ def _shown(values: dict[str, Any]) -> str:
     return repr(str(values.get("Properties", DEFAULT)).replace(COLONS, "::"))
 
 
-def _check_columns(lines: list[str], places: dict[str, tuple[int, int]]) -> None:
+def _check_columns(lines: list[str], columns_of: dict[str, tuple[int, int]]) -> None:
     """Refuse rows that hold other columns than their frame announces.
 
     ASE reads as many as it needs: what the others were meant to be is not known.
     """
-    expected = sum(width for _, width in places.values())
+    expected = sum(width for _, width in columns_of.values())
     rows = lines[2:] if lines[-1] else lines[2:-1]
     counts = [len(row.split()) for row in rows]
     if counts.count(expected) == len(counts):
@@ -148,13 +148,13 @@ def _check_columns(lines: list[str], places: dict[str, tuple[int, int]]) -> None
             )
             raise _FormatError(
                 f"line {number} of the frame has {count} columns, but its Properties "
-                f"({', '.join(places)}) are {expected}: {advice}"
+                f"({', '.join(columns_of)}) are {expected}: {advice}"
             )
 
 
-def _check_species(lines: list[str], places: dict[str, tuple[int, int]], atoms: Atoms) -> None:
+def _check_species(lines: list[str], columns_of: dict[str, tuple[int, int]], atoms: Atoms) -> None:
     """Refuse symbols that contradict atomic numbers beside them."""
-    columns = {_target(name): start for name, (start, _) in places.items()}
+    columns = {_target(name): start for name, (start, _) in columns_of.items()}
     if not {"symbols", "numbers"} <= columns.keys():
         return
     for number, (row, own) in enumerate(zip(lines[2:], atoms.symbols, strict=False), 3):
@@ -167,12 +167,12 @@ def _check_species(lines: list[str], places: dict[str, tuple[int, int]], atoms: 
 
 
 def _with_symbols(
-    lines: list[str], values: dict[str, Any], places: dict[str, tuple[int, int]]
+    lines: list[str], values: dict[str, Any], columns_of: dict[str, tuple[int, int]]
 ) -> tuple[str, dict[str, Any]]:
     """Text and values with chemical symbols in place of isotopes and atomic numbers."""
-    if "species" not in places:
+    if "species" not in columns_of:
         return "\n".join(lines), values
-    column = places["species"][0]
+    column = columns_of["species"][0]
     announced = re.sub(r"\bspecies:I:1\b", "species:S:1", str(values.get("Properties", DEFAULT)))
     rows = [_row_with_symbol(row, column) for row in lines[2:]]
     return "\n".join([*lines[:2], *rows]), values | {"Properties": announced}
