@@ -26,7 +26,10 @@ GRAPHS = 4
 def symmetry_errors(
     task: Task, data: L.LightningDataModule, samples: int = 8
 ) -> dict[str, dict[str, float]]:
-    """The equivariance errors of a task's outputs on the first validation graphs.
+    """The equivariance errors of a task's outputs on a few graphs of the validation split.
+
+    They are spread evenly over it, since neighbouring graphs are often alike: the first clouds of a
+    data set can all be planar, so that no reflection shows.
 
     Relabelling is measured once more for each `order` of the model's `MonoidAggregation`s.
 
@@ -42,7 +45,7 @@ def symmetry_errors(
         ValueError: if there are no validation graphs.
     """
     share_cutoff(task.model, data)
-    batch = _first_graphs(data)
+    batch = _spread_graphs(data)
     errors: dict[str, dict[str, float]] = {}
     # float64 first: it needs the constants that a cast to float32 would round
     for dtype in (torch.float64, torch.float32):
@@ -124,14 +127,15 @@ def _function(task: Task, batch: Data) -> Any:
     return outputs
 
 
-def _first_graphs(data: L.LightningDataModule) -> Data:
+def _spread_graphs(data: L.LightningDataModule) -> Data:
     data.prepare_data()
     data.setup("validate")
     loader: Any = data.val_dataloader()
     dataset = (loader[0] if isinstance(loader, list) else loader).dataset
     if len(dataset) == 0:
         raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
-    numbers = range(min(GRAPHS, len(dataset)))
+    count = min(GRAPHS, len(dataset))
+    numbers = [k * len(dataset) // count for k in range(count)]
     batch: Any
     if hasattr(dataset, "__getitems__"):
         batch = dataset.__getitems__(numbers)
