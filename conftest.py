@@ -10,7 +10,8 @@ import torch
 # without a GPU kernels run in Triton's interpreter, which it reads when it is imported
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
-collect_ignore_glob = [] if find_spec("triton") else ["geqlib/kernels/*_triton.py"]
+NEEDS_TRITON = ["geqlib/kernels/*_triton.py", "tests/kernels/compile_kernels.py"]
+collect_ignore_glob = [] if find_spec("triton") else NEEDS_TRITON
 
 
 @pytest.fixture(scope="session", autouse=True)

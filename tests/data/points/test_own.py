@@ -261,7 +261,7 @@ def test_damaged_files(name: str, write: Any, message: str, tmp_path: Path) -> N
 def test_classes_are_cross_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folders(tmp_path)
-    net = {"class_path": "PointNet", "init_args": {"out_scalars": 2, "channels": 4}}
+    net = {"class_path": "FAPointNet", "init_args": {"out_scalars": 2, "channels": 4}}
     settings = {
         "monitor": "val/loss",
         "model": {"class_path": "ClassificationTask", "init_args": {"classes": 2, "model": net}},
