@@ -21,9 +21,9 @@ PUBLIC = {
         RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies FALocalPointNet
-        FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential PPGNpp
-        RotationAverage SetNetwork compiled_energy_forces energy_forces
+        CalibratedPotential DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies
+        FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential
+        PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
@@ -45,7 +45,7 @@ PUBLIC = {
         OutputTypes assert_equivariant degenerate_sets equivariance_error parse_type
         random_rotation random_translation
     """,
-    "geqlib.calculators": "GeqCalculator",
+    "geqlib.calculators": "ExtrapolationAlarm GeqCalculator",
     "geqlib.files.checkpoint": "load",
     "geqlib.files.export": """
         Energy energy_program export_model export_program forces_program program_inputs

@@ -1,5 +1,6 @@
 """Trained potentials in other people's programs."""
 
+from geqlib.calculators.alarm import ExtrapolationAlarm
 from geqlib.calculators.ase import GeqCalculator
 
-__all__ = ["GeqCalculator"]
+__all__ = ["ExtrapolationAlarm", "GeqCalculator"]

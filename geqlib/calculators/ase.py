@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential, network_cutoff
@@ -38,7 +39,8 @@ class GeqCalculator(Calculator):
 
     `energy` and `free_energy` are equal; `energies` are per atom and add up to them.
     `stress` is (dE / d strain) / volume as xx, yy, zz, yz, xz, xy, for structures that repeat in
-    at least one direction and have a cell with a volume.
+    at least one direction and have a cell with a volume. A calibrated potential (`geqlib
+    calibrate`) also has `energy_std` and `forces_std`, by `calculator.get_property(name, atoms)`.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
@@ -130,6 +132,9 @@ class GeqCalculator(Calculator):
             self.device, self.dtype = weights.device, weights.dtype
             if cuda_graphs:
                 self.compute = ReplayedForces(self.potential)
+        self.calibrated = isinstance(self.potential, CalibratedPotential)
+        if self.calibrated:
+            self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
         self.cutoff = _cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 
@@ -158,9 +163,19 @@ class GeqCalculator(Calculator):
             "energies": outputs["energies"].cpu().numpy(),
             "forces": outputs["forces"].double().cpu().numpy(),
         }
+        if self.calibrated and {"energy_std", "forces_std"} & set(properties):
+            self.results |= self._deviations(self._inputs(structure, periodic))
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def _deviations(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Standard deviations in eV, and in eV/angstrom for each atom."""
+        deviations = self.potential.deviations(**inputs)
+        return {
+            "energy_std": deviations["energy_std"].item(),
+            "forces_std": deviations["forces_std"].cpu().numpy(),
+        }
 
     def _electrons(self, atoms: Atoms) -> dict[str, Any]:
         """Charge and multiplicity, where they are there; those of the calculator come first."""

@@ -23,6 +23,8 @@ MODULES = {
     "bench": "bench",
     "report": "report",
     "export": "export",
+    "calibrate": "calibrate",
+    "select": "select",
     "motifs": "motifs",
 }
 USAGE = """usage: geqlib COMMAND [options]
@@ -42,6 +44,8 @@ USAGE = """usage: geqlib COMMAND [options]
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
             without runs, of all benchmarks
+  calibrate standard deviations of a potential: geqlib calibrate RUN
+  select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
 from math import pi, sqrt
-from typing import cast
+from typing import Any, cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -139,6 +139,14 @@ class GauntNet(nn.Module):
     def reset_parameters(self) -> None:
         for part in self.children():
             reset(part)
+
+    @property
+    def last_weights(self) -> tuple[str, ...]:
+        """Names of the parameters in which scalar outputs are linear, all together."""
+        layers = [_last(part.maps[0]) for part in self.readouts if isinstance(part, DegreeReadout)]
+        return tuple(
+            name for name, p in self.named_parameters() if any(p is x.weight for x in layers)
+        )
 
     def plan(
         self, edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None
@@ -416,7 +424,7 @@ class DegreeReadout(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=1 / sqrt(layer.in_features))
         for part in self.maps:
-            last = part[-1] if isinstance(part, nn.Sequential) else part
+            last = _last(part)
             if isinstance(last, nn.Linear):
                 nn.init.normal_(last.weight, std=INITIAL / sqrt(last.in_features))
 
@@ -439,6 +447,10 @@ def _map(channels: int, mul: int, hidden: int | None) -> nn.Module:
         return nn.Linear(channels, mul, bias=False)
     first = nn.Linear(channels, hidden, bias=False)
     return nn.Sequential(first, SiLU(), nn.Linear(hidden, mul, bias=False))
+
+
+def _last(part: Any) -> Any:
+    return part[-1] if isinstance(part, nn.Sequential) else part
 
 
 def _atomic_numbers(elements: Sequence[str | int]) -> list[int]:

@@ -1,5 +1,6 @@
 """Models: tensors in, tensors out."""
 
+from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Energies, MoleculeModel, Potential
 from geqlib.atoms.rotation_average import RotationAverage
@@ -24,6 +25,7 @@ __all__ = [
     "IGN",
     "PONITA",
     "SPEN",
+    "CalibratedPotential",
     "EdgePONITA",
     "Energies",
     "FALocalPointNet",

@@ -150,6 +150,11 @@ class PONITA(nn.Module):
         for part in self.children():
             reset(part)
 
+    @property
+    def last_weights(self) -> tuple[str, ...]:
+        """Names of the parameters in which the scalar outputs are linear, all together."""
+        return tuple(f"scalars.{k}.weight" for k in range(len(self.scalars)))
+
     def plan(
         self,
         edge_index: Tensor,

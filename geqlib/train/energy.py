@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.graph import accepted, check_graph
@@ -221,7 +222,7 @@ class EnergyForces(Task):
         return "val" if trainer.validating or trainer.sanity_checking else "test"
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        return self._evaluate(batch, stress="stress" in batch)
+        return self._evaluate(batch, stress="stress" in batch) | self._deviations(batch)
 
     def loss(self, batch: Any) -> Tensor:
         return self.weighted_loss(label_errors(self._training_outputs(batch), batch))
@@ -256,6 +257,7 @@ class EnergyForces(Task):
         if stress:
             real = volumes(batch)[:, None, None]
             predicted["stress"] = torch.where(real, predicted["stress"], torch.nan)
+        predicted |= self._deviations(batch, "reverse")
         true = {f"{name}_true": batch[name] for name in LABELS if name in batch}
         return predicted | true | {k: batch[k] for k in ("index", "batch") if k in batch}
 
@@ -279,16 +281,20 @@ class EnergyForces(Task):
 
         def predict(batch: Any) -> dict[str, Tensor]:
             with torch.inference_mode(False):
-                fields: dict[str, Any] = {
-                    key: value.clone() if isinstance(value, Tensor) else value
-                    for key, value in _fields(batch, *more).items()
-                }
+                fields = _copied(potential_inputs(batch, *more))
                 outputs = energy_forces(self.model, **fields, stress=stress, check=False)
             return {name: outputs[name] for name in LABELS if name in outputs}
 
         predicted = self._outside_training(predict, batch, f"{more} {stress}")
         self.watch(predicted)
         return predicted
+
+    def _deviations(self, batch: Any, *more: str) -> dict[str, Tensor]:
+        """Standard deviations of a calibrated potential; of others nothing."""
+        if not isinstance(self.model, CalibratedPotential):
+            return {}
+        with torch.inference_mode(False):
+            return self.model.deviations(**_copied(potential_inputs(batch, *more)))
 
     def _training_outputs(self, batch: Any) -> dict[str, Tensor]:
         """Predictions that can be differentiated again, compiled on request."""
@@ -297,7 +303,7 @@ class EnergyForces(Task):
         return predicted
 
     def _differentiable(self, batch: Any) -> dict[str, Tensor]:
-        fields, stress = _fields(batch, "reverse"), self.weights["stress"] > 0
+        fields, stress = potential_inputs(batch, "reverse"), self.weights["stress"] > 0
         if not self.compile_forces:
             return energy_forces(
                 self.model, **fields, stress=stress, create_graph=True, check=False
@@ -346,7 +352,12 @@ class EnergyForces(Task):
             self.hparams["model"] = {"class_path": POTENTIAL, "init_args": arguments}
 
 
-def _fields(batch: Any, *more: str) -> dict[str, Any]:
+def _copied(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of inference tensors, which take part in derivatives."""
+    return {k: value.clone() if isinstance(value, Tensor) else value for k, value in fields.items()}
+
+
+def potential_inputs(batch: Any, *more: str) -> dict[str, Any]:
     """The arguments of a potential, from a batch."""
     tensors = {key: batch[key] for key in (*GEOMETRY, *more, "plan") if key in batch}
     return tensors | {"num_graphs": batch.num_graphs}

@@ -80,7 +80,9 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
         return _classes(predictions, names, getattr(data, "classes", None))
     if "energy" in predictions:
         columns = {
-            k: predictions[k] for k in ("index", "energy", "energy_true") if k in predictions
+            k: predictions[k]
+            for k in ("index", "energy", "energy_std", "energy_true")
+            if k in predictions
         }
         return _columns(columns, "graph", names)
     if "predicted" not in predictions:

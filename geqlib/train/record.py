@@ -217,8 +217,9 @@ def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -
     """Write the structures of a test set with their predictions as extended XYZ, one at a time.
 
     Predictions are called `energy`, `forces` and `stress`, which ASE reads as results; labels
-    `REF_energy`, `REF_forces` and so on. All are in eV and angstrom. Structures without a volume
-    have no stress.
+    `REF_energy`, `REF_forces` and so on; standard deviations `energy_std` and `forces_std`, where
+    the potential is calibrated. All are in eV and angstrom. Structures without a volume have no
+    stress.
 
     Args:
         path: of the file.
@@ -246,6 +247,7 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
     # the atoms of a structure follow each other in all arrays
     sizes = predictions["batch"].bincount(minlength=len(index)).tolist()
     forces = predictions["forces"].double().split(sizes) if "forces" in predictions else None
+    deviations = predictions["forces_std"].split(sizes) if "forces_std" in predictions else None
     for k, number in enumerate(index):
         atoms = data.atoms(number)
         results: dict[str, Any] = {"energy": energy[k]}
@@ -255,6 +257,10 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
             matrix = predictions["stress"][k].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(matrix)
         atoms.calc = SinglePointCalculator(atoms, **results)
+        if "energy_std" in predictions:
+            atoms.info["energy_std"] = float(predictions["energy_std"][k])
+        if deviations is not None:
+            atoms.arrays["forces_std"] = deviations[k].numpy()
         yield atoms
 
 
