@@ -22,8 +22,8 @@ PUBLIC = {
     """,
     "geqlib.models": """
         CalibratedPotential DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies
-        FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet Potential
-        PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
+        FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet
+        Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase import Atoms
 from ase.io import read
 from torch import Tensor
 
