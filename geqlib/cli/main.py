@@ -25,6 +25,8 @@ MODULES = {
     "export": "export",
     "calibrate": "calibrate",
     "select": "select",
+    "md": "md",
+    "relax": "relax",
     "motifs": "motifs",
 }
 USAGE = """usage: geqlib COMMAND [options]
@@ -44,6 +46,8 @@ USAGE = """usage: geqlib COMMAND [options]
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR
             without runs, of all benchmarks
+  md        molecular dynamics: geqlib md RUN FILE --out water.traj --steps 10000
+  relax     relaxed structures: geqlib relax RUN FILE --out relaxed.xyz [--cell]
   calibrate standard deviations of a potential: geqlib calibrate RUN
   select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib

@@ -6,13 +6,14 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from ase import Atoms
-from ase.io import read
+from ase.io import read, write
+from ase.io.trajectory import Trajectory
 from torch import Tensor
 
 import geqlib
@@ -172,6 +173,32 @@ def test_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
         program, *words = shlex.split(line, comments=True)
         assert program == "geqlib" and tiny.geqlib(words) == 0, line
     assert len(read("to_label.xyz", ":")) == 5 and Path("predicted.xyz").exists()
+
+
+def test_commands_of_dynamics(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run / "run", "run")
+    molecules: Any = read(run / "train.xyz", "1::2")
+    write("water.xyz", molecules[:2])
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines():
+        program, *words = shlex.split(line.replace("--steps 200", "--steps 20"))
+        assert program == "geqlib" and tiny.geqlib(words) in (0, 1), line
+    with Trajectory("warm.traj") as trajectory:
+        assert len(trajectory) == 3
+    assert len(read("relaxed.xyz", ":")) == 2
+    capsys.readouterr()
+    calibrated = "run/checkpoints/calibrated.ckpt"
+    words = ["md", calibrated, "water.xyz", "--out", "a.traj", "--steps", "20"]
+    assert tiny.geqlib([*words, "--limit", "1e-9"]) == 2
+    assert "is uncertain by" in capsys.readouterr().err
+    assert tiny.geqlib([*words, "--temperature", "10"]) == 2
+    assert "temperature was 300.0 and is 10.0" in capsys.readouterr().err
+    assert tiny.geqlib(["relax", "run", "water.xyz", "--out", "water.xyz"]) == 2
+    assert "is the file itself" in capsys.readouterr().err
 
 
 def test_an_alarm_stops_dynamics(run: Path) -> None:

@@ -1,0 +1,146 @@
+"""Relaxation of structures, one after another, which goes on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.filters import FrechetCellFilter
+from ase.io import read
+from ase.io.extxyz import write_xyz
+from ase.optimize import FIRE
+
+from geqlib.files.atomic import replace_file
+
+
+class Relaxed(NamedTuple):
+    """A structure after relaxation: `steps` is how many were made.
+
+    Args:
+        atoms: with energies and forces of the last step.
+        steps: of the optimiser.
+        force: the largest on an atom, in eV/angstrom; with a cell, also of the scaled stress.
+        converged: whether it is below the limit.
+
+    Example:
+        >>> Relaxed(Atoms("H"), 0, 0.0, True).converged
+        True
+    """
+
+    atoms: Atoms
+    steps: int
+    force: float
+    converged: bool
+
+
+def relax(
+    atoms: Atoms,
+    *,
+    limit: float = 0.01,
+    steps: int = 500,
+    cell: bool = False,
+    pressure: float = 0.0,
+) -> Relaxed:
+    """Move atoms, and on request the cell, downhill (FIRE), in place.
+
+    Args:
+        atoms: with a calculator.
+        limit: of the largest force, in eV/angstrom.
+        steps: at most.
+        cell: whether the cell changes, too.
+        pressure: on the cell, in GPa.
+
+    Raises:
+        ValueError: if the cell shall change and has no volume, or a pressure has no cell to act on,
+            or a limit is not positive.
+    """
+    if not (limit > 0 and steps > 0):
+        raise ValueError(f"The limits of force and steps must be positive, got {limit}, {steps}.")
+    if pressure and not cell:
+        raise ValueError("A pressure acts on the cell: let it change, too (--cell).")
+    if cell and atoms.cell.rank < 3:
+        raise ValueError("The cell cannot change: the structure has none with three vectors.")
+    moved: Any = FrechetCellFilter(atoms, scalar_pressure=pressure * units.GPa) if cell else atoms
+    optimizer = FIRE(moved, logfile=None)
+    converged = bool(optimizer.run(fmax=limit, steps=steps))
+    force = float(np.linalg.norm(moved.get_forces(), axis=1).max())
+    return Relaxed(atoms, optimizer.nsteps, force, converged)
+
+
+def relax_all(
+    structures: Sequence[Atoms],
+    calculator: Calculator,
+    path: str | Path,
+    *,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    **options: Any,
+) -> list[Relaxed]:
+    """Relax structures into a file, which holds all that are done after each of them.
+
+    Structures that the file holds are not relaxed again, so that the same call goes on where it was
+    stopped; the results of these have 0 steps.
+
+    Args:
+        structures: to relax; they are copied.
+        calculator: of all of them.
+        path: of the extended XYZ.
+        progress: around the numbers of structures, for a progress bar.
+        options: of `relax`.
+
+    Raises:
+        ValueError: see `relax`; if the file holds other structures.
+    """
+    path = Path(path)
+    done = [_read_back(atoms) for atoms in _before(path, structures)]
+    for number in progress(range(len(done), len(structures))):
+        atoms = structures[number].copy()
+        atoms.calc = calculator
+        result = relax(atoms, **options)
+        done.append(result._replace(atoms=_frozen(result)))
+        replace_file(path, lambda part: _write(part, [each.atoms for each in done]))
+    return done
+
+
+def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:
+    if not path.exists():
+        return []
+    try:
+        frames: Any = read(path, ":")
+    except Exception as error:  # whatever ASE's readers stumble over
+        raise ValueError(f"{path} holds no structures ({error}): name another file.") from error
+    same = len(frames) <= len(structures) and all(
+        list(a.numbers) == list(b.numbers) and "relaxation_steps" in a.info
+        for a, b in zip(frames, structures, strict=False)
+    )
+    if not same:
+        raise ValueError(f"{path} holds other structures than these, relaxed: name another file.")
+    return frames
+
+
+def _frozen(result: Relaxed) -> Atoms:
+    """A copy with the results of the last step, and what is said of it in the file."""
+    atoms = result.atoms.copy()
+    calculator: Any = result.atoms.calc
+    results = calculator.results
+    kept = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
+    atoms.calc = SinglePointCalculator(atoms, **kept)
+    atoms.info |= {
+        "relaxation_steps": result.steps,
+        "largest_force": result.force,
+        "converged": result.converged,
+    }
+    return atoms
+
+
+def _read_back(atoms: Atoms) -> Relaxed:
+    return Relaxed(atoms, 0, float(atoms.info["largest_force"]), bool(atoms.info["converged"]))
+
+
+def _write(path: Path, frames: Sequence[Atoms]) -> None:
+    with path.open("w") as file:
+        write_xyz(file, frames)

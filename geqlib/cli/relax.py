@@ -1,0 +1,73 @@
+"""`geqlib relax`: relaxed structures with a trained potential."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geqlib.cli.md import add_model, calculator
+
+DESCRIPTION = """Relax all structures of a file, and on request their cells. The same command goes
+on with those that are not in its output yet. The exit code is 1 if one did not converge."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = ArgumentParser("geqlib relax", description=DESCRIPTION)
+    add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, help=".xyz file to write")
+    parser.add_argument("--limit", type=float, default=0.01, help="of the forces, in eV/angstrom")
+    parser.add_argument("--steps", type=int, default=500, help="at most, of each structure")
+    parser.add_argument("--cell", action="store_true", help="relax the cell, too")
+    parser.add_argument("--pressure", type=float, default=0.0, help="on the cell, in GPa")
+    options = parser.parse_args(args)
+    if options.out.suffix.lower() not in (".xyz", ".extxyz"):
+        raise ValueError(f"--out {options.out} should end in .xyz or .extxyz.")
+    if options.out.resolve() == options.file.resolve():
+        raise ValueError(f"--out {options.out} is the file itself: name another one.")
+    if not options.file.exists():
+        raise ValueError(f"There is no file {options.file}: correct the path.")
+    from functools import partial
+
+    from ase.io import read
+    from rich.progress import track
+
+    from geqlib.calculators.ase import GeqCalculator
+    from geqlib.calculators.relaxation import relax_all
+
+    structures: Any = read(options.file, ":")
+    results = relax_all(
+        structures,
+        calculator(GeqCalculator, options),
+        options.out,
+        progress=partial(track, description="structures"),
+        limit=options.limit,
+        steps=options.steps,
+        cell=options.cell,
+        pressure=options.pressure,
+    )
+    _show(results)
+    converged = sum(result.converged for result in results)
+    sys.stdout.write(f"wrote {options.out}: {converged} of {len(results)} converged\n")
+    return 0 if converged == len(results) else 1
+
+
+def _show(results: Sequence[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("structure", "formula", "energy, eV", "steps", "largest force, eV/Å", "converged")
+    for number, result in enumerate(results):
+        energy = result.atoms.get_potential_energy()
+        table.add_row(
+            str(number),
+            result.atoms.get_chemical_formula(),
+            f"{energy:.6f}",
+            str(result.atoms.info["relaxation_steps"]),
+            f"{result.force:.2g}",
+            "yes" if result.converged else "no",
+        )
+    Console().print(table)

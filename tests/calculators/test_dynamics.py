@@ -1,0 +1,178 @@
+"""Dynamics and relaxation: exact resumption, ensembles, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.io import read
+from ase.io.trajectory import TrajectoryReader
+from ase.md.verlet import VelocityVerlet
+
+from geqlib.calculators.dynamics import Dynamics, simulate
+from geqlib.calculators.relaxation import relax, relax_all
+
+SETTINGS = {
+    name: Dynamics(name, temperature=400.0, timestep=2.0, every=5, seed=3)  # type: ignore[arg-type]
+    for name in ("nve", "nvt", "npt")
+}
+
+
+def copper() -> Atoms:
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    atoms.calc = EMT()
+    return atoms
+
+
+def frames(path: Path) -> list[Atoms]:
+    with TrajectoryReader(str(path)) as trajectory:
+        return [trajectory[k] for k in range(len(trajectory))]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("ensemble", SETTINGS)
+def test_what_was_stopped_and_cut_off_goes_on_as_if_it_had_not(
+    ensemble: str, tmp_path: Path
+) -> None:
+    settings = SETTINGS[ensemble]
+    whole, parts = tmp_path / "whole.traj", tmp_path / "parts.traj"
+    summary = simulate(copper(), whole, settings, 60)
+    simulate(copper(), parts, settings, 30)
+    content = parts.read_bytes()
+    parts.write_bytes(content[:-50])  # half of the last frame
+    again = simulate(copper(), parts, settings, 60)
+    assert summary.steps == again.steps == 60
+    one, other = frames(whole), frames(parts)
+    assert len(one) == len(other) == 13
+    for a, b in zip(one, other, strict=True):
+        # the calculator's neighbour lists differ in their order, hence rounding
+        assert np.allclose(a.positions, b.positions, rtol=0, atol=1e-12)
+        assert np.allclose(a.get_momenta(), b.get_momenta(), rtol=0, atol=1e-11)
+        assert np.allclose(a.cell, b.cell, rtol=0, atol=1e-12)
+    assert simulate(copper(), parts, settings, 60).per_second == 0
+
+
+def test_constant_energy_is_velocity_verlet(tmp_path: Path) -> None:
+    simulate(copper(), tmp_path / "a.traj", SETTINGS["nve"], 20)
+    first, *_, last = frames(tmp_path / "a.traj")
+    atoms = copper()
+    atoms.set_positions(first.positions)
+    atoms.set_momenta(first.get_momenta())
+    VelocityVerlet(atoms, 2.0 * units.fs).run(20)
+    assert np.allclose(atoms.positions, last.positions, rtol=0, atol=1e-10)
+
+
+def test_the_summary(tmp_path: Path) -> None:
+    path = tmp_path / "a.traj"
+    summary = simulate(copper(), path, SETTINGS["nve"], 50)
+    atoms = frames(path)
+    energies = np.array([a.get_total_energy() / 4 for a in atoms])
+    times = 0.01 * np.arange(11)  # picoseconds
+    slope = np.sum((times - times.mean()) * energies) / np.sum((times - times.mean()) ** 2)
+    rest = energies - energies.mean() - slope * (times - times.mean())
+    assert summary.drift == pytest.approx(1000 * slope, rel=1e-6)
+    assert summary.fluctuation == pytest.approx(1000 * rest.std(), rel=1e-6)
+    assert summary.temperature == pytest.approx(
+        np.mean([float(a.get_temperature()) for a in atoms])
+    )
+    assert summary.volume == pytest.approx(atoms[0].cell.volume)
+
+
+def test_velocities_of_the_structure_are_kept_and_others_are_drawn(tmp_path: Path) -> None:
+    own = copper()
+    own.set_momenta(np.ones((4, 3)))
+    simulate(own, tmp_path / "own.traj", SETTINGS["nve"], 5)
+    assert np.allclose(frames(tmp_path / "own.traj")[0].get_momenta(), 1)
+    drawn = molecule("CH3CH2OH")
+    drawn.calc = EMT()
+    simulate(drawn, tmp_path / "drawn.traj", SETTINGS["nvt"], 5)
+    start = frames(tmp_path / "drawn.traj")[0]
+    assert start.get_temperature() > 100
+    assert np.abs(start.get_momenta().sum(0)).max() < 1e-9
+    assert np.abs(start.get_angular_momentum()).max() < 1e-9
+
+
+@pytest.mark.slow
+def test_the_thermostat_and_the_barostat_hold_their_values(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+    atoms.calc = EMT()
+    settings = Dynamics("npt", temperature=300.0, pressure=5.0, timestep=5.0, thermostat=50.0)
+    summary = simulate(atoms, tmp_path / "npt.traj", settings, 400)
+    later = frames(tmp_path / "npt.traj")[20:]
+    temperature = float(np.mean([float(a.get_temperature()) for a in later]))
+    # 96 degrees of freedom: 14 % in one frame, a third of that in the mean over 2 ps
+    assert temperature == pytest.approx(300, rel=0.15)
+    pressures = [-np.trace(a.get_stress(voigt=False, include_ideal_gas=True)) / 3 for a in later]
+    assert float(np.mean(pressures)) / units.GPa == pytest.approx(5, abs=2)
+    assert summary.volume is not None and summary.volume < 0.99 * 8 * 46.7
+
+
+def test_what_dynamics_refuse(tmp_path: Path) -> None:
+    path, settings = tmp_path / "a.traj", SETTINGS["nve"]
+    simulate(copper(), path, settings, 10)
+    other = bulk("Cu", cubic=True)
+    other.symbols[0] = "Ag"
+    other.calc = EMT()
+    calls: list[tuple[str, Any]] = [
+        ("was made with other settings .*temperature", (copper(), path, Dynamics(every=5), 10)),
+        ("of other atoms", (other, path, settings, 10)),
+        ("must end in", (copper(), tmp_path / "a.xyz", settings, 10)),
+        ("a multiple of the 5", (copper(), path, settings, 12)),
+    ]
+    gas = molecule("H2O")
+    gas.calc = EMT()
+    calls.append(("a cell of three vectors", (gas, tmp_path / "b.traj", SETTINGS["npt"], 10)))
+    for sentence, arguments in calls:
+        with pytest.raises(ValueError, match=sentence):
+            simulate(*arguments)
+    path.write_bytes(b"no trajectory")
+    with pytest.raises(ValueError, match="is no trajectory, or damaged"):
+        simulate(copper(), path, settings, 10)
+    for options in (
+        {"ensemble": "nph"},
+        {"temperature": 0.0},
+        {"every": 0},
+        {"pressure": 1.0},
+        {"timestep": float("nan")},
+    ):
+        with pytest.raises(ValueError, match=r"must be|needs"):
+            Dynamics(**options)  # type: ignore[arg-type]
+
+
+def test_relaxation_finds_the_minimum_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "r.xyz"
+    structures = [copper() for _ in range(3)]
+    for k, atoms in enumerate(structures):
+        atoms.set_cell(atoms.cell.array * (1.0 + 0.01 * k), scale_atoms=True)
+        atoms.calc = None
+    relax_all(structures[:2], EMT(), path, cell=True, limit=0.01)
+    results = relax_all(structures, EMT(), path, cell=True, limit=0.01)
+    assert [result.steps > 0 for result in results] == [False, False, True]
+    ideal = bulk("Cu", cubic=True)
+    ideal.calc = EMT()
+    relax(ideal, cell=True, limit=0.01)
+    written: Any = read(path, ":")
+    for result, atoms in zip(results, written, strict=True):
+        assert result.converged and result.force < 0.01 and atoms.info["relaxation_steps"] > 0
+        assert atoms.cell.volume == pytest.approx(ideal.cell.volume, rel=5e-3)
+        assert atoms.get_potential_energy() == pytest.approx(ideal.get_potential_energy(), abs=1e-3)
+    with pytest.raises(ValueError, match="holds other structures"):
+        relax_all([molecule("H2O")], EMT(), path)
+
+
+def test_what_relaxation_refuses() -> None:
+    gas = molecule("H2O")
+    gas.calc = EMT()
+    for options, sentence in (
+        ({"limit": 0.0}, "must be positive"),
+        ({"pressure": 1.0}, "A pressure acts on the cell"),
+        ({"cell": True}, "The cell cannot change"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            relax(gas, **options)  # type: ignore[arg-type]
+    assert not relax(gas, steps=1, limit=1e-6).converged
