@@ -152,11 +152,9 @@ def simulate(
 def summarise(path: str | Path, settings: Dynamics, per_second: float = 0.0) -> Summary:
     """The `Summary` of a trajectory."""
     with TrajectoryReader(str(path)) as trajectory:
+        frames: Any = trajectory
         values = np.array(
-            [
-                (a.get_total_energy() / len(a), a.get_temperature(), a.cell.volume)
-                for a in trajectory
-            ]
+            [(a.get_total_energy() / len(a), a.get_temperature(), a.cell.volume) for a in frames]
         )
     count = len(values)
     time_ps = np.arange(count) * settings.every * settings.timestep / 1000

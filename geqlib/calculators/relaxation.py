@@ -66,7 +66,8 @@ def relax(
     if cell and atoms.cell.rank < 3:
         raise ValueError("The cell cannot change: the structure has none with three vectors.")
     moved: Any = FrechetCellFilter(atoms, scalar_pressure=pressure * units.GPa) if cell else atoms
-    optimizer = FIRE(moved, logfile=None)
+    silent: Any = None
+    optimizer = FIRE(moved, logfile=silent)
     converged = bool(optimizer.run(fmax=limit, steps=steps))
     force = float(np.linalg.norm(moved.get_forces(), axis=1).max())
     return Relaxed(atoms, optimizer.nsteps, force, converged)
