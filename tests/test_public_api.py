@@ -16,7 +16,7 @@ PUBLIC = {
     """,
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
-        GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
+        GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
         MonoidAggregation PolynomialCutoff PolynomialFeatures PositionOrientationConv
         RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,

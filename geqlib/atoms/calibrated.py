@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.potential import Potential
 from geqlib.sphere.tables import Constants
 
@@ -28,7 +29,7 @@ class CalibratedPotential(Potential):
     the greatest likelihood there. `geqlib calibrate` makes one of a trained potential.
 
     Args:
-        model, zbl, charge: as of `Potential`.
+        model, zbl, charge, long_range: as of `Potential`.
         last: names of the parameters of the network in which its output is linear, all together.
         features: their number of elements.
 
@@ -50,8 +51,9 @@ class CalibratedPotential(Potential):
         features: int,
         zbl: bool = False,
         charge: bool = False,
+        long_range: GaussianCharges | None = None,
     ) -> None:
-        super().__init__(model, zbl=zbl, charge=charge)
+        super().__init__(model, zbl=zbl, charge=charge, long_range=long_range)
         self.last = tuple(last)
         size = count_features(model, self.last)
         if features != size:

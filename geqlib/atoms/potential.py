@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from geqlib.atoms.charge import ChargeEmbedding, is_plain
+from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
+from geqlib.graph.checks import values_readable
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.wrapping import near_cell
@@ -113,7 +115,8 @@ class Potential(AtomNetwork):
     """Energies of atoms and molecules from any network: that network's symmetry, E(3) at best.
 
     E = sum_i [ E_0[z_i] + scale e_i + shift ], with e_i the scalar that the network gives atom i,
-    and optionally the repulsion of nuclei (`geqlib.nn.ZBL`). The scalar of a network whose
+    and optionally the repulsion of nuclei (`geqlib.nn.ZBL`) and the Coulomb energy of latent
+    charges (`geqlib.nn.GaussianCharges`). The scalar of a network whose
     attribute `level` is "graph" is shared equally among the graph's atoms. Forces and stress are
     derivatives: see `energy_forces`. `reset_parameters` leaves the statistics as they are.
 
@@ -123,6 +126,8 @@ class Potential(AtomNetwork):
             `num_graphs` and `plan`. It returns [N, 1], [G, 1], or a tuple that starts with it.
         zbl: whether to add the repulsion of nuclei.
         charge: whether energies depend on the total charge and the spin multiplicity of a graph.
+        long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
+            network. The mean of a graph's is shifted, so that they add up to its total charge.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -133,9 +138,22 @@ class Potential(AtomNetwork):
         torch.Size([1])
     """
 
-    def __init__(self, model: nn.Module, *, zbl: bool = False, charge: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        zbl: bool = False,
+        charge: bool = False,
+        long_range: GaussianCharges | None = None,
+    ) -> None:
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
+        self.long_range = long_range
+        if long_range is not None and self.whole:
+            raise ValueError(
+                f"long_range needs a network with two scalars an atom, but {type(model).__name__} "
+                'gives those of graphs: build it with level="node".'
+            )
         self.statistics = AtomicStatistics()
 
     def check(
@@ -212,14 +230,42 @@ class Potential(AtomNetwork):
         tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
         scalars = self._run(z, tensors, charge, multiplicity)
+        charges = None
+        if self.long_range is not None:
+            scalars, charges = self._split(scalars, graph, num_graphs or 1, charge)
         atoms = self._atomic(scalars, graph, num_graphs or 1)
         atoms = atoms.to(pos.dtype) * self.statistics.scale
+        if self.long_range is not None and charges is not None:
+            atoms = atoms + self.long_range(charges, pos, batch, num_graphs, cell)
         if self.zbl is not None:
             atoms = atoms + self.zbl(pos, z, edge_index, edge_shift)
         atoms = atoms.double() + self.statistics.shift
         interaction = sum_pool(atoms, batch, num_graphs).to(pos.dtype)
         atoms = atoms + self.statistics.references.index_select(0, z)
         return Energies(sum_pool(atoms, batch, num_graphs), interaction, atoms)
+
+    def _split(
+        self, out: Tensor, graph: Tensor, num_graphs: int, total: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The first scalars [N, 1], and charges [N] that add up to the totals of the graphs."""
+        if not values_readable():
+            raise ValueError(
+                "A potential with long_range cannot be compiled, exported or replayed: how many "
+                "waves its sum has depends on the cells."
+            )
+        if out.shape != (graph.size(0), 2):
+            raise ValueError(
+                f"{type(self.model).__name__} gave a tensor of shape {tuple(out.shape)} for "
+                f"{graph.size(0)} atoms: a potential with long_range needs two scalars each, the "
+                "second of which is a charge."
+            )
+        first, charges = out.split(1, 1)
+        sums = charges.new_zeros(num_graphs, 2).index_add(
+            0, graph, torch.cat([charges, torch.ones_like(charges)], 1)
+        )
+        target = 0.0 if total is None else total.to(charges.dtype)
+        shift = (target - sums[:, 0]) / sums[:, 1].clamp(min=1)
+        return first, charges[:, 0] + shift.index_select(0, graph)
 
     @property
     def _dtype(self) -> torch.dtype | None:

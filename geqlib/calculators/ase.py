@@ -130,6 +130,11 @@ class GeqCalculator(Calculator):
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
+            if cuda_graphs and self.potential.long_range is not None:
+                raise ValueError(
+                    "cuda_graphs cannot replay a potential with long_range, whose sums depend on "
+                    "the cell: leave it out."
+                )
             if cuda_graphs:
                 self.compute = ReplayedForces(self.potential)
         self.calibrated = isinstance(self.potential, CalibratedPotential)
@@ -323,7 +328,11 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _averaged(potential: Potential, rotations: int) -> Potential:
-    average = Potential(RotationAverage(potential.model, rotations), zbl=potential.zbl is not None)
+    average = Potential(
+        RotationAverage(potential.model, rotations),
+        zbl=potential.zbl is not None,
+        long_range=potential.long_range,
+    )
     average.embedding, average.statistics = potential.embedding, potential.statistics
     if potential.charges is not None:
         average.take_charge()

@@ -1,5 +1,6 @@
 """Layers: ordinary modules on plain tensors."""
 
+from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.gaunt.convolution import GauntConvolution
@@ -31,6 +32,7 @@ __all__ = [
     "GauntConvolution",
     "GauntPower",
     "GauntTensorProduct",
+    "GaussianCharges",
     "KernelBasis",
     "LogGaussianBasis",
     "MonoidAggregation",

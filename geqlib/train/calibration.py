@@ -134,7 +134,11 @@ def with_covariance(potential: Potential, last: Sequence[str] | None = None) -> 
     names = tuple(getattr(network, "last_weights", ()) if last is None else last)
     features = count_features(network, names)
     calibrated = CalibratedPotential(
-        network, last=names, features=features, zbl=potential.zbl is not None
+        network,
+        last=names,
+        features=features,
+        zbl=potential.zbl is not None,
+        long_range=potential.long_range,
     )
     calibrated.embedding, calibrated.statistics = potential.embedding, potential.statistics
     if potential.charges is not None:

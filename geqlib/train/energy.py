@@ -134,6 +134,11 @@ class EnergyForces(Task):
         self.huber_delta = huber_delta
         if compile and cuda_graphs:
             raise ValueError("compile and cuda_graphs do not go together: leave one of them out.")
+        if (compile or cuda_graphs) and potential.long_range is not None:
+            raise ValueError(
+                "A potential with long_range cannot be compiled or replayed: leave out compile and "
+                "cuda_graphs."
+            )
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
