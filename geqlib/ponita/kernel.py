@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.kernels.edge_product import message_rows
 from geqlib.ponita.invariants import (
     DIMENSION,
     FIBER,
@@ -40,16 +41,16 @@ class Basis:
     """Values of the basis functions on one batch, and the plan that says which edges they serve.
 
     Args:
-        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
-            for R^n and with one orientation per node. [R, B] if factored: functions of distance.
-        angle: [R, O, M] harmonics of the direction, if factored, else None.
-        loop, loop_angle: the same for a zero offset, of each node to itself: one value for all
-            nodes, or one for each with one orientation per node.
+        value: [R + K, O, B] of R edges, then of each node to itself: one for all nodes, K = 1, or
+            K = N with one orientation per node. [R + K, O, O, B] (target, source orientation) if
+            not separable. O = 1 for R^n and with one orientation per node. [R + K, B] if factored:
+            functions of distance.
+        harmonics: [R + K, O, M] of the direction, if factored, else None.
         fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
         offset: [R, d] from the target to the source of each edge in the plan.
         plan: the edges on which the basis is evaluated.
         antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
-        whole: `edge` and `loop` in one tensor, where they are parts of one: see `joined`.
+        rows: `geqlib.kernels.edge_product.message_rows`, where no fused kernel does without.
         share: [O, O, B] the terms of the mean over orientations, (source, target): see `shares`.
         grid: the orientations in the type of the positions, if all nodes share them.
 
@@ -62,27 +63,25 @@ class Basis:
         (torch.Size([2, 1, 8]), 1)
     """
 
-    edge: Tensor
-    angle: Tensor | None
-    loop: Tensor
-    loop_angle: Tensor | None
+    value: Tensor
+    harmonics: Tensor | None
     fiber: Tensor | None
     offset: Tensor
     plan: EdgePlan
     antipode: Tensor | None
-    whole: Tensor | None = None
+    rows: Tensor | None = None
     share: Tensor | None = None
     grid: Tensor | None = None
 
     @property
-    def orientations(self) -> int:
-        """O."""
-        return (self.edge if self.angle is None else self.angle).size(1)
+    def edge(self) -> Tensor:
+        """[R, ...] values of edges."""
+        return self.value[: self.offset.size(0)]
 
     @property
-    def joined(self) -> Tensor:
-        """Edges, then each node and itself: what every layer multiplies by a matrix."""
-        return torch.cat([self.edge, self.loop]) if self.whole is None else self.whole
+    def orientations(self) -> int:
+        """O."""
+        return (self.value if self.harmonics is None else self.harmonics).size(1)
 
     @property
     def shares(self) -> Tensor | None:
@@ -260,14 +259,13 @@ class KernelBasis(nn.Module):
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
         grid = None if self.grid is None else self.grid.to(pos.dtype)
-        value, angle = self._evaluate(
+        value, harmonics = self._evaluate(
             *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
         )
-        edge, loop = _parts(value, offset)
-        edge_angle, loop_angle = (None, None) if angle is None else _parts(angle, offset)
         fiber, share = self._fiber(grid)
-        functions = edge, edge_angle, loop, loop_angle, fiber
-        return Basis(*functions, offset, plan, self.antipode, value, share, grid)
+        opposite = self.antipode if plan.paired else None
+        rows = message_rows(plan.source, plan.target, opposite) if plan.order is None else None
+        return Basis(value, harmonics, fiber, offset, plan, self.antipode, rows, share, grid)
 
     def _fiber(self, grid: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """psi, and its share of a mean: (target, source) and (source, target)."""
@@ -452,13 +450,6 @@ class AttributeEmbedding(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.space}, features={self.out_features})"
-
-
-def _parts(both: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Of edges, and of each node and itself."""
-    edges = offset.size(0)
-    edge, loop = both.split([edges, both.size(0) - edges])
-    return edge, loop
 
 
 def _network(features: int, hidden: int, basis: int) -> nn.Sequential:
