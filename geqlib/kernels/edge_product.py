@@ -209,39 +209,39 @@ def _plain(
 ) -> tuple[Tensor, ...]:
     """The partial derivatives in plain torch."""
     count, shape = rows.size(2), (g if x is None else x).shape
-    own = slice(count, a.size(0))  # kernels of nodes to themselves
     to_nodes, to_kernels = ([n for n in names if n in wanted] for names in ("gx", "aw"))
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, Any] = {}
     slopes: dict[str, list[Tensor]] = {name: [] for name in to_kernels}
+    own = slice(count, a.size(0))  # kernels of nodes to themselves
     if own.stop > count and to_nodes:
         k = _values(a, w, own)
-        sums = {n: _matrix(k * (x if n == "g" else g), rows) for n in to_nodes}
+        sums = {name: _matrix((x if name == "g" else g) * k, rows) for name in to_nodes}
     # gathering from matrices is faster
-    of_x, of_g = (None if v is None else _matrix(v, rows) for v in (x, g))
+    of_x: Any = _matrix(x, rows) if "g" in wanted or to_kernels else None
+    of_g: Any = _matrix(g, rows) if "x" in wanted or to_kernels else None
     for kernels, sides in _groups(count, paired):
         for piece in edge_pieces(kernels, sides * shape[1] * shape[2], a):
             start, end = (ends[:sides, piece].reshape(-1) for ends in rows)
-            near, far = (
-                None if v is None else v.index_select(0, at).view(sides, piece.stop - piece.start, *shape[1:])
-                for v, at in ((of_x, start), (of_g, end))
-            )
+            messages = sides, piece.stop - piece.start, *shape[1:]
+            near = _gathered(of_x, start, messages)
+            far = _gathered(of_g, end, messages)
             if to_nodes:
                 k = _values(a, w, piece)
-                if "g" in wanted:
-                    sums["g"] = _added(sums.get("g"), end, k * near, of_x)
-                if "x" in wanted:
-                    sums["x"] = _added(sums.get("x"), start, k * far, of_g)
-            by_value = _over_sides(near, far) if to_kernels else None
-            for name in to_kernels:
-                slopes[name].append(_by_factor(name, a, w, piece, by_value))
+                for name, at, v, like in (("g", end, near, of_x), ("x", start, far, of_g)):
+                    if name in wanted:
+                        sums[name] = _added(sums.get(name), at, k * v, like)
+            if to_kernels:
+                by_value = _over_sides(near, far)
+                for name in to_kernels:
+                    slopes[name].append(_by_factor(name, a, w, piece, by_value))
     if own.stop > count and to_kernels:
-        slope = x * g
+        by_value = x * g
         if own.stop - count != shape[0]:
-            slope = slope.sum(0, keepdim=True)
+            by_value = by_value.sum(0, keepdim=True)
         for name in to_kernels:
-            slopes[name].append(_by_factor(name, a, w, own, slope))
-    total = {n: v.view(shape) for n, v in sums.items()}
-    total |= {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in slopes.items()}
+            slopes[name].append(_by_factor(name, a, w, own, by_value))
+    total = {name: v.view(shape) for name, v in sums.items()}
+    total |= {name: torch.cat(v) if len(v) > 1 else v[0] for name, v in slopes.items()}
     return tuple(total[name] for name in wanted)
 
 
@@ -258,9 +258,7 @@ def _values(a: Tensor, w: Tensor | None, kernels: slice) -> Tensor:
     return a[kernels] if w is None else torch.bmm(a[kernels], w[kernels])
 
 
-def _by_factor(
-    name: str, a: Tensor, w: Tensor | None, kernels: slice, by_value: Tensor
-) -> Tensor:
+def _by_factor(name: str, a: Tensor, w: Tensor | None, kernels: slice, by_value: Tensor) -> Tensor:
     """dT/da or dT/dw, from dT/dk."""
     if w is None:
         return by_value
@@ -269,13 +267,18 @@ def _by_factor(
     return torch.bmm(a[kernels].mT, by_value)
 
 
+def _gathered(v: Tensor | None, at: Tensor, messages: tuple[int, ...]) -> Any:
+    """Features [sides, edges, P, C] at these rows."""
+    return None if v is None else v.index_select(0, at).view(messages)
+
+
 def _over_sides(near: Tensor, far: Tensor) -> Tensor:
     """dT/dk of messages [sides, edges, P, C]."""
     slope = near[0] * far[0]
     return slope if near.size(0) == 1 else torch.addcmul(slope, near[1], far[1])
 
 
-def _added(total: Tensor | None, at: Tensor, messages: Tensor, like: Tensor) -> Tensor:
+def _added(total: Tensor | None, at: Tensor, messages: Tensor, like: Any) -> Tensor:
     """total[at] += messages."""
     if total is None:
         total = messages.new_zeros(like.shape)

@@ -1,8 +1,8 @@
 """Kernels of the sum over edges: one over each node's messages, and one over each edge.
 
-With N nodes, R kernels that serve E messages between nodes (and further ones of nodes to
-themselves, which take no launch of their own in the first), P points, C channels and M factors, in numbers (of
-4 bytes in float32), each tensor being read or written once but for what caches do not hold:
+With N nodes, R kernels that serve E messages, P points, C channels and M factors, in numbers (of
+4 bytes in float32), each tensor being read or written once but for what caches do not hold; kernels
+of nodes to themselves are left out:
 
 - `_node_sum`, one program for each node and block of channels, one launch: y, or its transpose.
   Operations 2 E P C, and 2 E P C M for values from factors. It reads E P C numbers of features and

@@ -11,13 +11,14 @@ evaluated once for all layers; the kernel of each layer is a linear map of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
 from geqlib.kernels.edge_product import message_rows
+from geqlib.kernels.offsets import offsets
 from geqlib.ponita.invariants import (
     DIMENSION,
     FIBER,
@@ -34,6 +35,7 @@ from geqlib.ponita.invariants import (
 )
 from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
 from geqlib.sphere.grids import antipodes
+from geqlib.sphere.tables import Constants
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,24 @@ class KernelBasis(nn.Module):
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         opposite = None if grid is None or chiral else antipodes(grid)
         self.register_buffer("antipode", opposite, persistent=False)
+        self._tabulate()
         self.reset_parameters()
+
+    def _tabulate(self) -> None:
+        """The grid, and the monomials of its pairs (source, target), cast once and for all."""
+        self.tables = None
+        if self.grid is None:
+            return
+        grid = self.grid.double()
+        tables = {"grid": grid}
+        if self.fiber is not None:
+            pairs = fiber_attributes(self.space, grid[None], grid[:, None])
+            tables["pairs"] = self.fiber[0](pairs)
+        self.tables = Constants(**tables)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._tabulate()  # of the grid that was loaded
 
     def reset_parameters(self) -> None:
         """He initialisation: torch's default would leave the basis nearly constant in space."""
@@ -255,24 +274,24 @@ class KernelBasis(nn.Module):
             plan = directed_plan(edge_index, pos.size(0))
         elif plan is None:
             plan = self.plan(edge_index, pos.size(0), edge_attr)
-        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        offset = offsets(pos, plan.source, plan.target)
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
-        grid = None if self.grid is None else self.grid.to(pos.dtype)
+        grid = None if self.tables is None else self.tables.table("grid", pos)
         value, harmonics = self._evaluate(
             *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
         )
-        fiber, share = self._fiber(grid)
+        fiber, share = self._fiber(pos)
         opposite = self.antipode if plan.paired else None
         rows = message_rows(plan.source, plan.target, opposite) if plan.order is None else None
         return Basis(value, harmonics, fiber, offset, plan, self.antipode, rows, share, grid)
 
-    def _fiber(self, grid: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _fiber(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """psi, and its share of a mean: (target, source) and (source, target)."""
-        if self.fiber is None or grid is None:
+        if self.fiber is None or self.tables is None:
             return None, None
-        psi = self.fiber(fiber_attributes(self.space, grid[None], grid[:, None]))
-        return psi.transpose(0, 1), psi / grid.size(0)
+        psi = self.fiber[1:](self.tables.table("pairs", like))
+        return psi.transpose(0, 1), psi / psi.size(0)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None

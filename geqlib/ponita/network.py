@@ -223,7 +223,8 @@ class PONITA(nn.Module):
         """Those of all layers, if a backward pass keeps them anyway; else each makes its own."""
         if not torch.is_grad_enabled():
             return [None] * len(self.blocks)
-        return layer_kernels([block.conv for block in self.blocks], basis)
+        blocks: Any = self.blocks
+        return layer_kernels([block.conv for block in blocks], basis)
 
     def _axes(self, basis: Basis, ori: Tensor | None) -> Tensor | None:
         if not self.oriented:
