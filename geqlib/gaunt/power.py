@@ -11,7 +11,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
-from geqlib.kernels.powers import powers
+from geqlib.kernels.powers import divided_powers
 from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
 from geqlib.sphere.quadrature import sphere_rule
 from geqlib.sphere.tables import Constants
@@ -189,14 +189,18 @@ class SpherePowers(Constants):
             values = torch.cat([values, values * mirror[0]], 1)
             projection = torch.cat([projection, projection * mirror[1]], 1) / 2
         numbers = torch.arange(1, order + 1, dtype=torch.float64)
-        tables = {"values": values.T.contiguous(), "projection": projection.contiguous()}
-        super().__init__(**tables, numbers=numbers)
+        super().__init__(
+            values=values.T.contiguous(),
+            # for powers that are divided by n!
+            projection=projection * numbers.cumprod(0).view(-1, 1, 1),
+            inverse=1 / numbers,
+        )
         self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
-        value, project = self.table("values", x) @ x, self.table("projection", x)
-        every = powers(value, self.table("numbers", x))
-        return torch.bmm(project.expand(self.order, *project.shape), every)
+        value = self.table("values", x) @ x
+        every = divided_powers(value, self.table("inverse", x))
+        return torch.bmm(self.table("projection", x), every)
 
     def __repr__(self) -> str:
         points = len(self.get_buffer("values"))
