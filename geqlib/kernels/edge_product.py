@@ -208,7 +208,7 @@ def _plain(
     wanted: str, a: Tensor, w: Tensor | None, x: Any, g: Any, rows: Tensor, paired: int
 ) -> tuple[Tensor, ...]:
     """The partial derivatives in plain torch."""
-    count, shape = rows.size(2), (g if x is None else x).shape
+    count, shape = rows.size(2), next(v.shape for v in (x, g) if v is not None)
     to_nodes, to_kernels = ([n for n in names if n in wanted] for names in ("gx", "aw"))
     sums: dict[str, Any] = {}
     slopes: dict[str, list[Tensor]] = {name: [] for name in to_kernels}
@@ -217,8 +217,8 @@ def _plain(
         k = _values(a, w, own)
         sums = {name: _matrix((x if name == "g" else g) * k, rows) for name in to_nodes}
     # gathering from matrices is faster
-    of_x: Any = _matrix(x, rows) if "g" in wanted or to_kernels else None
-    of_g: Any = _matrix(g, rows) if "x" in wanted or to_kernels else None
+    of_x = _matrix(x, rows) if "g" in wanted or to_kernels else None
+    of_g = _matrix(g, rows) if "x" in wanted or to_kernels else None
     for kernels, sides in _groups(count, paired):
         for piece in edge_pieces(kernels, sides * shape[1] * shape[2], a):
             start, end = (ends[:sides, piece].reshape(-1) for ends in rows)
@@ -227,9 +227,9 @@ def _plain(
             far = _gathered(of_g, end, messages)
             if to_nodes:
                 k = _values(a, w, piece)
-                for name, at, v, like in (("g", end, near, of_x), ("x", start, far, of_g)):
+                for name, at, v in (("g", end, near), ("x", start, far)):
                     if name in wanted:
-                        sums[name] = _added(sums.get(name), at, k * v, like)
+                        sums[name] = _added(sums.get(name), at, k * v, rows, shape)
             if to_kernels:
                 by_value = _over_sides(near, far)
                 for name in to_kernels:
@@ -278,11 +278,11 @@ def _over_sides(near: Tensor, far: Tensor) -> Tensor:
     return slope if near.size(0) == 1 else torch.addcmul(slope, near[1], far[1])
 
 
-def _added(total: Tensor | None, at: Tensor, messages: Tensor, like: Any) -> Tensor:
-    """total[at] += messages."""
+def _added(total: Tensor | None, at: Tensor, messages: Tensor, rows: Tensor, shape: Any) -> Tensor:
+    """total[at] += messages, total being a matrix of the features' shape."""
     if total is None:
-        total = messages.new_zeros(like.shape)
-    return total.index_add_(0, at, messages.reshape(at.size(0), like.size(1)))
+        total = _matrix(messages.new_zeros(shape), rows)
+    return total.index_add_(0, at, messages.reshape(at.size(0), total.size(1)))
 
 
 def _matrix(x: Tensor, rows: Tensor) -> Tensor:
