@@ -5,6 +5,10 @@ views, and tensors that are only allocated. Plans are made before, and what work
 works on everything at once, as it does on a GPU. A call is about one kernel: a matrix product or a
 sort is one call and may be more than one kernel.
 
+The last column counts the same steps with the fused kernels chosen, as they are on a GPU: each
+launch is one operation. They are not run here, so that those steps compute nothing of meaning; the
+number of operations does not depend on what they compute.
+
     python benchmarks/operations.py
 """
 
@@ -16,13 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -50,6 +55,7 @@ IDLE = {
     "_unsafe_view",
     "_reshape_alias",
     "lift_fresh",
+    "promote_types",
     "empty",
     "empty_like",
     "empty_strided",
@@ -66,6 +72,7 @@ COLUMNS = (
     Column("backward", "backward"),
     Column("total", "operations"),
     Column("bar", "at most"),
+    Column("fused", "operations with fused kernels"),
 )
 
 
@@ -111,6 +118,27 @@ class Workload:
     bar: int | None = None
     without: Workload | None = None
     leaves: tuple[Tensor, ...] = ()
+
+
+@contextmanager
+def with_kernels() -> Iterator[None]:
+    """Plans are made for the fused kernels, which are chosen and counted, but not run."""
+    from triton.runtime.jit import KernelInterface
+
+    def launched(kernel: Any, grid: Any) -> Callable[..., None]:
+        def launch(*args: Any, **kwargs: Any) -> None:
+            counting = _get_current_dispatch_mode()
+            if isinstance(counting, Operations):
+                counting.counts[kernel.__name__] += 1
+
+        return launch
+
+    with (
+        patch.object(KernelInterface, "__getitem__", launched),
+        patch("geqlib.kernels.selection.DEVICES", {"cpu"}),
+        patch("geqlib.graph.edges._has_kernels", lambda index: True),
+    ):
+        yield
 
 
 @contextmanager
@@ -203,14 +231,24 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--names", action="store_true", help="print which operations they are")
     names = parser.parse_args().names
+    steps = {name: counted(workload) for name, workload in workloads().items()}
+    fused = {}
+    if find_spec("triton") is not None:
+        with with_kernels():
+            fused = {name: counted(workload) for name, workload in workloads().items()}
     rows = []
     for name, workload in workloads().items():
-        ahead, back = counted(workload)
-        parts = {"forward": ahead.total(), "backward": back.total()}
-        bar = {} if workload.bar is None else {"bar": workload.bar}
-        rows.append(Row((name,), parts | {"total": sum(parts.values())} | bar))
-        if names:
-            sys.stdout.write(f"{name}: {(ahead + back).most_common()}\n")
+        ahead, back = steps[name]
+        cells = {"forward": ahead.total(), "backward": back.total()}
+        cells["total"] = sum(cells.values())
+        if workload.bar is not None:
+            cells["bar"] = workload.bar
+        if name in fused and fused[name] != steps[name]:
+            cells["fused"] = sum(part.total() for part in fused[name])
+        rows.append(Row((name,), cells))
+        for parts in (steps, fused) if names else ():
+            if name in parts:
+                sys.stdout.write(f"{name}: {sum(parts[name], Counter()).most_common()}\n")
     table = Table(("a step",), COLUMNS, tuple(rows), "total")
     publish(measured("operations", __doc__, [table]))
 

@@ -26,6 +26,7 @@ from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.graph import radius_graph
+from geqlib.graph.checks import values_unread
 from geqlib.models import FAGNN, PONITA, SPEN, GauntNet, MessagePassingNet
 from geqlib.monoid.tree import tree_plan
 from geqlib.nn import (
@@ -282,7 +283,8 @@ def potential(place: Place, net: nn.Module, graphs: int, *, train: bool, backend
         whole.requires_grad_(False)
 
     def output() -> tuple[Tensor, Tensor]:
-        out = run(**batch, num_graphs=graphs)
+        with values_unread():  # as in training, from the second epoch on
+            out = run(**batch, num_graphs=graphs)
         return out["energy"], out["forces"]
 
     def loss(out: tuple[Tensor, Tensor]) -> Tensor:

@@ -207,6 +207,8 @@ class PolynomialFeatures(nn.Module):
         [2.0, 3.0, 4.0, 6.0, 9.0]
     """
 
+    factor: Tensor
+
     def __init__(self, in_features: int, degree: int) -> None:
         super().__init__()
         if degree < 1:
@@ -218,14 +220,17 @@ class PolynomialFeatures(nn.Module):
             for d in range(1, degree + 1)
             for term in combinations_with_replacement(range(in_features), d)
         ]
+        # of each term its factors, then ones
+        padded = [[k + 1 for k in term] + [0] * (degree - len(term)) for term in self.terms]
+        self.register_buffer("factor", torch.tensor(padded).T.flatten(), persistent=False)
 
     def forward(self, a: Tensor) -> Tensor:
-        factors = a.unbind(-1)
-        monomials: dict[tuple[int, ...], Tensor] = {}
-        for term in self.terms:
-            last = factors[term[-1]]
-            monomials[term] = monomials[term[:-1]] * last if len(term) > 1 else last
-        return torch.stack(list(monomials.values()), -1)
+        ones_first = torch.nn.functional.pad(a, (1, 0), value=1.0)
+        factors = ones_first.index_select(-1, self.factor).split(self.out_features, -1)
+        product = factors[0]
+        for factor in factors[1:]:
+            product = product * factor
+        return product
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_features}, degree={self.degree})"

@@ -175,8 +175,9 @@ def _derivatives(
         moved, fields = _strained(pos, strain, fields)
     energies = potential(moved, **fields)
     slopes = torch.autograd.grad(
-        energies.total.sum(),
+        energies.total,
         [pos] if strain is None else [pos, strain],
+        torch.ones_like(energies.total),
         create_graph=create_graph,
         materialize_grads=True,
     )

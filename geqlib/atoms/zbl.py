@@ -7,6 +7,7 @@ from ase.data import covalent_radii
 from torch import Tensor, nn
 
 from geqlib.graph.checks import as_index
+from geqlib.kernels.offsets import offsets
 from geqlib.radial import PolynomialCutoff
 from geqlib.sphere.tables import Constants
 
@@ -67,7 +68,7 @@ class ZBL(nn.Module):
             edge_shift: [E, 3] added to pos[source] - pos[target].
         """
         source, target = as_index(edge_index)
-        offset = pos.index_select(0, source) - pos.index_select(0, target)
+        offset = offsets(pos, source, target)
         if edge_shift is not None:
             offset = offset + edge_shift
         distance = ((offset * offset).sum(-1) + SOFTENING**2).sqrt()

@@ -29,7 +29,7 @@ class NeighborMessages(Constants):
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, degree: int) -> None:
         degrees = torch.tensor([ell for ell in range(degree + 1) for _ in range(2 * ell + 1)])
-        own = torch.nn.functional.one_hot(degrees, degree + 1).double().T
+        own = torch.nn.functional.one_hot(degrees, degree + 1).double().T.contiguous()
         super().__init__(coefficients=_coefficients(irreps_in, irreps_out, degree), own=own)
         self.degree = degree
 

@@ -21,6 +21,7 @@ from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.checks import values_readable
+from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
 from geqlib.kernels.silu import SiLU
 from geqlib.radial import RadialNetwork
@@ -104,7 +105,7 @@ class GauntNet(nn.Module):
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
         parity = [(-1.0) ** ell for ell in range(degree + 1) for _ in range(2 * ell + 1)]
         reverse = torch.tensor(parity, dtype=torch.float64)
-        by_sign = torch.stack([reverse, torch.zeros_like(reverse), torch.ones_like(reverse)])
+        by_sign = torch.stack([torch.zeros_like(reverse), torch.ones_like(reverse), reverse])
         self.signs = Constants(by_sign=by_sign * sqrt(4 * pi / neighbors))
         top = max(self.irreps_out.ls)
         degrees = [hidden_degree] * (layers - 1) + [top]
@@ -200,7 +201,7 @@ class GauntNet(nn.Module):
         self, pos: Tensor, plan: NeighborSlots, edge_shift: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Harmonics [N, K, k] and radial functions [N, K, H] of the edges in their slots."""
-        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        offset = offsets(pos, plan.source, plan.target)
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
         distance, direction = length_and_direction(offset, SOFTENING)
@@ -209,8 +210,7 @@ class GauntNet(nn.Module):
 
     def _signs(self, plan: NeighborSlots, like: Tensor) -> Tensor:
         """[N, K, k]: reversed edges change the sign of odd degrees; empty slots are 0."""
-        table = self.signs.table("by_sign", like)
-        return table.index_select(0, plan.sign.flatten() + 1).unflatten(0, plan.sign.shape)
+        return self.signs.table("by_sign", like)[plan.sign]  # -1 is the last row
 
     def _check_options(
         self, channels: int, layers: int, degree: int, hidden_degree: int, neighbors: float
@@ -375,7 +375,8 @@ class GauntInteraction(nn.Module):
             scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
             messages = torch.cat([scalars.unsqueeze(0), messages[1:]])
         out = self.after(self.power.on_components(self.mix(messages), choice))
-        own = self.skip((x[: self.shared].unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
+        shared = _components(x, 0, self.shared).unsqueeze(2)
+        own = self.skip((shared * choice.unsqueeze(-1)).flatten(2))
         if self.shared == out.size(0):
             return out + own
         return torch.cat([out[: self.shared] + own, out[self.shared :]])
@@ -434,12 +435,17 @@ class DegreeReadout(nn.Module):
             if ell > self.degree:
                 parts.append(x.new_zeros(x.size(1), mul * (2 * ell + 1)))
             else:
-                block = part(x[ell * ell : (ell + 1) ** 2])
+                block = part(_components(x, ell * ell, (ell + 1) ** 2))
                 parts.append(block.permute(1, 2, 0).flatten(1))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.degrees}, channels={self.channels})"
+
+
+def _components(x: Tensor, start: int, stop: int) -> Tensor:
+    """Some components: x itself, whose derivative takes no operation, if they are all."""
+    return x if x.size(0) == stop - start else x[start:stop]
 
 
 def _map(channels: int, mul: int, hidden: int | None) -> nn.Module:

@@ -11,6 +11,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
+from geqlib.kernels.powers import divided_powers
 from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
 from geqlib.sphere.quadrature import sphere_rule
 from geqlib.sphere.tables import Constants
@@ -49,8 +50,6 @@ class GauntPower(nn.Module):
         torch.Size([5, 32])
     """
 
-    irrep: Tensor
-
     def __init__(
         self,
         irreps_in: str | o3.Irreps,
@@ -72,9 +71,7 @@ class GauntPower(nn.Module):
         self.powers = SpherePowers(self.irreps_in, self.irreps_out, order)
         channels = self._in[0][0]
         self.weight = nn.Parameter(torch.empty(elements, order, len(self._out), channels))
-        irrep = [n for n, (_, dim) in enumerate(self._out) for _ in range(dim)]
-        self.register_buffer("irrep", torch.tensor(irrep), persistent=False)
-        self.scales = Constants(scale=self._scales())
+        self.copies = Constants(of_component=self._copies())
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -98,20 +95,29 @@ class GauntPower(nn.Module):
 
     def on_components(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         """The same, components first: [k_in, N, C] and one-hot elements to [k_out, N, C]."""
-        nodes, channels = x.shape[1:]
-        weights = self.weight.index_select(2, self.irrep).to(x.dtype)
-        weights = (weights * self.scales.table("scale", x)).permute(1, 2, 0, 3)
+        every = self.powers(x.flatten(1)).unflatten(2, x.shape[1:])
+        return (every * self._weights(x, choice)).sum(0)
+
+    def _weights(self, x: Tensor, choice: Tensor | None) -> Tensor:
+        """w of each power, component, node and channel, [order, k_out, N or 1, C]."""
+        # a matrix product copies to the components of an irrep and scales in one operation
+        copies = self.copies.table("of_component", x)
+        weight = self.weight.to(x.dtype).flatten(1, 2)
+        weights = torch.bmm(copies.expand(self.elements, *copies.shape), weight).transpose(0, 1)
         if choice is not None:
-            weights = choice.to(x.dtype) @ weights
-        total: Tensor | None = None
-        powers = self.powers(x.flatten(1))
-        for power, weight in zip(powers, weights.unbind(0), strict=True):
-            power = power.unflatten(1, (nodes, channels))
-            total = power * weight if total is None else torch.addcmul(total, power, weight)
-        return x if total is None else total
+            chosen = choice.to(x.dtype)
+            weights = torch.bmm(chosen.expand(weights.size(0), *chosen.shape), weights)
+        return weights.unflatten(0, (self.order, -1))
+
+    def _copies(self) -> Tensor:
+        """[order k_out, order irreps]: the scale of each component, where its irrep stands."""
+        irrep = torch.tensor([n for n, (_, dim) in enumerate(self._out) for _ in range(dim)])
+        own = torch.nn.functional.one_hot(irrep, len(self._out)).double()
+        blocks = self._scales().unsqueeze(1) * own  # [order, k_out, irreps]
+        return torch.block_diag(*blocks)
 
     def _scales(self) -> Tensor:
-        """[order, k_out, 1]: a share of the variance for each power that reaches an irrep."""
+        """[order, irreps]: a share of the variance for each power that reaches an irrep."""
         table = power_variances(str(self.irreps_in), str(self.irreps_out), self.order)
         variances = torch.tensor(table, dtype=torch.float64)
         reached = (variances > 0).sum(0)
@@ -121,8 +127,7 @@ class GauntPower(nn.Module):
                     f"irreps_out has {ir}, which no power up to order {self.order} of "
                     f"{self.irreps_in} reaches: leave it out, or raise the order."
                 )
-        scales = torch.where(variances > 0, 1 / (variances * reached).sqrt(), 0.0)
-        return scales.index_select(1, self.irrep).unsqueeze(-1)
+        return torch.where(variances > 0, 1 / (variances * reached).sqrt(), 0.0)
 
     def _check_options(self) -> None:
         for name, number in (("order", self.order), ("elements", self.elements)):
@@ -161,8 +166,8 @@ class SpherePowers(Constants):
     """Coefficients of f, f^2, ..., f^order, for f given by its coefficients.
 
     The values of f at the points of a Lebedev rule that is exact for all that is asked, about a
-    third of (D + 1)^2 points for D = order L + L_out: one matrix product there, one product of
-    values an order, one matrix product back for each.
+    third of (D + 1)^2 points for D = order L + L_out: one matrix product there, the powers of the
+    values, and one matrix product back.
 
     Irreps of both types tau = p (-1)^l are two functions a and b, which reflections distinguish; in
     powers of a + b and of a - b, sums and differences separate the types again.
@@ -172,8 +177,7 @@ class SpherePowers(Constants):
         order: the highest power.
 
     Shapes:
-        [k_in, W], a row for each component of each irrep in their order, to a list of `order`
-        tensors [k_out, W].
+        [k_in, W], a row for each component of each irrep in their order, to [order, k_out, W].
     """
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, order: int) -> None:
@@ -184,17 +188,19 @@ class SpherePowers(Constants):
             mirror = [_types(irreps).unsqueeze(1) for irreps in (irreps_in, irreps_out)]
             values = torch.cat([values, values * mirror[0]], 1)
             projection = torch.cat([projection, projection * mirror[1]], 1) / 2
-        super().__init__(values=values.T.contiguous(), projection=projection.contiguous())
+        numbers = torch.arange(1, order + 1, dtype=torch.float64)
+        super().__init__(
+            values=values.T.contiguous(),
+            # for powers that are divided by n!
+            projection=projection * numbers.cumprod(0).view(-1, 1, 1),
+            inverse=1 / numbers,
+        )
         self.order = order
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        value, project = self.table("values", x) @ x, self.table("projection", x)
-        power = value
-        coefficients = [project @ power]
-        for _ in range(1, self.order):
-            power = power * value
-            coefficients.append(project @ power)
-        return coefficients
+    def forward(self, x: Tensor) -> Tensor:
+        value = self.table("values", x) @ x
+        every = divided_powers(value, self.table("inverse", x))
+        return torch.bmm(self.table("projection", x), every)
 
     def __repr__(self) -> str:
         points = len(self.get_buffer("values"))

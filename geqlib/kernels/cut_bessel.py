@@ -51,8 +51,11 @@ class CutBessel(Constants):
         d = distance.unsqueeze(-1)
         exponents, powers, frequency, phase, weight = self._of_order(order, d)
         factors = (d.pow(exponents).unsqueeze(-1) * powers).sum(-2) * (d < self.cutoff)
-        waves = torch.addcmul(phase, d.unsqueeze(-1), frequency).sin() * weight
-        functions = (factors[..., :-1].unsqueeze(-1) * waves).sum(-2)
+        waves = torch.addcmul(phase, d.unsqueeze(-1), frequency).sin()
+        if order:
+            functions = (factors[..., :-1].unsqueeze(-1) * (waves * weight)).sum(-2)
+        else:  # one term, of weight 1
+            functions = factors[..., :1] * waves[..., 0, :]
         return functions, factors[..., -1].clone()  # forward mode wants no views
 
     def _of_order(self, order: int, like: Tensor) -> tuple[Tensor, ...]:

@@ -32,13 +32,15 @@ def edge_product(
     *,
     weight: Tensor | None = None,
     antipode: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Sum kernel values times the sources' features over the edges that arrive at each node.
 
     y[i,p,c] = sum over edges e: j -> i of k[e,p,c] x[j,p,c], where k is given by its values, or by
     two factors, k[e,p,c] = sum_m a[e,p,m] w[e,m,c]. Of a plan with paired edges the first
     `plan.paired` kernels also serve the reversed edges i -> j, with the value k[e,-p,c] at the
-    point p, if -p is the point opposite to p.
+    point p, if -p is the point opposite to p. Kernels behind those of the R edges are those of
+    nodes to themselves: one that all nodes share, or one for each node.
 
     Neither messages nor the values of factored kernels are kept: derivatives, which exist to any
     order, compute them again. On a GPU each of them is one fused kernel, where the plan has its
@@ -47,12 +49,14 @@ def edge_product(
 
     Args:
         x: [N, P, C] features of nodes, at P points (such as orientations), in C channels.
-        kernel: [R, P, C] values k; or [R, P, M] factors a, if `weight` is given.
-        plan: `source`, `target` [R] and `paired`; R kernels. Every edge in one list, which can
-            be sorted by target, is `plan.messages()`.
-        weight: [R, M, C] factors w.
+        kernel: [R + K, P, C] values k; or [R + K, P, M] factors a, if `weight` is given; K is 0, 1
+            or N.
+        plan: `source`, `target` [R] and `paired`. Every edge in one list, which can be sorted by
+            target, is `plan.messages()`.
+        weight: [R + K, M, C] factors w.
         antipode: [P] index of the opposite of each point, for paired edges; None if kernels do
             not distinguish opposite points.
+        rows: `message_rows` of the plan and the opposites, which several calls can share.
 
     Returns:
         [N, P, C].
@@ -67,7 +71,7 @@ def edge_product(
     if weight is not None:
         weight = weight.to(kernel.dtype)  # mixed under autocast
     antipode = antipode if plan.paired else None
-    edges: Any = plan.source, plan.target, plan.paired, antipode
+    edges: Any = plan.source, plan.target, plan.paired, antipode, rows
     order = plan.order
     if order is not None:
         _check_sizes(x, kernel, plan)
@@ -78,20 +82,36 @@ def edge_product(
     return y
 
 
-def edge_pieces(count: int, floats: int, like: Tensor) -> Iterator[slice]:
-    """Slices of `count` edges, each of whose temporary tensors holds at most `PIECE` bytes.
+def message_rows(source: Tensor, target: Tensor, antipode: Tensor | None) -> Tensor:
+    """Where the messages of each kernel start and end, as rows of features [N P, C], points apart.
+
+    The value k[e,p,c] belongs to the message from x[j,p] to y[i,p], and on the reversed edge to the
+    one from x[i,-p] to y[j,-p]. Without opposites the rows are those of [N, P C].
+
+    Returns:
+        [2 (start, end), 2 (edge, reversed edge), R, P or 1].
+    """
+    nodes = torch.stack([source, target, target, source]).view(2, 2, -1, 1)
+    if antipode is None:
+        return nodes
+    points = torch.stack([torch.arange(antipode.size(0), device=antipode.device), antipode])
+    return torch.add(points.unsqueeze(1), nodes, alpha=antipode.size(0))
+
+
+def edge_pieces(edges: slice, floats: int, like: Tensor) -> Iterator[slice]:
+    """Pieces of a slice of edges, each of whose temporary tensors holds at most `PIECE` bytes.
 
     Args:
-        count: number of edges; for 0 there is one empty slice.
+        edges: from where to where; for none there is one empty piece.
         floats: numbers of one edge in the largest temporary tensor.
         like: a tensor of the computation's type and device.
     """
     if like.device.type != "cpu" or torch.compiler.is_compiling():
-        yield slice(0, count)
+        yield edges
         return
     step = max(PIECE // max(floats * like.element_size(), 1), 1)
-    for start in range(0, max(count, 1), step):
-        yield slice(start, min(start + step, count))
+    for start in range(edges.start, max(edges.stop, edges.start + 1), step):
+        yield slice(start, min(start + step, edges.stop))
 
 
 class _Partial(torch.autograd.Function):
@@ -114,6 +134,7 @@ class _Partial(torch.autograd.Function):
         target: Tensor,
         paired: int,
         antipode: Tensor | None,
+        rows: Tensor | None,
         *order: Tensor,
     ) -> tuple[Tensor, ...]:
         points = a.size(1)
@@ -126,39 +147,9 @@ class _Partial(torch.autograd.Function):
             from geqlib.kernels.edge_product_triton import partial_derivatives
 
             return partial_derivatives(wanted, a, w, x, g, source, target, paired, antipode, *order)
-        total: dict[str, Any] = dict.fromkeys(wanted)
-        shape = (g if x is None else x).shape
-        # gathering from matrices is faster
-        x, g = (None if v is None else _matrix(v) for v in (x, g))
-        count = a.size(0)
-        for piece in edge_pieces(count, shape[1] * shape[2], a):
-            back = slice(piece.start, max(piece.start, min(piece.stop, paired)))
-            there = source[piece], target[piece]
-            again = target[back], source[back]
-            if "g" in wanted or "x" in wanted:
-                k = a[piece] if w is None else torch.bmm(a[piece], w[piece])
-                turned = _turned(k[: back.stop - back.start], antipode)
-                for values, (start, end) in ((k, there), (turned, again)):
-                    if "g" in wanted:
-                        total["g"] = _added(total["g"], end, values, x, start)
-                    if "x" in wanted:
-                        total["x"] = _added(total["x"], start, values, g, end)
-            if "a" in wanted or "w" in wanted:
-                slope, turned = (
-                    (x.index_select(0, start) * g.index_select(0, end)).view(-1, *shape[1:])
-                    for start, end in (there, again)
-                )
-                if len(turned):
-                    slope[: len(turned)] += _turned(turned, antipode)  # dT / dk
-                if "a" in wanted:
-                    part = slope if w is None else torch.bmm(slope, w[piece].mT)
-                    total["a"] = _placed(total["a"], piece, part, count)
-                if "w" in wanted:
-                    part = torch.bmm(a[piece].mT, slope)
-                    total["w"] = _placed(total["w"], piece, part, count)
-        for name in {"x", "g"} & total.keys():
-            total[name] = total[name].view(shape)
-        return tuple(total[name] for name in wanted)
+        if rows is None:
+            rows = message_rows(source, target, antipode)
+        return _plain(wanted, a, w, x, g, rows, paired)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -204,7 +195,8 @@ def _replaced(ctx: Any, wanted: str, name: str, value: Tensor | None) -> tuple[T
 def _check_sizes(x: Tensor, kernel: Tensor, plan: EdgePlan) -> None:
     """Of what kernels take on trust."""
     count = plan.source.size(0)
-    if x.size(0) != plan.num_nodes or kernel.size(0) != count or plan.paired > count:
+    own = kernel.size(0) - count  # of nodes to themselves
+    if x.size(0) != plan.num_nodes or own not in (0, 1, x.size(0)) or plan.paired > count:
         raise ValueError(
             f"x has {x.size(0)} nodes and kernel {kernel.size(0)} rows, but the plan is one of "
             f"{plan.num_nodes} nodes, {count} kernels, {plan.paired} of them paired: make the plan "
@@ -212,28 +204,88 @@ def _check_sizes(x: Tensor, kernel: Tensor, plan: EdgePlan) -> None:
         )
 
 
-def _added(total: Tensor | None, end: Tensor, kernel: Tensor, x: Tensor, start: Tensor) -> Tensor:
-    """total[end] += kernel x[start]."""
-    message = _matrix(kernel) * x.index_select(0, start)
+def _plain(
+    wanted: str, a: Tensor, w: Tensor | None, x: Any, g: Any, rows: Tensor, paired: int
+) -> tuple[Tensor, ...]:
+    """The partial derivatives in plain torch."""
+    count, shape = rows.size(2), next(v.shape for v in (x, g) if v is not None)
+    to_nodes, to_kernels = ([n for n in names if n in wanted] for names in ("gx", "aw"))
+    sums: dict[str, Any] = {}
+    slopes: dict[str, list[Tensor]] = {name: [] for name in to_kernels}
+    own = slice(count, a.size(0))  # kernels of nodes to themselves
+    if own.stop > count and to_nodes:
+        k = _values(a, w, own)
+        sums = {name: _matrix((x if name == "g" else g) * k, rows) for name in to_nodes}
+    # gathering from matrices is faster
+    of_x = _matrix(x, rows) if "g" in wanted or to_kernels else None
+    of_g = _matrix(g, rows) if "x" in wanted or to_kernels else None
+    for kernels, sides in _groups(count, paired):
+        for piece in edge_pieces(kernels, sides * shape[1] * shape[2], a):
+            start, end = (ends[:sides, piece].reshape(-1) for ends in rows)
+            messages = sides, piece.stop - piece.start, *shape[1:]
+            near = _gathered(of_x, start, messages)
+            far = _gathered(of_g, end, messages)
+            if to_nodes:
+                k = _values(a, w, piece)
+                for name, at, v in (("g", end, near), ("x", start, far)):
+                    if name in wanted:
+                        sums[name] = _added(sums.get(name), at, k * v, rows, shape)
+            if to_kernels:
+                by_value = _over_sides(near, far)
+                for name in to_kernels:
+                    slopes[name].append(_by_factor(name, a, w, piece, by_value))
+    if own.stop > count and to_kernels:
+        by_value = x * g
+        if own.stop - count != shape[0]:
+            by_value = by_value.sum(0, keepdim=True)
+        for name in to_kernels:
+            slopes[name].append(_by_factor(name, a, w, own, by_value))
+    total = {name: v.view(shape) for name, v in sums.items()}
+    total |= {name: torch.cat(v) if len(v) > 1 else v[0] for name, v in slopes.items()}
+    return tuple(total[name] for name in wanted)
+
+
+def _groups(count: int, paired: int) -> Iterator[tuple[slice, int]]:
+    """Kernels that serve two edges, and those that serve one."""
+    if paired:
+        yield slice(0, paired), 2
+    if not paired or paired < count:
+        yield slice(paired, count), 1
+
+
+def _values(a: Tensor, w: Tensor | None, kernels: slice) -> Tensor:
+    """k[e,p,c]."""
+    return a[kernels] if w is None else torch.bmm(a[kernels], w[kernels])
+
+
+def _by_factor(name: str, a: Tensor, w: Tensor | None, kernels: slice, by_value: Tensor) -> Tensor:
+    """dT/da or dT/dw, from dT/dk."""
+    if w is None:
+        return by_value
+    if name == "a":
+        return torch.bmm(by_value, w[kernels].mT)
+    return torch.bmm(a[kernels].mT, by_value)
+
+
+def _gathered(v: Tensor | None, at: Tensor, messages: tuple[int, ...]) -> Any:
+    """Features [sides, edges, P, C] at these rows."""
+    return None if v is None else v.index_select(0, at).view(messages)
+
+
+def _over_sides(near: Tensor, far: Tensor) -> Tensor:
+    """dT/dk of messages [sides, edges, P, C]."""
+    slope = near[0] * far[0]
+    return slope if near.size(0) == 1 else torch.addcmul(slope, near[1], far[1])
+
+
+def _added(total: Tensor | None, at: Tensor, messages: Tensor, rows: Tensor, shape: Any) -> Tensor:
+    """total[at] += messages, total being a matrix of the features' shape."""
     if total is None:
-        total = message.new_zeros(x.shape)
-    return total.index_add_(0, end, message)
+        total = _matrix(messages.new_zeros(shape), rows)
+    return total.index_add_(0, at, messages.reshape(at.size(0), total.size(1)))
 
 
-def _placed(total: Tensor | None, piece: slice, part: Tensor, count: int) -> Tensor:
-    """total[piece] = part."""
-    if part.size(0) == count:
-        return part
-    if total is None:
-        total = part.new_empty(count, *part.shape[1:])
-    total[piece] = part
-    return total
-
-
-def _matrix(x: Tensor) -> Tensor:
-    """[n, p, c] as [n, p c]; `flatten` is refused by `hessian(vectorize=True)`."""
-    return x.reshape(x.size(0), x.size(1) * x.size(2))
-
-
-def _turned(x: Tensor, antipode: Tensor | None) -> Tensor:
-    return x if antipode is None else x.index_select(1, antipode)
+def _matrix(x: Tensor, rows: Tensor) -> Tensor:
+    """[N, P, C] as [N P, C] or [N, P C]; `flatten` is refused by `hessian(vectorize=True)`."""
+    apart = rows.size(3)
+    return x.reshape(x.size(0) * apart, x.size(1) * x.size(2) // apart)

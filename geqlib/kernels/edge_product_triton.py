@@ -1,7 +1,8 @@
 """Kernels of the sum over edges: one over each node's messages, and one over each edge.
 
 With N nodes, R kernels that serve E messages, P points, C channels and M factors, in numbers (of
-4 bytes in float32), each tensor being read or written once but for what caches do not hold:
+4 bytes in float32), each tensor being read or written once but for what caches do not hold; kernels
+of nodes to themselves are left out:
 
 - `_node_sum`, one program for each node and block of channels, one launch: y, or its transpose.
   Operations 2 E P C, and 2 E P C M for values from factors. It reads E P C numbers of features and
@@ -44,7 +45,9 @@ def partial_derivatives(
     ptr: Tensor,
 ) -> tuple[Tensor, ...]:
     """What `geqlib.kernels.edge_product._Partial` computes, from its arguments."""
-    a, w, x, g = (None if t is None else t.contiguous() for t in (a, w, x, g))
+    w, x, g = (None if t is None else t.contiguous() for t in (w, x, g))
+    if w is not None or not _points_in_order(a):
+        a = a.contiguous()
     total: dict[str, Tensor] = {}
     for row, (name, features) in enumerate((("g", x), ("x", g))):
         if name in wanted:
@@ -59,8 +62,9 @@ def _sum_messages(
     a: Any, w: Any, x: Any, antipode: Any, order: Any, kernels: int, paired: int
 ) -> Tensor:
     nodes, points, channels = x.shape
+    own = a.size(0) - kernels
     y = x.new_empty(x.shape, dtype=torch.promote_types(a.dtype, x.dtype))
-    if kernels == 0 or y.numel() == 0:
+    if a.size(0) == 0 or y.numel() == 0:
         return y.zero_()
     size = _blocks(points, channels)
     _node_sum[(nodes, triton.cdiv(channels, size["BLOCK_C"]))](
@@ -75,12 +79,20 @@ def _sum_messages(
         kernels + paired,
         points,
         channels,
+        a.stride(1),
         FACTORS=0 if w is None else w.size(1),
         ANTIPODE=antipode is not None,
+        OWN="none" if own == 0 else "shared" if own < nodes else "each",
         WIDE=_is_double(a, w, x),
         **size,
     )
     return y
+
+
+def _points_in_order(a: Tensor) -> bool:
+    """Whether channels lie side by side, and all points at one distance: kernels of a layer may be
+    columns of those of all layers."""
+    return a.stride(2) == 1 and a.stride(0) == a.size(1) * a.stride(1)
 
 
 def _slopes(
@@ -102,8 +114,12 @@ def _slopes(
         total["a"] = a.new_empty(a.shape, dtype=dtype)
     if "w" in wanted:
         total["w"] = w.new_empty(w.shape, dtype=dtype)
-    if kernels == 0 or channels == 0 or nodes == 0:
+    if channels == 0 or nodes == 0:
         return {name: t.zero_() for name, t in total.items()}
+    if a.size(0) > kernels:
+        _own_slopes(total, a, w, x * g, kernels)
+    if kernels == 0:
+        return total
     factors = 0 if w is None else w.size(1)
     _edge_slope[(kernels,)](
         total.get("a", x),
@@ -130,6 +146,17 @@ def _slopes(
     return total
 
 
+def _own_slopes(total: dict[str, Tensor], a: Any, w: Any, slope: Tensor, kernels: int) -> None:
+    """Derivatives by the kernels of nodes to themselves, which stand behind the others."""
+    if a.size(0) - kernels < slope.size(0):
+        slope = slope.sum(0, keepdim=True)
+    own = slice(kernels, None)
+    if "a" in total:
+        total["a"][own] = slope if w is None else torch.bmm(slope, w[own].mT)
+    if "w" in total:
+        total["w"][own] = torch.bmm(a[own].mT, slope)
+
+
 def _blocks(points: int, channels: int) -> dict[str, int]:
     block_p = triton.next_power_of_2(points)
     block_c = min(triton.next_power_of_2(channels), max(BLOCK // block_p, 16), CHANNELS)
@@ -138,6 +165,34 @@ def _blocks(points: int, channels: int) -> dict[str, int]:
 
 def _is_double(*tensors: Tensor | None) -> bool:
     return any(t is not None and t.dtype == torch.float64 for t in tensors)
+
+
+@triton.jit
+def _values(
+    a,
+    w,
+    r,
+    q,
+    c,
+    in_q,
+    in_c,
+    points,
+    channels,
+    stride,
+    FACTORS: tl.constexpr,
+    dtype: tl.constexpr,
+):
+    """k of one kernel at the points q and in the channels c."""
+    if FACTORS == 0:
+        at = (r * points + q)[:, None] * stride + c[None, :]
+        k = tl.load(a + at, in_q[:, None] & in_c[None, :], 0).to(dtype)
+    else:
+        k = tl.zeros((q.shape[0], c.shape[0]), dtype)
+        for f in range(FACTORS):
+            of_p = tl.load(a + (r * points + q) * FACTORS + f, in_q, 0).to(dtype)
+            of_c = tl.load(w + (r * FACTORS + f) * channels + c, in_c, 0).to(dtype)
+            k += of_p[:, None] * of_c[None, :]
+    return k
 
 
 @triton.jit
@@ -155,8 +210,10 @@ def _node_sum(
     messages,
     points,
     channels,
+    stride,
     FACTORS: tl.constexpr,
     ANTIPODE: tl.constexpr,
+    OWN: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -180,17 +237,15 @@ def _node_sum(
         if ANTIPODE:
             q = tl.where(m >= kernels, tl.load(antipode + p, in_p, 0).to(tl.int64), q)
         in_q = in_p & real & (q >= 0) & (q < points)
-        if FACTORS == 0:
-            at = (r * points + q)[:, None] * channels + c[None, :]
-            k = tl.load(a + at, in_q[:, None] & in_c[None, :], 0).to(dtype)
-        else:
-            k = tl.zeros((BLOCK_P, BLOCK_C), dtype)
-            for f in range(FACTORS):
-                of_p = tl.load(a + (r * points + q) * FACTORS + f, in_q, 0).to(dtype)
-                of_c = tl.load(w + (r * FACTORS + f) * channels + c, in_c & real, 0).to(dtype)
-                k += of_p[:, None] * of_c[None, :]
+        in_c_q = in_c & real
+        k = _values(a, w, r, q, c, in_q, in_c_q, points, channels, stride, FACTORS, dtype)
         value = tl.load(x + j * points * channels + place, inside & real, 0).to(dtype)
         total += k * value
+    if OWN != "none":
+        q = p.to(tl.int64)
+        r = kernels + node * (OWN == "each")
+        k = _values(a, w, r, q, c, in_p, in_c, points, channels, stride, FACTORS, dtype)
+        total += k * tl.load(x + node * points * channels + place, inside, 0).to(dtype)
     tl.store(y + node * points * channels + place, total, inside)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from geqlib.graph.functional import refuse_two_forward_modes
 
@@ -37,7 +38,7 @@ class _Polar(torch.autograd.Function):
 
     @staticmethod
     def forward(v: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-        length = ((v * v).sum(1) + softening**2).sqrt()
+        length = torch.linalg.vector_norm(pad(v, (0, 1), value=softening), dim=1)
         return length, v / length.unsqueeze(1)
 
     @staticmethod

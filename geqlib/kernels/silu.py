@@ -69,7 +69,7 @@ class _Slope(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         g, x = ctx.saved_tensors
         by_g = _Slope.apply(grads[0], x) if ctx.needs_input_grad[0] else None
-        by_x = grads[0] * g * _curvature(x) if ctx.needs_input_grad[1] else None
+        by_x = _times_curvature(grads[0] * g, x) if ctx.needs_input_grad[1] else None
         return by_g, by_x
 
     @staticmethod
@@ -77,10 +77,10 @@ class _Slope(torch.autograd.Function):
         refuse_two_forward_modes()
         (g, x), (dg, dx) = ctx.saved_tensors, tangents
         by_g = 0 if dg is None else _Slope.apply(dg, x)
-        return by_g if dx is None else by_g + dx * g * _curvature(x)
+        return by_g if dx is None else by_g + _times_curvature(dx * g, x)
 
 
-def _curvature(x: Tensor) -> Tensor:
-    """f''(x) = s (1 - s) (2 + x (1 - 2 s)), s = sigmoid(x)."""
+def _times_curvature(g: Tensor, x: Tensor) -> Tensor:
+    """g f''(x), f'' = s (1 - s) (2 + x - 2 s x), s = sigmoid(x)."""
     s = x.sigmoid()
-    return torch.addcmul(s, s, s, value=-1) * (x * torch.rsub(s, 1, alpha=2) + 2)
+    return torch.ops.aten.sigmoid_backward(g, s) * torch.addcmul(x + 2, x, s, value=-2)

@@ -12,17 +12,52 @@ channel by channel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.kernels.edge_product import edge_product
 from geqlib.kernels.transpose import transposed
 from geqlib.ponita.kernel import Basis
+
+
+@dataclass(frozen=True)
+class LayerKernels:
+    """Kernels of one layer on one batch: see `layer_kernels`.
+
+    Args:
+        spatial: W phi of the edges, then of each node and itself, [R + K, O, C]; if factored
+            W_m phi, [R + K, M, C].
+        fiber: U psi / O, [C, source orientation, target orientation]; None without a fiber part.
+    """
+
+    spatial: Tensor
+    fiber: Tensor | None
+
+
+def layer_kernels(layers: Sequence[PositionOrientationConv], basis: Basis) -> list[LayerKernels]:
+    """The kernels of layers of the same shape: one matrix product for all of them."""
+    first, shares = layers[0], basis.shares
+    spatial = linear(basis.value, torch.cat([layer.kernel.weight for layer in layers]))
+    parts = spatial.split(first.kernel.out_features, -1)
+    if first.harmonics:
+        parts = [part.unflatten(-1, (first.harmonics, first.channels)) for part in parts]
+    if first.fiber is None or shares is None:
+        return [LayerKernels(part, None) for part in parts]
+    weight = torch.cat([layer.fiber.kernel.weight for layer in layers if layer.fiber is not None])
+    fibers = fiber_kernels(weight, shares).split(first.channels)
+    return [LayerKernels(*pair) for pair in zip(parts, fibers, strict=True)]
+
+
+def fiber_kernels(weight: Tensor, share: Tensor) -> Tensor:
+    """U share, [C, source, target], of weights U [C, B] and shares [source, target, B]."""
+    return (weight @ share.flatten(0, 1).mT).unflatten(1, share.shape[:2])
 
 
 class PositionOrientationConv(nn.Module):
@@ -96,37 +131,32 @@ class PositionOrientationConv(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, basis: Basis) -> Tensor:
-        """Convolve x [N, O, C]; O = 1 for R^n and with one orientation per node."""
+    def forward(self, x: Tensor, basis: Basis, kernels: LayerKernels | None = None) -> Tensor:
+        """Convolve x [N, O, C]; O = 1 for R^n and with one orientation per node.
+
+        `kernels`, made before for several layers, are one of `layer_kernels(layers, basis)`.
+        """
         self._check(x, basis)
-        full = basis.edge.dim() == 4
-        summed = isinstance(self.aggr, SumAggregation) and not full
-        y = self._sum(x, basis) if summed else self._aggregate(x, basis)
-        shares = basis.shares
-        if self.fiber is not None and shares is not None:
-            y = self.fiber.average(y, shares)
+        if kernels is None:
+            (kernels,) = layer_kernels([self], basis)
+        summed = isinstance(self.aggr, SumAggregation) and basis.value.dim() < 4
+        y = (self._sum if summed else self._aggregate)(x, basis, kernels.spatial)
+        if kernels.fiber is not None:
+            y = fiber_mean(y, kernels.fiber)
         return y if self.bias is None else y + self.bias
 
-    def _sum(self, x: Tensor, basis: Basis) -> Tensor:
+    def _sum(self, x: Tensor, basis: Basis, kernel: Tensor) -> Tensor:
         """Eq. 8: y1[i, o] = sum_j k(r_ij, o) x[j, o], with k(0, o) x[i, o] of the node itself."""
-        plan, antipode = basis.plan, basis.antipode
-        kernel, loop = self._factors(basis)
-        own = _multiplied(loop, basis.loop_angle) * x
-        if basis.angle is None:
-            return own + edge_product(x, kernel, plan, antipode=antipode)
-        return own + edge_product(x, basis.angle, plan, weight=kernel, antipode=antipode)
+        options = {"antipode": basis.antipode, "rows": basis.rows}
+        if basis.harmonics is None:
+            return edge_product(x, kernel, basis.plan, **options)
+        return edge_product(x, basis.harmonics, basis.plan, weight=kernel, **options)
 
-    def _factors(self, basis: Basis) -> list[Tensor]:
-        """W phi of edges [R, O, C] and of a node to itself [K, O, C]; if factored W_m phi."""
-        kernel = self.kernel(basis.joined)
-        if self.harmonics:
-            kernel = kernel.unflatten(1, (self.harmonics, self.channels))
-        return list(kernel.split([basis.edge.size(0), basis.loop.size(0)]))
-
-    def _aggregate(self, x: Tensor, basis: Basis) -> Tensor:
+    def _aggregate(self, x: Tensor, basis: Basis, kernel: Tensor) -> Tensor:
         """The same with all messages in one tensor, for full kernels and other aggregations."""
         plan, paired = basis.plan, basis.plan.paired
-        kernel, loop = map(_multiplied, self._factors(basis), (basis.angle, basis.loop_angle))
+        kernel = kernel if basis.harmonics is None else torch.bmm(basis.harmonics, kernel)
+        kernel, loop = kernel.split([plan.edge.size(0), kernel.size(0) - plan.edge.size(0)])
         messages = [_message(kernel, x.index_select(0, plan.source))]
         if paired:
             back = _opposite(x, basis).index_select(0, plan.target[:paired])
@@ -147,12 +177,12 @@ class PositionOrientationConv(nn.Module):
     def _check(self, x: Tensor, basis: Basis) -> None:
         if x.size(-1) != self.channels:
             raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
-        if basis.edge.size(-1) != self.basis:
+        if basis.value.size(-1) != self.basis:
             raise ValueError(
-                f"the kernel basis has {basis.edge.size(-1)} functions, but the layer was built "
+                f"the kernel basis has {basis.value.size(-1)} functions, but the layer was built "
                 f"for {self.basis}."
             )
-        harmonics = 0 if basis.angle is None else basis.angle.size(-1)
+        harmonics = 0 if basis.harmonics is None else basis.harmonics.size(-1)
         if harmonics != self.harmonics:
             raise ValueError(
                 f"the kernel basis has {harmonics} harmonics, but the layer was built for "
@@ -201,19 +231,18 @@ class FiberConv(nn.Module):
         nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
-        return self.average(x, psi.transpose(0, 1) / x.size(1))
-
-    def average(self, x: Tensor, share: Tensor) -> Tensor:
-        """sum_o (U share)(o, p) x[n, o], with share(o, p) = psi(p, o) / O."""
-        nodes, orientations, channels = x.shape
-        kernel = self.kernel.weight @ share.flatten(0, 1).mT
-        # one matrix product per channel, of matrices that lie in one piece
-        x = transposed(x.flatten(0, 1)).view(channels, nodes, orientations)
-        y = torch.bmm(x, kernel.view(channels, orientations, orientations))
-        return transposed(y.flatten(1)).view(nodes, orientations, channels)
+        return fiber_mean(x, fiber_kernels(self.kernel.weight, psi.transpose(0, 1) / x.size(1)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis})"
+
+
+def fiber_mean(x: Tensor, kernel: Tensor) -> Tensor:
+    """Eq. 9: y[n, p, c] = sum_o kernel[c, o, p] x[n, o, c], kernels being shares of a mean."""
+    nodes, orientations, channels = x.shape
+    # one matrix product per channel, of matrices that lie in one piece
+    x = transposed(x.flatten(0, 1)).view(channels, nodes, orientations)
+    return transposed(torch.bmm(x, kernel).flatten(1)).view(nodes, orientations, channels)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -254,18 +283,13 @@ class ConvNeXtBlock(nn.Module):
         if self.layer_scale is not None and self.initial_scale is not None:
             nn.init.constant_(self.layer_scale, self.initial_scale)
 
-    def forward(self, x: Tensor, basis: Basis) -> Tensor:
-        h = gelu(self.expand(self.norm(self.conv(x, basis))))
+    def forward(self, x: Tensor, basis: Basis, kernels: LayerKernels | None = None) -> Tensor:
+        h = gelu(self.expand(self.norm(self.conv(x, basis, kernels))))
         h = self.contract(self.dropout(h))
-        return x + (h if self.layer_scale is None else self.layer_scale * h)
+        return x + h if self.layer_scale is None else torch.addcmul(x, self.layer_scale, h)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.conv.channels}, widen={self.widen})"
-
-
-def _multiplied(kernel: Tensor, angle: Tensor | None) -> Tensor:
-    """Kernel values; of a factored kernel sum_m (W_m phi) Y_m."""
-    return kernel if angle is None else torch.bmm(angle, kernel)
 
 
 def _message(kernel: Tensor, x: Tensor) -> Tensor:

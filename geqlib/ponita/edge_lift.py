@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.graph.checks import as_index
-from geqlib.graph.edges import EdgePlan
+from geqlib.graph.edges import EdgePlan, directed_plan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.segments import (
@@ -29,6 +29,7 @@ from geqlib.graph.segments import (
     segment_lengths,
     segment_ptr,
 )
+from geqlib.kernels.offsets import offsets
 from geqlib.ponita.network import PONITA
 
 SHORTEST = 1e-24  # squared length below which an edge has no direction
@@ -39,17 +40,16 @@ class LiftedEdges(Plan):
     """Which elements are near which.
 
     Args:
-        source, target: [L] elements, that is edges of the graph, of every pair of two.
+        elements: pairs of two elements, which are edges of the graph, as edges of a graph of them.
         pair: [L] the edge between their points, E and more where there is none.
 
     Example:
         >>> plan = lifted_edges(torch.tensor([[0, 1], [1, 0]]), 2)
-        >>> plan.source.tolist(), plan.target.tolist(), plan.pair.tolist()
+        >>> plan.elements.source.tolist(), plan.elements.target.tolist(), plan.pair.tolist()
         ([1, 0], [0, 1], [0, 1])
     """
 
-    source: Tensor
-    target: Tensor
+    elements: EdgePlan
     pair: Tensor
 
 
@@ -88,7 +88,8 @@ def lifted_edges(
     if not complete:
         others = others | (pair < edge_index.size(1))  # but for its image in a crystal
     chosen = total - edge_index.size(1)  # every element met itself once
-    return LiftedEdges(*(masked(values, others, chosen) for values in (source, target, pair)))
+    source, target, pair = (masked(values, others, chosen) for values in (source, target, pair))
+    return LiftedEdges(directed_plan(torch.stack([source, target]), edge_index.size(1)), pair)
 
 
 def _all_pairs(count: Tensor, nodes: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor, int]:
@@ -198,21 +199,20 @@ class EdgePONITA(nn.Module):
         if plan is None:
             plan = self.plan(edge_index, pos.size(0), batch)
         source, target = as_index(edge_index)
-        offset = pos.index_select(0, source) - pos.index_select(0, target)
+        offset = offsets(pos, source, target)
         shift = None
         if edge_shift is not None:
             offset = offset + edge_shift
             own = edge_shift.new_zeros(pos.size(0), edge_shift.size(1))
             shift = torch.cat([edge_shift, own]).index_select(0, plan.pair)
-        edge = torch.arange(plan.source.size(0), device=pos.device)
         scalars, vectors = self.network(
             pos.index_select(0, target),
-            torch.stack([plan.source, plan.target]),
+            torch.stack([plan.elements.source, plan.elements.target]),
             x=None if x is None else x.index_select(0, target),
             vec=None if vec is None else vec.index_select(0, target),
             edge_shift=shift,
             ori=directions(offset),
-            plan=EdgePlan(edge, plan.source, plan.target, 0, target.size(0)),
+            plan=plan.elements,
         )
         s, v = (mean_at(out, target, pos.size(0)) for out in (scalars, vectors))
         if self.level == "node":

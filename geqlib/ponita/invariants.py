@@ -63,7 +63,8 @@ def spatial_attributes(
     along = (ori * offset).sum(-1, keepdim=True)
     if space == "R2xS1":
         return torch.cat([along, _cross2(ori, offset)], -1)
-    square = ((offset - along * ori) ** 2).sum(-1, keepdim=True)
+    across = torch.addcmul(offset, along, ori, value=-1)
+    square = (across * across).sum(-1, keepdim=True)
     return torch.cat([along, square if smooth else safe_sqrt(square)], -1)
 
 

@@ -11,12 +11,14 @@ evaluated once for all layers; the kernel of each layer is a linear map of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
+from geqlib.kernels.edge_product import message_rows
+from geqlib.kernels.offsets import offsets
 from geqlib.ponita.invariants import (
     DIMENSION,
     FIBER,
@@ -33,6 +35,7 @@ from geqlib.ponita.invariants import (
 )
 from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
 from geqlib.sphere.grids import antipodes
+from geqlib.sphere.tables import Constants
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,16 @@ class Basis:
     """Values of the basis functions on one batch, and the plan that says which edges they serve.
 
     Args:
-        edge: [R, O, B], or [R, O, O, B] (target, source orientation) if not separable. O = 1
-            for R^n and with one orientation per node. [R, B] if factored: functions of distance.
-        angle: [R, O, M] harmonics of the direction, if factored, else None.
-        loop, loop_angle: the same for a zero offset, of each node to itself: one value for all
-            nodes, or one for each with one orientation per node.
+        value: [R + K, O, B] of R edges, then of each node to itself: one for all nodes, K = 1, or
+            K = N with one orientation per node. [R + K, O, O, B] (target, source orientation) if
+            not separable. O = 1 for R^n and with one orientation per node. [R + K, B] if factored:
+            functions of distance.
+        harmonics: [R + K, O, M] of the direction, if factored, else None.
         fiber: [O, O, B] on pairs of grid orientations; None if there are none, or not separable.
         offset: [R, d] from the target to the source of each edge in the plan.
         plan: the edges on which the basis is evaluated.
         antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
-        whole: `edge` and `loop` in one tensor, where they are parts of one: see `joined`.
+        rows: `geqlib.kernels.edge_product.message_rows`, where no fused kernel does without.
         share: [O, O, B] the terms of the mean over orientations, (source, target): see `shares`.
         grid: the orientations in the type of the positions, if all nodes share them.
 
@@ -62,27 +65,25 @@ class Basis:
         (torch.Size([2, 1, 8]), 1)
     """
 
-    edge: Tensor
-    angle: Tensor | None
-    loop: Tensor
-    loop_angle: Tensor | None
+    value: Tensor
+    harmonics: Tensor | None
     fiber: Tensor | None
     offset: Tensor
     plan: EdgePlan
     antipode: Tensor | None
-    whole: Tensor | None = None
+    rows: Tensor | None = None
     share: Tensor | None = None
     grid: Tensor | None = None
 
     @property
-    def orientations(self) -> int:
-        """O."""
-        return (self.edge if self.angle is None else self.angle).size(1)
+    def edge(self) -> Tensor:
+        """[R, ...] values of edges."""
+        return self.value[: self.offset.size(0)]
 
     @property
-    def joined(self) -> Tensor:
-        """Edges, then each node and itself: what every layer multiplies by a matrix."""
-        return torch.cat([self.edge, self.loop]) if self.whole is None else self.whole
+    def orientations(self) -> int:
+        """O."""
+        return (self.value if self.harmonics is None else self.harmonics).size(1)
 
     @property
     def shares(self) -> Tensor | None:
@@ -192,7 +193,24 @@ class KernelBasis(nn.Module):
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         opposite = None if grid is None or chiral else antipodes(grid)
         self.register_buffer("antipode", opposite, persistent=False)
+        self._tabulate()
         self.reset_parameters()
+
+    def _tabulate(self) -> None:
+        """The grid, and the monomials of its pairs (source, target), cast once and for all."""
+        self.tables = None
+        if self.grid is None:
+            return
+        grid = self.grid.double()
+        tables = {"grid": grid}
+        if self.fiber is not None:
+            pairs = fiber_attributes(self.space, grid[None], grid[:, None])
+            tables["pairs"] = self.fiber[0](pairs)
+        self.tables = Constants(**tables)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._tabulate()  # of the grid that was loaded
 
     def reset_parameters(self) -> None:
         """He initialisation: torch's default would leave the basis nearly constant in space."""
@@ -256,25 +274,24 @@ class KernelBasis(nn.Module):
             plan = directed_plan(edge_index, pos.size(0))
         elif plan is None:
             plan = self.plan(edge_index, pos.size(0), edge_attr)
-        offset = pos.index_select(0, plan.source) - pos.index_select(0, plan.target)
+        offset = offsets(pos, plan.source, plan.target)
         if edge_shift is not None:
             offset = offset + edge_shift.index_select(0, plan.edge)
-        grid = None if self.grid is None else self.grid.to(pos.dtype)
-        value, angle = self._evaluate(
+        grid = None if self.tables is None else self.tables.table("grid", pos)
+        value, harmonics = self._evaluate(
             *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
         )
-        edge, loop = _parts(value, offset)
-        edge_angle, loop_angle = (None, None) if angle is None else _parts(angle, offset)
-        fiber, share = self._fiber(grid)
-        functions = edge, edge_angle, loop, loop_angle, fiber
-        return Basis(*functions, offset, plan, self.antipode, value, share, grid)
+        fiber, share = self._fiber(pos)
+        opposite = self.antipode if plan.paired else None
+        rows = message_rows(plan.source, plan.target, opposite) if plan.order is None else None
+        return Basis(value, harmonics, fiber, offset, plan, self.antipode, rows, share, grid)
 
-    def _fiber(self, grid: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _fiber(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """psi, and its share of a mean: (target, source) and (source, target)."""
-        if self.fiber is None or grid is None:
+        if self.fiber is None or self.tables is None:
             return None, None
-        psi = self.fiber(fiber_attributes(self.space, grid[None], grid[:, None]))
-        return psi.transpose(0, 1), psi / grid.size(0)
+        psi = self.fiber[1:](self.tables.table("pairs", like))
+        return psi.transpose(0, 1), psi / psi.size(0)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
@@ -452,13 +469,6 @@ class AttributeEmbedding(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.space}, features={self.out_features})"
-
-
-def _parts(both: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Of edges, and of each node and itself."""
-    edges = offset.size(0)
-    edge, loop = both.split([edges, both.size(0) - edges])
-    return edge, loop
 
 
 def _network(features: int, hidden: int, basis: int) -> nn.Sequential:

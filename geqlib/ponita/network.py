@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -14,7 +14,12 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.pool import sum_pool
-from geqlib.ponita.conv import ConvNeXtBlock, PositionOrientationConv
+from geqlib.ponita.conv import (
+    ConvNeXtBlock,
+    LayerKernels,
+    PositionOrientationConv,
+    layer_kernels,
+)
 from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space, safe_sqrt
 from geqlib.ponita.kernel import Basis, KernelBasis
 from geqlib.radial import LogGaussianBasis
@@ -204,8 +209,8 @@ class PONITA(nn.Module):
         axes = self._axes(basis, ori)
         h = self._lift(pos, x, vec, axes)
         states = []
-        for block in self.blocks:
-            h = block(h, basis)
+        for block, kernels in zip(self.blocks, self._kernels(basis), strict=True):
+            h = block(h, basis, kernels)
             states.append(h)
         read = torch.cat(states, -1) if self.readouts == "all" else h
         s = self._read_scalars(read)
@@ -213,6 +218,13 @@ class PONITA(nn.Module):
         if self.level == "node":
             return s, v
         return sum_pool(s, batch, num_graphs), sum_pool(v, batch, num_graphs)
+
+    def _kernels(self, basis: Basis) -> Sequence[LayerKernels | None]:
+        """Those of all layers, if a backward pass keeps them anyway; else each makes its own."""
+        if not torch.is_grad_enabled():
+            return [None] * len(self.blocks)
+        blocks: Any = self.blocks
+        return layer_kernels([block.conv for block in blocks], basis)
 
     def _axes(self, basis: Basis, ori: Tensor | None) -> Tensor | None:
         if not self.oriented:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
-from benchmarks.operations import Operations, Workload, counted, workloads
+from benchmarks.operations import Operations, Workload, counted, with_kernels, workloads
+from geqlib.graph import directed_plan
+from geqlib.kernels.edge_product import edge_product
 
 
 def test_views_and_allocations_do_not_count() -> None:
@@ -27,6 +31,21 @@ def test_a_part_is_what_the_rest_lacks() -> None:
 def test_a_step_without_derivatives() -> None:
     ahead, back = counted(Workload(lambda: torch.ones(2).exp(), None))
     assert ahead.total() == 2 and back.total() == 0
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_a_launch_of_a_fused_kernel_is_one_operation() -> None:
+    def step() -> Workload:
+        plan = directed_plan(torch.tensor([[0, 1], [1, 0]]), 2)
+        x, kernel = torch.ones(2, 4, 3, requires_grad=True), torch.ones(2, 4, 3)
+        return Workload(lambda: edge_product(x, kernel, plan).sum(), leaves=(x,))
+
+    plain, _ = counted(step())
+    with with_kernels():
+        ahead, back = counted(step())
+    assert plain["index_add_"] == 1 and not plain["_node_sum"]
+    assert ahead == {"_node_sum": 1, "sum": 1} and back["_node_sum"] == 1
+    assert counted(step())[0] == plain
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ NUMBERS = [
     "messages",
     "points",
     "channels",
+    "stride",
     "paired",
     "members",
     "stored",
@@ -47,8 +48,8 @@ EDGES: dict[str, Any] = {"ANTIPODE": True, "BLOCK_P": 16, "BLOCK_C": 64}
 SLOPE: dict[str, Any] = {**EDGES, "BLOCK_F": 4, "BY_A": True}
 GRID: dict[str, Any] = {"ROWS": grid.ROWS, "POINTS": grid.POINTS, "K1": 32, "K2": 16, "K3": 32}
 KERNELS: list[tuple[Any, dict[str, Any]]] = [
-    (edges._node_sum, {**EDGES, "FACTORS": 0}),
-    (edges._node_sum, {**EDGES, "FACTORS": 3}),
+    (edges._node_sum, {**EDGES, "FACTORS": 0, "OWN": "shared"}),
+    (edges._node_sum, {**EDGES, "FACTORS": 3, "OWN": "each"}),
     (edges._edge_slope, {**SLOPE, "FACTORS": 0, "BY_W": False}),
     (edges._edge_slope, {**SLOPE, "FACTORS": 3, "BY_W": True}),
     (grid._grid_product, GRID),

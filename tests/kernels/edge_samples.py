@@ -23,18 +23,21 @@ GRAPHS: dict[str, tuple[int, list[list[int]]]] = {
 # kernels by their values or by factors; served edges: one, or both with the opposite points or not
 FORMS = ("values", "factors")
 SIDES = ("directed", "paired", "antipodal")
+# kernels of nodes to themselves: none, one for all, one for each
+OWN = ("none", "shared", "each")
 
 
 class Sample:
     """A plan and random tensors in float64: features and kernel, or features and two factors."""
 
-    def __init__(self, graph: str, form: str, side: str) -> None:
+    def __init__(self, graph: str, form: str, side: str, own: str = "none") -> None:
         nodes, edges = GRAPHS[graph]
         edge_index = torch.tensor(edges).long().view(2, -1)
         make = directed_plan if side == "directed" else paired_plan
         self.plan: EdgePlan = make(edge_index, nodes)
         self.antipode = ANTIPODE if side == "antipodal" else None
-        count = len(self.plan.edge)
+        self.own = {"none": 0, "shared": 1, "each": nodes}[own]
+        count = len(self.plan.edge) + self.own
         generator = torch.Generator().manual_seed(0)
         shapes = [(nodes, POINTS, CHANNELS), (count, POINTS, CHANNELS)]
         if form == "factors":
@@ -51,6 +54,8 @@ class Sample:
         if weight is not None:
             kernel = torch.einsum("rpm,rmc->rpc", kernel, weight)
         y = [0 * row + 0 * kernel.sum() for row in x]
+        loops = kernel[len(self.plan.edge) :].expand(len(x), -1, -1) if self.own else 0 * x
+        y = [row + k * v for row, k, v in zip(y, loops, x, strict=True)]
         ends = zip(self.plan.source.tolist(), self.plan.target.tolist(), strict=True)
         for r, (source, target) in enumerate(ends):
             y[target] = y[target] + kernel[r] * x[source]

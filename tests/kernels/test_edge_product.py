@@ -11,16 +11,17 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from geqlib.graph import EdgePlan
 from geqlib.kernels import edge_product as module
-from geqlib.kernels.edge_product import edge_pieces, edge_product
-from tests.kernels.edge_samples import FORMS, GRAPHS, SIDES, Sample
+from geqlib.kernels.edge_product import edge_pieces, edge_product, message_rows
+from tests.kernels.edge_samples import FORMS, GRAPHS, OWN, SIDES, Sample
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_it_is_the_sum_over_messages(graph: str, form: str, side: str) -> None:
+@pytest.mark.parametrize("own", OWN)
+def test_it_is_the_sum_over_messages(graph: str, form: str, side: str, own: str) -> None:
     """Values, gradients and gradients of gradients."""
-    s = Sample(graph, form, side)
+    s = Sample(graph, form, side, own)
     results = []
     for compute in (s, s.literal):
         leaves = s.leaves()
@@ -54,7 +55,7 @@ def test_random_graphs(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_derivatives(form: str, side: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE", piece)
-    s = Sample("repeats and loops", form, side)
+    s = Sample("repeats and loops", form, side, "shared")
     assert gradcheck(s, s.leaves(), check_forward_ad=True, fast_mode=True)
     assert gradgradcheck(s, s.leaves(), check_fwd_over_rev=True, fast_mode=True)
 
@@ -69,10 +70,11 @@ def test_derivatives_of_some_arguments(form: str) -> None:
         torch.testing.assert_close(got, torch.autograd.grad(s(*every).square().sum(), every)[n])
 
 
+@pytest.mark.parametrize("own", ["none", "shared"])
 @pytest.mark.parametrize("form", FORMS)
-def test_function_transforms(form: str) -> None:
+def test_function_transforms(form: str, own: str) -> None:
     """vmap, and Hessians by every order of forward and reverse mode but twice forward."""
-    s = Sample("repeats and loops", form, "antipodal")
+    s = Sample("repeats and loops", form, "antipodal", own)
     for n in range(len(s.tensors)):
 
         def energy(t: Tensor, n: int = n) -> Tensor:
@@ -97,7 +99,7 @@ def test_function_transforms(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_compiled_code_has_second_derivatives(form: str) -> None:
     torch.compiler.reset()
-    s = Sample("both ways", form, "antipodal")
+    s = Sample("both ways", form, "antipodal", "shared")
     compiled = torch.compile(s.__call__, fullgraph=True, backend="eager")
     results = []
     for compute in (s, compiled):
@@ -122,6 +124,15 @@ def test_export(side: str) -> None:
     torch.testing.assert_close(program(*s.tensors, s.plan), s(*s.tensors))
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_rows_that_calls_share(side: str) -> None:
+    s = Sample("repeats and loops", "values", side, "shared")
+    antipode = s.antipode if s.plan.paired else None
+    rows = message_rows(s.plan.source, s.plan.target, antipode)
+    shared = edge_product(*s.tensors, s.plan, antipode=s.antipode, rows=rows)
+    assert torch.equal(shared, s(*s.tensors))
+
+
 def test_strided_arguments() -> None:
     s = Sample("both ways", "factors", "antipodal")
     expected = s(*s.tensors)
@@ -144,12 +155,14 @@ def test_half_precision() -> None:
 def test_pieces_cover_every_edge() -> None:
     like = torch.zeros(1)
     for count, floats in ((0, 3), (1, 2**30), (1000, 2**12)):
-        pieces = list(edge_pieces(count, floats, like))
+        edges = slice(7, 7 + count)
+        pieces = list(edge_pieces(edges, floats, like))
         covered = [e for piece in pieces for e in range(piece.start, piece.stop)]
-        assert covered == list(range(count)) and len(pieces) >= 1
+        assert covered == list(range(7, 7 + count)) and len(pieces) >= 1
         longest = max(piece.stop - piece.start for piece in pieces)
         assert longest <= 1 or longest * floats * 4 <= module.PIECE
-    assert len(list(edge_pieces(10**6, 2**12, torch.zeros(1, device="meta")))) == 1
+    many = slice(0, 10**6)
+    assert list(edge_pieces(many, 2**12, torch.zeros(1, device="meta"))) == [many]
 
 
 def test_repeated_calls_are_equal() -> None:

@@ -16,9 +16,11 @@ from geqlib.kernels.edge_product import edge_product
 from tests.kernels.edge_samples import FORMS, GRAPHS, SIDES, Sample
 
 SAMPLES = [
-    *((graph, "factors", "antipodal") for graph in GRAPHS),
-    *(("both ways", form, side) for form in FORMS for side in SIDES),
-    ("repeats and loops", "values", "antipodal"),
+    *((graph, "factors", "antipodal", "none") for graph in GRAPHS),
+    *(("both ways", form, side, "none") for form in FORMS for side in SIDES),
+    *(("one way", form, "antipodal", own) for form in FORMS for own in ("shared", "each")),
+    *((graph, "values", "antipodal", "shared") for graph in ("no nodes", "no edges")),
+    ("repeats and loops", "values", "antipodal", "shared"),
 ]
 
 
@@ -40,9 +42,11 @@ def derivatives(compute: Any, leaves: list[Tensor]) -> list[Tensor]:
     return [y, *first, *torch.autograd.grad(square, leaves, materialize_grads=True)]
 
 
-@pytest.mark.parametrize(("graph", "form", "side"), SAMPLES)
-def test_it_is_the_sum_over_messages(graph: str, form: str, side: str, only_fused: str) -> None:
-    s = ordered(Sample(graph, form, side), only_fused)
+@pytest.mark.parametrize(("graph", "form", "side", "own"), SAMPLES)
+def test_it_is_the_sum_over_messages(
+    graph: str, form: str, side: str, own: str, only_fused: str
+) -> None:
+    s = ordered(Sample(graph, form, side, own), only_fused)
     results = zip(derivatives(s, s.leaves()), derivatives(s.literal, s.leaves()), strict=True)
     for got, expected in results:
         torch.testing.assert_close(got, expected, atol=1e-11, rtol=1e-11)
@@ -113,6 +117,14 @@ def test_index_types_and_strides(only_fused: str) -> None:
     assert torch.equal(s(*s.tensors), expected)
 
 
+def test_kernels_that_are_columns_of_wider_ones(only_fused: str) -> None:
+    s = ordered(Sample("both ways", "values", "antipodal", "shared"), only_fused)
+    x, kernel = s.tensors
+    wide = torch.cat([kernel, 2 * kernel, kernel], 2)[..., 2:4]
+    assert torch.equal(s(x, wide), 2 * s(x, kernel))
+    assert torch.equal(s(x, kernel.transpose(0, 1).contiguous().transpose(0, 1)), s(x, kernel))
+
+
 def test_mixed_types(only_fused: str) -> None:
     """The result has the wider type, as the twin's."""
     s = ordered(Sample("both ways", "values", "paired"), only_fused)
@@ -166,6 +178,8 @@ def test_a_plan_of_another_batch_is_refused(device: str) -> None:
         s(x[:-1], kernel)
     with pytest.raises(ValueError, match="make the plan of this batch"):
         s(x, kernel[:-1])
+    with pytest.raises(ValueError, match="make the plan of this batch"):
+        s(x, torch.cat([kernel, kernel[:2]]))  # of two nodes of four to themselves
 
 
 def test_when_the_twin_is_taken(device: str) -> None:

@@ -11,7 +11,9 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacrev, vmap
 
 from geqlib.kernels.cut_bessel import CutBessel
+from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
+from geqlib.kernels.powers import divided_powers
 from geqlib.kernels.silu import SiLU
 from geqlib.radial import BesselBasis, PolynomialCutoff
 from geqlib.sphere.harmonics import SolidHarmonics
@@ -42,9 +44,37 @@ def plain_polar(v: Tensor) -> Tensor:
     return torch.cat([length, v / length], 1)
 
 
+def four_powers(x: Tensor) -> Tensor:
+    return divided_powers(x, 1 / torch.arange(1, 5).to(x))
+
+
+def first_power(x: Tensor) -> Tensor:
+    return divided_powers(x, torch.ones(1).to(x))
+
+
+def edges(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeats and a loop, at most between two nodes."""
+    return torch.tensor([[0, 0, -1, -1], [-1, -1, 0, -1]]).remainder(max(len(x), 1)).unbind()
+
+
+def ends(x: Tensor) -> Tensor:
+    return offsets(x, *edges(x)) if len(x) else x
+
+
+def plain_ends(x: Tensor) -> Tensor:
+    source, target = edges(x)
+    return x[source] - x[target] if len(x) else x
+
+
 PAIRS: dict[str, tuple[Function, Function]] = {
     "silu": (SiLU(), torch.nn.functional.silu),
     "polar": (polar, plain_polar),
+    "powers": (
+        four_powers,
+        lambda x: torch.stack([x, x**2 / 2, x**3 / 6, x**4 / 24]),
+    ),
+    "first power": (first_power, lambda x: x.unsqueeze(0)),
+    "offsets": (ends, plain_ends),
     "harmonics": (HARMONICS, HARMONICS._values),
     "cut Bessel": (cut_bessel, plain_cut_bessel),
 }
@@ -86,6 +116,11 @@ def test_transforms_of_functions(name: str) -> None:
 
 def test_lengths_and_directions_are_smooth_at_zero() -> None:
     assert gradgradcheck(polar, torch.zeros(1, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_powers_are_smooth_at_zero() -> None:
+    for function in (four_powers, first_power):
+        assert gradgradcheck(function, torch.zeros(1, dtype=torch.float64, requires_grad=True))
 
 
 def test_derivatives_beyond_the_prepared_orders() -> None:

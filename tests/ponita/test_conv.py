@@ -262,6 +262,17 @@ def test_neighbours_alone_are_a_difference() -> None:
     torch.testing.assert_close(edges - none, y[4:] - s.conv.bias, atol=1e-12, rtol=0)
 
 
+def test_tables_are_those_of_a_grid_that_is_loaded() -> None:
+    turned = sphere_grid(12) @ random_rotations(1, 3, dtype=torch.float64)[0]
+    there = KernelBasis("R3xS2", 4, grid=turned).double()
+    here = KernelBasis("R3xS2", 4, grid=sphere_grid(12)).double()
+    here.load_state_dict(there.state_dict())
+    pos, edges = torch.randn(3, 3).double(), torch.tensor([[0, 1], [1, 2]])
+    got, expected = here(pos, edges), there(pos, edges)
+    assert torch.equal(got.value, expected.value) and torch.equal(got.grid, turned)
+    torch.testing.assert_close(got.shares, expected.shares)
+
+
 def test_repr() -> None:
     conv = PositionOrientationConv(8, 4, aggr="mean")
     assert repr(conv) == "PositionOrientationConv(8, basis=4, aggr=MeanAggregation())"

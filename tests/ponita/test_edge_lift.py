@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
+from geqlib.kernels import selection, watch
 from geqlib.models import EdgePONITA
 from geqlib.ponita.edge_lift import LiftedEdges, directions, lifted_edges, mean_at
 from tests.contract import Case, Contract, Typed
@@ -128,10 +131,15 @@ def test_directions_of_neighbours_count() -> None:
     assert (before - after).abs().max() > 1e-3
 
 
+def ordered_pairs(plan: LiftedEdges) -> list[tuple[int, int]]:
+    ends = plan.elements.source.tolist(), plan.elements.target.tolist()
+    return list(zip(*ends, strict=True))
+
+
 def test_pairs_of_elements() -> None:
     edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     plan = lifted_edges(edge_index, 3)
-    pairs = set(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
+    pairs = set(ordered_pairs(plan))
     ends = edge_index[1].tolist()
     expected = {
         (a, b)
@@ -139,14 +147,11 @@ def test_pairs_of_elements() -> None:
         for b in range(4)
         if a != b and (ends[a] == ends[b] or abs(ends[a] - ends[b]) == 1)
     }
-    assert pairs == expected and len(plan.source) == len(expected)
+    assert pairs == expected and len(plan.pair) == len(expected)
     assert LiftedEdges.from_tensors(plan.tensors()).pair.equal(plan.pair)
     batch = torch.tensor([0, 0, 1])
     apart = lifted_edges(torch.tensor([[0, 1], [1, 0]]), 3, batch, complete=True)
-    assert sorted(zip(apart.source.tolist(), apart.target.tolist(), strict=True)) == [
-        (0, 1),
-        (1, 0),
-    ]
+    assert sorted(ordered_pairs(apart)) == [(0, 1), (1, 0)]
 
 
 def test_periodic_images_are_where_they_are() -> None:
@@ -221,8 +226,30 @@ def test_pairs_of_elements_are_those_of_all_tuples(nodes: int, complete: bool) -
             if e != f and (batch[here] == batch[there] if complete else joined):
                 expected.append((f, e))
     plan = lifted_edges(edge_index, nodes, batch, complete=complete)
-    pairs = list(zip(plan.source.tolist(), plan.target.tolist(), strict=True))
-    assert sorted(pairs) == sorted(expected)
+    assert sorted(ordered_pairs(plan)) == sorted(expected)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernels_order_comes_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans on a GPU are made with it; here it is made by hand, for Triton's interpreter."""
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    tensors = {name: value for name, (value, _) in graph(*chain(edge_index)).items()}
+    net = lifted()().double()
+    results = []
+    for fused in (False, True):
+        plan = net.plan(edge_index, 3)
+        if fused:
+            monkeypatch.setattr(selection, "DEVICES", {"cpu"})
+            plan = replace(plan, elements=plan.elements.ordered())
+        with watch() as choices:
+            results.append(net(**tensors, plan=plan))
+        assert ("edge_product", "fused") in choices or not fused
+    torch.testing.assert_close(*results)
+
+
+def chain(edge_index: Tensor) -> tuple[Tensor, Tensor, torch.Generator]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3, 3, generator=generator).double(), edge_index, generator
 
 
 @pytest.mark.parametrize("complete", [False, True])
