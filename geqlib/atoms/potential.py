@@ -124,6 +124,10 @@ class Potential(AtomNetwork):
         zbl: whether to add the repulsion of nuclei.
         charge: whether energies depend on the total charge and the spin multiplicity of a graph.
 
+    Raises:
+        ValueError: if the network has forces that are no derivatives (an attribute `direct_forces`
+            that is true).
+
     Example:
         >>> from geqlib.graph import neighbor_list
         >>> from geqlib.models import PONITA
@@ -134,6 +138,12 @@ class Potential(AtomNetwork):
     """
 
     def __init__(self, model: nn.Module, *, zbl: bool = False, charge: bool = False) -> None:
+        if getattr(model, "direct_forces", False):
+            raise ValueError(
+                f"{type(model).__name__} has direct_forces, which no energy has, but forces of a "
+                "potential are derivatives: build it with direct_forces=False, or learn its forces "
+                "as a property of atoms (geqlib.train.PropertyTask)."
+            )
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
         self.statistics = AtomicStatistics()

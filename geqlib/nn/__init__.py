@@ -1,6 +1,7 @@
 """Layers: ordinary modules on plain tensors."""
 
 from geqlib.atoms.zbl import ZBL
+from geqlib.escaip.attention import NeighborhoodAttention
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
@@ -34,6 +35,7 @@ __all__ = [
     "KernelBasis",
     "LogGaussianBasis",
     "MonoidAggregation",
+    "NeighborhoodAttention",
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",
