@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,8 +177,8 @@ class Atoms:
     @torch.no_grad()
     def run(self) -> tuple[Tensor, Tensor]:
         """Scalars [N, out], and direct forces [N, 1, 3], 0 without that head."""
-        net, direct = self.net, cast(Any, self.net.forces)
-        nodes, edges = [], []
+        net, nodes, edges = self.net, [], []
+        direct: Any = net.forces
         for i in self.atoms:
             own = [self.attributes(net.start.attributes, i, s) for s in range(len(self.slots[i]))]
             own = [a + feed_forward(net.start.network, a) for a in own]
