@@ -37,12 +37,12 @@ COLUMNS = (
     Column("seconds", "time", "s", ".2f"),
     Column("memory", "peak memory", "MiB", ".0f"),
 )
-SIZES = {"channels": 64, "layers": 4, "heads": 4}
+SIZES: dict[str, Any] = {"channels": 64, "layers": 4, "heads": 4}
 DENSITY = 0.1  # atoms per cubic angstrom
 
 
 def steps(
-    atoms: int = 64, molecules: int = 8, sizes: dict[str, int] = SIZES
+    atoms: int = 64, molecules: int = 8, sizes: dict[str, Any] = SIZES
 ) -> dict[str, Callable[[], Tensor]]:
     """One training step of each implementation, returning the forces."""
     torch.manual_seed(0)

@@ -192,7 +192,9 @@ class Atoms:
         features = [joined(net.readout, [s[i] for s in states]) for i in self.atoms]
         scalars = torch.stack([head(net.head, f) for f in features])
         forces = torch.zeros(len(features), 1, 3, dtype=torch.float64)
-        for i in self.atoms if direct is not None else ():
+        if direct is None:
+            return scalars, forces
+        for i in self.atoms:
             for slot, (_, log_weight, _, direction) in enumerate(self.slots[i]):
                 edge = joined(direct.readout, [s[i][slot] for s in edge_states])
                 forces[i, 0] += math.exp(log_weight) * head(direct.entries, edge) * direction
