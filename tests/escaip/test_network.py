@@ -15,9 +15,10 @@ from torch.func import functional_call
 from geqlib.atoms.properties import AtomProperties
 from geqlib.escaip import neighborhoods
 from geqlib.escaip.neighborhoods import FLOOR
+from geqlib.files.export import forces_program, program_inputs
 from geqlib.graph import neighbor_list
 from geqlib.models import EScAIP, Potential, energy_forces
-from tests.atoms.atoms import batch, cast
+from tests.atoms.atoms import batch, cast, fields, system
 from tests.contract import Case, Contract, Typed, join, random_graphs, values
 from tests.escaip import oracle_escaip
 
@@ -237,6 +238,20 @@ def test_single_precision() -> None:
     exact = energy_forces(Potential(small()), **tensors)["forces"]
     single = energy_forces(Potential(small().float()), **cast(tensors, torch.float32))["forces"]
     torch.testing.assert_close(single.double(), exact, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_program_of_forces() -> None:
+    """Exported once: for a crystal, of which not all neighbours count, and for a single atom."""
+    net = small(k=4, bond_degree=1, angular=(3, 1))
+    potential = Potential(net).eval().requires_grad_(False)
+    program = forces_program(potential).module()
+    for nodes, periodic in ((8, True), (1, False)):
+        pos, z, cell = system(nodes, periodic=periodic)
+        out = program(**program_inputs(potential, pos, z, cell=cell))
+        expected = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
+        for name, value in expected.items():
+            torch.testing.assert_close(out[name], value, atol=1e-11, rtol=1e-11)
 
 
 def test_rounded_plans_change_nothing() -> None:
