@@ -48,6 +48,41 @@ class BesselBasis(Constants):
         return f"{type(self).__name__}({self.count}, cutoff={self.cutoff})"
 
 
+class GaussianBasis(Constants):
+    """Gaussians with equispaced centres: g_n(d) = exp(-((d - u_n) / 2 delta)^2 / 2).
+
+    Centres u_n go from 0 to the cutoff in steps of delta. They do not vanish at the cutoff.
+
+    Args:
+        count: number of functions, at least 2.
+        cutoff: the last centre, in the units of the positions.
+
+    Shapes:
+        [...] distances to [..., count].
+
+    Example:
+        >>> GaussianBasis(3, 2.0)(torch.tensor([0.0])).round(decimals=2).tolist()
+        [[1.0, 0.88, 0.61]]
+    """
+
+    centres: Tensor
+
+    def __init__(self, count: int, cutoff: float) -> None:
+        if count < 2 or cutoff <= 0:
+            raise ValueError(
+                f"count must be at least 2 and cutoff positive, got {count} and {cutoff}."
+            )
+        super().__init__(centres=torch.linspace(0, cutoff, count, dtype=torch.float64))
+        self.count, self.cutoff = count, cutoff
+
+    def forward(self, distance: Tensor) -> Tensor:
+        step = distance.unsqueeze(-1) - self.table("centres", distance)
+        return torch.exp(step.square() * (-0.125 * ((self.count - 1) / self.cutoff) ** 2))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.count}, cutoff={self.cutoff})"
+
+
 class LogGaussianBasis(nn.Module):
     """Gaussians in the logarithm of a distance: equal relative resolution near and far.
 

@@ -17,13 +17,13 @@ PUBLIC = {
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
         GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
-        MonoidAggregation PolynomialCutoff PolynomialFeatures PositionOrientationConv
-        RadialNetwork SelfMix SubgraphConv auxiliary_loss
+        MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
+        PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        CalibratedPotential DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies
-        FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet
-        Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
+        CalibratedPotential DGCNN EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
+        Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
+        PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData

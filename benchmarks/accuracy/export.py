@@ -36,7 +36,7 @@ from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
 from benchmarks.training import finished, measured_by
 from geqlib.files.export import TRACING, differing, forces_program, program_inputs
-from geqlib.models import PONITA, GauntNet, Potential, energy_forces
+from geqlib.models import PONITA, EScAIP, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, system
 from tests.contract import SIZES, Case, join, random_graphs, values
 from tests.properties.cases import all_cases
@@ -56,6 +56,7 @@ OTHERS = {  # cases that show what a part changes
 POTENTIALS: dict[str, Callable[[], nn.Module]] = {
     "Potential(PONITA)": lambda: PONITA(4, 0, 1, 0, channels=8, layers=1, cutoff=CUTOFF),
     "Potential(GauntNet)": lambda: GauntNet([1, 6, 8], channels=4, degree=2, cutoff=CUTOFF),
+    "Potential(EScAIP)": lambda: EScAIP(4, 1, channels=8, layers=2, heads=2, cutoff=CUTOFF),
 }
 
 

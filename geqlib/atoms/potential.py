@@ -129,6 +129,10 @@ class Potential(AtomNetwork):
         long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
             network. The mean of a graph's is shifted, so that they add up to its total charge.
 
+    Raises:
+        ValueError: if the network has forces that are no derivatives (an attribute `direct_forces`
+            that is true).
+
     Example:
         >>> from geqlib.graph import neighbor_list
         >>> from geqlib.models import PONITA
@@ -146,6 +150,12 @@ class Potential(AtomNetwork):
         charge: bool = False,
         long_range: GaussianCharges | None = None,
     ) -> None:
+        if getattr(model, "direct_forces", False):
+            raise ValueError(
+                f"{type(model).__name__} has direct_forces, which no energy has, but forces of a "
+                "potential are derivatives: build it with direct_forces=False, or learn its forces "
+                "as a property of atoms (geqlib.train.PropertyTask)."
+            )
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
         self.long_range = long_range

@@ -6,17 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 
 from geqlib.atoms.potential import Potential, check_elements
+from geqlib.escaip.neighborhoods import NeighborhoodPlan, neighborhood_plan
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan
+from geqlib.graph.plan import accepted
 
-PlanKind = Literal["none", "directed", "paired", "slots"]
+PlanKind = str  # "none", "directed", "paired", "slots", or NEIGHBORHOODS and k
+NEIGHBORHOODS = "neighborhoods:"
 NAMES = ("pos", "z", "edge_index", "cell", "cell_shift")  # and "plan"
 NOTES = "geqlib.json"  # beside the program in its file
 FORMAT = 1  # of the arguments of a program and of its notes; the first edition wrote no number
@@ -112,17 +115,20 @@ def plan_kind(potential: Potential) -> PlanKind:
     if not hasattr(network, "plan"):
         return "none"
     pair = torch.tensor([[0, 1], [1, 0]])
+    tensors = {"edge_index": pair, "num_nodes": 2, "reverse": pair[1]}
     try:
-        plan = network.plan(pair, 2, reverse=pair[1])
+        plan = network.plan(**accepted(network.plan, tensors))
     except TypeError:
         plan = None
+    if isinstance(plan, NeighborhoodPlan):
+        return f"{NEIGHBORHOODS}{network.envelope.k}"
     if isinstance(plan, NeighborSlots):
         return "slots"
     if isinstance(plan, EdgePlan):
         return "paired" if plan.paired else "directed"
     raise ValueError(
-        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots: programs know "
-        "no other plans."
+        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots nor a "
+        "NeighborhoodPlan: programs know no other plans."
     )
 
 
@@ -139,7 +145,9 @@ def plan_tensors(
     if kind == "none":
         return {}
     plan: Any
-    if kind == "slots":
+    if kind.startswith(NEIGHBORHOODS):
+        plan = neighborhood_plan(edge_index, num_nodes, int(kind.removeprefix(NEIGHBORHOODS)))
+    elif kind == "slots":
         plan = neighbor_slots(edge_index, num_nodes, reverse=reverse)
     elif kind == "paired":
         plan = paired_plan(edge_index, num_nodes, reverse)
@@ -153,6 +161,8 @@ def plan_from_tensors(kind: PlanKind, tensors: dict[str, Tensor], num_nodes: int
     """The plan whose `plan_tensors` these are; None for networks without one."""
     if kind == "none":
         return None
+    if kind.startswith(NEIGHBORHOODS):
+        return NeighborhoodPlan(**tensors)
     if kind == "slots":
         return NeighborSlots(**tensors)
     # every edge has a reverse, so that each entry serves two edges or none does

@@ -6,6 +6,7 @@ from geqlib.atoms.potential import Energies, MoleculeModel, Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
+from geqlib.escaip.network import EScAIP
 from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
@@ -26,6 +27,7 @@ __all__ = [
     "PONITA",
     "SPEN",
     "CalibratedPotential",
+    "EScAIP",
     "EdgePONITA",
     "Energies",
     "FALocalPointNet",

@@ -2,6 +2,7 @@
 
 from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
+from geqlib.escaip.attention import NeighborhoodAttention
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
@@ -36,6 +37,7 @@ __all__ = [
     "KernelBasis",
     "LogGaussianBasis",
     "MonoidAggregation",
+    "NeighborhoodAttention",
     "PolynomialCutoff",
     "PolynomialFeatures",
     "PositionOrientationConv",

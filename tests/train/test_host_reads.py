@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 
-from geqlib.models import PONITA, SPEN, GauntNet, SetNetwork
+from geqlib.models import PONITA, SPEN, EScAIP, GauntNet, SetNetwork
 from geqlib.nn import MonoidAggregation
 from geqlib.train import (
     BitsTask,
@@ -69,6 +69,11 @@ def gaunt(folder: Path) -> tuple[Task, Any, str]:
     return EnergyForces(GauntNet(["H", "C"], cutoff=3.0, **SMALL)), Ragged(ATOMS), "val/loss"
 
 
+def escaip(folder: Path) -> tuple[Task, Any, str]:
+    net = EScAIP(4, 1, **SMALL, heads=1, gaussians=4, radial=4, cutoff=3.0)
+    return EnergyForces(net), Ragged(ATOMS), "val/loss"
+
+
 def spen(folder: Path) -> tuple[Task, Any, str]:
     _, data, monitor = graph_classification(folder)
     return GraphClassificationTask(SPEN(2, 2, **SMALL), 2), data, monitor
@@ -79,7 +84,7 @@ def monoid(folder: Path) -> tuple[Task, Any, str]:
     return BitsTask(net), Ragged((), labels={"x": "z", "y": "y"}), "val/loss"
 
 
-MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, spen, monoid)}
+MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, escaip, spen, monoid)}
 # levels of the tree of sets, whose order training draws anew in each step
 EXPECTED = {"monoid": {"tolist"}}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.padding import Sizes, mixing_layers, padded, rounded_up, sizes_of
-from geqlib.models import PONITA, SPEN, GauntNet, MoleculeModel, MonoidGNN, SetNetwork
+from geqlib.models import PONITA, SPEN, EScAIP, GauntNet, MoleculeModel, MonoidGNN, SetNetwork
 from geqlib.radial import LogGaussianBasis
 from geqlib.train import (
     BitsTask,
@@ -51,6 +51,10 @@ def gaunt() -> Any:
     return GauntNet(["H", "C"], cutoff=3.0, **SMALL)
 
 
+def escaip() -> Any:
+    return EScAIP(4, 1, channels=8, layers=2, heads=2, gaussians=4, radial=4, cutoff=3.0, k=3)
+
+
 Case = tuple[Callable[[], Task], tuple[str, ...], dict[str, str]]
 CASES: dict[str, Case] = {
     "displacement": (moves(orientations=4), MOVES, {"y": "shift"}),
@@ -87,8 +91,16 @@ CASES: dict[str, Case] = {
     "energy ponita": (potential(ponita, stress_weight=1.0), ATOMS, {}),
     "energy ponita huber": (potential(ponita, loss="huber", zbl=True), BARE, {}),
     "energy gaunt": (potential(gaunt, stress_weight=1.0), ATOMS, {}),
+    "energy escaip": (potential(escaip, stress_weight=1.0), ATOMS, {}),
 }
-REPLAYED = ("displacement", "regression", "multitask max", "energy ponita", "energy gaunt")
+REPLAYED = (
+    "displacement",
+    "regression",
+    "multitask max",
+    "energy ponita",
+    "energy gaunt",
+    "energy escaip",
+)
 BATCHES = ([0, 1, 2], [3, 8, 5, 4])
 
 

@@ -1,0 +1,1 @@
+"""EScAIP: attention between the neighbours of each atom."""
