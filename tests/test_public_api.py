@@ -21,7 +21,7 @@ PUBLIC = {
         RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        CalibratedPotential DGCNN EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies
+        CalibratedPotential DGCNN DPA3 EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN Energies
         FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN PointNet
         Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,

@@ -6,6 +6,7 @@ from geqlib.atoms.potential import Energies, MoleculeModel, Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
+from geqlib.dpa3.network import DPA3
 from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
@@ -18,6 +19,7 @@ from geqlib.spen.network import IGN, SPEN
 
 __all__ = [
     "DGCNN",
+    "DPA3",
     "FADGCNN",
     "FAGIN",
     "FAGNN",
