@@ -25,6 +25,7 @@ from torch_geometric.nn.inits import reset
 from geqlib.dpa3.functions import SiLUT
 
 COLUMNS = 4  # of G^T G
+GAIN = 1.68  # 1 / root mean square of f of standard normal numbers
 RESIDUAL = float(torch.tensor(0.1))  # initial value of the vectors r, the same in any precision
 
 
@@ -240,8 +241,8 @@ def sum_at(index: Tensor, values: Tensor, size: int) -> Tensor:
 
 
 def by_fan_in(layers: list[nn.Linear], fan_in: int) -> None:
-    """Fresh weights of linear maps whose results are added: variance 1 / all inputs."""
+    """Fresh weights of linear maps whose results are added: scales do not fall with depth."""
     for layer in layers:
-        nn.init.normal_(layer.weight, std=1 / sqrt(fan_in))
+        nn.init.normal_(layer.weight, std=GAIN / sqrt(fan_in))
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

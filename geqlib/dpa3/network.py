@@ -16,6 +16,7 @@ from geqlib.dpa3.layer import COLUMNS, LastLayer, LineGraph, LineGraphLayer, by_
 from geqlib.kernels.polar import length_and_direction
 
 SOFTENING = 1e-3  # in the units of the positions
+STEEPNESS = 2.0  # of initial features of bonds, per unit of length
 
 
 class DPA3(nn.Module):
@@ -112,7 +113,13 @@ class DPA3(nn.Module):
         self._draw_linear()
 
     def _draw_linear(self) -> None:
-        for layer in (self.length, self.cosine, *self.readout.children()):
+        # zeros of the maps anywhere below the cutoff: with all at 0 training starts slowly
+        weight, bias = self.length.weight, self.length.bias
+        nn.init.normal_(weight, std=STEEPNESS)
+        nn.init.uniform_(bias, 0.0, self.cutoff)
+        with torch.no_grad():
+            bias.mul_(-weight[:, 0])
+        for layer in (self.cosine, *self.readout.children()):
             if isinstance(layer, nn.Linear):
                 by_fan_in([layer], layer.in_features)
 
