@@ -20,6 +20,7 @@ from geqlib.dpa3.layer import (
     LineGraphLayer,
     PairProjection,
 )
+from geqlib.dpa3.network import edge_offsets
 from geqlib.models import DPA3
 
 
@@ -46,7 +47,8 @@ class DirectDPA3(nn.Module):
         model = self.model
         if plan is None:
             raise ValueError("The direct network makes no plan: pass that of the model.")
-        graph, length, cosine = model.geometry(pos, edge_index, edge_shift, plan)
+        offset = edge_offsets(pos, edge_index, edge_shift)
+        graph, length, cosine = model.geometry(offset, edge_index, plan)
         n, e, a = model.act(x), model.length(length), model.cosine(cosine / sqrt(pi))
         for layer in model.layers:
             n, e, a = _layer(layer, n, e, a, graph)  # type: ignore[arg-type]

@@ -54,6 +54,38 @@ class AnglePlan(Plan):
 torch.export.register_dataclass(AnglePlan)
 
 
+def short_edges(
+    pos: Tensor,
+    edge_index: Tensor,
+    cutoff: float,
+    *,
+    cell: Tensor | None = None,
+    cell_shift: Tensor | None = None,
+    batch: Tensor | None = None,
+) -> Tensor:
+    """[E] whether each edge is at most `cutoff` long.
+
+    Args:
+        pos: [N, 3].
+        edge_index: [2, E].
+        cutoff: in the units of the positions.
+        cell, cell_shift, batch: [G, 3, 3], [E, 3], [N] of periodic structures, as of
+            `geqlib.models.Potential`.
+
+    Example:
+        >>> edges = torch.tensor([[0, 2], [1, 1]])
+        >>> short_edges(torch.tensor([[0.0, 0, 0], [0, 0, 1], [0, 0, 3]]), edges, 1.5).tolist()
+        [True, False]
+    """
+    source, target = as_index(edge_index)
+    offset = pos.index_select(0, source) - pos.index_select(0, target)
+    if cell is not None and cell_shift is not None:
+        graph = torch.zeros_like(target) if batch is None else as_index(batch, "batch")[target]
+        across = torch.einsum("ed,edk->ek", cell_shift.to(cell.dtype), cell[graph])
+        offset = offset + across.to(offset.dtype)
+    return offset.square().sum(1) <= cutoff**2
+
+
 def angle_plan(edge_index: Tensor, num_nodes: int, near: Tensor | None = None) -> AnglePlan:
     """The angles of a graph, made on the device of `edge_index` with one host synchronisation.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
-from geqlib.dpa3.angles import AnglePlan, angle_plan
+from geqlib.dpa3.angles import AnglePlan, angle_plan, short_edges
 from geqlib.dpa3.functions import SiLUT, Switch
 from geqlib.dpa3.layer import COLUMNS, LastLayer, LineGraph, LineGraphLayer, by_fan_in
 from geqlib.kernels.polar import length_and_direction
@@ -145,20 +145,11 @@ class DPA3(nn.Module):
             cell, cell_shift, batch: [G, 3, 3], [E, 3], [N] of periodic structures, as of
                 `Potential.forward`.
         """
-        shift = None
-        if pos is not None and cell is not None and cell_shift is not None:
-            target = edge_index[1].long()
-            graph = torch.zeros_like(target) if batch is None else batch.long()[target]
-            shift = torch.einsum("ed,edk->ek", cell_shift.to(cell.dtype), cell[graph])
-        return self._plan(edge_index, num_nodes, pos, shift)
-
-    def _plan(
-        self, edge_index: Tensor, num_nodes: int, pos: Tensor | None, shift: Tensor | None
-    ) -> AnglePlan:
         if pos is None:
             return angle_plan(edge_index, num_nodes)
-        offset = _offsets(pos.detach(), edge_index, shift)
-        return angle_plan(edge_index, num_nodes, offset.square().sum(1) <= self.angle_cutoff**2)
+        periodic = {"cell": cell, "cell_shift": cell_shift, "batch": batch}
+        near = short_edges(pos.detach(), edge_index, self.angle_cutoff, **periodic)
+        return angle_plan(edge_index, num_nodes, near)
 
     def forward(
         self,
@@ -183,10 +174,12 @@ class DPA3(nn.Module):
         """
         self._check_inputs(pos, x)
         edge_index = edge_index.long()
+        offset = edge_offsets(pos, edge_index, edge_shift)
         if plan is None:
-            plan = self._plan(edge_index, pos.size(0), pos, edge_shift)
+            near = offset.detach().square().sum(1) <= self.angle_cutoff**2
+            plan = angle_plan(edge_index, pos.size(0), near)
         with torch.autocast(pos.device.type, enabled=False):
-            graph, length, cosine = self.geometry(pos, edge_index, edge_shift, plan)
+            graph, length, cosine = self.geometry(offset, edge_index, plan)
             n, e, a = self.act(x), self.length(length), self.cosine(cosine / sqrt(pi))
             for layer in self.layers:
                 n, e, a = layer(n, e, a, graph)
@@ -196,11 +189,11 @@ class DPA3(nn.Module):
             return self.readout[-1](n)
 
     def geometry(
-        self, pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None, plan: AnglePlan
+        self, offset: Tensor, edge_index: Tensor, plan: AnglePlan
     ) -> tuple[LineGraph, Tensor, Tensor]:
-        """The line graph, lengths of bonds [E, 1] and cosines of angles [A, 1]: see `forward`."""
+        """The line graph, lengths [E, 1] and cosines of angles [A, 1], from offsets [E, 3]."""
         source, target = edge_index
-        length, direction = length_and_direction(_offsets(pos, edge_index, edge_shift), SOFTENING)
+        length, direction = length_and_direction(offset, SOFTENING)
         weight = self.angle_switch(length.index_select(0, plan.edge))
         weights = weight.index_select(0, plan.first) * weight.index_select(0, plan.second)
         if plan.weight is not None:
@@ -229,9 +222,9 @@ class DPA3(nn.Module):
             )
 
 
-def _offsets(pos: Tensor, edge_index: Tensor, shift: Tensor | None) -> Tensor:
+def edge_offsets(pos: Tensor, edge_index: Tensor, shift: Tensor | None) -> Tensor:
     """[E, 3] pos[source] - pos[target] + shift."""
-    source, target = edge_index.long()
+    source, target = edge_index
     offset = pos.index_select(0, source) - pos.index_select(0, target)
     return offset if shift is None else offset + shift
 

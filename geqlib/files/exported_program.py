@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from geqlib.atoms.potential import Potential, check_elements
+from geqlib.dpa3.angles import AnglePlan, angle_plan, short_edges
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan
+from geqlib.graph.plan import accepted
 
-PlanKind = Literal["none", "directed", "paired", "slots"]
+PlanKind = Literal["none", "directed", "paired", "slots", "angles"]
 NAMES = ("pos", "z", "edge_index", "cell", "cell_shift")  # and "plan"
 NOTES = "geqlib.json"  # beside the program in its file
 FORMAT = 1  # of the arguments of a program and of its notes; the first edition wrote no number
@@ -55,6 +57,7 @@ class Program:
             )
         notes = read_notes(path)
         self.plan, self.cutoff = notes["plan"], notes["cutoff"]
+        self.angle_cutoff: float | None = notes.get("angle_cutoff")
         self.dtype, self.device = DTYPES[notes["dtype"]], torch.device("cpu")
         self.seen = torch.zeros(119, dtype=torch.bool)
         self.seen[notes["elements"]] = True
@@ -94,7 +97,11 @@ class Program:
         shift = edge_index.new_zeros(edge_index.size(1), 3) if cell_shift is None else cell_shift
         # compiled code reads memory in the order of what it was traced with
         tensors = (x.contiguous() for x in (pos, z, edge_index, cell, shift))
-        plan = plan_tensors(self.plan, edge_index, len(pos), reverse)
+        near = None
+        if self.angle_cutoff is not None:
+            more = {"cell": cell, "cell_shift": shift}
+            near = short_edges(pos, edge_index, self.angle_cutoff, **more)
+        plan = plan_tensors(self.plan, edge_index, len(pos), reverse, near)
         plan = {name: x.contiguous() for name, x in plan.items()}
         outputs = self.run(**dict(zip(NAMES, tensors, strict=True)), plan=plan)
         if stress:
@@ -112,22 +119,29 @@ def plan_kind(potential: Potential) -> PlanKind:
     if not hasattr(network, "plan"):
         return "none"
     pair = torch.tensor([[0, 1], [1, 0]])
+    tensors = {"edge_index": pair, "num_nodes": 2, "reverse": pair[1]}
     try:
-        plan = network.plan(pair, 2, reverse=pair[1])
+        plan = network.plan(**accepted(network.plan, tensors))
     except TypeError:
         plan = None
+    if isinstance(plan, AnglePlan):
+        return "angles"
     if isinstance(plan, NeighborSlots):
         return "slots"
     if isinstance(plan, EdgePlan):
         return "paired" if plan.paired else "directed"
     raise ValueError(
-        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots: programs know "
-        "no other plans."
+        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots nor an "
+        "AnglePlan: programs know no other plans."
     )
 
 
 def plan_tensors(
-    kind: PlanKind, edge_index: Tensor, num_nodes: int, reverse: Tensor
+    kind: PlanKind,
+    edge_index: Tensor,
+    num_nodes: int,
+    reverse: Tensor,
+    near: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The index tensors of a plan by name.
 
@@ -135,12 +149,16 @@ def plan_tensors(
         kind: of `plan_kind`.
         edge_index, reverse: of `geqlib.graph.neighbor_list`.
         num_nodes: N.
+        near: [E] which edges are in angles, if the plan has angles: those up to the `angle_cutoff`
+            of the program's notes; all of them give the same results.
     """
     if kind == "none":
         return {}
     plan: Any
     if kind == "slots":
         plan = neighbor_slots(edge_index, num_nodes, reverse=reverse)
+    elif kind == "angles":
+        plan = angle_plan(edge_index, num_nodes, near)
     elif kind == "paired":
         plan = paired_plan(edge_index, num_nodes, reverse)
     else:
@@ -155,6 +173,8 @@ def plan_from_tensors(kind: PlanKind, tensors: dict[str, Tensor], num_nodes: int
         return None
     if kind == "slots":
         return NeighborSlots(**tensors)
+    if kind == "angles":
+        return AnglePlan(**tensors)
     # every edge has a reverse, so that each entry serves two edges or none does
     paired = tensors["edge"].size(0) if kind == "paired" else 0
     edge, source, target = (tensors[name] for name in ("edge", "source", "target"))
