@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 
-from geqlib.models import PONITA, SPEN, GauntNet, SetNetwork
+from geqlib.models import DPA3, PONITA, SPEN, GauntNet, SetNetwork
 from geqlib.nn import MonoidAggregation
 from geqlib.train import (
     BitsTask,
@@ -69,6 +69,12 @@ def gaunt(folder: Path) -> tuple[Task, Any, str]:
     return EnergyForces(GauntNet(["H", "C"], cutoff=3.0, **SMALL)), Ragged(ATOMS), "val/loss"
 
 
+def dpa3(folder: Path) -> tuple[Task, Any, str]:
+    short = {"cutoff": 3.0, "switch": 2.5, "angle_cutoff": 2.5, "angle_switch": 2.0}
+    net = DPA3(8, 4, 4, compressed=4, layers=2, readout=[8], **short)
+    return EnergyForces(net), Ragged(ATOMS), "val/loss"
+
+
 def spen(folder: Path) -> tuple[Task, Any, str]:
     _, data, monitor = graph_classification(folder)
     return GraphClassificationTask(SPEN(2, 2, **SMALL), 2), data, monitor
@@ -79,7 +85,7 @@ def monoid(folder: Path) -> tuple[Task, Any, str]:
     return BitsTask(net), Ragged((), labels={"x": "z", "y": "y"}), "val/loss"
 
 
-MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, spen, monoid)}
+MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, dpa3, spen, monoid)}
 # levels of the tree of sets, whose order training draws anew in each step
 EXPECTED = {"monoid": {"tolist"}}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.padding import Sizes, mixing_layers, padded, rounded_up, sizes_of
-from geqlib.models import PONITA, SPEN, GauntNet, MoleculeModel, MonoidGNN, SetNetwork
+from geqlib.models import DPA3, PONITA, SPEN, GauntNet, MoleculeModel, MonoidGNN, SetNetwork
 from geqlib.radial import LogGaussianBasis
 from geqlib.train import (
     BitsTask,
@@ -51,6 +51,11 @@ def gaunt() -> Any:
     return GauntNet(["H", "C"], cutoff=3.0, **SMALL)
 
 
+def dpa3() -> Any:
+    short = {"cutoff": 3.0, "switch": 2.5, "angle_cutoff": 2.5, "angle_switch": 2.0}
+    return DPA3(8, 4, 4, compressed=4, layers=2, readout=[8], **short)
+
+
 Case = tuple[Callable[[], Task], tuple[str, ...], dict[str, str]]
 CASES: dict[str, Case] = {
     "displacement": (moves(orientations=4), MOVES, {"y": "shift"}),
@@ -87,6 +92,7 @@ CASES: dict[str, Case] = {
     "energy ponita": (potential(ponita, stress_weight=1.0), ATOMS, {}),
     "energy ponita huber": (potential(ponita, loss="huber", zbl=True), BARE, {}),
     "energy gaunt": (potential(gaunt, stress_weight=1.0), ATOMS, {}),
+    "energy dpa3": (potential(dpa3, stress_weight=1.0), ATOMS, {}),
 }
 REPLAYED = ("displacement", "regression", "multitask max", "energy ponita", "energy gaunt")
 BATCHES = ([0, 1, 2], [3, 8, 5, 4])
