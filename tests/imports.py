@@ -16,7 +16,7 @@ TOP = Path(__file__).parents[1] / "geqlib"
 # folders and files from the bottom to the top: each imports from its own level and those below
 LEVELS = (
     ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "extras", "quiet"),
-    ("ponita", "gaunt", "frames", "monoid", "spen", "motifs", "escaip", "baselines"),
+    ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "baselines"),
     ("atoms",),
     ("nn", "models"),
     ("files",),
@@ -25,7 +25,7 @@ LEVELS = (
     ("proposals",),
     ("cli",),
 )
-FAMILIES = ("ponita", "gaunt", "frames", "monoid", "spen", "motifs", "escaip")
+FAMILIES = ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs")
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 
 

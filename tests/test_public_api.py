@@ -21,7 +21,7 @@ PUBLIC = {
         PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        CalibratedPotential DGCNN EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
+        CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
         Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
         PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,

@@ -36,7 +36,7 @@ from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
 from benchmarks.training import finished, measured_by
 from geqlib.files.export import TRACING, differing, forces_program, program_inputs
-from geqlib.models import PONITA, EScAIP, GauntNet, Potential, energy_forces
+from geqlib.models import DPA3, PONITA, EScAIP, GauntNet, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, system
 from tests.contract import SIZES, Case, join, random_graphs, values
 from tests.properties.cases import all_cases
@@ -53,8 +53,10 @@ OTHERS = {  # cases that show what a part changes
     "MonoidGNN(MonoidAggregation)": "monoid networks: MonoidGNN gru",
     "FrameAveraging, frames made before": "frames averaging: made before",
 }
+SHORT = {"cutoff": CUTOFF, "switch": 2.5, "angle_cutoff": 2.5, "angle_switch": 2.0}
 POTENTIALS: dict[str, Callable[[], nn.Module]] = {
     "Potential(PONITA)": lambda: PONITA(4, 0, 1, 0, channels=8, layers=1, cutoff=CUTOFF),
+    "Potential(DPA3)": lambda: DPA3(16, 8, 8, compressed=8, layers=2, readout=[16], **SHORT),
     "Potential(GauntNet)": lambda: GauntNet([1, 6, 8], channels=4, degree=2, cutoff=CUTOFF),
     "Potential(EScAIP)": lambda: EScAIP(4, 1, channels=8, layers=2, heads=2, cutoff=CUTOFF),
 }

@@ -79,10 +79,17 @@ class AtomNetwork(nn.Module):
         reverse: Tensor | None = None,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
+        pos: Tensor | None = None,
+        cell: Tensor | None = None,
+        cell_shift: Tensor | None = None,
     ) -> Any:
-        """The network's plan of a batch; None if it makes none. See `geqlib.graph.Plan`."""
+        """The network's plan of a batch; None if it makes none. See `geqlib.graph.Plan`.
+
+        A network whose `plan` names positions makes the plan of these positions alone.
+        """
         tensors = {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
         tensors |= {"edge_index": edge_index, "num_nodes": num_nodes}
+        tensors |= {"pos": pos, "cell": cell, "cell_shift": cell_shift}
         make = getattr(self.model, "plan", None)
         return None if make is None else make(**accepted(make, tensors))
 

@@ -135,11 +135,13 @@ def _facts(potential: Potential, trained_cutoff: float | None) -> dict[str, Any]
     dtype, names = next(potential.parameters()).dtype, {v: k for k, v in DTYPES.items()}
     if dtype not in names:
         raise ValueError(f"Programs compute in float32 or float64, not in {dtype}: pass dtype.")
-    return {
+    kind, network = plan_kind(potential), potential.model
+    more = {"angle_cutoff": network.angle_cutoff} if kind == "angles" else {}
+    return more | {
         "version": __version__,
         "cutoff": min(cutoffs, default=None),
         "elements": potential.statistics.seen.nonzero()[:, 0].tolist(),
-        "plan": plan_kind(potential),
+        "plan": kind,
         "dtype": names[dtype],
     }
 

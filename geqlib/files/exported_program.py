@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from geqlib.atoms.potential import Potential, check_elements
+from geqlib.dpa3.angles import AnglePlan, angle_plan, short_edges
 from geqlib.escaip.neighborhoods import NeighborhoodPlan, neighborhood_plan
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan
 from geqlib.graph.plan import accepted
 
-PlanKind = str  # "none", "directed", "paired", "slots", or NEIGHBORHOODS and k
+PlanKind = str  # "none", "directed", "paired", "slots", "angles", or NEIGHBORHOODS and k
 NEIGHBORHOODS = "neighborhoods:"
 NAMES = ("pos", "z", "edge_index", "cell", "cell_shift")  # and "plan"
 NOTES = "geqlib.json"  # beside the program in its file
@@ -58,6 +59,7 @@ class Program:
             )
         notes = read_notes(path)
         self.plan, self.cutoff = notes["plan"], notes["cutoff"]
+        self.angle_cutoff: float | None = notes.get("angle_cutoff")
         self.dtype, self.device = DTYPES[notes["dtype"]], torch.device("cpu")
         self.seen = torch.zeros(119, dtype=torch.bool)
         self.seen[notes["elements"]] = True
@@ -97,7 +99,11 @@ class Program:
         shift = edge_index.new_zeros(edge_index.size(1), 3) if cell_shift is None else cell_shift
         # compiled code reads memory in the order of what it was traced with
         tensors = (x.contiguous() for x in (pos, z, edge_index, cell, shift))
-        plan = plan_tensors(self.plan, edge_index, len(pos), reverse)
+        near = None
+        if self.angle_cutoff is not None:
+            more = {"cell": cell, "cell_shift": shift}
+            near = short_edges(pos, edge_index, self.angle_cutoff, **more)
+        plan = plan_tensors(self.plan, edge_index, len(pos), reverse, near)
         plan = {name: x.contiguous() for name, x in plan.items()}
         outputs = self.run(**dict(zip(NAMES, tensors, strict=True)), plan=plan)
         if stress:
@@ -122,18 +128,24 @@ def plan_kind(potential: Potential) -> PlanKind:
         plan = None
     if isinstance(plan, NeighborhoodPlan):
         return f"{NEIGHBORHOODS}{network.envelope.k}"
+    if isinstance(plan, AnglePlan):
+        return "angles"
     if isinstance(plan, NeighborSlots):
         return "slots"
     if isinstance(plan, EdgePlan):
         return "paired" if plan.paired else "directed"
     raise ValueError(
-        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots nor a "
-        "NeighborhoodPlan: programs know no other plans."
+        f"{type(network).__name__}.plan makes neither an EdgePlan nor NeighborSlots, an AnglePlan "
+        "or a NeighborhoodPlan: programs know no other plans."
     )
 
 
 def plan_tensors(
-    kind: PlanKind, edge_index: Tensor, num_nodes: int, reverse: Tensor
+    kind: PlanKind,
+    edge_index: Tensor,
+    num_nodes: int,
+    reverse: Tensor,
+    near: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The index tensors of a plan by name.
 
@@ -141,6 +153,8 @@ def plan_tensors(
         kind: of `plan_kind`.
         edge_index, reverse: of `geqlib.graph.neighbor_list`.
         num_nodes: N.
+        near: [E] which edges are in angles, if the plan has angles: those up to the `angle_cutoff`
+            of the program's notes; all of them give the same results.
     """
     if kind == "none":
         return {}
@@ -149,6 +163,8 @@ def plan_tensors(
         plan = neighborhood_plan(edge_index, num_nodes, int(kind.removeprefix(NEIGHBORHOODS)))
     elif kind == "slots":
         plan = neighbor_slots(edge_index, num_nodes, reverse=reverse)
+    elif kind == "angles":
+        plan = angle_plan(edge_index, num_nodes, near)
     elif kind == "paired":
         plan = paired_plan(edge_index, num_nodes, reverse)
     else:
@@ -165,6 +181,8 @@ def plan_from_tensors(kind: PlanKind, tensors: dict[str, Tensor], num_nodes: int
         return NeighborhoodPlan(**tensors)
     if kind == "slots":
         return NeighborSlots(**tensors)
+    if kind == "angles":
+        return AnglePlan(**tensors)
     # every edge has a reverse, so that each entry serves two edges or none does
     paired = tensors["edge"].size(0) if kind == "paired" else 0
     edge, source, target = (tensors[name] for name in ("edge", "source", "target"))

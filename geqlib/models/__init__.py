@@ -6,6 +6,7 @@ from geqlib.atoms.potential import Energies, MoleculeModel, Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
+from geqlib.dpa3.network import DPA3
 from geqlib.escaip.network import EScAIP
 from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
@@ -19,6 +20,7 @@ from geqlib.spen.network import IGN, SPEN
 
 __all__ = [
     "DGCNN",
+    "DPA3",
     "FADGCNN",
     "FAGIN",
     "FAGNN",

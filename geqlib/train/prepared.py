@@ -11,6 +11,7 @@ from geqlib.graph.padding import padded, sizes_of
 from geqlib.train.replay import NotReplayableError, ambiguous, plan_of_padded
 
 STRUCTURE = ("batch", "edge_index", "edge_attr", "reverse", "ptr", "cell_shift", "edge_shift")
+NAMES = (*STRUCTURE, "pos", "cell")  # a plan may be one of the distances
 
 
 class PlanInLoader:
@@ -35,7 +36,7 @@ class PlanInLoader:
                 batch.plan = plan
             return batch
         stored = batch.to_dict()
-        tensors = {k: v for k, v in stored.items() if k in STRUCTURE and isinstance(v, Tensor)}
+        tensors = {k: v for k, v in stored.items() if k in NAMES and isinstance(v, Tensor)}
         real = sizes_of(tensors, int(batch.num_graphs))
         sizes = real.rounded()
         try:

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 
-from geqlib.models import PONITA, SPEN, EScAIP, GauntNet, SetNetwork
+from geqlib.models import DPA3, PONITA, SPEN, EScAIP, GauntNet, SetNetwork
 from geqlib.nn import MonoidAggregation
 from geqlib.train import (
     BitsTask,
@@ -74,6 +74,12 @@ def escaip(folder: Path) -> tuple[Task, Any, str]:
     return EnergyForces(net), Ragged(ATOMS), "val/loss"
 
 
+def dpa3(folder: Path) -> tuple[Task, Any, str]:
+    short: dict[str, Any] = {"cutoff": 3.0, "switch": 2.5, "angle_cutoff": 2.5, "angle_switch": 2.0}
+    net = DPA3(8, 4, 4, compressed=4, layers=2, readout=[8], **short)
+    return EnergyForces(net), Ragged(ATOMS), "val/loss"
+
+
 def spen(folder: Path) -> tuple[Task, Any, str]:
     _, data, monitor = graph_classification(folder)
     return GraphClassificationTask(SPEN(2, 2, **SMALL), 2), data, monitor
@@ -84,7 +90,7 @@ def monoid(folder: Path) -> tuple[Task, Any, str]:
     return BitsTask(net), Ragged((), labels={"x": "z", "y": "y"}), "val/loss"
 
 
-MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, escaip, spen, monoid)}
+MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, escaip, dpa3, spen, monoid)}
 # levels of the tree of sets, whose order training draws anew in each step
 EXPECTED = {"monoid": {"tolist"}}
 

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.padding import Sizes, mixing_layers, padded, rounded_up, sizes_of
-from geqlib.models import PONITA, SPEN, EScAIP, GauntNet, MoleculeModel, MonoidGNN, SetNetwork
+from geqlib.models import (
+    DPA3,
+    PONITA,
+    SPEN,
+    EScAIP,
+    GauntNet,
+    MoleculeModel,
+    MonoidGNN,
+    SetNetwork,
+)
 from geqlib.radial import LogGaussianBasis
 from geqlib.train import (
     BitsTask,
@@ -55,6 +64,11 @@ def escaip() -> Any:
     return EScAIP(4, 1, channels=8, layers=2, heads=2, gaussians=4, radial=4, cutoff=3.0, k=3)
 
 
+def dpa3() -> Any:
+    short: dict[str, Any] = {"cutoff": 3.0, "switch": 2.5, "angle_cutoff": 2.5, "angle_switch": 2.0}
+    return DPA3(8, 4, 4, compressed=4, layers=2, readout=[8], **short)
+
+
 Case = tuple[Callable[[], Task], tuple[str, ...], dict[str, str]]
 CASES: dict[str, Case] = {
     "displacement": (moves(orientations=4), MOVES, {"y": "shift"}),
@@ -92,6 +106,7 @@ CASES: dict[str, Case] = {
     "energy ponita huber": (potential(ponita, loss="huber", zbl=True), BARE, {}),
     "energy gaunt": (potential(gaunt, stress_weight=1.0), ATOMS, {}),
     "energy escaip": (potential(escaip, stress_weight=1.0), ATOMS, {}),
+    "energy dpa3": (potential(dpa3, stress_weight=1.0), ATOMS, {}),
 }
 REPLAYED = (
     "displacement",
