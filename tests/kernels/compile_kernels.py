@@ -36,7 +36,6 @@ NUMBERS = [
     "stored",
     "pairs",
     "waiting",
-    "width",
     "rows",
     "size_x",
     "size_y",
