@@ -232,7 +232,7 @@ def _plain_backward(
     channels, starts = x.size(-1), _starts(levels)
     joint = _joint(weight.to(x.dtype)).roll(1, 0).view(8 * channels, 2 * channels)
     slopes = torch.empty_like(gates)
-    by_x = None
+    by_x: Any = None
     for n in reversed(range(len(levels))):
         order, pairs, waiting = levels[n]
         by_new = x.new_zeros(pairs + waiting, channels) if by_x is None else by_x
@@ -286,8 +286,8 @@ def _with_graph(
     graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # of other graph nodes than the inputs', which may depend on each other
-        inputs = tuple(t.view_as(t) for t in inputs)
-        states, finished = plain_tree(*inputs, levels)
+        x, weight, bias = inputs = tuple(t.view_as(t) for t in inputs)
+        states, finished = plain_tree(x, weight, bias, levels)
     outputs = zip([*states, *finished], grads, strict=True)
     pairs_of = [(y, g) for y, g in outputs if g is not None and y.requires_grad]
     needed = [t for t in inputs if t.requires_grad]

@@ -23,6 +23,7 @@ numbers out of range are skipped.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
@@ -61,7 +62,7 @@ def backward(
     """Derivatives by x, weight and bias."""
     by_weight, by_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(weight.size(1))
     one = x.new_ones(max(pairs for _, pairs, _ in levels))
-    by_x = None
+    by_x: Any = None
     for n in reversed(range(len(levels))):
         members, values, products = saved[3 * n : 3 * n + 3]
         by_new = x.new_zeros(levels[n][1] + levels[n][2], x.size(1)) if by_x is None else by_x
