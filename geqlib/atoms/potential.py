@@ -23,6 +23,22 @@ from geqlib.sphere.tables import Constants
 ELEMENTS = 119  # length of a table by atomic number
 
 
+def shift_of_edges(
+    cell: Tensor | None, cell_shift: Tensor | None, graph: Tensor, target: Tensor
+) -> Tensor | None:
+    """[E, 3] how far the source's image is from the source; None without cells.
+
+    Args:
+        cell: [G, 3, 3] cell vectors in rows.
+        cell_shift: [E, 3] integers.
+        graph: [N] of each node, and target: [E] of each edge.
+    """
+    if cell is None or cell_shift is None:
+        return None
+    across = cell.index_select(0, graph.index_select(0, target))
+    return torch.einsum("ed,edk->ek", cell_shift.to(cell.dtype), across)
+
+
 class AtomNetwork(nn.Module):
     """A network on atoms, and a learnt embedding of their elements if the network takes one.
 
@@ -240,10 +256,7 @@ class Potential(AtomNetwork):
                 pos, edge_index, batch=batch, num_graphs=num_graphs, **edges
             )
             pos, cell = near.float(), None if cell is None else cell.float()
-        edge_shift = None
-        if cell is not None and cell_shift is not None:
-            across = cell.index_select(0, graph.index_select(0, edge_index[1]))
-            edge_shift = torch.einsum("ed,edk->ek", cell_shift.to(pos.dtype), across)
+        edge_shift = shift_of_edges(cell, cell_shift, graph, edge_index[1])
         tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
         scalars = self._run(z, tensors, charge, multiplicity)

@@ -9,9 +9,10 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.atoms.potential import AtomNetwork
+from geqlib.atoms.potential import AtomNetwork, shift_of_edges
 from geqlib.graph import accepted
 from geqlib.graph.pool import sum_pool
+from geqlib.graph.segments import segment_lengths
 from geqlib.symmetry.types import TensorType, parse_type
 
 NAMED = {"scalar": "0e", "vector": "1o"}
@@ -98,20 +99,17 @@ class AtomProperties(AtomNetwork):
     ) -> dict[str, Tensor]:
         """Properties by name, [graphs, dim] or [N, dim]; arguments as of `Potential`."""
         graph = torch.zeros_like(z) if batch is None else batch
-        edge_shift = None
-        if cell is not None and cell_shift is not None:
-            across = cell.index_select(0, graph.index_select(0, edge_index[1]))
-            edge_shift = torch.einsum("ed,edk->ek", cell_shift.to(pos.dtype), across)
-            if not self.takes_shift and bool(cell_shift.any()):
-                raise ValueError(
-                    f"{type(self.model).__name__} cannot work with periodic cells: its forward "
-                    "does not name `edge_shift`."
-                )
+        edge_shift = shift_of_edges(cell, cell_shift, graph, edge_index[1])
+        if edge_shift is not None and not self.takes_shift and bool(edge_shift.any()):
+            raise ValueError(
+                f"{type(self.model).__name__} cannot work with periodic cells: its forward "
+                "does not name `edge_shift`."
+            )
         tensors = {"pos": pos, "z": z, "edge_index": edge_index, "edge_shift": edge_shift}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs, "plan": plan}
         tensors["x"] = None if self.embedding is None else self.embedding(z)
         channels = Channels(self.model, self.model(**accepted(self.model.forward, tensors)))
-        atoms = torch.bincount(graph, minlength=num_graphs or 1).clamp(min=1).to(pos.dtype)[:, None]
+        atoms = segment_lengths(graph, num_graphs or 1).clamp(min=1).to(pos.dtype)[:, None]
         return {
             name: self._property(name, type_, channels, (batch, num_graphs), atoms)
             for name, type_ in self.types.items()

@@ -30,6 +30,7 @@ from geqlib.graph.wrapping import near_cell
 
 __all__ = ["GeqCalculator"]
 Compute = Callable[..., dict[str, Tensor]]
+MANY = 256  # atoms whose neighbours are searched on a GPU: fewer cost less than the launches there
 # where a structure has its charge and multiplicity
 KEYS = {"charge": "charge", "multiplicity": "multiplicity", "spin": "multiplicity"}
 
@@ -249,14 +250,17 @@ class GeqCalculator(Calculator):
 
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
         """The arguments of the potential; neighbours are searched in float64."""
-        pos, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
-        pbc = torch.tensor(atoms.pbc)
+        on_device = self.device.type == "cuda" and len(atoms) >= MANY
+        arrays = atoms.positions, atoms.cell.array, atoms.pbc
+        pos, cell, pbc = (
+            torch.tensor(array, device=self.device if on_device else "cpu") for array in arrays
+        )
         if self.near is None and periodic:
             raise ValueError(
                 "This network has no cutoff, and a periodic structure has infinitely many pairs: "
                 "give GeqCalculator the cutoff of its training data."
             )
-        near = _all_pairs(pos) if self.near is None else self.near(pos, cell, pbc)
+        near = _all_pairs(pos).to(pos.device) if self.near is None else self.near(pos, cell, pbc)
         shift: Any = near.cell_shift
         if self.dtype != torch.float64:
             cells = {"cell": cell[None], "cell_shift": shift} if periodic else {}

@@ -76,6 +76,9 @@ class SignFrames:
     def along(self, h: Tensor) -> Tensor:
         """[d, M, C] mean over the signs of h [S, M, C] times the sign of each axis."""
         share = self.signs.T.to(h.dtype) / len(self.signs)
+        # what all frames see alike has no sign: rounding must not make a vector of it, as the
+        # frames of the next layer would follow it, with derivatives of 1 / its length
+        h = h - h[:1].detach()
         return (share @ h.flatten(1)).view(len(share), *h.shape[1:])
 
     def vectors(self, u: Tensor) -> Tensor:

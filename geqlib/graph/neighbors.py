@@ -10,11 +10,13 @@ import vesin
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from geqlib.graph.cell_list import cell_list
 from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
-from geqlib.graph.segments import ragged_ranges, segment_lengths, segment_ptr
+from geqlib.graph.segments import masked, ragged_ranges, segment_lengths, segment_ptr
 
 FLAT = 1e-6  # volume of a cell over that of a box with the same edges, below which it is flat
+DEVICES = {"cuda"}  # on which lists are made there; tests add "cpu"
 LEAST = torch.float32  # precision of distances between features
 
 
@@ -53,7 +55,8 @@ def neighbor_list(
     """All pairs of points at most `cutoff` apart, images in neighbouring cells included.
 
     No neighbour is ever left out. A cell may be smaller than the cutoff: then a point has several
-    images of another one, and of itself, as neighbours.
+    images of another one, and of itself, as neighbours. Positions on a GPU are searched there
+    (`geqlib.graph.cell_list`), for which the host waits twice.
 
     Args:
         pos: [N, d] positions, inside or outside of the cell; d = 3 where a graph is periodic.
@@ -72,6 +75,8 @@ def neighbor_list(
         >>> near.edge_index.tolist(), near.cell_shift.tolist(), near.reverse.tolist()
         ([[0, 0], [0, 0]], [[-1, 0, 0], [1, 0, 0]], [1, 0])
     """
+    if (near := _on_device(pos, cutoff, cell, pbc, batch)) is not None:
+        return near
     points = _finite_points(pos, cutoff)
     graph = _graph_numbers(batch, len(points))
     cells, periodic = _periodic_cells(cell, pbc, points, graph)
@@ -161,11 +166,12 @@ class SkinNeighbors:
         if self._last is None or self.skin == 0:
             return False
         before, old_cell, old_pbc = self._last
-        if before.shape != pos.shape or not (cell.equal(old_cell) and pbc.equal(old_pbc)):
+        if before.shape != pos.shape or before.device != pos.device:
             return False
         moved = torch.linalg.vector_norm(pos - before, dim=1)
         # less than half, as the search rounds too; false for NaN
-        return bool((moved < 0.4999 * self.skin).all())
+        near = (moved < 0.4999 * self.skin).all()
+        return bool(near & (cell == old_cell).all() & (pbc == old_pbc).all())
 
 
 @torch.no_grad()
@@ -209,6 +215,20 @@ def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
     smallest = distance.topk(k, largest=False)
     number = torch.where(smallest.values < torch.inf, smallest.indices, columns[:, None])
     return (number + first[:, None, None])[batch, rank]
+
+
+def _on_device(
+    pos: Tensor, cutoff: float, cell: Tensor | None, pbc: Tensor | None, batch: Tensor | None
+) -> Neighbors | None:
+    """The list made on the device; None if it is made on the host, which says what is wrong."""
+    if pos.device.type not in DEVICES or pos.size(1) > 3 or not cutoff > 0:
+        return None
+    if cell is None:
+        fits = pbc is None
+    else:
+        fits = pos.size(1) == 3 and (pbc is None or 3 * pbc.numel() == cell.numel())
+    edges = cell_list(pos, cutoff, cell, pbc, batch, least_volume=FLAT) if fits else None
+    return None if edges is None else Neighbors(*edges)
 
 
 def _finite_points(pos: Tensor, cutoff: float) -> np.ndarray:
@@ -282,10 +302,15 @@ def _periodic_pairs(
         # one in the workers of a loader
         n_threads=torch.get_num_threads(),
     )
-    target, source, shift = search.compute(points, cell, (cell != 0).any(-1), "ijS")
+    # it crashes on points that are far from each other where not all vectors repeat
+    repeats = (cell != 0).any(-1)
+    wrap = np.floor(points @ np.linalg.pinv(cell)) * repeats
+    points = points - wrap @ cell
+    target, source, shift = search.compute(points, cell, repeats, "ijS")
     target, source, shift = (part.astype(np.int64) for part in (target, source, shift))
     offset = points[source] - points[target] + shift @ cell
     near = np.linalg.norm(offset, axis=1) <= cutoff
+    shift = shift + wrap.astype(np.int64)[target] - wrap.astype(np.int64)[source]
     return target[near], source[near], shift[near]
 
 
@@ -310,9 +335,10 @@ def _within(wide: Neighbors, pos: Tensor, cell: Tensor, cutoff: float) -> Neighb
     near = torch.linalg.vector_norm(offset, dim=1) <= cutoff
     near = near & near[wide.reverse]
     number = near.cumsum(0) - 1
+    chosen = masked(torch.arange(len(near), device=near.device), near, int(near.sum()))
     return replace(
         wide,
-        edge_index=wide.edge_index[:, near],
-        cell_shift=wide.cell_shift[near],
-        reverse=number[wide.reverse[near]],
+        edge_index=wide.edge_index.index_select(1, chosen),
+        cell_shift=wide.cell_shift.index_select(0, chosen),
+        reverse=number.index_select(0, wide.reverse.index_select(0, chosen)),
     )

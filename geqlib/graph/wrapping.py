@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geqlib.graph.segments import segment_lengths
+
 OUTSIDE = 30.0  # of the cell, in angstrom, where float32 has steps of 3e-6
 NEAR = 100.0  # to the origin
 
@@ -45,7 +47,8 @@ def near_cell(
     """
     graph = edge_index.new_zeros(len(pos)) if batch is None else batch
     if cell is not None and cell_shift is not None:
-        inverse = torch.linalg.pinv(cell.detach()).index_select(0, graph)
+        # on the host, which waits for GPUs to decompose matrices in any case
+        inverse = torch.linalg.pinv(cell.detach().cpu()).to(cell.device).index_select(0, graph)
         whole = torch.einsum("ni,nij->nj", pos.detach(), inverse).floor()
         cells = cell.index_select(0, graph)
         outside = torch.einsum("ni,nij->nj", whole, cells.detach()).norm(dim=1, keepdim=True)
@@ -55,7 +58,7 @@ def near_cell(
         change = whole.index_select(0, source) - whole.index_select(0, target)
         cell_shift = cell_shift + change.to(cell_shift.dtype)
     graphs = num_graphs or (len(cell) if cell is not None else 1)
-    count = torch.bincount(graph, minlength=graphs).clamp(min=1)
+    count = segment_lengths(graph, graphs).clamp(min=1)
     centre = pos.new_zeros(graphs, 3).index_add(0, graph, pos.detach()) / count[:, None]
     centre = torch.where(centre.abs() > NEAR, centre.round(), 0.0)
     return pos - centre.index_select(0, graph), cell_shift

@@ -1,13 +1,14 @@
-"""The symmetric GRU, and a level of a reduction tree with it, whose derivative is written out.
+"""The symmetric GRU, and a reduction tree with it, whose derivative is written out.
 
-On a GPU a level runs as two kernels forward and two backward (`symmetric_gru_triton`), beside three
-batched matrix products; else in plain torch.
+On a GPU a level of the tree runs as two kernels forward and two backward (`symmetric_gru_triton`),
+beside batched matrix products; else in plain torch, with few operations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -17,6 +18,10 @@ from torch.nn.functional import linear
 
 from geqlib.graph.functional import transformed, vectorised
 from geqlib.kernels.selection import fused
+
+# of a level: [members] pairs of partners, waiting and finished members; numbers of pairs and of
+# waiting members
+Level = tuple[Tensor, int, int]
 
 
 def symmetric_gru(a: Tensor, b: Tensor, even: Tensor, odd: Tensor, bias: Tensor) -> Tensor:
@@ -56,171 +61,235 @@ class SymmetricGRU:
         even, odd = self.weight.unbind()
         return symmetric_gru(a, b, even, odd, self.bias)
 
-    def level(self, x: Tensor, order: Tensor, pairs: int, waiting: int) -> tuple[Tensor, Tensor]:
-        """The products of pairs, followed by what waits, and what is finished.
+    def tree(self, x: Tensor, levels: Sequence[Level]) -> tuple[list[Tensor], list[Tensor]]:
+        """After each level, the products of pairs followed by what waits, and what is finished.
 
         Args:
-            x: [members, ..., C].
-            order: [members] left partners, right partners, waiting and finished members.
-            pairs, waiting: how many.
+            x: [members, ..., C] of the first level.
+            levels: one at least, each of the members that the level before leaves.
         """
         tensors = x, self.weight, self.bias
-        arguments: Any = *tensors, order, pairs, waiting
         if torch.compiler.is_compiling() or transformed() or _forward_mode(*tensors):
-            return plain_level(*arguments)
+            return plain_tree(*tensors, levels)
         on_device = fused("symmetric_gru", *tensors)
         needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         if not (on_device or needed):
-            return plain_level(*arguments)
-        result: Any = _Level.apply(*arguments, self._biases, on_device)
-        return result
-
-    @cached_property
-    def _biases(self) -> Tensor:
-        """[2, 1, 4 C] the bias of both halves, 0 for the odd one, of which none takes derivatives.
-
-        With it, one batched product makes both halves.
-        """
-        bias = self.bias.detach()
-        return torch.stack([bias, torch.zeros_like(bias)]).unsqueeze(1)
+            return plain_tree(*tensors, levels)
+        # further dimensions are members of their own
+        copies = x.shape[1:-1].numel()
+        flat = x.reshape(-1, x.size(-1))
+        rows = [_repeated(level, copies) for level in levels]
+        outputs: Any = _Tree.apply(flat, *tensors[1:], rows, on_device)
+        parts = [y.view(-1, *x.shape[1:]) for y in outputs]
+        return parts[: len(levels)], parts[len(levels) :]
 
 
-def plain_level(
-    x: Tensor, weight: Tensor, bias: Tensor, order: Tensor, pairs: int, waiting: int
-) -> tuple[Tensor, Tensor]:
-    """`SymmetricGRU.level` by operations that torch differentiates."""
-    sizes = pairs, pairs, waiting, order.size(0) - 2 * pairs - waiting
-    left, right, alone, done = x.index_select(0, order).split(sizes)
-    return torch.cat([SymmetricGRU(weight, bias)(left, right), alone]), done
+def _repeated(level: Level, copies: int) -> Level:
+    """The level of members that are `copies` rows each, one after the other."""
+    order, pairs, waiting = level
+    if copies == 1:
+        return order.long(), pairs, waiting
+    rows = order[:, None] * copies + torch.arange(copies, device=order.device)
+    partners = rows[: 2 * pairs].unflatten(0, (pairs, 2)).transpose(1, 2)
+    order = torch.cat([partners.flatten(), rows[2 * pairs :].flatten()])
+    return order, copies * pairs, copies * waiting
 
 
-class _Level(torch.autograd.Function):
-    """A level that keeps the gates; of gradients with a graph, the plain one's are taken.
+def plain_tree(
+    x: Tensor, weight: Tensor, bias: Tensor, levels: Sequence[Level]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """`SymmetricGRU.tree` by operations that torch differentiates."""
+    gru, states, finished = SymmetricGRU(weight, bias), [x], []
+    for order, pairs, waiting in levels:
+        sizes = 2 * pairs, waiting, order.size(0) - 2 * pairs - waiting
+        partners, alone, done = states[-1].index_select(0, order).split(sizes)
+        left, right = partners.unflatten(0, (pairs, 2)).unbind(1)
+        states.append(torch.cat([gru(left, right), alone]))
+        finished.append(done)
+    return states[1:], finished
 
-    With s, d = b + a, b - a for the partners a and b, and S, D = W s, W d, the gates are S + D for
-    GRU(b, a), whose state is a, and S - D for GRU(a, b).
+
+class _Tree(torch.autograd.Function):
+    """A tree that keeps the gates; of gradients with a graph, the plain one's are taken.
+
+    All levels are one function, whose weights have one derivative: not one a level, to be added.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        order: Tensor,
-        pairs: int,
-        waiting: int,
-        biases: Tensor,
-        on_device: bool,
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, levels: list[Level], on_device: bool
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.sizes = pairs, waiting
+        ctx.levels, ctx.on_device = levels, on_device
         if on_device:
-            from geqlib.kernels.symmetric_gru_triton import gates, sums
-
-            values = sums(x, order, pairs)
-            products = torch.baddbmm(biases, values, weight.mT)
-            new, done = gates(products, x, order, pairs, waiting)
-            rest = products, values
+            from geqlib.kernels.symmetric_gru_triton import forward
         else:
-            new, done, *rest = _plain_forward(x, weight, biases, order, pairs, waiting)
-        ctx.save_for_backward(x, weight, bias, order, *rest)
-        return new, done
+            forward = _plain_forward
+        states, finished, saved = forward(x, weight, bias, levels)
+        ctx.save_for_backward(x, weight, bias, *saved)
+        return *states, *finished
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        x, weight, bias, order, *rest = ctx.saved_tensors
+        x, weight, bias, *saved = ctx.saved_tensors
         if torch.is_grad_enabled() or vectorised(*grads):
-            results = _with_graph((x, weight, bias), grads, order, *ctx.sizes)
-        elif len(rest) == 2:
-            from geqlib.kernels.symmetric_gru_triton import gradients
-
-            results = gradients(grads, x, weight, order, *rest, *ctx.sizes)
+            return *_with_graph((x, weight, bias), grads, ctx.levels), None, None
+        if ctx.on_device:
+            from geqlib.kernels.symmetric_gru_triton import backward
         else:
-            results = _plain_backward(grads, x, weight, order, *rest, *ctx.sizes)
-        return *results, *[None] * 5
+            backward = _plain_backward
+        count = len(ctx.levels)
+        by_states, by_finished = grads[:count], grads[count:]
+        results = backward(by_states, by_finished, x, weight, ctx.levels, *saved)
+        return *results, None, None
+
+
+def _joint(weight: Tensor) -> Tensor:
+    """[4, 2, C, 2, C] what each gate of each order of two partners sees of either partner.
+
+    Order k is that in which partner k is the state. With s, d = b + a, b - a for the partners a and
+    b, the gates are W_e s + W_o d for GRU(b, a), whose state is a, and W_e s - W_o d for GRU(a, b).
+    """
+    even, odd = weight.unflatten(1, (4, -1)).unbind()
+    own, other = even - odd, even + odd
+    return torch.stack([torch.stack([own, other], 2), torch.stack([other, own], 2)], 1)
+
+
+def _of_joint(by_joint: Tensor) -> Tensor:
+    """[2, 4 C, C] the derivative by the weight, of one by `_joint`."""
+    own = by_joint[:, 0, :, 0] + by_joint[:, 1, :, 1]
+    other = by_joint[:, 0, :, 1] + by_joint[:, 1, :, 0]
+    return torch.stack([other + own, other - own]).flatten(1, 2)
+
+
+def _starts(levels: Sequence[Level]) -> list[int]:
+    """Where the pairs of each level begin among all pairs, and the last ones end."""
+    return [0, *accumulate(pairs for _, pairs, _ in levels)]
 
 
 def _plain_forward(
-    x: Tensor, weight: Tensor, biases: Tensor, order: Tensor, pairs: int, waiting: int
-) -> tuple[Tensor, ...]:
-    """New members, finished ones; gates [2, P, 4 C], s and d, and both partners, [2, P, C] each."""
-    channels, rows = x.size(-1), 2 * pairs
-    members = x.index_select(0, order)
-    partners = members[:rows].reshape(2, -1, channels)
-    values = torch.empty_like(partners)
-    torch.add(*partners, out=values[0])
-    torch.sub(partners[1], partners[0], out=values[1])
-    even, odd = torch.baddbmm(biases, values, weight.mT).to(x.dtype)
-    gates = x.new_empty(2, *even.shape)
-    torch.add(even, odd, out=gates[0])
-    torch.sub(even, odd, out=gates[1])
-    gates[..., : 2 * channels].sigmoid_()
-    reset, update, candidate, of_state = gates.chunk(4, -1)
+    x: Tensor, weight: Tensor, bias: Tensor, levels: list[Level]
+) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, Tensor]]:
+    """New members and finished ones of each level; partners [P, 2 C] and gates [P, 5, 2 C].
+
+    The gates are those of `_gates`, of all levels.
+    """
+    channels, starts = x.size(-1), _starts(levels)
+    dtype = _product_dtype(x)
+    joint = _joint(weight.detach().to(dtype)).view(8 * channels, 2 * channels).T
+    biases = bias.detach().to(dtype).unflatten(0, (4, 1, -1)).expand(-1, 2, -1).flatten()
+    partners, gates = (
+        x.new_empty(starts[-1], 2 * channels),
+        x.new_empty(starts[-1], 5, 2 * channels),
+    )
+    states, finished = [x], []
+    for (order, pairs, waiting), (a, b) in zip(levels, pairwise(starts), strict=True):
+        members, ends = states[-1], 2 * pairs + waiting
+        torch.index_select(members, 0, order[: 2 * pairs], out=partners[a:b].view(-1, channels))
+        new = x.new_empty(pairs + waiting, channels)
+        both = _gates(partners[a:b], gates[a:b], joint, biases)
+        torch.mean(both.view(pairs, 2, channels), 1, out=new[:pairs])
+        if waiting:
+            torch.index_select(members, 0, order[2 * pairs : ends], out=new[pairs:])
+        states.append(new)
+        finished.append(members.index_select(0, order[ends:]) if ends < len(order) else x[:0])
+    return states[1:], finished, (partners, gates)
+
+
+def _product_dtype(x: Tensor) -> torch.dtype:
+    """Of matrix products with x: autocast lowers all but double precision."""
+    lowered = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(x.device.type) if lowered else x.dtype
+
+
+def _gates(partners: Tensor, gates: Tensor, joint: Tensor, biases: Tensor) -> Tensor:
+    """[P, 2 C] the GRU in both orders: n + z t, with t = h - n for the state h.
+
+    Writes [P, 5, 2 C], for both orders r, z, n, W_hn h and t.
+    """
+    products = gates[:, :4].flatten(1)
+    if products.dtype == joint.dtype:
+        torch.addmm(biases, partners, joint, out=products)
+    else:
+        products.copy_(torch.addmm(biases, partners.to(joint.dtype), joint))
+    gates[:, :2].sigmoid_()
+    reset, update, candidate, of_state, change = gates.unbind(1)
     candidate.addcmul_(reset, of_state).tanh_()
-    new = x.new_empty(pairs + waiting, *x.shape[1:])
-    both = torch.lerp(candidate, partners, update)
-    torch.add(*both, out=new[:pairs].view(-1, channels)).div_(2)
-    if waiting:
-        new[pairs:] = members[rows : rows + waiting]
-    return new, members[rows + waiting :], gates, values, partners
+    torch.sub(partners, candidate, out=change)
+    return torch.addcmul(candidate, update, change)
 
 
 def _plain_backward(
-    grads: Any,
+    by_states: Sequence[Tensor | None],
+    by_finished: Sequence[Tensor | None],
     x: Tensor,
     weight: Tensor,
-    order: Tensor,
-    gates: Tensor,
-    values: Tensor,
+    levels: list[Level],
     partners: Tensor,
-    pairs: int,
-    waiting: int,
+    gates: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives by x, weight and bias."""
-    channels = x.size(-1)
-    by_new, by_done = grads
-    if by_new is None:
-        by_new = x.new_zeros(pairs + waiting, *x.shape[1:])
-    reset, update, candidate, of_state = gates.chunk(4, -1)
-    slope = torch.empty_like(gates)
-    by_reset, by_update, by_input, by_state = slope.chunk(4, -1)
-    half = by_new[:pairs].reshape(1, -1, channels) / 2
-    by_partners = update * half
-    torch.mul(partners - candidate, half, out=by_update)
-    torch.ops.aten.tanh_backward.grad_input(half - by_partners, candidate, grad_input=by_input)
-    torch.mul(by_input, reset, out=by_state)
-    torch.mul(by_input, of_state, out=by_reset)
-    both = slope[..., : 2 * channels]
-    torch.ops.aten.sigmoid_backward.grad_input(both, gates[..., : 2 * channels], grad_input=both)
-    by_products = torch.empty_like(slope)
-    torch.add(*slope, out=by_products[0])
-    torch.sub(*slope, out=by_products[1])
-    by_bias = by_products[0].sum(0)
-    by_weight = torch.bmm(by_products.mT, values)
-    even, odd = torch.bmm(by_products, weight.to(x.dtype))
-    by_partners += even
-    by_partners[0] -= odd
-    by_partners[1] += odd
-    parts = [by_partners.view(2 * pairs, *x.shape[1:]), by_new[pairs:]]
-    finished = x.size(0) - 2 * pairs - waiting
-    if finished:
-        parts.append(x.new_zeros(finished, *x.shape[1:]) if by_done is None else by_done)
-    rows = torch.cat(parts) if finished or waiting else parts[0]
-    return torch.zeros_like(x).index_add_(0, order, rows), by_weight, by_bias
+    channels, starts = x.size(-1), _starts(levels)
+    joint = _joint(weight.to(x.dtype)).roll(1, 0).view(8 * channels, 2 * channels)
+    slopes = torch.empty_like(gates)
+    by_x: Any = None
+    for n in reversed(range(len(levels))):
+        order, pairs, waiting = levels[n]
+        by_new = x.new_zeros(pairs + waiting, channels) if by_x is None else by_x
+        if (by_state := by_states[n]) is not None:
+            by_new = by_state if by_x is None else by_new + by_state
+        rows = slice(starts[n], starts[n + 1])
+        by_products = _slopes(by_new[:pairs], gates[rows], slopes[rows])
+        # half of each, as the result is the mean of both orders
+        by_partners = torch.addmm(slopes[rows, 0], by_products, joint, beta=0.5, alpha=0.5)
+        by_x = x.new_empty(order.size(0), channels)
+        by_x.index_copy_(0, order[: 2 * pairs], by_partners.view(-1, channels))
+        alone, ended = order[2 * pairs :].tensor_split((waiting,))
+        done = by_finished[n]
+        if waiting:
+            by_x.index_copy_(0, alone, by_new[pairs:])
+        if ended.size(0) and done is None:
+            by_x.index_fill_(0, ended, 0)
+        elif ended.size(0):
+            by_x.index_copy_(0, ended, done)
+    by_products = slopes[:, 1:].flatten(1)
+    by_joint = torch.mm(by_products.mT, partners).view(4, 2, channels, 2, channels) / 2
+    by_bias = by_products.sum(0).view(4, 2, channels).sum(1) / 2
+    return by_x, _of_joint(by_joint.roll(-1, 0)), by_bias.roll(-1, 0).flatten()
+
+
+def _slopes(by_mean: Tensor, gates: Tensor, slopes: Tensor) -> Tensor:
+    """[P, 8 C] twice the derivatives by what the gates see, in the order W_hn h, r, z, n.
+
+    Writes [P, 5, 2 C]: these, and before them twice those by h past the gates.
+
+    Args:
+        by_mean: [P, C] by the mean of both orders.
+        gates: [P, 5, 2 C] see `_gates`.
+    """
+    gates, slopes = (t.unflatten(2, (2, -1)) for t in (gates, slopes))
+    by_mean = by_mean[:, None]
+    torch.mul(gates[:, 1::3], by_mean[:, None], out=slopes[:, 0:4:3])  # z and t: by h and by z
+    by_input = slopes[:, 4]
+    torch.sub(by_mean, slopes[:, 0], out=by_input)
+    torch.ops.aten.tanh_backward.grad_input(by_input, gates[:, 2], grad_input=by_input)
+    torch.mul(gates[:, 0:4:3], by_input[:, None], out=slopes[:, 1:3])  # r and W_hn h: by W_hn h, r
+    both = slopes[:, 2:4]
+    torch.ops.aten.sigmoid_backward.grad_input(both, gates[:, :2], grad_input=both)
+    return slopes[:, 1:].flatten(1)
 
 
 def _with_graph(
-    inputs: tuple[Tensor, ...], grads: Any, order: Tensor, pairs: int, waiting: int
+    inputs: tuple[Tensor, ...], grads: Sequence[Tensor | None], levels: list[Level]
 ) -> list[Tensor | None]:
     """The same by torch: for derivatives of derivatives, and for several gradients at once."""
     graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # of other graph nodes than the inputs', which may depend on each other
-        inputs = tuple(t.view_as(t) for t in inputs)
-        x, weight, bias = inputs
-        outputs = plain_level(x, weight, bias, order, pairs, waiting)
-    pairs_of = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None]
+        x, weight, bias = inputs = tuple(t.view_as(t) for t in inputs)
+        states, finished = plain_tree(x, weight, bias, levels)
+    outputs = zip([*states, *finished], grads, strict=True)
+    pairs_of = [(y, g) for y, g in outputs if g is not None and y.requires_grad]
     needed = [t for t in inputs if t.requires_grad]
     if not pairs_of or not needed:
         return [None] * len(inputs)

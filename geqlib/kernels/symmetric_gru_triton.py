@@ -12,7 +12,8 @@ number, and one launch each:
 - `_members`: derivatives by the members. Reads 4 P C + (W + F) C, writes (2 P + W + F) C.
 
 Between them stand one batched matrix product forward, 16 P C^2 operations, and two backward, 32 P
-C^2, one sum and one fill. Index tensors are taken as they are: numbers out of range are skipped.
+C^2, one product with a vector, for the bias, and one fill. Index tensors are taken as they are:
+numbers out of range are skipped.
 """
 
 # kernels are written in Triton's language, which type checkers take for Python
@@ -21,6 +22,7 @@ C^2, one sum and one fill. Index tensors are taken as they are: numbers out of r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,97 +30,102 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+Level = tuple[Tensor, int, int]  # as `SymmetricGRU.tree` takes them
 BLOCK = 512  # numbers of a program
 
 
-def sums(x: Tensor, order: Tensor, pairs: int) -> Tensor:
-    """[2, P, C] right + left and right - left partners of x [members, ..., C]."""
-    width = x[:1].numel()
-    values = x.new_empty(2, pairs * width // x.size(-1), x.size(-1))
-    _sums[_grid(pairs * width)](
-        values, x.contiguous(), order, x.size(0), pairs, width, _double(x), BLOCK
-    )
+def forward(
+    x: Tensor, weight: Tensor, bias: Tensor, levels: Sequence[Level]
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """New members and finished ones of each level, and what `backward` needs."""
+    bias = bias.detach()
+    biases = torch.stack([bias, torch.zeros_like(bias)]).unsqueeze(1)
+    states, finished, saved = [x.contiguous()], [], []
+    for level in levels:
+        values = sums(states[-1], level)
+        products = torch.baddbmm(biases, values, weight.mT)
+        new, done = gates(products, states[-1], level)
+        saved += [states[-1], values, products]
+        states.append(new)
+        finished.append(done)
+    return states[1:], finished, saved
+
+
+def backward(
+    by_states: Sequence[Tensor | None],
+    by_finished: Sequence[Tensor | None],
+    x: Tensor,
+    weight: Tensor,
+    levels: Sequence[Level],
+    *saved: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives by x, weight and bias."""
+    by_weight, by_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(weight.size(1))
+    one = x.new_ones(max(pairs for _, pairs, _ in levels))
+    by_x: Any = None
+    for n in reversed(range(len(levels))):
+        members, values, products = saved[3 * n : 3 * n + 3]
+        by_new = x.new_zeros(levels[n][1] + levels[n][2], x.size(1)) if by_x is None else by_x
+        if (by_state := by_states[n]) is not None:
+            by_new = by_state.contiguous() if by_x is None else by_new + by_state
+        grads = by_new, by_finished[n]
+        by_products, direct = products_gradient(by_new, members, products, levels[n])
+        by_values = torch.bmm(by_products, weight.to(x.dtype))
+        by_x = members_gradient(grads, direct, by_values, members, levels[n])
+        by_weight.baddbmm_(by_products.mT, values)
+        by_bias.addmv_(by_products[0].T, one[: values.size(1)])
+    return by_x, by_weight, by_bias
+
+
+def sums(x: Tensor, level: Level) -> Tensor:
+    """[2, P, C] right + left and right - left partners of x [members, C]."""
+    order, pairs, _ = level
+    values = x.new_empty(2, pairs, x.size(1))
+    _sums[_grid(x, pairs)](values, x, order, x.size(0), pairs, x.size(1), _double(x), BLOCK)
     return values
 
 
-def gates(
-    products: Tensor, x: Tensor, order: Tensor, pairs: int, waiting: int
-) -> tuple[Tensor, Tensor]:
+def gates(products: Tensor, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
     """New members and finished ones, from what the gates see of sums and of differences."""
-    width, members = x[:1].numel(), order.size(0)
-    new = x.new_empty(pairs + waiting, *x.shape[1:])
-    done = x.new_empty(members - 2 * pairs - waiting, *x.shape[1:])
-    _gates[_grid((members - pairs) * width)](
-        new,
-        done,
-        products.contiguous(),
-        x.contiguous(),
-        order,
-        x.size(0),
-        pairs,
-        waiting,
-        members,
-        width,
-        x.size(-1),
-        _double(x),
-        BLOCK,
-    )
+    order, pairs, waiting = level
+    channels, members = x.size(1), order.size(0)
+    new = x.new_empty(pairs + waiting, channels)
+    done = x.new_empty(members - 2 * pairs - waiting, channels)
+    sizes = x.size(0), pairs, waiting, members, channels, _double(x), BLOCK
+    grid = _grid(x, members - pairs)
+    _gates[grid](new, done, products.contiguous(), x, order, *sizes)
     return new, done
 
 
-def gradients(
-    grads: Any,
-    x: Tensor,
-    weight: Tensor,
-    order: Tensor,
-    products: Tensor,
-    values: Tensor,
-    pairs: int,
-    waiting: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Derivatives by x, weight and bias."""
-    width, channels, members = x[:1].numel(), x.size(-1), order.size(0)
-    new, done = (None if g is None else g.contiguous() for g in grads)
-    if new is None:
-        new = x.new_zeros(pairs + waiting, *x.shape[1:])
-    by_products = x.new_empty(products.shape)
-    direct = torch.empty_like(values)
-    x = x.contiguous()
-    _gates_backward[_grid(pairs * width)](
-        by_products,
-        direct,
-        new,
-        products.contiguous(),
-        x,
-        order,
-        x.size(0),
-        pairs,
-        width,
-        channels,
-        _double(x),
-        BLOCK,
-    )
-    by_values = torch.bmm(by_products, weight.to(x.dtype))
+def products_gradient(
+    by_new: Tensor, x: Tensor, products: Tensor, level: Level
+) -> tuple[Tensor, Tensor]:
+    """Derivatives by the products and, past these, by the partners."""
+    order, pairs, _ = level
+    by_products, direct = x.new_empty(products.shape), x.new_empty(2, pairs, x.size(1))
+    sizes = x.size(0), pairs, x.size(1), _double(x), BLOCK
+    grid = _grid(x, pairs)
+    _gates_backward[grid](by_products, direct, by_new, products.contiguous(), x, order, *sizes)
+    return by_products, direct
+
+
+def members_gradient(
+    grads: tuple[Tensor, Tensor | None], direct: Tensor, by_values: Tensor, x: Tensor, level: Level
+) -> Tensor:
+    """The derivative by x [members, C], from those by new and by finished members."""
+    order, pairs, waiting = level
+    new, done = grads
     by_x = torch.zeros_like(x)
-    _members[_grid((members - pairs) * width)](
-        by_x,
-        direct,
-        by_values,
-        new,
-        new if done is None else done,
-        order,
-        x.size(0),
-        pairs,
-        waiting,
-        members if done is not None else 2 * pairs + waiting,
-        width,
-        BLOCK,
-    )
-    return by_x, torch.bmm(by_products.mT, values), by_products[0].sum(0)
+    members = order.size(0) if done is not None else 2 * pairs + waiting
+    done = new if done is None else done.contiguous()
+    sizes = x.size(0), pairs, waiting, members, x.size(1), BLOCK
+    grid = _grid(x, order.size(0) - pairs)
+    _members[grid](by_x, direct, by_values, new, done, order, *sizes)
+    return by_x
 
 
-def _grid(numbers: int) -> tuple[int]:
-    return (max(triton.cdiv(numbers, BLOCK), 1),)
+def _grid(x: Tensor, rows: int) -> tuple[int]:
+    return (max(triton.cdiv(rows * x.size(1), BLOCK), 1),)
 
 
 def _double(x: Tensor) -> bool:
@@ -159,19 +166,19 @@ def _sums(
     order,
     members,
     pairs,
-    width,
+    channels,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    size = (n * 0 + pairs) * width
-    pair, column = n // width, n % width
+    size = (n * 0 + pairs) * channels
+    pair, column = n // channels, n % channels
     inside = pair < pairs
-    left, in_left = _partner(order, pair, members, inside)
-    right, in_right = _partner(order, pairs + pair, members, inside)
-    a = tl.load(x + left * width + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * width + column, in_right, 0).to(dtype)
+    left, in_left = _partner(order, 2 * pair, members, inside)
+    right, in_right = _partner(order, 2 * pair + 1, members, inside)
+    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
+    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
     tl.store(values + n, b + a, inside)
     tl.store(values + n + size, b - a, inside)
 
@@ -187,22 +194,21 @@ def _gates(
     pairs,
     waiting,
     members,
-    width,
     channels,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    size = (n * 0 + pairs) * width
-    joined = (n * 0 + pairs + waiting) * width
-    item, column = n // width, n % width
+    size = (n * 0 + pairs) * channels
+    joined = (n * 0 + pairs + waiting) * channels
+    item, column = n // channels, n % channels
     inside = item < pairs
-    left, in_left = _partner(order, item, stored, inside)
-    right, in_right = _partner(order, pairs + item, stored, inside)
-    a = tl.load(x + left * width + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * width + column, in_right, 0).to(dtype)
-    at = n // channels * (4 * channels) + n % channels
+    left, in_left = _partner(order, 2 * item, stored, inside)
+    right, in_right = _partner(order, 2 * item + 1, stored, inside)
+    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
+    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
+    at = item * (4 * channels) + column
     odd = products + 4 * size
     total = tl.zeros((BLOCK,), dtype)
     for swap in tl.static_range(2):
@@ -222,7 +228,7 @@ def _gates(
     # members that stay as they are
     stays = (item >= pairs) & (pairs + item < members)
     place, in_place = _partner(order, pairs + item, stored, stays)
-    value = tl.load(x + place * width + column, in_place, 0)
+    value = tl.load(x + place * channels + column, in_place, 0)
     waits = stays & (item < pairs + waiting)
     tl.store(new + n, value, waits)
     tl.store(done + n - joined, value, stays & (item >= pairs + waiting))
@@ -238,22 +244,21 @@ def _gates_backward(
     order,
     stored,
     pairs,
-    width,
     channels,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    size = (n * 0 + pairs) * width
-    item, column = n // width, n % width
+    size = (n * 0 + pairs) * channels
+    item, column = n // channels, n % channels
     inside = item < pairs
-    left, in_left = _partner(order, item, stored, inside)
-    right, in_right = _partner(order, pairs + item, stored, inside)
-    a = tl.load(x + left * width + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * width + column, in_right, 0).to(dtype)
+    left, in_left = _partner(order, 2 * item, stored, inside)
+    right, in_right = _partner(order, 2 * item + 1, stored, inside)
+    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
+    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
     half = tl.load(by_new + n, inside, 0).to(dtype) / 2
-    at = n // channels * (4 * channels) + n % channels
+    at = item * (4 * channels) + column
     odd = products + 4 * size
     even_reset = tl.zeros((BLOCK,), dtype)
     even_update, even_input, even_state = even_reset, even_reset, even_reset
@@ -306,25 +311,25 @@ def _members(
     pairs,
     waiting,
     members,
-    width,
+    channels,
     BLOCK: tl.constexpr,
 ):
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    size = (n * 0 + pairs) * width
-    joined = (n * 0 + pairs + waiting) * width
-    item, column = n // width, n % width
+    size = (n * 0 + pairs) * channels
+    joined = (n * 0 + pairs + waiting) * channels
+    item, column = n // channels, n % channels
     inside = item < pairs
-    left, in_left = _partner(order, item, stored, inside)
-    right, in_right = _partner(order, pairs + item, stored, inside)
+    left, in_left = _partner(order, 2 * item, stored, inside)
+    right, in_right = _partner(order, 2 * item + 1, stored, inside)
     even = tl.load(by_values + n, inside, 0)
     odd = tl.load(by_values + n + size, inside, 0)
     a = tl.load(direct + n, inside, 0)
     b = tl.load(direct + n + size, inside, 0)
-    tl.store(by_x + left * width + column, a + even - odd, in_left)
-    tl.store(by_x + right * width + column, b + even + odd, in_right)
+    tl.store(by_x + left * channels + column, a + even - odd, in_left)
+    tl.store(by_x + right * channels + column, b + even + odd, in_right)
     waits = (item >= pairs) & (item < pairs + waiting)
     ends = (item >= pairs + waiting) & (pairs + item < members)
     place, in_place = _partner(order, pairs + item, stored, waits | ends)
     value = tl.load(by_new + n, waits, 0)
     value += tl.load(by_done + n - joined, ends, 0)
-    tl.store(by_x + place * width + column, value, in_place)
+    tl.store(by_x + place * channels + column, value, in_place)

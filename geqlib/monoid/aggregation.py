@@ -38,30 +38,32 @@ def reduce_tree(
         >>> reduce_tree(torch.add, torch.arange(4.0), torch.zeros(()), plan)[0].tolist()
         [1.0, 0.0, 5.0, 0.0]
     """
-    finished, members = [x[:0]], []
-    for level in plan.levels:
-        if level.pairs:
-            members.append(x)
-        x, done = _joined(product, x, level)
-        finished.append(done)
+    states, finished = _levels(product, x, plan)
+    finished += [states[-1].index_select(0, level.order) for level in plan.levels[plan.depth :]]
     empty = identity.expand(plan.empty, *identity.shape)
-    return torch.cat([*finished, empty]).index_select(0, plan.roots), members
+    return torch.cat([x[:0], *finished, empty]).index_select(0, plan.roots), states[:-1]
 
 
-def _joined(product: Product, x: Tensor, level: TreeLevel) -> tuple[Tensor, Tensor]:
-    """The members of the next level, and the results of finished sets."""
-    if level.pairs and isinstance(product, SymmetricGRU):
-        return product.level(x, level.order, level.pairs, level.waiting)
-    left, right, waiting, done = _arranged(x, level)
-    if level.pairs:
-        x = torch.cat([_checked(product(left, right), left), waiting])
-    return x, done
+def _levels(product: Product, x: Tensor, plan: TreePlan) -> tuple[list[Tensor], list[Tensor]]:
+    """The members of every level, and the results of the sets that are finished before the last."""
+    levels = plan.levels[: plan.depth]
+    if levels and isinstance(product, SymmetricGRU):
+        states, finished = product.tree(x, [(v.order, v.pairs, v.waiting) for v in levels])
+        return [x, *states], finished
+    states, finished = [x], []
+    for level in levels:
+        left, right, waiting, done = _arranged(states[-1], level)
+        states.append(torch.cat([_checked(product(left, right), left), waiting]))
+        finished.append(done)
+    return states, finished
 
 
 def _arranged(x: Tensor, level: TreeLevel) -> tuple[Tensor, ...]:
     """Left partners, right partners, waiting and finished members."""
-    sizes = level.pairs, level.pairs, level.waiting, level.finished
-    return x.index_select(0, level.order).split(sizes)
+    sizes = 2 * level.pairs, level.waiting, level.finished
+    partners, *rest = x.index_select(0, level.order).split(sizes)
+    left, right = partners.unflatten(0, (level.pairs, 2)).unbind(1)
+    return left, right, *rest
 
 
 class MonoidAggregation(Aggregation):
@@ -302,7 +304,7 @@ def _associativity_loss(product: Product, plan: TreePlan, members: list[Tensor])
     levels = []
     for level, below, (ab, cd, *_) in zip(plan.levels[1:], partners, partners[1:], strict=False):
         left, right, waiting, _ = below
-        of_left, of_right = level.order[: 2 * level.pairs].chunk(2)
+        of_left, of_right = level.order[: 2 * level.pairs].view(-1, 2).unbind(1)
         c = torch.cat([left, waiting])[of_right]
         two = of_right < len(left)
         d = right[of_right.clamp(max=len(left) - 1)]

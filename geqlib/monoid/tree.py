@@ -20,11 +20,12 @@ Sizes = tuple[int, int, int]  # of a level: pairs, waiting members, finished set
 
 @dataclass(frozen=True)
 class TreeLevel(Plan):
-    """How the members of one level are arranged: left partners, right ones, waiting, finished.
+    """How the members of one level are arranged: pairs of partners, waiting members, finished ones.
 
     Args:
         order: [members] the arrangement: indices of elements at the first level, later indices of
-            the products of the level before, which are followed by its waiting members.
+            the products of the level before, which are followed by its waiting members. Partners
+            stand beside each other: left, right, left, right, ...
         pairs: number of left partners, and of right ones.
         waiting: number of members that wait for the next level.
         finished: number of sets with one member, which stands among the last `finished`.
@@ -194,11 +195,12 @@ def _plan(members: Tensor, sizes: list[Sizes], elements: Tensor) -> TreePlan:
     columns = [list(column) for column in zip(*sizes, strict=True)]
     pairs, waits, done = map(sum, columns)
     parts = [
-        *_partners(first.flatten(), last.flatten(), members.flatten(), pairs),
+        _partners(first.flatten(), last.flatten(), members.flatten(), pairs),
         masked(last.flatten(), waiting.flatten(), waits),
         masked(last.flatten(), single.flatten(), done),
     ]
-    by_level = zip(*map(torch.split, parts, (columns[0], *columns)), strict=True)
+    columns[0] = [2 * number for number in columns[0]]
+    by_level = zip(*map(torch.split, parts, columns), strict=True)
     orders = [torch.cat(level) for level in by_level]
     orders[0] = elements[orders[0]]
     levels = tuple(TreeLevel(order, *size) for order, size in zip(orders, sizes, strict=True))
@@ -209,15 +211,16 @@ def _plan(members: Tensor, sizes: list[Sizes], elements: Tensor) -> TreePlan:
     return TreePlan(levels, roots, num_sets - done, len(elements), num_sets)
 
 
-def _partners(first: Tensor, last: Tensor, members: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """[total] where left and right partners are stored, level by level and set by set."""
+def _partners(first: Tensor, last: Tensor, members: Tensor, total: int) -> Tensor:
+    """[2 total] where left and right partners are stored, level by level and set by set."""
     pairs = members // 2
     ends = pairs.cumsum(0)
     start = (first - 2 * (ends - pairs)).repeat_interleave(pairs, output_size=total)
     left = start + torch.arange(0, 2 * total, 2, device=start.device)
     # a right partner stands beside the left one, but the last member of a set may have waited
     final = torch.where((members > 0) & (members % 2 == 0), ends - 1, total)
-    return left, pad(left + 1, (0, 1)).scatter_(0, final, last)[:total]
+    right = pad(left + 1, (0, 1)).scatter_(0, final, last)[:total]
+    return torch.stack([left, right], 1).flatten()
 
 
 def _before(count: Tensor) -> Tensor:

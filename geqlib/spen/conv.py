@@ -15,6 +15,8 @@ from geqlib.spen.maps import Contraction, EquivariantMaps, Features
 from geqlib.spen.plan import EgoPlan
 from geqlib.spen.sizes import EgoPart, SizeEmbedding, split_by_size
 
+Factors = tuple[Tensor, Tensor | None]
+
 
 def subgraph_layer(
     x: Features,
@@ -125,6 +127,7 @@ class SubgraphConv(nn.Module):
         plan: EgoPlan,
         parts: Sequence[EgoPart] | None = None,
         contraction: Contraction | None = None,
+        factors: Factors | None = None,
     ) -> dict[int, Tensor]:
         """Convolve x.
 
@@ -133,13 +136,15 @@ class SubgraphConv(nn.Module):
             plan: of the ego nets.
             parts: split_by_size(plan, sizes), computed here by default.
             contraction: geqlib.spen.maps.contract(x, plan, ...), computed here by default.
+            factors: self.embedding.of_plan(plan, ...) for weights="shared", computed here by
+                default.
         """
         if not torch.compiler.is_compiling():
             self._check(x, plan)
         if self.aggr is not None:
             return subgraph_layer(x, plan, self._mean, self.aggr)
         # a mean over ego nets commutes with the maps, so nothing is copied for each of them
-        out = self._mean(x, plan, parts, contraction)
+        out = self._mean(x, plan, parts, contraction, factors)
         if self.put_back == "sum":
             counts = {1: plan.members.T.counts()[:, None], 2: plan.count[:, None]}
             out = {k: y * counts[k].to(y.dtype) if k else y for k, y in out.items()}
@@ -151,11 +156,12 @@ class SubgraphConv(nn.Module):
         plan: EgoPlan,
         parts: Sequence[EgoPart] | None = None,
         contraction: Contraction | None = None,
+        factors: Factors | None = None,
     ) -> dict[int, Tensor]:
         """The maps, averaged over all ego nets that contain a pair or node."""
         if self.embedding is not None:
             dtype = next(iter(x.values())).dtype
-            factors = self.embedding.of_plan(plan, dtype)
+            factors = self.embedding.of_plan(plan, dtype) if factors is None else factors
             return self.maps[0](x, plan, *factors, contraction=contraction)
         parts = split_by_size(plan, self.sizes or ()) if parts is None else parts
         mapped = [

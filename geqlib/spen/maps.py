@@ -177,7 +177,7 @@ class EquivariantMaps(nn.Module):
         spread = plan.owners @ torch.cat([node, everywhere.to(node.dtype)])
         if contraction.member is None or self.spread is None:
             return spread
-        return (contraction.member @ self.spread).add_(spread)
+        return torch.addmm(spread, contraction.member, self.spread)
 
     def _to_pairs(self, x: Features, plan: EgoPlan, spread: Tensor, diagonal: Tensor) -> Tensor:
         """[P, D] an entry sums what its row and its column say: twice their mean."""
@@ -188,13 +188,11 @@ class EquivariantMaps(nn.Module):
         if to_centre is not None and plan.pairs_of_centre is not None:
             of_centre = plan.pairs_of_centre.T @ to_centre.reshape(-1, self.out_channels)
             y = y + of_centre / plan.count[:, None]
-        if self.pair is not None:
-            if plan.transpose is None:
-                entry = x[2] @ self.pair
-            else:
-                same, transposed = self.pair.split(self.in_channels)
-                entry = (x[2] @ same).add_(plan.transpose @ (x[2] @ transposed))
-            y = entry.add_(y)
+        if self.pair is not None and plan.transpose is None:
+            y = torch.addmm(y, x[2], self.pair)
+        elif self.pair is not None and plan.transpose is not None:
+            same, transposed = self.pair.split(self.in_channels)
+            y = torch.addmm(y, x[2], same).add_(plan.transpose @ (x[2] @ transposed))
         return y.index_add_(0, plan.diagonal, diagonal.to(y.dtype))
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from geqlib.graph.pool import graph_index, sum_pool
 from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
 from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan, join_plans
-from geqlib.spen.sizes import EgoPart, split_by_size
+from geqlib.spen.sizes import EgoPart, factors_of_layers, split_by_size
 
 # of running statistics; sums over nodes multiply what these lag behind the weights
 MOMENTUM = 0.3
@@ -184,8 +184,12 @@ class SPEN(nn.Module):
             parts = split_by_size(plan, self.sizes)
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
         of_nodes, contraction = [], None
-        for conv, norms in zip(self.convs, self.norms, strict=True):
-            y = conv(h, plan, parts, contraction)
+        factors: Any = [None] * len(self.convs)
+        if self.sizes is None:
+            embeddings: Any = [conv.embedding for conv in self.convs]
+            factors = factors_of_layers(embeddings, plan, h[2].dtype)
+        for conv, norms, factor in zip(self.convs, self.norms, factors, strict=True):
+            y = conv(h, plan, parts, contraction, factor)
             y = {k: self.act(norms[str(k)](f)) for k, f in y.items()}
             h = {k: f + h[k] if self.residual and k in h else f for k, f in y.items()}
             contraction = contract(h, plan, self.channels, centre=self.centre)
@@ -218,9 +222,9 @@ class SPEN(nn.Module):
     def _pool(
         self, of_nodes: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
     ) -> Tensor:
-        if isinstance(self.readout, SumAggregation):
-            return torch.cat([sum_pool(part, batch, num_graphs) for part in of_nodes], 1)
         x = torch.cat(list(of_nodes), 1)
+        if isinstance(self.readout, SumAggregation):
+            return sum_pool(x, batch, num_graphs)
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         return self.readout(x, batch, dim_size=num_graphs)
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
-from geqlib.spen.ego_nets import Direction, Neighbourhood, Oversize, ego_nets
+from geqlib.graph.segments import masked
+from geqlib.spen.ego_nets import (
+    Direction,
+    Neighbourhood,
+    Oversize,
+    check_ends,
+    check_range,
+    counted_ego_nets,
+)
+from geqlib.spen.entries import Entries, Pairs, lines_matrix, owners_matrix, sorted_ends
 from geqlib.spen.incidence import (
     Incidence,
     block_diagonal,
@@ -105,7 +115,7 @@ class EgoPlan(Plan):
             >>> ego_plan(torch.tensor([[0], [1]]), 2).entries()
             (tensor([0, 0, 1, 1, 2]), tensor([0, 1, 0, 1, 2]), tensor([0, 1, 2, 3, 3]))
         """
-        entries = _Entries(self.nets.ptr, self.ego, self.num_entries)
+        entries = Entries(self.nets.ptr, self.ego, self.num_entries)
         row, column = entries.row, entries.column
         at = torch.arange(self.num_entries, device=row.device)
         pair = take(self.lines.index, at if self.symmetric else at + take(entries.begin, row))
@@ -167,11 +177,11 @@ def ego_plan(
         >>> plan.size.tolist(), plan.node.tolist(), len(plan.source)
         ([2, 3, 2], [0, 1, 0, 1, 2, 1, 2], 9)
     """
-    edge_index = _checked_edges(edge_index, num_nodes)
+    edge_index = _edge_pairs(edge_index)
     neighbourhood = Neighbourhood(hops, direction, max_size, oversize, seed)
-    nets = ego_nets(edge_index, num_nodes, neighbourhood)
-    options = {"symmetric": symmetric, "shared": shared}
-    return listed_plan(*nets, edge_index, num_nodes, hops=hops, **options)
+    nets, pairs = counted_ego_nets(edge_index, num_nodes, neighbourhood)
+    options = {"symmetric": symmetric, "shared": shared, "num_entries": pairs}
+    return _listed_plan(*nets, edge_index, num_nodes, hops=hops, **options)
 
 
 def listed_plan(
@@ -192,12 +202,29 @@ def listed_plan(
         hops: k of the ego nets.
         edge_index, num_nodes, symmetric, shared: see `ego_plan`.
     """
-    edge_index = _checked_edges(edge_index, num_nodes)
+    edge_index = _edge_pairs(edge_index)
+    check_range(edge_index, num_nodes)
+    options = {"symmetric": symmetric, "shared": shared}
+    return _listed_plan(ptr, node, edge_index, num_nodes, hops=hops, **options)
+
+
+def _listed_plan(
+    ptr: Tensor,
+    node: Tensor,
+    edge_index: Tensor,
+    num_nodes: int,
+    *,
+    hops: int,
+    symmetric: bool,
+    shared: bool,
+    num_entries: int | None = None,
+) -> EgoPlan:
+    """Of edges that are known to be inside."""
     number = torch.arange(num_nodes, device=node.device)
     ego = number.repeat_interleave(ptr.diff(), output_size=node.size(0))
     centre = torch.searchsorted(ego * num_nodes + node, number * (num_nodes + 1))
-    plan = build_plan(ptr, node, num_nodes, edge_index, centre=centre, symmetric=symmetric)
-    plan = replace(plan, hops=hops)
+    options = {"centre": centre, "symmetric": symmetric, "num_entries": num_entries}
+    plan = replace(build_plan(ptr, node, num_nodes, edge_index, **options), hops=hops)
     if shared:
         return plan
     return replace(plan.disjoint(), edges=plan.edges.rows(plan.entries()[2]))
@@ -227,19 +254,51 @@ def graph_plan(
         >>> graph_plan(torch.tensor([[0], [1]]), 3, torch.tensor([0, 0, 1]), 2).size.tolist()
         [2, 1]
     """
-    edge_index = _checked_edges(edge_index, num_nodes)
+    edge_index = _edge_pairs(edge_index)
     node = torch.arange(num_nodes, device=edge_index.device)
     batch = None if batch is None else as_index(batch, "batch")
     if batch is None:
         batch, num_graphs = torch.zeros_like(node), 1
     elif num_graphs is None:
         raise ValueError("batch is given without num_graphs: pass the number of graphs too.")
-    elif bool((batch.diff() < 0).any()):
+    ptr, entries, inside = _graph_sizes(edge_index, batch, num_graphs or 0)
+    pairs = (entries + num_nodes) // 2 if symmetric else entries
+    return build_plan(
+        ptr,
+        node,
+        num_nodes,
+        edge_index,
+        symmetric=symmetric,
+        num_entries=entries,
+        num_pairs=pairs,
+        num_inside=inside,
+    )
+
+
+def _graph_sizes(edge_index: Tensor, batch: Tensor, num_graphs: int) -> tuple[Tensor, int, int]:
+    """Where the nodes of each graph begin, the sum of squared sizes, edges within a graph.
+
+    The host waits once, for these and for what has to be checked.
+    """
+    nodes = batch.size(0)
+    if nodes == 0:
+        check_range(edge_index, nodes)
+        return batch.new_zeros(num_graphs + 1), 0, 0
+    # what is out of range is an error below, and no index until then
+    number = batch.clamp(0, max(num_graphs - 1, 0))
+    ptr = pointers(number, max(num_graphs, 1))
+    ends = take(number, edge_index.clamp(0, nodes - 1).flatten()).view(2, -1)
+    low, high = edge_index.aminmax() if edge_index.numel() else 2 * (batch.new_zeros(()),)
+    falls, squares = (batch.diff() < 0).sum(), ptr.diff().square().sum()
+    sums = (low, high, falls, batch[0], batch[-1], squares, (ends[0] == ends[1]).sum())
+    low, high, falls, first, last, entries, inside = torch.stack(sums).tolist()
+    check_ends(low, high, nodes)
+    if falls:
         raise ValueError("batch is not ascending: sort the nodes by graph.")
-    elif num_nodes and int(batch[-1]) >= num_graphs:
-        raise ValueError(f"batch has graph {int(batch[-1])}, but num_graphs is {num_graphs}.")
-    ptr = pointers(batch, num_graphs)
-    return build_plan(ptr, node, num_nodes, edge_index, symmetric=symmetric)
+    if not 0 <= first <= last < num_graphs:
+        wrong = first if first < 0 else last
+        raise ValueError(f"batch has graph {wrong}, but num_graphs is {num_graphs}.")
+    return ptr, entries, inside
 
 
 def join_plans(plans: Sequence[EgoPlan]) -> EgoPlan:
@@ -281,8 +340,11 @@ def build_plan(
     symmetric: bool = False,
     num_entries: int | None = None,
     num_pairs: int | None = None,
+    num_inside: int | None = None,
 ) -> EgoPlan:
     """The plan of listed ego nets, on their device.
+
+    The host waits for the number of entries, and once for that of pairs and of edges inside.
 
     Args:
         ptr, node: ego net g contains node[ptr[g]:ptr[g + 1]], ascending.
@@ -290,15 +352,22 @@ def build_plan(
         edge_index: [2, E]; None for a plan without edges.
         centre: [G] member in the centre of each ego net, if they have one.
         symmetric: whether a pair and its transpose are one.
-        num_entries, num_pairs: Q and P where they are known, which saves a wait for the device.
+        num_entries, num_pairs, num_inside: Q, P and the number of edges between nodes of a common
+            ego net, where they are known.
     """
     size, member = ptr.diff(), torch.arange(node.size(0), device=node.device)
     number = torch.arange(size.size(0), device=node.device)
     ego = number.repeat_interleave(size, output_size=node.size(0))
-    entries = _Entries(ptr, ego, int(size.square().sum()) if num_entries is None else num_entries)
+    entries = Entries(ptr, ego, int(size.square().sum()) if num_entries is None else num_entries)
     row, column = entries.row, entries.column
-    first, second = _ends(take(node, row), take(node, column), symmetric)
-    pair, order, start, key = _numbered(first * num_nodes + second, num_pairs)
+    first, second = sorted_ends(take(node, row), take(node, column), symmetric)
+    pairs = Pairs(first * num_nodes + second)
+    at, inside = pairs.of_edges(edge_index, num_nodes, symmetric)
+    num_inside = 0 if edge_index is None else num_inside
+    counts: Any = num_pairs, num_inside
+    if None in counts:
+        counts = torch.stack([pairs.count(), inside.sum()]).tolist()
+    pair, order, start, key = pairs.numbered(counts[0])
     source = key.div(max(num_nodes, 1), rounding_mode="floor")
     target = key - source * num_nodes
     mirror = pair if symmetric else take(pair, entries.at(column, row))
@@ -318,107 +387,21 @@ def build_plan(
         diagonal=node.new_zeros(num_nodes).scatter_(0, node, own),
         # an ego net shows a symmetric pair twice, above and below the diagonal
         count=start.diff() // (1 + (source != target).long()) if symmetric else start.diff(),
-        edges=_edges(source, target, num_nodes, edge_index, symmetric),
+        edges=incidence(
+            masked(at, inside, counts[1]), from_zero(inside.cumsum(0)), source.size(0)
+        ).T,
         members=members,
         nets=Incidence(node, ptr, take(ego, members.back), members.start),
-        owners=_owners(node, ego, ptr, members),
-        lines=_lines(entries, pair, mirror, order, start, symmetric),
+        owners=owners_matrix(node, ego, ptr, members),
+        lines=lines_matrix(entries, pair, mirror, order, start, symmetric),
         transpose=None if symmetric else involution(take(mirror, take(order, start[:-1]))),
         centre=centre,
         pairs_of_centre=centre_pairs,
     )
 
 
-class _Entries:
-    """The entries (row, column) of the matrices of all ego nets, both as members.
-
-    Args:
-        ptr: [G + 1] first member of each ego net.
-        ego: [S] ego net of each member.
-        count: Q, the number of entries.
-    """
-
-    def __init__(self, ptr: Tensor, ego: Tensor, count: int) -> None:
-        self.length = take(ptr.diff(), ego)
-        self.begin = from_zero(self.length.cumsum(0))
-        self.shift = self.begin[:-1] - take(ptr, ego)
-        member = torch.arange(ego.size(0), device=ego.device)
-        self.row = member.repeat_interleave(self.length, output_size=count)
-        self.column = torch.arange(count, device=ego.device) - take(self.shift, self.row)
-
-    def at(self, row: Tensor, column: Tensor) -> Tensor:
-        """Indices of entries."""
-        return take(self.shift, row) + column
-
-
-def _ends(source: Tensor, target: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """Both nodes of pairs, of symmetric ones in ascending order."""
-    if not symmetric:
-        return source, target
-    return torch.minimum(source, target), torch.maximum(source, target)
-
-
-def _numbered(key: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ranks among the different keys, sorting order, where each begins in it, different keys."""
-    ordered, order = key.sort(stable=True)
-    new = ordered[1:] != ordered[:-1]
-    rank = from_zero(new.cumsum(0))[: key.size(0)]
-    if count is None:
-        count = int(rank[-1]) + 1 if key.size(0) else 0
-    number, start = torch.empty_like(key).scatter_(0, order, rank), pointers(rank, count)
-    return number, order, start, take(ordered, start[:-1])
-
-
-def _edges(
-    source: Tensor, target: Tensor, num_nodes: int, edge_index: Tensor | None, symmetric: bool
-) -> Incidence:
-    """[P x E] pairs by the edges between their nodes."""
-    if edge_index is None:
-        none = source[:0]
-        return Incidence(none, source.new_zeros(source.size(0) + 1), none, source.new_zeros(1))
-    first, second = _ends(edge_index[0], edge_index[1], symmetric)
-    pairs, edges = source * num_nodes + target, first * num_nodes + second
-    pair = torch.searchsorted(pairs, edges).clamp(max=max(pairs.size(0) - 1, 0))
-    inside = pairs[pair] == edges if pairs.size(0) else edges < 0
-    return incidence(pair[inside], from_zero(inside.cumsum(0)), pairs.size(0)).T
-
-
-def _owners(node: Tensor, ego: Tensor, ptr: Tensor, members: Incidence) -> Incidence:
-    """[S x (N + G)] members by their nodes and ego nets."""
-    nodes, count = members.start.size(0) - 1, node.size(0)
-    return Incidence(
-        torch.stack([node, ego + nodes], 1).flatten(),
-        2 * members.ptr,
-        torch.cat([members.back, members.ptr[:-1]]),
-        torch.cat([members.start, ptr[1:] + count]),
-    )
-
-
-def _lines(
-    entries: _Entries, pair: Tensor, mirror: Tensor, order: Tensor, start: Tensor, symmetric: bool
-) -> Incidence:
-    """[2S x P] or [S x P] the rows and columns of the matrices; `order` sorts entries by pair."""
-    row, column, begin = entries.row, entries.column, entries.begin
-    if symmetric:
-        return Incidence(pair, begin, take(row, order), start)
-    here = torch.arange(row.size(0), device=row.device) + take(begin, row)  # a row, then a column
-    index = pair.new_empty(2 * pair.size(0)).scatter_(0, here, pair)
-    index = index.scatter_(0, here + take(entries.length, row), mirror)
-    ptr = from_zero(entries.length.repeat_interleave(2).cumsum(0))
-    back = torch.stack([2 * take(row, order), 2 * take(column, order) + 1], 1).flatten()
-    return Incidence(index, ptr, back, 2 * start)
-
-
-def _checked_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
+def _edge_pairs(edge_index: Tensor) -> Tensor:
     edge_index = as_index(edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges].")
-    if edge_index.numel() == 0:
-        return edge_index
-    low, high = torch.stack(edge_index.aminmax()).tolist()
-    if not 0 <= low <= high < num_nodes:
-        raise ValueError(
-            f"edge_index goes from {low} to {high}, but there are {num_nodes} nodes: count them "
-            "from 0, and pass num_nodes."
-        )
     return edge_index

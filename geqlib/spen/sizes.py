@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from geqlib.graph.plan import Plan
 from geqlib.spen.incidence import from_zero, once
@@ -42,8 +43,7 @@ class SizeEmbedding(nn.Module):
 
     def of_plan(self, plan: EgoPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """The same of the sizes of a plan, whose logarithms are taken once for all layers."""
-        values = plan.__dict__.setdefault("size_features", {})
-        return self._of_features(once(values, dtype, lambda: _features(plan.size, dtype)))
+        return self._of_features(_plan_features(plan, dtype))
 
     def _of_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         gain, shift = self.leave(torch.tanh(self.enter(features))).split(self.widths, 1)
@@ -51,6 +51,38 @@ class SizeEmbedding(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.widths[0]}, {self.widths[1]})"
+
+
+def factors_of_layers(
+    embeddings: Sequence[SizeEmbedding], plan: EgoPlan, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor | None]]:
+    """`SizeEmbedding.of_plan` of several layers: those of equal widths are one batch.
+
+    Example:
+        >>> from geqlib.spen.plan import ego_plan
+        >>> embeddings = [SizeEmbedding(EquivariantMaps(4, 4, (1, 2), (1, 2))) for _ in range(3)]
+        >>> plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
+        >>> len(factors_of_layers(embeddings, plan, torch.float32))
+        3
+    """
+    features, results = _plan_features(plan, dtype), {}
+    for widths in dict.fromkeys(tuple(e.widths) for e in embeddings):
+        numbers = [k for k, e in enumerate(embeddings) if tuple(e.widths) == widths]
+        same = [embeddings[k] for k in numbers]
+        enter = torch.cat([e.enter.weight for e in same])
+        hidden = linear(features, enter, torch.cat([e.enter.bias for e in same])).tanh()
+        hidden = hidden.unflatten(1, (len(same), -1)).transpose(0, 1)
+        bias = torch.stack([e.leave.bias for e in same]).unsqueeze(1)
+        leave = torch.stack([e.leave.weight for e in same])
+        gain, shift = torch.baddbmm(bias, hidden, leave.mT).split(list(widths), 2)
+        shifts = shift.unbind() if widths[1] else [None] * len(same)
+        results |= zip(numbers, zip((1 + gain).unbind(), shifts, strict=True), strict=True)
+    return [results[k] for k in range(len(embeddings))]
+
+
+def _plan_features(plan: EgoPlan, dtype: torch.dtype) -> Tensor:
+    values = plan.__dict__.setdefault("size_features", {})
+    return once(values, dtype, lambda: _features(plan.size, dtype))
 
 
 def _features(size: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from benchmarks.peers.fa_gnn_direct import PlainGNN, averaged
 from geqlib.models import FAGNN
 from geqlib.nn import LogGaussianBasis
 from geqlib.testing import degenerate_sets, equivariance_error
-from tests.contract import Case, Contract, Typed, all_edges
+from tests.contract import Case, Contract, Typed, all_edges, random_graphs, values
 
 SMALL: dict[str, Any] = {"channels": 6, "layers": 2, "hidden_vectors": 3, "edge_dim": 1}
 
@@ -47,6 +47,21 @@ def case(group: str, **more: Any) -> Case:
 
 class TestContract(Contract):
     cases = (case("E(3)"), case("SE(3)"))
+
+
+@pytest.mark.parametrize("group", ["E(3)", "SE(3)"])
+def test_a_node_without_direction_has_derivatives_as_any_other(group: str) -> None:
+    """Its latent vectors are 0: as rounding, they had derivatives of 1e31 in float64."""
+    inner = case(group)
+    module, slopes = inner.make(), []
+    for vector in (0.0, 1.0):
+        tensors = values(random_graphs(inner, (1,))[0])
+        tensors["vec"] = torch.full_like(tensors["vec"], vector).requires_grad_()
+        loss = inner.loss(inner.call(module, 1, **tensors))
+        (slope,) = torch.autograd.grad(loss, tensors["vec"], create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), tensors["vec"])
+        slopes.append((float(slope.detach().abs().max()), float(second.abs().max())))
+    assert slopes[0][0] < 10 * slopes[1][0] and slopes[0][1] < 1
 
 
 def batch_of(count: int, nodes: int, seed: int = 0) -> dict[str, Any]:

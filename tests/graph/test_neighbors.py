@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from geqlib.graph import neighbor_list, radius_graph, reverse_edges
+from geqlib.graph import neighbor_list, neighbors, radius_graph, reverse_edges
+from tests.waits import waits
+
+
+@pytest.fixture(params=["host", "device"], autouse=True)
+def form(request, monkeypatch):
+    """Lists are made by search trees on the host, and by torch where the positions are."""
+    if request.param == "device":
+        monkeypatch.setattr(neighbors, "DEVICES", {"cpu"})
 
 
 def brute_force(pos, cutoff, cell, pbc, first=0):
@@ -152,9 +160,76 @@ FLAT = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [1, 1, 0]]])
 )
 def test_errors(message, pos, options):
     with pytest.raises(ValueError, match=message):
-        neighbor_list(pos, options.pop("cutoff", 1.0), **options)
+        neighbor_list(pos, **{"cutoff": 1.0, **options})
 
 
 def test_flat_in_a_direction_that_does_not_repeat():
     near = neighbor_list(torch.zeros(1, 3), 1.1, cell=FLAT, pbc=torch.tensor([[True, True, False]]))
     assert near.edge_index.size(1) == 4
+
+
+def both_ways(monkeypatch, pos, cutoff, **options):
+    """The list of the host, and that of the device with what the host waited for."""
+    lists = []
+    for devices in (set(), {"cpu"}):
+        monkeypatch.setattr(neighbors, "DEVICES", devices)
+        lists.append(neighbor_list(pos, cutoff, **options))
+    return *lists, waits(lambda: neighbor_list(pos, cutoff, **options))
+
+
+def check_both(monkeypatch, pos, cutoff, **options):
+    host, device, names = both_ways(monkeypatch, pos, cutoff, **options)
+    for name, value in vars(host).items():
+        assert torch.equal(value, getattr(device, name)), name
+    assert names == ["tolist", "_local_scalar_dense"]
+    return host
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_lists_of_the_device_are_those_of_the_host(seed, monkeypatch):
+    """Skewed and partly periodic cells, and low ones with many images."""
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(0, 8, 5)]
+    systems = [random_system(rng, n) for n in sizes]
+    pos = torch.cat([system[0] for system in systems])
+    cell, pbc = (torch.stack([system[k] for system in systems]) for k in (1, 2))
+    batch = torch.arange(5).repeat_interleave(torch.tensor(sizes))
+    options = {"cell": cell, "pbc": pbc, "batch": batch}
+    for cutoff in (0.3, 1.0, 4.0):
+        check_both(monkeypatch, pos, cutoff, **options)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_neighbours_far_outside_of_the_cell(seed):
+    """They are the same, and their shifts make up for it."""
+    rng = np.random.default_rng(seed)
+    systems = [random_system(rng, 4) for _ in range(3)]
+    pos = torch.cat([system[0] for system in systems])
+    cell, pbc = (torch.stack([system[k] for system in systems]) for k in (1, 2))
+    batch = torch.arange(3).repeat_interleave(4)
+    options = {"cell": cell, "pbc": pbc, "batch": batch}
+    far = torch.from_numpy(rng.integers(-(10**4), 10**4, (len(pos), 3))) * pbc[batch]
+    near = neighbor_list(pos, 1.0, **options)
+    away = neighbor_list(pos + (far.double()[:, None] @ cell[batch])[:, 0], 1.0, **options)
+    source, target = away.edge_index
+    shift = away.cell_shift + far[source] - far[target]
+    rows = torch.cat([away.edge_index.flip(0).T, shift], 1).tolist()
+    assert {tuple(row) for row in rows} == as_set(near)
+
+
+def test_dense_crystals_and_large_boxes(monkeypatch):
+    rng = np.random.default_rng(0)
+    pos = torch.from_numpy(rng.uniform(size=(400, 3)))
+    near = check_both(monkeypatch, pos, 0.2, cell=torch.eye(3)[None].double())
+    assert near.edge_index.size(1) > 4000
+    check_both(monkeypatch, 30 * pos, 3.0)
+    apart = torch.cat([pos, pos + 1e6])  # more bins than there may be
+    check_both(monkeypatch, apart, 0.2)
+    check_both(monkeypatch, pos[:, :2], 0.1)
+
+
+@pytest.mark.parametrize("graphs", [1, 3, 100])
+def test_empty_graphs_and_numbers_beyond_the_points(graphs, monkeypatch):
+    pos, batch = torch.randn(3, 3), torch.tensor([graphs - 1] * 3)
+    host, device, _ = both_ways(monkeypatch, pos, 2.0, batch=batch)
+    assert all(torch.equal(value, getattr(device, k)) for k, value in vars(host).items())

@@ -37,7 +37,6 @@ NUMBERS = [
     "stored",
     "pairs",
     "waiting",
-    "width",
     "rows",
     "size_x",
     "size_y",

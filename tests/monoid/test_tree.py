@@ -28,7 +28,7 @@ def trees(plan: TreePlan) -> list[Any]:
         rows = [rows[i] for i in level.order.tolist()]
         p, waiting = level.pairs, len(rows) - level.finished
         finished += rows[waiting:]
-        rows = [*zip(rows[:p], rows[p : 2 * p], strict=True), *rows[2 * p : waiting]]
+        rows = [*zip(rows[: 2 * p : 2], rows[1 : 2 * p : 2], strict=True), *rows[2 * p : waiting]]
     finished += [None] * plan.empty
     return [finished[i] for i in plan.roots.tolist()]
 

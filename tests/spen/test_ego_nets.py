@@ -22,6 +22,7 @@ from geqlib.graph import (
     join_plans,
     split_by_size,
 )
+from tests.waits import waits
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 
@@ -211,6 +212,22 @@ def test_the_transform_survives_batching() -> None:
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"direction": "both"}], ids=str)
+def test_plans_wait_for_their_sizes_alone(options: dict[str, Any]) -> None:
+    """Members and entries, then pairs: each is needed to reserve memory for what follows."""
+    assert len(waits(lambda: ego_plan(PATH, 4, **options))) == 2
+    # two for every further hop, one for the entries
+    assert len(waits(lambda: ego_plan(PATH, 4, hops=2, **options))) == 5
+    plan = ego_plan(PATH, 4, **options)
+    assert waits(plan.disjoint) == []
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_plans_of_whole_graphs_wait_once(symmetric: bool) -> None:
+    batch = torch.tensor([0, 0, 0, 2])
+    assert len(waits(lambda: graph_plan(PATH, 4, batch, 4, symmetric=symmetric))) == 1
+
+
 def test_moves() -> None:
     plan = ego_plan(PATH, 3).to("meta")
     kinds = {x.device.type for name, x in plan.tensors().items() if name != "hops"}
@@ -240,6 +257,11 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "graphs": (
         lambda: graph_plan(PATH, 3, PATH[0, :3], 1),
         "batch has graph 1, but num_graphs is 1",
+    ),
+    "far edges without nodes": (lambda: ego_plan(PATH, 0), "there are 0 nodes: count them"),
+    "graph below 0": (
+        lambda: graph_plan(PATH, 3, PATH[0, :3] - 1, 2),
+        "batch has graph -1, but num_graphs is 2",
     ),
     "order": (
         lambda: graph_plan(PATH, 3, torch.tensor([1, 0, 0]), 2),

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from geqlib.spen.incidence import incidence
-from geqlib.spen.maps import _split
+from geqlib.spen.maps import EquivariantMaps, _split
 from geqlib.spen.plan import ego_plan
+from geqlib.spen.sizes import SizeEmbedding, factors_of_layers
 
 
 def test_shares_are_computed_once_for_a_matrix_and_its_transpose() -> None:
@@ -48,3 +49,20 @@ def test_columns_are_split() -> None:
         assert all(torch.equal(a, b) for a, b in zip(parts, expected, strict=True))
     whole, nothing = _split(x, [3, 0])
     assert whole is x and nothing.shape == (2, 0)
+
+
+def test_factors_of_all_layers_are_those_of_each() -> None:
+    torch.manual_seed(0)
+    plan = ego_plan(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 4)
+    inputs = ((2,), (1, 2), (1, 2), (0, 1))
+    embeddings = [
+        SizeEmbedding(EquivariantMaps(3, 2, orders, (1, 2)), bias=n < 3)
+        for n, orders in enumerate(inputs)
+    ]
+    for part in embeddings:
+        torch.nn.init.normal_(part.leave.weight)
+        torch.nn.init.normal_(part.leave.bias)
+    together = factors_of_layers(embeddings, plan, torch.float32)
+    for embedding, factors in zip(embeddings, together, strict=True):
+        for got, expected in zip(factors, embedding.of_plan(plan, torch.float32), strict=True):
+            torch.testing.assert_close(got, expected)
