@@ -27,6 +27,8 @@ from geqlib.train.task import Task
 Command = Literal["fit", "validate", "test", "predict"]
 Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
+# of a run, beside those of its parts
+OPTIONS = ("ema", "monitor", "monitor_mode", "early_stopping")
 # of the trainer, where a run does not say otherwise
 TRAINER = {
     "gradient_clip_val": 0.5,
@@ -49,6 +51,10 @@ class Run:
         ema: decay per step of averaged weights, which are then validated and saved.
         monitor: metric that chooses checkpoints/best.ckpt.
         monitor_mode: whether that metric is an error ("min") or a score ("max").
+        early_stopping: number of validations without an improvement of that metric after which
+            training ends.
+        optimizer, lr_scheduler: `{"class_path": ..., "init_args": {...}}` of what trains in place
+            of the task's optimiser and schedule; a scheduler is stepped once an epoch.
         callbacks: of training, beside those that every run has.
 
     Example:
@@ -68,6 +74,9 @@ class Run:
     ema: float | None = None
     monitor: str = "val/mse"
     monitor_mode: Literal["min", "max"] = "min"
+    early_stopping: int | None = None
+    optimizer: Mapping[str, Any] | None = None
+    lr_scheduler: Mapping[str, Any] | None = None
     callbacks: Sequence[L.Callback] = ()
 
     @property
@@ -113,7 +122,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
 class ConfigReader(LightningCLI):
     """Parses a configuration with Lightning's CLI and builds the run, which it does not start.
 
-    Options beside Lightning's: `--ema`, `--monitor` and `--monitor_mode`.
+    Options beside Lightning's: `--ema`, `--monitor`, `--monitor_mode` and `--early_stopping`.
 
     Args:
         arguments: as after `geqlib COMMAND`.
@@ -144,7 +153,9 @@ class ConfigReader(LightningCLI):
                 )
         except (ArgumentError, ValueError, MisconfigurationException) as error:
             raise ValueError(one_sentence(error)) from error
-        options = {key: self.config_init[key] for key in ("ema", "monitor", "monitor_mode")}
+        options = {key: self.config_init[key] for key in OPTIONS}
+        named = {key: self.config.get(key) for key in ("optimizer", "lr_scheduler")}
+        options |= {key: value.as_dict() for key, value in named.items() if value}
         self.run = Run(
             self.model,
             self.datamodule,
@@ -170,6 +181,14 @@ class ConfigReader(LightningCLI):
             default="min",
             help="whether the metric is an error (min) or a score (max)",
         )
+        parser.add_argument(
+            "--early_stopping",
+            type=int | None,
+            default=None,
+            help="validations without an improvement of the metric after which training ends",
+        )
+        parser.add_optimizer_args()
+        parser.add_lr_scheduler_args()
         if self.command == "fit":
             parser.add_argument(
                 "--overwrite",

@@ -35,8 +35,11 @@ from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run,
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
 from geqlib.train.memory import out_of_memory
 from geqlib.train.monitor import CheckMonitors
+from geqlib.train.optimisation import Chosen, choose
+from geqlib.train.progress import progress
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.stopping import StopEarly, check_modes
 
 __all__ = ["Run", "fit", "predict", "read_run", "test", "validate"]
 
@@ -143,9 +146,13 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     record = RunRecord(run.folder, run.seed)
     own: list[L.Callback] = [record]
     if command == "fit":
+        choose(run.task, Chosen(run.optimizer, run.lr_scheduler, run.monitor, run.monitor_mode))
         start = StartFolder(run.folder, resumed=resumed)
         own = [start, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
-    options["callbacks"] = [*_listed(options.get("callbacks")), *own]
+    theirs = _listed(options.get("callbacks"))
+    check_modes(theirs, run.monitor, run.monitor_mode)
+    options["callbacks"] = [*theirs, *own]
+    options |= progress(options, options["callbacks"], run.monitor)
     plugins = _listed(options.get("plugins"))
     options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]
     return L.Trainer(**options)
@@ -222,9 +229,12 @@ def _default_type(run: Run) -> Iterator[None]:
 
 def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
     averaging = [] if run.ema is None else [AveragedWeights(run.ema)]
+    patience, metric = run.early_stopping, (run.monitor, run.monitor_mode)
+    stopping = [] if patience is None else [StopEarly(*metric, patience)]
     rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
     checkpoints = _checkpoints(run, options)
-    return [ReseedBatches(run.seed), *averaging, *rates, record, *checkpoints, *run.callbacks]
+    common = [ReseedBatches(run.seed), *averaging, *rates, record, *stopping]
+    return [*common, *checkpoints, *run.callbacks]
 
 
 def _checkpoints(run: Run, options: Mapping[str, Any]) -> list[L.Callback]:
