@@ -13,12 +13,13 @@ from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
-SWEEPS = ("cv", "learning-curve")
+SWEEPS = ("cv", "learning-curve", "sweep")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
     "cv": "cv",
     "learning-curve": "learning_curve",
+    "sweep": "sweep",
     "check": "check",
     "bench": "bench",
     "report": "report",
@@ -40,11 +41,12 @@ USAGE = """usage: geqlib COMMAND [options]
   cv        folds x seeds, both protocols: geqlib cv --config configs/tu_spen.yaml
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
+  sweep     several settings and seeds: geqlib sweep --config FILE --model.lr 1e-3 3e-3
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
             energies and forces: geqlib check CHECKPOINT --structures FILE, or
             geqlib check --calculator MODULE:FUNCTION --structures FILE
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
-  report    table, pictures and page of runs: geqlib report RUN... --out DIR
+  report    table, pictures and page of runs: geqlib report RUN... --out DIR; of a sweep, all runs
             without runs, of all benchmarks
   md        molecular dynamics: geqlib md RUN FILE --out water.traj --steps 10000
   relax     relaxed structures: geqlib relax RUN FILE --out relaxed.xyz [--cell]

@@ -158,15 +158,15 @@ def _scheduler(task: Any, optimizer: Any) -> dict[str, Any]:
 
 def waits_for_validation(task: Any, scheduler: Any) -> bool:
     """Whether this scheduler goes by a metric of the validation, at whose end it is stepped."""
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return False
     configs = getattr(task.trainer, "lr_scheduler_configs", ())
-    config = next((c for c in configs if c.scheduler is scheduler), None)
-    waits = isinstance(scheduler, ReduceLROnPlateau) and config is not None
-    return waits and str(config.monitor).startswith("val/")
+    return any(c.scheduler is scheduler and str(c.monitor).startswith("val/") for c in configs)
 
 
 def observe(task: Any) -> None:
     """Show the metrics of a validation to a schedule that waits for one."""
-    scheduler = task.lr_schedulers() if task.trainer.state.fn == "fit" else None
+    scheduler: Any = task.lr_schedulers() if task.trainer.state.fn == "fit" else None
     rate = scheduler.lr_lambdas[0] if isinstance(scheduler, LambdaLR) else None
     metrics = task.trainer.callback_metrics
     if isinstance(rate, Plateau):

@@ -229,8 +229,8 @@ def _default_type(run: Run) -> Iterator[None]:
 
 def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
     averaging = [] if run.ema is None else [AveragedWeights(run.ema)]
-    patience, metric = run.early_stopping, (run.monitor, run.monitor_mode)
-    stopping = [] if patience is None else [StopEarly(*metric, patience)]
+    patience = run.early_stopping
+    stopping = [] if patience is None else [StopEarly(run.monitor, run.monitor_mode, patience)]
     rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
     checkpoints = _checkpoints(run, options)
     common = [ReseedBatches(run.seed), *averaging, *rates, record, *stopping]

@@ -46,8 +46,9 @@ def check_modes(callbacks: Iterable[L.Callback], monitor: str, mode: str) -> Non
         ValueError: with the mode that it should have.
     """
     for callback in callbacks:
-        waits = isinstance(callback, EarlyStopping) and callback.monitor == monitor
-        if waits and callback.mode != mode:
+        if not isinstance(callback, EarlyStopping) or callback.monitor != monitor:
+            continue
+        if callback.mode != mode:
             raise ValueError(
                 f"EarlyStopping has mode {callback.mode!r}, but the run's monitor_mode for "
                 f"{monitor} is {mode!r}: give both the same, or use --early_stopping."
