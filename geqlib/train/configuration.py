@@ -21,12 +21,14 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
+from geqlib.train.loggers import into_folder
 from geqlib.train.parser_messages import innermost
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
 Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
+SAID = re.compile("Got value|there is no class")  # reports that name the value
 # of a run, beside those of its parts
 OPTIONS = ("ema", "monitor", "monitor_mode", "early_stopping")
 # of the trainer, where a run does not say otherwise
@@ -218,6 +220,15 @@ class ConfigReader(LightningCLI):
         if path and path not in ("best", "last", "hpc", "registry"):
             read_checkpoint(path)
 
+    def instantiate_classes(self) -> None:
+        written, self.config = self.config, self.config.clone()
+        # not in what is kept: the same configuration may be trained in another folder
+        into_folder(
+            self.config["trainer"].get("logger"), self.config["trainer"]["default_root_dir"]
+        )
+        super().instantiate_classes()
+        self.config = written
+
     def instantiate_trainer(self, **options: Any) -> Any:
         """None: `fit`, `test` and so on build their own trainers."""
 
@@ -257,6 +268,7 @@ def one_sentence(error: Exception) -> str:
     tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
     text = re.sub(tried, "", str(error), flags=re.DOTALL)
     reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    reason = re.sub(r"(?: - Expected a <class '[\w.]+'>)+(?=\.|\Z)", "", reason)
     reason = innermost(reason)
     value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
-    return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason
+    return f"{reason}. Got value: {value[1]}" if value and not SAID.search(reason) else reason
