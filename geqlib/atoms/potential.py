@@ -6,12 +6,12 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from geqlib.atoms.charge import ChargeEmbedding, is_plain
 from geqlib.atoms.zbl import ZBL
+from geqlib.elements import chemical_symbols
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.wrapping import near_cell

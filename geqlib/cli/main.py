@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from geqlib.cli.renamed import with_todays_configuration
+from geqlib.extras import missing_package
 from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
@@ -30,6 +31,8 @@ MODULES = {
     "relax": "relax",
     "motifs": "motifs",
 }
+# extra that a command needs, where it is not "train"
+NEEDS = {"report": "report", "export": "atoms"}
 USAGE = """usage: geqlib COMMAND [options]
 
   new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
@@ -81,7 +84,10 @@ def main(args: Sequence[str] | None = None) -> int:
             return _fail(
                 f"a file that the command names is not UTF-8 text ({error}): save it as such."
             )
-        except (ValueError, OSError, ImportError) as error:
+        except ImportError as error:
+            needed = missing_package(error, [NEEDS.get(args[0], "train")])
+            return _fail(needed or " ".join(str(error).split()))
+        except (ValueError, OSError) as error:
             return _fail(" ".join(str(error).split()))
         except KeyboardInterrupt:
             return _stopped(args[0], "SIGINT", 130)
