@@ -12,7 +12,7 @@ import pytest
 TOP = Path(__file__).parents[1]
 PUBLIC = {
     "geqlib": """
-        __version__ load load_predictor
+        __version__ load load_predictor trusting
     """,
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging

@@ -15,6 +15,7 @@ from geqlib.quiet import ignore_advice
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
 SWEEPS = ("cv", "learning-curve", "sweep")
+TRUSTING = ("test", "predict", "check", "export")  # which build what checkpoints name
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
@@ -58,6 +59,7 @@ USAGE = """usage: geqlib COMMAND [options]
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
 
+Models with code of your own: --trust MODULE lets test, predict, check and export build it.
 `geqlib COMMAND --help` lists the options of a command.
 """
 
@@ -101,12 +103,41 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, args: list[str]) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # so that configurations can name modules of the folder
+    if command in TRUSTING and "--trust" in (word.partition("=")[0] for word in args):
+        from geqlib.files.checkpoint import trusting
+
+        modules, args = trusted_modules(args)
+        with trusting(*modules):
+            return _run(command, args)
     args = with_todays_configuration(args)
     if command in USING and args and not args[0].startswith("-"):
         return import_module("geqlib.cli.use").main(command, args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)
     return import_module(f"geqlib.cli.{MODULES[command]}").main(args)
+
+
+def trusted_modules(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules named by `--trust MODULE`, and the other arguments.
+
+    Raises:
+        ValueError: if a module is missing.
+
+    Example:
+        >>> trusted_modules(["check", "a.ckpt", "--trust", "my_net", "--trust=other"])
+        (['my_net', 'other'], ['check', 'a.ckpt'])
+    """
+    modules, rest, words = [], [], list(args)
+    while words:
+        option, equals, value = words.pop(0).partition("=")
+        if option != "--trust":
+            rest.append(f"{option}{equals}{value}")
+            continue
+        module = value if equals else words.pop(0) if words else ""
+        if not module or module.startswith("-"):
+            raise ValueError("--trust needs the name of a module, such as --trust my_project.")
+        modules.append(module)
+    return modules, rest
 
 
 def _stopped(command: str, signal: str, code: int) -> int:

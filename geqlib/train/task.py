@@ -362,9 +362,7 @@ class Task(PlainArguments, L.LightningModule):
         watched: Mapping[str, Tensor],
         weights: Iterable[Tensor],
     ) -> None:
-        for part in self.modules():
-            if isinstance(part, Metric):
-                part.reset()  # so that what comes after this batch does not count it
+        self._reset_metrics()  # so that what comes after this batch does not count it
         name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
         names = [graph_name(batch, k) for k in graphs]
@@ -381,6 +379,11 @@ class Task(PlainArguments, L.LightningModule):
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def _reset_metrics(self) -> None:
+        for part in self.modules():
+            if isinstance(part, Metric):
+                part.reset()
 
     def on_validation_start(self) -> None:
         self.read_watched()
@@ -432,6 +435,8 @@ class Task(PlainArguments, L.LightningModule):
         # each batch once: later epochs see the same graphs, and a check stalls an accelerator
         self._unchecked = {"train", "val"}
         self._unread = []
+        # sums of a validation before are tensors of inference mode, which cannot be added to here
+        self._reset_metrics()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._begin(batch, "training", batch_idx)
