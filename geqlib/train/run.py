@@ -140,8 +140,8 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     check_amounts(command, options)
     if command != "fit":
         options.pop("barebones", None)  # which would measure nothing
-    if not options.get("barebones"):
-        options["logger"] = command == "fit" and loggers_of(run.folder, options.get("logger"))
+    logs = command == "fit" and not options.get("barebones")
+    options["logger"] = loggers_of(run.folder, options.get("logger")) if logs else False
     record = RunRecord(run.folder, run.seed)
     own: list[L.Callback] = [record]
     if command == "fit":
