@@ -23,6 +23,6 @@ RADII = """
     1.7 1.62 1.51 1.44 1.41 1.36 1.36 1.32 1.45 1.46 1.48 1.4 1.5 1.5 2.6 2.21 2.15 2.06 2
     1.96 1.9 1.87 1.8 1.69 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2
 """
-chemical_symbols: list[str] = SYMBOLS.split()
+chemical_symbols: list[str] = [str(symbol) for symbol in SYMBOLS.split()]
 atomic_numbers: dict[str, int] = {symbol: z for z, symbol in enumerate(chemical_symbols)}
 covalent_radii: np.ndarray = np.array(RADII.split(), dtype=np.float64)
