@@ -15,7 +15,8 @@ from geqlib.quiet import ignore_advice
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
 SWEEPS = ("cv", "learning-curve", "sweep")
-TRUSTING = ("test", "predict", "check", "export")  # which build what checkpoints name
+# which build what checkpoints name
+TRUSTING = ("test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
@@ -59,7 +60,7 @@ USAGE = """usage: geqlib COMMAND [options]
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
 
-Models with code of your own: --trust MODULE lets test, predict, check and export build it.
+Models with code of your own: --trust MODULE lets commands build it from checkpoints.
 `geqlib COMMAND --help` lists the options of a command.
 """
 
