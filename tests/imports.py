@@ -15,7 +15,7 @@ import networkx as nx
 TOP = Path(__file__).parents[1] / "geqlib"
 # folders and files from the bottom to the top: each imports from its own level and those below
 LEVELS = (
-    ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "extras", "quiet"),
+    ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "elements", "extras", "quiet"),
     ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "baselines"),
     ("atoms",),
     ("nn", "models"),

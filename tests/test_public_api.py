@@ -12,7 +12,7 @@ import pytest
 TOP = Path(__file__).parents[1]
 PUBLIC = {
     "geqlib": """
-        __version__ load load_predictor
+        __version__ load load_predictor trusting
     """,
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
@@ -46,7 +46,7 @@ PUBLIC = {
         random_rotation random_translation
     """,
     "geqlib.calculators": "ExtrapolationAlarm GeqCalculator",
-    "geqlib.files.checkpoint": "load",
+    "geqlib.files.checkpoint": "load trusting",
     "geqlib.files.export": """
         Energy energy_program export_model export_program forces_program program_inputs
     """,

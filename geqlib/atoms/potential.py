@@ -6,13 +6,13 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from geqlib.atoms.charge import ChargeEmbedding, is_plain
 from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
+from geqlib.elements import chemical_symbols
 from geqlib.graph.checks import values_readable
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool

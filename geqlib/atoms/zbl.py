@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from ase.data import covalent_radii
 from torch import Tensor, nn
 
+from geqlib.elements import covalent_radii
 from geqlib.graph.checks import as_index
 from geqlib.kernels.offsets import offsets
 from geqlib.radial import PolynomialCutoff

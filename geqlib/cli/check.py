@@ -31,6 +31,7 @@ def main(args: Sequence[str]) -> int:
     physics.add_argument("--calculator", help="module:function that makes an ASE calculator")
     physics.add_argument("--cutoff", type=float, help="in angstrom, if the calculator has none")
     physics.add_argument("--backend", default="inductor", help="of torch.compile, for models")
+    parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options = parser.parse_args(args)
     if options.structures is not None or options.calculator is not None:
         return check_physics(options)

@@ -22,6 +22,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--format", choices=("geqlib", "torch", "compiled"), default="geqlib")
     parser.add_argument("--dtype", choices=DTYPES, help="of a program; the model's by default")
+    parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options = parser.parse_args(args)
     if options.format == "geqlib" and options.dtype is not None:
         parser.error("--dtype is for programs: models can be cast after loading")

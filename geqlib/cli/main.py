@@ -9,16 +9,20 @@ from importlib import import_module
 from pathlib import Path
 
 from geqlib.cli.renamed import with_todays_configuration
+from geqlib.extras import missing_package
 from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
-SWEEPS = ("cv", "learning-curve")
+SWEEPS = ("cv", "learning-curve", "sweep")
+# which build what checkpoints name
+TRUSTING = ("test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
     "cv": "cv",
     "learning-curve": "learning_curve",
+    "sweep": "sweep",
     "check": "check",
     "bench": "bench",
     "report": "report",
@@ -29,6 +33,8 @@ MODULES = {
     "relax": "relax",
     "motifs": "motifs",
 }
+# extra that a command needs, where it is not "train"
+NEEDS = {"report": "report", "export": "atoms"}
 USAGE = """usage: geqlib COMMAND [options]
 
   new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
@@ -40,11 +46,12 @@ USAGE = """usage: geqlib COMMAND [options]
   cv        folds x seeds, both protocols: geqlib cv --config configs/tu_spen.yaml
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
+  sweep     several settings and seeds: geqlib sweep --config FILE --model.lr 1e-3 3e-3
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
             energies and forces: geqlib check CHECKPOINT --structures FILE, or
             geqlib check --calculator MODULE:FUNCTION --structures FILE
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
-  report    table, pictures and page of runs: geqlib report RUN... --out DIR
+  report    table, pictures and page of runs: geqlib report RUN... --out DIR; of a sweep, all runs
             without runs, of all benchmarks
   md        molecular dynamics: geqlib md RUN FILE --out water.traj --steps 10000
   relax     relaxed structures: geqlib relax RUN FILE --out relaxed.xyz [--cell]
@@ -53,6 +60,7 @@ USAGE = """usage: geqlib COMMAND [options]
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
 
+Models with code of your own: --trust MODULE lets commands build it from checkpoints.
 `geqlib COMMAND --help` lists the options of a command.
 """
 
@@ -79,7 +87,10 @@ def main(args: Sequence[str] | None = None) -> int:
             return _fail(
                 f"a file that the command names is not UTF-8 text ({error}): save it as such."
             )
-        except (ValueError, OSError, ImportError) as error:
+        except ImportError as error:
+            needed = missing_package(error, [NEEDS.get(args[0], "train")])
+            return _fail(needed or " ".join(str(error).split()))
+        except (ValueError, OSError) as error:
             return _fail(" ".join(str(error).split()))
         except KeyboardInterrupt:
             return _stopped(args[0], "SIGINT", 130)
@@ -93,12 +104,41 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, args: list[str]) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # so that configurations can name modules of the folder
+    if command in TRUSTING and "--trust" in (word.partition("=")[0] for word in args):
+        from geqlib.files.checkpoint import trusting
+
+        modules, args = trusted_modules(args)
+        with trusting(*modules):
+            return _run(command, args)
     args = with_todays_configuration(args)
     if command in USING and args and not args[0].startswith("-"):
         return import_module("geqlib.cli.use").main(command, args)
     if command in TRAINING:
         return import_module("geqlib.cli.train").main(command, args)
     return import_module(f"geqlib.cli.{MODULES[command]}").main(args)
+
+
+def trusted_modules(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules named by `--trust MODULE`, and the other arguments.
+
+    Raises:
+        ValueError: if a module is missing.
+
+    Example:
+        >>> trusted_modules(["check", "a.ckpt", "--trust", "my_net", "--trust=other"])
+        (['my_net', 'other'], ['check', 'a.ckpt'])
+    """
+    modules, rest, words = [], [], list(args)
+    while words:
+        option, equals, value = words.pop(0).partition("=")
+        if option != "--trust":
+            rest.append(f"{option}{equals}{value}")
+            continue
+        module = value if equals else words.pop(0) if words else ""
+        if not module or module.startswith("-"):
+            raise ValueError("--trust needs the name of a module, such as --trust my_project.")
+        modules.append(module)
+    return modules, rest
 
 
 def _stopped(command: str, signal: str, code: int) -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     parser = ArgumentParser("geqlib report", description="Table, pictures and page of runs.")
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders; all benchmarks without")
+    parser.add_argument(
+        "runs", nargs="*", type=Path, help="folders of runs or sweeps; else all benchmarks"
+    )
     parser.add_argument("--board", action="store_true", help="draw the results of the benchmarks")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
     options = parser.parse_args(args)
@@ -22,7 +24,8 @@ def main(args: Sequence[str]) -> int:
 
         return draw_board(options.out)
     from geqlib.report import write_report
+    from geqlib.report.sweeps import runs_in
 
-    page = write_report(options.runs, options.out)
+    page = write_report([run for folder in options.runs for run in runs_in(folder)], options.out)
     sys.stdout.write(f"wrote {page} and {page.with_suffix('.html')}\n")
     return 0

@@ -34,6 +34,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     )
     endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
+    parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options, rest = parser.parse_known_args(args)
     settings = data_settings(rest)
     if options.file is None and options.out is None and not settings:

@@ -54,6 +54,42 @@ def encoded(
     return np.array([number[label] for label in labels], dtype=np.int64), classes
 
 
+def encoded_as(
+    values: Sequence[Any], kind: Kind, what: str, classes: Sequence[Any] | None, width: int
+) -> np.ndarray | None:
+    """Targets that are optional, numbered as the classes of a training set are.
+
+    Args:
+        values, kind, what: see `encoded`.
+        classes: of the training set; None of numbers.
+        width: number of targets.
+
+    Returns:
+        As of `encoded`; None where nothing is known.
+
+    Raises:
+        ValueError: a class that the training set does not have.
+
+    Example:
+        >>> encoded_as(["tree", None], "classes", "the class of graph {}", ["ring", "tree"], 1)
+        array([ 1, -1])
+    """
+    if all(value is None or value == [None] * width for value in map(_plain, values)):
+        return None
+    if kind == "numbers":
+        rows = [_numbers(value, width, what.format(k)) for k, value in enumerate(values)]
+        return np.array(rows, dtype=np.float32).reshape(-1, width)
+    number = {label: k for k, label in enumerate(classes or [])} | {None: UNLABELLED}
+    labels = [_label(value, what.format(k)) for k, value in enumerate(values)]
+    other = next((k for k, label in enumerate(labels) if label not in number), None)
+    if other is not None:
+        raise ValueError(
+            f"{what.format(other)} is {labels[other]!r}, which is none of the model's classes, "
+            f"{', '.join(map(str, classes or []))}: correct it, or leave it out."
+        )
+    return np.array([number[label] for label in labels], dtype=np.int64)
+
+
 def widest(values: Sequence[Any]) -> int:
     """The largest number of numbers in a value; at least 1."""
     plain = [_plain(value) for value in values]

@@ -6,6 +6,9 @@ import hashlib
 import importlib
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
@@ -17,8 +20,9 @@ from torch import Tensor, nn
 from geqlib import __version__
 from geqlib.files.exported_program import is_program
 
-__all__ = ["load"]
+__all__ = ["load", "trusting"]
 T = TypeVar("T")
+_trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 # elsewhere in torch_geometric there are constructors that evaluate their arguments
 LAYERS = ("aggr", "conv", "models", "norm")
 TRUSTED = ("geqlib.", *(f"torch_geometric.nn.{part}." for part in LAYERS))
@@ -81,8 +85,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
 def build(description: dict[str, Any], kind: type[T], *arguments: Any) -> T:
     """An object from `{"class_path": ..., "init_args": {...}}`, as configurations describe it.
 
-    Only classes of geqlib and layers and models of torch_geometric are built, so that a file
-    cannot name other code.
+    Only classes of geqlib, layers and models of torch_geometric, and those of modules named by
+    `trusting` are built, so that a file cannot name other code.
 
     Args:
         description: from a checkpoint.
@@ -123,19 +127,56 @@ def imported(path: str, kind: type[T]) -> type[T]:
     module, _, name = path.rpartition(".")
     foreign = ValueError(
         f"The checkpoint asks for {path}, which is not a class of geqlib or a layer of "
-        "torch_geometric: build it yourself and pass it as load(path, model=...)."
+        f"torch_geometric, and was not run. If it is yours, say so: --trust {module} in commands, "
+        f"geqlib.trusting({module!r}) in Python; or build it yourself and pass it as load(path, "
+        "model=...)."
     )
-    if not f"{module}.".startswith(("geqlib.", "torch_geometric.nn.")):
+    if not (f"{module}.".startswith(("geqlib.", "torch_geometric.nn.")) or is_trusted(module)):
         raise foreign
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
+        if is_trusted(module):
+            raise ValueError(
+                f"The checkpoint asks for {path}, which cannot be imported ({error}): work in the "
+                "folder of its module, or install it."
+            ) from error
         raise ValueError(f"The checkpoint asks for {path}, which this version lacks.") from error
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ValueError(f"The checkpoint asks for {path}, which is not a {kind.__name__}.")
-    if not f"{cls.__module__}.".startswith(TRUSTED):
+    if not (f"{cls.__module__}.".startswith(TRUSTED) or is_trusted(cls.__module__)):
         raise foreign
     return cls
+
+
+@contextmanager
+def trusting(*modules: str) -> Iterator[None]:
+    """Let checkpoints name classes of modules of your own, within a block.
+
+    A checkpoint remembers the import paths of its task, its data module and its networks. Importing
+    and building these runs their code, which happens for geqlib and layers of torch_geometric
+    alone, unless a module is named here.
+
+    Args:
+        modules: such as "my_project", with all modules below it, or "my_project.networks".
+
+    Example:
+        >>> with trusting("my_project"):
+        ...     is_trusted("my_project.networks"), is_trusted("my_projects")
+        (True, False)
+        >>> is_trusted("my_project")
+        False
+    """
+    token = _trusted.set((*_trusted.get(), *modules))
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def is_trusted(module: str) -> bool:
+    """Whether a module is one of those named by `trusting`, or below one."""
+    return any(f"{module}.".startswith(f"{name}.") for name in _trusted.get() if name)
 
 
 def read_stored(path: str | Path) -> dict[str, Any]:

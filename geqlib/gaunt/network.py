@@ -9,13 +9,13 @@ from math import pi, sqrt
 from typing import Any, cast
 
 import torch
-from ase.data import atomic_numbers, chemical_symbols
 from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.elements import atomic_numbers, chemical_symbols
 from geqlib.gaunt.layout import ComponentLinear, read_irreps
 from geqlib.gaunt.neighbor_messages import NeighborMessages
 from geqlib.gaunt.power import GauntPower

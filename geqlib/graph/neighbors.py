@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import vesin
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from geqlib.extras import extra_module
 from geqlib.graph.cell_list import cell_list
 from geqlib.graph.checks import as_index
 from geqlib.graph.plan import Plan
@@ -295,7 +295,7 @@ def _periodic_pairs(
     points: np.ndarray, cutoff: float, cell: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each pair of images once; a zero vector of the cell means that it does not repeat there."""
-    search = vesin.NeighborList(
+    search = extra_module("vesin", "atoms").NeighborList(
         # it leaves out pairs at the cutoff itself
         cutoff=cutoff * (1 + 1e-6),
         full_list=False,

@@ -21,12 +21,16 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
+from geqlib.train.loggers import into_folder
 from geqlib.train.parser_messages import innermost
 from geqlib.train.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
 Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
+SAID = re.compile("Got value|there is no class")  # reports that name the value
+# of a run, beside those of its parts
+OPTIONS = ("ema", "monitor", "monitor_mode", "early_stopping")
 # of the trainer, where a run does not say otherwise
 TRAINER = {
     "gradient_clip_val": 0.5,
@@ -49,6 +53,10 @@ class Run:
         ema: decay per step of averaged weights, which are then validated and saved.
         monitor: metric that chooses checkpoints/best.ckpt.
         monitor_mode: whether that metric is an error ("min") or a score ("max").
+        early_stopping: number of validations without an improvement of that metric after which
+            training ends.
+        optimizer, lr_scheduler: `{"class_path": ..., "init_args": {...}}` of what trains in place
+            of the task's optimiser and schedule; a scheduler is stepped once an epoch.
         callbacks: of training, beside those that every run has.
 
     Example:
@@ -68,6 +76,9 @@ class Run:
     ema: float | None = None
     monitor: str = "val/mse"
     monitor_mode: Literal["min", "max"] = "min"
+    early_stopping: int | None = None
+    optimizer: Mapping[str, Any] | None = None
+    lr_scheduler: Mapping[str, Any] | None = None
     callbacks: Sequence[L.Callback] = ()
 
     @property
@@ -113,7 +124,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
 class ConfigReader(LightningCLI):
     """Parses a configuration with Lightning's CLI and builds the run, which it does not start.
 
-    Options beside Lightning's: `--ema`, `--monitor` and `--monitor_mode`.
+    Options beside Lightning's: `--ema`, `--monitor`, `--monitor_mode` and `--early_stopping`.
 
     Args:
         arguments: as after `geqlib COMMAND`.
@@ -144,7 +155,9 @@ class ConfigReader(LightningCLI):
                 )
         except (ArgumentError, ValueError, MisconfigurationException) as error:
             raise ValueError(one_sentence(error)) from error
-        options = {key: self.config_init[key] for key in ("ema", "monitor", "monitor_mode")}
+        options = {key: self.config_init[key] for key in OPTIONS}
+        named = {key: self.config.get(key) for key in ("optimizer", "lr_scheduler")}
+        options |= {key: value.as_dict() for key, value in named.items() if value}
         self.run = Run(
             self.model,
             self.datamodule,
@@ -170,6 +183,14 @@ class ConfigReader(LightningCLI):
             default="min",
             help="whether the metric is an error (min) or a score (max)",
         )
+        parser.add_argument(
+            "--early_stopping",
+            type=int | None,
+            default=None,
+            help="validations without an improvement of the metric after which training ends",
+        )
+        parser.add_optimizer_args()
+        parser.add_lr_scheduler_args()
         if self.command == "fit":
             parser.add_argument(
                 "--overwrite",
@@ -198,6 +219,15 @@ class ConfigReader(LightningCLI):
             )
         if path and path not in ("best", "last", "hpc", "registry"):
             read_checkpoint(path)
+
+    def instantiate_classes(self) -> None:
+        written, self.config = self.config, self.config.clone()
+        # not in what is kept: the same configuration may be trained in another folder
+        into_folder(
+            self.config["trainer"].get("logger"), self.config["trainer"]["default_root_dir"]
+        )
+        super().instantiate_classes()
+        self.config = written
 
     def instantiate_trainer(self, **options: Any) -> Any:
         """None: `fit`, `test` and so on build their own trainers."""
@@ -238,6 +268,7 @@ def one_sentence(error: Exception) -> str:
     tried = r"Does not validate against any of the Union subtypes\s+Subtypes: .*?\s+Errors:\s+- "
     text = re.sub(tried, "", str(error), flags=re.DOTALL)
     reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
+    reason = re.sub(r"(?: - Expected a <class '[\w.]+'>)+(?=\.|\Z)", "", reason)
     reason = innermost(reason)
     value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
-    return f"{reason}. Got value: {value[1]}" if value and "Got value" not in reason else reason
+    return f"{reason}. Got value: {value[1]}" if value and not SAID.search(reason) else reason

@@ -32,7 +32,9 @@ from geqlib.train.label_checks import (
     check_volumes,
     volumes,
 )
+from geqlib.train.loss_stages import check_reached, loss_stages, weights_at
 from geqlib.train.references import References, fit_statistics, summarise
+from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
@@ -65,12 +67,16 @@ class EnergyForces(Task):
         model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
         references: energies of atoms: see `geqlib.train.references.fit_statistics`.
         energy_weight, forces_weight, stress_weight: 0 leaves a label out.
+        stages: other weights from an epoch on, as
+            `[{"after_epoch": 75, "energy_weight": 1000.0}]`: energies late, as the second stage of
+            MACE has them. `val/loss` has the weights of the last stage throughout, so that epochs
+            can be compared.
         loss: "mse" or "huber".
         huber_delta: where Huber's function turns from a parabola to a line, in the units above.
         zbl: whether a network that is no `Potential` gets the repulsion of nuclei.
         compile: whether training compiles energies and forces (`compiled_energy_forces`).
         amsgrad: the variant of Adam.
-        lr, warmup, weight_decay, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, cuda_graphs: see `Task`.
         rotate: random rotations of training frames, for models that are not exactly equivariant.
 
     Example:
@@ -101,6 +107,7 @@ class EnergyForces(Task):
         energy_weight: float = 1.0,
         forces_weight: float = 100.0,
         stress_weight: float = 0.0,
+        stages: list[dict[str, float]] | None = None,
         loss: Literal["mse", "huber"] = "mse",
         huber_delta: float = 0.01,
         zbl: bool = False,
@@ -109,6 +116,7 @@ class EnergyForces(Task):
         lr: float = 1e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -118,6 +126,7 @@ class EnergyForces(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
             cuda_graphs=cuda_graphs,
         )
@@ -125,8 +134,7 @@ class EnergyForces(Task):
         if loss not in ("mse", "huber"):
             raise ValueError(f'loss must be "mse" or "huber", got {loss!r}.')
         self.weights = {"energy": energy_weight, "forces": forces_weight, "stress": stress_weight}
-        if min(self.weights.values()) < 0 or max(self.weights.values()) == 0:
-            raise ValueError(f"Weights must not be negative, nor all 0, got {self.weights}.")
+        self.stages = loss_stages(self.weights, stages)
         if huber_delta <= 0:
             raise ValueError(f"huber_delta must be positive, got {huber_delta}.")
         self.references: References = references
@@ -161,12 +169,26 @@ class EnergyForces(Task):
         if self._resumed is not None:
             self._refuse_changes(self._resumed)
         super().on_train_start()
-        check_labelled(
-            getattr(getattr(self.trainer, "datamodule", None), "splits", {}), self.weights
-        )
+        splits = getattr(getattr(self.trainer, "datamodule", None), "splits", {})
+        check_labelled(splits, self._largest_weights())
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            check_reached(self.stages, self.trainer.max_epochs)
         # a checkpoint brings its own
         if not self.model.statistics.fitted:
             self.fit_references()
+
+    def on_train_epoch_start(self) -> None:
+        if len(self.stages) == 1:
+            return
+        weights = weights_at(self.stages, self.trainer.current_epoch)
+        if weights != self.weights:
+            self._replay = None  # recorded steps have the weights before
+            self.weights = dict(weights)
+
+    def _largest_weights(self) -> dict[str, float]:
+        """Of all stages."""
+        later = [stage.weights for stage in self.stages[1:]]
+        return {k: max([w, *(stage[k] for stage in later)]) for k, w in self.weights.items()}
 
     def on_test_start(self) -> None:
         check_measured("test", self._structures("test"), LABELS)
@@ -192,11 +214,8 @@ class EnergyForces(Task):
             self.model.charges.set_seen(frames.charges, frames.multiplicities)
         check_splits(getattr(data, "splits", {}), statistics.seen)
 
-    def configure_optimizers(self) -> Any:
-        configured = super().configure_optimizers()
-        for group in configured["optimizer"].param_groups:
-            group["amsgrad"] = self.amsgrad
-        return configured
+    def adam_options(self) -> dict[str, Any]:
+        return super().adam_options() | {"amsgrad": self.amsgrad}
 
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
@@ -213,11 +232,12 @@ class EnergyForces(Task):
                     f"The label {name} is infinite at row {int(infinite.nonzero()[0, 0])}: correct "
                     "it, or write NaN where there is none."
                 )
-        missing = [name for name, weight in self.weights.items() if weight and name not in fields]
+        weights = self._largest_weights()
+        missing = [name for name, weight in weights.items() if weight and name not in fields]
         if missing and self.trainer.training:
             raise ValueError(
                 f"The data has no {missing[0]}, but {missing[0]}_weight is "
-                f"{self.weights[missing[0]]}: name its key in the data, or set the weight to 0."
+                f"{weights[missing[0]]}: name its key in the data, or set the weight to 0."
             )
 
     def _split(self) -> str:
@@ -244,20 +264,24 @@ class EnergyForces(Task):
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
         metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
-        return metrics | {"loss": self.weighted_loss(errors)}
+        last = self.stages[-1].weights if len(self.stages) > 1 else self.weights
+        return metrics | {"loss": self.weighted_loss(errors, last)}
 
-    def weighted_loss(self, errors: Mapping[str, LabelErrors]) -> Tensor:
+    def weighted_loss(
+        self, errors: Mapping[str, LabelErrors], weights: Mapping[str, float] | None = None
+    ) -> Tensor:
         """The sum of the penalties of what has a weight and labels, of `label_errors`."""
+        weights = self.weights if weights is None else weights
         parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
         penalties = [
-            self.weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
+            weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
             for name, part in parts.items()
-            if self.weights[name] and part in errors
+            if weights[name] and part in errors
         ]
         return torch.stack([penalty.float() for penalty in penalties]).sum()
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        stress = "stress" in batch or self.weights["stress"] > 0
+        stress = "stress" in batch or self._largest_weights()["stress"] > 0
         predicted = self._evaluate(batch, "reverse", stress=stress)
         if stress:
             real = volumes(batch)[:, None, None]

@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning as L
 
+from geqlib.train.optimisation import learning_rates_of
+
 # of every run, but not of the validation before training
 LATER = ("train/loss", "minutes", "processor_minutes")
 
@@ -79,6 +81,7 @@ def _is_own(trainer: L.Trainer) -> bool:
 
 
 def _monitored(trainer: L.Trainer) -> set[str]:
-    """Names that callbacks wait for: checkpoints, and early stopping where a run has it."""
+    """Names that callbacks and schedulers wait for: checkpoints, early stopping, plateaus."""
     names = {getattr(callback, "monitor", None) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+    names |= learning_rates_of(trainer)
     return {name for name in names if isinstance(name, str)}

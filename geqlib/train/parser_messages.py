@@ -23,12 +23,16 @@ def innermost(text: str) -> str:
         "model: there is no class 'PONITTA': did you mean PONITA? Write the name of a class of \
 geqlib, or an import path such as geqlib.models.PONITA."
     """
+    text = re.sub(r"- Expected a path but \S+ either not accessible or invalid - (?=Exp)", "", text)
     problem = r"Problem with given class_path ('[\w.]+'): "
     *outer, last = re.split(rf"(?:{KEY})?{problem}", text)
     owner = outer[-1] if outer else ""
     if path := re.fullmatch(rf"(?:{KEY})?Expected a dot import path string: (\S+)", last):
         key = re.match(r'Parser key "([\w.]+)"', last) or re.match(r'Parser key "([\w.]+)"', text)
         return _unknown_class(path[1], key[1] if key else "class_path")
+    if lacking := re.match(r"Requirement '([\w-]+)[^']*' not met", last):
+        name = owner.strip("'").rpartition(".")[2]
+        return f"{name} needs {lacking[1]}: install it by pip install {lacking[1]}."
     if option := re.fullmatch(r"Option '([\w.]+)' is not accepted", last):
         return f"{owner}: {last}{_close(option[1], _arguments(owner.strip(chr(39))))}"
     return f"{owner}: {last}" if owner else text

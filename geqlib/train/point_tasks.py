@@ -12,6 +12,7 @@ from torchmetrics import CatMetric, MeanMetric, MeanSquaredError, Metric
 
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.means import mean_over
+from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task
 
 ROOT_FLOOR = 1e-4
@@ -32,7 +33,7 @@ class DisplacementTask(Task):
             predicts the deviation from free flight. 0 leaves all of the displacement to it.
         conjugate: train on both signs of `x`, drawn for each graph: for charges, because equal
             and opposite charges move alike.
-        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if the loss is another.
@@ -64,6 +65,7 @@ class DisplacementTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = True,
         cuda_graphs: bool = False,
     ) -> None:
@@ -72,6 +74,7 @@ class DisplacementTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
             cuda_graphs=cuda_graphs,
         )
@@ -124,7 +127,7 @@ class NormalsTask(Task):
 
     Args:
         model: returns (scalars, vectors) with vectors [N, 1, 3], or vectors alone.
-        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import DGCNN
@@ -143,6 +146,7 @@ class NormalsTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -151,6 +155,7 @@ class NormalsTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
             cuda_graphs=cuda_graphs,
         )

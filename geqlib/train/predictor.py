@@ -204,8 +204,8 @@ def takes_test_files(cls: type) -> bool:
     """Whether a data module without `of_file` takes files of its own as the test split.
 
     Example:
-        >>> from geqlib.data import NBodyData, OwnGraphData
-        >>> takes_test_files(OwnGraphData), takes_test_files(NBodyData)
+        >>> from geqlib.data import NBodyData, PropertyData
+        >>> takes_test_files(PropertyData), takes_test_files(NBodyData)
         (True, False)
     """
     test = inspect.signature(cls).parameters.get("test")

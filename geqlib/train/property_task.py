@@ -12,6 +12,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from geqlib.atoms.properties import AtomProperties
 from geqlib.graph import check_graph
+from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task
 from geqlib.train.tasks import STAGES
 
@@ -33,7 +34,7 @@ class PropertyTask(Task):
         intensive: which of those of structures do not grow with their size: means over atoms, where
             others are sums.
         loss: "mse" or "mae".
-        lr, warmup, weight_decay: see `Task`.
+        lr, warmup, weight_decay, schedule: see `Task`.
         rotate: random rotations of training structures, for models that are not exactly
             equivariant.
 
@@ -63,11 +64,14 @@ class PropertyTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
     ) -> None:
         named = (properties, list(intensive or []))
         whole = model if isinstance(model, AtomProperties) else AtomProperties(model, *named)
-        super().__init__(whole, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            whole, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+        )
         if whole is not model:
             self._describe_properties(*named)
         if loss not in ("mse", "mae"):

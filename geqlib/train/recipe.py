@@ -29,18 +29,19 @@ NOT_COMPARED = {
 Recipe = dict[str, Any]
 
 
-def read_recipe(config: Config, overrides: Overrides = ()) -> Recipe:
+def read_recipe(config: Config, overrides: Overrides = (), data_of: Recipe | None = None) -> Recipe:
     """What all runs of a sweep share: `{"configuration": {...}, "data": ..., "code": ...}`.
 
     Args:
         config, overrides: as of `geqlib.train.configuration.read_run`.
+        data_of: a recipe of the same data, which is then not read again.
     """
     reader = read_configuration(config, overrides)
     settings = yaml.safe_load(reader.parser.dump(reader.config, skip_none=False))
     data, parts = reader.run.data, reader.run.task.modules()
     return {
         "configuration": {k: v for k, v in _flat(settings).items() if k not in NOT_COMPARED},
-        "data": data_digest(data),
+        "data": data_digest(data) if data_of is None else data_of["data"],
         "code": code_digest({type(data), *map(type, parts)}),
     }
 

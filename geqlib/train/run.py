@@ -8,15 +8,15 @@ Each takes a configuration (a path or a dictionary) with changes to it, or a `Ru
     run = fit(Run(task, data, {"default_root_dir": "runs/mine", "max_epochs": 100}))
 
 The folder of a run holds config.yaml (if there is a configuration), metrics/ (CSV), tensorboard/ if
-tensorboard is installed, checkpoints/last.ckpt of each epoch's end and checkpoints/best.ckpt,
-fit.json, and after `test` and `predict` results.json and predictions.safetensors.
+tensorboard is installed and no other logger is named, checkpoints/last.ckpt of each epoch's end and
+checkpoints/best.ckpt, fit.json, and after `test` and `predict` results.json and
+predictions.safetensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
@@ -33,10 +32,14 @@ from geqlib.train.averaging import AveragedWeights
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.loggers import loggers_of
 from geqlib.train.memory import out_of_memory
 from geqlib.train.monitor import CheckMonitors
+from geqlib.train.optimisation import Chosen, choose
+from geqlib.train.progress import progress
 from geqlib.train.record import RunRecord
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.stopping import StopEarly, check_modes
 
 __all__ = ["Run", "fit", "predict", "read_run", "test", "validate"]
 
@@ -137,15 +140,18 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     check_amounts(command, options)
     if command != "fit":
         options.pop("barebones", None)  # which would measure nothing
-    if options.get("logger") is None:
-        loggers = command == "fit" and not options.get("barebones")
-        options["logger"] = _loggers(run.folder) if loggers else False
+    logs = command == "fit" and not options.get("barebones")
+    options["logger"] = loggers_of(run.folder, options.get("logger")) if logs else False
     record = RunRecord(run.folder, run.seed)
     own: list[L.Callback] = [record]
     if command == "fit":
+        choose(run.task, Chosen(run.optimizer, run.lr_scheduler, run.monitor, run.monitor_mode))
         start = StartFolder(run.folder, resumed=resumed)
         own = [start, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
-    options["callbacks"] = [*_listed(options.get("callbacks")), *own]
+    theirs = _listed(options.get("callbacks"))
+    check_modes(theirs, run.monitor, run.monitor_mode)
+    options["callbacks"] = [*theirs, *own]
+    options |= progress(options, options["callbacks"], run.monitor)
     plugins = _listed(options.get("plugins"))
     options["plugins"] = [*plugins, *own_environment(options, plugins), SafeCheckpointIO()]
     return L.Trainer(**options)
@@ -222,9 +228,12 @@ def _default_type(run: Run) -> Iterator[None]:
 
 def _callbacks(run: Run, record: RunRecord, options: Mapping[str, Any]) -> list[L.Callback]:
     averaging = [] if run.ema is None else [AveragedWeights(run.ema)]
+    patience = run.early_stopping
+    stopping = [] if patience is None else [StopEarly(run.monitor, run.monitor_mode, patience)]
     rates = [LearningRateMonitor()] if options["logger"] not in (False, []) else []
     checkpoints = _checkpoints(run, options)
-    return [ReseedBatches(run.seed), *averaging, *rates, record, *checkpoints, *run.callbacks]
+    common = [ReseedBatches(run.seed), *averaging, *rates, record, *stopping]
+    return [*common, *checkpoints, *run.callbacks]
 
 
 def _checkpoints(run: Run, options: Mapping[str, Any]) -> list[L.Callback]:
@@ -245,13 +254,6 @@ def _checkpoints(run: Run, options: Mapping[str, Any]) -> list[L.Callback]:
         enable_version_counter=False,
     )
     return [best, last]
-
-
-def _loggers(folder: Path) -> list[Any]:
-    loggers: list[Any] = [CSVLogger(folder, "metrics")]
-    if find_spec("tensorboard") is not None:
-        loggers.append(TensorBoardLogger(folder, "tensorboard"))
-    return loggers
 
 
 def _metrics(results: list[dict[str, float]]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from geqlib.graph import check_graph
+from geqlib.train.schedule import Schedule
 from geqlib.train.target_metrics import TargetAccuracy, TargetErrors, TargetRanking
 from geqlib.train.task import Task, with_positions
 from geqlib.train.tasks import STAGES, ClassificationTask, scalars_of
@@ -50,9 +51,12 @@ class TargetsTask(Task):
         lr: float,
         warmup: float,
         weight_decay: float,
+        schedule: Schedule,
         rotate: bool,
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=rotate)
+        super().__init__(
+            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+        )
         if num_targets < 1:
             raise ValueError(f"num_targets must be at least 1, got {num_targets}.")
         if level not in ("graph", "node"):
@@ -133,7 +137,7 @@ class MaskedRegressionTask(TargetsTask):
         num_targets: how many there are.
         level: whether targets belong to "graph" or "node".
         loss: "mae" or "mse", of standardised targets, each entry with the same weight.
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -153,6 +157,7 @@ class MaskedRegressionTask(TargetsTask):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
     ) -> None:
         super().__init__(
@@ -162,6 +167,7 @@ class MaskedRegressionTask(TargetsTask):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
         )
         if loss not in ("mae", "mse"):
@@ -222,7 +228,7 @@ class MaskedClassificationTask(TargetsTask):
         model: returns logits [graphs, targets], or [N, targets], alone or as (scalars, vectors).
         num_targets: how many there are.
         level: whether targets belong to "graph" or "node".
-        lr, warmup, weight_decay, rotate: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -241,6 +247,7 @@ class MaskedClassificationTask(TargetsTask):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
     ) -> None:
         super().__init__(
@@ -250,6 +257,7 @@ class MaskedClassificationTask(TargetsTask):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
         )
         # of this task, not of the class
@@ -303,7 +311,7 @@ class NodeClassificationTask(ClassificationTask):
     Args:
         model: returns logits [N, classes], alone or first of a pair.
         classes: number of classes.
-        label_smoothing, lr, warmup, weight_decay: see `ClassificationTask`.
+        label_smoothing, lr, warmup, weight_decay, schedule: see `ClassificationTask`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -322,6 +330,7 @@ class NodeClassificationTask(ClassificationTask):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(
             model,
@@ -330,6 +339,7 @@ class NodeClassificationTask(ClassificationTask):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
         )
         options: dict[str, Any] = {"average": "micro", "ignore_index": UNLABELLED}
         self.classes = int(classes)
@@ -374,7 +384,7 @@ class LinkPredictionTask(Task):
 
     Args:
         model: returns z [N, C], alone or first of a pair.
-        lr, warmup, weight_decay: see `Task`.
+        lr, warmup, weight_decay, schedule: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -392,8 +402,11 @@ class LinkPredictionTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
     ) -> None:
-        super().__init__(model, lr=lr, warmup=warmup, weight_decay=weight_decay, rotate=False)
+        super().__init__(
+            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=False
+        )
         self.measures = nn.ModuleDict(
             {
                 stage: nn.ModuleDict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -42,16 +41,24 @@ from geqlib.train.divergence import (
 )
 from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.memory import batch_sizes
+from geqlib.train.optimisation import (
+    KEY,
+    Chosen,
+    check_same,
+    configured,
+    observe,
+    waits_for_validation,
+)
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
 from geqlib.train.replay import Replay
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
 from geqlib.train.schedule import (
+    Schedule,
     continue_schedule,
+    schedule_settings,
     time_limit,
-    timed_warmup_cosine,
-    warmup_cosine,
 )
 
 READ_EVERY = 20  # steps between two looks at numbers that were left on the device
@@ -60,7 +67,8 @@ READ_EVERY = 20  # steps between two looks at numbers that were left on the devi
 class Task(PlainArguments, L.LightningModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
-    training batches under random rotations.
+    training batches under random rotations. `geqlib fit --optimizer` and `--lr_scheduler` replace
+    the optimiser and the schedule.
 
     A task of your own defines three methods: `predict_outputs(batch)`, the outputs by name;
     `loss(batch)`, what a training step minimises; and `metrics(batch, stage)`, what is logged of a
@@ -76,6 +84,10 @@ class Task(PlainArguments, L.LightningModule):
         lr: peak learning rate.
         warmup: fraction of all steps in which the learning rate rises.
         weight_decay: of matrices, decoupled from the gradient (AdamW).
+        schedule: of the learning rate after the warm-up: "cosine", to 0 at the end; "constant";
+            "step", times `factor` (0.1) at each share `at` ([0.5, 0.75]) of all steps; "plateau",
+            times `factor` (0.5) when the monitored metric has not improved for more than `patience`
+            (10) validations. Settings as `{"step": {"at": [0.6, 0.9]}}`.
         rotate: whether training batches are rotated, each graph by its own random rotation.
         cuda_graphs: whether training steps and evaluations are recorded once per size of batch and
             replayed, for small batches on a GPU, whose time is that of launching kernels. Batches
@@ -84,7 +96,8 @@ class Task(PlainArguments, L.LightningModule):
             one sentence says so, and steps are as without it.
 
     Raises:
-        ValueError: if the learning rate is not positive, the warm-up not in [0, 1), or an argument
+        ValueError: if the learning rate is not positive, the warm-up not in [0, 1), the schedule
+            none of these, or an argument
             of a subclass neither a plain value nor a module: checkpoints hold the arguments.
 
     Example:
@@ -104,6 +117,8 @@ class Task(PlainArguments, L.LightningModule):
     shown: ClassVar[tuple[str, ...]] = ()
     # labels of which NaN means that there is none
     labels_may_miss: ClassVar[tuple[str, ...]] = ()
+    # what a run names in place of the task's own optimiser and schedule
+    chosen: Chosen = Chosen()
 
     def __init__(
         self,
@@ -112,6 +127,7 @@ class Task(PlainArguments, L.LightningModule):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = True,
         cuda_graphs: bool = False,
     ) -> None:
@@ -125,6 +141,8 @@ class Task(PlainArguments, L.LightningModule):
             raise ValueError(f"lr must be positive, got {lr}.")
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
+        schedule_settings(schedule)
+        self.schedule: Schedule = schedule
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
         self.cuda_graphs = cuda_graphs
@@ -344,9 +362,7 @@ class Task(PlainArguments, L.LightningModule):
         watched: Mapping[str, Tensor],
         weights: Iterable[Tensor],
     ) -> None:
-        for part in self.modules():
-            if isinstance(part, Metric):
-                part.reset()  # so that what comes after this batch does not count it
+        self._reset_metrics()  # so that what comes after this batch does not count it
         name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
         names = [graph_name(batch, k) for k in graphs]
@@ -363,6 +379,11 @@ class Task(PlainArguments, L.LightningModule):
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def _reset_metrics(self) -> None:
+        for part in self.modules():
+            if isinstance(part, Metric):
+                part.reset()
 
     def on_validation_start(self) -> None:
         self.read_watched()
@@ -414,6 +435,8 @@ class Task(PlainArguments, L.LightningModule):
         # each batch once: later epochs see the same graphs, and a check stalls an accelerator
         self._unchecked = {"train", "val"}
         self._unread = []
+        # sums of a validation before are tensors of inference mode, which cannot be added to here
+        self._reset_metrics()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._begin(batch, "training", batch_idx)
@@ -435,6 +458,7 @@ class Task(PlainArguments, L.LightningModule):
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._unchecked.discard("val")
+            observe(self)
 
     def on_test_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._begin(batch, "testing", batch_idx)
@@ -471,6 +495,7 @@ class Task(PlainArguments, L.LightningModule):
                 f"{intact_checkpoints(self.trainer)}."
             )
         checkpoint["geqlib"] = format_record()
+        checkpoint[KEY] = self.chosen.record()
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -484,28 +509,16 @@ class Task(PlainArguments, L.LightningModule):
     # --- optimisation ----------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        matrices = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
-        vectors = [p for p in self.parameters() if p.requires_grad and p.dim() <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=self._fused() or None)
-        steps, timer = self.trainer.estimated_stepping_batches, time_limit(self.trainer)
-        if not math.isinf(steps):
-            factor = warmup_cosine(self.warmup, max(int(steps), 1))
-        elif timer is not None:
-            factor = timed_warmup_cosine(self.warmup, timer)
-        else:
-            raise ValueError(
-                "The learning rate falls until the end, and this run has none: set "
-                "trainer.max_epochs, trainer.max_steps or trainer.max_time."
-            )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return configured(self, "AdamW", **self.adam_options())
+
+    def adam_options(self) -> dict[str, Any]:
+        """Of the task's own optimiser, beside its learning rate and groups."""
+        return {"fused": self._fused() or None}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        # Lightning's call comes after the checkpoint of an epoch, which would not have this step
+        if not waits_for_validation(self, scheduler):
+            super().lr_scheduler_step(scheduler, metric)
 
     def _fused(self) -> bool:
         """Whether one kernel updates all weights; Lightning clips no gradients of mixed precision
@@ -524,6 +537,7 @@ class Task(PlainArguments, L.LightningModule):
                 "The checkpoint has averaged weights beside those of its training, which would be "
                 "lost: resume it with the `ema` of its run."
             )
+        check_same(checkpoint, self)
         self._resumed = dict(checkpoint.get("hyper_parameters") or {})
         self._resumed_data = dict(checkpoint.get("datamodule_hyper_parameters") or {})
 

@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from geqlib.graph import check_graph
 from geqlib.train.label_checks import check_classes
 from geqlib.train.means import mean_over
+from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task, with_positions
 
 NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
@@ -35,7 +36,7 @@ class ClassificationTask(Task):
         model: returns (scalars, vectors) with scalars [graphs, classes], or scalars alone.
         classes: number of classes.
         label_smoothing: share of the target that is spread over all classes.
-        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if there are fewer than two classes.
@@ -67,6 +68,7 @@ class ClassificationTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -75,6 +77,7 @@ class ClassificationTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
             cuda_graphs=cuda_graphs,
         )
@@ -122,7 +125,7 @@ class GraphClassificationTask(ClassificationTask):
     Args:
         model: returns [graphs, classes].
         classes: number of classes.
-        label_smoothing, lr, warmup, weight_decay, cuda_graphs: see `ClassificationTask`.
+        label_smoothing, lr, warmup, weight_decay, schedule, cuda_graphs: see `ClassificationTask`.
 
     Example:
         >>> from geqlib.models import SPEN
@@ -145,6 +148,7 @@ class GraphClassificationTask(ClassificationTask):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -154,6 +158,7 @@ class GraphClassificationTask(ClassificationTask):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             cuda_graphs=cuda_graphs,
         )
 
@@ -172,7 +177,7 @@ class RegressionTask(Task):
     Args:
         model: returns scalars [graphs, targets], or (scalars, vectors).
         loss: "mae" or "mse".
-        lr, warmup, weight_decay, rotate, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Raises:
         ValueError: if the loss is another.
@@ -203,6 +208,7 @@ class RegressionTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         rotate: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -211,6 +217,7 @@ class RegressionTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=rotate,
             cuda_graphs=cuda_graphs,
         )
@@ -283,7 +290,7 @@ class MultitaskTask(Task):
     Args:
         model: returns (outputs of nodes [N, targets], outputs of graphs [graphs, targets]).
         node_tasks, graph_tasks: names of the targets.
-        lr, warmup, weight_decay, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -303,6 +310,7 @@ class MultitaskTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -310,6 +318,7 @@ class MultitaskTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=False,
             cuda_graphs=cuda_graphs,
         )
@@ -377,7 +386,7 @@ class BitsTask(Task):
 
     Args:
         model: returns logits [sets, bits].
-        lr, warmup, weight_decay, cuda_graphs: see `Task`.
+        lr, warmup, weight_decay, schedule, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import SetNetwork
@@ -396,6 +405,7 @@ class BitsTask(Task):
         lr: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.0,
+        schedule: Schedule = "cosine",
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -403,6 +413,7 @@ class BitsTask(Task):
             lr=lr,
             warmup=warmup,
             weight_decay=weight_decay,
+            schedule=schedule,
             rotate=False,
             cuda_graphs=cuda_graphs,
         )

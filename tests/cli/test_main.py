@@ -24,9 +24,10 @@ COMMANDS = ("fit", "validate", "test", "predict", "check", "report", "bench")
 
 
 def sentence(capsys, code=2):
-    """The only thing on standard error, but for the seed that Lightning announces."""
+    """The only thing on standard error, but for the seed and the folder of the run."""
     lines = capsys.readouterr().err.splitlines()
-    (line,) = [line for line in lines if not line.startswith("Seed set")]
+    said = ("Seed set", "The run is in")
+    (line,) = [line for line in lines if not line.startswith(said)]
     assert line.startswith("geqlib: error: ")
     return line
 

@@ -56,9 +56,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def sentence(capsys) -> str:
-    """The only thing on standard error, but for the seed that Lightning announces."""
+    """The only thing on standard error, but for the seed and the folder of the run."""
     lines = capsys.readouterr().err.splitlines()
-    (line,) = [line for line in lines if not line.startswith("Seed set")]
+    said = ("Seed set", "The run is in")
+    (line,) = [line for line in lines if not line.startswith(said)]
     assert line.startswith("geqlib: error: ")
     return line
 

@@ -97,22 +97,50 @@ def directed_edges(graph: nx.Graph) -> tuple[np.ndarray, Records]:
     return pairs.reshape(-1, 2).T, [record for *_, record in edges]
 
 
-def attribute_columns(records: Sequence[Records], names: Sequence[str], what: str) -> np.ndarray:
-    """[elements of all graphs, width of all attributes]."""
+def attribute_columns(
+    records: Sequence[Records],
+    names: Sequence[str],
+    what: str,
+    texts: Mapping[str, Sequence[str]] | None = None,
+) -> np.ndarray:
+    """[elements of all graphs, width of all attributes].
+
+    Args:
+        records: of the elements of each graph.
+        names: of the attributes.
+        what: an element is called in errors.
+        texts: values of attributes that are text, in the order of their columns; all that there
+            are, in alphabetical order, by default.
+    """
     for k, part in enumerate(records):
         missing = next((n for n in names for record in part if n not in record), None)
         if missing is not None:
             raise ValueError(f"graph {k} has {what}s without {missing!r}: give all of them one.")
     flat = [(k, record) for k, part in enumerate(records) for record in part]
     columns = [
-        _column([(k, record[name]) for k, record in flat], f"{what} {name!r}") for name in names
+        _column(
+            [(k, record[name]) for k, record in flat], f"{what} {name!r}", (texts or {}).get(name)
+        )
+        for name in names
     ]
     return np.concatenate(columns, 1)
 
 
-def _column(values: list[tuple[int, Any]], where: str) -> np.ndarray:
-    if any(isinstance(value, str) for _, value in values):
-        return _one_hot(values, where)
+def text_values(records: Sequence[Records], names: Sequence[str]) -> dict[str, list[str]]:
+    """The values of attributes that are text, in the order of their columns."""
+    texts = {}
+    for name in names:
+        values = [record[name] for part in records for record in part]
+        if values and all(isinstance(value, str) for value in values):
+            texts[name] = sorted(set(values))
+    return texts
+
+
+def _column(
+    values: list[tuple[int, Any]], where: str, texts: Sequence[str] | None = None
+) -> np.ndarray:
+    if texts is not None or any(isinstance(value, str) for _, value in values):
+        return _one_hot(values, where, texts)
     rows: list[np.ndarray] = []
     for k, value in values:
         try:
@@ -129,9 +157,16 @@ def _column(values: list[tuple[int, Any]], where: str) -> np.ndarray:
     return np.stack(rows) if rows else np.zeros((0, 1), dtype=np.float32)
 
 
-def _one_hot(values: list[tuple[int, Any]], where: str) -> np.ndarray:
+def _one_hot(values: list[tuple[int, Any]], where: str, texts: Sequence[str] | None) -> np.ndarray:
     mixed = next(((k, value) for k, value in values if not isinstance(value, str)), None)
     if mixed is not None:
         raise ValueError(f"graph {mixed[0]}: {where} is {mixed[1]!r}, and text elsewhere.")
-    kinds, column = np.unique([value for _, value in values], return_inverse=True)
-    return np.eye(len(kinds), dtype=np.float32)[column]
+    kinds = sorted({value for _, value in values}) if texts is None else list(texts)
+    number = {kind: k for k, kind in enumerate(kinds)}
+    other = next(((k, value) for k, value in values if value not in number), None)
+    if other is not None:
+        raise ValueError(
+            f"graph {other[0]}: {where} is {other[1]!r}, which no training graph has "
+            f"({', '.join(kinds)}): the model has no input for it."
+        )
+    return np.eye(len(kinds), dtype=np.float32)[[number[value] for _, value in values]]

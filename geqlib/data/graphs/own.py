@@ -18,16 +18,15 @@ from torch_geometric.utils import is_undirected
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
-from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges
+from geqlib.data.graphs.other_graphs import OtherGraphs
+from geqlib.data.graphs.own_arrays import Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
-from geqlib.data.packed import Arrays, Field, PackedGraphs
+from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import UNLABELLED, Kind, encoded, widest
 from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]
-# tensors of torch_geometric's graphs that batches hold
-KEPT = {"x": "node", "pos": "node", "z": "node", "edge_attr": "edge", "edge_weight": "edge"}
 MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
 SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
 
@@ -144,6 +143,7 @@ class OwnGraphData(PartitionedLoaders):
         self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
         self.own_graphs: list[Any] | None = None
         self.classes: list[Any] | None = None
+        self.columns: Columns | None = None
         self.splits: dict[str, PackedGraphs] = {}
 
     @classmethod
@@ -168,6 +168,29 @@ class OwnGraphData(PartitionedLoaders):
         """None for links, which are divided within each graph."""
         return None if self.predict == "links" else self.partition.num_folds
 
+    def of_file(self, path: str | Path) -> OtherGraphs:
+        """The graphs of another file, read in the same way; what is learnt of them is optional.
+
+        Raises:
+            ValueError: links, which are asked for within graphs.
+        """
+        if self.predict == "links":
+            raise ValueError(
+                "Links are held back from the graphs of the training, and not asked for in others: "
+                "leave out the file."
+            )
+        return OtherGraphs(Path(path), self)
+
+    def state_dict(self) -> dict[str, Any]:
+        columns = {} if self.columns is None else {"columns": self.columns.state()}
+        return super().state_dict() | columns
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "classes" in state_dict:
+            super().load_state_dict(state_dict)
+        if "columns" in state_dict:
+            self.columns = Columns(**state_dict["columns"])
+
     def prepare_data(self) -> None:
         """Read or download what the source names, which one process does for all."""
         if self.own_graphs is None:
@@ -178,6 +201,7 @@ class OwnGraphData(PartitionedLoaders):
             return
         origin, graphs = self._graphs()
         arrays, fields = graph_arrays(graphs, self.nodes, self.edges)
+        self.columns = columns_of(graphs, self.nodes, self.edges)
         if self.predict == "links":
             self._divide_links(PackedGraphs(arrays, fields))
             return
@@ -225,12 +249,7 @@ class OwnGraphData(PartitionedLoaders):
 
     def _targets(self, graphs: Sequence[Any]) -> np.ndarray:
         what = "graph" if self.predict == "graphs" else "node"
-        if self.labels is not None:
-            values = self._listed_labels(graphs)
-        elif self.predict == "graphs":
-            values = [self._value(_attributes(graph)) for graph in graphs]
-        else:
-            values = [value for graph in graphs for value in self._node_values(graph)]
+        values = self.values(graphs) if self.labels is None else self._listed_labels(graphs)
         if all(value is None or value == [None] * len(self.targets) for value in values):
             raise ValueError(
                 f"No {what} has the attribute {' or '.join(map(repr, self.targets))}: name the "
@@ -239,6 +258,12 @@ class OwnGraphData(PartitionedLoaders):
         names = self.targets if len(self.targets) > 1 else self._numbered(values)
         y, self.classes = encoded(values, self.kind, f"The target of {what} {{}}", names)
         return y
+
+    def values(self, graphs: Sequence[Any]) -> list[Any]:
+        """What the attributes of graphs, or of all of their nodes, say of the target."""
+        if self.predict == "graphs":
+            return [self._value(_attributes(graph)) for graph in graphs]
+        return [value for graph in graphs for value in self._node_values(graph)]
 
     def _numbered(self, values: Sequence[Any]) -> list[str] | None:
         """Names of the columns of `y` where one attribute holds several numbers."""
@@ -311,85 +336,6 @@ class OwnGraphData(PartitionedLoaders):
         for name, graphs in parts.items():
             if sum(graph["edge_label"].numel() for graph in graphs):
                 self.splits[name] = _packed_links(graphs, whole)
-
-
-def graph_arrays(
-    graphs: Sequence[Any], nodes: Sequence[str] = (), edges: Sequence[str] = ()
-) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and fields for `PackedGraphs`, of networkx graphs or torch_geometric's.
-
-    Args:
-        graphs: all of one kind.
-        nodes, edges: attributes of networkx graphs.
-
-    Raises:
-        ValueError: graphs of neither kind or of both, or see `OwnGraphData`.
-    """
-    if all(isinstance(graph, nx.Graph) for graph in graphs):
-        arrays = _networkx_arrays(graphs, nodes, edges)
-    elif all(isinstance(graph, Data) for graph in graphs):
-        if nodes or edges:
-            raise ValueError(
-                "`nodes` and `edges` name attributes of networkx graphs; those of torch_geometric "
-                "have x and edge_attr: leave the names out."
-            )
-        arrays = _pyg_arrays(graphs)
-    else:
-        other = next((g for g in graphs if not isinstance(g, nx.Graph | Data)), None)
-        kind = "both kinds" if other is None else f"a {type(other).__name__}"
-        raise ValueError(
-            f"The graphs are of {kind}: give networkx graphs, or torch_geometric's Data."
-        )
-    fields = {name: per for name, per in KEPT.items() if name in arrays}
-    if not fields.keys() & {"x", "pos", "z"}:
-        arrays["x"], fields["x"] = _degrees(arrays), "node"
-    return arrays, fields
-
-
-def _networkx_arrays(
-    graphs: Sequence[nx.Graph], nodes: Sequence[str], edges: Sequence[str]
-) -> Arrays:
-    directed = [directed_edges(graph) for graph in graphs]
-    arrays = {
-        "nodes": np.array([len(graph) for graph in graphs], dtype=np.int64),
-        "edges": np.array([pairs.shape[1] for pairs, _ in directed], dtype=np.int64),
-        "edge_index": np.concatenate([pairs for pairs, _ in directed], 1),
-    }
-    if nodes:
-        records = [[record for _, record in graph.nodes(data=True)] for graph in graphs]
-        arrays["x"] = attribute_columns(records, nodes, "node")
-    if edges:
-        arrays["edge_attr"] = attribute_columns([r for _, r in directed], edges, "edge")
-    return arrays
-
-
-def _pyg_arrays(graphs: Sequence[Data]) -> Arrays:
-    names = [name for name in KEPT if all(graph.get(name) is not None for graph in graphs)]
-    for k, graph in enumerate(graphs):
-        if graph.edge_index is None:
-            raise ValueError(f"Graph {k} has no edge_index: give all graphs one, [2, edges].")
-        lost = next((n for n in KEPT if graph.get(n) is not None and n not in names), None)
-        if lost is not None:
-            raise ValueError(f"Graph {k} has {lost}, but not all graphs do: give it to all.")
-    arrays = {
-        "nodes": np.array([graph.num_nodes for graph in graphs]),
-        "edges": np.array([graph.num_edges for graph in graphs]),
-        "edge_index": np.concatenate([graph.edge_index.numpy() for graph in graphs], 1),  # type: ignore[union-attr]
-    }
-    for name in names:
-        widths = {graph[name].shape[1:] for graph in graphs}
-        if len(widths) > 1:
-            raise ValueError(f"{name} has several widths, {sorted(widths)}: give all graphs one.")
-        arrays[name] = np.concatenate([graph[name].numpy() for graph in graphs])
-    return arrays
-
-
-def _degrees(arrays: Arrays) -> np.ndarray:
-    """[N, different degrees] one-hot."""
-    start = np.repeat(arrays["nodes"].cumsum() - arrays["nodes"], arrays["edges"])
-    degree = np.bincount(arrays["edge_index"][0] + start, minlength=arrays["nodes"].sum())
-    kinds, column = np.unique(degree, return_inverse=True)
-    return np.eye(len(kinds), dtype=np.float32)[column]
 
 
 def _attributes(graph: Any) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from torch_geometric.utils import from_rdmol
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
+from geqlib.data.molecules.table_file import DELIMITERS, TableFile
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
@@ -30,7 +31,6 @@ from geqlib.files.plain import plain
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
-DELIMITERS = (",", ";", "\t")
 SDF = (".sdf", ".sd", ".mol")
 
 
@@ -132,13 +132,26 @@ class MoleculeTableData(PartitionedLoaders):
     def setup(self, stage: str | None = None) -> None:
         parts = {name: self._arrays(file) for name, file in self.files.items()}
         names = [name for name, part in parts.items() for _ in part["y"]]
-        graphs = _with_neighbors(_stacked(list(parts.values())), self.cutoff, self.files["train"])
+        graphs = self.packed(list(parts.values()), self.cutoff, self.files["train"])
         listed = {
             name: np.flatnonzero(np.array(names) == name) for name in parts if name != "train"
         }
         scaffolds = np.concatenate([part["scaffold"] for part in parts.values()])
         groups = scaffolds if self.split == "scaffold" else None
         self.divide(graphs, listed=listed, classes=binary_classes(graphs.y), groups=groups)
+
+    def of_file(self, path: str | Path) -> TableFile:
+        """The molecules of another file, read in the same way; its targets are optional."""
+        return TableFile(Path(path), self)
+
+    def read(self, path: Path) -> Arrays:
+        """The molecules of a file, whose targets are optional."""
+        skip = self.on_bad_molecule == "skip"
+        return read_molecules(path, self.targets, self.smiles, skip=skip, optional=True)
+
+    def packed(self, parts: Sequence[Arrays], cutoff: float | None, file: str) -> PackedGraphs:
+        """Tables as one set of graphs, with neighbours if there is a cutoff."""
+        return _with_neighbors(_stacked(parts), cutoff, file)
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training targets, numbers if there is one target."""
@@ -176,9 +189,14 @@ class _Row:
 
 
 def read_molecules(
-    path: Path, targets: Sequence[str], smiles: str = "smiles", *, skip: bool = False
+    path: Path,
+    targets: Sequence[str],
+    smiles: str = "smiles",
+    *,
+    skip: bool = False,
+    optional: bool = False,
 ) -> Arrays:
-    """The molecules of a CSV or SDF file as arrays for `PackedGraphs`.
+    """The molecules of a CSV or SDF file as arrays for `PackedGraphs`; NaN for what is unknown.
 
     Returns:
         "nodes", "edges", "edge_index", "x", "z", "edge_attr", "y" [G, targets], "index" [G] the
@@ -188,12 +206,14 @@ def read_molecules(
         ValueError: see `MoleculeTableData`.
     """
     extra_module("rdkit", "molecules")
-    rows = list(_sdf_rows(path, targets) if _is_sdf(path) else _csv_rows(path, targets, smiles))
+    rows = list(
+        _sdf_rows(path, targets) if _is_sdf(path) else _csv_rows(path, targets, smiles, optional)
+    )
     if not rows:
         raise ValueError(f"{path} has no molecules: give it at least one.")
     values = np.array([row.values for row in rows])
     empty = next((k for k in range(len(targets)) if np.isnan(values[:, k]).all()), None)
-    if empty is not None:
+    if empty is not None and not optional:
         raise ValueError(f"{path}: no molecule has a value of {targets[empty]!r}: leave it out.")
     console, graphs, bad = Console(stderr=True), [], []
     for row in track(rows, path.name, console=console, disable=not console.is_terminal):
@@ -235,7 +255,7 @@ def _content(path: Path) -> bytes:
         return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
 
 
-def _csv_rows(path: Path, targets: Sequence[str], smiles: str) -> Iterator[_Row]:
+def _csv_rows(path: Path, targets: Sequence[str], smiles: str, optional: bool) -> Iterator[_Row]:
     with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
         text = _content(path).decode("utf-8-sig")
     lines = text.splitlines()
@@ -244,7 +264,8 @@ def _csv_rows(path: Path, targets: Sequence[str], smiles: str) -> Iterator[_Row]
     delimiter = max(DELIMITERS, key=lines[0].count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     header = [name.strip() for name in next(reader)]
-    for name in (smiles, *targets):
+    present = [name for name in targets if name in header or not optional]
+    for name in (smiles, *present):
         if header.count(name) != 1:
             how = "no column" if name not in header else "several columns"
             option = "smiles" if name == smiles else "targets"
@@ -259,7 +280,7 @@ def _csv_rows(path: Path, targets: Sequence[str], smiles: str) -> Iterator[_Row]
                 f"{place} has {len(cells)} cells, but the header has {len(header)}: correct it."
             )
         named = dict(zip(header, cells, strict=True))
-        values = [_number(named[name], name, place) for name in targets]
+        values = [_number(named.get(name, ""), name, place) for name in targets]
         yield _Row(place, number, _smiles_reader(named[smiles].strip()), values)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_folder
-from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.points.cloud_files import READERS, Cloud, read_cloud
+from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edges
 from geqlib.data.targets import Kind, encoded
 from geqlib.files.atomic import reading
 
@@ -117,13 +117,11 @@ class CloudData(PartitionedLoaders):
         parts = {name: listed_files(part, self.targets) for name, part in self.sources.items()}
         origin = np.array([name for name, part in parts.items() for _ in part])
         files = [entry for part in parts.values() for entry in part]
-        clouds = [self._cloud(k, path) for k, (path, _) in enumerate(files)]
+        clouds = [self.cloud(k, path) for k, (path, _) in enumerate(files)]
         names = self.targets if len(self.targets) > 1 else None
         values = [value for _, value in files]
         y, self.classes = encoded(values, self.kind, "The target of cloud {}", names)
-        graphs = packed_clouds(clouds, [path for path, _ in files], y)
-        if self.cutoff is not None:
-            graphs = with_near_pairs(graphs, self.cutoff)
+        graphs = with_edges(packed_clouds(clouds, [path for path, _ in files], y), self.cutoff)
         listed = {name: np.flatnonzero(origin == name) for name in parts if name != "train"}
         self.divide(graphs, listed=listed, classes=y if self.kind == "classes" else None)
 
@@ -136,7 +134,12 @@ class CloudData(PartitionedLoaders):
             )
         return column_scale(self.splits["train"].y)
 
-    def _cloud(self, number: int, path: Path) -> Cloud:
+    def of_file(self, path: str | Path) -> CloudFolder:
+        """The clouds of a file, folder or table, read in the same way; labels are optional."""
+        return CloudFolder(Path(path), self)
+
+    def cloud(self, number: int, path: Path) -> Cloud:
+        """The points of a file, as they are drawn for the cloud of that number."""
         rng = np.random.default_rng([self.partition.seed, number])
         cloud = read_cloud(path)
         with reading(path, "cannot be sampled", "correct or remove it, or change `points`"):
@@ -201,25 +204,3 @@ def _files_of_table(path: Path, targets: Sequence[str]) -> list[Listed]:
         values = [(row[name] or "").strip() or None for name in targets]
         entries.append((file, values if len(targets) > 1 else values[0]))
     return entries
-
-
-def packed_clouds(clouds: Sequence[Cloud], paths: Sequence[Path], y: np.ndarray) -> PackedGraphs:
-    """Clouds as graphs without edges.
-
-    Raises:
-        ValueError: clouds of several dimensions, or of which some have normals or features.
-    """
-    arrays = {"nodes": np.array([len(cloud.pos) for cloud in clouds]), "y": y}
-    fields = {"y": "graph"}
-    for name in ("pos", "normal", "x"):
-        parts = [getattr(cloud, name) for cloud in clouds]
-        widths = [0 if part is None else part.shape[1] for part in parts]
-        other = next((k for k, width in enumerate(widths) if width != widths[0]), None)
-        if other is not None:
-            raise ValueError(
-                f"{paths[other]} has {widths[other]} columns of {name}, but {paths[0]} "
-                f"{widths[0]}: give all clouds the same."
-            )
-        if widths[0]:
-            arrays[name], fields[name] = np.concatenate(parts), "node"
-    return PackedGraphs(arrays, fields)

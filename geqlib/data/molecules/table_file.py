@@ -1,0 +1,61 @@
+"""Molecules of another file, read as the training table was, with or without its targets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geqlib.data.loaders import SplitLoaders
+from geqlib.data.packed import PackedGraphs
+from geqlib.files.atomic import reading
+
+DELIMITERS = (",", ";", "\t")
+
+
+class TableFile(SplitLoaders):
+    """The molecules of a file as the test split, for predictions.
+
+    Args:
+        path: a CSV or SDF file; columns of targets may be missing.
+        like: a `MoleculeTableData`, whose columns, features, cutoff and batches these have.
+
+    Attributes:
+        names: the SMILES of each molecule, or its number in an SDF file.
+    """
+
+    def __init__(self, path: Path, like: Any) -> None:
+        super().__init__()
+        self.path, self.like = path, like
+        self.batch_size, self.cutoff, self.targets = like.batch_size, like.cutoff, like.targets
+        self.names: list[str] = []
+        self.splits: dict[str, PackedGraphs] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        arrays = self.like.read(self.path)
+        self.names = molecule_names(self.path, self.like.smiles, arrays["index"])
+        if np.isnan(arrays["y"]).all():
+            arrays = {name: value for name, value in arrays.items() if name != "y"}
+        self.splits = {"test": self.like.packed([arrays], self.cutoff, str(self.path))}
+
+
+def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
+    """What a table of predictions calls molecules: the SMILES of a CSV file, else their numbers.
+
+    Args:
+        path: of the file.
+        smiles: name of its column.
+        index: [G] row of each molecule, from 0.
+    """
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return [str(k) for k in index.tolist()]
+    with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
+        text = path.read_text(encoding="utf-8-sig")
+    delimiter = max(DELIMITERS, key=text.splitlines()[0].count)
+    header, *rows = (row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row))
+    column = [name.strip() for name in header].index(smiles)
+    filled = [row for row in rows if any(cell.strip() for cell in row)]
+    return [filled[k][column].strip() for k in index.tolist()]
