@@ -13,7 +13,8 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report.cross_validation import read_folds, write_summary
-from geqlib.report.runs import read_predictions, read_run
+from geqlib.report.predictions import read_predictions
+from geqlib.report.runs import read_run
 from tests.mutations.mutators import TEXT, other_json
 from tests.mutations.reader import Reader
 from tests.report.test_report import write_predictions, write_run
@@ -52,7 +53,7 @@ def summary(out: str, *others: Path) -> Any:
     folders = [Path(f"fold{fold}-seed0") for fold in (0, 1)]
     console = Console(file=io.StringIO())
     with (
-        patch("geqlib.report.pictures.draw_confusion"),
+        patch("geqlib.report.class_pictures.draw_confusion"),
         patch("geqlib.report.pictures.draw_fold_curves"),
     ):
         return json.loads(write_summary(Path(out), folders, others, console=console).read_text())
