@@ -56,7 +56,8 @@ def roc(scores: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def area(scores: np.ndarray, true: np.ndarray) -> float:
     """The area under the receiver operating curve."""
-    return float(np.trapezoid(*reversed(roc(scores, true))))
+    wrong, right = roc(scores, true)
+    return float(np.trapezoid(right, wrong))
 
 
 def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -86,11 +87,11 @@ def questions(predictions: Predictions) -> list[Question]:
     return [Question(q.name, q.scores, q.true.astype(int)) for q in asked if len(set(q.true)) == 2]
 
 
-def class_names(predictions: Predictions) -> Sequence[str]:
+def class_names(predictions: Predictions) -> tuple[str, ...]:
     """Those of the data, or numbers."""
     count = predictions.arrays["logits"].shape[1]
     named = len(predictions.classes) == count
-    return predictions.classes if named else [str(k) for k in range(count)]
+    return predictions.classes if named else tuple(map(str, range(count)))
 
 
 def recall_table(predictions: Predictions) -> Table:

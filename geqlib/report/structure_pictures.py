@@ -69,7 +69,7 @@ def _draw_structure(axes: Axes, errors: StructureErrors, k: int) -> dict[str, An
         axes.add_patch(
             Circle(
                 tuple(flat[atom]),
-                0.55 * covalent_radii[z],
+                0.55 * float(covalent_radii[z]),
                 facecolor=jmol_colors[z],
                 edgecolor=MARK if ring else INK,
                 linewidth=2.5 if ring else 0.6,
