@@ -69,8 +69,10 @@ def read_predictions(folder: Path) -> Predictions | None:
         return None
     if kind == "answers" and "logits" in arrays:  # of links, which are one question
         arrays = {"predicted": arrays["logits"][:, None], "true": arrays["true"][:, None]}
-    names = (about.get(name, ()) for name in ("names", "targets", "classes"))
-    return Predictions(kind, arrays, *names)
+    names = about.get("names", ())
+    # graphs have names, nodes have none
+    names = names if len(names) == len(arrays.get("true", ())) else ()
+    return Predictions(kind, arrays, names, about.get("targets", ()), about.get("classes", ()))
 
 
 def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:
@@ -90,7 +92,8 @@ def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:
     with reading(path, "is no extended XYZ file", AGAIN):
         structures: Any = read(path, ":", format="extxyz")
     sizes = np.bincount(predictions.arrays["batch"], minlength=len(predictions.arrays["energy"]))
-    if [len(atoms) for atoms in structures] != sizes.tolist():
+    finite = all(np.isfinite(atoms.positions).all() for atoms in structures)
+    if not finite or [len(atoms) for atoms in structures] != sizes.tolist():
         raise ValueError(f"The file {path} has other structures than were predicted: {AGAIN}.")
     return structures
 
@@ -124,6 +127,8 @@ def _kind_of_logits(arrays: Arrays, path: Path) -> Kind:
     logits, true = arrays["logits"], arrays["true"]
     if len(logits) != len(true) or logits.ndim > 2:
         raise ValueError(_apart(arrays, path, "logits must be [G, C] and true [G]"))
+    if logits.ndim == 2 and not ((true >= -1) & (true < logits.shape[1])).all():
+        raise ValueError(f"{path} has true classes beyond its {logits.shape[1]} logits: {AGAIN}.")
     return "classes" if logits.ndim == 2 else "answers"
 
 

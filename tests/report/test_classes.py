@@ -13,6 +13,8 @@ from geqlib.report.numbers import columns, target_table, worst_table
 from geqlib.report.predictions import Predictions, read_predictions
 from tests.report.test_report import PNG, write_run
 
+NAME = "predictions.safetensors"
+
 
 def pairs_in_order(scores, true):
     """The share of pairs (yes, no) whose scores are in that order; equal ones count half."""
@@ -124,6 +126,21 @@ def test_arrays_that_do_not_belong_together(tmp_path, arrays):
     save_file(arrays, tmp_path / "predictions.safetensors")
     with pytest.raises(ValueError, match="do not belong together"):
         read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("true", [[0, 2], [-2, 0]])
+def test_classes_beyond_the_logits(tmp_path, true):
+    save_file({"logits": np.zeros((2, 2)), "true": np.array(true)}, tmp_path / NAME)
+    with pytest.raises(ValueError, match="true classes beyond its 2 logits: predict again"):
+        read_predictions(tmp_path)
+
+
+def test_names_of_graphs_are_not_those_of_nodes(tmp_path):
+    header = {"names": '["CC", "CO"]'}
+    for nodes in (2, 3):
+        values = {name: np.zeros((nodes, 1)) + 0.5 for name in ("predicted", "true")}
+        save_file(values, tmp_path / NAME, header)
+        assert len(read_predictions(tmp_path).names) == (2 if nodes == 2 else 0)
 
 
 def test_a_header_that_is_damaged(tmp_path):

@@ -127,6 +127,11 @@ def test_structures_that_do_not_fit(tmp_path):
     write_xyz(folder, structures()[:3])
     with pytest.raises(ValueError, match="has other structures than were predicted: predict again"):
         write_report([folder], tmp_path / "out", Console(quiet=True))
+    frames = structures()
+    frames[0].positions[0] = np.nan
+    write_xyz(folder, frames)
+    with pytest.raises(ValueError, match="has other structures than were predicted: predict again"):
+        write_report([folder], tmp_path / "out", Console(quiet=True))
     (folder / "predictions.xyz").write_text("nothing\n")
     with pytest.raises(ValueError, match=r"predictions.xyz is no extended XYZ file"):
         write_report([folder], tmp_path / "out", Console(quiet=True))
