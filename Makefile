@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test smoke coverage lint docs bench board peers gpu-peers readme clean
+.PHONY: demo test smoke coverage lint docs notebooks bench board peers gpu-peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -38,6 +38,10 @@ lint: .venv/installed
 # the site, from docs/ and docstrings; nothing is fetched
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# the pages of the site that show the notebooks with their outputs
+notebooks: .venv/installed
+	$(BIN)/python docs/run_notebooks.py
 
 # every number of the README; each script states its protocol and writes benchmarks/results
 bench: .venv/installed

@@ -1,6 +1,7 @@
 """Tables of the documents, drawn from benchmarks/results.
 
-A document marks where the tables of a result file stand, such as `<!-- table:accuracy/nbody -->`.
+A document marks where the tables of a result file stand, such as `<!-- table:accuracy/nbody -->`,
+or that of all families, `<!-- table:families -->`.
 
 python benchmarks/tables.py            # rewrite README.md and docs/*.md
 python benchmarks/tables.py --check    # exit code 1 if a table is not what the files say
@@ -21,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import provenance
+from benchmarks.families import families
 from benchmarks.provenance import FIRST_EDITION
 from benchmarks.rows import (
     RESULTS,
@@ -57,11 +59,28 @@ def rewritten(path: Path) -> str:
     """A document with its tables as the result files say."""
 
     def table(name: str) -> str:
+        if name == "families":
+            return families_markdown(path.parent)
         if not (RESULTS / f"{name}.json").exists():
             return "Not measured yet.\n"
         return to_markdown(read_result(name), path.parent)
 
     return MARKS.sub(lambda match: match[1] + table(match[2]) + match[3], path.read_text())
+
+
+def families_markdown(folder: Path) -> str:
+    """Which family for which problem, with what was measured of it."""
+    reasons: set[str] = set()
+
+    def mark(row: Row, name: str) -> str:
+        why = stale(row, name)
+        reasons.update(why)
+        return f" {MARK}" if why else ""
+
+    header, lines, old = families(folder, read_result, text, mark)
+    notes = [OLD] if old else []
+    notes += [f"{MARK} Measured with {' or '.join(sorted(reasons))}."] if reasons else []
+    return "\n".join([markdown(header, lines), *(f"{note}\n" for note in notes)])
 
 
 def to_markdown(result: Result, folder: Path | None = None) -> str:

@@ -163,7 +163,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.models.rotation_average": ("geqlib.atoms.rotation_average",),
     "geqlib.models.set_network": ("geqlib.monoid.networks",),
     "geqlib.models.spen": ("geqlib.spen.network",),
-    "geqlib.report.confusion": ("geqlib.report.pictures",),
+    "geqlib.report.confusion": ("geqlib.report.class_pictures",),
     "geqlib.report.curves": ("geqlib.report.pictures",),
     "geqlib.report.document": ("geqlib.report.page",),
     "geqlib.report.figures": ("geqlib.report.pictures",),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+TOP = Path(__file__).parents[1]
+NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -30,6 +32,17 @@ def test_form(path):
     assert "\nassert " in codes(book)[-1].source
     for cell in codes(book):
         assert not cell.outputs and cell.execution_count is None, "strip the outputs"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_page_of_the_site_has_its_cells(path):
+    """`make notebooks` writes it, with the outputs."""
+    page = (TOP / "docs" / "notebooks" / f"{path.stem}.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    assert blocks == [cell.source.strip() for cell in codes(read(path))], "run make notebooks"
+    assert "```text\n" in page
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page):
+        assert (TOP / "docs" / "notebooks" / picture).exists(), picture
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
 from geqlib.files.atomic import reading, replace_file
+from geqlib.report.classes import confusion
 from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
@@ -146,7 +147,8 @@ def _read_run(folder: Path, selected: bool) -> dict[str, Any]:
         with reading(
             path, "does not hold predicted classes", "delete it and run `geqlib cv` again"
         ):
-            counts = _confusion(load_file(path))
+            predicted = load_file(path)
+            counts = confusion(predicted["logits"], predicted["true"])
     if not run.metrics or f"test/{measure}" not in run.metrics:
         raise ValueError(f"{folder} is not tested: run `geqlib cv` again.")
     return {
@@ -159,14 +161,6 @@ def _read_run(folder: Path, selected: bool) -> dict[str, Any]:
         "confusion": counts,
         "run": run,
     }
-
-
-def _confusion(predicted: Mapping[str, np.ndarray]) -> np.ndarray:
-    """[classes, classes] true and predicted."""
-    classes = predicted["logits"].shape[1]
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (predicted["true"], predicted["logits"].argmax(1)), 1)
-    return counts
 
 
 def _by_seed(runs: Sequence[Mapping[str, Any]], key: str) -> dict[int, list[Any]]:
@@ -240,7 +234,8 @@ def _draw(
     test: np.ndarray,
     validation: Mapping[int, list[np.ndarray]],
 ) -> None:
-    from geqlib.report.pictures import draw_confusion, draw_fold_curves
+    from geqlib.report.class_pictures import draw_confusion
+    from geqlib.report.pictures import draw_fold_curves
 
     if counts is not None:
         draw_confusion(counts, out / "confusion.png")

@@ -19,27 +19,51 @@ _CSS = """
 }
 body { max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem; color: var(--ink);
   background: var(--page); font: 16px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
-.wide { overflow-x: auto; }
+h1 { font-size: 1.7rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
+h3 { font-size: 1rem; margin-top: 1.8rem; }
+.wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.4rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
 th { border-bottom: 2px solid var(--pale); }
-th:first-child, td:first-child { text-align: left; padding-left: 0.4rem; }
+th:first-child, td:first-child { text-align: left; padding-left: 0.4rem; min-width: 7rem;
+  white-space: normal; }
+td:first-child { overflow-wrap: anywhere; }
 tr.baseline { color: var(--pale); font-style: italic; background: var(--band); }
 figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; padding: 6px;
-  box-sizing: border-box; }
+img { max-width: 100%; max-height: 60rem; height: auto; border-radius: 6px; background: #fff;
+  padding: 6px; box-sizing: border-box; }
+img.narrow { max-width: min(100%, 34rem); }
 figcaption, .note { color: var(--pale); font-size: 0.92rem; }
 pre { background: var(--band); border: 1px solid var(--line); border-radius: 6px;
-  padding: 0.7rem 1rem; overflow-x: auto; }
+  padding: 0.7rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 li { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin: 1.2rem auto; padding: 0 0.8rem; }
+  table { font-size: 0.82rem; }
+  th, td { padding: 0.35rem 0.3rem; } th { white-space: normal; vertical-align: bottom; }
+  th:first-child, td:first-child { min-width: 3.5rem; }
+  figure { overflow-x: auto; } img { max-width: none; width: 38rem; }
+  img.narrow { max-width: 100%; }
+}
+@media print {
+  :root { --ink: #000; --pale: #444; --line: #bbb; --page: #fff; --band: #f2f2f2; }
+  body { margin: 0; max-width: none; font-size: 10.5pt; }
+  h2, h3 { break-after: avoid; } figure, tr { break-inside: avoid; } img { max-height: 20cm; }
+}
 """
 
 
 @dataclass(frozen=True)
 class Heading:
     """The heading of a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Subheading:
+    """The heading of a part of a section."""
 
     text: str
 
@@ -67,13 +91,14 @@ class Commands:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file next to the document, with a caption."""
+    """A PNG file next to the document, with a caption; a phone shows a narrow one as a whole."""
 
     path: Path
     caption: str
+    narrow: bool = False
 
 
-Block = Heading | Paragraph | Bullets | Commands | Picture | Table
+Block = Heading | Subheading | Paragraph | Bullets | Commands | Picture | Table
 
 
 def to_markdown(title: str, blocks: Sequence[Block]) -> str:
@@ -96,6 +121,8 @@ def _markdown(block: Block) -> str:
     match block:
         case Heading(text):
             return f"## {_plain(text)}"
+        case Subheading(text):
+            return f"### {_plain(text)}"
         case Paragraph(text):
             return _plain(text)
         case Bullets(items):
@@ -127,6 +154,8 @@ def _html(block: Block) -> str:
     match block:
         case Heading(text):
             return f"<h2>{escape(text)}</h2>"
+        case Subheading(text):
+            return f"<h3>{escape(text)}</h3>"
         case Paragraph(text):
             return f'<p class="note">{escape(text)}</p>'
         case Bullets(items):
@@ -135,7 +164,8 @@ def _html(block: Block) -> str:
             return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
         case Picture(path, caption):
             data = base64.b64encode(path.read_bytes()).decode()
-            source = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+            shape = ' class="narrow"' if block.narrow else ""
+            source = f'<img{shape} alt="{escape(caption)}" src="data:image/png;base64,{data}">'
             return f"<figure>{source}<figcaption>{escape(caption)}</figcaption></figure>"
         case Table():
             return _html_table(block)

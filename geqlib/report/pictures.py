@@ -1,4 +1,4 @@
-"""Pictures of training: learning curves, folds, sizes of the training set, confusion matrices."""
+"""Pictures of training: learning curves, folds, sizes of the training set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from geqlib.files.atomic import replace_file
-from geqlib.report.runs import Metrics
+from geqlib.report.runs import Metrics, Run
 from geqlib.report.tables import Group
 
 try:
@@ -126,6 +126,8 @@ def draw_learning_curves(
 ) -> bool:
     """Training loss and validation metric against the epoch; the seeds of a group share a colour.
 
+    A ring marks the epoch of the best checkpoint.
+
     The y axes are logarithmic where all values are positive. Baselines are dashed lines in the
     validation panel where they lie within a factor of ten of the curves.
 
@@ -154,14 +156,19 @@ def draw_learning_curves(
 
 
 def _panels(groups: Sequence[Group], baselines: Mapping[str, Metrics]) -> list[str]:
-    """The training loss, and the validation metric that baselines name first."""
+    """The training loss, and the validation metrics that chose the best checkpoints.
+
+    Where none is recorded, the one that baselines name first.
+    """
     columns = dict.fromkeys(key for g in groups for run in g.runs for key in run.history)
     training = [key for key in columns if key.startswith("train/")]
     training.sort(key=lambda key: key != "train/loss")
     compared = [key.replace("test/", "val/", 1) for m in baselines.values() for key in m]
     validation = [key for key in columns if key.startswith("val/")]
     validation.sort(key=lambda key: compared.index(key) if key in compared else len(compared))
-    return training[:1] + validation[:1]
+    chosen = dict.fromkeys(run.monitor[0] for g in groups for run in g.runs if run.monitor)
+    monitored = [key for key in chosen if key in validation]
+    return training[:1] + (monitored[:2] or validation[:1])
 
 
 def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
@@ -183,21 +190,34 @@ def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
                 markersize=3,
                 label=label,
             )
+            _mark_best(axes, run, column, colour(k))
             label = "_"  # one entry in the legend for all seeds
             values.append(y[np.isfinite(y)])
     finite = np.concatenate([*values, np.empty(0)])
     if len(finite) and finite.min() > 0:
         axes.set_yscale("log")
-    axes.set_title(_title(column), loc="left")
+    units = {name: unit for g in groups for run in g.runs for name, unit in run.units.items()}
+    axes.set_title(_title(column, units), loc="left")
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.grid(True)
 
 
-def _title(column: str) -> str:
+def _mark_best(axes: Axes, run: Run, column: str, ink: str) -> None:
+    """A ring at the epoch of the best checkpoint."""
+    if run.monitor is None or run.monitor[0] != column:
+        return
+    x, y = run.history[column].T
+    if np.isfinite(y).any():
+        best = np.nanargmax(np.where(np.isfinite(y), y if run.monitor[1] == "max" else -y, np.nan))
+        axes.plot(x[best], y[best], "o", mfc="none", mec=ink, mew=1.4, markersize=9)
+
+
+def _title(column: str, units: Mapping[str, str]) -> str:
     stage, _, name = column.partition("/")
-    return f"{'Training' if stage == 'train' else 'Validation'}: {name}"
+    unit = f", {units[name]}" if name in units else ""
+    return f"{'Training' if stage == 'train' else 'Validation'}: {name}{unit}"
 
 
 def _draw_baselines(axes: Axes, baselines: Mapping[str, Metrics], metric: str) -> None:
@@ -323,27 +343,3 @@ def _draw_size_curve(axes: Axes, curve: dict[int, list[float]], ink: str) -> Non
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("training examples")
     axes.grid(True)
-
-
-def draw_confusion(counts: np.ndarray, path: Path) -> None:
-    """Share of each true class that was taken for each class, with the counts.
-
-    Args:
-        counts: [true classes, predicted classes].
-        path: of the PNG file.
-    """
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.2 + 0.6 * len(counts)
-    with rc_context(STYLE):
-        figure = Figure((side, side), layout="constrained")
-        axes = figure.subplots()
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), value in np.ndenumerate(share):
-            shade = "white" if value > 0.6 else INK
-            text = f"{100 * value:.0f} %\n{counts[row, column]}"
-            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9)
-        axes.set(xlabel="predicted class", ylabel="true class")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title("Test graphs of all folds", loc="left")
-        save_figure(figure, path)

@@ -1,9 +1,9 @@
-"""Pictures of predictions: parity of energies, forces and stress; trajectories of points."""
+"""Pictures of predictions: parity of energies, forces, stress and numbers; trajectories."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from geqlib.report.pictures import INK, PALE, STYLE, colour, literal, save_figure
 from geqlib.report.tables import number
@@ -34,11 +35,12 @@ WIDE = 4 / 3
 
 @dataclass(frozen=True)
 class Parity:
-    """A label of a test set, in eV per atom, eV/angstrom or eV/angstrom^3.
+    """A label of a test set.
 
     Args:
         name: of the label.
-        unit: of the values; that of the errors is a thousandth of it.
+        unit: of the values, such as eV/angstrom; that of the errors is a thousandth of it. Without
+            one both are in the unit of the data.
         true, predicted: [M], finite.
     """
 
@@ -49,23 +51,26 @@ class Parity:
 
     @property
     def errors(self) -> np.ndarray:
-        """Predicted minus true, in thousandths of the unit."""
-        return MILLI * (self.predicted - self.true)
+        """Predicted minus true."""
+        return (MILLI if self.unit else 1.0) * (self.predicted - self.true)
+
+    def axis(self, quantity: str) -> str:
+        """The label of an axis of values, or of errors."""
+        unit = f"m{self.unit}" if quantity == "error" else self.unit
+        return f"{quantity}, {unit}" if self.unit else quantity
 
 
-def draw_parity(name: str, arrays: Mapping[str, np.ndarray], path: Path) -> bool:
+def draw_parity(name: str, labels: Sequence[Parity], path: Path) -> bool:
     """A row for each label: predicted against true values, and the distribution of the errors.
 
     Args:
         name: of the run.
-        arrays: predictions of energies, forces and stress, and with `_true` behind the name their
-            labels, which may be missing; NaN is no label.
+        labels: of `parities` or `number_parities`.
         path: of the PNG file.
 
     Returns:
         whether there was anything to draw.
     """
-    labels = parities(arrays)
     if not labels:
         return False
     with rc_context(STYLE):
@@ -94,6 +99,17 @@ def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
         finite = np.isfinite(predicted) & np.isfinite(true)
         if finite.any():
             labels.append(Parity(name, unit, true[finite], predicted[finite]))
+    return labels
+
+
+def number_parities(columns: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> list[Parity]:
+    """Of names, predicted and true values."""
+    labels = []
+    for name, predicted, true in columns:
+        finite = np.isfinite(predicted) & np.isfinite(true)
+        if finite.any():
+            values = (true[finite].astype(float), predicted[finite].astype(float))
+            labels.append(Parity(literal(name), "", *values))
     return labels
 
 
@@ -126,7 +142,7 @@ def _draw_values(axes: Axes, label: Parity, ink: str) -> None:
     edge = 0.04 * (high - low) or 1e-3
     ends = (low - edge, high + edge)
     axes.plot(ends, ends, color=PALE, linewidth=0.8, zorder=0)
-    axes.set(xlim=ends, ylim=ends, xlabel=f"true, {label.unit}", ylabel=f"predicted, {label.unit}")
+    axes.set(xlim=ends, ylim=ends, xlabel=label.axis("true"), ylabel=label.axis("predicted"))
     axes.set_aspect("equal")
     axes.set_title(label.name, loc="left")
     axes.set_title(f"{len(label.true)} values", loc="right", color=PALE)
@@ -141,10 +157,10 @@ def _draw_errors(axes: Axes, label: Parity, ink: str) -> None:
     shown = np.clip(errors, -limit, limit)
     axes.hist(shown, bins, range=(-limit, limit), color=ink, alpha=0.85)
     axes.axvline(0, color=PALE, linewidth=0.8)
-    axes.set(xlabel=f"error, m{label.unit}", ylabel="values")
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set(xlabel=label.axis("error"), ylabel="values")
     mae, rmse = np.abs(errors).mean(), np.sqrt(np.square(errors).mean())
-    facts = {"MAE": mae, "RMSE": rmse, "bias": errors.mean()}
-    text = ", ".join(f"{name} {number(value)}" for name, value in facts.items())
+    text = f"MAE {number(mae, 3)}, RMSE {number(rmse, 3)}, bias {errors.mean():.2g}"
     axes.set_title(text, loc="left")
 
 
@@ -156,7 +172,7 @@ def draw_trajectories(name: str, arrays: Mapping[str, np.ndarray], path: Path) -
 
     Args:
         name: of the run.
-        arrays: see `geqlib.report.runs.read_predictions`.
+        arrays: see `geqlib.report.predictions.Predictions`.
         path: of the PNG file.
 
     Returns:

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as TerminalTable
@@ -23,10 +22,18 @@ from geqlib.report.page import (
     to_html,
     to_markdown,
 )
-from geqlib.report.runs import Run, read_predictions, read_run
-from geqlib.report.tables import Group, Table, build_table, common_baselines, group_runs
-
-Predictions = tuple[str, dict[str, np.ndarray]]
+from geqlib.report.runs import Run, read_run
+from geqlib.report.sections import draw_section, first_predictions
+from geqlib.report.tables import (
+    NAME,
+    WIDTH,
+    Group,
+    Table,
+    build_tables,
+    common_baselines,
+    group_runs,
+    training_table,
+)
 
 NOTES = {
     "seeds": "Of several runs in one row: mean ± sample standard deviation over their seeds; "
@@ -37,11 +44,12 @@ NOTES = {
 
 
 def write_report(runs: Sequence[Path], out: Path, console: Console | None = None) -> Path:
-    """Compare runs in one table and in pictures.
+    """Compare runs in tables and in pictures.
 
-    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run left predictions of
-    moving points, `trajectories.png`, or of energies and forces, `parity.png`. Each file appears
-    whole or not at all, the reports after the pictures.
+    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run left predictions:
+    `trajectories.png` of moving points, `parity.png` of energies, forces and numbers,
+    `structures.png` of the structures with the largest errors, `confusion.png` and `roc.png` of
+    classes. Each file appears whole or not at all, the reports after the pictures.
 
     Args:
         runs: run folders; one named twice counts once.
@@ -63,35 +71,38 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         raise ValueError(f"The report folder {out} is a file: choose another --out.")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
-    # all is read before anything is written
-    moving, energies = (_first_predictions(groups, key) for key in ("path", "energy"))
-    table = build_table(groups)
+    predicted = first_predictions(groups)  # all is read before anything is written
+    tables, training = build_tables(groups), training_table(groups)
     title = "Report: " + ", ".join(group.name for group in groups[:3])
     title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
     blocks = [
-        Heading("Results"),
-        table,
-        Paragraph(_notes(groups, table)),
+        Heading("Results on the test set"),
+        *tables,
+        Paragraph(_notes(groups, tables)),
+        Heading("Training"),
+        training,
         *_draw_curves(groups, out / "learning_curves.png"),
-        *_draw_trajectories(moving, out / "trajectories.png"),
-        *_draw_parity(energies, out / "parity.png"),
+        *(block for section in predicted for block in draw_section(section, out)),
         *_origin(groups),
     ]
     page, markdown = to_html(title, blocks), to_markdown(title, blocks)
     replace_file(out / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     replace_file(out / "report.md", lambda part: part.write_text(markdown, encoding="utf-8"))
-    _print(table, console or Console())
+    for table in (*tables, training):
+        _print(table, console or Console())
     return out / "report.md"
 
 
-def _notes(groups: Sequence[Group], table: Table) -> str:
+def _notes(groups: Sequence[Group], tables: Sequence[Table]) -> str:
     holds = {
         "seeds": any(len(group.runs) > 1 for group in groups),
-        "baselines": bool(table.baselines),
+        "baselines": any(run.baselines for group in groups for run in group.runs),
         "untested": not all(group.tested for group in groups),
     }
-    notes = " ".join(text for key, text in NOTES.items() if holds[key])
-    return notes or "Metrics of the test set, measured once after training."
+    notes = [text for key, text in NOTES.items() if holds[key]]
+    data = dict.fromkeys(run.about["data"] for g in groups for run in g.runs if "data" in run.about)
+    measured = f"Measured once after training, on {', '.join(data)}." if data else ""
+    return " ".join(filter(None, [measured, *notes])) or "No run has been tested yet."
 
 
 def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:
@@ -102,52 +113,14 @@ def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:
     shared = baselines if baselines.keys() == comparable else {}
     blocks: list[Block] = [Heading("Learning curves")]
     if draw_learning_curves(groups, shared, path):
-        dashed = " Dashed lines are baselines, measured on the test set." if shared else ""
-        blocks.append(Picture(path, f"Training and validation after each epoch.{dashed}"))
+        monitored = any(run.monitor for group in groups for run in group.runs)
+        caption = "Training loss, and the validation metric"
+        caption += " that chose the best checkpoint: the ring." if monitored else "."
+        caption += " Dashed lines are baselines, measured on the test set." if shared else ""
+        blocks.append(Picture(path, caption))
     else:
         blocks.append(Paragraph("The runs have logged no values yet."))
     return blocks
-
-
-def _first_predictions(groups: Sequence[Group], key: str) -> Predictions | None:
-    """Of the first run that predicted something of that name."""
-    for run in (run for group in groups for run in group.runs):
-        arrays = read_predictions(run.folder)
-        if arrays is not None and key in arrays:
-            return run.name, arrays
-    return None
-
-
-def _draw_trajectories(predictions: Predictions | None, path: Path) -> list[Block]:
-    from geqlib.report.prediction_pictures import draw_trajectories
-
-    if predictions is None or not draw_trajectories(*predictions, path):
-        return []
-    caption = (
-        f"Test simulations of {predictions[0]}, at fixed quantiles of the squared error per "
-        "coordinate. One colour per ball; dotted lines join true and predicted ends. Each panel is "
-        "seen along its flattest direction, and the bar is a length in the data's own unit."
-    )
-    return [Heading("Predicted trajectories"), Picture(path, caption)]
-
-
-def _draw_parity(predictions: Predictions | None, path: Path) -> list[Block]:
-    from geqlib.report.prediction_pictures import divergent_values, draw_parity
-
-    if predictions is None:
-        return []
-    counts = divergent_values(predictions[1])
-    listed = ", ".join(f"{count} of {name.lower()}" for name, count in counts.items())
-    left_out = f"Predicted values that are NaN or infinite are not drawn: {listed}."
-    missing = [Paragraph(left_out)] if counts else []
-    if not draw_parity(*predictions, path):
-        return [Heading("Energies and forces"), *missing] if missing else []
-    caption = (
-        f"Test set of {predictions[0]}: predicted against true values, and predicted minus true. "
-        "Energies are per atom, less the mean; forces are components. Errors beyond the "
-        "99.5 % quantile are in the outermost bars."
-    )
-    return [Heading("Energies and forces"), Picture(path, caption), *missing]
 
 
 def _origin(groups: Sequence[Group]) -> list[Block]:
@@ -193,9 +166,14 @@ def _line(run: Run) -> str:
 def _print(table: Table, console: Console) -> None:
     shown = TerminalTable(box=SIMPLE_HEAD, pad_edge=False)
     for k, name in enumerate(table.header):
-        head = Text(name.replace("/", "/\n"))  # two lines, for terminals of 80 characters
-        side = "right" if k else "left"
-        shown.add_column(head, justify=side, overflow="fold", no_wrap=name == "parameters")
+        first = k == 0
+        shown.add_column(
+            Text(name),
+            justify="left" if first else "right",
+            overflow="fold",
+            no_wrap=not first and table.width <= WIDTH,
+            max_width=NAME if first else None,
+        )
     for row in table.rows:
         shown.add_row(*map(Text, row))
     shown.add_section()

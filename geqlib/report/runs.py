@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from geqlib.files.atomic import reading
+from geqlib.report.predictions import read_predictions
+
+__all__ = ["History", "Metrics", "Run", "read_history", "read_predictions", "read_run"]
 
 Metrics = dict[str, float]
 History = dict[str, np.ndarray]
+WRAPPERS = ("Potential", "AtomProperties")  # which make energies or properties of any network
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,13 @@ class Run:
         folder: its path.
         name: of the results, else of the folder.
         seed: of the results, else of the configuration.
+        network: name of its network, as in `GauntNet` or `FrameAveraging of PointNet`.
         about: names of the model, the data and the task, where recorded.
         config: the LightningCLI configuration, empty when there is none.
         fit: seconds, epochs, steps and parameters, where recorded.
         metrics: of the test; `None` when the run has not been tested.
+        units: of metrics, by their names without `test/`, where recorded.
+        monitor: the metric that chose the best checkpoint, and whether "min" or "max" is best.
         baselines: for each baseline its metrics on the same test set.
         environment: versions, machine and commit of the test.
         test_set: digest of what was tested, where recorded.
@@ -43,10 +48,13 @@ class Run:
     folder: Path
     name: str
     seed: int | None
+    network: str | None
     about: dict[str, str]
     config: dict[str, Any]
     fit: Metrics
     metrics: Metrics | None
+    units: dict[str, str]
+    monitor: tuple[str, str] | None
     baselines: dict[str, Metrics]
     environment: dict[str, str]
     test_set: str | None
@@ -75,50 +83,24 @@ def read_run(folder: Path) -> Run:
     if results_path.exists():
         metrics = _metrics(results, "metrics", results_path)
     seed = results.get("seed", config.get("seed_everything"))
+    about = {key: str(results[key]) for key in ("model", "data", "task") if key in results}
     return Run(
         folder=folder,
         name=str(results.get("name") or folder.resolve().name),
         seed=seed if type(seed) is int else None,
-        about={key: str(results[key]) for key in ("model", "data", "task") if key in results},
+        network=_network(config.get("model")) or about.get("model"),
+        about=about,
         config=config,
         fit=_read_fit(folder / "fit.json", results, results_path),
         metrics=metrics,
+        units={k: str(v) for k, v in _part(results, "units", results_path).items()},
+        monitor=_monitor(config),
         baselines=_baselines(results, results_path),
         environment={k: str(v) for k, v in _part(results, "environment", results_path).items()},
         test_set=results.get("test_set"),
         partly=results.get("limit_test_batches", 1.0) != 1.0,
         history=read_history(folder),
     )
-
-
-def read_predictions(folder: Path) -> dict[str, np.ndarray] | None:
-    """Predicted and true values of the test set, of moving points or of energies and forces.
-
-    Returns:
-        Of moving points `pos`, `true`, `predicted` [N, d], `batch` [N] and `path` [N, F, d]; of
-        structures `energy` [G], `batch` [N] and, where there are any, `energy_true`, `forces` and
-        `forces_true` [N, 3]. `None` when the run left no predictions, or others.
-
-    Raises:
-        ValueError: when the file is damaged, or its arrays do not belong together.
-    """
-    path = folder / "predictions.safetensors"
-    if not path.exists():
-        return None
-    try:
-        arrays = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"The file {path} is damaged ({error}): test the run again, or delete the file to do "
-            "without the picture."
-        ) from error
-    if "path" in arrays:
-        _check_shapes(arrays, path)
-        return arrays
-    if {"energy", "batch"} <= arrays.keys():
-        _check_structures(arrays, path)
-        return arrays
-    return None
 
 
 def read_history(folder: Path) -> History:
@@ -152,32 +134,26 @@ def read_history(folder: Path) -> History:
     }
 
 
-def _check_structures(arrays: dict[str, np.ndarray], path: Path) -> None:
-    graphs, atoms = arrays["energy"].shape, (*arrays["batch"].shape, 3)
-    shapes = {"energy_true": graphs, "forces": atoms, "forces_true": atoms}
-    count = int(arrays["batch"].max(initial=-1)) + 1
-    wrong = [key for key, shape in shapes.items() if key in arrays and arrays[key].shape != shape]
-    if wrong or graphs != (count,):
-        shown = ", ".join(f"{key} {list(value.shape)}" for key, value in sorted(arrays.items()))
-        raise ValueError(
-            f"The arrays in {path} do not belong together ({shown}): energies must be [G], batch "
-            "[N] and forces [N, 3]; predict again."
-        )
+def _network(task: Any) -> str | None:
+    """The network that the configuration of a task describes."""
+    network = (_arguments(task) or {}).get("model")
+    names = []
+    while isinstance(network, dict) and isinstance(network.get("class_path"), str):
+        names.append(network["class_path"].rpartition(".")[2])
+        arguments = _arguments(network) or {}
+        network = arguments.get("model", arguments.get("module"))
+    names = [name for name in names if name not in WRAPPERS] or names
+    return " of ".join(names) or None
 
 
-def _check_shapes(arrays: dict[str, np.ndarray], path: Path) -> None:
-    missing = {"pos", "true", "predicted", "batch"} - arrays.keys()
-    if missing:
-        raise ValueError(f"The file {path} lacks {', '.join(sorted(missing))}: test the run again.")
-    n, *rest = arrays["path"].shape
-    shape = (n, rest[-1] if rest else 0)
-    fits = all(arrays[key].shape == shape for key in ("pos", "true", "predicted"))
-    if len(rest) != 2 or not fits or arrays["batch"].shape != (n,):
-        shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in sorted(arrays.items()))
-        raise ValueError(
-            f"The arrays in {path} do not belong together ({shapes}): path must be [N, F, d], "
-            "batch [N] and the others [N, d]; test the run again."
-        )
+def _arguments(described: Any) -> dict[str, Any] | None:
+    arguments = described.get("init_args") if isinstance(described, dict) else None
+    return arguments if isinstance(arguments, dict) else None
+
+
+def _monitor(config: dict[str, Any]) -> tuple[str, str] | None:
+    monitor = config.get("monitor")
+    return (monitor, str(config.get("monitor_mode"))) if isinstance(monitor, str) else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""The result table: a row for the seeds of each configuration, then the baselines."""
+"""The result tables: a row for the seeds of each configuration, then the baselines."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -23,6 +23,8 @@ _NOT_COMPARED = {
     "ckpt_path",
 }
 NONE = "-"
+WIDTH = 78  # of a table in a terminal of 80 characters
+NAME = 28  # of the first column, in which longer names are broken
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     baselines: tuple[tuple[str, ...], ...]
 
+    @property
+    def width(self) -> int:
+        """Characters of a line in a terminal, where long names are broken."""
+        first, *others = zip(self.header, *self.rows, *self.baselines, strict=True)
+        return min(max(map(len, first)), NAME) + sum(2 + max(map(len, c)) for c in others)
+
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups in the order of their first run, seeds in ascending order.
@@ -84,20 +92,64 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     ]
 
 
-def build_table(groups: Sequence[Group]) -> Table:
-    """The result table: mean ± sample standard deviation over the runs of a group."""
+def build_tables(groups: Sequence[Group]) -> list[Table]:
+    """The metrics of the test set, mean ± sample standard deviation over the runs of a group.
+
+    A row for each group and baseline; where that is wider than a terminal of 80 characters, a row
+    for each metric if these are many, else several tables.
+    """
     baselines = common_baselines(groups)
     measured = [run.metrics or {} for group in groups for run in group.runs]
     metrics = tuple(dict.fromkeys(key for m in [*measured, *baselines.values()] for key in m))
-    columns = metrics or ("test",)
-    header = ("name", "runs (seeds)", "parameters", "minutes", "epochs", *columns)
-    rows = tuple(_row(group, columns) for group in groups)
-    blank = (NONE,) * 4
+    if not metrics:
+        rows = tuple((group.name, "not tested") for group in groups)
+        return [Table(("name", "test"), rows, ())]
+    units = {
+        name: unit for group in groups for run in group.runs for name, unit in run.units.items()
+    }
+    header = ("name", *(_head(metric, units) for metric in metrics))
+    rows = tuple(_row(group, metrics) for group in groups)
     below = tuple(
-        (f"{name} (baseline)", *blank, *(_cell([m[c]] if c in m else []) for c in columns))
+        (f"{name} (baseline)", *(_cell([m[c]] if c in m else []) for c in metrics))
         for name, m in baselines.items()
     )
-    return Table(header, rows, below)
+    whole = Table(header, rows, below)
+    if whole.width <= WIDTH:
+        return [whole]
+    turned = _transposed(whole)
+    return [turned] if turned.width <= WIDTH else _split(whole)
+
+
+def training_table(groups: Sequence[Group]) -> Table:
+    """The network of each group, its size, and how long it was trained."""
+    header = ("name", "network", "runs (seeds)", "parameters", "minutes", "epochs")
+    return Table(header, tuple(map(_training, groups)), ())
+
+
+def _transposed(table: Table) -> Table:
+    """A row for each metric."""
+    columns = list(zip(table.header, *table.rows, *table.baselines, strict=True))
+    names = ("metric", *columns[0][1:])
+    return Table(names, tuple(columns[1:]), ())
+
+
+def _split(table: Table) -> list[Table]:
+    """Tables of as many metrics as a terminal is wide."""
+    parts: list[list[int]] = [[]]
+    for k in range(1, len(table.header)):
+        if parts[-1] and _columns(table, [0, *parts[-1], k]).width > WIDTH:
+            parts.append([])
+        parts[-1].append(k)
+    return [_columns(table, [0, *part]) for part in parts]
+
+
+def _columns(table: Table, numbers: Sequence[int]) -> Table:
+    def pick(row: Sequence[str]) -> tuple[str, ...]:
+        return tuple(row[k] for k in numbers)
+
+    return Table(
+        pick(table.header), tuple(map(pick, table.rows)), tuple(map(pick, table.baselines))
+    )
 
 
 def common_baselines(groups: Sequence[Group]) -> dict[str, Metrics]:
@@ -132,21 +184,31 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{max(digits - 1 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
-def _row(group: Group, columns: Sequence[str]) -> tuple[str, ...]:
+def _head(metric: str, units: Mapping[str, str]) -> str:
+    """The name of a metric of the test set, with its unit."""
+    name = metric.removeprefix("test/")
+    return f"{name} ({units[name]})" if name in units else name
+
+
+def _row(group: Group, metrics: Sequence[str]) -> tuple[str, ...]:
+    if not group.tested:
+        return (group.name, "not tested", *(NONE for _ in metrics[1:]))
+    values = ([r.metrics[c] for r in group.runs if r.metrics and c in r.metrics] for c in metrics)
+    return (group.name, *map(_cell, values))
+
+
+def _training(group: Group) -> tuple[str, ...]:
     fits = [run.fit for run in group.runs]
     parameters = _mean(fits, "parameters")
     minutes, epochs = _mean(fits, "seconds"), _mean(fits, "epochs")
-    cells = (
+    return (
         group.name,
+        group.runs[0].network or NONE,
         group.seeds,
         NONE if parameters is None else f"{parameters:,.0f}",
-        NONE if minutes is None else number(minutes / 60),
+        NONE if minutes is None else number(minutes / 60, 3),
         NONE if epochs is None else f"{epochs:.4g}",
     )
-    if not group.tested:
-        return (*cells, "not tested", *(NONE for _ in columns[1:]))
-    values = ([r.metrics[c] for r in group.runs if r.metrics and c in r.metrics] for c in columns)
-    return (*cells, *map(_cell, values))
 
 
 def _mean(fits: Sequence[Metrics], key: str) -> float | None:

@@ -26,6 +26,13 @@ METRICS = {
     "stress_rmse": ("stress", MEV, 2),
     "stress_rmse_gpa": ("stress", GPA, 2),
 }
+UNITS = {
+    **{name: "meV" for name in METRICS if name.startswith("energy")},
+    "forces_mae": "meV/Å",
+    "forces_rmse": "meV/Å",
+    "stress_rmse": "meV/Å³",
+    "stress_rmse_gpa": "GPa",
+}
 
 
 class LabelErrors(NamedTuple):

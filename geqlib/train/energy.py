@@ -19,6 +19,7 @@ from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.agreement import share_charge
 from geqlib.train.atomic_errors import (
     LABELS,
+    UNITS,
     AtomicErrors,
     LabelErrors,
     label_errors,
@@ -95,6 +96,7 @@ class EnergyForces(Task):
         "multiplicity": "graph:scalar",
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
+    units: ClassVar = UNITS
     shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
     labels_may_miss: ClassVar = LABELS
     model: Potential

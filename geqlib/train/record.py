@@ -143,6 +143,7 @@ class RunRecord(L.Callback):
                 "model": type(getattr(pl_module, "model", pl_module)).__name__,
                 "data": type(data).__name__,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+                "units": _units(pl_module, data),
                 "baselines": _baselines(data),
                 "test_set": test_set_digest(data),
                 "limit_test_batches": trainer.limit_test_batches,  # type: ignore[attr-defined]
@@ -171,8 +172,9 @@ class RunRecord(L.Callback):
         if shares is not None:
             whole = joined_predictions(shares)
             path = self.folder / "predictions.safetensors"
-            replace_file(path, lambda part: save_file(whole, part))
             data = getattr(trainer, "datamodule", None)
+            names = predicted_names(data, whole)
+            replace_file(path, lambda part: save_file(whole, part, names))
             write_structures(self.folder / "predictions.xyz", data, whole)
         trainer.strategy.barrier("predictions")
 
@@ -197,6 +199,24 @@ class RunRecord(L.Callback):
             text = json.dumps(content, indent=1)
             replace_file(self.folder / name, lambda part: part.write_text(text))
         trainer.strategy.barrier(name)  # the next step of a sweep looks for the file
+
+
+def predicted_names(data: Any, predictions: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of graphs, of the columns of targets and of classes, for the header of a file.
+
+    Args:
+        data: the data module, which has `targets`, `classes` or a method `identifiers()` that names
+            every graph that can be an "index".
+        predictions: of its test split.
+    """
+    names: dict[str, list[str]] = {}
+    if hasattr(data, "identifiers") and "index" in predictions:
+        identifiers = data.identifiers()
+        names["names"] = [identifiers[k] for k in predictions["index"].tolist()]
+    for name in ("targets", "classes"):
+        if isinstance(value := getattr(data, name, None), list):
+            names[name] = list(map(str, value))
+    return {name: json.dumps(value) for name, value in names.items()}
 
 
 def check_shares(trainer: L.Trainer, loaders: Any) -> None:
@@ -248,8 +268,11 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
     sizes = predictions["batch"].bincount(minlength=len(index)).tolist()
     forces = predictions["forces"].double().split(sizes) if "forces" in predictions else None
     deviations = predictions["forces_std"].split(sizes) if "forces_std" in predictions else None
+    types = data.config_types() if hasattr(data, "config_types") else None
     for k, number in enumerate(index):
         atoms = data.atoms(number)
+        if types is not None and types[number] is not None:
+            atoms.info["config_type"] = types[number]
         results: dict[str, Any] = {"energy": energy[k]}
         if forces is not None:
             results["forces"] = forces[k].numpy()
@@ -293,6 +316,13 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def _units(task: Any, data: Any) -> dict[str, str]:
+    """Units of metrics: those of the task, and of errors that of the data."""
+    unit = getattr(data, "unit", None)
+    errors = {"mae": unit, "rmse": unit} if isinstance(unit, str) else {}
+    return errors | dict(getattr(task, "units", {}))
 
 
 def _baselines(data: Any) -> dict[str, dict[str, float]]:

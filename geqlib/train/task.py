@@ -113,6 +113,8 @@ class Task(PlainArguments, L.LightningModule):
     outputs: ClassVar[dict[str, str]] = {}
     # tensors of the batch that all but predictions need
     labels: ClassVar[tuple[str, ...]] = ()
+    # of metrics, for reports
+    units: ClassVar[dict[str, str]] = {}
     # metrics that the progress bar shows
     shown: ClassVar[tuple[str, ...]] = ()
     # labels of which NaN means that there is none

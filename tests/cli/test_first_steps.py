@@ -13,7 +13,9 @@ from ase.io import read, write
 from tests.cli.test_use import TETRAHEDRON
 from tests.train import tiny
 
-PAGE = (Path(__file__).parents[2] / "docs" / "first_steps.md").read_text()
+TOP = Path(__file__).parents[2]
+PAGE = (TOP / "docs" / "first_steps.md").read_text()
+README = (TOP / "README.md").read_text()
 SHORT = [
     "--trainer.max_epochs=1",
     "--trainer.accelerator=cpu",
@@ -54,6 +56,19 @@ def test_from_structures_to_dynamics(tmp_path, monkeypatch):
     write("new.cif", frames[0])
     run("Use a model on any file")
     assert len(read("new_predictions.xyz", ":")) == 2 and Path("energies.csv").exists()
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ((_, content),) = [b for b in blocks("A potential from structures")[:1] if b[0] == "py"]
+    exec(compile(content.replace("range(300)", "range(12)"), "README", "exec"), {})
+    (block,) = re.findall(r"^```\n(geqlib new .*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines():
+        _, command, *words = shlex.split(line, comments=True)
+        more = {"new": ["--minutes", "0.01"], "fit": SHORT, "check": ["--samples", "1"]}
+        assert tiny.geqlib([command, *words, *more.get(command, [])]) == 0, line
+    assert "### By element" in Path("report", "report.md").read_text()
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ REMOVED: dict[str, str] = {
     "geqlib.bench.*": "benchmarks/run.py, which is not part of the wheel",
     "geqlib.report.board": BOARD,
     "geqlib.report.board_picture": BOARD,
+    "geqlib.report.rows.build_table": "results are several tables: build_tables",
     "geqlib.report.markdown_table": "the board is drawn from typed results, not from tables",
     "geqlib.geometry.irreps.act_irreps": "geqlib.symmetry.types.wigner_matrices",
     "geqlib.nn.gaunt_choice.*": "nothing is measured: geqlib.gaunt.methods.choose_method",

@@ -13,10 +13,18 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report.cross_validation import read_folds, write_summary
-from geqlib.report.runs import read_predictions, read_run
+from geqlib.report.predictions import read_predictions, read_structures
+from geqlib.report.runs import read_run
+from geqlib.report.structures import (
+    errors_by_element,
+    errors_by_type,
+    structure_errors,
+    worst_structures,
+)
 from tests.mutations.mutators import TEXT, other_json
 from tests.mutations.reader import Reader
 from tests.report.test_report import write_predictions, write_run
+from tests.report.test_structures import arrays, structures, write_xyz
 
 
 def write_run_folder() -> None:
@@ -29,6 +37,20 @@ def run_folder() -> Any:
     run = read_run(Path("run"))
     read_predictions(Path("run"))
     return run
+
+
+def write_energies() -> None:
+    Path("run").mkdir()
+    save_file(arrays(), Path("run/predictions.safetensors"))
+    write_xyz(Path("run"), structures())
+
+
+def energies() -> Any:
+    predictions = read_predictions(Path("run"))
+    assert predictions is not None
+    frames = read_structures(Path("run"), predictions)
+    errors = structure_errors(predictions.arrays, frames or [])
+    return errors_by_element(errors), errors_by_type(errors), worst_structures(errors)
 
 
 def write_folds() -> None:
@@ -52,7 +74,7 @@ def summary(out: str, *others: Path) -> Any:
     folders = [Path(f"fold{fold}-seed0") for fold in (0, 1)]
     console = Console(file=io.StringIO())
     with (
-        patch("geqlib.report.pictures.draw_confusion"),
+        patch("geqlib.report.class_pictures.draw_confusion"),
         patch("geqlib.report.pictures.draw_fold_curves"),
     ):
         return json.loads(write_summary(Path(out), folders, others, console=console).read_text())
@@ -75,6 +97,7 @@ def against() -> Any:
 READERS = {
     "run": Reader(write_run_folder, run_folder, "run/**/*.*", TEXT, 60),
     "run, other results": Reader(write_run_folder, run_folder, "run/*.json", (other_json,), 20),
+    "energies": Reader(write_energies, energies, "run/predictions.xyz", TEXT, 40),
     "cross-validation": Reader(
         write_folds, folds, "fold1-seed0/**/*.*", TEXT, 20, says="fold1-seed0"
     ),

@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from geqlib.report import write_report
 from geqlib.report.prediction_pictures import draw_parity, parities
-from geqlib.report.runs import read_predictions
+from geqlib.report.predictions import read_predictions
 from tests.report.test_report import PNG, write_run
 
 SIZES = np.array([3, 1, 5, 2])
@@ -78,15 +78,15 @@ def test_few_points_and_many(tmp_path, copies):
     for key in ("forces", "forces_true"):
         rng = np.random.default_rng(1)
         given[key] = np.concatenate([given[key]] * copies) + rng.normal(size=(11 * copies, 3))
-    assert draw_parity("a_$run$", given, tmp_path / "parity.png")
+    assert draw_parity("a_$run$", parities(given), tmp_path / "parity.png")
     assert (tmp_path / "parity.png").read_bytes().startswith(PNG)
 
 
 def test_a_perfect_single_value(tmp_path):
     one = {"energy": np.zeros(1), "energy_true": np.zeros(1), "batch": np.zeros(1, int)}
-    assert draw_parity("one", one, tmp_path / "parity.png")
+    assert draw_parity("one", parities(one), tmp_path / "parity.png")
     nothing = {"energy": np.zeros(1), "batch": np.zeros(1, int)}
-    assert not draw_parity("none", nothing, tmp_path / "none.png")
+    assert not draw_parity("none", parities(nothing), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report import write_report
-from geqlib.report.runs import read_history, read_predictions, read_run
-from geqlib.report.tables import build_table, common_baselines, group_runs
+from geqlib.report.predictions import read_predictions
+from geqlib.report.runs import read_history, read_run
+from geqlib.report.tables import build_tables, common_baselines, group_runs, training_table
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BASELINES = {"copy": {"mse": 0.14, "median": 0.07}, "linear": {"mse": 0.074, "median": 0.03}}
@@ -107,12 +108,13 @@ def cells(markdown, name):
 def test_markdown_table(report):
     text = report[0].read_text()
     assert report[0].name == "report.md"
-    header = ["name", "runs (seeds)", "parameters", "minutes", "epochs", "test/mse", "test/median"]
-    assert cells(text, "name") == header
-    seeds = ["ponita", "2 (0, 1)", "129,411", "1.500", "20"]
-    assert cells(text, "ponita") == [*seeds, "0.005050 ± 0.000071", "0.001683 ± 0.000024"]
-    assert cells(text, r"a\|b")[4:] == ["20", "not tested", "-"]
-    assert cells(text, "*copy (b")[5:] == ["0.1400", "0.07000"]
+    results, training = text.split("## Training")
+    assert cells(results, "name") == ["name", "mse", "median"]
+    assert cells(results, "ponita")[1:] == ["0.005050 ± 0.000071", "0.001683 ± 0.000024"]
+    assert cells(results, r"a\|b")[1:] == ["not tested", "-"]
+    assert cells(results, "*copy (b")[1:] == ["0.1400", "0.07000"]
+    assert cells(training, "name")[1:4] == ["network", "runs (seeds)", "parameters"]
+    assert cells(training, "ponita")[1:] == ["PONITA", "2 (0, 1)", "129,411", "1.50", "20"]
     assert "measured on the same test set" in text and "standard deviation" in text
     assert "commit abc123" in text and "geqlib fit --config" in text
     for picture in ("learning_curves.png", "trajectories.png"):
@@ -170,14 +172,16 @@ def test_empty_metrics(tmp_path, text):
     (folder / "metrics" / "version_0" / "metrics.csv").write_text(text)
     report = write_report([folder], tmp_path / "out", Console(quiet=True)).read_text()
     assert "logged no values" in report and ".png" not in report
-    assert cells(report, "run-seed0")[5] == "0.005000"
+    assert cells(report, "run-seed0")[1] == "0.005000"
 
 
 def test_runs_without_tests_or_fit(tmp_path):
     folder = write_run(tmp_path, "run", test=False)
     (folder / "fit.json").unlink()
-    table = build_table(group_runs([read_run(folder)]))
-    assert table.rows == (("run-seed0", "1 (0)", "-", "-", "-", "not tested"),)
+    groups = group_runs([read_run(folder)])
+    (table,) = build_tables(groups)
+    assert table.rows == (("run-seed0", "not tested"),)
+    assert training_table(groups).rows == (("run-seed0", "-", "1 (0)", "-", "-", "-"),)
 
 
 def test_only_seeds_are_grouped(tmp_path):
@@ -254,7 +258,7 @@ def test_diverged_run(tmp_path):
     metrics.write_text("epoch,step,train/loss,val/mse\n0,9,1,nan\n1,19,nan,inf\n2,29,inf,nan\n")
     write_predictions(folder, simulations=2, dim=2, predicted=np.full((6, 2), np.inf))
     report = write_report([folder], tmp_path / "out", Console(quiet=True)).read_text()
-    assert cells(report, "run-seed0")[5] == "nan" and "trajectories.png" in report
+    assert cells(report, "run-seed0")[1] == "nan" and "trajectories.png" in report
 
 
 @pytest.mark.parametrize(
@@ -285,12 +289,12 @@ def test_wrong_predictions(tmp_path):
     write_predictions(tmp_path, pos=np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"do not belong together .*pos \[4, 3\]"):
         read_predictions(tmp_path)
-    write_predictions(tmp_path, path=None)
+    write_predictions(tmp_path, path=None, true=None)
     assert read_predictions(tmp_path) is None
 
 
 def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):
-    for name in ("pictures", "prediction_pictures"):
+    for name in ("pictures", "prediction_pictures", "class_pictures", "structure_pictures"):
         monkeypatch.delitem(sys.modules, f"geqlib.report.{name}", raising=False)
         monkeypatch.delattr(f"geqlib.report.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -12,7 +12,7 @@ from ase.io import read
 from safetensors.numpy import load_file
 
 from geqlib.calculators import GeqCalculator
-from geqlib.train.record import write_structures
+from geqlib.train.record import predicted_names, write_structures
 from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib
 
@@ -84,3 +84,34 @@ def test_stress_goes_to_structures_that_have_a_volume(tmp_path):
     alone, crystal = read(tmp_path / "both.xyz", ":")
     assert "stress" not in alone.calc.results
     np.testing.assert_allclose(crystal.get_stress(voigt=False), (stress + stress.mT)[1].numpy())
+
+
+def test_names_go_with_the_predictions(tmp_path):
+    class Data:
+        targets = ("a", "b")  # not a list: no names of columns
+        classes: list[str] = ["x", "y"]  # noqa: RUF012
+
+        @staticmethod
+        def identifiers():
+            return ["CC", "CCC", "CO"]
+
+    names = predicted_names(Data(), {"index": torch.tensor([2, 0])})
+    assert names == {"names": '["CO", "CC"]', "classes": '["x", "y"]'}
+    assert predicted_names(object(), {"index": torch.tensor([2, 0])}) == {}
+    assert "names" not in predicted_names(Data(), {})
+
+
+def test_configuration_types_are_written(tmp_path):
+    class Data:
+        @staticmethod
+        def atoms(index):
+            return Atoms("Cu", info={"index": index})
+
+        @staticmethod
+        def config_types():
+            return [None, "bulk"]
+
+    predictions = {"energy": torch.zeros(2), "index": torch.arange(2), "batch": torch.arange(2)}
+    assert write_structures(tmp_path / "some.xyz", Data(), predictions)
+    atom, bulk = read(tmp_path / "some.xyz", ":")
+    assert "config_type" not in atom.info and bulk.info["config_type"] == "bulk"

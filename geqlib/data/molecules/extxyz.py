@@ -156,7 +156,7 @@ def read_atoms(path: Path) -> list[Atoms]:
         ValueError: one sentence with file and frame.
     """
     structures = []
-    for k, (_, text) in enumerate(_frame_texts(path)):
+    for k, (_, text) in enumerate(frame_texts(path)):
         try:
             structures.append(parse_text(text))
         except ValueError as error:
@@ -395,7 +395,7 @@ def atoms_of(path: Path) -> Iterator[Atoms]:
     if needs_ase(path):
         yield from ase_structures(path)
     else:
-        for _, text in _frame_texts(path):
+        for _, text in frame_texts(path):
             yield parse_text(text)
 
 
@@ -405,11 +405,11 @@ def _readers(path: Path) -> Iterator[Callable[..., Frame]]:
         for atoms in ase_structures(path):
             yield partial(make_frame, atoms, place=(path, 0, 0))
     else:
-        for start, text in _frame_texts(path):
+        for start, text in frame_texts(path):
             yield partial(parse_frame, text, path=path, start=start)
 
 
-def _frame_texts(path: Path) -> Iterator[tuple[int, bytes]]:
+def frame_texts(path: Path) -> Iterator[tuple[int, bytes]]:
     """Where each frame starts, and its bytes; the last one may be cut off."""
     try:
         with open_with_compression(str(path), "rb") as file:

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 
 from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
+from geqlib.data.molecules.config_types import read_config_types
 from geqlib.data.molecules.extxyz import (
     Frame,
     Missing,
@@ -176,6 +177,10 @@ class MoleculeData(StructureLoaders):
         other.files = {"train": [], "val": [], "test": [str(path)]}
         other.splits, other._unlabelled = {}, set()
         return other
+
+    def config_types(self) -> list[str | None]:
+        """The `config_type` of each frame of the files that test structures come from."""
+        return read_config_types(find_files(self.files["test"] or self.files["train"]))
 
     def prepare_data(self) -> None:
         """Download files and index streamed ones, which one process does for all."""

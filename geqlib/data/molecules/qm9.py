@@ -40,6 +40,8 @@ COLUMNS = {
     "G": ("g298", MEV),
     "Cv": ("cv", 1.0),
 }
+# of the targets, where it is not meV
+UNITS = {"mu": "D", "alpha": "a0³", "r2": "a0²", "Cv": "cal/(mol K)"}
 # Hartree of free atoms, from the file atomref.txt of the data set
 ATOMS = {
     "U0": {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730},
@@ -116,6 +118,7 @@ class QM9Data(StructureLoaders):
             raise ValueError(
                 f"target must be one of {', '.join(get_args(Target))}, got {target!r}."
             )
+        self.unit = UNITS.get(target, "meV")
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, or null for all pairs, got {cutoff}.")
         if min(train, val, batch_size, eval_batch_size) < 1:

@@ -157,6 +157,12 @@ class MoleculeTableData(PartitionedLoaders):
         """Mean and standard deviation of the training targets, numbers if there is one target."""
         return column_scale(self.splits["train"].y)
 
+    def identifiers(self) -> list[str]:
+        """SMILES of the rows of the file that test molecules come from; names in an SDF file."""
+        (path,) = find_files(self.files.get("test", self.files["train"]))
+        rows = _sdf_rows(path, []) if _is_sdf(path) else _csv_rows(path, [], self.smiles)
+        return [row.name or str(row.number) for row in rows]
+
     def _arrays(self, file: str) -> Arrays:
         (path,) = find_files(file)
         options = {
@@ -180,12 +186,13 @@ def binary_classes(y: Tensor) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class _Row:
-    """One molecule: where it stands, how to read it, and its targets."""
+    """One molecule: where it stands, how to read it, its targets, and its SMILES or name."""
 
     place: str
     number: int
     read: Callable[[], Any]
     values: list[float]
+    name: str = ""
 
 
 def read_molecules(
@@ -281,7 +288,8 @@ def _csv_rows(path: Path, targets: Sequence[str], smiles: str, optional: bool) -
             )
         named = dict(zip(header, cells, strict=True))
         values = [_number(named.get(name, ""), name, place) for name in targets]
-        yield _Row(place, number, _smiles_reader(named[smiles].strip()), values)
+        text = named[smiles].strip()
+        yield _Row(place, number, _smiles_reader(text), values, text)
 
 
 def _smiles_reader(smiles: str) -> Callable[[], Any]:
@@ -309,7 +317,8 @@ def _sdf_rows(path: Path, targets: Sequence[str]) -> Iterator[_Row]:
             continue
         own = {name.strip(): molecule.GetProp(name) for name in molecule.GetPropNames()}
         values = [_number(own.get(name, ""), name, place) for name in targets]
-        yield _Row(place, number, lambda molecule=molecule: molecule, values)
+        name = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
+        yield _Row(place, number, lambda molecule=molecule: molecule, values, name)
 
 
 def _unreadable() -> Any:

@@ -117,6 +117,20 @@ def test_listed_frames(ready):
     assert len(found["train"]) == 16
 
 
+def test_configuration_types_of_the_test_frames(make, folder):
+    """Counted over all files, as frames are; of both readers."""
+    kinds = ["bulk", None, "a surface", "bulk"]
+    frames = list(molecules(4))
+    for atoms, kind in zip(frames, kinds, strict=True):
+        if kind is not None:
+            atoms.info["config_type"] = kind
+    write("first.xyz", frames[:2], format="extxyz")
+    write("second.xyz.gz", frames[2:3], format="extxyz")
+    write("third.traj", frames[3:])
+    assert make(test=["first.xyz", "second.xyz.gz", "third.traj"]).config_types() == kinds
+    assert make("first.xyz", test=0.5).config_types() == kinds[:2]
+
+
 def test_only_the_files_of_a_stage_are_read(make, folder):
     (folder / "train.xyz").unlink()
     data = make(test="test.xyz")

@@ -95,6 +95,16 @@ def test_splits_and_files_of_their_own(tmp_path: Path) -> None:
         table(path, test=again, fold=0)
 
 
+def test_identifiers_are_those_of_the_rows(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "".join(ROWS))
+    data = table(path)
+    assert data.identifiers() == SMILES
+    assert [data.identifiers()[k] for k in data.splits["test"].index.tolist()]
+    other = written(tmp_path, HEADER + "".join(ROWS[:2]), "other.csv")
+    assert table(path, test=other).identifiers() == SMILES[:2]
+    assert table(structures(tmp_path / "own.sdf")).identifiers() == list(map(str, range(10)))
+
+
 def test_classes_are_spread_and_scaffolds_stay_together(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "".join(ROWS))
     for fold in range(5):

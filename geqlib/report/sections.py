@@ -1,0 +1,205 @@
+"""The sections of a report that show what a run predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geqlib.report.page import Block, Heading, Paragraph, Picture, Subheading
+from geqlib.report.predictions import Predictions, read_predictions, read_structures
+from geqlib.report.runs import Run
+from geqlib.report.tables import Group, Table
+
+PARITIES = 6  # targets that are drawn
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a run predicted, with the structures of its energies.
+
+    Args:
+        run: its name.
+        predictions: of its test set.
+        structures: as ASE's `Atoms`, of energies where the run left them.
+    """
+
+    run: str
+    predictions: Predictions
+    structures: list[Any] | None = None
+
+
+def first_predictions(groups: Sequence[Group]) -> list[Predicted]:
+    """Of each kind of predictions those of the first run that has them."""
+    sections: dict[str, Predicted] = {}
+    for run in (run for group in groups for run in group.runs):
+        predictions = read_predictions(run.folder)
+        if predictions is not None and predictions.kind not in sections:
+            sections[predictions.kind] = _read(run, predictions)
+    return list(sections.values())
+
+
+def _read(run: Run, predictions: Predictions) -> Predicted:
+    structures = None
+    if predictions.kind == "energies":
+        structures = read_structures(run.folder, predictions)
+    return Predicted(run.name, predictions, structures)
+
+
+def draw_section(predicted: Predicted, out: Path) -> list[Block]:
+    """Tables and pictures of what a run predicted, which are written to the folder `out`."""
+    draw = {
+        "positions": _trajectories,
+        "energies": _energies,
+        "classes": _classes,
+        "answers": _answers,
+        "numbers": _numbers,
+    }
+    return draw[predicted.predictions.kind](predicted, out)
+
+
+def _trajectories(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.prediction_pictures import draw_trajectories
+
+    path = out / "trajectories.png"
+    if not draw_trajectories(predicted.run, predicted.predictions.arrays, path):
+        return []
+    caption = (
+        f"Test simulations of {predicted.run}, at fixed quantiles of the squared error per "
+        "coordinate. One colour per ball; dotted lines join true and predicted ends. Each panel is "
+        "seen along its flattest direction, and the bar is a length in the data's own unit."
+    )
+    return [Heading("Predicted trajectories"), Picture(path, caption)]
+
+
+def _energies(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.prediction_pictures import divergent_values, draw_parity, parities
+
+    arrays = predicted.predictions.arrays
+    heading = Heading("Energies and forces")
+    counts = divergent_values(arrays)
+    listed = ", ".join(f"{count} of {name.lower()}" for name, count in counts.items())
+    left_out = f"Predicted values that are NaN or infinite are not drawn: {listed}."
+    missing: list[Block] = [Paragraph(left_out)] if counts else []
+    if not draw_parity(predicted.run, parities(arrays), out / "parity.png"):
+        return [heading, *missing] if missing else []
+    caption = (
+        f"Test set of {predicted.run}: predicted against true values, and predicted minus true. "
+        "Energies are per atom, less the mean; forces are components. Errors beyond the "
+        "99.5 % quantile are in the outermost bars."
+    )
+    picture = Picture(out / "parity.png", caption)
+    return [heading, picture, *missing, *_structures(predicted, out)]
+
+
+def _structures(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.structure_pictures import draw_worst_structures
+    from geqlib.report.structures import (
+        errors_by_element,
+        errors_by_type,
+        structure_errors,
+        worst_structures,
+    )
+
+    if predicted.structures is None:
+        note = "Errors by element and of single structures need predictions.xyz, which is missing "
+        return [Paragraph(f"{note}or larger than 200 MB.")]
+    errors = structure_errors(predicted.predictions.arrays, predicted.structures)
+    forces = "Errors of forces are in meV/Å: of components, and the largest of an atom's vector."
+    types = "Errors of energies are in meV per atom, of components of forces in meV/Å."
+    blocks = [
+        *_table("By element", errors_by_element(errors), forces),
+        *_table("By configuration type", errors_by_type(errors), types),
+    ]
+    worst = worst_structures(errors)
+    if worst is None:
+        return blocks
+    note = (
+        "Frames are counted from 0 in the data. Energy: predicted minus true, in meV per atom. "
+        "Forces in meV/Å: RMSE over components, and the largest error of an atom."
+    )
+    blocks += _table("Structures with the largest errors", worst, note)
+    if draw_worst_structures(errors, out / "structures.png"):
+        caption = "The first of them, with the RMSE of their forces and a ring at the worst atom."
+        blocks.append(Picture(out / "structures.png", caption))
+    return blocks
+
+
+def _classes(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.class_pictures import draw_confusion
+    from geqlib.report.classes import class_names, confusion, labelled, recall_table, wrong_table
+
+    predictions = predicted.predictions
+    logits, true = labelled(predictions)
+    if not len(true):
+        return []
+    names = class_names(predictions)
+    draw_confusion(confusion(logits, true), out / "confusion.png", names, "Test set")
+    caption = f"Test set of {predicted.run}: share of each true class, in %, with the counts."
+    wrong = "The wrong classes that the network gave the highest probability"
+    wrong += "." if predictions.names else "; examples are counted from 0 in the test set."
+    return [
+        Heading("Classes"),
+        Picture(out / "confusion.png", caption, narrow=len(names) <= 8),
+        recall_table(predictions),
+        *_curves(predicted, out),
+        *_table("Mistakes", wrong_table(predictions), wrong),
+    ]
+
+
+def _answers(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.classes import answer_table, questions
+
+    asked = questions(predicted.predictions)
+    if not asked:
+        return []
+    note = (
+        "Answers at probability 1/2: how many of what is true were answered by yes and missed, and "
+        "how many of what is not by no, or wrongly by yes. Targets whose test set has one answer "
+        "alone are left out."
+    )
+    return [Heading("Classes"), answer_table(asked), Paragraph(note), *_curves(predicted, out)]
+
+
+def _curves(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.class_pictures import CURVES, draw_roc
+    from geqlib.report.classes import questions
+
+    asked = questions(predicted.predictions)
+    if not draw_roc(asked, out / "roc.png"):
+        return []
+    several = predicted.predictions.kind == "classes" and len(asked) > 1
+    caption = "Receiver operating curves" + (
+        " of each class against the others." if several else "."
+    )
+    caption += f" The first {CURVES} of {len(asked)}." if len(asked) > CURVES else ""
+    return [Picture(out / "roc.png", caption, narrow=True)]
+
+
+def _numbers(predicted: Predicted, out: Path) -> list[Block]:
+    from geqlib.report.numbers import columns, target_table, worst_table
+    from geqlib.report.prediction_pictures import draw_parity, number_parities
+
+    targets = columns(predicted.predictions)
+    table = target_table(targets)
+    if not draw_parity(predicted.run, number_parities(targets[:PARITIES]), out / "parity.png"):
+        return []
+    caption = (
+        f"Test set of {predicted.run}: predicted against true values, and predicted minus true, in "
+        "the unit of the data. Errors beyond the 99.5 % quantile are in the outermost bars."
+    )
+    caption += f" The first {PARITIES} of {len(targets)}." if len(targets) > PARITIES else ""
+    note = "In units of each target's standard deviation. Examples are "
+    note += "named" if predicted.predictions.names else "numbered from 0"
+    note += " as in the data."
+    return [
+        Heading("Targets"),
+        table,
+        Picture(out / "parity.png", caption),
+        *_table("Largest errors", worst_table(predicted.predictions), note),
+    ]
+
+
+def _table(heading: str, table: Table | None, note: str) -> list[Block]:
+    return [] if table is None else [Subheading(heading), table, Paragraph(note)]

@@ -1,0 +1,61 @@
+"""The table "which family for which problem": its numbers are those of the result files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import families
+from benchmarks.rows import Column, Result, Row, Table
+from benchmarks.tables import families_markdown
+
+PROBLEM = families.Problem(
+    "sets", "`Net`", "monoid.md", "accuracy/some", "error", "mse", ("ours",), ("theirs",)
+)
+
+
+def result(name: str) -> Result:
+    rows = tuple(
+        Row((label,), {"mse": value}, origin, stamp="geqlib at abc")
+        for label, value, origin in (
+            ("ours", 0.25, "geqlib"),
+            ("theirs", 0.5, "peer"),
+            ("theirs", 9.0, "published"),
+        )
+    )
+    return Result(name, "Some", "", (Table(("",), (Column("mse", "MSE", "", ".2f"),), rows),))
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, problem: families.Problem, mark: str = "") -> list[str]:
+    monkeypatch.setattr(families, "PROBLEMS", (problem,))
+    text = lambda row, column: format(row.cells[column.key], column.format)  # noqa: E731
+    marked = lambda row, name: mark if row.labels == ("ours",) else ""  # noqa: E731
+    _, lines, old = families.families(Path(families.DOCS), result, text, marked)
+    assert not old
+    return lines[0]
+
+
+def test_a_line_has_the_numbers_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn(monkeypatch, PROBLEM) == [
+        "sets",
+        "`Net` ([page](monoid.md))",
+        "error: **0.25**",
+        "theirs: 0.50",
+    ]
+    assert drawn(monkeypatch, PROBLEM, " †")[2:] == ["error: **0.25 †**", "theirs: 0.50"]
+
+
+@pytest.mark.parametrize("change", [{"ours": ("nobody",)}, {"column": "mae"}])
+def test_what_no_file_has(monkeypatch: pytest.MonkeyPatch, change: dict) -> None:
+    with pytest.raises(ValueError, match=r"accuracy/some has no row"):
+        drawn(monkeypatch, replace(PROBLEM, **change))
+
+
+def test_the_documents_have_every_problem() -> None:
+    for folder in (families.DOCS, families.DOCS.parent):
+        text = families_markdown(folder)
+        assert len(text.splitlines()) >= 2 + len(families.PROBLEMS)
+        assert all((families.DOCS / problem.page).exists() for problem in families.PROBLEMS)
+    assert "](docs/monoid.md)" in families_markdown(families.DOCS.parent)
