@@ -205,7 +205,7 @@ def test_the_loss_is_the_formula_over_what_has_labels(files, loss):
     net.model.statistics.set(*teacher_statistics())
     batch.energy[2] = math.nan
     batch.forces[1] = math.nan
-    found = energy_forces(net.model, **module._fields(batch), stress=True)
+    found = energy_forces(net.model, **module.potential_inputs(batch), stress=True)
     total, sizes = 0.0, torch.bincount(batch.batch).tolist()
     terms: dict[str, list[float]] = {"energy": [], "forces": [], "stress": []}
     for k, n in enumerate(sizes):
@@ -256,7 +256,7 @@ def test_rotated_frames_obey_the_same_potential(files):
     torch.manual_seed(0)
     turned = net.rotated(batch)
     assert (turned.pos - batch.pos).abs().max() > 0.1
-    found = energy_forces(teacher().float(), **module._fields(turned), stress=True)
+    found = energy_forces(teacher().float(), **module.potential_inputs(turned), stress=True)
     # labels are float32
     for name, atol in (("energy", 1e-3), ("forces", 1e-4), ("stress", 1e-4)):
         error = (found[name] - turned[name])[~turned[name].isnan()]
@@ -369,7 +369,7 @@ def test_commands(files, tmp_path):
     potential = geqlib.load(best)
     assert isinstance(potential, Potential) and potential.zbl is not None
     assert potential.statistics.references[8] == -2042.0
-    found = energy_forces(potential, **module._fields(batch_of(files)))
+    found = energy_forces(potential, **module.potential_inputs(batch_of(files)))
     torch.testing.assert_close(found["energy"], predicted["energy"], rtol=0, atol=1e-6)
     torch.testing.assert_close(found["forces"], predicted["forces"], rtol=0, atol=1e-5)
     errors = check_model(best, None, samples=2)
