@@ -4,7 +4,7 @@ Protocol: 8 clouds of 64 atoms at the density of water (100 atoms per nm^3), nei
 angstrom, k = 30, 64 channels, 4 heads, 4 blocks, float32, one thread; energies, forces as their
 derivatives, and the gradient of the mean squared force, with the same weights for both. The plan is
 made before; the published form has none, and searches neighbours in every step. Medians of an
-interleaved run of 9 rounds. Peak memory is the rise of a fresh process's maximum resident
+interleaved run of {rounds} rounds. Peak memory is the rise of a fresh process's maximum resident
 size over one step, after a step on two clouds of four atoms that loads all code.
 
     python benchmarks/speed/escaip.py

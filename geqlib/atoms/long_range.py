@@ -122,12 +122,17 @@ class GaussianCharges(nn.Module):
         unit = torch.eye(3, dtype=cell.dtype, device=cell.device)
         cell = torch.where(periodic[:, None, None], cell, unit)
         numbers = half_grid(most).to(device=pos.device, dtype=pos.dtype)
-        waves = 2 * math.pi * numbers @ torch.linalg.inv(cell).transpose(1, 2)  # [G, K, 3]
+        # written out, as derivatives of torch's inverse need the default type
+        first, second, third = cell.unbind(1)
+        axes = torch.stack(
+            [second.cross(third, dim=1), third.cross(first, dim=1), first.cross(second, dim=1)], 1
+        )
+        volume = (first * axes[:, 0]).sum(1)[:, None]
+        waves = 2 * math.pi * numbers @ axes / volume[..., None]  # [G, K, 3]
         square = (waves * waves).sum(-1)
         inside = periodic[:, None] & (square <= self._longest() ** 2)
-        volume = torch.linalg.det(cell).abs()[:, None]
         # waves k and -k count together
-        weight = 8 * math.pi / volume * torch.exp(-0.5 * self.width**2 * square) / square
+        weight = 8 * math.pi / volume.abs() * torch.exp(-0.5 * self.width**2 * square) / square
         weight = torch.where(inside, weight, 0.0)
         phase = torch.einsum("nx,nkx->nk", pos, waves.index_select(0, graph))
         cosine, sine = phase.cos(), phase.sin()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +15,7 @@ from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 
+from geqlib.calculators.made_with import check_record, structure_digest
 from geqlib.files.atomic import replace_file
 
 Ensemble = Literal["nve", "nvt", "npt"]
@@ -67,6 +67,8 @@ class Dynamics:
                 raise ValueError(f"{name} must be positive, got {value}.")
         if self.pressure and self.ensemble != "npt":
             raise ValueError(f'pressure={self.pressure} needs ensemble="npt".')
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}.")
         if not math.isfinite(self.pressure):
             raise ValueError(f"pressure must be a number, got {self.pressure}.")
 
@@ -101,6 +103,7 @@ def simulate(
     settings: Dynamics,
     steps: int,
     *,
+    made_with: Mapping[str, str] | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     after_frame: Callable[[], None] | None = None,
 ) -> Summary:
@@ -114,11 +117,13 @@ def simulate(
         path: of the trajectory, .traj. A file of the same name with .json after it holds settings.
         settings: of the dynamics.
         steps: of the whole trajectory, a multiple of `settings.every`.
+        made_with: what else must be the same when it goes on, such as a digest of the model.
         progress: around the frames to compute, for a progress bar.
-        after_frame: called after each, such as an `ExtrapolationAlarm`.
+        after_frame: called at the frame where they begin and after each, such as an
+            `ExtrapolationAlarm`.
 
     Raises:
-        ValueError: if the trajectory was made with other settings or of other atoms, or the
+        ValueError: if the trajectory was made with other settings or of another structure, or the
             structure has no cell whose volume could follow a pressure.
     """
     path = Path(path)
@@ -130,14 +135,17 @@ def simulate(
         )
     if settings.ensemble == "npt" and atoms.cell.rank < 3:
         raise ValueError("Constant pressure needs a structure with a cell of three vectors.")
-    _check_settings(path, settings)
-    count, last = _whole_frames(path, atoms)
+    own = asdict(settings) | dict(made_with or {}) | {"structure": structure_digest([atoms])}
+    check_record(path, own)
+    count, last = _whole_frames(path)
     _place(atoms, last, settings)
     begun, computed = time.perf_counter(), 0
     integrator = _integrator(atoms, settings, last)
     with TrajectoryWriter(str(path), "a" if count else "w", atoms) as trajectory:
         if not count:
             _write(trajectory, atoms, integrator)
+        if after_frame is not None:
+            after_frame()
         for frame in progress(range(max(count - 1, 0), steps // settings.every)):
             integrator.rng = np.random.default_rng([settings.seed, frame])
             integrator.run(settings.every)
@@ -172,27 +180,7 @@ def summarise(path: str | Path, settings: Dynamics, per_second: float = 0.0) -> 
     )
 
 
-def _check_settings(path: Path, settings: Dynamics) -> None:
-    """Note the settings of a new trajectory, or refuse others for one that is there."""
-    record, own = path.with_name(f"{path.name}.json"), asdict(settings)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(record, lambda part: part.write_text(json.dumps(own, indent=1) + "\n"))
-        return
-    before = json.loads(record.read_text()) if record.exists() else {}
-    changed = [
-        f"{key} was {before.get(key)} and is {value}"
-        for key, value in own.items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise ValueError(
-            f"{path} was made with other settings ({', '.join(changed)}): repeat those, or name "
-            "another file."
-        )
-
-
-def _whole_frames(path: Path, atoms: Atoms) -> tuple[int, Atoms | None]:
+def _whole_frames(path: Path) -> tuple[int, Atoms | None]:
     """How many frames there are, and the last; one at the end that was cut off is removed."""
     if not path.exists():
         return 0, None
@@ -211,13 +199,7 @@ def _whole_frames(path: Path, atoms: Atoms) -> tuple[int, Atoms | None]:
         raise ValueError(
             f"{path} is no trajectory, or damaged ({error}): move it away, or name another file."
         ) from error
-    if last is not None and not _same_atoms(last, atoms):
-        raise ValueError(f"{path} is a trajectory of other atoms: name another file.")
     return count, last
-
-
-def _same_atoms(a: Atoms, b: Atoms) -> bool:
-    return list(a.numbers) == list(b.numbers) and list(a.pbc) == list(b.pbc)
 
 
 def _rewrite(path: Path, frames: Sequence[Atoms]) -> None:
@@ -236,9 +218,10 @@ def _place(atoms: Atoms, last: Atoms | None, settings: Dynamics) -> None:
         rng = np.random.default_rng([settings.seed])
         width = np.sqrt(units.kB * settings.temperature * atoms.get_masses())
         atoms.set_momenta(width[:, None] * rng.standard_normal((len(atoms), 3)))
-        Stationary(atoms)
-        if not atoms.pbc.any():
-            ZeroRotation(atoms)
+        if len(atoms) > 1:  # one atom would be left without any
+            Stationary(atoms)
+            if not atoms.pbc.any():
+                ZeroRotation(atoms)
 
 
 def _integrator(atoms: Atoms, settings: Dynamics, last: Atoms | None) -> LangevinBAOAB:

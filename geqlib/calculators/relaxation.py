@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ase.io import read
 from ase.io.extxyz import write_xyz
 from ase.optimize import FIRE
 
+from geqlib.calculators.made_with import check_record, structure_digest
 from geqlib.files.atomic import replace_file
 
 
@@ -63,8 +64,7 @@ def relax(
         raise ValueError(f"The limits of force and steps must be positive, got {limit}, {steps}.")
     if pressure and not cell:
         raise ValueError("A pressure acts on the cell: let it change, too (--cell).")
-    if cell and atoms.cell.rank < 3:
-        raise ValueError("The cell cannot change: the structure has none with three vectors.")
+    check_cell(atoms, cell=cell)
     moved: Any = FrechetCellFilter(atoms, scalar_pressure=pressure * units.GPa) if cell else atoms
     silent: Any = None
     optimizer = FIRE(moved, logfile=silent)
@@ -73,11 +73,21 @@ def relax(
     return Relaxed(atoms, optimizer.nsteps, force, converged)
 
 
+def check_cell(atoms: Atoms, *, cell: bool) -> None:
+    """Refuse to relax a cell that is none."""
+    if cell and atoms.cell.rank < 3:
+        raise ValueError(
+            f"The cell of {atoms.get_chemical_formula()} cannot change: it has none with three "
+            "vectors."
+        )
+
+
 def relax_all(
     structures: Sequence[Atoms],
     calculator: Calculator,
     path: str | Path,
     *,
+    made_with: Mapping[str, str] | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     **options: Any,
 ) -> list[Relaxed]:
@@ -90,13 +100,18 @@ def relax_all(
         structures: to relax; they are copied.
         calculator: of all of them.
         path: of the extended XYZ.
+        made_with: what else must be the same when it goes on, such as a digest of the model.
         progress: around the numbers of structures, for a progress bar.
         options: of `relax`.
 
     Raises:
-        ValueError: see `relax`; if the file holds other structures.
+        ValueError: see `relax`; if the file was made with other options or of other structures.
     """
     path = Path(path)
+    for atoms in structures:
+        check_cell(atoms, cell=bool(options.get("cell")))
+    own = {name: str(value) for name, value in options.items()} | dict(made_with or {})
+    check_record(path, own | {"structures": structure_digest(structures)})
     done = [_read_back(atoms) for atoms in _before(path, structures)]
     for number in progress(range(len(done), len(structures))):
         atoms = structures[number].copy()
@@ -114,11 +129,7 @@ def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:
         frames: Any = read(path, ":")
     except Exception as error:  # whatever ASE's readers stumble over
         raise ValueError(f"{path} holds no structures ({error}): name another file.") from error
-    same = len(frames) <= len(structures) and all(
-        list(a.numbers) == list(b.numbers) and "relaxation_steps" in a.info
-        for a, b in zip(frames, structures, strict=False)
-    )
-    if not same:
+    if len(frames) > len(structures) or any("converged" not in a.info for a in frames):
         raise ValueError(f"{path} holds other structures than these, relaxed: name another file.")
     return frames
 

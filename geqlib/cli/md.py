@@ -17,7 +17,6 @@ def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(args)
     from functools import partial
 
-    from ase.io import read
     from rich.progress import track
 
     from geqlib.calculators.alarm import ExtrapolationAlarm
@@ -34,13 +33,19 @@ def main(args: Sequence[str]) -> int:
         barostat=options.barostat,
         seed=options.seed,
     )
-    if not options.file.exists():
-        raise ValueError(f"There is no file {options.file}: correct the path.")
-    atoms: Any = read(options.file, 0)
+    atoms = structures(options.file)[0]
     atoms.calc = calculator(GeqCalculator, options)
     alarm = None if options.limit is None else ExtrapolationAlarm(atoms, options.limit)
     bar = partial(track, description=f"{len(atoms)} atoms, {options.ensemble}")
-    summary = simulate(atoms, options.out, settings, options.steps, progress=bar, after_frame=alarm)
+    summary = simulate(
+        atoms,
+        options.out,
+        settings,
+        options.steps,
+        made_with=made_with(options),
+        progress=bar,
+        after_frame=alarm,
+    )
     _show(summary, settings)
     sys.stdout.write(f"wrote {options.out}\n")
     return 0
@@ -52,6 +57,24 @@ def calculator(cls: Any, options: Any) -> Any:
 
     dtype = getattr(torch, options.dtype)
     return cls(options.model, device=options.device, dtype=dtype)
+
+
+def structures(path: Path) -> list[Any]:
+    """All structures of a file, at least one."""
+    from geqlib.cli.check import read_structures
+
+    frames = read_structures(str(path))
+    if not frames:
+        raise ValueError(f"{path} holds no structures.")
+    return frames
+
+
+def made_with(options: Any) -> dict[str, str]:
+    """What results depend on beside the settings."""
+    from geqlib.calculators.made_with import file_digest
+    from geqlib.files.checkpoint import model_file
+
+    return {"model": file_digest(model_file(options.model)), "dtype": options.dtype}
 
 
 def add_model(parser: ArgumentParser) -> None:

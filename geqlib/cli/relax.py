@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geqlib.cli.md import add_model, calculator
+from geqlib.cli.md import add_model, calculator, made_with, structures
 
 DESCRIPTION = """Relax all structures of a file, and on request their cells. The same command goes
 on with those that are not in its output yet. The exit code is 1 if one did not converge."""
@@ -28,21 +28,18 @@ def main(args: Sequence[str]) -> int:
         raise ValueError(f"--out {options.out} should end in .xyz or .extxyz.")
     if options.out.resolve() == options.file.resolve():
         raise ValueError(f"--out {options.out} is the file itself: name another one.")
-    if not options.file.exists():
-        raise ValueError(f"There is no file {options.file}: correct the path.")
     from functools import partial
 
-    from ase.io import read
     from rich.progress import track
 
     from geqlib.calculators.ase import GeqCalculator
     from geqlib.calculators.relaxation import relax_all
 
-    structures: Any = read(options.file, ":")
     results = relax_all(
-        structures,
+        structures(options.file),
         calculator(GeqCalculator, options),
         options.out,
+        made_with=made_with(options),
         progress=partial(track, description="structures"),
         limit=options.limit,
         steps=options.steps,

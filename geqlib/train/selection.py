@@ -38,7 +38,7 @@ def select(model: str | Path, file: str | Path, count: int) -> tuple[list[int], 
         raise ValueError(f"{model} has no covariance: run `geqlib calibrate` on it first.")
     data: Any = predictor.data(file)
     data.prepare_data()
-    data.setup("test")
+    data.setup("predict")  # for which structures need no labels
     features = torch.cat(
         [features_per_atom(potential, batch).detach() for batch in batches(data, "test")]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,8 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
     other.symbols[0] = "Ag"
     other.calc = EMT()
     calls: list[tuple[str, Any]] = [
-        ("was made with other settings .*temperature", (copper(), path, Dynamics(every=5), 10)),
-        ("of other atoms", (other, path, settings, 10)),
+        ("was made with something else .*temperature", (copper(), path, Dynamics(every=5), 10)),
+        ("was made with something else .*structure", (other, path, settings, 10)),
         ("must end in", (copper(), tmp_path / "a.xyz", settings, 10)),
         ("a multiple of the 5", (copper(), path, settings, 12)),
     ]
@@ -130,6 +131,12 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
     for sentence, arguments in calls:
         with pytest.raises(ValueError, match=sentence):
             simulate(*arguments)
+    moved = copper()
+    moved.positions[0] += 0.3
+    with pytest.raises(ValueError, match=r"was made with something else .*structure"):
+        simulate(moved, path, settings, 20)
+    with pytest.raises(ValueError, match="model was None and is b"):
+        simulate(copper(), path, settings, 20, made_with={"model": "b"})
     path.write_bytes(b"no trajectory")
     with pytest.raises(ValueError, match="is no trajectory, or damaged"):
         simulate(copper(), path, settings, 10)
@@ -144,13 +151,21 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
             Dynamics(**options)  # type: ignore[arg-type]
 
 
+def two_of(numbers: Iterable[int]) -> Iterator[int]:
+    for number in numbers:
+        if number == 2:
+            raise KeyboardInterrupt
+        yield number
+
+
 def test_relaxation_finds_the_minimum_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "r.xyz"
     structures = [copper() for _ in range(3)]
     for k, atoms in enumerate(structures):
         atoms.set_cell(atoms.cell.array * (1.0 + 0.01 * k), scale_atoms=True)
         atoms.calc = None
-    relax_all(structures[:2], EMT(), path, cell=True, limit=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        relax_all(structures, EMT(), path, cell=True, limit=0.01, progress=two_of)
     results = relax_all(structures, EMT(), path, cell=True, limit=0.01)
     assert [result.steps > 0 for result in results] == [False, False, True]
     ideal = bulk("Cu", cubic=True)
@@ -161,8 +176,31 @@ def test_relaxation_finds_the_minimum_and_goes_on(tmp_path: Path) -> None:
         assert result.converged and result.force < 0.01 and atoms.info["relaxation_steps"] > 0
         assert atoms.cell.volume == pytest.approx(ideal.cell.volume, rel=5e-3)
         assert atoms.get_potential_energy() == pytest.approx(ideal.get_potential_energy(), abs=1e-3)
-    with pytest.raises(ValueError, match="holds other structures"):
-        relax_all([molecule("H2O")], EMT(), path)
+    for again, options in (
+        ([molecule("H2O")], {"cell": True, "limit": 0.01}),
+        (structures, {"cell": True, "limit": 0.001}),
+        (structures, {"limit": 0.01}),
+    ):
+        with pytest.raises(ValueError, match=r"was made with something else|cannot change"):
+            relax_all(again, EMT(), path, **options)
+    with pytest.raises(ValueError, match="model was None and is b"):
+        relax_all(structures, EMT(), path, cell=True, limit=0.01, made_with={"model": "b"})
+
+
+def test_one_atom_and_the_first_frame(tmp_path: Path) -> None:
+    for ensemble in ("nve", "nvt"):
+        alone = Atoms("Cu", cell=[8, 8, 8], pbc=True)
+        alone.calc = EMT()
+        simulate(alone, tmp_path / f"{ensemble}.traj", SETTINGS[ensemble], 10)
+        assert np.isfinite(frames(tmp_path / f"{ensemble}.traj")[-1].positions).all()
+
+    def alarm() -> None:
+        raise ValueError("uncertain")
+
+    for _ in range(2):  # the same command does not walk past it
+        with pytest.raises(ValueError, match="uncertain"):
+            simulate(copper(), tmp_path / "a.traj", SETTINGS["nve"], 10, after_frame=alarm)
+    assert len(frames(tmp_path / "a.traj")) == 1
 
 
 def test_what_relaxation_refuses() -> None:
@@ -171,7 +209,7 @@ def test_what_relaxation_refuses() -> None:
     for options, sentence in (
         ({"limit": 0.0}, "must be positive"),
         ({"pressure": 1.0}, "A pressure acts on the cell"),
-        ({"cell": True}, "The cell cannot change"),
+        ({"cell": True}, "cannot change"),
     ):
         with pytest.raises(ValueError, match=sentence):
             relax(gas, **options)  # type: ignore[arg-type]

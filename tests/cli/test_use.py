@@ -138,7 +138,9 @@ def test_metrics_are_those_of_the_predictions(here, capsys):
     assert tiny.geqlib(["predict", "potential", "metal.xyz"]) == 0
     predicted = read("metal_predictions.xyz", ":")
     errors = np.concatenate([a.get_forces() - a.arrays["REF_forces"] for a in predicted])
-    assert metrics["forces_rmse"] == pytest.approx(1000 * np.sqrt((errors**2).mean()), rel=1e-4)
+    # the file has eight decimals: 5e-9 eV/angstrom
+    expected = 1000 * np.sqrt((errors**2).mean())
+    assert metrics["forces_rmse"] == pytest.approx(expected, rel=1e-4, abs=5e-6)
 
 
 def test_without_a_file_the_test_split_of_the_run(here, capsys):

@@ -43,6 +43,7 @@ REMOVED: dict[tuple[str, str], Removed] = {
         "regroup is no longer supported", lambda: MonoidAggregation(4, regroup=True)
     ),
     ("geqlib.graph.reduce_tree", ""): Removed("the states of elements are x, as everywhere"),
+    ("geqlib.nn.Basis", ""): Removed("KernelBasis makes it, and its plan reads it"),
     ("geqlib.nn.GauntPower.rows", ""): Removed("GauntPower.on_components has this layout"),
     ("geqlib.nn.SubgraphConv.forward", "seen"): Removed("what a network shares is its own"),
 }

@@ -29,7 +29,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:GauntConvolution. method:FutureW
 CURRENT = [name for name in KEYS if name not in REMOVED]
 
 # layers and models that the first edition did not have
-LATER = {"CalibratedPotential", "EScAIP", "EdgePONITA", "NeighborhoodAttention", "PPGNpp"}
+LATER = {
+    "CalibratedPotential",
+    "DPA3",
+    "EScAIP",
+    "EdgePONITA",
+    "GaussianCharges",
+    "NeighborhoodAttention",
+    "PPGNpp",
+}
 
 
 def old_state(name: str) -> dict[str, Tensor]:

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from geqlib.models import IGN, PONITA, MessagePassingNet, MonoidGNN, RotationAverage
+from geqlib.models import (
+    IGN,
+    PONITA,
+    CalibratedPotential,
+    MessagePassingNet,
+    MonoidGNN,
+    RotationAverage,
+)
+from geqlib.nn import GaussianCharges
+from tests.atoms.test_potential import TestContract
 from tests.contract import Case, Typed
 from tests.ponita import test_network as test_ponita
 from tests.spen import test_network as test_spen
@@ -70,7 +79,34 @@ def points(pos: Tensor, edge_index: Tensor, generator: Generator) -> Typed:
     return {name: typed[name] for name in ("pos", "edge_index", "x")}
 
 
+def charges(pos: Tensor, edge_index: Tensor, generator: Generator) -> Typed:
+    typed = TestContract.inputs(pos, edge_index, generator)
+    values = torch.randn(len(pos), generator=generator, dtype=pos.dtype)
+    return {"charges": (values, "scalar"), "pos": typed["pos"], "batch": typed["batch"]}
+
+
+def calibrated() -> nn.Module:
+    net = PONITA(4, 0, 1, 0, channels=4, basis=4, layers=1, cutoff=3.0)
+    return CalibratedPotential(net, last=net.last_weights, features=4)
+
+
 OTHERS = (
+    Case(
+        "GaussianCharges",
+        GaussianCharges,
+        charges,
+        "scalar",
+        groups=("E(3)",),
+        extra=lambda module, tensors, graphs: {"num_graphs": graphs},
+    ),
+    Case(
+        "CalibratedPotential",
+        calibrated,
+        TestContract.inputs,
+        ("graph:scalar", "graph:scalar", "scalar"),
+        groups=("T(3)",),
+        extra=TestContract.extra,
+    ),
     Case(
         "IGN",
         partial(IGN, 2, 3, channels=4, layers=1, edge_dim=1),

@@ -216,7 +216,12 @@ def test_an_alarm_stops_dynamics(run: Path) -> None:
 
 def test_structures_are_selected(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(run / "run" / "checkpoints" / "calibrated.ckpt")
-    source, out = str(run / "train.xyz"), str(run / "selected.xyz")
+    source, out = str(run / "pool.xyz"), str(run / "selected.xyz")
+    pool: Any = read(run / "train.xyz", ":")
+    for atoms in pool:  # without labels
+        atoms.info, atoms.calc = {}, None
+        del atoms.arrays["F"]
+    write(source, pool)
     assert tiny.geqlib(["select", model, source, "--count", "4", "--out", out]) == 0
     chosen, all_frames = read(out, ":"), read(source, ":")
     assert len(chosen) == 4

@@ -18,7 +18,6 @@ from geqlib.data import NBodyData
 from geqlib.files.checkpoint import FORMAT, read_checkpoint
 from geqlib.models import PONITA
 from geqlib.train import DisplacementTask
-from geqlib.train import run as module
 from geqlib.train.configuration import as_arguments
 from geqlib.train.run import Run, fit, predict, read_run, validate
 from geqlib.train.run import test as run_test
@@ -98,15 +97,6 @@ def test_interruption_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(DisplacementTask, "on_train_epoch_start", stop)
     with pytest.raises(KeyboardInterrupt):
         fit(objects(tmp_path))
-
-
-def test_tensorboard_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {type(x).__name__ for x in module._loggers(tmp_path)} == {
-        "CSVLogger",
-        "TensorBoardLogger",
-    }
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert [type(x).__name__ for x in module._loggers(tmp_path)] == ["CSVLogger"]
 
 
 def test_changes_as_arguments() -> None:

@@ -160,7 +160,8 @@ class MoleculeTableData(PartitionedLoaders):
     def identifiers(self) -> list[str]:
         """SMILES of the rows of the file that test molecules come from; names in an SDF file."""
         (path,) = find_files(self.files.get("test", self.files["train"]))
-        rows = _sdf_rows(path, []) if _is_sdf(path) else _csv_rows(path, [], self.smiles)
+        sdf = _is_sdf(path)
+        rows = _sdf_rows(path, []) if sdf else _csv_rows(path, [], self.smiles, optional=True)
         return [row.name or str(row.number) for row in rows]
 
     def _arrays(self, file: str) -> Arrays:
