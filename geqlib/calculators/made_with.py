@@ -35,9 +35,9 @@ def check_record(path: Path, own: Mapping[str, Any]) -> None:
         return
     before = json.loads(record.read_text()) if record.exists() else {}
     changed = [
-        f"{key} was {before.get(key)} and is {value}"
-        for key, value in own.items()
-        if before.get(key) != value
+        f"{key} was {before.get(key)} and is {own.get(key)}"
+        for key in {**before, **own}
+        if before.get(key) != own.get(key)
     ]
     if changed:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from geqlib.files.atomic import reading, replace_file
+from geqlib.train.agreement import share_cutoff
 from geqlib.train.configuration import Config, Overrides, read_configuration
 from geqlib.train.digests import code_digest, data_digest
 
@@ -39,6 +40,7 @@ def read_recipe(config: Config, overrides: Overrides = (), data_of: Recipe | Non
     reader = read_configuration(config, overrides)
     settings = yaml.safe_load(reader.parser.dump(reader.config, skip_none=False))
     data, parts = reader.run.data, reader.run.task.modules()
+    share_cutoff(reader.run.task.model, data)  # without which neighbours cannot be found
     return {
         "configuration": {k: v for k, v in _flat(settings).items() if k not in NOT_COMPARED},
         "data": data_digest(data) if data_of is None else data_of["data"],

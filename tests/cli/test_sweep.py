@@ -78,7 +78,7 @@ def test_other_settings_are_refused(sweep: Path, capsys: pytest.CaptureFixture[s
 def test_a_report_of_a_sweep_has_its_runs(sweep: Path, tmp_path: Path) -> None:
     assert tiny.geqlib(["report", str(sweep / "out"), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.md").read_text()
-    assert all(f"| lr{lr} | 2 (0, 1) |" in page for lr in RATES)
+    assert all(f"| lr{lr} | PONITA | 2 (0, 1) |" in page for lr in RATES)
 
 
 @pytest.mark.parametrize(

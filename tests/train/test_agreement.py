@@ -25,6 +25,8 @@ from geqlib.models import PONITA, GauntNet, MoleculeModel, Potential
 from geqlib.train import ClassificationTask, EnergyForces, RegressionTask
 from geqlib.train.agreement import share_cutoff
 from geqlib.train.label_checks import check_volumes
+from geqlib.train.recipe import read_recipe
+from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib as command
 
 
@@ -284,3 +286,9 @@ def test_predicted_stress_is_none_without_a_volume(tmp_path):
     trainer = fit(net, loaders)
     (predicted,) = trainer.predict(net, loaders)
     assert predicted["stress"][0].isfinite().all() and predicted["stress"][1].isnan().all()
+
+
+def test_recipes_of_periodic_structures_have_the_cutoff_of_the_network(tmp_path: Path) -> None:
+    write_frames(tmp_path / "train.xyz", 20)
+    path = write_config(tmp_path / "run.yaml", tmp_path / "train.xyz", cutoff=None)
+    assert read_recipe(path)["data"] == read_recipe(path)["data"] is not None
