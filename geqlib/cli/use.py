@@ -43,8 +43,13 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
             from geqlib.cli.train import main as with_configuration
 
             with_configuration(command, ["--config", str(run), "--ckpt_path", checkpoint])
-            results = {"test": "results.json", "predict": "predictions.safetensors"}
-            sys.stdout.write(f"wrote {run.parent / results[command]}\n")
+            results = {
+                "test": ["results.json"],
+                "predict": ["predictions.safetensors", "predictions.xyz"],
+            }
+            written = [run.parent / name for name in results[command]]
+            paths = " and ".join(str(path) for path in written if path.exists())
+            sys.stdout.write(f"wrote {paths}\n")
             return 0
 
     from geqlib.train.predictor import load_predictor

@@ -92,7 +92,8 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
         )
     order = ("batch", "pos", "predicted", "true")
     columns = {name: predictions[name] for name in order if name in predictions}
-    return _columns(columns, "node" if "batch" in columns else "graph", names)
+    targets = [str(target) for target in getattr(data, "targets", ())]
+    return _columns(columns, "node" if "batch" in columns else "graph", names, targets)
 
 
 def _classes(
@@ -116,14 +117,21 @@ def _classes(
     return header, rows()
 
 
-def _columns(columns: Mapping[str, Tensor], counted: str, names: Sequence[str]) -> Table:
-    """Tensors side by side, of which wide ones have a column for each number."""
+def _columns(
+    columns: Mapping[str, Tensor],
+    counted: str,
+    names: Sequence[str],
+    targets: Sequence[str] = (),
+) -> Table:
+    """Tensors side by side, of which wide ones have a column for each number or target."""
     flat = {name: value.reshape(len(value), -1) for name, value in columns.items()}
     header = [counted]
     for name, value in flat.items():
         name = "graph" if name == "batch" else name
-        wide = value.size(1) > 1
-        header += [f"{name}_{k}" for k in range(value.size(1))] if wide else [name]
+        width = value.size(1)
+        named = name in ("predicted", "true") and len(targets) == width
+        parts = targets if named else range(width)
+        header += [f"{name}_{part}" for part in parts] if width > 1 else [name]
 
     def rows() -> Iterator[Sequence[Any]]:
         for k in range(len(next(iter(flat.values())))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from ase.io import read
 from safetensors.numpy import load_file
 
 from geqlib.calculators import GeqCalculator
+from geqlib.train import RegressionTask
+from geqlib.train.predicted_files import table
 from geqlib.train.record import predicted_names, write_structures
 from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib
@@ -115,3 +118,15 @@ def test_configuration_types_are_written(tmp_path):
     assert write_structures(tmp_path / "some.xyz", Data(), predictions)
     atom, bulk = read(tmp_path / "some.xyz", ":")
     assert "config_type" not in atom.info and bulk.info["config_type"] == "bulk"
+
+
+def test_columns_of_a_table_have_the_names_of_their_targets() -> None:
+    predictions = {"predicted": torch.tensor([[1.0, 2.0]]), "true": torch.tensor([[1.5, 2.5]])}
+    for targets, expected in (
+        (["boiling", "logS"], ["predicted_boiling", "predicted_logS", "true_boiling", "true_logS"]),
+        (["boiling"], ["predicted_0", "predicted_1", "true_0", "true_1"]),
+    ):
+        task = RegressionTask(torch.nn.Linear(1, 1))
+        header, rows = table(task, SimpleNamespace(targets=targets), predictions)
+        assert header == ["graph", *expected]
+        assert list(rows) == [[0, "1", "2", "1.5", "2.5"]]
