@@ -1,7 +1,7 @@
 """PONITA on the charged 5-body benchmark, beside peers at equal processor time and published rows.
 
 Protocol: {train} / {val} / {test} simulations, frame 30 to frame 40. geqlib's PONITA is
-configs/nbody_ponita.yaml, {epochs} epochs (what `make demo` runs once); every peer takes
+configs/nbody_ponita.yaml, {epochs} epochs (`make demo` trains 90, once); every peer takes
 as many training steps as fit into the processor time of these on one thread, by one recipe: free
 flight added to the prediction, root mean squared errors as the loss, one cosine schedule over all
 steps, averaged weights (decay 0.995), and the validated epoch of least error. The learning rate of
