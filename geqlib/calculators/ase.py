@@ -161,7 +161,8 @@ class GeqCalculator(Calculator):
         self._last = self._electrons(structure)
         periodic = bool(structure.pbc.any())
         stress = periodic and structure.cell.rank == 3
-        outputs = self.compute(**self._inputs(structure, periodic), stress=stress)
+        inputs = self._inputs(structure, periodic)
+        outputs = self.compute(**inputs, stress=stress)
         energy = outputs["energy"].item()
         self.results: dict[str, Any] = {
             "energy": energy,
@@ -170,7 +171,7 @@ class GeqCalculator(Calculator):
             "forces": outputs["forces"].double().cpu().numpy(),
         }
         if self.calibrated and {"energy_std", "forces_std"} & set(properties):
-            self.results |= self._deviations(self._inputs(structure, periodic))
+            self.results |= self._deviations(inputs)
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)

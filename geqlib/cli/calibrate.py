@@ -23,9 +23,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument(
         "--last", nargs="+", metavar="NAME", help="parameters of the network's last layers"
     )
-    parser.add_argument(
-        "--ridge", type=float, help="added to the diagonal; the smallest by default"
-    )
+    parser.add_argument("--ridge", type=float, help="s^2; by default the likeliest in validation")
     options = parser.parse_args(args)
     if options.ridge is not None and options.ridge < 0:
         raise ValueError(f"--ridge must not be negative, got {options.ridge}.")

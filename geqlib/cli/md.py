@@ -20,7 +20,6 @@ def main(args: Sequence[str]) -> int:
     from rich.progress import track
 
     from geqlib.calculators.alarm import ExtrapolationAlarm
-    from geqlib.calculators.ase import GeqCalculator
     from geqlib.calculators.dynamics import Dynamics, simulate
 
     settings = Dynamics(
@@ -34,7 +33,7 @@ def main(args: Sequence[str]) -> int:
         seed=options.seed,
     )
     atoms = structures(options.file)[0]
-    atoms.calc = calculator(GeqCalculator, options)
+    atoms.calc = calculator(options)
     alarm = None if options.limit is None else ExtrapolationAlarm(atoms, options.limit)
     bar = partial(track, description=f"{len(atoms)} atoms, {options.ensemble}")
     summary = simulate(
@@ -51,12 +50,14 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def calculator(cls: Any, options: Any) -> Any:
+def calculator(options: Any) -> Any:
     """The calculator of a command, in float64 unless it says otherwise."""
     import torch
 
+    from geqlib.calculators.ase import GeqCalculator
+
     dtype = getattr(torch, options.dtype)
-    return cls(options.model, device=options.device, dtype=dtype)
+    return GeqCalculator(options.model, device=options.device, dtype=dtype)
 
 
 def structures(path: Path) -> list[Any]:

@@ -32,12 +32,11 @@ def main(args: Sequence[str]) -> int:
 
     from rich.progress import track
 
-    from geqlib.calculators.ase import GeqCalculator
     from geqlib.calculators.relaxation import relax_all
 
     results = relax_all(
         structures(options.file),
-        calculator(GeqCalculator, options),
+        calculator(options),
         options.out,
         made_with=made_with(options),
         progress=partial(track, description="structures"),

@@ -79,10 +79,10 @@ def questions(predictions: Predictions) -> list[Question]:
     else:
         logits, true = predictions.arrays["predicted"], predictions.arrays["true"]
         names = predictions.targets or [str(k) for k in range(true.shape[1])]
-        known = [~np.isnan(column) for column in true.T]
+        answered = [~np.isnan(column) for column in true.T]
         asked = [
             Question(name, logits[rows, k], true[rows, k])
-            for k, (name, rows) in enumerate(zip(names, known, strict=True))
+            for k, (name, rows) in enumerate(zip(names, answered, strict=True))
         ]
     return [Question(q.name, q.scores, q.true.astype(int)) for q in asked if len(set(q.true)) == 2]
 

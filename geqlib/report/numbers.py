@@ -15,26 +15,26 @@ Column = tuple[str, np.ndarray, np.ndarray]
 
 def columns(predictions: Predictions) -> list[Column]:
     """Name, predicted and true values [G] of each target; of tensors, one for all components."""
-    found: list[Column] = []
+    targets: list[Column] = []
     for name, (predicted, true) in pairs_of(predictions.arrays).items():
         if name != "predicted":
-            found.append((name, predicted.reshape(-1), true.reshape(-1)))
+            targets.append((name, predicted.reshape(-1), true.reshape(-1)))
             continue
         wide = [x.reshape(len(x), -1).T for x in (predicted, true)]
         count = len(wide[0])
         named = len(predictions.targets) == count
         names = predictions.targets if named else [f"target {k}" for k in range(count)]
         names = ["target"] if not named and count == 1 else names
-        found += list(zip(names, *wide, strict=True))
-    return found
+        targets += list(zip(names, *wide, strict=True))
+    return targets
 
 
 def target_table(targets: Sequence[Column]) -> Table:
     """A row for each target: how many values, MAE, RMSE and the share of the variance explained."""
     rows = []
     for name, predicted, true in targets:
-        known = np.isfinite(true) & np.isfinite(predicted)
-        error, values = (predicted - true)[known].astype(float), true[known].astype(float)
+        labelled = ~np.isnan(true)  # a prediction that is NaN shows
+        error, values = (predicted - true)[labelled].astype(float), true[labelled].astype(float)
         if not len(error):
             continue
         square = np.square(error).mean()

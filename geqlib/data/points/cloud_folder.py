@@ -48,7 +48,7 @@ class CloudFolder(SplitLoaders):
         self.splits = {"test": with_edges(packed_clouds(clouds, files, y), self.cutoff)}
 
     def _listed(self) -> tuple[list[Path], list[Any]]:
-        """Files of clouds, and what is known of each."""
+        """Files of clouds, and the class of each, or None."""
         if self.path.suffix.lower() == ".csv":
             return self._of_table()
         inner = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
@@ -57,8 +57,8 @@ class CloudFolder(SplitLoaders):
             raise ValueError(
                 f"There are no clouds in {self.path}: name files of {', '.join(READERS)}."
             )
-        known = set(self.classes or [])
-        return files, [next((p for p in f.parts[-2::-1] if p in known), None) for f in files]
+        classes = set(self.classes or [])
+        return files, [next((p for p in f.parts[-2::-1] if p in classes), None) for f in files]
 
     def _of_table(self) -> tuple[list[Path], list[Any]]:
         with reading(self.path, "is no table of files", "save it as CSV in UTF-8"):
