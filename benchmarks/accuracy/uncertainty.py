@@ -1,11 +1,11 @@
 """Standard deviations of GauntNet on 3BPA: calibration, correlation, and other temperatures.
 
-Protocol: the run of configs/3bpa_gaunt.yaml with seed {seed} that accuracy/potential_3bpa trains,
-calibrated by `geqlib calibrate` on its 450 training and 50 validation frames, all of train_300K,
-and tested on every {every}th of the 1669 frames of test_300K and on the last third of train_mixedT,
-which is at 1200 K. The correlation is Spearman's, of errors with standard deviations: of energies
-frame by frame, of forces atom by atom. "Told apart" is the area under the ROC curve by which the
-largest deviation of a force in a frame tells the hot frames from those at 300 K.
+Protocol: the run of configs/3bpa_gaunt.yaml that accuracy/potential_3bpa trains, calibrated by
+`geqlib calibrate` on its 450 training and 50 validation frames, all of train_300K, and tested on
+every {every}th of the 1669 frames of test_300K and on the last third of train_mixedT, which is at
+1200 K. The correlation is Spearman's, of errors with standard deviations: of energies frame by
+frame, of forces atom by atom. "Told apart" is the area under the ROC curve by which the largest
+deviation of a force in a frame tells the hot frames from those at 300 K.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/uncertainty.py
 """
@@ -24,15 +24,15 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.accuracy.potential_3bpa import trained_on_frames
 from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, measured
 from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, measured_by, trained
+from benchmarks.training import measured_by
 from geqlib.data import MoleculeData
 from geqlib.train.calibration import calibrate, miscalibration_area
 from geqlib.train.predictor import load_predictor
 
-CONFIG, SEED = Path("configs/3bpa_gaunt.yaml"), 0
 EVERY = 4
 FILES = {"300 K": "3bpa/test_300K.xyz.xz", "1200 K": "3bpa/train_mixedT.xyz.xz"}
 COLUMNS = (
@@ -54,8 +54,8 @@ class Frames(NamedTuple):
 
 
 def main() -> None:
-    folder = RUNS / "3bpa-gaunt"
-    run = trained(folder, CONFIG, QUIET, SEED)
+    folder, runs = trained_on_frames("gaunt")
+    run = runs["300 K"]
     path = folder / "checkpoints" / "calibrated.ckpt"
     calibrate(folder, path)
     frames = {name: _predicted(path, name) for name in FILES}
