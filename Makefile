@@ -1,9 +1,10 @@
 # `make demo` and `make test` need Python 3.11+ and make, and nothing else.
 PYTHON ?= python3
+PYTHON312 ?= python3.12
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test smoke coverage lint docs notebooks bench board peers gpu-peers readme clean
+.PHONY: demo test smoke torch-sim coverage lint docs notebooks bench board peers gpu-peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -26,7 +27,17 @@ smoke: .venv-oldest/installed
 	PIP_CONSTRAINT=$(CURDIR)/.ci/oldest.txt .venv-oldest/bin/pip install --quiet --editable ".[train]"
 	touch $@
 
-# the same, and which lines of geqlib/ no test runs
+# the model for torch-sim, which needs a newer Python than the rest
+torch-sim: .venv-torch-sim/installed
+	OMP_NUM_THREADS=1 .venv-torch-sim/bin/python -m pytest tests/calculators/test_torch_sim.py
+
+.venv-torch-sim/installed: pyproject.toml
+	$(PYTHON312) -m venv .venv-torch-sim
+	.venv-torch-sim/bin/pip install --quiet --upgrade "pip>=25.1"
+	.venv-torch-sim/bin/pip install --quiet --editable ".[torch-sim]" --group test
+	touch $@
+
+# the same as `test`, and which lines of geqlib/ no test runs
 coverage: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=geqlib
 

@@ -24,6 +24,7 @@ from ase.md.verlet import VelocityVerlet
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.accuracy.potential_3bpa import MINUTES
 from benchmarks.measure import interleaved
 from benchmarks.peers import mace
 from benchmarks.provenance import start
@@ -33,8 +34,8 @@ from benchmarks.training import RUNS
 from geqlib.calculators import GeqCalculator
 from geqlib.data import MoleculeData
 
-OURS = {"geqlib GauntNet": "3bpa-gaunt", "geqlib PONITA": "3bpa-ponita"}
-THEIRS = RUNS / "3bpa-mace" / "mace.model"
+OURS = {"geqlib GauntNet": f"3bpa-gaunt-{MINUTES}min", "geqlib PONITA": f"3bpa-ponita-{MINUTES}min"}
+THEIRS = RUNS / f"3bpa-mace-{MINUTES}min" / "mace.model"
 STEPS, BLOCKS = 50, 9
 DTYPES = ("float32", "float64")
 

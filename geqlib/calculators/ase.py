@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,15 @@ from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
 from geqlib.atoms.potential import Potential, network_cutoff
-from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.calculators.replayed import ReplayedForces
-from geqlib.files.checkpoint import data_cutoff, load, read_stored
+from geqlib.calculators.trained import (
+    all_pairs,
+    neighbor_cutoff,
+    rotation_averaged,
+    trained_potential,
+)
 from geqlib.files.exported_program import Program, is_program
-from geqlib.graph.neighbors import Neighbors, SkinNeighbors
+from geqlib.graph.neighbors import SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 
 __all__ = ["GeqCalculator"]
@@ -123,9 +124,9 @@ class GeqCalculator(Calculator):
             cutoffs = [program.cutoff]
             self.device, self.dtype = program.device, program.dtype
         else:
-            potential, trained_cutoff = _potential(model)
+            potential, trained_cutoff = trained_potential(model)
             if rotations != 1:
-                potential = _averaged(potential, rotations)
+                potential = rotation_averaged(potential, rotations)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
             self.compute = partial(energy_forces, self.potential)
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
@@ -141,7 +142,7 @@ class GeqCalculator(Calculator):
         self.calibrated = isinstance(self.potential, CalibratedPotential)
         if self.calibrated:
             self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
-        self.cutoff = _cutoff(cutoff, *cutoffs)
+        self.cutoff = neighbor_cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -261,7 +262,7 @@ class GeqCalculator(Calculator):
                 "This network has no cutoff, and a periodic structure has infinitely many pairs: "
                 "give GeqCalculator the cutoff of its training data."
             )
-        near = _all_pairs(pos).to(pos.device) if self.near is None else self.near(pos, cell, pbc)
+        near = all_pairs(pos) if self.near is None else self.near(pos, cell, pbc)
         shift: Any = near.cell_shift
         if self.dtype != torch.float64:
             cells = {"cell": cell[None], "cell_shift": shift} if periodic else {}
@@ -278,37 +279,6 @@ class GeqCalculator(Calculator):
             fields["cell"] = cell[None].to(self.device, self.dtype)
             fields["cell_shift"] = shift.to(self.device)
         return fields
-
-
-def _potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
-    """A potential of the calculator's own, and the cutoff of its training data."""
-    if isinstance(model, Potential):
-        return deepcopy(model), None
-    loaded: Any = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(loaded, Potential):
-        raise ValueError(
-            f"{type(loaded).__name__} is not a potential: use a checkpoint of the task "
-            "EnergyForces."
-        )
-    return loaded, data_cutoff(read_stored(model))
-
-
-def _cutoff(chosen: float | None, network: float | None, data: float | None = None) -> float | None:
-    """Of the neighbours; where a network or its data have one, no other is right."""
-    if network is not None and chosen is not None and not math.isclose(network, chosen):
-        raise ValueError(
-            f"cutoff={chosen} is not that of the network, {network}: leave it out, it is for "
-            "networks without one."
-        )
-    if chosen is not None:
-        return chosen
-    if network is not None and data is not None and not math.isclose(network, data):
-        warnings.warn(
-            f"This potential was trained on neighbours up to {data} angstrom, while the cutoff of "
-            f"its network is {network}: its energy may jump there. Train it with equal cutoffs.",
-            stacklevel=3,
-        )
-    return min((c for c in (network, data) if c is not None), default=None)
 
 
 def _whole(name: str, value: Any) -> int:
@@ -330,26 +300,3 @@ def _whole(name: str, value: Any) -> int:
             "where one is not."
         )
     return whole
-
-
-def _averaged(potential: Potential, rotations: int) -> Potential:
-    average = Potential(
-        RotationAverage(potential.model, rotations),
-        zbl=potential.zbl is not None,
-        long_range=potential.long_range,
-    )
-    average.embedding, average.statistics = potential.embedding, potential.statistics
-    if potential.charges is not None:
-        average.take_charge()
-        average.charges = potential.charges
-    return average
-
-
-def _all_pairs(pos: Tensor) -> Neighbors:
-    """All other atoms as neighbours of each atom."""
-    count = len(pos)
-    target, source = (~torch.eye(count, dtype=torch.bool)).nonzero().T
-    number = torch.zeros(count, count, dtype=torch.long)
-    number[target, source] = torch.arange(len(source))
-    shift = torch.zeros(len(source), 3, dtype=torch.long)
-    return Neighbors(torch.stack([source, target]), shift, number[source, target])

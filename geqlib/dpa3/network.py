@@ -13,6 +13,7 @@ from torch_geometric.nn.inits import reset
 from geqlib.dpa3.angles import AnglePlan, angle_plan, short_edges
 from geqlib.dpa3.functions import SiLUT, Switch
 from geqlib.dpa3.layer import COLUMNS, LastLayer, LineGraph, LineGraphLayer, by_fan_in
+from geqlib.graph.checks import check_atoms
 from geqlib.kernels.polar import length_and_direction
 
 SOFTENING = 1e-3  # in the units of the positions
@@ -123,6 +124,11 @@ class DPA3(nn.Module):
             if isinstance(layer, nn.Linear):
                 by_fan_in([layer], layer.in_features)
 
+    @property
+    def last_weights(self) -> tuple[str, ...]:
+        """Names of the parameters in which the outputs are linear, but for their bias."""
+        return (f"readout.{len(self.readout) - 1}.weight",)
+
     def plan(
         self,
         edge_index: Tensor,
@@ -172,7 +178,7 @@ class DPA3(nn.Module):
         Returns:
             [N, out_scalars].
         """
-        self._check_inputs(pos, x)
+        check_atoms(pos, x, self.in_scalars)
         edge_index = edge_index.long()
         offset = edge_offsets(pos, edge_index, edge_shift)
         if plan is None:
@@ -211,15 +217,6 @@ class DPA3(nn.Module):
             weights.unsqueeze(1) / sqrt(self.angle_neighbors),
         )
         return graph, length.unsqueeze(1), cosine.sum(1, keepdim=True)
-
-    def _check_inputs(self, pos: Tensor, x: Tensor) -> None:
-        if pos.dim() != 2 or pos.size(1) != 3:
-            raise ValueError(f"pos has shape {tuple(pos.shape)}, expected [atoms, 3].")
-        if x.shape != (pos.size(0), self.in_scalars):
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}, expected [{pos.size(0)}, {self.in_scalars}]: "
-                "node_channels features of each atom."
-            )
 
 
 def edge_offsets(pos: Tensor, edge_index: Tensor, shift: Tensor | None) -> Tensor:

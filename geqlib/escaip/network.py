@@ -18,6 +18,7 @@ from geqlib.escaip.neighborhoods import (
     neighborhood_plan,
     neighborhoods,
 )
+from geqlib.graph.checks import check_atoms
 from geqlib.radial import GaussianBasis
 from geqlib.sphere.harmonics import SolidHarmonics
 
@@ -118,6 +119,11 @@ class EScAIP(nn.Module):
         for part in self.children():
             reset(part)
 
+    @property
+    def last_weights(self) -> tuple[str, ...]:
+        """Names of the parameters in which the scalar outputs are linear."""
+        return ("head.1.weight",)
+
     def plan(self, edge_index: Tensor, num_nodes: int) -> NeighborhoodPlan:
         """Tables of the edges of a batch: see `geqlib.escaip.neighborhoods`."""
         return neighborhood_plan(edge_index, num_nodes, self.envelope.k)
@@ -142,7 +148,7 @@ class EScAIP(nn.Module):
         Returns:
             [N, out_scalars]; with `direct_forces` also [N, 1, 3].
         """
-        self._check_inputs(pos, x)
+        check_atoms(pos, x, self.in_scalars)
         if plan is None:
             plan = self.plan(edge_index, pos.size(0))
         with torch.autocast(pos.device.type, enabled=False):
@@ -166,15 +172,6 @@ class EScAIP(nn.Module):
         if self.forces is None:
             return out
         return out, self.forces(features, edge_states, slots.direction, weight)
-
-    def _check_inputs(self, pos: Tensor, x: Tensor) -> None:
-        if pos.dim() != 2 or pos.size(1) != 3:
-            raise ValueError(f"pos has shape {tuple(pos.shape)}, expected [atoms, 3].")
-        if x.shape != (pos.size(0), self.in_scalars):
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}, expected [{pos.size(0)}, {self.in_scalars}]: "
-                "in_scalars features of each atom."
-            )
 
 
 class FeedForward(nn.Sequential):

@@ -97,6 +97,27 @@ def check_graph(data: Any) -> None:
             _check_rows(name, getattr(data, name, None), edge_index.size(1))
 
 
+def check_atoms(pos: Tensor, x: Tensor, in_scalars: int) -> None:
+    """Refuse positions that are not [atoms, 3], and features that are not [atoms, in_scalars].
+
+    Raises:
+        ValueError: with the shape, and the one expected.
+
+    Example:
+        >>> check_atoms(torch.zeros(2, 3), torch.zeros(2, 5), in_scalars=4)
+        Traceback (most recent call last):
+        ...
+        ValueError: x has shape (2, 5), expected [2, 4]: that many features of each atom.
+    """
+    if pos.dim() != 2 or pos.size(1) != 3:
+        raise ValueError(f"pos has shape {tuple(pos.shape)}, expected [atoms, 3].")
+    if x.shape != (pos.size(0), in_scalars):
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, expected [{pos.size(0)}, {in_scalars}]: "
+            "that many features of each atom."
+        )
+
+
 def _graph_numbers(batch: Tensor | None, nodes: int) -> Tensor | None:
     if batch is None:
         return None

@@ -117,9 +117,9 @@ def radius_graph(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Ten
 
 
 class SkinNeighbors:
-    """`neighbor_list` for one structure after another, with the same edges in the same order.
+    """`neighbor_list` for one batch after another, with the same edges in the same order.
 
-    A list of pairs up to cutoff + skin apart serves as long as the cell stays the same and no atom
+    A list of pairs up to cutoff + skin apart serves as long as the cells stay the same and no atom
     has moved by more than skin / 2: those within the cutoff are selected from it.
 
     Args:
@@ -141,37 +141,50 @@ class SkinNeighbors:
             raise ValueError(f"skin must not be negative, got {skin}.")
         self.cutoff, self.skin = cutoff, skin
         self.searches = 0
-        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+        self._last: tuple[Tensor, ...] | None = None
         self._wide: Neighbors | None = None
 
     def __call__(
-        self, pos: Tensor, cell: Tensor | None = None, pbc: Tensor | None = None
+        self,
+        pos: Tensor,
+        cell: Tensor | None = None,
+        pbc: Tensor | None = None,
+        batch: Tensor | None = None,
     ) -> Neighbors:
         """Neighbours within the cutoff.
 
         Args:
             pos: [N, 3] in float64.
-            cell: [3, 3] vectors in rows, and pbc [3], as for `neighbor_list`.
+            cell: [3, 3] or [G, 3, 3] vectors in rows, pbc [3] or [G, 3], and batch [N], as for
+                `neighbor_list`.
         """
-        cell = pos.new_zeros(3, 3) if cell is None else cell
-        pbc = (cell != 0).any(1) if pbc is None else pbc
+        cell = pos.new_zeros(1, 3, 3) if cell is None else cell.reshape(-1, 3, 3)
+        pbc = (cell != 0).any(2) if pbc is None else pbc.reshape(-1, 3)
+        graph = torch.zeros(len(pos), dtype=torch.long, device=pos.device)
+        graph = graph if batch is None else batch
         wide = self._wide
-        if wide is None or not self._still(pos, cell, pbc):
-            wide = neighbor_list(pos, self.cutoff + self.skin, cell=cell[None], pbc=pbc[None])
+        if wide is None or not self._still(pos, cell, pbc, graph):
+            wide = neighbor_list(pos, self.cutoff + self.skin, cell=cell, pbc=pbc, batch=batch)
             self.searches += 1
-            self._last, self._wide = (pos.clone(), cell.clone(), pbc.clone()), wide
-        return _within(wide, pos, cell, self.cutoff) if self.skin else wide
+            self._wide = wide
+            self._last = tuple(part.clone() for part in (pos, cell, pbc, graph))
+        return _within(wide, pos, cell.index_select(0, graph), self.cutoff) if self.skin else wide
 
-    def _still(self, pos: Tensor, cell: Tensor, pbc: Tensor) -> bool:
+    def _still(self, pos: Tensor, *others: Tensor) -> bool:
+        """Whether no atom moved far, and cells, periodicity and graphs are what they were."""
         if self._last is None or self.skin == 0:
             return False
-        before, old_cell, old_pbc = self._last
+        before, *old = self._last
         if before.shape != pos.shape or before.device != pos.device:
+            return False
+        if any(a.shape != b.shape for a, b in zip(old, others, strict=True)):
             return False
         moved = torch.linalg.vector_norm(pos - before, dim=1)
         # less than half, as the search rounds too; false for NaN
-        near = (moved < 0.4999 * self.skin).all()
-        return bool(near & (cell == old_cell).all() & (pbc == old_pbc).all())
+        still = (moved < 0.4999 * self.skin).all()
+        for a, b in zip(old, others, strict=True):
+            still = still & (a == b).all()
+        return bool(still)
 
 
 @torch.no_grad()
@@ -328,10 +341,11 @@ def _both_directions(
     return Neighbors(*(torch.from_numpy(a.astype(np.int64)).to(device) for a in arrays))
 
 
-def _within(wide: Neighbors, pos: Tensor, cell: Tensor, cutoff: float) -> Neighbors:
-    """The pairs of a longer list that are at most `cutoff` apart, in the same order."""
+def _within(wide: Neighbors, pos: Tensor, cells: Tensor, cutoff: float) -> Neighbors:
+    """The pairs of a longer list that are at most `cutoff` apart; with the cell of each point."""
     source, target = wide.edge_index
-    offset = pos[source] - pos[target] + wide.cell_shift.to(pos.dtype) @ cell
+    shift = torch.einsum("ei,eij->ej", wide.cell_shift.to(pos.dtype), cells[target])
+    offset = pos[source] - pos[target] + shift
     near = torch.linalg.vector_norm(offset, dim=1) <= cutoff
     near = near & near[wide.reverse]
     number = near.cumsum(0) - 1

@@ -11,12 +11,14 @@ from torch.func import functional_call
 
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.graph import neighbor_list
-from geqlib.models import PONITA, GauntNet
+from geqlib.models import DPA3, PONITA, EScAIP, GauntNet
 from geqlib.testing import equivariance_error
 
 NETWORKS = {
     "PONITA": lambda: PONITA(4, 0, 1, 0, channels=4, layers=2, orientations=8, cutoff=4.0),
     "GauntNet": lambda: GauntNet(["H", "C", "O"], channels=2, degree=2, cutoff=4.0),
+    "EScAIP": lambda: EScAIP(4, channels=8, heads=1, layers=2, cutoff=4.0, k=5),
+    "DPA3": lambda: DPA3(4, 4, 4, compressed=2, layers=2, readout=[6], cutoff=4.0, switch=3.0),
 }
 
 

@@ -1,0 +1,76 @@
+"""A trained potential, and the neighbours that it is to be given, for other people's programs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geqlib.atoms.potential import Potential
+from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.files.checkpoint import data_cutoff, load, read_stored
+from geqlib.graph.neighbors import Neighbors
+
+
+def trained_potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
+    """A potential of the calculator's own, and the cutoff of its training data."""
+    if isinstance(model, Potential):
+        return deepcopy(model), None
+    loaded: Any = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(loaded, Potential):
+        raise ValueError(
+            f"{type(loaded).__name__} is not a potential: use a checkpoint of the task "
+            "EnergyForces."
+        )
+    return loaded, data_cutoff(read_stored(model))
+
+
+def neighbor_cutoff(
+    chosen: float | None, network: float | None, data: float | None = None
+) -> float | None:
+    """Of the neighbours; where a network or its data have one, no other is right."""
+    if network is not None and chosen is not None and not math.isclose(network, chosen):
+        raise ValueError(
+            f"cutoff={chosen} is not that of the network, {network}: leave it out, it is for "
+            "networks without one."
+        )
+    if chosen is not None:
+        return chosen
+    if network is not None and data is not None and not math.isclose(network, data):
+        warnings.warn(
+            f"This potential was trained on neighbours up to {data} angstrom, while the cutoff of "
+            f"its network is {network}: its energy may jump there. Train it with equal cutoffs.",
+            stacklevel=3,
+        )
+    return min((c for c in (network, data) if c is not None), default=None)
+
+
+def rotation_averaged(potential: Potential, rotations: int) -> Potential:
+    """A potential with the mean energy of a structure in so many rotations."""
+    average = Potential(
+        RotationAverage(potential.model, rotations),
+        zbl=potential.zbl is not None,
+        long_range=potential.long_range,
+    )
+    average.embedding, average.statistics = potential.embedding, potential.statistics
+    if potential.charges is not None:
+        average.take_charge()
+        average.charges = potential.charges
+    return average
+
+
+def all_pairs(pos: Tensor, batch: Tensor | None = None) -> Neighbors:
+    """All other atoms of its structure as neighbours of each atom; batch [N] says which."""
+    count, device = len(pos), pos.device
+    graph = torch.zeros(count, dtype=torch.long, device=device) if batch is None else batch
+    pairs = graph[:, None] == graph
+    target, source = pairs.fill_diagonal_(False).nonzero().T
+    number = torch.zeros(count, count, dtype=torch.long, device=device)
+    number[target, source] = torch.arange(len(source), device=device)
+    shift = torch.zeros(len(source), 3, dtype=torch.long, device=device)
+    return Neighbors(torch.stack([source, target]), shift, number[source, target])
