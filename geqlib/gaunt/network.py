@@ -149,6 +149,11 @@ class GauntNet(nn.Module):
             name for name, p in self.named_parameters() if any(p is x.weight for x in layers)
         )
 
+    @property
+    def layer_inputs(self) -> tuple[tuple[nn.Module, int], ...]:
+        """Layers that read features of neighbours first, and in which dimension atoms are."""
+        return tuple((layer, 1) for layer in self.layers)
+
     def plan(
         self, edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None
     ) -> NeighborSlots:

@@ -160,6 +160,14 @@ class PONITA(nn.Module):
         """Names of the parameters in which the scalar outputs are linear, all together."""
         return tuple(f"scalars.{k}.weight" for k in range(len(self.scalars)))
 
+    @property
+    def layer_inputs(self) -> tuple[tuple[nn.Module, int], ...]:
+        """Layers that read features of neighbours first, and in which dimension atoms are.
+
+        The first reads what atoms start with, which their elements say.
+        """
+        return tuple((block, 0) for block in self.blocks[1:])
+
     def plan(
         self,
         edge_index: Tensor,
