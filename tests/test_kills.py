@@ -55,7 +55,7 @@ def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
         wait_for_epoch(process, run)
         second = children(process.pid)
         os.killpg(process.pid, signal.SIGKILL) if whole else os.kill(second[0], signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode != 0
     finished(training(tmp_path, run))
     assert not differences(outcome(run), outcome(sound))
@@ -91,7 +91,7 @@ def children(pid: int) -> list[int]:
 
 
 def finished(process: subprocess.Popen[str]) -> None:
-    error = process.communicate(timeout=200)[1]
+    error = process.communicate(timeout=900)[1]
     assert process.returncode == 0, error[-2000:]
 
 

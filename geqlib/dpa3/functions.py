@@ -52,8 +52,8 @@ class SiLUT(nn.Module):
 class Switch(nn.Module):
     """Weight of a neighbour by its distance d: 1 up to the start, 0 from the cutoff on.
 
-    w(d) = exp(-exp(20 (d - s) / s)) q(t), t = (d - s) / (c - s) between 0 and 1, with
-    q(t) = 1 - 10 t^3 + 15 t^4 - 6 t^5.
+    w(d) = exp(-exp(20 (d - s) / s)) q(u), u = (c - d) / (c - s) between 0 and 1, with
+    q(u) = 10 u^3 - 15 u^4 + 6 u^5.
 
     The published switch is the first factor alone. At the cutoff it is tiny (8e-7 for 5.3 and 6
     angstrom), but not 0, so that the energy jumps where a neighbour leaves. The second factor
@@ -84,8 +84,8 @@ class Switch(nn.Module):
         # beyond the cutoff the inner exponential would be infinite, and its derivative NaN
         d = distance.clamp(max=self.cutoff)
         published = torch.exp(-torch.exp(SHARPNESS * (d - self.start) / self.start))
-        t = ((d - self.start) / (self.cutoff - self.start)).clamp(min=0)
-        return published * (1 - t**3 * (10 - t * (15 - 6 * t)))
+        u = ((self.cutoff - d) / (self.cutoff - self.start)).clamp(max=1)
+        return published * u**3 * (10 - u * (15 - 6 * u))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.start}, {self.cutoff})"

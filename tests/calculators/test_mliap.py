@@ -62,7 +62,7 @@ class Data:
 
     def forward_exchange(self, x: Tensor, out: Tensor, width: int) -> None:
         assert x.shape == out.shape == (self.ntotal, width)
-        out.copy_(x[torch.tensor(self.owner)])
+        out.copy_(x[torch.tensor(self.owner, dtype=torch.long)])
         self.exchanges += 1
 
     def reverse_exchange(self, x: Tensor, out: Tensor, width: int) -> None:

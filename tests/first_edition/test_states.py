@@ -64,7 +64,9 @@ def test_old_states_load_and_give_the_old_outputs(name: str) -> None:
     for key, value in expected.items():
         error, scale = (outputs[key] - value).abs().max(), value.abs().max()
         assert outputs[key].shape == value.shape
-        assert error <= ROUNDING * scale, f"output {key}: {error:.1e} of {scale:.1e}"
+        # what cancels to zero is the rounding of numbers of order 1
+        floor = torch.finfo(value.dtype).eps if value.is_floating_point() else 0
+        assert error <= ROUNDING * scale + floor, f"output {key}: {error:.1e} of {scale:.1e}"
 
 
 @pytest.mark.parametrize("name", CURRENT)
