@@ -121,7 +121,8 @@ class TorchSimModel(ModelInterface):
                 self.potential, **inputs, num_graphs=graphs, stress=self.compute_stress
             )
         else:
-            self.potential.check(inputs["z"], inputs.get("cell"), inputs.get("cell_shift"))
+            names = ("z", "cell", "cell_shift", "charge", "multiplicity")
+            self.potential.check(**{name: inputs[name] for name in names if name in inputs})
             with torch.no_grad():
                 outputs = {"energy": self.potential(**inputs, num_graphs=graphs).total}
         names = ["energy"]

@@ -127,13 +127,18 @@ def test_charges_reach_the_potential(key: str) -> None:
     potential = ponita(layers=1)
     potential.take_charge()
     potential = potential.double()
+    water = molecule("H2O")
     torch.nn.init.normal_(potential.charges.charges.weight)
     potential.charges.set_seen(torch.tensor([0, 1]), None)
-    own, water = TorchSimModel(potential, dtype=DOUBLE), molecule("H2O")
-    neutral = own(state(water))["energy"]
-    water.info["charge"] = 1
-    charged = ts.io.atoms_to_state([water], CPU, DOUBLE, system_extras_map={key: "charge"})
-    assert abs(own(charged)["energy"] - neutral) > 1e-6
+    own = TorchSimModel(potential, dtype=DOUBLE)
+    states = []
+    for charge in (0, 1):
+        water.info["charge"] = charge
+        states.append(ts.io.atoms_to_state([water], CPU, DOUBLE, system_extras_map={key: "charge"}))
+    neutral, charged = states
+    assert abs(own(charged)["energy"] - own(neutral)["energy"]) > 1e-6
+    own.compute_forces = False
+    assert set(own(charged)) == {"energy"}
     with pytest.raises(ValueError, match="charges or multiplicities, which this potential"):
         TorchSimModel(ponita(layers=1), dtype=DOUBLE)(charged)
 
