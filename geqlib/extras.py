@@ -17,7 +17,7 @@ EXTRAS = {
     "clouds": ("plyfile",),
     "hdf5": ("h5py",),
     "tensorboard": ("tensorboard",),
-    "torch-sim": ("torch_sim",),
+    "torch-sim": ("torch_sim", *ATOMS),
 }
 
 

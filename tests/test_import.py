@@ -12,7 +12,8 @@ import pytest
 
 import geqlib
 
-HAS_TRITON = find_spec("triton") is not None
+# modules that import a package which not every environment has
+NEEDS = {"_triton": "triton", ".torch_sim": "torch_sim"}
 HEAVY = ("lightning", "matplotlib", "torch_geometric", "e3nn", "sklearn", "tensorboard")
 
 
@@ -86,8 +87,8 @@ def test_optional_packages_are_named_where_they_are_needed():
 def modules():
     yield geqlib
     for info in pkgutil.walk_packages(geqlib.__path__, "geqlib."):
-        needs_triton = info.name.endswith("_triton")
-        if not info.name.endswith("__main__") and (HAS_TRITON or not needs_triton):
+        needed = [package for ending, package in NEEDS.items() if info.name.endswith(ending)]
+        if not info.name.endswith("__main__") and all(map(find_spec, needed)):
             yield importlib.import_module(info.name)
 
 

@@ -130,7 +130,8 @@ def test_extras_are_those_of_the_project() -> None:
         assert own <= {name.lower() for name in listed}
         assert len(listed) == len(own) + len(missing), extra
     everything = requirements(PROJECT, ["all"])
-    each = {text for extra in EXTRAS for text in requirements(PROJECT, [extra])}
+    # torch-sim brings gigabytes, and asks for a newer Python
+    each = {t for e in EXTRAS if e != "torch-sim" for t in requirements(PROJECT, [e])}
     assert set(everything) == each
 
 
