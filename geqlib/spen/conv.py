@@ -14,6 +14,7 @@ from torch_geometric.nn.resolver import aggregation_resolver
 from geqlib.spen.maps import Contraction, EquivariantMaps, Features
 from geqlib.spen.plan import EgoPlan
 from geqlib.spen.sizes import EgoPart, SizeEmbedding, split_by_size
+from geqlib.spen.stacked import stackable
 
 Factors = tuple[Tensor, Tensor | None]
 
@@ -115,6 +116,12 @@ class SubgraphConv(nn.Module):
         if put_back not in ("mean", "sum"):
             aggr = aggregation_resolver(put_back)
             self.aggr = nn.ModuleDict({str(k): deepcopy(aggr) for k in self.orders if k})
+
+    @property
+    def stackable(self) -> bool:
+        """Whether it is one of `geqlib.spen.stacked.stacked_maps`."""
+        biased = self.embedding is not None and self.embedding.widths[1] > 0
+        return biased and self.put_back == "mean" and stackable(self.maps[0])
 
     def reset_parameters(self) -> None:
         for part in (*self.maps, self.embedding, *(self.aggr or {}).values()):

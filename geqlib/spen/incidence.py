@@ -71,8 +71,7 @@ class Incidence(Plan):
             return [y] if at is None else [y, x.index_select(0, at)]
         weights: tuple[Tensor | None, ...] = (None, None)
         if times is not None:
-            values = self.__dict__.setdefault("weights", {})
-            weights = once(values, (x.dtype, times), lambda: self._weights(x.dtype, times))
+            weights = self.weights_of_mean(x.dtype, times)
         matrix = self.index, self.ptr, self.back, self.start
         y: Any = _Product.apply(x, *matrix, *weights, at)
         return [y] if at is None else list(y)
@@ -85,10 +84,14 @@ class Incidence(Plan):
         """[rows] times / number of ones."""
         return times / self.counts().clamp(min=1).to(dtype)
 
-    def _weights(self, dtype: torch.dtype, times: float) -> tuple[Tensor, Tensor]:
-        """The same for each one, row by row and column by column."""
-        share = self._share(dtype, times)
-        return take(share, self.owners()), take(share, self.back)
+    def weights_of_mean(self, dtype: torch.dtype, times: float) -> tuple[Tensor, Tensor]:
+        """Of each one in `mean`, row by row and column by column."""
+
+        def compute() -> tuple[Tensor, Tensor]:
+            share = self._share(dtype, times)
+            return take(share, self.owners()), take(share, self.back)
+
+        return once(self.__dict__.setdefault("weights", {}), (dtype, times), compute)
 
     def counts(self) -> Tensor:
         """[rows] ones in each row."""

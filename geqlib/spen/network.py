@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.norm import BatchNorm
@@ -17,6 +18,7 @@ from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
 from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan, join_plans
 from geqlib.spen.sizes import EgoPart, factors_of_layers, split_by_size
+from geqlib.spen.stacked import ego_gathers, stacked_maps
 
 # of running statistics; sums over nodes multiply what these lag behind the weights
 MOMENTUM = 0.3
@@ -183,20 +185,55 @@ class SPEN(nn.Module):
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
         h = {2: self._embed(x, edge_index, edge_attr, plan)}
-        of_nodes, contraction = [], None
         factors: Any = [None] * len(self.convs)
         if self.sizes is None:
             embeddings: Any = [conv.embedding for conv in self.convs]
             factors = factors_of_layers(embeddings, plan, h[2].dtype)
-        for conv, norms, factor in zip(self.convs, self.norms, factors, strict=True):
+        layers = zip(self.convs, self.norms, factors, strict=True)
+        if self._stacks():
+            of_nodes = self._stacked_layers(h[2], plan, layers)
+        else:
+            of_nodes = self._layers(h, plan, parts, layers)
+        if batch is not None and plan.origin is not None:
+            batch = batch.index_select(0, plan.origin)
+        return self._head(of_nodes, batch, num_graphs)
+
+    def _layers(
+        self,
+        h: dict[int, Tensor],
+        plan: EgoPlan,
+        parts: Sequence[EgoPart] | None,
+        layers: Iterable[Any],
+    ) -> list[Tensor]:
+        """Features of nodes for the read-out, from each layer."""
+        of_nodes, contraction = [], None
+        for conv, norms, factor in layers:
             y = conv(h, plan, parts, contraction, factor)
             y = {k: self.act(norms[str(k)](f)) for k, f in y.items()}
             h = {k: f + h[k] if self.residual and k in h else f for k, f in y.items()}
             contraction = contract(h, plan, self.channels, centre=self.centre)
             of_nodes += _node_features(h, contraction, plan)
-        if batch is not None and plan.origin is not None:
-            batch = batch.index_select(0, plan.origin)
-        return self._head(of_nodes, batch, num_graphs)
+        return of_nodes
+
+    def _stacks(self) -> bool:
+        """Whether layers keep all features in one tensor: for a backward pass, if they can."""
+        convs: Any = self.convs
+        return torch.is_grad_enabled() and all(conv.stackable for conv in convs)
+
+    def _stacked_layers(self, pairs: Tensor, plan: EgoPlan, layers: Iterable[Any]) -> list[Tensor]:
+        """`_layers` with the features of pairs, then of nodes in one tensor."""
+        sizes, gathers, of_nodes = plan.lengths[:0:-1], ego_gathers(plan, pairs.dtype), []
+        h = torch.cat([pairs, pairs.new_zeros(sizes[1], self.channels)])
+        for conv, norms, factor in layers:
+            y, before = stacked_maps(conv.maps[0], h, plan, *factor, gathers)
+            of_nodes.append(before)
+            parts = zip(("2", "1"), y.split(sizes), strict=True)
+            y = self.act(torch.cat([norms[order](part) for order, part in parts]))
+            h = h + y if self.residual else y
+        pairs, nodes = h.split(sizes)
+        features = {2: pairs, 1: nodes}
+        contraction = contract(features, plan, self.channels, centre=False)
+        return of_nodes[1:] + _node_features(features, contraction, plan)
 
     def _embed(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: EgoPlan
@@ -281,7 +318,20 @@ def _node_features(h: dict[int, Tensor], contraction: Contraction, plan: EgoPlan
     return [*features, plan.nets.T.mean(h[0])] if 0 in h else features
 
 
+class _BatchNorm(BatchNorm):
+    """Without a count of the batches, which a fixed momentum does not need."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.module
+        if isinstance(norm, nn.SyncBatchNorm):  # over several devices
+            return super().forward(x)
+        state = norm.running_mean, norm.running_var, norm.weight, norm.bias
+        # a single element is normalised by the running statistics
+        training = self.training and x.size(0) > 1
+        return batch_norm(x, *state, training, MOMENTUM, norm.eps)
+
+
 def _norm(name: str, channels: int) -> nn.Module:
-    if name == "batch":  # a single element is normalised by the running statistics
-        return BatchNorm(channels, momentum=MOMENTUM, allow_single_element=True)
+    if name == "batch":
+        return _BatchNorm(channels, momentum=MOMENTUM, allow_single_element=True)
     return nn.LayerNorm(channels) if name == "layer" else nn.Identity()

@@ -183,6 +183,7 @@ CASES: dict[str, Callable[[], SPEN]] = {
     "centred": spen(centre=True, hops=2, orders=(0, 2), readout="mean"),
     "ego nets of their own": spen(layers=1, shared=False, symmetric=True, orders=(0, 1, 2)),
     "IGN": spen(hops=None, layers=1),
+    "symmetric": spen(symmetric=True),
 }
 
 
