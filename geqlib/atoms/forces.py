@@ -174,15 +174,15 @@ def _derivatives(
     if strain is not None:
         moved, fields = _strained(pos, strain, fields)
     energies = potential(moved, **fields)
-    slopes = torch.autograd.grad(
+    forces, *by_strain = torch.autograd.grad(
         energies.total,
         [pos] if strain is None else [pos, strain],
-        torch.ones_like(energies.total),
+        torch.full_like(energies.total, -1.0),
         create_graph=create_graph,
         materialize_grads=True,
     )
-    results = {"energy": energies.total, "energies": energies.atoms, "forces": -slopes[0]}
-    return results if strain is None else results | {"stress": _over_volume(slopes[1], cell)}
+    results = {"energy": energies.total, "energies": energies.atoms, "forces": forces}
+    return results | {"stress": _over_volume(-slope, cell) for slope in by_strain}
 
 
 def _strained(pos: Tensor, strain: Tensor, fields: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

@@ -19,6 +19,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from geqlib.kernels.batched_product import batched_product
 from geqlib.sphere.coefficients import Kind, path_exists
 from geqlib.sphere.tables import Constants
 
@@ -174,6 +175,7 @@ class ComponentLinear(nn.Module):
         degrees: l of each irrep.
         in_channels, out_channels: A and B.
         scale: constant factor of the result.
+        nodes_first: whether the result lies in memory node by node.
 
     Example:
         >>> ComponentLinear([0, 1], 8, 16)(torch.randn(4, 10, 8)).shape
@@ -183,13 +185,19 @@ class ComponentLinear(nn.Module):
     irrep: Tensor
 
     def __init__(
-        self, degrees: Sequence[int], in_channels: int, out_channels: int, *, scale: float = 1.0
+        self,
+        degrees: Sequence[int],
+        in_channels: int,
+        out_channels: int,
+        *,
+        scale: float = 1.0,
+        nodes_first: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(len(degrees), in_channels, out_channels))
         irrep = [n for n, ell in enumerate(degrees) for _ in range(2 * ell + 1)]
         self.register_buffer("irrep", torch.tensor(irrep), persistent=False)
-        self.scale = scale / sqrt(in_channels)
+        self.scale, self.nodes_first = scale / sqrt(in_channels), nodes_first
         # a matrix product copies and scales in one operation, and so do its derivatives
         of_component = torch.nn.functional.one_hot(self.irrep, len(degrees)).double()
         self.copies = Constants(of_component=of_component * self.scale)
@@ -199,8 +207,11 @@ class ComponentLinear(nn.Module):
         nn.init.uniform_(self.weight, -UNIFORM, UNIFORM)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.copies.table("of_component", x) @ self.weight.flatten(1)
-        return torch.bmm(x, weight.unflatten(1, self.weight.shape[1:]))
+        weight, scale = self.weight, self.scale
+        if len(self.irrep) > 1:
+            copies = self.copies.table("of_component", x) @ weight.flatten(1)
+            weight, scale = copies.unflatten(1, weight.shape[1:]), 1.0
+        return batched_product(x, weight, scale, rows_first=self.nodes_first)
 
     def __repr__(self) -> str:
         _, a, b = self.weight.shape

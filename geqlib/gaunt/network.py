@@ -196,10 +196,14 @@ class GauntNet(nn.Module):
             context = harmonics, radial, choice, plan
             density = _modulated(self.density(*context), modulation)
             x = self.power.on_components(density, choice)
-            out = self.readouts[0](x)
-            for layer, readout in zip(self.layers, self.readouts[1:], strict=True):
-                x = layer(x, *context)
-                out = out + readout(x)
+            read = []
+            layers: Any = self.layers
+            for layer, readout in zip(layers, self.readouts[:-1], strict=True):
+                # both take one slice, which then has one derivative
+                shared = _components(x, 0, layer.shared)
+                read.append(readout(shared))
+                x = layer(x, shared, *context)
+            out = sum(read, self.readouts[-1](x))
         return out
 
     def _edges(
@@ -332,7 +336,8 @@ class GauntInteraction(nn.Module):
             channel by channel, only linear maps commute with rotations.
 
     Shapes:
-        [k, N, W], components first, and arguments of `NeighborDensity`, to [k_out, N, W].
+        [k, N, W], components first, those of them that are in the output, too, and the arguments
+        of `NeighborDensity`, to [k_out, N, W].
     """
 
     def __init__(
@@ -350,7 +355,7 @@ class GauntInteraction(nn.Module):
     ) -> None:
         super().__init__()
         narrow, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
-        self.before = ComponentLinear(range(hidden_degree + 1), width, channels)
+        self.before = ComponentLinear(range(hidden_degree + 1), width, channels, nodes_first=True)
         self.radial = ComponentLinear([0], features, (degree + 1) * channels)
         self.messages = NeighborMessages(natural_irreps(channels, hidden_degree), narrow, degree)
         # the messages have the variance (hidden_degree + 1)^2 / 4 pi
@@ -369,7 +374,13 @@ class GauntInteraction(nn.Module):
         reset(self.aggr)  # copies of one aggregation would start alike
 
     def forward(
-        self, x: Tensor, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
+        self,
+        x: Tensor,
+        shared: Tensor,
+        harmonics: Tensor,
+        radial: Tensor,
+        choice: Tensor,
+        plan: NeighborSlots,
     ) -> Tensor:
         features = self.before(x)
         weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).squeeze(0)
@@ -380,8 +391,7 @@ class GauntInteraction(nn.Module):
             scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
             messages = torch.cat([scalars.unsqueeze(0), messages[1:]])
         out = self.after(self.power.on_components(self.mix(messages), choice))
-        shared = _components(x, 0, self.shared).unsqueeze(2)
-        own = self.skip((shared * choice.unsqueeze(-1)).flatten(2))
+        own = self.skip((shared.unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
         if self.shared == out.size(0):
             return out + own
         return torch.cat([out[: self.shared] + own, out[self.shared :]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,6 +60,30 @@ def vectorised(*tensors: Tensor | None) -> bool:
     `torch.autograd.functional.hessian(vectorize=True)` computes at once."""
     keys: Any = torch._C._dispatch_key_set  # type: ignore[attr-defined]
     return any("Batched" in keys(t) for t in tensors if t is not None)
+
+
+def asked(ctx: Any, tensors: Sequence[int]) -> dict[int, bool]:
+    """Of which inputs the running backward pass asks for the derivative.
+
+    `ctx.needs_input_grad` says of which any pass could: where forces are computed, those of all
+    weights.
+
+    Args:
+        ctx: of an `autograd.Function`, inside its `backward`.
+        tensors: which of its arguments are tensors.
+    """
+    needed = {n: ctx.needs_input_grad[n] for n in tensors}
+    if transformed():
+        return needed
+    nodes = dict(zip(tensors, (node for node, _ in ctx.next_functions), strict=True))
+    return {n: need and _runs(nodes[n]) for n, need in needed.items()}
+
+
+def _runs(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)  # type: ignore[attr-defined]
+    except RuntimeError:  # of a leaf that is asked for
+        return True
 
 
 def refuse_two_forward_modes() -> None:

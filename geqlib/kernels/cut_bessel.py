@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.graph.functional import asked, refuse_two_forward_modes, transformed
 from geqlib.sphere.tables import Constants
 
 PREPARED = 2  # order of derivatives whose tables wait on the device: what training forces takes
@@ -43,20 +43,35 @@ class CutBessel(Constants):
         )
 
     def forward(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        functions, envelope = _Derivative.apply(distance, 0, self)  # type: ignore[misc]
+        if not (transformed() or torch.is_grad_enabled() and distance.requires_grad):
+            return self.derivative(distance, 0)
+        functions, envelope, _, _ = _Value.apply(distance, self)  # type: ignore[misc]
         return functions, envelope
+
+    def with_slopes(self, distance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Both and their first derivatives, which share powers and waves."""
+        factors, waves = self._parts(distance, 1)
+        functions = factors[..., :1] * waves[..., -1, :]
+        slopes = (factors[..., :2].unsqueeze(-1) * waves).sum(-2)
+        return functions, factors[..., 2].clone(), slopes, factors[..., 3].clone()
 
     def derivative(self, distance: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """The k-th derivatives of both."""
+        factors, waves = self._parts(distance, order)
+        if order:
+            functions = (factors[..., : order + 1].unsqueeze(-1) * waves).sum(-2)
+        else:  # one term
+            functions = factors[..., :1] * waves[..., 0, :]
+        return functions, factors[..., -1].clone()  # forward mode wants no views
+
+    def _parts(self, distance: Tensor, order: int) -> tuple[Tensor, Tensor]:
+        """q and u with their derivatives up to an order, [..., 2 (k + 1)], and [..., k + 1, n] the
+        waves that belong to those of q in the last derivative."""
         d = distance.unsqueeze(-1)
         exponents, powers, frequency, phase, weight = self._of_order(order, d)
         factors = (d.pow(exponents).unsqueeze(-1) * powers).sum(-2) * (d < self.cutoff)
         waves = torch.addcmul(phase, d.unsqueeze(-1), frequency).sin()
-        if order:
-            functions = (factors[..., :-1].unsqueeze(-1) * (waves * weight)).sum(-2)
-        else:  # one term, of weight 1
-            functions = factors[..., :1] * waves[..., 0, :]
-        return functions, factors[..., -1].clone()  # forward mode wants no views
+        return factors, waves * weight if order else waves
 
     def _of_order(self, order: int, like: Tensor) -> tuple[Tensor, ...]:
         if order <= PREPARED:
@@ -64,7 +79,7 @@ class CutBessel(Constants):
         return tuple(table.to(like) for table in self._tables(order).values())
 
     def _tables(self, order: int) -> dict[str, Tensor]:
-        """Exponents [e], powers [e, k + 2], frequency, phase and weight [k + 1, n]."""
+        """Exponents [e], powers [e, 2 (k + 1)], frequency, phase and weight [k + 1, n]."""
         c, p = self.cutoff, self.p
         envelope: Polynomial = {
             0: 1.0,
@@ -74,7 +89,7 @@ class CutBessel(Constants):
         }
         quotient = {e - 1: sqrt(2 / c) * a for e, a in envelope.items()}
         columns = [_derivative(quotient, j) for j in range(order + 1)]
-        columns.append(_derivative(envelope, order))
+        columns += [_derivative(envelope, j) for j in range(order + 1)]
         exponents = sorted({e for column in columns for e in column})
         powers = [[column.get(e, 0.0) for column in columns] for e in exponents]
         frequency = torch.arange(1, self.count + 1, dtype=torch.float64) * pi / c
@@ -102,29 +117,132 @@ def _derivative(polynomial: Polynomial, order: int) -> Polynomial:
     return polynomial
 
 
-class _Derivative(torch.autograd.Function):
-    """Of an order, whose derivative is the one of the next order."""
+class _Value(torch.autograd.Function):
+    """Both, and their first derivatives, through which no gradient goes: see `_Slope`."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(distance: Tensor, order: int, functions: CutBessel) -> tuple[Tensor, Tensor]:
-        return functions.derivative(distance, order)
+    def forward(distance: Tensor, functions: CutBessel) -> tuple[Tensor, ...]:
+        return functions.with_slopes(distance)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        distance, ctx.order, ctx.functions = inputs
-        ctx.save_for_backward(distance)
-        ctx.save_for_forward(distance)
+        distance, ctx.functions = inputs
+        slopes = output[2:]
+        ctx.mark_non_differentiable(*slopes)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(distance, *slopes)
+        ctx.save_for_forward(distance, *slopes)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        by_functions, by_envelope = grads
-        slopes, slope = _Derivative.apply(*ctx.saved_tensors, ctx.order + 1, ctx.functions)
-        return torch.addcmul((by_functions * slopes).sum(-1), by_envelope, slope), None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        distance, slopes, slope = ctx.saved_tensors
+        by_functions, by_envelope = (
+            torch.zeros_like(like) if grad is None else grad
+            for grad, like in zip(grads[:2], (slopes, slope), strict=True)
+        )
+        arguments = by_functions, by_envelope, distance, slopes, slope, 1, ctx.functions
+        return _Slope.apply(*arguments), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
         refuse_two_forward_modes()
-        slopes, slope = _Derivative.apply(*ctx.saved_tensors, ctx.order + 1, ctx.functions)
-        return tangent.unsqueeze(-1) * slopes, tangent * slope
+        return *_Scaled.apply(tangent, *ctx.saved_tensors, 1, ctx.functions), None, None
+
+
+class _Slope(torch.autograd.Function):
+    """Their k-th derivatives, which are arguments, too, times weights g and h, summed.
+
+    Gradients by the distance are of the order above; those by weights are `_Scaled`.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        g: Tensor,
+        h: Tensor,
+        distance: Tensor,
+        slopes: Tensor,
+        slope: Tensor,
+        order: int,
+        functions: CutBessel,
+    ) -> Tensor:
+        return torch.addcmul((g * slopes).sum(-1), h, slope)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, ctx.order, ctx.functions = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        g, h, distance, slopes, slope = ctx.saved_tensors
+        needed, by_weights, by_distance = asked(ctx, range(5)), (None, None), None
+        if needed[0] or needed[1]:
+            arguments = grads[0], distance, slopes, slope, ctx.order, ctx.functions
+            by_weights = _Scaled.apply(*arguments)
+        if needed[2]:
+            by_distance = grads[0] * _next_slope(g, h, distance, ctx)
+        return *by_weights, by_distance, *[None] * 4
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        refuse_two_forward_modes()
+        g, h, distance, slopes, slope = ctx.saved_tensors
+        dg, dh, d = tangents[:3]
+        dg, dh = (torch.zeros_like(x) if t is None else t for t, x in ((dg, g), (dh, h)))
+        result = _Slope.apply(dg, dh, distance, slopes, slope, ctx.order, ctx.functions)
+        return result if d is None else result + d * _next_slope(g, h, distance, ctx)
+
+
+class _Scaled(torch.autograd.Function):
+    """Their k-th derivatives, which are arguments, too, times a number at each distance."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, distance: Tensor, slopes: Tensor, slope: Tensor, order: int, functions: CutBessel
+    ) -> tuple[Tensor, Tensor]:
+        return x.unsqueeze(-1) * slopes, x * slope
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        *tensors, ctx.order, ctx.functions = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, distance, slopes, slope = ctx.saved_tensors
+        needed, by_x, by_distance = asked(ctx, range(4)), None, None
+        if needed[0]:
+            by_x = _Slope.apply(*grads, distance, slopes, slope, ctx.order, ctx.functions)
+        if needed[1]:
+            by_distance = x * _next_slope(*grads, distance, ctx)
+        return by_x, by_distance, *[None] * 4
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        refuse_two_forward_modes()
+        (x, distance, slopes, slope), (dx, d) = ctx.saved_tensors, tangents[:2]
+        dx = torch.zeros_like(x) if dx is None else dx
+        results = _Scaled.apply(dx, distance, slopes, slope, ctx.order, ctx.functions)
+        if d is None:
+            return results
+        order, values = _next_order(distance, ctx)
+        further = _Scaled.apply(x * d, distance, *values, order, ctx.functions)
+        return tuple(a + b for a, b in zip(results, further, strict=True))
+
+
+def _next_slope(g: Tensor, h: Tensor, distance: Tensor, ctx: Any) -> Tensor:
+    order, values = _next_order(distance, ctx)
+    y: Any = _Slope.apply(g, h, distance, *values, order, ctx.functions)
+    return y
+
+
+def _next_order(distance: Tensor, ctx: Any) -> tuple[int, tuple[Tensor, Tensor]]:
+    return ctx.order + 1, ctx.functions.derivative(distance.detach(), ctx.order + 1)

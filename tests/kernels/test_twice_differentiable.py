@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacrev, vmap
 
+from benchmarks.operations import Operations
+from geqlib.kernels.batched_product import batched_product
 from geqlib.kernels.cut_bessel import CutBessel
 from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
@@ -66,6 +68,12 @@ def plain_ends(x: Tensor) -> Tensor:
     return x[source] - x[target] if len(x) else x
 
 
+def factors(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices each, all of which depend on x."""
+    square = x.T @ x
+    return torch.stack([x, x.cos()]), torch.stack([square[:, :2], square.sin()[:, 1:]])
+
+
 PAIRS: dict[str, tuple[Function, Function]] = {
     "silu": (SiLU(), torch.nn.functional.silu),
     "polar": (polar, plain_polar),
@@ -75,6 +83,14 @@ PAIRS: dict[str, tuple[Function, Function]] = {
     ),
     "first power": (first_power, lambda x: x.unsqueeze(0)),
     "offsets": (ends, plain_ends),
+    "batched product": (
+        lambda x: batched_product(*factors(x)),
+        lambda x: torch.bmm(*factors(x)),
+    ),
+    "scaled product, rows first": (
+        lambda x: batched_product(*factors(x), 0.5, rows_first=True),
+        lambda x: torch.bmm(*factors(x)) * 0.5,
+    ),
     "harmonics": (HARMONICS, HARMONICS._values),
     "cut Bessel": (cut_bessel, plain_cut_bessel),
 }
@@ -136,3 +152,43 @@ def test_derivatives_beyond_the_prepared_orders() -> None:
 def test_nothing_beyond_the_cutoff() -> None:
     functions, envelope = CUT(torch.tensor([5.0, 7.0]))
     assert not functions.any() and not envelope.any()
+
+
+def test_layouts_of_products() -> None:
+    x, weight = torch.randn(3, 4, 5), torch.randn(3, 5, 2)
+    y = batched_product(x, weight, 2.0, rows_first=True)
+    assert y.transpose(0, 1).is_contiguous() and batched_product(x, weight).is_contiguous()
+    torch.testing.assert_close(y, 2 * torch.bmm(x, weight))
+
+
+def test_derivatives_that_are_not_asked_for_are_not_computed() -> None:
+    """As those of the weights where forces are."""
+    x, leaf = (torch.randn(2, 3, 3, requires_grad=True) for _ in range(2))
+    for weight in (leaf, leaf * 2):
+        y = batched_product(x, weight).sum()
+        with Operations() as operations:
+            (by_x,) = torch.autograd.grad(y, x, create_graph=True)
+        assert operations.counts["bmm"] == 1
+        with Operations() as operations:
+            torch.autograd.grad(by_x.square().sum(), leaf, retain_graph=True)
+        assert operations.counts["bmm"] == 1  # and none by x, of which it is linear
+        assert len(torch.autograd.grad(y, [x, leaf])) == 2
+
+
+def test_forces_and_their_training_need_no_second_derivative_by_the_distance() -> None:
+    d = torch.tensor([0.7, 2.1], dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    functions, envelope = CUT(d)
+    energy = (functions @ weight * envelope).sum()
+    with Operations() as first:
+        (force,) = torch.autograd.grad(energy, d, create_graph=True)
+    with Operations() as second:
+        torch.autograd.grad(force.square().sum(), weight)
+    assert not first.counts["sin"] and not second.counts["sin"]  # all computed with the values
+    assert gradgradcheck(lambda d, w: CUT(d)[0] @ w * CUT(d)[1], (d, weight))
+
+
+def test_one_of_two_outputs() -> None:
+    d = torch.tensor([0.7, 2.1], dtype=torch.float64, requires_grad=True)
+    for n in range(2):
+        assert gradcheck(lambda d, n=n: CUT(d)[n], d) and gradgradcheck(lambda d, n=n: CUT(d)[n], d)
