@@ -182,7 +182,7 @@ def _derivatives(
         materialize_grads=True,
     )
     results = {"energy": energies.total, "energies": energies.atoms, "forces": forces}
-    return results | {"stress": _over_volume(-slope, cell) for slope in by_strain}
+    return results | ({"stress": _over_volume(-by_strain[0], cell)} if by_strain else {})
 
 
 def _strained(pos: Tensor, strain: Tensor, fields: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

@@ -43,7 +43,7 @@ class CutBessel(Constants):
         )
 
     def forward(self, distance: Tensor) -> tuple[Tensor, Tensor]:
-        if not (transformed() or torch.is_grad_enabled() and distance.requires_grad):
+        if not (transformed() or (torch.is_grad_enabled() and distance.requires_grad)):
             return self.derivative(distance, 0)
         functions, envelope, _, _ = _Value.apply(distance, self)  # type: ignore[misc]
         return functions, envelope

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.edges import EdgePlan
-from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.graph.functional import refuse_two_forward_modes, transformed, vectorised
 from geqlib.kernels.selection import fused
 
 PIECE = 2**20  # bytes of a temporary tensor on a CPU: a small part of its cache
@@ -82,11 +82,18 @@ def edge_product(
     return y
 
 
-def message_rows(source: Tensor, target: Tensor, antipode: Tensor | None) -> Tensor:
+def message_rows(
+    source: Tensor, target: Tensor, antipode: Tensor | None, points: Tensor | None = None
+) -> Tensor:
     """Where the messages of each kernel start and end, as rows of features [N P, C], points apart.
 
     The value k[e,p,c] belongs to the message from x[j,p] to y[i,p], and on the reversed edge to the
     one from x[i,-p] to y[j,-p]. Without opposites the rows are those of [N, P C].
+
+    Args:
+        source, target: [R] nodes.
+        antipode: [P] index of the opposite of each point.
+        points: [2, 1, P] `both_points(antipode)`, where it waits.
 
     Returns:
         [2 (start, end), 2 (edge, reversed edge), R, P or 1].
@@ -94,8 +101,14 @@ def message_rows(source: Tensor, target: Tensor, antipode: Tensor | None) -> Ten
     nodes = torch.stack([source, target, target, source]).view(2, 2, -1, 1)
     if antipode is None:
         return nodes
-    points = torch.stack([torch.arange(antipode.size(0), device=antipode.device), antipode])
-    return torch.add(points.unsqueeze(1), nodes, alpha=antipode.size(0))
+    points = both_points(antipode) if points is None else points
+    return torch.add(points, nodes, alpha=antipode.size(0))
+
+
+def both_points(antipode: Tensor) -> Tensor:
+    """[2, 1, P] each point, and its opposite."""
+    number = torch.arange(antipode.size(0), device=antipode.device)
+    return torch.stack([number, antipode]).unsqueeze(1)
 
 
 def edge_pieces(edges: slice, floats: int, like: Tensor) -> Iterator[slice]:
@@ -212,6 +225,7 @@ def _plain(
     to_nodes, to_kernels = ([n for n in names if n in wanted] for names in ("gx", "aw"))
     sums: dict[str, Any] = {}
     slopes: dict[str, list[Tensor]] = {name: [] for name in to_kernels}
+    by_a = a.new_empty(a.shape) if _in_one_tensor(wanted, a, w, x, g) else None
     own = slice(count, a.size(0))  # kernels of nodes to themselves
     if own.stop > count and to_nodes:
         k = _values(a, w, own)
@@ -231,17 +245,22 @@ def _plain(
                     if name in wanted:
                         sums[name] = _added(sums.get(name), at, k * v, rows, shape)
             if to_kernels:
-                by_value = _over_sides(near, far)
+                by_value = _over_sides(near, far, None if by_a is None else by_a[piece])
                 for name in to_kernels:
                     slopes[name].append(_by_factor(name, a, w, piece, by_value))
     if own.stop > count and to_kernels:
-        by_value = x * g
-        if own.stop - count != shape[0]:
-            by_value = by_value.sum(0, keepdim=True)
+        out = None if by_a is None else by_a[own]
+        if own.stop - count == shape[0]:
+            by_value = torch.mul(x, g, out=out)
+        else:
+            by_value = torch.sum(x * g, 0, keepdim=True, out=out)
         for name in to_kernels:
             slopes[name].append(_by_factor(name, a, w, own, by_value))
     total = {name: v.view(shape) for name, v in sums.items()}
-    total |= {name: torch.cat(v) if len(v) > 1 else v[0] for name, v in slopes.items()}
+    if by_a is None:
+        total |= {name: torch.cat(v) if len(v) > 1 else v[0] for name, v in slopes.items()}
+    else:
+        total["a"] = by_a
     return tuple(total[name] for name in wanted)
 
 
@@ -272,10 +291,21 @@ def _gathered(v: Tensor | None, at: Tensor, messages: tuple[int, ...]) -> Any:
     return None if v is None else v.index_select(0, at).view(messages)
 
 
-def _over_sides(near: Tensor, far: Tensor) -> Tensor:
+def _over_sides(near: Tensor, far: Tensor, out: Tensor | None) -> Tensor:
     """dT/dk of messages [sides, edges, P, C]."""
-    slope = near[0] * far[0]
-    return slope if near.size(0) == 1 else torch.addcmul(slope, near[1], far[1])
+    slope = torch.mul(near[0], far[0], out=out)
+    if near.size(0) == 1:
+        return slope
+    return torch.addcmul(slope, near[1], far[1], out=out)
+
+
+def _in_one_tensor(wanted: str, a: Tensor, w: Tensor | None, x: Any, g: Any) -> bool:
+    """Whether the derivatives by kernel values are written piece by piece into one tensor."""
+    if "a" not in wanted or w is not None:
+        return False
+    if torch.compiler.is_compiling() or transformed() or vectorised(a, x, g):
+        return False
+    return a.dtype == x.dtype == g.dtype
 
 
 def _added(total: Tensor | None, at: Tensor, messages: Tensor, rows: Tensor, shape: Any) -> Tensor:

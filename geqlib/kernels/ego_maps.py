@@ -30,7 +30,7 @@ Plain = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Gather(NamedTuple):
-    """A sparse matrix by rows: row r sums weight[k] x[index[k]], k from ptr[r] to ptr[r + 1] - 1."""
+    """A sparse matrix, row by row: r sums weight[k] x[index[k]], k = ptr[r] ... ptr[r + 1] - 1."""
 
     index: Tensor
     ptr: Tensor

@@ -34,7 +34,7 @@ class LayerKernels:
     Args:
         spatial: W phi of the edges, then of each node and itself, [R + K, O, C]; if factored
             W_m phi, [R + K, M, C].
-        fiber: U psi / O, [C, source orientation, target orientation]; None without a fiber part.
+        fiber: U psi, [C, source orientation, target orientation]; None without a fiber part.
     """
 
     spatial: Tensor
@@ -43,21 +43,22 @@ class LayerKernels:
 
 def layer_kernels(layers: Sequence[PositionOrientationConv], basis: Basis) -> list[LayerKernels]:
     """The kernels of layers of the same shape: one matrix product for all of them."""
-    first, shares = layers[0], basis.shares
+    first = layers[0]
     spatial = linear(basis.value, torch.cat([layer.kernel.weight for layer in layers]))
     parts = spatial.split(first.kernel.out_features, -1)
     if first.harmonics:
         parts = [part.unflatten(-1, (first.harmonics, first.channels)) for part in parts]
-    if first.fiber is None or shares is None:
+    if first.fiber is None or basis.fiber is None:
         return [LayerKernels(part, None) for part in parts]
     weight = torch.cat([layer.fiber.kernel.weight for layer in layers if layer.fiber is not None])
-    fibers = fiber_kernels(weight, shares).split(first.channels)
+    fibers = fiber_kernels(weight, basis.fiber).split(first.channels)
     return [LayerKernels(*pair) for pair in zip(parts, fibers, strict=True)]
 
 
-def fiber_kernels(weight: Tensor, share: Tensor) -> Tensor:
-    """U share, [C, source, target], of weights U [C, B] and shares [source, target, B]."""
-    return (weight @ share.flatten(0, 1).mT).unflatten(1, share.shape[:2])
+def fiber_kernels(weight: Tensor, psi: Tensor) -> Tensor:
+    """U psi, [C, source, target], of weights U [C, B] and values psi [target, source, B]."""
+    psi = psi.transpose(0, 1)
+    return (weight @ psi.flatten(0, 1).mT).unflatten(1, psi.shape[:2])
 
 
 class PositionOrientationConv(nn.Module):
@@ -142,7 +143,7 @@ class PositionOrientationConv(nn.Module):
         summed = isinstance(self.aggr, SumAggregation) and basis.value.dim() < 4
         y = (self._sum if summed else self._aggregate)(x, basis, kernels.spatial)
         if kernels.fiber is not None:
-            y = fiber_mean(y, kernels.fiber)
+            return fiber_mean(y, kernels.fiber, self.bias)
         return y if self.bias is None else y + self.bias
 
     def _sum(self, x: Tensor, basis: Basis, kernel: Tensor) -> Tensor:
@@ -231,18 +232,19 @@ class FiberConv(nn.Module):
         nn.init.normal_(self.kernel.weight, std=1 / sqrt(self.basis))
 
     def forward(self, x: Tensor, psi: Tensor) -> Tensor:
-        return fiber_mean(x, fiber_kernels(self.kernel.weight, psi.transpose(0, 1) / x.size(1)))
+        return fiber_mean(x, fiber_kernels(self.kernel.weight, psi))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, basis={self.basis})"
 
 
-def fiber_mean(x: Tensor, kernel: Tensor) -> Tensor:
-    """Eq. 9: y[n, p, c] = sum_o kernel[c, o, p] x[n, o, c], kernels being shares of a mean."""
+def fiber_mean(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Eq. 9: y[n, p, c] = 1/O sum_o kernel[c, o, p] x[n, o, c] + b[c]."""
     nodes, orientations, channels = x.shape
     # one matrix product per channel, of matrices that lie in one piece
-    x = transposed(x.flatten(0, 1)).view(channels, nodes, orientations)
-    return transposed(torch.bmm(x, kernel).flatten(1)).view(nodes, orientations, channels)
+    x = transposed(x.flatten(0, 1), 1 / orientations).view(channels, nodes, orientations)
+    y = torch.bmm(x, kernel) if bias is None else torch.baddbmm(bias.view(-1, 1, 1), x, kernel)
+    return transposed(y.flatten(1)).view(nodes, orientations, channels)
 
 
 class ConvNeXtBlock(nn.Module):

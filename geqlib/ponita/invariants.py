@@ -23,7 +23,7 @@ import torch
 from e3nn.o3 import spherical_harmonics
 from torch import Tensor
 
-from geqlib.radial import safe_sqrt
+from geqlib.kernels.safe_length import safe_length
 from geqlib.sphere.harmonics import legendre_polynomials
 
 Space = Literal["R2", "R3", "R2xS1", "R3xS2", "SE3"]
@@ -54,18 +54,19 @@ def spatial_attributes(
         [..., 1] for R^n, [..., 2] for R^2 x S^1 and R^3 x S^2, [..., 3] for SE(3).
     """
     if space in ("R2", "R3"):
-        square = (offset * offset).sum(-1, keepdim=True)
-        return square if smooth else safe_sqrt(square)
+        return _length(offset, smooth)
     if ori is None:
         raise ValueError(f"space {space!r} needs orientations, got ori=None.")
     if space == "SE3":
         return (ori * offset.unsqueeze(-1)).sum(-2)
-    along = (ori * offset).sum(-1, keepdim=True)
+    if offset.dim() > 1 and offset.size(-2) == 1 and ori.dim() == 2:  # a grid
+        along = (offset @ ori.mT).mT
+    else:
+        along = (ori * offset).sum(-1, keepdim=True)
     if space == "R2xS1":
         return torch.cat([along, _cross2(ori, offset)], -1)
     across = torch.addcmul(offset, along, ori, value=-1)
-    square = (across * across).sum(-1, keepdim=True)
-    return torch.cat([along, square if smooth else safe_sqrt(square)], -1)
+    return torch.cat([along, _length(across, smooth)], -1)
 
 
 def fiber_attributes(space: Space, target: Tensor, source: Tensor) -> Tensor:
@@ -150,6 +151,10 @@ def direction_harmonics(space: Space, direction: Tensor, ori: Tensor, degree: in
         return _circular(seen[..., 0], seen[..., 1], degree)
     degrees = list(range(degree + 1))
     return spherical_harmonics(degrees, seen, normalize=False, normalization="component")
+
+
+def _length(v: Tensor, squared: bool) -> Tensor:
+    return (v * v).sum(-1, keepdim=True) if squared else safe_length(v)
 
 
 def _cross2(a: Tensor, b: Tensor) -> Tensor:

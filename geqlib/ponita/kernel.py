@@ -15,10 +15,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from geqlib.graph.edges import EdgePlan, directed_plan, paired_plan, reverse_edges
-from geqlib.kernels.edge_product import message_rows
+from geqlib.kernels.edge_product import both_points, message_rows
 from geqlib.kernels.offsets import offsets
+from geqlib.kernels.safe_length import safe_length
 from geqlib.ponita.invariants import (
     DIMENSION,
     FIBER,
@@ -30,7 +32,6 @@ from geqlib.ponita.invariants import (
     harmonic_count,
     pair_attributes,
     pair_count,
-    safe_sqrt,
     spatial_attributes,
 )
 from geqlib.radial import LogGaussianBasis, PolynomialCutoff, PolynomialFeatures
@@ -53,7 +54,6 @@ class Basis:
         plan: the edges on which the basis is evaluated.
         antipode: [O] index of -o for each grid orientation o, where opposite edges share kernels.
         rows: `geqlib.kernels.edge_product.message_rows`, where no fused kernel does without.
-        share: [O, O, B] the terms of the mean over orientations, (source, target): see `shares`.
         grid: the orientations in the type of the positions, if all nodes share them.
 
     Example:
@@ -72,7 +72,6 @@ class Basis:
     plan: EdgePlan
     antipode: Tensor | None
     rows: Tensor | None = None
-    share: Tensor | None = None
     grid: Tensor | None = None
 
     @property
@@ -84,13 +83,6 @@ class Basis:
     def orientations(self) -> int:
         """O."""
         return (self.value if self.harmonics is None else self.harmonics).size(1)
-
-    @property
-    def shares(self) -> Tensor | None:
-        """psi / O, [source, target, B]."""
-        if self.share is not None or self.fiber is None:
-            return self.share
-        return self.fiber.transpose(0, 1) / self.fiber.size(0)
 
 
 class KernelBasis(nn.Module):
@@ -136,6 +128,7 @@ class KernelBasis(nn.Module):
 
     grid: Tensor | None
     antipode: Tensor | None
+    points: Tensor | None
 
     def __init__(
         self,
@@ -193,6 +186,8 @@ class KernelBasis(nn.Module):
         self.register_buffer("grid", None if grid is None else grid.detach().double())
         opposite = None if grid is None or chiral else antipodes(grid)
         self.register_buffer("antipode", opposite, persistent=False)
+        points = None if opposite is None else both_points(opposite)
+        self.register_buffer("points", points, persistent=False)
         self._tabulate()
         self.reset_parameters()
 
@@ -281,17 +276,20 @@ class KernelBasis(nn.Module):
         value, harmonics = self._evaluate(
             *self._with_loops(offset, edge_attr, plan), *self._orientations(grid, ori, plan)
         )
-        fiber, share = self._fiber(pos)
         opposite = self.antipode if plan.paired else None
-        rows = message_rows(plan.source, plan.target, opposite) if plan.order is None else None
-        return Basis(value, harmonics, fiber, offset, plan, self.antipode, rows, share, grid)
+        rows = None
+        if plan.order is None:
+            rows = message_rows(plan.source, plan.target, opposite, self.points)
+        return Basis(
+            value, harmonics, self._fiber(pos), offset, plan, self.antipode, rows, grid=grid
+        )
 
-    def _fiber(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """psi, and its share of a mean: (target, source) and (source, target)."""
+    def _fiber(self, like: Tensor) -> Tensor | None:
+        """psi."""
         if self.fiber is None or self.tables is None:
-            return None, None
-        psi = self.fiber[1:](self.tables.table("pairs", like))
-        return psi.transpose(0, 1), psi / psi.size(0)
+            return None
+        # computed for (source, target), as the kernels of layers need it
+        return self.fiber[1:](self.tables.table("pairs", like)).transpose(0, 1)
 
     def _evaluate(
         self, offset: Tensor, extra: Tensor | None, here: Tensor | None, there: Tensor | None
@@ -308,7 +306,7 @@ class KernelBasis(nn.Module):
         value = self.edge(feature)
         if self.cutoff is None:
             return value, angle
-        distance = safe_sqrt((offset * offset).sum(-1))
+        distance = safe_length(offset).squeeze(-1)
         return value * self.cutoff(distance).view(-1, *[1] * (value.dim() - 1)), angle
 
     def _factors(self, offset: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
@@ -333,11 +331,11 @@ class KernelBasis(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Offsets and features of edges, then zeros for each node and itself."""
         loops = plan.num_nodes if self.oriented and self.grid is None else 1
-        offset = torch.cat([offset, offset.new_zeros(loops, offset.size(1))])
+        offset = pad(offset, (0, 0, 0, loops))
         if edge_attr is None:
             return offset, None
         extra = edge_attr.index_select(0, plan.edge)
-        return offset, torch.cat([extra, extra.new_zeros(loops, extra.size(1))])
+        return offset, pad(extra, (0, 0, 0, loops))
 
     def _check_options(self, grid: Tensor | None, fourth: bool, chiral: bool) -> None:
         if grid is not None and not self.oriented:

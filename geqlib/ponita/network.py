@@ -14,13 +14,14 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.graph.edges import EdgePlan
 from geqlib.graph.pool import sum_pool
+from geqlib.kernels.safe_length import safe_length
 from geqlib.ponita.conv import (
     ConvNeXtBlock,
     LayerKernels,
     PositionOrientationConv,
     layer_kernels,
 )
-from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space, safe_sqrt
+from geqlib.ponita.invariants import DIMENSION, FIBER, Space, check_space
 from geqlib.ponita.kernel import Basis, KernelBasis
 from geqlib.radial import LogGaussianBasis
 from geqlib.sphere.grids import circle_grid, rotation_grid, sphere_grid
@@ -267,8 +268,8 @@ class PONITA(nn.Module):
         if not self.out_vectors:
             return states.new_empty(states.size(0), 0, basis.offset.size(1))
         if axes is not None:
-            weight, _ = _mean_map(self.vectors)
-            return read_vectors(linear(states, weight), axes)
+            maps = [layer.weight for layer in self.vectors if isinstance(layer, nn.Linear)]
+            return read_vectors(linear(states, torch.cat(maps, 1)), axes, parts=len(maps))
         pairs = zip(self.vectors, states.split(self.channels, -1), strict=True)
         return torch.stack([read(h, basis, vec) for read, h in pairs]).mean(0)
 
@@ -358,7 +359,7 @@ def lift_vectors(vec: Tensor, axes: Tensor) -> Tensor:
     return seen.reshape(vec.size(0), orientations, per * vec.size(1))
 
 
-def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
+def read_vectors(f: Tensor, axes: Tensor, *, parts: int = 1) -> Tensor:
     """Vectors of a signal: vec[n, v] = 1/O sum_(o, a) f[n, o, (a, v)] axes[o, a].
 
     Reading lifted vectors gives v / d from unit vectors (where the grid has sum o o^T = O/d),
@@ -367,6 +368,7 @@ def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
     Args:
         f: [N, O, A * V].
         axes: [1 or N, O, A, d].
+        parts: how many signals f is the sum of, whose mean is read.
 
     Returns:
         [N, V, d].
@@ -382,20 +384,19 @@ def read_vectors(f: Tensor, axes: Tensor) -> Tensor:
     nodes, orientations, width = f.shape
     per = axes.size(2)
     signal = f.reshape(nodes, orientations * per, width // per)
-    return signal.transpose(1, 2) @ axes.flatten(1, 2) / orientations
+    return signal.transpose(1, 2) @ (axes.flatten(1, 2) / (orientations * parts))
 
 
-def _mean_map(maps: Iterable[nn.Module]) -> tuple[Tensor, Tensor | None]:
+def _mean_map(maps: Iterable[nn.Module]) -> tuple[Tensor, Tensor]:
     """The mean of linear maps, as one map of their inputs side by side: weight and bias."""
     layers = [layer for layer in maps if isinstance(layer, nn.Linear)]
     weight = torch.cat([layer.weight for layer in layers], 1) / len(layers)
-    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
-    return weight, torch.stack(biases).mean(0) if biases else None
+    return weight, torch.stack([layer.bias for layer in layers]).mean(0)
 
 
 def lengths(vec: Tensor) -> Tensor:
     """|v| of vectors [N, V, d], with derivative 0 where v = 0."""
-    return safe_sqrt((vec * vec).sum(-1))
+    return safe_length(vec).squeeze(-1)
 
 
 def _grid(space: Space, orientations: int) -> Tensor | None:

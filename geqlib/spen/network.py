@@ -13,6 +13,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
+from geqlib.graph.functional import transformed
 from geqlib.graph.pool import graph_index, sum_pool
 from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
@@ -217,8 +218,10 @@ class SPEN(nn.Module):
 
     def _stacks(self) -> bool:
         """Whether layers keep all features in one tensor: for a backward pass, if they can."""
+        if torch.compiler.is_compiling() or transformed() or not torch.is_grad_enabled():
+            return False
         convs: Any = self.convs
-        return torch.is_grad_enabled() and all(conv.stackable for conv in convs)
+        return all(conv.stackable for conv in convs)
 
     def _stacked_layers(self, pairs: Tensor, plan: EgoPlan, layers: Iterable[Any]) -> list[Tensor]:
         """`_layers` with the features of pairs, then of nodes in one tensor."""

@@ -15,6 +15,16 @@ def test_equals_the_view(shape):
     assert y.is_contiguous()
 
 
+def test_a_scale_is_part_of_it():
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    y = transposed(x, 0.25)
+    assert torch.equal(y, x.t() / 4) and y.is_contiguous()
+    assert gradcheck(lambda x: transposed(x, 0.25) ** 2, x, check_forward_ad=True)
+    assert gradgradcheck(lambda x: transposed(x, 0.25) ** 3, x)
+    several = torch.stack([x, 2 * x])
+    assert torch.equal(torch.func.vmap(lambda x: transposed(x, 0.25))(several), several.mT / 4)
+
+
 def test_gradients_lie_in_one_piece():
     x = torch.randn(3, 4, requires_grad=True)
     strides = []

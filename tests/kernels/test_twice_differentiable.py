@@ -16,8 +16,9 @@ from geqlib.kernels.cut_bessel import CutBessel
 from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
 from geqlib.kernels.powers import divided_powers
+from geqlib.kernels.safe_length import safe_length
 from geqlib.kernels.silu import SiLU
-from geqlib.radial import BesselBasis, PolynomialCutoff
+from geqlib.radial import BesselBasis, PolynomialCutoff, safe_sqrt
 from geqlib.sphere.harmonics import SolidHarmonics
 
 CUT = CutBessel(4, 5.0, 5)
@@ -91,6 +92,7 @@ PAIRS: dict[str, tuple[Function, Function]] = {
         lambda x: batched_product(*factors(x), 0.5, rows_first=True),
         lambda x: torch.bmm(*factors(x)) * 0.5,
     ),
+    "length": (safe_length, lambda v: safe_sqrt(v.square().sum(1, keepdim=True))),
     "harmonics": (HARMONICS, HARMONICS._values),
     "cut Bessel": (cut_bessel, plain_cut_bessel),
 }
@@ -132,6 +134,14 @@ def test_transforms_of_functions(name: str) -> None:
 
 def test_lengths_and_directions_are_smooth_at_zero() -> None:
     assert gradgradcheck(polar, torch.zeros(1, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_lengths_have_no_derivatives_at_zero() -> None:
+    v = torch.tensor([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]], dtype=torch.float64)
+    assert torch.equal(jacrev(safe_length)(v)[0], torch.zeros(1, 2, 3).double())
+    for function in (safe_length, lambda v: safe_sqrt(v.square().sum(1, keepdim=True))):
+        third = jacrev(hessian(lambda v, f=function: f(v).sum()))(v)
+        assert third.isfinite().all() and not third[0].any() and third[1].any()
 
 
 def test_powers_are_smooth_at_zero() -> None:

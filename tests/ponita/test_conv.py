@@ -270,7 +270,7 @@ def test_tables_are_those_of_a_grid_that_is_loaded() -> None:
     pos, edges = torch.randn(3, 3).double(), torch.tensor([[0, 1], [1, 2]])
     got, expected = here(pos, edges), there(pos, edges)
     assert torch.equal(got.value, expected.value) and torch.equal(got.grid, turned)
-    torch.testing.assert_close(got.shares, expected.shares)
+    torch.testing.assert_close(got.fiber, expected.fiber)
 
 
 def test_repr() -> None:

@@ -20,9 +20,9 @@ from geqlib.ponita.invariants import (
     fiber_attributes,
     pair_attributes,
     pair_count,
-    safe_sqrt,
     spatial_attributes,
 )
+from geqlib.radial import safe_sqrt
 from geqlib.testing import random_rotation
 
 Options = dict[str, bool]

@@ -1,4 +1,4 @@
-"""Maps of pairs and nodes in one tensor are the plain ones, with their derivatives of each order."""
+"""Maps of pairs and nodes in one tensor are the plain ones, with all their derivatives."""
 
 from __future__ import annotations
 
