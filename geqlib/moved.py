@@ -60,7 +60,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.data.meshes": ("geqlib.data.points.clouds",),
     "geqlib.data.surfaces": ("geqlib.data.points.surfaces",),
     "geqlib.data.superpixels": ("geqlib.data.points.images",),
-    "geqlib.geometry.attributes": ("geqlib.ponita.invariants",),
+    "geqlib.geometry.attributes": ("geqlib.ponita.invariants", "geqlib.radial"),
     "geqlib.geometry.compound": ("geqlib.sphere.grids",),
     "geqlib.geometry.degenerate": ("geqlib.frames.degenerate",),
     "geqlib.geometry.directions": ("geqlib.ponita.invariants",),
