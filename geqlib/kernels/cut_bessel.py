@@ -217,12 +217,12 @@ class _Scaled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, distance, slopes, slope = ctx.saved_tensors
+        (x, distance, slopes, slope), (g, h) = ctx.saved_tensors, grads
         needed, by_x, by_distance = asked(ctx, range(4)), None, None
         if needed[0]:
-            by_x = _Slope.apply(*grads, distance, slopes, slope, ctx.order, ctx.functions)
+            by_x = _Slope.apply(g, h, distance, slopes, slope, ctx.order, ctx.functions)
         if needed[1]:
-            by_distance = x * _next_slope(*grads, distance, ctx)
+            by_distance = x * _next_slope(g, h, distance, ctx)
         return by_x, by_distance, *[None] * 4
 
     @staticmethod

@@ -227,8 +227,8 @@ class SPEN(nn.Module):
         """`_layers` with the features of pairs, then of nodes in one tensor."""
         sizes, gathers, of_nodes = plan.lengths[:0:-1], ego_gathers(plan, pairs.dtype), []
         h = torch.cat([pairs, pairs.new_zeros(sizes[1], self.channels)])
-        for conv, norms, factor in layers:
-            y, before = stacked_maps(conv.maps[0], h, plan, *factor, gathers)
+        for conv, norms, (gain, shift) in layers:
+            y, before = stacked_maps(conv.maps[0], h, plan, gain, shift, gathers)
             of_nodes.append(before)
             parts = zip(("2", "1"), y.split(sizes), strict=True)
             y = self.act(torch.cat([norms[order](part) for order, part in parts]))

@@ -45,7 +45,7 @@ def inputs(layer: EquivariantMaps, plan: EgoPlan) -> list[Tensor]:
     return [t.requires_grad_() for t in (h, *rest)]
 
 
-def plain(layer: EquivariantMaps, plan: EgoPlan, h: Tensor, *factors: Tensor) -> list[Tensor]:
+def plain(layer: EquivariantMaps, plan: EgoPlan, h: Tensor, *factors: Tensor) -> list[Any]:
     pairs, nodes = h.split(list(plan.lengths[:0:-1]))
     x = {k: v for k, v in {1: nodes, 2: pairs}.items() if k in layer.in_orders}
     contraction = contract(x, plan, 3, centre=False)
