@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from geqlib.frames import weighted_frames as weighted_frames_module
 from geqlib.frames.degenerate import degenerate_frames
 from geqlib.frames.vectors import Geometry, inertia
 from geqlib.testing import degenerate_sets
 from geqlib.train.host_reads import HostReads
 from tests.frames import oracle_degenerate as oracle
+from tests.frames import oracle_weighted
 from tests.frames.test_far_from_the_origin import buckyball
 
 
@@ -126,6 +128,28 @@ def test_the_host_reads_no_more_of_many_samples_than_of_one() -> None:
             degenerate_frames(whole, torch.arange(2 * copies), proper=True, degree=1)
         counts.append(len(reads.names))
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("proper", [False, True])
+@pytest.mark.parametrize("case", ["space", "with tensors", "plane", "many"])
+def test_weighted_frames_are_those_of_a_loop_over_samples(
+    case: str, proper: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As sets, in each sample, and their derivatives; in groups of samples, too."""
+    monkeypatch.setattr(weighted_frames_module, "PAIRS", 100)
+    sets, options = CASES.get(case, ([random(20, 3), *list(SPATIAL.values())[:3]], {}))
+    whole, results = geometry(sets, **options), []
+    for frames in (oracle_weighted.weighted_frames, weighted_frames_module.weighted_frames):
+        vectors = whole.vectors.clone().requires_grad_()
+        result = frames(replaced(whole, vectors), proper=proper)
+        moment = torch.einsum("f,fij,fkl->ijkl", result.weight, result.matrix, result.matrix.cos())
+        (grad,) = torch.autograd.grad((moment * weighting(moment)).sum(), vectors)
+        total = moment.new_zeros(whole.count).index_add(0, result.sample, result.weight)
+        results.append((len(result.weight), total.detach(), moment.detach(), grad))
+    (size, *expected), (same, *got) = results
+    assert size == same and bool((got[0] - 1).abs().max() < 1e-12)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["equal on both sides", "zero"])

@@ -187,7 +187,7 @@ def test_noise_larger_than_the_set_leaves_all_rotations_free() -> None:
     sample, eps = torch.tensor([0, 0, 0, 1, 1, 1]), torch.full((2,), 1e-7).double()
     both = torch.cat([vectors, vectors])
     by_rank = extremal_chains(both, sample, 3, eps, torch.tensor([2.0, 0.9]).double())
-    assert [chains.sample.tolist() for chains in by_rank] == [[0], [1], [], []]
+    assert [{*chains.sample.tolist()} for chains in by_rank] == [{0}, {1}, set(), set()]
     assert bool(by_rank[1].axes.isfinite().all())
 
 
