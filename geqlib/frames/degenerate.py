@@ -9,7 +9,6 @@ rotates the others freely, and a finite set of matrices averages like that conti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 from math import pi
 
@@ -17,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geqlib.frames.extremal_vectors import Chains, extremal_chains
 from geqlib.frames.vectors import Geometry
+from geqlib.graph.segments import segment_lengths
 
 Array = np.ndarray
 FLAT = 0.01
@@ -28,9 +29,11 @@ def degenerate_frames(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frames of some samples from their vectors and from the axes of their tensors.
 
+    All of them at once, where the data is.
+
     Args:
         geometry: of the whole batch.
-        samples: [n] numbers of the samples.
+        samples: [n] numbers of the samples, ascending.
         proper: only rotations.
         degree: of the tensors that are averaged.
 
@@ -42,27 +45,24 @@ def degenerate_frames(
     """
     axes, owner = geometry.tensor_axes()
     vectors = torch.cat([geometry.vectors, axes, -axes])
-    number = torch.cat([geometry.sample, owner, owner])
-    chosen = torch.zeros(geometry.count, dtype=torch.bool, device=vectors.device)
-    chosen[samples] = True
-    members = chosen[number].nonzero()[:, 0]
-    vectors, number = vectors[members], number[members].cpu().numpy()
-    values, eps = vectors.detach().cpu().numpy(), geometry.eps.tolist()
-    shortest = geometry.shortest().tolist()
-    order = np.argsort(number, kind="stable")
-    ends = np.searchsorted(number[order], np.arange(geometry.count + 1))
-    recipes, index = [], []
-    for k in samples.tolist():
-        own = order[ends[k] : ends[k + 1]]
-        recipe = extremal_frames(
-            values[own], proper=proper, eps=eps[k], shortest=shortest[k], degree=degree
-        )
-        _check_fixed(geometry, k, recipe)
-        recipes.append(recipe)
-        index.append(np.where(recipe.index < 0, -1, own[recipe.index] if len(own) else -1))
-    counts = torch.tensor([len(recipe.weight) for recipe in recipes], device=vectors.device)
-    weight = torch.from_numpy(np.concatenate([r.weight for r in recipes])).to(vectors.device)
-    return _matrices(vectors, index, recipes), samples.repeat_interleave(counts), weight
+    place = samples.new_full((geometry.count,), -1)
+    place[samples] = torch.arange(len(samples), device=samples.device)
+    own = place[torch.cat([geometry.sample, owner, owner])]
+    members = (own >= 0).nonzero()[:, 0]
+    members = members[own[members].argsort(stable=True)]
+    vectors, own = vectors[members], own[members]
+    chains = extremal_chains(
+        vectors.detach(),
+        own,
+        vectors.size(1) - proper,
+        geometry.eps[samples],
+        geometry.shortest()[samples],
+    )
+    _check_fixed(geometry, samples, chains)
+    parts = [_frames(vectors, part, len(samples), proper=proper, degree=degree) for part in chains]
+    matrix, owner, weight = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = owner.argsort(stable=True)
+    return matrix[order], samples[owner[order]], weight[order]
 
 
 def gram_schmidt(axes: Tensor) -> Tensor:
@@ -77,164 +77,66 @@ def gram_schmidt(axes: Tensor) -> Tensor:
     return columns
 
 
-@dataclass(frozen=True)
-class ExtremalFrames:
-    """Recipes of frames: axis k is the vector number `index`, times `sign`, or `constant`.
-
-    Each is then orthogonalised to the axes before it.
-
-    Args:
-        index: [F, d], -1 where no vector is left.
-        sign: [F, d].
-        constant: [F, d, d], axes constant[:, k, :], orthogonal to all vectors.
-        weight: [F], sums to 1.
-    """
-
-    index: Array
-    sign: Array
-    constant: Array
-    weight: Array
-
-    @property
-    def rank(self) -> int:
-        """How many axes the vectors give."""
-        return int((self.index[0] >= 0).sum())
-
-
-def extremal_frames(
-    vectors: Array, *, proper: bool, eps: float, shortest: float, degree: int = 1
-) -> ExtremalFrames:
-    """An equivariant set of frames for any vectors, even none.
+def _frames(
+    vectors: Tensor, chains: Chains, count: int, *, proper: bool, degree: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames, samples and weights from chains of r vectors: these, and all of the d - r others.
 
     Exchanging all frames of a set for their products with reflections of some axes keeps it
     equivariant. That is done with axes along which the vectors extend at most `FLAT` of their
     length: directions are then uncertain, but the mean over both signs depends on them only as far
     as the vectors extend.
-
-    Args:
-        vectors: [m, d] in float64.
-        proper: only rotations.
-        eps: rounding unit of the data; numbers that differ by less than its square root in
-            proportion count as equal.
-        shortest: so do differences that are at most this part of the longest vector, and lengths
-            up to it have no direction.
-        degree: of what is averaged; see `orthogonal_average`.
     """
-    d = vectors.shape[1]
-    chains, axes, lengths = _chains(vectors, d - proper, eps, shortest)
-    count, rank = chains.shape
-    flat = [k for k, length in enumerate(lengths) if length <= FLAT]
-    signs = np.ones((2 ** len(flat), d))
-    signs[:, flat] = sign_patterns(len(flat))
-    others, share = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
-    shape = (count, len(signs), len(others))
-    constant = np.empty((*shape, d, d))
-    constant[..., :rank, :] = (axes[:, None] * signs[:, :rank, None])[:, :, None]
-    constant[..., rank:, :] = np.einsum("oij,cjk->coik", others, _complements(axes))[:, None]
+    d, rank = vectors.size(1), chains.vector.size(1)
+    average = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
+    others, share = (torch.from_numpy(part).to(vectors) for part in average)
+    patterns = torch.from_numpy(sign_patterns(rank)).to(vectors)
+    allowed = (patterns > 0) | (chains.length <= FLAT)[:, None]
+    chain, pattern = allowed.all(2).nonzero(as_tuple=True)
+    sample, signs = chains.sample[chain], patterns[pattern][:, :, None]
+    rest = torch.einsum("oij,fjk->foik", others, _complements(chains.axes)[chain])
     if proper:
-        constant[..., -1, :] *= np.linalg.det(constant)[..., None]
-    index = np.full((*shape, d), -1)
-    index[..., :rank] = chains[:, None, None]
-    weight = np.broadcast_to(share / (count * len(signs)), shape)
-    return ExtremalFrames(
-        index.reshape(-1, d),
-        np.broadcast_to(signs[:, None], (*shape, d)).reshape(-1, d),
-        constant.reshape(-1, d, d),
-        weight.ravel(),
-    )
+        first = (chains.axes[chain] * signs)[:, None].expand(-1, len(others), -1, -1)
+        hand = torch.linalg.det(torch.cat([first, rest], 2)).sign()
+        rest = torch.cat([rest[:, :, :-1], rest[:, :, -1:] * hand[:, :, None, None]], 2)
+    first = (vectors[chains.vector[chain]] * signs)[:, None].expand(-1, len(others), -1, -1)
+    matrix = gram_schmidt(torch.cat([first, rest], 2).flatten(0, 1))
+    weight = share / segment_lengths(sample, count)[sample, None]
+    return matrix, sample.repeat_interleave(len(others)), weight.flatten()
 
 
-def _matrices(vectors: Tensor, index: list[Array], recipes: list[ExtremalFrames]) -> Tensor:
-    number = torch.from_numpy(np.concatenate(index)).to(vectors.device)
-    axes = torch.from_numpy(np.concatenate([r.constant for r in recipes])).to(vectors)
-    if len(vectors):
-        sign = torch.from_numpy(np.concatenate([r.sign for r in recipes])).to(vectors)
-        signed = vectors[number.clamp(min=0)] * sign[..., None]
-        axes = torch.where((number >= 0)[..., None], signed, axes)
-    return gram_schmidt(axes)
-
-
-def _check_fixed(geometry: Geometry, sample: int, recipe: ExtremalFrames) -> None:
+def _check_fixed(geometry: Geometry, samples: Tensor, chains: list[Chains]) -> None:
     """Axes may be left free only if every tensor is symmetric about them."""
-    if recipe.rank > 1 or not len(geometry.inertia):
+    if not len(geometry.inertia):
         return
-    own = geometry.inertia_sample == sample
-    axis = torch.from_numpy(recipe.constant[0, 0]).to(geometry.vectors)
-    change = axis @ geometry.inertia[own].detach() @ axis if recipe.rank else geometry.norms()[own]
-    scale = geometry.sizes()[sample] ** 2
-    if bool((change > geometry.rounding()[sample] * scale).any()):
+    tensor, owner = geometry.inertia.detach(), geometry.inertia_sample
+    limit = geometry.rounding() * geometry.sizes() ** 2
+    changes = torch.zeros_like(owner, dtype=torch.bool)
+    for part in chains[:2]:
+        if part.vector.size(1):
+            axis = tensor.new_zeros(geometry.count, 3)
+            first = part.sample.diff(prepend=part.sample.new_full((1,), -1)) > 0
+            axis[samples[part.sample[first]]] = part.axes[first, 0]
+            change = torch.einsum("qi,qij,qj->q", axis[owner], tensor, axis[owner])
+        else:
+            own = torch.zeros(geometry.count, dtype=torch.bool, device=owner.device)
+            own[samples[part.sample]] = True
+            change = geometry.norms() * own[owner]
+        changes |= change > limit[owner]
+    if bool(changes.any()):
         raise ValueError(
-            f"sample {sample} has tensors of degree 2 or more that rotate about an axis which its "
-            "points and vectors leave free: give one more vector, or a frame of your own."
+            f"sample {int(owner[changes].min())} has tensors of degree 2 or more that rotate about "
+            "an axis which its points and vectors leave free: give one more vector, or a frame of "
+            "your own."
         )
 
 
-def _chains(
-    vectors: Array, levels: int, eps: float, shortest: float
-) -> tuple[Array, Array, list[float]]:
-    """Numbers [c, r] of successive extremal vectors, axes [c, r, d], and r relative lengths."""
-    m, d = vectors.shape
-    size = np.abs(vectors).max(initial=0.0)
-    unit = vectors / size if size > 0 else vectors
-    radius = np.linalg.norm(unit, axis=1).max(initial=0.0)
-    unit = unit / radius if radius > 0 else unit
-    chains, axes = np.zeros((1, 0), np.int64), np.zeros((1, 0, d))
-    residual, lengths = unit[None], []
-    while chains.shape[1] < levels and m:
-        length = np.linalg.norm(residual, axis=2)
-        if length.max() <= shortest:
-            break
-        lengths.append(float(length.max()))
-        # short vectors have uncertain directions
-        slack = min(shortest / min(lengths), lengths[-1] / 2)
-        keys = [np.einsum("md,cd->cm", unit, axis) for axis in axes.swapaxes(0, 1)]
-        longest = _extreme([length, *keys], eps, slack)
-        if not keys and longest.sum() > 1:
-            longest = _extreme([length, *_moments(unit)], eps, slack)
-        chain, point = np.nonzero(longest)
-        new = residual[chain, point] / length[chain, point, None]
-        axes = np.concatenate([axes[chain], new[:, None]], 1)
-        chains = np.concatenate([chains[chain], point[:, None]], 1)
-        chains, axes = _different(chains, axes, slack)
-        residual = np.broadcast_to(unit, (len(axes), m, d))
-        for axis in (*axes.swapaxes(0, 1), *axes.swapaxes(0, 1)):  # twice is enough
-            residual = residual - np.einsum("cmd,cd->cm", residual, axis)[..., None] * axis[:, None]
-    return chains, axes, lengths
-
-
-def _extreme(keys: list[Array], eps: float, slack: float) -> Array:
-    """Where [c, m] the first key is largest, among those the second, and so on; ties included."""
-    largest = np.ones(keys[0].shape, bool)
-    for key in keys:
-        best = key[largest].max()
-        largest &= key >= best - np.sqrt(eps) * abs(best) - slack
-    return largest
-
-
-def _moments(unit: Array) -> list[Array]:
-    """Sums over j of (v_i . v_j)^3 and ^4: they distinguish most vectors of equal length."""
-    third = np.einsum("ia,ib,ic->abc", unit, unit, unit) / len(unit)
-    fourth = np.einsum("ia,ib,ic,id->abcd", unit, unit, unit, unit) / len(unit)
-    three = np.einsum("abc,ia,ib,ic->i", third, unit, unit, unit)
-    four = np.einsum("abcd,ia,ib,ic,id->i", fourth, unit, unit, unit, unit)
-    return [three[None], four[None]]
-
-
-def _different(chains: Array, axes: Array, slack: float) -> tuple[Array, Array]:
-    """One chain for each set of equal axes: coincident vectors give equal ones."""
-    flat = axes.reshape(len(axes), -1)
-    new = np.ones(len(flat), bool)
-    for k in range(1, len(flat)):
-        new[k] = not (np.abs(flat[:k][new[:k]] - flat[k]) <= slack).all(1).any()
-    return chains[new], axes[new]
-
-
-def _complements(axes: Array) -> Array:
+def _complements(axes: Tensor) -> Tensor:
     """Orthonormal vectors [c, d - r, d] orthogonal to the axes [c, r, d]."""
-    if axes.shape[1] == 0:
-        return np.broadcast_to(np.eye(axes.shape[2]), (len(axes), *[axes.shape[2]] * 2))
-    whole = np.linalg.qr(axes.swapaxes(1, 2), mode="complete")[0]
-    return whole[:, :, axes.shape[1] :].swapaxes(1, 2)
+    count, rank, d = axes.shape
+    if rank == 0:
+        return torch.eye(d, dtype=axes.dtype, device=axes.device).expand(count, d, d)
+    return torch.linalg.qr(axes.mT, mode="complete")[0][:, :, rank:].mT
 
 
 def sign_patterns(axes: int, *, even: bool = False) -> Array:

@@ -11,7 +11,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
-from geqlib.kernels.powers import divided_powers
+from geqlib.kernels.sphere_power import Tables, weighted_powers
 from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
 from geqlib.sphere.quadrature import sphere_rule
 from geqlib.sphere.tables import Constants
@@ -71,7 +71,9 @@ class GauntPower(nn.Module):
         self.powers = SpherePowers(self.irreps_in, self.irreps_out, order)
         channels = self._in[0][0]
         self.weight = nn.Parameter(torch.empty(elements, order, len(self._out), channels))
-        self.copies = Constants(of_component=self._copies())
+        self.copies = Constants(
+            of_component=self._copies(), one_hot=torch.eye(elements, dtype=torch.float64)
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -87,7 +89,7 @@ class GauntPower(nn.Module):
         self._check_inputs(x, element)
         choice = None
         if element is not None:
-            choice = torch.nn.functional.one_hot(element, self.elements)
+            choice = self.copies.table("one_hot", x).index_select(0, element)
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             z = self.on_components(to_components(x.to(wide), self._in), choice)
@@ -95,19 +97,12 @@ class GauntPower(nn.Module):
 
     def on_components(self, x: Tensor, choice: Tensor | None = None) -> Tensor:
         """The same, components first: [k_in, N, C] and one-hot elements to [k_out, N, C]."""
-        every = self.powers(x.flatten(1)).unflatten(2, x.shape[1:])
-        return (every * self._weights(x, choice)).sum(0)
-
-    def _weights(self, x: Tensor, choice: Tensor | None) -> Tensor:
-        """w of each power, component, node and channel, [order, k_out, N or 1, C]."""
         # a matrix product copies to the components of an irrep and scales in one operation
         copies = self.copies.table("of_component", x)
         weight = self.weight.to(x.dtype).flatten(1, 2)
-        weights = torch.bmm(copies.expand(self.elements, *copies.shape), weight).transpose(0, 1)
-        if choice is not None:
-            chosen = choice.to(x.dtype)
-            weights = torch.bmm(chosen.expand(weights.size(0), *chosen.shape), weights)
-        return weights.unflatten(0, (self.order, -1))
+        weights = torch.bmm(copies.expand(self.elements, *copies.shape), weight)
+        chosen = None if choice is None else choice.to(x.dtype)
+        return weighted_powers(x, weights, chosen, self.powers.tables(x))
 
     def _copies(self) -> Tensor:
         """[order k_out, order irreps]: the scale of each component, where its irrep stands."""
@@ -192,15 +187,17 @@ class SpherePowers(Constants):
         super().__init__(
             values=values.T.contiguous(),
             # for powers that are divided by n!
-            projection=projection * numbers.cumprod(0).view(-1, 1, 1),
+            projection=(projection * numbers.cumprod(0).view(-1, 1, 1)).contiguous(),
             inverse=1 / numbers,
         )
         self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
-        value = self.table("values", x) @ x
-        every = divided_powers(value, self.table("inverse", x))
-        return torch.bmm(self.table("projection", x), every)
+        return self.tables(x).powers(x)
+
+    def tables(self, like: Tensor) -> Tables:
+        """Its constants, in the type of `like`."""
+        return Tables(*(self.table(name, like) for name in ("values", "projection", "inverse")))
 
     def __repr__(self) -> str:
         points = len(self.get_buffer("values"))

@@ -19,28 +19,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from geqlib.graph.segments import segment_lengths, segment_ptr
 
-Level = Literal["node", "edge", "graph"]
+Level = Literal["node", "edge", "graph", "pair"]
 STEPS = 8  # sizes of buckets between a number and its double
 LEVELS: dict[str, Level] = {
     **dict.fromkeys(("pos", "x", "vec", "z", "ori", "batch", "forces", "normal", "y_node"), "node"),
     **dict.fromkeys(("edge_index", "edge_attr", "edge_shift", "cell_shift", "reverse"), "edge"),
     **dict.fromkeys(("cell", "pbc", "energy", "stress", "charge", "multiplicity"), "graph"),
     **dict.fromkeys(("index", "y_graph"), "graph"),
+    **dict.fromkeys(("edge_label", "edge_label_index"), "pair"),
 }
+OF_NODES = ("edge_index", "edge_label_index")  # [2, n] numbers of nodes
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many nodes, edges and graphs a batch has.
+    """How many nodes, edges and graphs a batch has, and pairs of nodes that are asked for.
 
     Example:
         >>> Sizes(100, 400, 10).rounded()
-        Sizes(nodes=104, edges=416, graphs=11)
+        Sizes(nodes=104, edges=416, graphs=11, pairs=0)
     """
 
     nodes: int
     edges: int
     graphs: int
+    pairs: int = 0
 
     def rounded(self) -> Sizes:
         """Those of the bucket: a function of these numbers alone, so that a resumed run pads alike.
@@ -57,7 +60,7 @@ class Sizes:
         nodes = rounded_up(self.nodes + padding)
         while nodes in (edges, graphs):
             nodes += 1
-        return Sizes(nodes, edges, graphs)
+        return Sizes(nodes, edges, graphs, rounded_up(self.pairs) if self.pairs else 0)
 
 
 def rounded_up(size: int) -> int:
@@ -73,8 +76,8 @@ def rounded_up(size: int) -> int:
 
 def sizes_of(tensors: Mapping[str, Any], num_graphs: int) -> Sizes:
     """The sizes of a batch, by its tensors."""
-    edges = tensors["edge_index"].size(1) if "edge_index" in tensors else 0
-    return Sizes(len(tensors["batch"]), edges, num_graphs)
+    edges, pairs = (tensors[k].size(1) if k in tensors else 0 for k in OF_NODES)
+    return Sizes(len(tensors["batch"]), edges, num_graphs, pairs)
 
 
 def level_of(name: str, value: Tensor, sizes: Sizes, declared: Mapping[str, Level]) -> Level:
@@ -88,11 +91,13 @@ def level_of(name: str, value: Tensor, sizes: Sizes, declared: Mapping[str, Leve
         "node": sizes.nodes,
         "edge": sizes.edges,
         "graph": sizes.graphs,
+        "pair": sizes.pairs,
     }
-    length = value.size(1 if name == "edge_index" else 0) if value.dim() else -1
-    fitting: list[Level] = [key for key, size in lengths.items() if size == length]
-    if level is not None and level in fitting:
+    length = value.size(1 if name in OF_NODES else 0) if value.dim() else -1
+    if level is not None and lengths[level] == length:
         return level
+    # pairs go by their names
+    fitting: list[Level] = [k for k, size in lengths.items() if size == length and k != "pair"]
     if level is None and len(fitting) == 1:
         return fitting[0]
     raise ValueError(
@@ -122,7 +127,8 @@ def padded(
         missing: names of labels that may be missing: NaN in the padding.
 
     Returns:
-        The same names; and `real_nodes` [N'] and `real_graphs` [G'], what is no padding.
+        The same names; and `real_nodes` [N'], `real_graphs` [G'] and, if there are pairs,
+        `real_pairs`, what is no padding.
 
     Raises:
         ValueError: if a tensor belongs to no level, or the batch has no node to repeat.
@@ -140,11 +146,13 @@ def padded(
         "node": wanted.nodes - sizes.nodes,
         "edge": wanted.edges - sizes.edges,
         "graph": wanted.graphs - sizes.graphs,
+        "pair": wanted.pairs - sizes.pairs,
     }
     own = {
         "batch": _graphs_of_padding(sizes.graphs, extra, device),
         "edge_index": _edges_of_padding(sizes.nodes, extra, device),
         "reverse": _reverse_of_padding(sizes.edges, extra, device),
+        "edge_label_index": torch.full((2, extra["pair"]), sizes.nodes, device=device),
     }
     result = {}
     for name, value in tensors.items():
@@ -160,10 +168,11 @@ def padded(
             part = value[:1].expand(count, *value.shape[1:])
         if name == "pos":
             part = part + _helix(count, value)
-        result[name] = torch.cat([value, part], 1 if name == "edge_index" else 0)
+        result[name] = torch.cat([value, part], 1 if name in OF_NODES else 0)
     for name, real, whole in (
         ("real_nodes", sizes.nodes, wanted.nodes),
         ("real_graphs", sizes.graphs, wanted.graphs),
+        *([("real_pairs", sizes.pairs, wanted.pairs)] if wanted.pairs else []),
     ):
         result[name] = torch.arange(whole, device=device) < real
     if "ptr" in tensors:

@@ -140,6 +140,16 @@ def _partner(order, number, members, inside):
 
 
 @triton.jit
+def _pair(x, order, pair, column, members, channels, inside, dtype: tl.constexpr):
+    """A channel of the left and right partners of pairs."""
+    left, in_left = _partner(order, 2 * pair, members, inside)
+    right, in_right = _partner(order, 2 * pair + 1, members, inside)
+    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
+    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
+    return a, b
+
+
+@triton.jit
 def _sigmoid(x):
     return 1 / (1 + tl.exp(-x))
 
@@ -153,10 +163,21 @@ def _tanh(x):
 
 
 @triton.jit
-def _of_order(even, odd, SIGN: tl.constexpr, at, channels, inside, dtype: tl.constexpr):
-    """What the four gates see in one order of the partners."""
+def _of_order(even, odd, SIGN: tl.constexpr, at, inside, dtype: tl.constexpr):
+    """What a gate sees in one order of the partners."""
     s = tl.load(even + at, inside, 0).to(dtype)
     return s + SIGN * tl.load(odd + at, inside, 0).to(dtype)
+
+
+@triton.jit
+def _gru(products, size, SIGN: tl.constexpr, at, channels, inside, dtype: tl.constexpr):
+    """Reset and update gates, W_hn h and the candidate in one order of the partners."""
+    odd = products + 4 * size
+    reset = _sigmoid(_of_order(products, odd, SIGN, at, inside, dtype))
+    update = _sigmoid(_of_order(products, odd, SIGN, at + channels, inside, dtype))
+    of_input = _of_order(products, odd, SIGN, at + 2 * channels, inside, dtype)
+    of_state = _of_order(products, odd, SIGN, at + 3 * channels, inside, dtype)
+    return reset, update, of_state, _tanh(of_input + reset * of_state)
 
 
 @triton.jit
@@ -175,10 +196,7 @@ def _sums(
     size = (n * 0 + pairs) * channels
     pair, column = n // channels, n % channels
     inside = pair < pairs
-    left, in_left = _partner(order, 2 * pair, members, inside)
-    right, in_right = _partner(order, 2 * pair + 1, members, inside)
-    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
+    a, b = _pair(x, order, pair, column, members, channels, inside, dtype)
     tl.store(values + n, b + a, inside)
     tl.store(values + n + size, b - a, inside)
 
@@ -204,24 +222,13 @@ def _gates(
     joined = (n * 0 + pairs + waiting) * channels
     item, column = n // channels, n % channels
     inside = item < pairs
-    left, in_left = _partner(order, 2 * item, stored, inside)
-    right, in_right = _partner(order, 2 * item + 1, stored, inside)
-    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
+    a, b = _pair(x, order, item, column, stored, channels, inside, dtype)
     at = item * (4 * channels) + column
-    odd = products + 4 * size
     total = tl.zeros((BLOCK,), dtype)
     for swap in tl.static_range(2):
-        reset = _sigmoid(_of_order(products, odd, 1 - 2 * swap, at, channels, inside, dtype))
-        update = _of_order(products, odd, 1 - 2 * swap, at + channels, channels, inside, dtype)
-        update = _sigmoid(update)
-        of_input = _of_order(
-            products, odd, 1 - 2 * swap, at + 2 * channels, channels, inside, dtype
+        _reset, update, _of_state, candidate = _gru(
+            products, size, 1 - 2 * swap, at, channels, inside, dtype
         )
-        of_state = _of_order(
-            products, odd, 1 - 2 * swap, at + 3 * channels, channels, inside, dtype
-        )
-        candidate = _tanh(of_input + reset * of_state)
         state = a if swap == 0 else b
         total += candidate + update * (state - candidate)
     tl.store(new + n, total / 2, inside)
@@ -253,27 +260,16 @@ def _gates_backward(
     size = (n * 0 + pairs) * channels
     item, column = n // channels, n % channels
     inside = item < pairs
-    left, in_left = _partner(order, 2 * item, stored, inside)
-    right, in_right = _partner(order, 2 * item + 1, stored, inside)
-    a = tl.load(x + left * channels + column, in_left, 0).to(dtype)
-    b = tl.load(x + right * channels + column, in_right, 0).to(dtype)
+    a, b = _pair(x, order, item, column, stored, channels, inside, dtype)
     half = tl.load(by_new + n, inside, 0).to(dtype) / 2
     at = item * (4 * channels) + column
-    odd = products + 4 * size
     even_reset = tl.zeros((BLOCK,), dtype)
     even_update, even_input, even_state = even_reset, even_reset, even_reset
     odd_reset, odd_update, odd_input, odd_state = even_reset, even_reset, even_reset, even_reset
     for swap in tl.static_range(2):
-        reset = _sigmoid(_of_order(products, odd, 1 - 2 * swap, at, channels, inside, dtype))
-        update = _of_order(products, odd, 1 - 2 * swap, at + channels, channels, inside, dtype)
-        update = _sigmoid(update)
-        of_input = _of_order(
-            products, odd, 1 - 2 * swap, at + 2 * channels, channels, inside, dtype
+        reset, update, of_state, candidate = _gru(
+            products, size, 1 - 2 * swap, at, channels, inside, dtype
         )
-        of_state = _of_order(
-            products, odd, 1 - 2 * swap, at + 3 * channels, channels, inside, dtype
-        )
-        candidate = _tanh(of_input + reset * of_state)
         state = a if swap == 0 else b
         tl.store(direct + n + swap * size, update * half, inside)
         by_input = (1 - update) * half * (1 - candidate * candidate)

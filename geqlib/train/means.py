@@ -1,4 +1,4 @@
-"""Means of losses over the nodes or graphs of a batch, in which padding does not count."""
+"""Means of losses over a batch, in which padding does not count."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 
 def mean_over(level: str, values: Tensor, batch: Any) -> Tensor:
-    """The mean of values [entries, ...] over nodes or graphs.
+    """The mean of values [entries, ...] over nodes, graphs or pairs of nodes.
 
     Args:
-        level: "node" or "graph".
+        level: "node", "graph" or "pair".
         values: one entry for each, finite for padding, too.
-        batch: with `real_nodes` and `real_graphs` if it is padded (`geqlib.graph.padding`).
+        batch: with `real_nodes`, `real_graphs` and `real_pairs` if it is padded
+            (`geqlib.graph.padding`).
 
     Example:
         >>> from torch_geometric.data import Batch

@@ -12,9 +12,10 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from geqlib.atoms.properties import AtomProperties
 from geqlib.graph import check_graph
+from geqlib.graph.segments import segment_lengths
+from geqlib.train.outputs import STAGES
 from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task
-from geqlib.train.tasks import STAGES
 
 MODEL = "geqlib.atoms.properties.AtomProperties"
 
@@ -34,7 +35,7 @@ class PropertyTask(Task):
         intensive: which of those of structures do not grow with their size: means over atoms, where
             others are sums.
         loss: "mse" or "mae".
-        lr, warmup, weight_decay, schedule: see `Task`.
+        lr, warmup, weight_decay, schedule, cuda_graphs: see `Task`.
         rotate: random rotations of training structures, for models that are not exactly
             equivariant.
 
@@ -66,11 +67,18 @@ class PropertyTask(Task):
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         named = (properties, list(intensive or []))
         whole = model if isinstance(model, AtomProperties) else AtomProperties(model, *named)
         super().__init__(
-            whole, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+            whole,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
         )
         if whole is not model:
             self._describe_properties(*named)
@@ -80,6 +88,7 @@ class PropertyTask(Task):
         # of this task, not of the class
         self.outputs = dict(properties)  # pyright: ignore[reportAttributeAccessIssue]
         self.labels = tuple(properties)  # pyright: ignore[reportAttributeAccessIssue]
+        self.labels_may_miss = self.labels  # pyright: ignore[reportAttributeAccessIssue]
         self.errors = nn.ModuleDict(
             {
                 stage: nn.ModuleDict(
@@ -160,7 +169,7 @@ class PropertyTask(Task):
         labelled = ~batch[name].isnan()
         error = torch.where(labelled, y - batch[name], 0.0) / getattr(self.model, f"scale_{name}")
         if self.model.types[name].level == "graph" and name not in self.model.intensive:
-            error = error / torch.bincount(batch.batch, minlength=len(y)).clamp(min=1)[:, None]
+            error = error / segment_lengths(batch.batch, len(y)).clamp(min=1)[:, None]
         penalty = error.abs() if self.loss_name == "mae" else error.square()
         return penalty.sum() / labelled.sum().clamp(min=1)
 

@@ -395,9 +395,12 @@ def _copied(value: Any) -> Any:
 
 
 def _levels(task: Any) -> dict[str, Level]:
-    """Of the tensors of a batch that a task declares."""
+    """Of the tensors of a batch that a task declares, and of labels where all outputs agree."""
     types = {**task.inputs, **task.outputs}
-    return {name: parse_type(name, text).level for name, text in types.items()}  # type: ignore[misc]
+    levels: dict[str, Any] = {name: parse_type(name, text).level for name, text in types.items()}
+    of_outputs = {levels[name] for name in task.outputs}
+    of_labels = dict.fromkeys(task.labels, *of_outputs) if len(of_outputs) == 1 else {}
+    return of_labels | levels
 
 
 def _refuse_reads(model: nn.Module, reads: HostReads) -> None:

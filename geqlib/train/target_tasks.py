@@ -1,4 +1,4 @@
-"""Tasks on data of your own: targets that may be missing, classes of nodes, links."""
+"""Tasks on several targets, some of which may be missing."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_geometric.data import Data
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from geqlib.graph import check_graph
+from geqlib.train.outputs import STAGES, scalars_of
 from geqlib.train.schedule import Schedule
 from geqlib.train.target_metrics import TargetAccuracy, TargetErrors, TargetRanking
 from geqlib.train.task import Task, with_positions
-from geqlib.train.tasks import STAGES, ClassificationTask, scalars_of
 
 Level = Literal["graph", "node"]
-UNLABELLED = -1
 INPUTS = {
     "pos": "point",
     "vec": "vector",
@@ -40,6 +38,7 @@ class TargetsTask(Task):
 
     inputs: ClassVar = INPUTS
     labels: ClassVar = ("y",)
+    labels_may_miss: ClassVar = ("y",)
     measures: nn.ModuleDict
 
     def __init__(
@@ -53,9 +52,16 @@ class TargetsTask(Task):
         weight_decay: float,
         schedule: Schedule,
         rotate: bool,
+        cuda_graphs: bool,
     ) -> None:
         super().__init__(
-            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
         )
         if num_targets < 1:
             raise ValueError(f"num_targets must be at least 1, got {num_targets}.")
@@ -103,9 +109,11 @@ class TargetsTask(Task):
         return [str(name) for name in names] if listed else list(map(str, range(self.num_targets)))
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._log_targets("val")
 
     def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
         self._log_targets("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -137,7 +145,7 @@ class MaskedRegressionTask(TargetsTask):
         num_targets: how many there are.
         level: whether targets belong to "graph" or "node".
         loss: "mae" or "mse", of standardised targets, each entry with the same weight.
-        lr, warmup, weight_decay, schedule, rotate: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -159,6 +167,7 @@ class MaskedRegressionTask(TargetsTask):
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
             model,
@@ -169,6 +178,7 @@ class MaskedRegressionTask(TargetsTask):
             weight_decay=weight_decay,
             schedule=schedule,
             rotate=rotate,
+            cuda_graphs=cuda_graphs,
         )
         if loss not in ("mae", "mse"):
             raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
@@ -228,7 +238,7 @@ class MaskedClassificationTask(TargetsTask):
         model: returns logits [graphs, targets], or [N, targets], alone or as (scalars, vectors).
         num_targets: how many there are.
         level: whether targets belong to "graph" or "node".
-        lr, warmup, weight_decay, schedule, rotate: see `Task`.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`.
 
     Example:
         >>> from geqlib.models import MonoidGNN
@@ -249,6 +259,7 @@ class MaskedClassificationTask(TargetsTask):
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
         rotate: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
             model,
@@ -259,6 +270,7 @@ class MaskedClassificationTask(TargetsTask):
             weight_decay=weight_decay,
             schedule=schedule,
             rotate=rotate,
+            cuda_graphs=cuda_graphs,
         )
         # of this task, not of the class
         self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}  # pyright: ignore[reportAttributeAccessIssue]
@@ -302,153 +314,6 @@ class MaskedClassificationTask(TargetsTask):
         return {**measures, "loss": masked_cross_entropy(logits, batch.y)}
 
 
-class NodeClassificationTask(ClassificationTask):
-    """The class of each node, by cross-entropy; nodes of class -1 have no label.
-
-    So one graph can be split into training, validation and test nodes: each split is the whole
-    graph, with the labels of its own nodes.
-
-    Args:
-        model: returns logits [N, classes], alone or first of a pair.
-        classes: number of classes.
-        label_smoothing, lr, warmup, weight_decay, schedule: see `ClassificationTask`.
-
-    Example:
-        >>> from geqlib.models import MonoidGNN
-        >>> task = NodeClassificationTask(MonoidGNN(34, "max", out_node=2), 2)
-    """
-
-    inputs: ClassVar = INPUTS
-    outputs: ClassVar = {"logits": "scalar"}
-
-    def __init__(
-        self,
-        model: nn.Module,
-        classes: int,
-        *,
-        label_smoothing: float = 0.0,
-        lr: float = 2e-3,
-        warmup: float = 0.05,
-        weight_decay: float = 0.0,
-        schedule: Schedule = "cosine",
-    ) -> None:
-        super().__init__(
-            model,
-            classes,
-            label_smoothing=label_smoothing,
-            lr=lr,
-            warmup=warmup,
-            weight_decay=weight_decay,
-            schedule=schedule,
-        )
-        options: dict[str, Any] = {"average": "micro", "ignore_index": UNLABELLED}
-        self.classes = int(classes)
-        self.accuracy = nn.ModuleDict(
-            {stage: MulticlassAccuracy(self.classes, **options) for stage in STAGES}
-        )
-
-    def check_batch(self, batch: Any) -> None:
-        check_graph(batch if "pos" in batch else with_positions(batch))
-        if "y" not in batch:
-            return  # predictions need none
-        y = batch.y
-        if y.is_floating_point() or y.shape != (batch.num_nodes,):
-            raise ValueError(
-                f"y has shape {tuple(y.shape)} and dtype {y.dtype}: expected the class of each of "
-                f"{batch.num_nodes} nodes, as integers."
-            )
-        if bool((y < UNLABELLED).any() | (y >= self.classes).any()):
-            raise ValueError(
-                f"y goes from {int(y.min())} to {int(y.max())}, but the task has {self.classes} "
-                "classes, from 0: set `classes` to those of the data; -1 says that there is none."
-            )
-
-    def loss(self, batch: Any) -> Tensor:
-        logits = self.predict_outputs(batch)["logits"]
-        return _mean_cross_entropy(logits, batch.y, self.label_smoothing)
-
-    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
-        logits = self.predict_outputs(batch)["logits"]
-        accuracy = cast(Metric, self.accuracy[stage])
-        accuracy.update(logits, batch.y)
-        return {"loss": _mean_cross_entropy(logits, batch.y), "accuracy": accuracy}
-
-
-class LinkPredictionTask(Task):
-    """Whether two nodes are linked: the product of the vectors that the model gives them.
-
-    Pairs are `edge_label_index` [2, pairs] with `edge_label` [pairs], 1 or 0, as of
-    torch_geometric's `RandomLinkSplit`; messages go along `edge_index`, which must not hold the
-    links that are asked for. The logit of a pair is z_i . z_j, the loss its cross-entropy. Metrics:
-    `auroc`, `average_precision` and `loss`.
-
-    Args:
-        model: returns z [N, C], alone or first of a pair.
-        lr, warmup, weight_decay, schedule: see `Task`.
-
-    Example:
-        >>> from geqlib.models import MonoidGNN
-        >>> task = LinkPredictionTask(MonoidGNN(34, "max", out_node=16))
-    """
-
-    inputs: ClassVar = INPUTS
-    outputs: ClassVar = {"nodes": "scalar"}
-    shown: ClassVar = ("auroc", "average_precision")
-
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        lr: float = 2e-3,
-        warmup: float = 0.05,
-        weight_decay: float = 0.0,
-        schedule: Schedule = "cosine",
-    ) -> None:
-        super().__init__(
-            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=False
-        )
-        self.measures = nn.ModuleDict(
-            {
-                stage: nn.ModuleDict(
-                    {"auroc": TargetRanking(), "average_precision": TargetRanking("precision")}
-                )
-                for stage in STAGES
-            }
-        )
-
-    def check_batch(self, batch: Any) -> None:
-        check_graph(batch if "pos" in batch else with_positions(batch))
-        if "edge_label_index" not in batch or "edge_label" not in batch:
-            raise ValueError(
-                "The data has no pairs of nodes: edge_label_index [2, pairs] and edge_label "
-                '[pairs], as level="link" of OwnGraphData makes them.'
-            )
-
-    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        return {"nodes": scalars_of(self(batch))}
-
-    def logits(self, batch: Any) -> Tensor:
-        """[pairs]."""
-        z = self.predict_outputs(batch)["nodes"]
-        first, second = batch.edge_label_index
-        return (z.index_select(0, first) * z.index_select(0, second)).sum(1)
-
-    def loss(self, batch: Any) -> Tensor:
-        logits = self.logits(batch)
-        return binary_cross_entropy_with_logits(logits, batch.edge_label.to(logits.dtype))
-
-    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
-        logits = self.logits(batch)
-        true = batch.edge_label.to(logits.dtype)
-        measures = cast(Mapping[str, Metric], self.measures[stage])
-        for measure in measures.values():
-            measure.update(logits[:, None], true[:, None])
-        return {**measures, "loss": binary_cross_entropy_with_logits(logits, true)}
-
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return {"logits": self.logits(batch), "true": batch.edge_label}
-
-
 def masked_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Of yes-or-no targets, the mean over those that are not NaN; 0 if there are none.
 
@@ -459,10 +324,3 @@ def masked_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     labelled = ~y.isnan()
     each = binary_cross_entropy_with_logits(logits, y.nan_to_num(), reduction="none")
     return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp(min=1)
-
-
-def _mean_cross_entropy(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-    total = cross_entropy(
-        logits, y, ignore_index=UNLABELLED, label_smoothing=smoothing, reduction="sum"
-    )
-    return total / (y != UNLABELLED).sum().clamp(min=1)

@@ -3,68 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.shares import is_padding
-from geqlib.files.checkpoint import first_mismatch, format_record
+from geqlib.files.checkpoint import format_record
 from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
 from geqlib.graph.checks import values_unread
 from geqlib.monoid.aggregation import auxiliary_loss
-from geqlib.symmetry.rotations import random_rotations
-from geqlib.symmetry.types import parse_type, rotate
 from geqlib.train.agreement import share_cutoff
-from geqlib.train.divergence import (
-    SHOWN,
-    WatchedStep,
-    divergent_graphs,
-    finite_weights,
-    first_bad,
-    first_divergent,
-    graph_name,
-    intact_checkpoints,
-    likely_cause,
-    on_device,
-    shortened,
-)
+from geqlib.train.augmentation import rotated_graphs
+from geqlib.train.divergence import finite_weights, intact_checkpoints
 from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.memory import batch_sizes
-from geqlib.train.optimisation import (
-    KEY,
-    Chosen,
-    check_same,
-    configured,
-    observe,
-    waits_for_validation,
-)
+from geqlib.train.optimisation import KEY, observe
+from geqlib.train.optimised import OptimisedModule
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
 from geqlib.train.replay import Replay
-from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
-from geqlib.train.schedule import (
-    Schedule,
-    continue_schedule,
-    schedule_settings,
-    time_limit,
-)
-
-READ_EVERY = 20  # steps between two looks at numbers that were left on the device
+from geqlib.train.schedule import Schedule, schedule_settings
+from geqlib.train.watched import WatchedModule
 
 
-class Task(PlainArguments, L.LightningModule):
+class Task(PlainArguments, WatchedModule, OptimisedModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
     training batches under random rotations. `geqlib fit --optimizer` and `--lr_scheduler` replace
@@ -119,8 +91,6 @@ class Task(PlainArguments, L.LightningModule):
     shown: ClassVar[tuple[str, ...]] = ()
     # labels of which NaN means that there is none
     labels_may_miss: ClassVar[tuple[str, ...]] = ()
-    # what a run names in place of the task's own optimiser and schedule
-    chosen: Chosen = Chosen()
 
     def __init__(
         self,
@@ -144,7 +114,7 @@ class Task(PlainArguments, L.LightningModule):
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps in [0, 1), got {warmup}.")
         schedule_settings(schedule)
-        self.schedule: Schedule = schedule
+        self.schedule = schedule
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
         self.cuda_graphs = cuda_graphs
@@ -152,14 +122,13 @@ class Task(PlainArguments, L.LightningModule):
         self._replay: Replay | None = None
         self._replayed = False
         self._unchecked = {"train", "val"}
-        # what the model gave for the batch at hand, and losses of it
-        self._watched: dict[str, Tensor] = {}
+        self._watched = {}
         # stage, number and sizes, for a device that is out of memory
         self.batch_at_hand: tuple[str, int, str] | None = None
-        self._unread: list[WatchedStep] = []
-        self._divergent: list[str] = []
-        self._resumed: dict[str, Any] | None = None
-        self._resumed_data: dict[str, Any] = {}
+        self._unread = []
+        self._divergent = []
+        self._resumed = None
+        self._resumed_data = {}
         self._uncounted: Uncounted | None = None
         self.logged: set[str] = set()  # names of metrics
 
@@ -319,83 +288,6 @@ class Task(PlainArguments, L.LightningModule):
         self.batch_at_hand = stage, batch_idx, batch_sizes(batch)
         cast_to(self.model, batch, self.inputs)
 
-    # --- numbers that are not finite -------------------------------------------------------------
-
-    def watch(self, tensors: Mapping[str, Tensor]) -> None:
-        """Have predictions and losses of the batch at hand checked before they count."""
-        if self._trainer is None:
-            return  # nothing is trained or measured
-        self._watched |= {name: x.detach() for name, x in tensors.items()}
-
-    def refuse_divergence(self, stage: str, batch: Any, batch_idx: int) -> None:
-        """Raise a ValueError if something that is watched is NaN or infinite."""
-        watched, self._watched = self._watched, {}
-        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
-        epoch = self.trainer.current_epoch if fitting else 0
-        if self._reads_late() and watched:
-            signs = on_device(watched, self.model.parameters())
-            # the tensors of a replayed step are those of the next one, too
-            copies = {name: x.clone() for name, x in watched.items()}
-            step = WatchedStep(stage, epoch, batch_idx, batch, copies, *signs)
-            self._unread.append(step)
-            if len(self._unread) >= READ_EVERY:
-                self.read_watched()
-        elif first_divergent(watched) is not None:
-            self._refuse(stage, epoch, batch_idx, batch, watched, self.model.parameters())
-
-    def _reads_late(self) -> bool:
-        """Whether numbers are left on the device for some steps, so that the host does not wait."""
-        return self._trainer is not None and self.device.type != "cpu"
-
-    def read_watched(self) -> None:
-        """Raise a ValueError if a step since the last call had numbers that are not finite."""
-        steps, self._unread = self._unread, []
-        bad = first_bad(steps)
-        if bad is not None:
-            where = bad.stage, bad.epoch, bad.batch_idx, bad.batch
-            self._refuse(*where, bad.tensors, [bad.largest])
-
-    def _refuse(
-        self,
-        stage: str,
-        epoch: int,
-        batch_idx: int,
-        batch: Any,
-        watched: Mapping[str, Tensor],
-        weights: Iterable[Tensor],
-    ) -> None:
-        self._reset_metrics()  # so that what comes after this batch does not count it
-        name = first_divergent(watched)
-        graphs = divergent_graphs(watched, batch)
-        names = [graph_name(batch, k) for k in graphs]
-        whole = len(graphs) == batch.num_graphs > SHOWN
-        of = (
-            f" of all {len(graphs)} graphs" if whole else f" of {shortened(names)}" if names else ""
-        )
-        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
-        precision = "32-true" if self._trainer is None else str(self.trainer.precision)
-        cause = likely_cause(list(weights), precision, self.lr if fitting else None)
-        if fitting:
-            when = f"in epoch {epoch}, batch {batch_idx} of {stage}"
-            end = f"; {intact_checkpoints(self.trainer)}."
-        else:
-            when, end = f"in batch {batch_idx} of {stage}", "."
-        raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
-
-    def _reset_metrics(self) -> None:
-        for part in self.modules():
-            if isinstance(part, Metric):
-                part.reset()
-
-    def on_validation_start(self) -> None:
-        self.read_watched()
-
-    def on_validation_epoch_end(self) -> None:
-        self.read_watched()
-
-    def on_test_epoch_end(self) -> None:
-        self.read_watched()
-
     def on_validation_batch_end(
         self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -407,25 +299,6 @@ class Task(PlainArguments, L.LightningModule):
     ) -> None:
         self.refuse_divergence("testing", batch, batch_idx)
         self._count_again()
-
-    def on_predict_batch_end(
-        self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        watched, self._watched = self._watched, {}
-        if not is_padding(batch) and first_divergent(watched) is not None:
-            names = [graph_name(batch, k) for k in divergent_graphs(watched, batch)]
-            self._divergent += names or [f"batch {batch_idx}"]
-
-    def on_predict_start(self) -> None:
-        self._divergent = []
-
-    def on_predict_end(self) -> None:
-        if self._divergent:
-            warnings.warn(
-                f"{len(self._divergent)} predictions are NaN or infinite, and are written as that: "
-                f"{shortened(self._divergent)}.",
-                stacklevel=2,
-            )
 
     # --- checks and checkpoints ------------------------------------------------------------------
 
@@ -499,90 +372,11 @@ class Task(PlainArguments, L.LightningModule):
         checkpoint["geqlib"] = format_record()
         checkpoint[KEY] = self.chosen.record()
 
-    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().load_state_dict(state_dict, *args, **kwargs)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The weights do not fit {type(self.model).__name__} ({first_mismatch(error)}): "
-                "use the config.yaml of the run that wrote them."
-            ) from error
-
-    # --- optimisation ----------------------------------------------------------------------------
-
-    def configure_optimizers(self) -> Any:
-        return configured(self, "AdamW", **self.adam_options())
-
-    def adam_options(self) -> dict[str, Any]:
-        """Of the task's own optimiser, beside its learning rate and groups."""
-        return {"fused": self._fused() or None}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        # Lightning's call comes after the checkpoint of an epoch, which would not have this step
-        if not waits_for_validation(self, scheduler):
-            super().lr_scheduler_step(scheduler, metric)
-
-    def _fused(self) -> bool:
-        """Whether one kernel updates all weights; Lightning clips no gradients of mixed precision
-        for such an optimiser."""
-        clipped = bool(self.trainer.gradient_clip_val)
-        mixed = str(self.trainer.precision).endswith("-mixed")
-        return self.device.type == "cuda" and not (clipped and mixed)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._trainer is None or self.trainer.state.fn != "fit":
-            return
-        callbacks: Any = getattr(self.trainer, "callbacks", ())
-        averaging = any(isinstance(c, WeightAveraging) for c in callbacks)
-        if "current_model_state" in checkpoint and not averaging:
-            raise ValueError(
-                "The checkpoint has averaged weights beside those of its training, which would be "
-                "lost: resume it with the `ema` of its run."
-            )
-        check_same(checkpoint, self)
-        self._resumed = dict(checkpoint.get("hyper_parameters") or {})
-        self._resumed_data = dict(checkpoint.get("datamodule_hyper_parameters") or {})
-
-    def on_train_start(self) -> None:
-        resumed, self._resumed = self._resumed, None
-        if resumed is None:
-            return
-        changes = changed_settings(resumed, self.hparams, free=SCHEDULED)
-        data = getattr(self.trainer, "datamodule", None)
-        changes += changed_settings(
-            self._resumed_data, getattr(data, "hparams", {}), free=LOADING, of="the data"
-        )
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, LambdaLR) and time_limit(self.trainer) is None:
-            changes.append(continue_schedule(schedule, self.lr, self.weight_decay))
-        if sentence := "; ".join(filter(None, changes)):
-            warnings.warn(f"This run was resumed with other settings: {sentence}.", stacklevel=2)
-
     def rotated(self, batch: Any) -> Any:
         """A copy of the batch with every graph rotated by its own random rotation."""
         if not self.rotate:
             return batch
-        types = {k: parse_type(k, t) for k, t in (self.inputs | self.outputs).items() if k in batch}
-        rotating = [type_ for type_ in types.values() if type_.rotates]
-        where = next((type_.where for type_ in rotating if type_.cartesian), None)
-        if where is None:  # a StopIteration would end the epoch without a word
-            raise ValueError(
-                f"{type(self).__name__} has rotate=True, but none of its `inputs` and `outputs` in "
-                "the batch is a point or a vector: declare them, or set rotate=False."
-            )
-        first = batch[where]
-        rotation = random_rotations(
-            batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
-        )
-        turned = batch.clone()
-        for type_ in rotating:
-            x = batch[type_.where]
-            own = rotation
-            if type_.level != "graph":
-                node = batch.edge_index[0] if type_.level == "edge" else slice(None)
-                own = rotation.index_select(0, batch.batch[node])
-            turned[type_.where] = rotate(x, type_, own)
-        return turned
+        return rotated_graphs(batch, self.inputs | self.outputs, type(self).__name__)
 
 
 def with_positions(batch: Any, names: tuple[str, ...] | None = None) -> Data:

@@ -41,6 +41,7 @@ REMOVED: dict[str, str] = {
     "geqlib.report.board_picture": BOARD,
     "geqlib.report.rows.build_table": "results are several tables: build_tables",
     "geqlib.report.markdown_table": "the board is drawn from typed results, not from tables",
+    "geqlib.geometry.extremal.*": "geqlib.frames.extremal_vectors.extremal_chains",
     "geqlib.geometry.irreps.act_irreps": "geqlib.symmetry.types.wigner_matrices",
     "geqlib.nn.gaunt_choice.*": "nothing is measured: geqlib.gaunt.methods.choose_method",
     "geqlib.nn.gaunt_form.*": "geqlib.gaunt.product.pointwise_product",

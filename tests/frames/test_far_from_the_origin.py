@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geqlib.frames.degenerate import extremal_frames
+from geqlib.frames.extremal_vectors import extremal_chains
 from geqlib.models import FAGNN
 from geqlib.testing import degenerate_sets
 from tests.frames.test_averages import Symmetric, averaged
@@ -183,11 +183,12 @@ def test_points_and_centres_are_subtracted_in_float64() -> None:
 
 def test_noise_larger_than_the_set_leaves_all_rotations_free() -> None:
     """Nothing is read from directions that are rounding alone."""
-    vectors = np.array([[1.0, 0.2, 0.0], [-0.5, 0.0, 0.3], [0.0, 0.0, 0.0]])
-    wide = extremal_frames(vectors, proper=False, eps=1e-7, shortest=2.0)
-    assert wide.rank == 0 and wide.weight.sum() == pytest.approx(1.0)
-    half = extremal_frames(vectors, proper=False, eps=1e-7, shortest=0.9)
-    assert half.rank == 1 and np.isfinite(half.constant).all()
+    vectors = torch.tensor([[1.0, 0.2, 0.0], [-0.5, 0.0, 0.3], [0.0, 0.0, 0.0]]).double()
+    sample, eps = torch.tensor([0, 0, 0, 1, 1, 1]), torch.full((2,), 1e-7).double()
+    both = torch.cat([vectors, vectors])
+    by_rank = extremal_chains(both, sample, 3, eps, torch.tensor([2.0, 0.9]).double())
+    assert [{*chains.sample.tolist()} for chains in by_rank] == [{0}, {1}, set(), set()]
+    assert bool(by_rank[1].axes.isfinite().all())
 
 
 @pytest.mark.parametrize("mode", MODES)

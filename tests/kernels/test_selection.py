@@ -26,6 +26,7 @@ with watch() as choices:
     edge_product(torch.ones(2, 1, 3), torch.ones(1, 1, 3), plan)
     geqlib.nn.MonoidAggregation(2)(torch.ones(3, 2), torch.zeros(3, dtype=torch.long))
     geqlib.nn.GauntTensorProduct("1x0e", "1x0e", "1x0e", method="grid")(*torch.ones(2, 3, 1))
+    geqlib.nn.GauntPower("1x0e", "1x0e", 2)(torch.ones(3, 1))
 print(sorted(choices))
 """
 
@@ -39,7 +40,7 @@ def test_everything_works_without_triton() -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    names = ("edge_product", "grid_product", "symmetric_gru")
+    names = ("edge_product", "grid_product", "sphere_power", "symmetric_gru")
     assert done.stdout.strip() == str([(name, "no Triton") for name in names])
 
 

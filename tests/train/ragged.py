@@ -10,10 +10,14 @@ from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import Field, PackedGraphs
 
 SIZES = (3, 5, 4, 7, 2, 6, 5, 3, 8, 4, 3, 6)
-NODE = ("pos", "vec", "x", "z", "normal", "forces", "y_node")
+NODE = ("pos", "vec", "x", "z", "normal", "forces", "y_node", "charges")
 EDGE = ("edge_attr", "cell_shift")
 REVERSE: dict[str, Any] = {"reverse": Field("edge", index="edge")}
-FIELDS = {**dict.fromkeys(NODE, "node"), **dict.fromkeys(EDGE, "edge"), **REVERSE}
+PAIRS: dict[str, Any] = {
+    "edge_label": Field("pair"),
+    "edge_label_index": Field("pair", "node", dim=1),
+}
+FIELDS = {**dict.fromkeys(NODE, "node"), **dict.fromkeys(EDGE, "edge"), **REVERSE, **PAIRS}
 
 
 def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, Any]:
@@ -30,6 +34,12 @@ def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, An
     energy[1] = np.nan
     forces = draw.normal(size=(nodes, 3))
     forces[-1] = np.nan
+    targets = draw.normal(size=(graphs, 3))
+    targets[1::3, 1] = np.nan
+    classes = draw.choice([0.0, 1.0, np.nan], (nodes, 2))
+    charges = draw.normal(size=(nodes, 1))
+    charges[::4] = np.nan
+    pairs = np.arange(graphs) % 4 + 1
     return {
         "nodes": np.array(sizes),
         "edges": np.array(count),
@@ -46,11 +56,22 @@ def ragged_arrays(sizes: tuple[int, ...] = SIZES, seed: int = 0) -> dict[str, An
         "reverse": np.concatenate([np.roll(np.arange(n), n // 2) for n in count]),
         "cell": 20 * np.stack([np.eye(3)] * graphs),
         "energy": energy,
+        "gap": energy[:, None],
         "stress": draw.normal(size=(graphs, 3, 3)),
         "y_graph": draw.normal(size=(graphs, 3)),
         "y": draw.normal(size=(graphs, 1)),
         "label": np.arange(graphs) % 2,
         "shift": draw.normal(size=(nodes, 3)),
+        "targets": targets,
+        "classes": classes,
+        "kind": draw.integers(-1, 3, nodes),
+        "charges": charges,
+        "dipole": draw.normal(size=(graphs, 3)),
+        "pairs": pairs,
+        "edge_label": np.concatenate([np.arange(n) % 2 for n in pairs]),
+        "edge_label_index": np.concatenate(
+            [draw.integers(0, size, (2, n)) for size, n in zip(sizes, pairs, strict=True)], 1
+        ),
     }
 
 
@@ -58,7 +79,8 @@ def ragged_graphs(*, names: tuple[str, ...], **labels: str) -> PackedGraphs:
     """All graphs with these arrays; `labels` renames some, such as y="label"."""
     arrays = ragged_arrays()
     renamed = {new: arrays[old] for new, old in labels.items()}
-    chosen = {k: arrays[k] for k in ("nodes", "edges", "edge_index", *names)} | renamed
+    counts = ("nodes", "edges", *(["pairs"] if "edge_label" in names else []))
+    chosen = {k: arrays[k] for k in (*counts, "edge_index", *names)} | renamed
     fields = {k: FIELDS.get(k, "graph") for k in names}
     fields |= {new: "node" if len(renamed[new]) == sum(SIZES) else "graph" for new in renamed}
     return PackedGraphs(chosen, fields)

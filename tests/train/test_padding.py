@@ -27,8 +27,13 @@ from geqlib.train import (
     DisplacementTask,
     EnergyForces,
     GraphClassificationTask,
+    LinkPredictionTask,
+    MaskedClassificationTask,
+    MaskedRegressionTask,
     MultitaskTask,
+    NodeClassificationTask,
     NormalsTask,
+    PropertyTask,
     RegressionTask,
     Task,
 )
@@ -69,6 +74,19 @@ def dpa3() -> Any:
     return DPA3(8, 4, 4, compressed=4, layers=2, readout=[8], **short)
 
 
+def properties(net: Callable[[], Any], **options: Any) -> Callable[[], Task]:
+    named = {"dipole": "graph:vector", "charges": "scalar", "gap": "graph:scalar"}
+    return lambda: PropertyTask(net(), named, **options)
+
+
+def channels() -> Any:
+    return PONITA(4, 0, 2, 1, **SMALL, orientations=4, cutoff=3.0)
+
+
+def monoid(**options: Any) -> Any:
+    return MonoidGNN(2, "max", **options)
+
+
 Case = tuple[Callable[[], Task], tuple[str, ...], dict[str, str]]
 CASES: dict[str, Case] = {
     "displacement": (moves(orientations=4), MOVES, {"y": "shift"}),
@@ -102,6 +120,37 @@ CASES: dict[str, Case] = {
         {},
     ),
     "bits": (lambda: BitsTask(SetNetwork(4, "sum", out_bits=1)), (), {"x": "z", "y": "y"}),
+    "masked regression": (
+        lambda: MaskedRegressionTask(monoid(out_graph=3), 3, loss="mse"),
+        ("x",),
+        {"y": "targets"},
+    ),
+    "masked regression nodes": (
+        lambda: MaskedRegressionTask(monoid(out_node=2), 2, level="node"),
+        ("x",),
+        {"y": "classes"},
+    ),
+    "masked classification": (
+        lambda: MaskedClassificationTask(monoid(out_node=2), 2, level="node"),
+        ("x",),
+        {"y": "classes"},
+    ),
+    "classes of nodes": (
+        lambda: NodeClassificationTask(monoid(out_node=3), 3, label_smoothing=0.1),
+        ("x",),
+        {"y": "kind"},
+    ),
+    "links": (
+        lambda: LinkPredictionTask(monoid(out_node=4)),
+        ("x", "edge_label", "edge_label_index"),
+        {},
+    ),
+    "properties": (properties(channels), ("pos", "z", "charges", "dipole", "gap"), {}),
+    "properties mae": (
+        properties(channels, loss="mae", intensive=["gap"]),
+        ("pos", "z", "charges", "dipole", "gap"),
+        {},
+    ),
     "energy ponita": (potential(ponita, stress_weight=1.0), ATOMS, {}),
     "energy ponita huber": (potential(ponita, loss="huber", zbl=True), BARE, {}),
     "energy gaunt": (potential(gaunt, stress_weight=1.0), ATOMS, {}),
@@ -112,6 +161,11 @@ REPLAYED = (
     "displacement",
     "regression",
     "multitask max",
+    "masked regression",
+    "masked classification",
+    "classes of nodes",
+    "links",
+    "properties",
     "energy ponita",
     "energy gaunt",
     "energy escaip",

@@ -12,8 +12,16 @@ import torch
 from torch import Tensor
 
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.models import PONITA, GauntNet
-from geqlib.train import DisplacementTask, EnergyForces, Task
+from geqlib.models import PONITA, GauntNet, MonoidGNN
+from geqlib.train import (
+    DisplacementTask,
+    EnergyForces,
+    LinkPredictionTask,
+    MaskedClassificationTask,
+    NodeClassificationTask,
+    PropertyTask,
+    Task,
+)
 from geqlib.train.replay import Replay
 from geqlib.train.run import Run, fit
 from geqlib.train.run import test as run_test
@@ -28,13 +36,28 @@ def make_run(name: str, folder: Path, *, cuda_graphs: bool, **options: Any) -> R
     torch.manual_seed(0)
     small: dict[str, Any] = {"channels": 4, "layers": 1}
     task: Task
-    if name == "energy":
+    switch: dict[str, Any] = {"cuda_graphs": cuda_graphs, "lr": 1e-2}
+    monitor = "val/loss"
+    if name == "links":
+        task = LinkPredictionTask(MonoidGNN(2, "max", out_node=4), **switch)
+        data = Ragged(("x", "edge_label", "edge_label_index"))
+    elif name == "classes of nodes":
+        task = NodeClassificationTask(MonoidGNN(2, "max", out_node=3), 3, **switch)
+        data = Ragged(("x",), labels={"y": "kind"})
+    elif name == "masked":
+        task = MaskedClassificationTask(MonoidGNN(2, "max", out_node=2), 2, level="node", **switch)
+        data = Ragged(("x",), labels={"y": "classes"})
+    elif name == "properties":
+        net = PONITA(4, 0, 2, 1, **small, orientations=4)
+        types = {"dipole": "graph:vector", "charges": "scalar", "gap": "graph:scalar"}
+        task = PropertyTask(net, types, rotate=True, **switch)
+        data = Ragged(("pos", "z", *types))
+    elif name == "energy":
         net = GauntNet(["H", "C"], cutoff=3.0, **small)
-        task, data = EnergyForces(net, cuda_graphs=cuda_graphs, lr=1e-2), Ragged(ATOMS)
-        monitor = "val/loss"
+        task, data = EnergyForces(net, **switch), Ragged(ATOMS)
     else:
         net = PONITA(2, 1, 0, 1, **small, orientations=4, edge_dim=1)
-        task = DisplacementTask(net, cuda_graphs=cuda_graphs, lr=1e-2, rotate=True)
+        task = DisplacementTask(net, rotate=True, **switch)
         data = Ragged(("pos", "vec", "x", "edge_attr"), labels={"y": "shift"})
         monitor = "val/mse"
     plain = {"max_epochs": 3, "accelerator": "cpu", "default_root_dir": folder, "logger": False}
@@ -68,7 +91,12 @@ class Count:
         patch.setattr(Replay, "evaluate", counted_evaluation)
 
 
-@pytest.mark.parametrize("name", ["displacement", pytest.param("energy", marks=pytest.mark.slow)])
+SLOW = ("energy", "classes of nodes", "masked", "properties")
+
+
+@pytest.mark.parametrize(
+    "name", ["displacement", "links", *(pytest.param(k, marks=pytest.mark.slow) for k in SLOW)]
+)
 def test_replayed_run_with_a_resume_equals_an_eager_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

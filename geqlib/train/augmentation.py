@@ -1,0 +1,43 @@
+"""Batches under random symmetries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from geqlib.symmetry.rotations import random_rotations
+from geqlib.symmetry.types import parse_type, rotate
+
+
+def rotated_graphs(batch: Any, types: Mapping[str, str], task: str) -> Any:
+    """A copy of the batch with every graph rotated by its own random rotation.
+
+    Args:
+        batch: of graphs.
+        types: of its tensors, as in `geqlib.testing`.
+        task: its name, for errors.
+
+    Raises:
+        ValueError: if none of the tensors is a point or a vector.
+    """
+    parsed = [parse_type(name, text) for name, text in types.items() if name in batch]
+    rotating = [type_ for type_ in parsed if type_.rotates]
+    where = next((type_.where for type_ in rotating if type_.cartesian), None)
+    if where is None:  # a StopIteration would end the epoch without a word
+        raise ValueError(
+            f"{task} has rotate=True, but none of its `inputs` and `outputs` in "
+            "the batch is a point or a vector: declare them, or set rotate=False."
+        )
+    first = batch[where]
+    rotation = random_rotations(
+        batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
+    )
+    turned = batch.clone()
+    for type_ in rotating:
+        x = batch[type_.where]
+        own = rotation
+        if type_.level != "graph":
+            node = batch.edge_index[0] if type_.level == "edge" else slice(None)
+            own = rotation.index_select(0, batch.batch[node])
+        turned[type_.where] = rotate(x, type_, own)
+    return turned
