@@ -21,7 +21,14 @@ from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
 # what folds are compared by, the first of these that a run measures -> whether less is better
-MEASURES = {"auroc": False, "accuracy": False, "mae": True, "rmse": True}
+MEASURES = {
+    "auroc": False,
+    "accuracy": False,
+    "std_mae": True,
+    "mae": True,
+    "rmse": True,
+    "loss": True,
+}
 MEANING = {
     "published": "the epoch with the best mean over test folds",
     "selected": "each fold's epoch chosen by validation graphs",

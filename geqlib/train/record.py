@@ -202,20 +202,23 @@ class RunRecord(L.Callback):
 
 
 def predicted_names(data: Any, predictions: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of graphs, of the columns of targets and of classes, for the header of a file.
+    """Names of graphs, of the columns of targets, of their units and of classes, for the header of
+    a file.
 
     Args:
-        data: the data module, which has `targets`, `classes` or a method `identifiers()` that names
-            every graph that can be an "index".
+        data: the data module, which has `targets`, `classes`, `units` or a method `identifiers()`
+            that names every graph that can be an "index".
         predictions: of its test split.
     """
-    names: dict[str, list[str]] = {}
+    names: dict[str, Any] = {}
     if hasattr(data, "identifiers") and "index" in predictions:
         identifiers = data.identifiers()
         names["names"] = [identifiers[k] for k in predictions["index"].tolist()]
     for name in ("targets", "classes"):
         if isinstance(value := getattr(data, name, None), list):
             names[name] = list(map(str, value))
+    if units := getattr(data, "units", None):
+        names["units"] = dict(units)
     return {name: json.dumps(value) for name, value in names.items()}
 
 
@@ -319,10 +322,14 @@ def _commit() -> str:
 
 
 def _units(task: Any, data: Any) -> dict[str, str]:
-    """Units of metrics: those of the task, and of errors that of the data."""
-    unit = getattr(data, "unit", None)
-    errors = {"mae": unit, "rmse": unit} if isinstance(unit, str) else {}
-    return errors | dict(getattr(task, "units", {}))
+    """Units of metrics: those of the task, and of errors those of the data."""
+    errors = ("mae", "rmse")
+    unit, units = getattr(data, "unit", None), getattr(data, "units", None) or {}
+    if len(getattr(data, "targets", ())) == 1:
+        unit, units = next(iter(units.values()), unit), {}
+    named = {f"{error}_{target}": own for target, own in units.items() for error in errors}
+    single = dict.fromkeys(errors, unit) if isinstance(unit, str) else {}
+    return named | single | dict(getattr(task, "units", {}))
 
 
 def _baselines(data: Any) -> dict[str, dict[str, float]]:

@@ -31,6 +31,7 @@ class TableFile(SplitLoaders):
         super().__init__()
         self.path, self.like = path, like
         self.batch_size, self.cutoff, self.targets = like.batch_size, like.cutoff, like.targets
+        self.units = like.units
         self.names: list[str] = []
         self.splits: dict[str, PackedGraphs] = {}
 

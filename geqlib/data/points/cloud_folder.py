@@ -35,6 +35,7 @@ class CloudFolder(SplitLoaders):
         self.path, self.like = path, like
         self.batch_size, self.cutoff = like.batch_size, like.cutoff
         self.targets, self.classes = like.targets, like.classes
+        self.units = like.units
         self.names: list[str] = []
         self.splits: dict[str, PackedGraphs] = {}
 
