@@ -11,9 +11,10 @@ from typing import Any, Literal
 import yaml
 
 DESCRIPTIONS = {
-    "predict": """Write what a trained model predicts for the graphs of a file, with or without
-labels. Structures with energies and forces become extended XYZ, all else a table (CSV).""",
-    "test": """Measure a trained model on the labelled graphs of a file.""",
+    "predict": """Write what a trained model predicts for what a file holds (structures, molecules,
+graphs, clouds), with or without labels. Structures with energies and forces become extended XYZ,
+all else a table (CSV).""",
+    "test": """Measure a trained model on a file with labels.""",
 }
 DATA = "--data."
 
@@ -30,7 +31,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
         "file",
         nargs="?",
         type=Path,
-        help="any that the model could be trained on; else the test graphs of its run",
+        help="any that the model could be trained on; else the test split of its run",
     )
     endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
@@ -60,13 +61,14 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
         show(predictor.metrics(data), options.out)
         return 0
 
+    from geqlib.data.loaders import noun_of
     from geqlib.train.predicted_files import predictions_path, write_predictions
 
     out = options.out or predictions_path(predictor.task, options.file or options.model)
     if options.file is not None and out.resolve() == options.file.resolve():
         raise ValueError(f"--out {out} is the file itself: name another one.")
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
-    sys.stdout.write(f"wrote {out}: {graphs} graphs\n")
+    sys.stdout.write(f"wrote {out}: {graphs} {noun_of(data)}s\n")
     return 0
 
 

@@ -276,6 +276,10 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
         atoms = data.atoms(number)
         if types is not None and types[number] is not None:
             atoms.info["config_type"] = types[number]
+        if (
+            "REF_stress" in atoms.info
+        ):  # nine numbers, which ASE writes as such, and reads as a matrix
+            atoms.info["REF_stress"] = atoms.info["REF_stress"].ravel()
         results: dict[str, Any] = {"energy": energy[k]}
         if forces is not None:
             results["forces"] = forces[k].numpy()

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
-from geqlib.data.loaders import SplitLoaders
+from geqlib.data.loaders import SplitLoaders, noun_of
 from geqlib.data.shares import is_padding
 from geqlib.files.checkpoint import first_mismatch, format_record
 from geqlib.files.plain import PlainArguments
@@ -316,7 +316,7 @@ class Task(PlainArguments, L.LightningModule):
         self._watched = {}
         if not self.trainer.predicting:
             check_labels(self.labels, batch, type(self).__name__)
-        self.batch_at_hand = stage, batch_idx, batch_sizes(batch)
+        self.batch_at_hand = stage, batch_idx, batch_sizes(batch, self._noun())
         cast_to(self.model, batch, self.inputs)
 
     # --- numbers that are not finite -------------------------------------------------------------
@@ -367,10 +367,14 @@ class Task(PlainArguments, L.LightningModule):
         self._reset_metrics()  # so that what comes after this batch does not count it
         name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
-        names = [graph_name(batch, k) for k in graphs]
+        names = [graph_name(batch, k, self._noun()) for k in graphs]
         whole = len(graphs) == batch.num_graphs > SHOWN
         of = (
-            f" of all {len(graphs)} graphs" if whole else f" of {shortened(names)}" if names else ""
+            f" of all {len(graphs)} {self._noun()}s"
+            if whole
+            else f" of {shortened(names)}"
+            if names
+            else ""
         )
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         precision = "32-true" if self._trainer is None else str(self.trainer.precision)
@@ -381,6 +385,10 @@ class Task(PlainArguments, L.LightningModule):
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def _noun(self) -> str:
+        """What a graph is called in messages."""
+        return noun_of(None if self._trainer is None else getattr(self.trainer, "datamodule", None))
 
     def _reset_metrics(self) -> None:
         for part in self.modules():
@@ -413,7 +421,7 @@ class Task(PlainArguments, L.LightningModule):
     ) -> None:
         watched, self._watched = self._watched, {}
         if not is_padding(batch) and first_divergent(watched) is not None:
-            names = [graph_name(batch, k) for k in divergent_graphs(watched, batch)]
+            names = [graph_name(batch, k, self._noun()) for k in divergent_graphs(watched, batch)]
             self._divergent += names or [f"batch {batch_idx}"]
 
     def on_predict_start(self) -> None:

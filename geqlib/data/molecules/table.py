@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isinf, nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -79,6 +79,8 @@ class MoleculeTableData(PartitionedLoaders):
         >>> next(iter(data.train_dataloader())).y.shape
         torch.Size([2, 2])
     """
+
+    noun: ClassVar[str] = "molecule"
 
     def __init__(
         self,

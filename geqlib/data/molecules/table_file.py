@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class TableFile(SplitLoaders):
     Attributes:
         names: the SMILES of each molecule, or its number in an SDF file.
     """
+
+    noun: ClassVar[str] = "molecule"
 
     def __init__(self, path: Path, like: Any) -> None:
         super().__init__()

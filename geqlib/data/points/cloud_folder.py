@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class CloudFolder(SplitLoaders):
     Attributes:
         names: paths of the clouds.
     """
+
+    noun: ClassVar[str] = "cloud"
 
     def __init__(self, path: Path, like: Any) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,8 @@ class CloudData(PartitionedLoaders):
         >>> data.classes, next(iter(data.train_dataloader())).pos.shape
         (['balls', 'rods'], torch.Size([80, 3]))
     """
+
+    noun: ClassVar[str] = "cloud"
 
     def __init__(
         self,
