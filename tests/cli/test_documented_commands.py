@@ -16,6 +16,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from geqlib.cli import main
+from tests.cli.test_use import TETRAHEDRON
 from tests.data.graphs import raw_graphs
 from tests.test_configs import on_small_data
 from tests.train import tiny
@@ -67,7 +68,7 @@ CONFIGURED = [
 
 
 def test_every_page_has_its_test() -> None:
-    here = {"molecules.md", "motifs.md"} | {
+    here = {"molecules.md", "motifs.md", "point_clouds.md"} | {
         page.name for page in PAGES if page.name not in TESTED and not _others(page)
     }
     for page in PAGES:
@@ -106,6 +107,26 @@ def test_motifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw_graphs.write(tmp_path, "MUTAG", kinds=3)
     others = _others(TOP / "docs" / "motifs.md")
     assert others and all(main(words) == 0 for words in others)
+
+
+@pytest.mark.slow
+def test_normals_of_meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, height in (("low", 0.3), ("high", 3.0)):
+        for split in ("train", "test"):
+            Path("my_meshes", name, split).mkdir(parents=True)
+            Path("my_meshes", name, split, "a.off").write_text(TETRAHEDRON.format(height))
+    Path("NEW.off").write_text(TETRAHEDRON.format(2.0))
+    page = TOP / "docs" / "point_clouds.md"
+    text = page.read_text().partition("as `normals.yaml`")[2]
+    (config,) = re.findall(r"\A.*?^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    Path("normals.yaml").write_text(config)
+    sizes = ["--data.points=16", "--data.train=16", "--data.val=4", "--data.test=4"]
+    assert [words[0] for words in _others(page)] == ["fit", "test", "predict"]
+    for words in _others(page):
+        words = [*words, *sizes, *FEW] if words[0] == "fit" else words
+        assert tiny.geqlib(words) == 0, shlex.join(words)
+    assert len(Path("NEW_predictions.csv").read_text().splitlines()) == 17
 
 
 @pytest.mark.slow
