@@ -53,7 +53,6 @@ SMALL = {
 def on_small_data(config, changes, tmp_path, monkeypatch):
     """Write small raw data of a configuration, and return the options that go with it."""
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(Path(__file__).parents[1])
     text = config.read_text()
     if "MoleculeNetData" in text or "ZincData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
@@ -107,6 +106,7 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value
 )
 def test_two_steps(config, variant, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
     changes = [] if variant is None else variants(config)[variant]
     arguments = [*on_small_data(config, changes, tmp_path, monkeypatch), "--data.batch_size=4"]
     arguments += [

@@ -58,7 +58,10 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     predictor = load_predictor(options.model)
     data = predictor.data(options.file, settings)
     if command == "test":
-        show(predictor.metrics(data), options.out)
+        from geqlib.train.record import metric_units
+
+        metrics = predictor.metrics(data)
+        show(metrics, metric_units(predictor.task, data), options.out)
         return 0
 
     from geqlib.data.loaders import noun_of
@@ -68,7 +71,8 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     if options.file is not None and out.resolve() == options.file.resolve():
         raise ValueError(f"--out {out} is the file itself: name another one.")
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
-    sys.stdout.write(f"wrote {out}: {graphs} {noun_of(data)}s\n")
+    counted = noun_of(data) if graphs == 1 else f"{noun_of(data)}s"
+    sys.stdout.write(f"wrote {out}: {graphs} {counted}\n")
     return 0
 
 
@@ -107,15 +111,15 @@ def data_settings(words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def show(metrics: Mapping[str, float], out: Path | None) -> None:
-    """Print metrics, and write them as JSON where a file is named."""
+def show(metrics: Mapping[str, float], units: Mapping[str, str], out: Path | None) -> None:
+    """Print metrics with their units, and write them as JSON where a file is named."""
     import json
 
     from geqlib.files.atomic import replace_file
 
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
-        sys.stdout.write(f"{name:{width}}  {value:.4g}\n")
+        sys.stdout.write(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip() + "\n")
     if out is not None:
         text = json.dumps(dict(metrics), indent=1)
         replace_file(out, lambda part: part.write_text(text + "\n"))

@@ -143,7 +143,7 @@ class RunRecord(L.Callback):
                 "model": type(getattr(pl_module, "model", pl_module)).__name__,
                 "data": type(data).__name__,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
-                "units": _units(pl_module, data),
+                "units": metric_units(pl_module, data),
                 "baselines": _baselines(data),
                 "test_set": test_set_digest(data),
                 "limit_test_batches": trainer.limit_test_batches,  # type: ignore[attr-defined]
@@ -325,7 +325,7 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _units(task: Any, data: Any) -> dict[str, str]:
+def metric_units(task: Any, data: Any) -> dict[str, str]:
     """Units of metrics: those of the task, and of errors those of the data."""
     errors = ("mae", "rmse")
     unit, units = getattr(data, "unit", None), getattr(data, "units", None) or {}

@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
@@ -18,7 +19,7 @@ from ase.io import write
 from geqlib.cli import main
 from tests.cli.test_use import TETRAHEDRON
 from tests.data.graphs import raw_graphs
-from tests.test_configs import on_small_data
+from tests.test_configs import on_small_data, settings
 from tests.train import tiny
 
 TOP = Path(__file__).parents[2]
@@ -93,12 +94,15 @@ def _others(page: Path) -> list[list[str]]:
 def test_commands_with_configurations(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     command, option, config, *rest = words
     small = [*on_small_data(TOP / config, [], tmp_path, monkeypatch), "--data.batch_size=4"]
-    more = {"cv": ["--folds", "0", "--out", "cv"]}.get(command, ["--trainer.default_root_dir=run"])
-    assert main([command, option, str(TOP / config), *rest, *small, *more, *FEW]) == 0
+    if command == "check":  # which takes no changes
+        Path("small.yaml").write_text(yaml.safe_dump(settings(TOP / config, small)))
+        assert main([command, option, "small.yaml", *rest, "--samples", "1"]) == 0
+        return
+    folds = ["--folds", "0"] if command == "cv" else []
+    assert main([command, option, str(TOP / config), *rest, *folds, *small, *FEW]) == 0
 
 
 @pytest.mark.slow

@@ -56,9 +56,7 @@ def test_out_of_memory_in_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(type(again.task), "metrics", fail)
-    with pytest.raises(
-        ValueError, match=r"out of memory batch 0 of testing .4 simulations, .*eval_"
-    ):
+    with pytest.raises(ValueError, match=r"memory in batch 0 of testing .4 simulations, .*eval_"):
         run_test(again, run.folder / "checkpoints" / "last.ckpt")
 
 
