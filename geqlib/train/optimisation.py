@@ -276,7 +276,9 @@ def _short(description: Description | None) -> str:
     settings = dict(description.get("init_args") or {})
     try:
         cls = getattr(__import__(module, fromlist=[name]), name)
-        defaults = inspect.signature(cls).parameters
+        defaults: dict[str, inspect.Parameter] = {}
+        for base in reversed(cls.__mro__):  # which a class may hand its settings on to
+            defaults |= inspect.signature(base.__init__).parameters
         settings = {
             key: value
             for key, value in settings.items()

@@ -19,7 +19,7 @@ from geqlib.train import EnergyForces, Task
 from geqlib.train.configuration import ConfigReader
 from geqlib.train.energy import label_errors
 from geqlib.train.loss_stages import loss_stages, weights_at
-from geqlib.train.optimisation import Chosen, _scheduler
+from geqlib.train.optimisation import Chosen, _scheduler, _short
 from geqlib.train.run import Run, fit
 from geqlib.train.schedule import Plateau, rate_factor, schedule_settings
 from geqlib.train.stopping import StopEarly
@@ -144,6 +144,7 @@ def test_a_plateau_of_the_command_line_waits_for_what_the_run_monitors(
     entry = _scheduler(task, optimizer)
     assert (entry["monitor"], entry["scheduler"].mode) == (monitor, mode)
     assert entry["scheduler"].patience == (3 if len(options) == 2 else 10)
+    assert "threshold" not in _short(named)  # nor what else is as by default
 
 
 @pytest.mark.slow
