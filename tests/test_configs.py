@@ -50,14 +50,9 @@ SMALL = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value
-)
-def test_two_steps(config, variant, tmp_path, monkeypatch):
-    changes = [] if variant is None else variants(config)[variant]
+def on_small_data(config, changes, tmp_path, monkeypatch):
+    """Write small raw data of a configuration, and return the options that go with it."""
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(Path(__file__).parents[1])
     text = config.read_text()
     if "MoleculeNetData" in text or "ZincData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
@@ -103,7 +98,17 @@ def test_two_steps(config, variant, tmp_path, monkeypatch):
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_abc(tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
-    arguments = [*changes, *(f"--data.{option}" for option in [*small, "batch_size=4"])]
+    return [*changes, *(f"--data.{option}" for option in small)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value
+)
+def test_two_steps(config, variant, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    changes = [] if variant is None else variants(config)[variant]
+    arguments = [*on_small_data(config, changes, tmp_path, monkeypatch), "--data.batch_size=4"]
     arguments += [
         f"--trainer.default_root_dir={tmp_path / 'run'}",
         "--trainer.max_epochs=1",

@@ -37,7 +37,7 @@ class PointNet(nn.Module):
         points.
 
     Raises:
-        ValueError: an unknown level, or batch without num_graphs.
+        ValueError: an unknown level, or, for outputs per cloud, batch without num_graphs.
 
     Example:
         >>> net = PointNet(10)
@@ -77,7 +77,7 @@ class PointNet(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        batch, num_graphs = sample_numbers(pos, batch, num_graphs)
+        batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
         features = [pos, *([] if x is None else [x]), *([] if vec is None else [vec.flatten(1)])]
         h = self.points(torch.cat(features, 1))
         return read_out(self, self.head, h, batch, num_graphs)
@@ -150,7 +150,8 @@ class DGCNN(nn.Module):
         n the number of clouds or points.
 
     Raises:
-        ValueError: an unknown level, sizes below 1, or batch without num_graphs.
+        ValueError: an unknown level, sizes below 1, or, for outputs per cloud, batch without
+            num_graphs.
 
     Example:
         >>> net = DGCNN(0, 1, level="node")
@@ -190,7 +191,7 @@ class DGCNN(nn.Module):
     def forward(
         self, pos: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        batch, num_graphs = sample_numbers(pos, batch, num_graphs)
+        batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
         h, states = pos, []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = norm(conv(h, batch, num_graphs))
@@ -219,12 +220,16 @@ def read_out(
     return scalars, vectors.unflatten(1, (net.out_vectors, 3))
 
 
-def sample_numbers(pos: Tensor, batch: Tensor | None, num_graphs: int | None) -> tuple[Tensor, int]:
+def sample_numbers(
+    pos: Tensor, batch: Tensor | None, num_graphs: int | None, level: Level
+) -> tuple[Tensor, int]:
     """The cloud of each point, and how many there are; one cloud without `batch`."""
     if batch is None:
         return torch.zeros(pos.size(0), dtype=torch.long, device=pos.device), 1
-    if num_graphs is None:
+    if num_graphs is None and level == "graph":  # the last cloud may be empty
         raise ValueError("batch is given without num_graphs: pass the number of clouds too.")
+    if num_graphs is None:
+        num_graphs = int(batch.max()) + 1 if batch.numel() else 0
     return as_index(batch, "batch"), num_graphs
 
 

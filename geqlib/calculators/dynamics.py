@@ -197,7 +197,8 @@ def _whole_frames(path: Path) -> tuple[int, Atoms | None]:
                 count, last = len(whole), whole[-1] if whole else None
     except Exception as error:
         raise ValueError(
-            f"{path} is no trajectory, or damaged ({error}): move it away, or name another file."
+            f"{path} is no trajectory, or damaged: not even its first frame is whole ({error}). "
+            "Delete it to begin again, or name another file."
         ) from error
     return count, last
 

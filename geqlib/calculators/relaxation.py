@@ -126,9 +126,14 @@ def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:
     if not path.exists():
         return []
     try:
+        if not path.read_bytes().endswith(b"\n"):
+            raise ValueError("its last line is not whole")
         frames: Any = read(path, ":")
     except Exception as error:  # whatever ASE's readers stumble over
-        raise ValueError(f"{path} holds no structures ({error}): name another file.") from error
+        raise ValueError(
+            f"{path} is cut off, or holds no structures ({error}): delete it to relax all again, "
+            "or name another file."
+        ) from error
     if len(frames) > len(structures) or any("converged" not in a.info for a in frames):
         raise ValueError(f"{path} holds other structures than these, relaxed: name another file.")
     return frames

@@ -192,4 +192,4 @@ def show(
         table.add_row(name, f"{error['float32']:.1e}", f"{error['float64']:.1e}")
     console = console or Console()
     console.print(table)
-    console.print("max |f(g x) - g f(x)| / max(1, max |f|), on validation graphs")
+    console.print("max |f(g x) - g f(x)| / max(1, max |f|), on the validation split")

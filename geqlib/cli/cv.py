@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train and test a configuration on every fold and seed, and report it two ways:
 with the epoch whose test accuracy (or error) is best in the mean over all folds (as most published
-tables do), and with each fold's epoch chosen by its validation graphs. Options that are not listed
+tables do), and with each fold's epoch chosen by its validation split. Options that are not listed
 go to `geqlib fit`. The same command goes on where it was stopped; runs in the folder that were made
 with other settings, data or code are refused."""
 
@@ -61,7 +61,7 @@ def plan_runs(
 ) -> list[SweepRun]:
     """All runs of a cross-validation, finished or not.
 
-    Where validation graphs choose the epoch, the best checkpoint is tested, else the last one.
+    Where a validation split chooses the epoch, the best checkpoint is tested, else the last one.
 
     Raises:
         ValueError: if the configuration has no folds, or not those.

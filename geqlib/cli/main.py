@@ -38,12 +38,12 @@ NEEDS = {"report": "report", "export": "atoms"}
 USAGE = """usage: geqlib COMMAND [options]
 
   new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
-  fit       train: geqlib fit --config configs/nbody_ponita.yaml
+  fit       train: geqlib fit --config FILE
   validate  measure on the validation split
-  test      measure a trained model: geqlib test RUN [FILE]
+  test      measure a trained model: geqlib test MODEL [FILE]
             the test split of a run, in results.json: geqlib test --config FILE --ckpt_path FILE
-  predict   a trained model on any file, with or without labels: geqlib predict RUN FILE
-  cv        folds x seeds, both protocols: geqlib cv --config configs/tu_spen.yaml
+  predict   a trained model on any file, with or without labels: geqlib predict MODEL FILE
+  cv        folds x seeds, both protocols: geqlib cv --config FILE
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   sweep     several settings and seeds: geqlib sweep --config FILE --model.lr 1e-3 3e-3
@@ -53,9 +53,9 @@ USAGE = """usage: geqlib COMMAND [options]
   bench     run benchmarks of a clone by name: geqlib bench accuracy nbody
   report    table, pictures and page of runs: geqlib report RUN... --out DIR; of a sweep, all runs
             without runs, of all benchmarks
-  md        molecular dynamics: geqlib md RUN FILE --out water.traj --steps 10000
-  relax     relaxed structures: geqlib relax RUN FILE --out relaxed.xyz [--cell]
-  calibrate standard deviations of a potential: geqlib calibrate RUN
+  md        molecular dynamics: geqlib md MODEL FILE --out water.traj --steps 10000
+  relax     relaxed structures: geqlib relax MODEL FILE --out relaxed.xyz [--cell]
+  calibrate standard deviations of a potential: geqlib calibrate MODEL
   select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG

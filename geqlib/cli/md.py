@@ -119,7 +119,7 @@ def _show(summary: Any, settings: Any) -> None:
     table.add_row("mean temperature, K", f"{summary.temperature:.1f}")
     if summary.volume is not None:
         table.add_row("mean volume, Å³", f"{summary.volume:.2f}")
-    if settings.ensemble == "nve":
+    if settings.ensemble == "nve" and summary.steps > settings.every:  # two frames have no drift
         table.add_row("energy drift, meV/atom/ps", f"{summary.drift:.3g}")
         table.add_row("energy fluctuation, meV/atom", f"{summary.fluctuation:.3g}")
     Console().print(table)

@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
+from geqlib.data.loaders import noun_of
 from geqlib.train import run
 from geqlib.train.configuration import Command, ConfigReader, Run
 from geqlib.train.optimisation import sentence
@@ -47,7 +48,8 @@ def say_speed(finished: Run) -> None:
     fit = json.loads(file.read_text())
     if "steps_per_second" in fit:
         steps, graphs = fit["steps_per_second"], fit["graphs_per_second"]
-        sys.stderr.write(f"Trained at {steps:g} steps and {graphs:g} graphs per second.\n")
+        noun = noun_of(finished.data)
+        sys.stderr.write(f"Trained at {steps:g} steps and {graphs:g} {noun}s per second.\n")
 
 
 class SayFiles(L.Callback):

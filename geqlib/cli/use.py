@@ -11,9 +11,10 @@ from typing import Any, Literal
 import yaml
 
 DESCRIPTIONS = {
-    "predict": """Write what a trained model predicts for the graphs of a file, with or without
-labels. Structures with energies and forces become extended XYZ, all else a table (CSV).""",
-    "test": """Measure a trained model on the labelled graphs of a file.""",
+    "predict": """Write what a trained model predicts for what a file holds (structures, molecules,
+graphs, clouds), with or without labels. Structures with energies and forces become extended XYZ,
+all else a table (CSV).""",
+    "test": """Measure a trained model on a file with labels.""",
 }
 DATA = "--data."
 
@@ -30,7 +31,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
         "file",
         nargs="?",
         type=Path,
-        help="any that the model could be trained on; else the test graphs of its run",
+        help="any that the model could be trained on; else the test split of its run",
     )
     endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
@@ -57,16 +58,21 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     predictor = load_predictor(options.model)
     data = predictor.data(options.file, settings)
     if command == "test":
-        show(predictor.metrics(data), options.out)
+        from geqlib.train.record import metric_units
+
+        metrics = predictor.metrics(data)
+        show(metrics, metric_units(predictor.task, data), options.out)
         return 0
 
+    from geqlib.data.loaders import noun_of
     from geqlib.train.predicted_files import predictions_path, write_predictions
 
     out = options.out or predictions_path(predictor.task, options.file or options.model)
     if options.file is not None and out.resolve() == options.file.resolve():
         raise ValueError(f"--out {out} is the file itself: name another one.")
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
-    sys.stdout.write(f"wrote {out}: {graphs} graphs\n")
+    counted = noun_of(data) if graphs == 1 else f"{noun_of(data)}s"
+    sys.stdout.write(f"wrote {out}: {graphs} {counted}\n")
     return 0
 
 
@@ -105,15 +111,15 @@ def data_settings(words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def show(metrics: Mapping[str, float], out: Path | None) -> None:
-    """Print metrics, and write them as JSON where a file is named."""
+def show(metrics: Mapping[str, float], units: Mapping[str, str], out: Path | None) -> None:
+    """Print metrics with their units, and write them as JSON where a file is named."""
     import json
 
     from geqlib.files.atomic import replace_file
 
     width = max(map(len, metrics), default=0)
     for name, value in metrics.items():
-        sys.stdout.write(f"{name:{width}}  {value:.4g}\n")
+        sys.stdout.write(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip() + "\n")
     if out is not None:
         text = json.dumps(dict(metrics), indent=1)
         replace_file(out, lambda part: part.write_text(text + "\n"))

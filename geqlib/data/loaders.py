@@ -35,6 +35,7 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
         workers: processes that make batches, beside the one that trains.
         drop_last: whether a last, smaller training batch is left out. A split that is smaller
             than one batch is one batch.
+        noun: what one of its graphs is called in messages.
         prepare: what is done to each batch where it is made, such as a model's plan of it.
 
     On a CUDA device without workers, splits that take at most a quarter of its free memory live
@@ -46,6 +47,7 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
     shuffle_seed: int = 0
     workers: int = 0
     drop_last: ClassVar[bool] = True
+    noun: ClassVar[str] = "graph"
     prepare: Callable[[Any], Any] | None = None
     splits: dict[str, Any]
 
@@ -133,6 +135,8 @@ class SplitLoaders(PlainArguments, L.LightningDataModule):
 class StructureLoaders(SplitLoaders):
     """`SplitLoaders` of structures, each of which can be had for ASE."""
 
+    noun: ClassVar[str] = "structure"
+
     def atoms(self, index: int, split: str = "test") -> Atoms:
         """The structure of a split that has this `index`, for ASE.
 
@@ -145,6 +149,16 @@ class StructureLoaders(SplitLoaders):
         if len(position) == 0:
             raise ValueError(f"There is no frame {index} in the {split} split.")
         return to_atoms(structures[int(position[0])])
+
+
+def noun_of(data: Any) -> str:
+    """What a graph of a data module is called in messages.
+
+    Example:
+        >>> noun_of(StructureLoaders()), noun_of(None)
+        ('structure', 'graph')
+    """
+    return getattr(data, "noun", "graph")
 
 
 def _on_device(data: Any) -> bool:

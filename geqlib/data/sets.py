@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class SetData(SplitLoaders):
         >>> [next(iter(loader)).x.shape for loader in data.test_dataloader()]
         [torch.Size([6]), torch.Size([10])]
     """
+
+    noun: ClassVar[str] = "set"
 
     def __init__(
         self,

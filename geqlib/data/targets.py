@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 Kind = Literal["classes", "numbers"]
 UNLABELLED = -1
+
+
+def checked_units(units: Mapping[str, str] | None, targets: Sequence[str]) -> dict[str, str]:
+    """Units of targets, for tables and reports: numbers stay as they are.
+
+    Raises:
+        ValueError: a name that is not among the targets.
+
+    Example:
+        >>> checked_units({"logp": "log10"}, ["logp", "soluble"])
+        {'logp': 'log10'}
+    """
+    own = {str(name): str(unit) for name, unit in (units or {}).items()}
+    unknown = next((name for name in own if name not in targets), None)
+    if unknown is not None:
+        raise ValueError(
+            f"units names {unknown!r}, which is not among the targets: choose from "
+            f"{', '.join(targets)}."
+        )
+    return own
 
 
 def encoded(

@@ -57,6 +57,7 @@ class FAPointNet(nn.Module):
         super().__init__()
         size = {"in_scalars": in_scalars, "in_vectors": in_vectors, "channels": channels}
         net = PointNet(out_scalars, out_vectors, level=level, **size)
+        self.level: Level = level
         self.average = averaged_cloud(net, level, group, mode)
 
     def reset_parameters(self) -> None:
@@ -70,7 +71,7 @@ class FAPointNet(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        batch, num_graphs = sample_numbers(pos, batch, num_graphs)
+        batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
         return self.average(pos=pos, x=x, vec=vec, batch=batch, num_graphs=num_graphs)
 
 
@@ -110,6 +111,7 @@ class FADGCNN(nn.Module):
         super().__init__()
         size = {"channels": channels, "layers": layers, "neighbors": neighbors}
         net = DGCNN(out_scalars, out_vectors, level=level, **size)
+        self.level: Level = level
         self.average = averaged_cloud(net, level, group, mode)
 
     def reset_parameters(self) -> None:
@@ -118,7 +120,7 @@ class FADGCNN(nn.Module):
     def forward(
         self, pos: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        batch, num_graphs = sample_numbers(pos, batch, num_graphs)
+        batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
         return self.average(pos=pos, batch=batch, num_graphs=num_graphs)
 
 
@@ -191,7 +193,7 @@ class FALocalPointNet(nn.Module):
         mode: Mode = "full",
     ) -> None:
         super().__init__()
-        self.neighbors = neighbors
+        self.neighbors, self.level = neighbors, level
         self.cloud = FAPointNet(
             out_scalars,
             out_vectors,
@@ -218,7 +220,7 @@ class FALocalPointNet(nn.Module):
     def forward(
         self, pos: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        batch, num_graphs = sample_numbers(pos, batch, num_graphs)
+        batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
         near = nearest(pos, batch, num_graphs, self.neighbors)
         around, at = pos[near], pos[:, None]
         x, vec = self.local(pos=around, at=at)

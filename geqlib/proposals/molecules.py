@@ -49,12 +49,14 @@ def look(file: str) -> Proposal:
     left = [name for name in targets if name not in chosen]
     missing = sum(count - len(targets[name]) for name in chosen)
     task = "MaskedClassificationTask" if classes else "MaskedRegressionTask"
+    several = len(chosen) > 1 and not classes
+    error = "val/std_mae" if several else "val/mae"
     settings = {
         "file": file,
         "targets": chosen,
         "count": len(chosen),
         "task": task,
-        "monitor": Line("val/auroc" if classes else "val/mae"),
+        "monitor": Line("val/auroc" if classes else error),
         "mode": "max" if classes else "min",
         "smiles": smiles or "smiles",
         "batch": max(min(32, count // 20), 1),
@@ -65,6 +67,9 @@ def look(file: str) -> Proposal:
         f"targets {', '.join(chosen)}: {kind}; {task}",
         f"{', '.join(left)}: numbers, left out: they need a configuration of their own"
         if left
+        else "",
+        "std_mae: errors divided by each target's standard deviation, as units may differ"
+        if several
         else "",
         f"{missing} missing values are left out of the loss" if missing else "",
         "split random: `split: scaffold` is harder, and nearer to new molecules",

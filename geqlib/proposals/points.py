@@ -89,9 +89,10 @@ def _look_at_clouds(file: str) -> Proposal:
         "data": Line(CLOUDS.format(file=written(file), points=points)),
         "batch": max(min(32, clouds // 20), 1),
     }
+    few, many = min(sizes), max(sizes)
+    each = f"{few} to {many}" if few < many else f"{few}"
     reasons = (
-        f"{len(classes)} classes ({_listed(classes)}); {clouds} clouds of {min(sizes)} to "
-        f"{max(sizes)} points",
+        f"{len(classes)} classes ({_listed(classes)}); {clouds} clouds of {each} points",
         f"points {points} of each cloud, drawn once",
         "group SE(3): turned clouds have the same class, and mirror images may have another",
         "a tenth of the clouds for validation (val), another for testing (test)",

@@ -26,7 +26,7 @@ def draw_confusion(
     counts: np.ndarray,
     path: Path,
     names: Sequence[str] = (),
-    title: str = "Test graphs of all folds",
+    title: str = "Test sets of all folds",
 ) -> None:
     """Share of each true class that was taken for each class, with the counts.
 

@@ -21,10 +21,17 @@ from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
 # what folds are compared by, the first of these that a run measures -> whether less is better
-MEASURES = {"auroc": False, "accuracy": False, "mae": True, "rmse": True}
+MEASURES = {
+    "auroc": False,
+    "accuracy": False,
+    "std_mae": True,
+    "mae": True,
+    "rmse": True,
+    "loss": True,
+}
 MEANING = {
     "published": "the epoch with the best mean over test folds",
-    "selected": "each fold's epoch chosen by validation graphs",
+    "selected": "each fold's epoch chosen by its validation split",
 }
 
 
@@ -193,7 +200,7 @@ def _test_sets(runs: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
         digest = digests.setdefault(str(run["fold"]), run["run"].test_set)
         if digest != run["run"].test_set:
             raise ValueError(
-                f"{run['run'].folder} was tested on other graphs than another seed of its fold: "
+                f"{run['run'].folder} has another test set than another seed of its fold: "
                 "the data has changed, run `geqlib cv --overwrite`."
             )
     return digests
@@ -212,12 +219,12 @@ def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) ->
     for fold, digest in ours["test_sets"].items():
         if theirs.get(fold) is None or digest is None:
             raise ValueError(
-                f"{folder} or this cross-validation does not say which graphs fold {fold} tests, "
+                f"{folder} or this cross-validation does not say what fold {fold} tests, "
                 "so they cannot be paired: run `geqlib cv` with this version for both."
             )
         if theirs[fold] != digest:
             raise ValueError(
-                f"{folder} tests other graphs in fold {fold}: a paired test needs the same data "
+                f"{folder} has another test set in fold {fold}: a paired test needs the same data "
                 "set in the same folds."
             )
     return {

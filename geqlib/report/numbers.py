@@ -14,7 +14,8 @@ Column = tuple[str, np.ndarray, np.ndarray]
 
 
 def columns(predictions: Predictions) -> list[Column]:
-    """Name, predicted and true values [G] of each target; of tensors, one for all components."""
+    """Name with its unit, predicted and true values [G] of each target; of tensors, one for all
+    components."""
     targets: list[Column] = []
     for name, (predicted, true) in pairs_of(predictions.arrays).items():
         if name != "predicted":
@@ -26,7 +27,11 @@ def columns(predictions: Predictions) -> list[Column]:
         names = predictions.targets if named else [f"target {k}" for k in range(count)]
         names = ["target"] if not named and count == 1 else names
         targets += list(zip(names, *wide, strict=True))
-    return targets
+    units = predictions.units
+    return [
+        (f"{name} ({units[name]})" if name in units else name, predicted, true)
+        for name, predicted, true in targets
+    ]
 
 
 def target_table(targets: Sequence[Column]) -> Table:

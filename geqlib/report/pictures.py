@@ -288,7 +288,7 @@ def draw_fold_curves(
         axes = figure.subplots()
         curves = [("test folds", test)]
         if validation.size:
-            curves.append(("validation graphs", validation))
+            curves.append(("validation", validation))
         for k, (label, runs) in enumerate(curves):
             epoch = np.arange(1, runs.shape[1] + 1)
             mean, spread = scale * runs.mean(0), scale * runs.std(0)

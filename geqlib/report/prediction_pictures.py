@@ -42,12 +42,14 @@ class Parity:
         unit: of the values, such as eV/angstrom; that of the errors is a thousandth of it. Without
             one both are in the unit of the data.
         true, predicted: [M], finite.
+        left_out: number of values that have no label or are not finite.
     """
 
     name: str
     unit: str
     true: np.ndarray
     predicted: np.ndarray
+    left_out: int = 0
 
     @property
     def errors(self) -> np.ndarray:
@@ -96,21 +98,22 @@ def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
             predicted, true = predicted / atoms, true / atoms
             # totals may be -10^4 eV, with differences of 10^-3
             predicted, true = predicted - np.nanmean(true), true - np.nanmean(true)
-        finite = np.isfinite(predicted) & np.isfinite(true)
-        if finite.any():
-            labels.append(Parity(name, unit, true[finite], predicted[finite]))
-    return labels
+        labels.append(_parity(name, unit, predicted, true))
+    return [label for label in labels if len(label.true)]
 
 
 def number_parities(columns: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> list[Parity]:
     """Of names, predicted and true values."""
-    labels = []
-    for name, predicted, true in columns:
-        finite = np.isfinite(predicted) & np.isfinite(true)
-        if finite.any():
-            values = (true[finite].astype(float), predicted[finite].astype(float))
-            labels.append(Parity(literal(name), "", *values))
-    return labels
+    labels = [
+        _parity(literal(name), "", predicted.astype(float), true.astype(float))
+        for name, predicted, true in columns
+    ]
+    return [label for label in labels if len(label.true)]
+
+
+def _parity(name: str, unit: str, predicted: np.ndarray, true: np.ndarray) -> Parity:
+    finite = np.isfinite(predicted) & np.isfinite(true)
+    return Parity(name, unit, true[finite], predicted[finite], int((~finite).sum()))
 
 
 def divergent_values(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -145,7 +148,8 @@ def _draw_values(axes: Axes, label: Parity, ink: str) -> None:
     axes.set(xlim=ends, ylim=ends, xlabel=label.axis("true"), ylabel=label.axis("predicted"))
     axes.set_aspect("equal")
     axes.set_title(label.name, loc="left")
-    axes.set_title(f"{len(label.true)} values", loc="right", color=PALE)
+    left_out = f", {label.left_out} left out" if label.left_out else ""
+    axes.set_title(f"{len(label.true)} values{left_out}", loc="right", color=PALE)
     axes.locator_params(nbins=5)
 
 

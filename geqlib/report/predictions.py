@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Predictions:
         names: of the graphs, where the data has any.
         targets: names of the columns of answers and numbers.
         classes: names of the classes.
+        units: of targets by name, where the data says them.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Predictions:
     names: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_predictions(folder: Path) -> Predictions | None:
@@ -58,7 +60,9 @@ def read_predictions(folder: Path) -> Predictions | None:
     try:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = {name: _names(text) for name, text in (file.metadata() or {}).items()}
+            header = file.metadata() or {}
+            about = {name: _names(text) for name, text in header.items()}
+            units = _units(header.get("units", "{}"))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"The file {path} is damaged ({error}): test the run again, or delete the file to do "
@@ -72,7 +76,8 @@ def read_predictions(folder: Path) -> Predictions | None:
     names = about.get("names", ())
     # graphs have names, nodes have none
     names = names if len(names) == len(arrays.get("true", ())) else ()
-    return Predictions(kind, arrays, names, about.get("targets", ()), about.get("classes", ()))
+    targets, classes = about.get("targets", ()), about.get("classes", ())
+    return Predictions(kind, arrays, names, targets, classes, units)
 
 
 def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:
@@ -101,6 +106,11 @@ def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:
 def _names(text: str) -> tuple[str, ...]:
     names = json.loads(text)
     return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _units(text: str) -> dict[str, str]:
+    units = json.loads(text)
+    return {k: str(v) for k, v in units.items()} if isinstance(units, dict) else {}
 
 
 def _kind(arrays: Arrays, path: Path) -> Kind | None:

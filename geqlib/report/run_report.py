@@ -39,6 +39,8 @@ NOTES = {
     "seeds": "Of several runs in one row: mean ± sample standard deviation over their seeds; "
     "minutes and epochs are means.",
     "baselines": "Baselines need no training and are measured on the same test set.",
+    "standard": "std_mae and std_rmse are means over targets of their errors, divided by the "
+    "standard deviations of the training values.",
     "untested": "Runs marked not tested have no results.json yet: run geqlib test on them.",
 }
 
@@ -97,6 +99,9 @@ def _notes(groups: Sequence[Group], tables: Sequence[Table]) -> str:
     holds = {
         "seeds": any(len(group.runs) > 1 for group in groups),
         "baselines": any(run.baselines for group in groups for run in group.runs),
+        "standard": any(
+            "std_mae" in name for t in tables for row in (t.header, *t.rows) for name in row
+        ),
         "untested": not all(group.tested for group in groups),
     }
     notes = [text for key, text in NOTES.items() if holds[key]]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geqlib.report.page import Block, Heading, Paragraph, Picture, Subheading
 from geqlib.report.predictions import Predictions, read_predictions, read_structures
 from geqlib.report.runs import Run
 from geqlib.report.tables import Group, Table
+
+if TYPE_CHECKING:
+    from geqlib.report.prediction_pictures import Parity
 
 PARITIES = 6  # targets that are drawn
 
@@ -82,13 +85,15 @@ def _energies(predicted: Predicted, out: Path) -> list[Block]:
     listed = ", ".join(f"{count} of {name.lower()}" for name, count in counts.items())
     left_out = f"Predicted values that are NaN or infinite are not drawn: {listed}."
     missing: list[Block] = [Paragraph(left_out)] if counts else []
-    if not draw_parity(predicted.run, parities(arrays), out / "parity.png"):
+    labels = parities(arrays)
+    if not draw_parity(predicted.run, labels, out / "parity.png"):
         return [heading, *missing] if missing else []
     caption = (
         f"Test set of {predicted.run}: predicted against true values, and predicted minus true. "
         "Energies are per atom, less the mean; forces are components. Errors beyond the "
         "99.5 % quantile are in the outermost bars."
     )
+    caption += _left_out(labels)
     picture = Picture(out / "parity.png", caption)
     return [heading, picture, *missing, *_structures(predicted, out)]
 
@@ -183,13 +188,15 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
 
     targets = columns(predicted.predictions)
     table = target_table(targets)
-    if not draw_parity(predicted.run, number_parities(targets[:PARITIES]), out / "parity.png"):
+    drawn = number_parities(targets[:PARITIES])
+    if not draw_parity(predicted.run, drawn, out / "parity.png"):
         return []
     caption = (
-        f"Test set of {predicted.run}: predicted against true values, and predicted minus true, in "
-        "the unit of the data. Errors beyond the 99.5 % quantile are in the outermost bars."
+        f"Test set of {predicted.run}: predicted against true values, and predicted minus true, "
+        "each in its unit. Errors beyond the 99.5 % quantile are in the outermost bars."
     )
     caption += f" The first {PARITIES} of {len(targets)}." if len(targets) > PARITIES else ""
+    caption += _left_out(drawn)
     note = "In units of each target's standard deviation. Examples are "
     note += "named" if predicted.predictions.names else "numbered from 0"
     note += " as in the data."
@@ -199,6 +206,14 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
         Picture(out / "parity.png", caption),
         *_table("Largest errors", worst_table(predicted.predictions), note),
     ]
+
+
+def _left_out(labels: Sequence[Parity]) -> str:
+    """What is not drawn of each label, as the end of a caption."""
+    counts = [f"{label.left_out} of {label.name}" for label in labels if label.left_out]
+    if not counts:
+        return ""
+    return f" Left out are values without a label or that are no numbers: {', '.join(counts)}."
 
 
 def _table(heading: str, table: Table | None, note: str) -> list[Block]:

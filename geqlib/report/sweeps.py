@@ -23,16 +23,33 @@ MOST_METRICS = 3
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs in the folder of a sweep, or of other runs of one configuration; else the folder.
+    """The runs in the folder of a sweep, or of other runs of one configuration; of a run, itself.
+
+    Raises:
+        ValueError: if there is no such folder, or no run in it.
 
     Example:
-        >>> runs_in(Path("runs/mine"))
-        [PosixPath('runs/mine')]
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     (Path(folder) / "lr1e-3-seed0").mkdir()
+        ...     (Path(folder) / "lr1e-3-seed0" / "config.yaml").touch()
+        ...     [run.name for run in runs_in(Path(folder))]
+        ['lr1e-3-seed0']
     """
-    if not folder.is_dir() or any((folder / name).exists() for name in MARKS):
+    if not folder.is_dir():
+        raise ValueError(
+            f"There is no run folder {folder}: name that of a run, or of a sweep with runs in it."
+        )
+    if any((folder / name).exists() for name in MARKS):
         return [folder]
     inner = (part for part in folder.iterdir() if any((part / name).exists() for name in MARKS))
-    return sorted(inner) or [folder]
+    runs = sorted(inner)
+    if not runs:
+        raise ValueError(
+            f"The folder {folder} holds no run: name that of a run, or of a sweep that has trained "
+            "one."
+        )
+    return runs
 
 
 def write_sweep(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch.optim.lr_scheduler import LRScheduler
 
 import geqlib.data
 import geqlib.models  # noqa: F401  (so that configurations can name classes without their module)
@@ -22,6 +23,7 @@ from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
 from geqlib.train.loggers import into_folder
+from geqlib.train.optimisation import ReduceLROnPlateau
 from geqlib.train.parser_messages import innermost
 from geqlib.train.task import Task
 
@@ -190,7 +192,7 @@ class ConfigReader(LightningCLI):
             help="validations without an improvement of the metric after which training ends",
         )
         parser.add_optimizer_args()
-        parser.add_lr_scheduler_args()
+        parser.add_lr_scheduler_args((ReduceLROnPlateau, LRScheduler))
         if self.command == "fit":
             parser.add_argument(
                 "--overwrite",

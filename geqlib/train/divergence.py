@@ -101,12 +101,12 @@ def divergent_graphs(tensors: Mapping[str, Tensor], batch: Any) -> list[int]:
     return sorted(numbers)
 
 
-def graph_name(batch: Any, graph: int) -> str:
+def graph_name(batch: Any, graph: int, noun: str = "graph") -> str:
     """A graph of a batch by its number in the data, where the batch has that."""
     index = getattr(batch, "index", None)
     if isinstance(index, Tensor) and len(index) == batch.num_graphs:
         return f"frame {int(index[graph])}"
-    return f"graph {graph} of the batch"
+    return f"{noun} {graph} of the batch"
 
 
 def shortened(names: list[str]) -> str:

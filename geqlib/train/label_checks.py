@@ -71,7 +71,7 @@ def check_values(stage: str, metrics: Mapping[str, Any]) -> None:
         >>> check_values("test", {"test/mae": float("nan"), "test/loss": 0.0})
         Traceback (most recent call last):
         ...
-        ValueError: Nothing was measured: test/mae is NaN, as no graph of the test split has the \
+        ValueError: Nothing was measured: test/mae is NaN, as nothing in the test split has the \
 label that it compares with. Give the split labels, or use `geqlib predict`, which needs none.
     """
     empty = [name for name, value in metrics.items() if math.isnan(float(value))]
@@ -79,7 +79,7 @@ label that it compares with. Give the split labels, or use `geqlib predict`, whi
         return
     names = f"{', '.join(empty)} {'is' if len(empty) == 1 else 'are'} NaN"
     reason = (
-        f"no graph of the {stage} split has the label that "
+        f"nothing in the {stage} split has the label that "
         f"{'it compares' if len(empty) == 1 else 'they compare'} with"
     )
     if all(name in empty or name.endswith("/loss") for name in metrics):
@@ -118,7 +118,7 @@ def check_classes(batch: Any, classes: int) -> None:
         row = int(other[0])
         raise ValueError(
             f"y is {int(batch.y.flatten()[row])} at row {row}, but the task has {classes} classes, "
-            f"0 to {classes - 1}: correct that label, leave the graph out, or set `classes`."
+            f"0 to {classes - 1}: correct that label, leave it out, or set `classes`."
         )
 
 
@@ -172,8 +172,8 @@ def check_volumes(batch: Any) -> None:
     bare = (labelled & ~volumes(batch)).nonzero()[:, 0]
     if len(bare):
         raise ValueError(
-            f"Graph {int(bare[0])} of a batch has a stress, but no cell along which it repeats and "
-            "that has a volume: make its stress NaN, which is no label."
+            f"Structure {int(bare[0])} of a batch has a stress, but no cell along which it repeats "
+            "and that has a volume: make its stress NaN, which is no label."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from geqlib.train.divergence import intact_checkpoints
 
 
-def batch_sizes(batch: Any) -> str:
+def batch_sizes(batch: Any, noun: str = "graph") -> str:
     """The sizes of a batch in words, by its shapes alone.
 
     Example:
@@ -22,7 +22,7 @@ def batch_sizes(batch: Any) -> str:
     """
     parts = []
     if hasattr(batch, "num_graphs"):
-        parts.append(f"{int(batch.num_graphs)} graphs")
+        parts.append(f"{int(batch.num_graphs)} {noun}s")
     nodes, edges = (getattr(batch, name, None) for name in ("batch", "edge_index"))
     if isinstance(nodes, Tensor):
         parts.append(f"{len(nodes)} nodes")

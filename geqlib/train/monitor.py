@@ -45,7 +45,7 @@ class CheckMonitors(L.Callback):
             # the batches before training need not have all labels that the split has
             if _is_own(trainer) and not trainer.sanity_checking and bool(values[name].isnan()):
                 raise ValueError(
-                    f"The monitored metric {name} is NaN: no graph of the validation split has the "
+                    f"The monitored metric {name} is NaN: nothing in the validation split has the "
                     "label that it compares with. Give the split such labels, or monitor another "
                     "metric."
                 )

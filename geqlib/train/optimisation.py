@@ -11,16 +11,39 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch import cli
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import instantiate_class
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau as TorchPlateau
 
 from geqlib.files.plain import plain
 from geqlib.train.schedule import Plateau, rate_factor, schedule_settings, time_limit
 
 KEY = "chosen"  # of what checkpoints keep of the optimiser and scheduler that a run names
 Description = Mapping[str, Any]  # {"class_path": ..., "init_args": {...}}
+
+
+class ReduceLROnPlateau(cli.ReduceLROnPlateau):
+    """torch's scheduler of this name, which goes by the metric that the run monitors.
+
+    Args:
+        optimizer: of which it lowers the rates.
+        monitor: another metric.
+        mode: whether that is an error ("min", as without this) or a score ("max").
+        options: of torch's class, such as `patience` and `factor`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(optimizer, monitor or "", mode=mode or "min", **options)
 
 
 @dataclass(frozen=True)
@@ -137,13 +160,16 @@ def _scheduler(task: Any, optimizer: Any) -> dict[str, Any]:
             mode=None if metric is None else mode,
         )
         return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+    settings = dict(description.get("init_args") or {})
+    if settings.get("mode", "min") is None and settings.get("monitor") in (None, metric):
+        settings["mode"] = mode
     try:
-        scheduler = instantiate_class(optimizer, dict(description))
+        scheduler = instantiate_class(optimizer, {**description, "init_args": settings})
     except (TypeError, ValueError) as error:
         raise ValueError(f"lr_scheduler {description['class_path']}: {error}") from error
-    if not isinstance(scheduler, ReduceLROnPlateau):
+    if not isinstance(scheduler, TorchPlateau):
         return {"scheduler": scheduler, "interval": "epoch"}
-    metric = getattr(scheduler, "monitor", metric)
+    metric = getattr(scheduler, "monitor", "") or metric
     if metric is None:
         raise ValueError(
             "lr_scheduler waits for a metric, and this run monitors none: set monitor."
@@ -158,7 +184,7 @@ def _scheduler(task: Any, optimizer: Any) -> dict[str, Any]:
 
 def waits_for_validation(task: Any, scheduler: Any) -> bool:
     """Whether this scheduler goes by a metric of the validation, at whose end it is stepped."""
-    if not isinstance(scheduler, ReduceLROnPlateau):
+    if not isinstance(scheduler, TorchPlateau):
         return False
     configs = getattr(task.trainer, "lr_scheduler_configs", ())
     return any(c.scheduler is scheduler and str(c.monitor).startswith("val/") for c in configs)
@@ -250,7 +276,9 @@ def _short(description: Description | None) -> str:
     settings = dict(description.get("init_args") or {})
     try:
         cls = getattr(__import__(module, fromlist=[name]), name)
-        defaults = inspect.signature(cls).parameters
+        defaults: dict[str, inspect.Parameter] = {}
+        for base in reversed(cls.__mro__):  # which a class may hand its settings on to
+            defaults |= inspect.signature(base.__init__).parameters
         settings = {
             key: value
             for key, value in settings.items()

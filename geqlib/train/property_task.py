@@ -53,6 +53,8 @@ class PropertyTask(Task):
         "cell_shift": "edge_scalar",
         "batch": "batch",
     }
+    # in the tables of cross-validation: properties have units of their own
+    shown: ClassVar = ("loss",)
     model: AtomProperties
 
     def __init__(

@@ -143,7 +143,7 @@ class RunRecord(L.Callback):
                 "model": type(getattr(pl_module, "model", pl_module)).__name__,
                 "data": type(data).__name__,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
-                "units": _units(pl_module, data),
+                "units": metric_units(pl_module, data),
                 "baselines": _baselines(data),
                 "test_set": test_set_digest(data),
                 "limit_test_batches": trainer.limit_test_batches,  # type: ignore[attr-defined]
@@ -202,20 +202,23 @@ class RunRecord(L.Callback):
 
 
 def predicted_names(data: Any, predictions: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names of graphs, of the columns of targets and of classes, for the header of a file.
+    """Names of graphs, of the columns of targets, of their units and of classes, for the header of
+    a file.
 
     Args:
-        data: the data module, which has `targets`, `classes` or a method `identifiers()` that names
-            every graph that can be an "index".
+        data: the data module, which has `targets`, `classes`, `units` or a method `identifiers()`
+            that names every graph that can be an "index".
         predictions: of its test split.
     """
-    names: dict[str, list[str]] = {}
+    names: dict[str, Any] = {}
     if hasattr(data, "identifiers") and "index" in predictions:
         identifiers = data.identifiers()
         names["names"] = [identifiers[k] for k in predictions["index"].tolist()]
     for name in ("targets", "classes"):
         if isinstance(value := getattr(data, name, None), list):
             names[name] = list(map(str, value))
+    if units := getattr(data, "units", None):
+        names["units"] = dict(units)
     return {name: json.dumps(value) for name, value in names.items()}
 
 
@@ -273,6 +276,10 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
         atoms = data.atoms(number)
         if types is not None and types[number] is not None:
             atoms.info["config_type"] = types[number]
+        if (
+            "REF_stress" in atoms.info
+        ):  # nine numbers, which ASE writes as such, and reads as a matrix
+            atoms.info["REF_stress"] = atoms.info["REF_stress"].ravel()
         results: dict[str, Any] = {"energy": energy[k]}
         if forces is not None:
             results["forces"] = forces[k].numpy()
@@ -318,11 +325,15 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _units(task: Any, data: Any) -> dict[str, str]:
-    """Units of metrics: those of the task, and of errors that of the data."""
-    unit = getattr(data, "unit", None)
-    errors = {"mae": unit, "rmse": unit} if isinstance(unit, str) else {}
-    return errors | dict(getattr(task, "units", {}))
+def metric_units(task: Any, data: Any) -> dict[str, str]:
+    """Units of metrics: those of the task, and of errors those of the data."""
+    errors = ("mae", "rmse")
+    unit, units = getattr(data, "unit", None), getattr(data, "units", None) or {}
+    if len(getattr(data, "targets", ())) == 1:
+        unit, units = next(iter(units.values()), unit), {}
+    named = {f"{error}_{target}": own for target, own in units.items() for error in errors}
+    single = dict.fromkeys(errors, unit) if isinstance(unit, str) else {}
+    return named | single | dict(getattr(task, "units", {}))
 
 
 def _baselines(data: Any) -> dict[str, dict[str, float]]:

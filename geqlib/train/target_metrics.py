@@ -29,11 +29,16 @@ class TargetMetric(Metric):
 
 
 class TargetErrors(TargetMetric):
-    """Mean absolute (power 1) or root mean square (power 2) error of each target."""
+    """Mean absolute (power 1) or root mean square (power 2) error of each target.
+
+    Attributes:
+        scale: [targets] what errors are divided by before their mean is taken, or one for all.
+    """
 
     def __init__(self, power: Literal[1, 2]) -> None:
         super().__init__()
         self.power = power
+        self.scale: Tensor | float = 1.0
         self.total: Tensor
         self.count: Tensor
         # which grow to the number of targets
@@ -48,6 +53,10 @@ class TargetErrors(TargetMetric):
 
     def of_targets(self) -> Tensor:
         return (self.total / self.count).pow(1 / self.power)
+
+    def compute(self) -> Tensor:
+        super().compute()
+        return (self.each / self.scale).nanmean()
 
 
 class TargetAccuracy(TargetMetric):

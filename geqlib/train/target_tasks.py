@@ -137,8 +137,11 @@ class MaskedRegressionTask(TargetsTask):
     """Several targets, each standardised for the model, some of which may be missing.
 
     The model learns (y - mean) / std with the numbers of each target that the data module's
-    `target_scale()` gives (0 and 1 if it has none); they are part of the checkpoint. Metrics, `mae`
-    and `rmse`, are means over the targets, each in the unit of the data.
+    `target_scale()` gives (0 and 1 if it has none); they are part of the checkpoint. Metrics of one
+    target are `mae` and `rmse`, in its unit. Several targets may have different units: then there
+    are `mae_NAME` and `rmse_NAME`, each in its own, and `std_mae` and `std_rmse`, which have none,
+    the means over targets of these errors divided by std (as "std. MAE" of Gasteiger et al., arXiv
+    2003.03123).
 
     Args:
         model: returns scalars [graphs, targets], or [N, targets], alone or as (scalars, vectors).
@@ -153,7 +156,7 @@ class MaskedRegressionTask(TargetsTask):
         >>> task = MaskedRegressionTask(net, 3, loss="mse")
     """
 
-    shown: ClassVar = ("mae", "rmse")
+    shown: ClassVar = ("std_mae", "std_rmse", "mae", "rmse")
 
     def __init__(
         self,
@@ -221,10 +224,12 @@ class MaskedRegressionTask(TargetsTask):
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]
-        measures = cast(Mapping[str, Metric], self.measures[stage])
+        measures = cast(Mapping[str, TargetErrors], self.measures[stage])
+        single = self.num_targets == 1
         for measure in measures.values():
             measure.update(predicted, batch.y)
-        return dict(measures.items())
+            measure.scale = 1.0 if single else self.std
+        return {name if single else f"std_{name}": measures[name] for name in measures}
 
 
 class MaskedClassificationTask(TargetsTask):

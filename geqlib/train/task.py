@@ -285,7 +285,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         self._watched = {}
         if not self.trainer.predicting:
             check_labels(self.labels, batch, type(self).__name__)
-        self.batch_at_hand = stage, batch_idx, batch_sizes(batch)
+        self.batch_at_hand = stage, batch_idx, batch_sizes(batch, self._noun())
         cast_to(self.model, batch, self.inputs)
 
     def on_validation_batch_end(

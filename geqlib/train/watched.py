@@ -10,6 +10,7 @@ import lightning as L
 from torch import Tensor
 from torchmetrics import Metric
 
+from geqlib.data.loaders import noun_of
 from geqlib.data.shares import is_padding
 from geqlib.train.divergence import (
     SHOWN,
@@ -85,11 +86,11 @@ class WatchedModule(L.LightningModule):
         self._reset_metrics()  # so that what comes after this batch does not count it
         name = first_divergent(watched)
         graphs = divergent_graphs(watched, batch)
-        names = [graph_name(batch, k) for k in graphs]
+        names = [graph_name(batch, k, self._noun()) for k in graphs]
         whole = len(graphs) == batch.num_graphs > SHOWN
-        of = (
-            f" of all {len(graphs)} graphs" if whole else f" of {shortened(names)}" if names else ""
-        )
+        of = f" of {shortened(names)}" if names else ""
+        if whole:
+            of = f" of all {len(graphs)} {self._noun()}s"
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
         precision = "32-true" if self._trainer is None else str(self.trainer.precision)
         cause = likely_cause(list(weights), precision, self.lr if fitting else None)
@@ -99,6 +100,10 @@ class WatchedModule(L.LightningModule):
         else:
             when, end = f"in batch {batch_idx} of {stage}", "."
         raise ValueError(f"The {name}{of} is NaN or infinite {when}: {cause}{end}")
+
+    def _noun(self) -> str:
+        """What a graph is called in messages."""
+        return noun_of(None if self._trainer is None else getattr(self.trainer, "datamodule", None))
 
     def _reset_metrics(self) -> None:
         for part in self.modules():
@@ -119,7 +124,7 @@ class WatchedModule(L.LightningModule):
     ) -> None:
         watched, self._watched = self._watched, {}
         if not is_padding(batch) and first_divergent(watched) is not None:
-            names = [graph_name(batch, k) for k in divergent_graphs(watched, batch)]
+            names = [graph_name(batch, k, self._noun()) for k in divergent_graphs(watched, batch)]
             self._divergent += names or [f"batch {batch_idx}"]
 
     def on_predict_start(self) -> None:

@@ -137,9 +137,15 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
         simulate(moved, path, settings, 20)
     with pytest.raises(ValueError, match="model was None and is b"):
         simulate(copper(), path, settings, 20, made_with={"model": "b"})
-    path.write_bytes(b"no trajectory")
-    with pytest.raises(ValueError, match="is no trajectory, or damaged"):
-        simulate(copper(), path, settings, 10)
+    whole = path.read_bytes()
+    for content in (b"no trajectory", whole[:100]):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"damaged: not even its first frame is whole.*Delete it"
+        ):
+            simulate(copper(), path, settings, 10)
+    path.unlink()
+    assert simulate(copper(), path, settings, 10).steps == 10
     for options in (
         {"ensemble": "nph"},
         {"temperature": 0.0},
@@ -185,6 +191,11 @@ def test_relaxation_finds_the_minimum_and_goes_on(tmp_path: Path) -> None:
             relax_all(again, EMT(), path, **options)
     with pytest.raises(ValueError, match="model was None and is b"):
         relax_all(structures, EMT(), path, cell=True, limit=0.01, made_with={"model": "b"})
+    whole = path.read_text()
+    for cut in (0, 40, len(whole) - 3):
+        path.write_text(whole[:cut])
+        with pytest.raises(ValueError, match=r"is cut off.*delete it to relax all again"):
+            relax_all(structures, EMT(), path, cell=True, limit=0.01)
 
 
 def test_one_atom_and_the_first_frame(tmp_path: Path) -> None:

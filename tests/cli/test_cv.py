@@ -63,7 +63,7 @@ def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     out = tmp_path / "out"
     given = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
     assert cv(*given) == 0
-    assert "each fold's epoch chosen by validation graphs" in capsys.readouterr().out
+    assert "each fold's epoch chosen by its validation split" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     runs = {"fold4-seed0", "fold7-seed0", "fold4-seed3", "fold7-seed3"}
     assert names == {*runs, "folds.json", "confusion.png", "learning_curves.png"}

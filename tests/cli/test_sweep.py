@@ -142,4 +142,7 @@ def test_validation_chooses_not_the_test(tmp_path: Path) -> None:
 def test_runs_in_folders(tmp_path: Path) -> None:
     run = write_run(tmp_path / "sweep", "a")
     assert runs_in(tmp_path / "sweep") == [run] and runs_in(run) == [run]
-    assert runs_in(tmp_path) == [tmp_path]
+    with pytest.raises(ValueError, match=r"holds no run: name that of a run, or of a sweep"):
+        runs_in(tmp_path)
+    with pytest.raises(ValueError, match=r"no run folder .*nowhere: name that of a run"):
+        runs_in(tmp_path / "nowhere")

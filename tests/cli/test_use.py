@@ -103,7 +103,7 @@ def test_unlabelled_structures(here, capsys):
     frames = [bulk("Cu"), bulk("Au", cubic=True)]
     write("bare.xyz", frames)
     assert tiny.geqlib(["predict", "potential", "bare.xyz"]) == 0
-    assert "wrote bare_predictions.xyz: 2 graphs" in capsys.readouterr().out
+    assert "wrote bare_predictions.xyz: 2 structures" in capsys.readouterr().out
     predicted = read("bare_predictions.xyz", ":")
     for atoms, result in zip(frames, predicted, strict=True):
         atoms.calc = GeqCalculator("potential/checkpoints/best.ckpt")

@@ -200,6 +200,9 @@ def test_errors(build: Any) -> None:
         build(1, level="cloud")
     with pytest.raises(ValueError, match="batch is given without num_graphs"):
         build(1)(torch.ones(3, 3), batch=torch.zeros(3, dtype=torch.long))
+    net, pos = build(0, 1, level="node").eval(), torch.randn(12, 3)
+    batch = torch.arange(2).repeat_interleave(6)  # outputs per point need no number of clouds
+    assert torch.equal(net(pos, batch=batch)[1], net(pos, batch=batch, num_graphs=2)[1])
     if build not in (PointNet, DGCNN):
         with pytest.raises(
             ValueError, match=r'group must be "E\(3\)" or "SE\(3\)", got \'O\(3\)\''

@@ -6,7 +6,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from geqlib.report import write_report
-from geqlib.report.prediction_pictures import draw_parity, parities
+from geqlib.report.prediction_pictures import draw_parity, number_parities, parities
 from geqlib.report.predictions import read_predictions
 from tests.report.test_report import PNG, write_run
 
@@ -33,6 +33,20 @@ def test_energies_are_counted_an_atom_and_forces_a_component():
     np.testing.assert_array_equal(energy.true, 0)  # the mean of the true ones
     assert forces.true.shape == (33,)
     np.testing.assert_allclose(forces.errors, 500.0, rtol=1e-5)
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    """Labels that are missing, and predictions that are no numbers, in picture and page."""
+    arrays = predictions()
+    arrays["energy_true"][1], arrays["energy"][2] = np.nan, np.inf
+    energy, forces = parities(arrays)
+    assert (len(energy.true), energy.left_out, forces.left_out) == (2, 2, 0)
+    (mass,) = number_parities([("mass", np.array([1.0, 2, np.nan]), np.array([np.nan, 2, 3]))])
+    assert (len(mass.true), mass.left_out) == (1, 2)
+    run = write_run(tmp_path, "run")
+    save_file(arrays, run / "predictions.safetensors")
+    page = write_report([run], tmp_path / "report", Console(quiet=True)).read_text()
+    assert "without a label or that are no numbers: 2 of Energy." in page
 
 
 def test_stress_is_a_row_of_its_own():

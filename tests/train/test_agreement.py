@@ -264,10 +264,10 @@ def test_labels_of_stress_without_a_volume_are_refused(tmp_path):
     loaders.setup()
     batch = loaders.splits["train"].__getitems__([0, 1])
     batch.stress = torch.zeros(2, 3, 3)
-    with pytest.raises(ValueError, match="Graph 0 of a batch has a stress, but no cell"):
+    with pytest.raises(ValueError, match="Structure 0 of a batch has a stress, but no cell"):
         check_volumes(batch)
     batch.stress[0] = torch.nan
-    with pytest.raises(ValueError, match="Graph 1"):
+    with pytest.raises(ValueError, match="Structure 1"):
         check_volumes(batch)
     batch.stress[1] = torch.nan
     check_volumes(batch)

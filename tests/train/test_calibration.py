@@ -164,8 +164,8 @@ def test_the_factors_make_validation_errors_right_on_average(run: Path) -> None:
 def test_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "uncertainty.md").read_text()
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(run / "run", "run")
-    Path("run", "checkpoints", "calibrated.ckpt").unlink()
+    shutil.copytree(run / "run", "runs/water")
+    Path("runs", "water", "checkpoints", "calibrated.ckpt").unlink()
     for name in ("new.xyz", "pool.xyz"):
         shutil.copy(run / "train.xyz", name)
     (block,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -180,7 +180,7 @@ def test_commands_of_dynamics(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(run / "run", "run")
+    shutil.copytree(run / "run", "runs/water")
     molecules: Any = read(run / "train.xyz", "1::2")
     write("water.xyz", molecules[:2])
     (block,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -191,13 +191,13 @@ def test_commands_of_dynamics(
         assert len(trajectory) == 3
     assert len(read("relaxed.xyz", ":")) == 2
     capsys.readouterr()
-    calibrated = "run/checkpoints/calibrated.ckpt"
+    calibrated = "runs/water/checkpoints/calibrated.ckpt"
     words = ["md", calibrated, "water.xyz", "--out", "a.traj", "--steps", "20"]
     assert tiny.geqlib([*words, "--limit", "1e-9"]) == 2
     assert "is uncertain by" in capsys.readouterr().err
     assert tiny.geqlib([*words, "--temperature", "10"]) == 2
     assert "temperature was 300.0 and is 10.0" in capsys.readouterr().err
-    assert tiny.geqlib(["relax", "run", "water.xyz", "--out", "water.xyz"]) == 2
+    assert tiny.geqlib(["relax", "runs/water", "water.xyz", "--out", "water.xyz"]) == 2
     assert "is the file itself" in capsys.readouterr().err
 
 

@@ -40,7 +40,7 @@ def test_one_sentence_names_the_batch_and_the_run_resumes(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="The device is out of memory in epoch 1, batch 1 of") as e:
         fit(run)
     said = str(e.value)
-    assert "training (4 graphs, 20 nodes, 80 edges): lower batch_size" in said
+    assert "training (4 simulations, 20 nodes, 80 edges): lower batch_size" in said
     assert "last good checkpoint stays" in said and said.endswith("resumed.")
     last = run.folder / "checkpoints" / "last.ckpt"
     resumed = fit(small_run("displacement", tmp_path / "run"), ckpt_path=last)
@@ -56,7 +56,7 @@ def test_out_of_memory_in_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(type(again.task), "metrics", fail)
-    with pytest.raises(ValueError, match=r"out of memory in batch 0 of testing .4 graphs, .*eval_"):
+    with pytest.raises(ValueError, match=r"memory in batch 0 of testing .4 simulations, .*eval_"):
         run_test(again, run.folder / "checkpoints" / "last.ckpt")
 
 
@@ -66,7 +66,7 @@ def test_fit_says_how_fast_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert tiny.geqlib(tiny.command("fit", folder, epochs=1)) == 0
     fit = json.loads((folder / "fit.json").read_text())
     assert fit["graphs_per_second"] == pytest.approx(32 * fit["steps_per_second"], rel=1e-2)
-    assert "graphs per second" in capsys.readouterr().err
+    assert "simulations per second" in capsys.readouterr().err
 
 
 def test_weights_of_a_gpu_load_without_one(tmp_path: Path) -> None:

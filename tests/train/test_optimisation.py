@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.train import EnergyForces, Task
+from geqlib.train.configuration import ConfigReader
 from geqlib.train.energy import label_errors
 from geqlib.train.loss_stages import loss_stages, weights_at
+from geqlib.train.optimisation import Chosen, _scheduler, _short
 from geqlib.train.run import Run, fit
 from geqlib.train.schedule import Plateau, rate_factor, schedule_settings
 from geqlib.train.stopping import StopEarly
@@ -119,6 +122,29 @@ def test_a_scheduler_of_a_run_takes_a_step_each_epoch(tmp_path: Path) -> None:
     rates = Rates()
     fit(regression(tmp_path / "run", 3, lr_scheduler=STEPS, callbacks=[rates], task={"lr": 0.5}))
     assert rates.rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+
+
+@pytest.mark.parametrize(
+    ("options", "monitor", "mode"),
+    [
+        ([], "val/accuracy", "max"),
+        (["--lr_scheduler.monitor=val/loss"], "val/loss", "min"),
+        (["--lr_scheduler.mode=max", "--lr_scheduler.patience=3"], "val/accuracy", "max"),
+    ],
+)
+def test_a_plateau_of_the_command_line_waits_for_what_the_run_monitors(
+    options: list[str], monitor: str, mode: str, tmp_path: Path
+) -> None:
+    config = tiny.command("fit", tmp_path)[1:]
+    more = ["--monitor=val/accuracy", "--monitor_mode=max", "--lr_scheduler=ReduceLROnPlateau"]
+    named = ConfigReader([*config, *more, *options]).run.lr_scheduler
+    assert named is not None
+    task = SimpleNamespace(chosen=Chosen(None, named, "val/accuracy", "max"), trainer=None)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    entry = _scheduler(task, optimizer)
+    assert (entry["monitor"], entry["scheduler"].mode) == (monitor, mode)
+    assert entry["scheduler"].patience == (3 if len(options) == 2 else 10)
+    assert "threshold" not in _short(named)  # nor what else is as by default
 
 
 @pytest.mark.slow

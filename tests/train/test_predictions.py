@@ -73,7 +73,9 @@ def test_stress_goes_to_structures_that_have_a_volume(tmp_path):
     class Data:
         @staticmethod
         def atoms(index):
-            return Atoms("Cu", cell=[3.0, 3.0, 3.0], pbc=True) if index else Atoms("Cu")
+            if not index:
+                return Atoms("Cu")
+            return Atoms("Cu", cell=[3.0, 3.0, 3.0], pbc=True, info={"REF_stress": np.eye(3) / 8})
 
     stress = torch.arange(18.0).view(2, 3, 3)
     predictions = {
@@ -87,6 +89,8 @@ def test_stress_goes_to_structures_that_have_a_volume(tmp_path):
     alone, crystal = read(tmp_path / "both.xyz", ":")
     assert "stress" not in alone.calc.results
     np.testing.assert_allclose(crystal.get_stress(voigt=False), (stress + stress.mT)[1].numpy())
+    np.testing.assert_array_equal(crystal.info["REF_stress"].reshape(3, 3), np.eye(3) / 8)
+    assert "_JSON" not in (tmp_path / "both.xyz").read_text()  # which no other program reads
 
 
 def test_names_go_with_the_predictions(tmp_path):

@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from geqlib.report import write_report
 from geqlib.train import (
     LinkPredictionTask,
     MaskedClassificationTask,
@@ -92,6 +93,43 @@ def test_errors_of_each_target_over_batches() -> None:
         ]
         assert float(metric.compute()) == pytest.approx(np.mean(oracle))
         assert metric.each[:2].tolist() == pytest.approx(oracle) and metric.each[2].isnan()
+
+
+def test_errors_of_several_targets_do_not_mix_units() -> None:
+    """In millimetres in place of metres, the second target counts as much as before."""
+    values = []
+    for unit in (1.0, 1000.0):
+        task = MaskedRegressionTask(Linear(2), 2)
+        task.load_state_dict(
+            task.state_dict()
+            | {"mean": torch.tensor([1.0, 2.0 * unit]), "std": torch.tensor([2.0, 4.0 * unit])}
+        )
+        torch.manual_seed(0)
+        nn.init.normal_(task.model.map.weight), nn.init.zeros_(task.model.map.bias)
+        y = [[a, b * unit] for a, b in Y]
+        batch = graphs(y)
+        predicted = task.predict_outputs(batch)["y"].tolist()
+        metrics: Any = task.metrics(batch, "val")
+        assert set(metrics) == {"std_mae", "std_rmse"}
+        own = [
+            [abs(predicted[g][t] - y[g][t]) for g in range(3) if not math.isnan(y[g][t])]
+            for t in (0, 1)
+        ]
+        maes = [np.mean(errors) for errors in own]
+        rmses = [np.sqrt(np.mean(np.square(errors))) for errors in own]
+        scale = np.array([2.0, 4.0 * unit])
+        assert float(metrics["std_mae"].compute()) == pytest.approx(np.mean(maes / scale), rel=1e-5)
+        assert float(metrics["std_rmse"].compute()) == pytest.approx(
+            np.mean(rmses / scale), rel=1e-5
+        )
+        assert metrics["std_mae"].each.tolist() == pytest.approx(maes, rel=1e-5)
+        values.append(float(metrics["std_mae"].compute()))
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    single = MaskedRegressionTask(Linear(1))
+    single.std.fill_(5.0)
+    errors: Any = single.metrics(graphs([[1.0], [2.0], [3.0]]), "val")
+    assert set(errors) == {"mae", "rmse"}
+    assert float(errors["mae"].compute()) == pytest.approx(float(errors["mae"].each))
 
 
 def test_ranking_and_accuracy_are_those_of_scikit_learn() -> None:
@@ -178,6 +216,11 @@ def test_models_of_another_width_are_refused() -> None:
         MaskedRegressionTask(Linear(1), loss="huber")  # type: ignore[arg-type]
 
 
+def monitor(task: str, options: dict[str, Any]) -> str:
+    several = isinstance(options.get("targets", []), list)
+    return "val/loss" if "Class" in task else "val/std_mae" if several else "val/mae"
+
+
 def config(folder: Path, task: str, **options: Any) -> list[str]:
     pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
     rows = [f"{'C' * (k + 1)}{'O' * (k % 2)},{k % 2},{k if k % 5 else ''}\n" for k in range(24)]
@@ -186,7 +229,7 @@ def config(folder: Path, task: str, **options: Any) -> list[str]:
     net |= {"aggr": "sum", "channels": 4}
     outputs = options.pop("outputs", 2)
     settings = {
-        "monitor": "val/loss" if "Class" in task else "val/mae",
+        "monitor": monitor(task, options),
         "model": {
             "class_path": f"geqlib.train.{task}",
             "init_args": {
@@ -218,12 +261,12 @@ def test_errors_are_cross_validated(tmp_path: Path) -> None:
     chosen = config(tmp_path, "MaskedRegressionTask")
     assert tiny.geqlib(["cv", *chosen, "--out", str(tmp_path / "cv"), "--folds", "0", "1"]) == 0
     summary = json.loads((tmp_path / "cv" / "folds.json").read_text())
-    assert summary["measure"] == "mae" and summary["folds"] == [0, 1]
+    assert summary["measure"] == "std_mae" and summary["folds"] == [0, 1]
     curves = []
     for fold in (0, 1):
         lines = next((tmp_path / "cv" / f"fold{fold}-seed0").glob("metrics/*/metrics.csv"))
         rows = [line.split(",") for line in lines.read_text().splitlines()]
-        column = rows[0].index("val/test_mae")
+        column = rows[0].index("val/test_std_mae")
         curves.append([float(row[column]) for row in rows[1:] if row[column]])
     assert summary["published"]["mean"] == pytest.approx(np.mean(curves, 0).min())
     assert "confusion" not in summary
@@ -234,7 +277,11 @@ def test_errors_are_cross_validated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "options", "names"),
     [
-        ("MaskedRegressionTask", {}, {"test/mae_alcohol", "test/rmse_length", "test/rmse"}),
+        (
+            "MaskedRegressionTask",
+            {"units": {"length": "C atoms"}},
+            {"test/mae_alcohol", "test/rmse_length", "test/std_mae"},
+        ),
         (
             "MaskedClassificationTask",
             {"targets": "alcohol", "outputs": 1},
@@ -254,6 +301,13 @@ def test_from_a_table_to_predictions(
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert names <= results["metrics"].keys()
     assert (tmp_path / "run" / "predictions.safetensors").exists()
+    several = task == "MaskedRegressionTask"
+    assert ("test/mae" in results["metrics"]) == (task == "RegressionTask")
+    assert results["units"] == (
+        {f"{e}_length": "C atoms" for e in ("mae", "rmse")} if several else {}
+    )
+    page = (write_report([tmp_path / "run"], tmp_path / "report")).read_text()
+    assert ("mae\\_length (C atoms)" in page) == ("| length (C atoms) |" in page) == several
 
 
 def test_several_targets_need_the_other_task(

@@ -32,6 +32,7 @@ class OtherGraphs(SplitLoaders):
             )
         self.path, self.like = path, like
         self.batch_size, self.targets, self.classes = like.batch_size, like.targets, like.classes
+        self.units = like.units
         self.splits: dict[str, PackedGraphs] = {}
 
     def setup(self, stage: str | None = None) -> None:

@@ -23,7 +23,7 @@ from geqlib.data.graphs.own_arrays import Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
-from geqlib.data.targets import UNLABELLED, Kind, encoded, widest
+from geqlib.data.targets import UNLABELLED, Kind, checked_units, encoded, widest
 from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]
@@ -61,6 +61,7 @@ class OwnGraphData(PartitionedLoaders):
         target: attribute of graphs or nodes to learn; of several numbers a list. `y` of
             torch_geometric.
         kind: "classes" or "numbers".
+        units: of targets by name, for tables and reports; numbers stay as they are.
         labels: a text file of the targets, one a line, for graphs that have no attributes.
         nodes, edges: attributes of networkx graphs that are `x` and `edge_attr`, side by side:
             numbers, arrays of one length, or text, which becomes one-hot.
@@ -98,6 +99,7 @@ class OwnGraphData(PartitionedLoaders):
         predict: Predicted = "graphs",
         target: str | list[str] = "y",
         kind: Kind = "classes",
+        units: dict[str, str] | None = None,
         labels: str | Path | None = None,
         nodes: list[str] | None = None,
         edges: list[str] | None = None,
@@ -124,6 +126,7 @@ class OwnGraphData(PartitionedLoaders):
         self.predict: Predicted = predict
         self.kind: Kind = kind
         self.targets = [target] if isinstance(target, str) else list(target)
+        self.units = checked_units(units, self.targets)
         self.sources = {"train": plain(source)} | {
             name: plain(part)
             for name, part in (("val", val), ("test", test))
@@ -270,7 +273,9 @@ class OwnGraphData(PartitionedLoaders):
         width = widest(values)
         if self.kind == "classes" or width == 1:
             return None
-        self.targets = [f"{self.targets[0]}{k}" for k in range(width)]
+        name = self.targets[0]
+        self.targets = [f"{name}{k}" for k in range(width)]
+        self.units = dict.fromkeys(self.targets, self.units[name]) if self.units else {}
         return self.targets
 
     def _value(self, attributes: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ class MoleculeNetData(SplitLoaders):
     Example:
         >>> data = MoleculeNetData("lipo", split="scaffold")  # data.setup() reads the file
     """
+
+    noun: ClassVar[str] = "molecule"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,6 +61,8 @@ class OgbMoleculeData(SplitLoaders):
     Example:
         >>> data = OgbMoleculeData("ogbg-molhiv")  # data.setup() reads the files
     """
+
+    noun: ClassVar[str] = "molecule"
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from geqlib.data.molecules.structures import (
 )
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.targets import checked_units
 from geqlib.files.plain import plain
 from geqlib.symmetry.types import TensorType
 
@@ -49,6 +50,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
             matrices are taken, too, and converted.
         val, test: shares, or files of their own.
         keys: name -> key in the file, of those properties for which it is another.
+        units: of properties by name, for tables and reports; numbers stay as they are.
         cutoff: of the neighbours, in angstrom. By default that of the network which is trained, or
             all pairs of molecules where it has none.
         length_unit: of positions and cells.
@@ -84,6 +86,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         test: float | str | Path = 0.1,
         *,
         keys: dict[str, str] | None = None,
+        units: dict[str, str] | None = None,
         cutoff: float | None = None,
         length_unit: LengthUnit = "angstrom",
         missing: Literal["error", "mask"] = "error",
@@ -116,6 +119,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         shares = {n: float(p) for n, p in named.items() if not isinstance(p, str | Path)}
         self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
         self.properties = dict(properties)
+        self.units = checked_units(units, list(properties))
         self.keys = {name: (keys or {}).get(name, name) for name in properties}
         self.cutoff = None if cutoff is None else float(cutoff)
         self.length, self.missing = LENGTH[length_unit], missing

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isinf, nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from geqlib.data.molecules.table_file import DELIMITERS, TableFile
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.targets import checked_units
 from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.files.plain import plain
@@ -52,6 +53,7 @@ class MoleculeTableData(PartitionedLoaders):
         file: of the molecules.
         targets: names of columns or properties, one or several. Numbers; for classes 0 and 1.
         val, test: shares, or files of their own.
+        units: of targets by name, for tables and reports; numbers stay as they are.
         smiles: name of the column of SMILES.
         cutoff: of three-dimensional neighbours, in angstrom; by default that of the network which
             is trained, if it has one, else edges are bonds.
@@ -78,6 +80,8 @@ class MoleculeTableData(PartitionedLoaders):
         torch.Size([2, 2])
     """
 
+    noun: ClassVar[str] = "molecule"
+
     def __init__(
         self,
         file: str | Path,
@@ -85,6 +89,7 @@ class MoleculeTableData(PartitionedLoaders):
         val: float | str | Path = 0.1,
         test: float | str | Path = 0.1,
         *,
+        units: dict[str, str] | None = None,
         smiles: str = "smiles",
         cutoff: float | None = None,
         split: Literal["random", "scaffold"] = "random",
@@ -101,6 +106,7 @@ class MoleculeTableData(PartitionedLoaders):
         self.targets = [targets] if isinstance(targets, str) else list(targets)
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets are {targets}: name at least one column, and none twice.")
+        self.units = checked_units(units, self.targets)
         if split not in ("random", "scaffold"):
             raise ValueError(f'split must be "random" or "scaffold", got {split!r}.')
         if on_bad_molecule not in ("error", "skip"):

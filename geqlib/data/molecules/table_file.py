@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,10 +27,13 @@ class TableFile(SplitLoaders):
         names: the SMILES of each molecule, or its number in an SDF file.
     """
 
+    noun: ClassVar[str] = "molecule"
+
     def __init__(self, path: Path, like: Any) -> None:
         super().__init__()
         self.path, self.like = path, like
         self.batch_size, self.cutoff, self.targets = like.batch_size, like.cutoff, like.targets
+        self.units = like.units
         self.names: list[str] = []
         self.splits: dict[str, PackedGraphs] = {}
 

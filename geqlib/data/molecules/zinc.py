@@ -6,7 +6,7 @@ import io
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch._utils import _rebuild_tensor_v2
@@ -44,6 +44,8 @@ class ZincData(SplitLoaders):
     Example:
         >>> data = ZincData(batch_size=64)  # data.setup() reads the files
     """
+
+    noun: ClassVar[str] = "molecule"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,11 +30,14 @@ class CloudFolder(SplitLoaders):
         names: paths of the clouds.
     """
 
+    noun: ClassVar[str] = "cloud"
+
     def __init__(self, path: Path, like: Any) -> None:
         super().__init__()
         self.path, self.like = path, like
         self.batch_size, self.cutoff = like.batch_size, like.cutoff
         self.targets, self.classes = like.targets, like.classes
+        self.units = like.units
         self.names: list[str] = []
         self.splits: dict[str, PackedGraphs] = {}
 

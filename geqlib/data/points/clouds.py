@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -61,6 +61,8 @@ class PointCloudData(SplitLoaders):
         >>> next(iter(data.train_dataloader())).pos.shape
         torch.Size([32, 3])
     """
+
+    noun: ClassVar[str] = "cloud"
 
     def __init__(
         self,
@@ -175,6 +177,8 @@ class MeshClouds(SplitLoaders):
     Attributes:
         names: paths of the meshes.
     """
+
+    noun: ClassVar[str] = "cloud"
 
     def __init__(self, path: Path, like: PointCloudData) -> None:
         super().__init__()

@@ -48,6 +48,8 @@ class DigitsData(SplitLoaders):
 
     drop_last: ClassVar[bool] = False
 
+    noun: ClassVar[str] = "image"
+
     def __init__(
         self,
         batch_size: int = 64,

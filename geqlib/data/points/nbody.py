@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class NBodyData(SplitLoaders):
         >>> next(iter(data.val_dataloader())).y.shape
         torch.Size([5, 3])
     """
+
+    noun: ClassVar[str] = "simulation"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from geqlib.data.packed import PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.points.cloud_files import READERS, Cloud, read_cloud
 from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edges
-from geqlib.data.targets import Kind, encoded
+from geqlib.data.targets import Kind, checked_units, encoded
 from geqlib.files.atomic import reading
 
 Listed = tuple[Path, Any]  # a file and its target
@@ -36,6 +36,7 @@ class CloudData(PartitionedLoaders):
         val, test: shares, or sources of their own.
         target: the column of the CSV file; several, if they are numbers, as a list.
         kind: "classes" or "numbers".
+        units: of targets by name, for tables and reports; numbers stay as they are.
         points: how many of each cloud, drawn once; null for all. Surfaces are sampled by area.
         normalize: whether each cloud is moved to its centroid and divided by the root mean square
             distance from it.
@@ -67,6 +68,8 @@ class CloudData(PartitionedLoaders):
         (['balls', 'rods'], torch.Size([80, 3]))
     """
 
+    noun: ClassVar[str] = "cloud"
+
     def __init__(
         self,
         source: str | Path,
@@ -75,6 +78,7 @@ class CloudData(PartitionedLoaders):
         *,
         target: str | list[str] = "label",
         kind: Kind = "classes",
+        units: dict[str, str] | None = None,
         points: int | None = 256,
         normalize: bool = True,
         cutoff: float | None = None,
@@ -98,6 +102,7 @@ class CloudData(PartitionedLoaders):
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, or null for no edges, got {cutoff}.")
         self.targets = [target] if isinstance(target, str) else list(target)
+        self.units = checked_units(units, self.targets)
         named = {"val": val, "test": test}
         files = {name: str(part) for name, part in named.items() if isinstance(part, str | Path)}
         self.sources = {"train": str(source)} | files

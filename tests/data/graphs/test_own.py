@@ -20,7 +20,8 @@ from geqlib.cli import main
 from geqlib.data import OwnGraphData
 from geqlib.data.graphs.graph_files import read_graph_file
 from geqlib.data.graphs.own import graph_arrays
-from geqlib.data.targets import encoded
+from geqlib.data.targets import checked_units, encoded
+from geqlib.train.record import metric_units
 
 RINGS = [nx.cycle_graph(n) for n in range(4, 14)]
 STARS = [nx.star_graph(n) for n in range(3, 13)]
@@ -406,3 +407,17 @@ def test_nodes_and_links_are_learnt(project: Path, predict: str, task: str, net:
     assert main(["test", config, run, checkpoint]) == 0
     assert main(["predict", config, run, checkpoint]) == 0
     assert main(["check", str(project / "run" / "checkpoints" / "best.ckpt")]) == 0
+
+
+def test_units_are_of_targets() -> None:
+    assert checked_units(None, ["a"]) == {}
+    with pytest.raises(ValueError, match="units names 'mass', which is not among the targets: ch"):
+        checked_units({"mass": "u"}, ["radius", "height"])
+    rings = [nx.cycle_graph(n) for n in range(3, 13)]
+    for ring in rings:
+        ring.graph["box"] = [float(len(ring)), 1.0 / len(ring)]
+    own = OwnGraphData.from_graphs(rings, target="box", kind="numbers", units={"box": "cm"})
+    own.setup()
+    assert own.units == {"box0": "cm", "box1": "cm"}
+    units = metric_units(None, own)
+    assert units == {f"{e}_box{k}": "cm" for e in ("mae", "rmse") for k in (0, 1)}

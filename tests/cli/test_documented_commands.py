@@ -1,0 +1,157 @@
+"""Every command of `geqlib` in a block of the documents is run by a test, on little data.
+
+Pages of their own tests are in TESTED; this file runs the commands of the others. What no test
+can run is in NOT_RUN, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+
+from geqlib.cli import main
+from tests.cli.test_use import TETRAHEDRON
+from tests.data.graphs import raw_graphs
+from tests.test_configs import on_small_data, settings
+from tests.train import tiny
+
+TOP = Path(__file__).parents[2]
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
+# page -> the test that runs all of its commands
+TESTED = {
+    "README.md": "tests/cli/test_first_steps.py",
+    "first_steps.md": "tests/cli/test_first_steps.py",
+    "loggers.md": "tests/cli/test_training_pages.py",
+    "new_model.md": "tests/test_new_model.py",
+    "own_data.md": "tests/test_own_data.py",
+    "simulation.md": "tests/train/test_calibration.py",
+    "sweeps.md": "tests/cli/test_training_pages.py",
+    "training.md": "tests/cli/test_training_pages.py",
+    "uncertainty.md": "tests/train/test_calibration.py",
+}
+NOT_RUN = {
+    "--trainer.accelerator=gpu": "needs a GPU",
+    "--trainer.devices=4": "needs four processes; tests/train/test_two_processes.py runs two",
+    "--model.cuda_graphs=true": "needs a GPU; tests/train/test_replay.py runs the steps",
+    "demo/nbody": "reads what `make demo` has trained in minutes",
+    "bench": "runs the benchmarks of a clone; tests/cli/test_bench.py runs one like them",
+}
+FEW = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+FEW += ["--trainer.check_val_every_n_epoch=1", "--trainer.enable_progress_bar=false"]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Words after `geqlib` of the commands in the page's blocks for a terminal."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    text = "".join(content for language, content in fences if language in ("sh", ""))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("geqlib ")]
+
+
+def reason(words: list[str]) -> str | None:
+    return next((why for part, why in NOT_RUN.items() if part in " ".join(words)), None)
+
+
+CONFIGURED = [
+    pytest.param(words, id=f"{page.stem}: {words[0]} {Path(words[2]).stem}")
+    for page in PAGES
+    if page.name not in TESTED
+    for words in commands(page)
+    if words[1:2] == ["--config"] and words[2].startswith("configs/") and reason(words) is None
+]
+
+
+def test_every_page_has_its_test() -> None:
+    here = {"molecules.md", "motifs.md", "point_clouds.md"} | {
+        page.name for page in PAGES if page.name not in TESTED and not _others(page)
+    }
+    for page in PAGES:
+        assert page.name in here or page.name in TESTED, f"no test runs the commands of {page.name}"
+    for page, test in TESTED.items():
+        text = (TOP / test).read_text()
+        named = page in text or (page == "README.md" and "README" in text)
+        assert named, f"{test} does not read {page}"
+    texts = [" ".join(words) for page in PAGES for words in commands(page)]
+    assert all(any(part in text for text in texts) for part in NOT_RUN), "NOT_RUN has too much"
+
+
+def _others(page: Path) -> list[list[str]]:
+    """Commands that neither have a configuration of the repository nor a reason not to run."""
+    ready = [words for words in commands(page) if words[1:2] == ["--config"]]
+    ready = [words for words in ready if words[2].startswith("configs/")]
+    return [words for words in commands(page) if words not in ready and reason(words) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", CONFIGURED)
+def test_commands_with_configurations(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, option, config, *rest = words
+    small = [*on_small_data(TOP / config, [], tmp_path, monkeypatch), "--data.batch_size=4"]
+    if command == "check":  # which takes no changes
+        Path("small.yaml").write_text(yaml.safe_dump(settings(TOP / config, small)))
+        assert main([command, option, "small.yaml", *rest, "--samples", "1"]) == 0
+        return
+    folds = ["--folds", "0"] if command == "cv" else []
+    assert main([command, option, str(TOP / config), *rest, *folds, *small, *FEW]) == 0
+
+
+@pytest.mark.slow
+def test_motifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    raw_graphs.write(tmp_path, "MUTAG", kinds=3)
+    others = _others(TOP / "docs" / "motifs.md")
+    assert others and all(main(words) == 0 for words in others)
+
+
+@pytest.mark.slow
+def test_normals_of_meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, height in (("low", 0.3), ("high", 3.0)):
+        for split in ("train", "test"):
+            Path("my_meshes", name, split).mkdir(parents=True)
+            Path("my_meshes", name, split, "a.off").write_text(TETRAHEDRON.format(height))
+    Path("NEW.off").write_text(TETRAHEDRON.format(2.0))
+    page = TOP / "docs" / "point_clouds.md"
+    text = page.read_text().partition("as `normals.yaml`")[2]
+    (config,) = re.findall(r"\A.*?^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    Path("normals.yaml").write_text(config)
+    sizes = ["--data.points=16", "--data.train=16", "--data.val=4", "--data.test=4"]
+    assert [words[0] for words in _others(page)] == ["fit", "test", "predict"]
+    for words in _others(page):
+        words = [*words, *sizes, *FEW] if words[0] == "fit" else words
+        assert tiny.geqlib(words) == 0, shlex.join(words)
+    assert len(Path("NEW_predictions.csv").read_text().splitlines()) == 17
+
+
+@pytest.mark.slow
+def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the page, after the training of what `geqlib new` wrote."""
+    monkeypatch.chdir(tmp_path)
+    frames = [bulk("Cu", cubic=True) for _ in range(16)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+        atoms.calc = EMT()
+        atoms.get_forces(), atoms.get_stress()
+    write("copper.xyz", frames)
+    write("new.xyz", frames[:2])
+    for words in _others(TOP / "docs" / "molecules.md"):
+        if words[0] == "learning-curve":
+            start = words.index("--sizes")
+            words = [*words[:start], "--sizes", "4", "8", "--seeds", "0", *FEW]
+        words = [*words, "--minutes", "0.01"] if words[0] == "new" else words
+        if words[0] == "check":
+            words = [word.replace("@:3", "@:1") for word in words]
+            words += ["--backend", "eager"]  # compiling takes minutes
+        assert tiny.geqlib(words) == 0, shlex.join(words)
+        if words[0] == "new":
+            assert tiny.geqlib(["fit", "--config", "copper.yaml", *FEW]) == 0
