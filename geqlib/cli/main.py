@@ -16,7 +16,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
 SWEEPS = ("cv", "learning-curve", "sweep")
 # which build what checkpoints name
-TRUSTING = ("test", "predict", "check", "export", "md", "relax", "calibrate", "select")
+TRUSTING = ("fit", "test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",

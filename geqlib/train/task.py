@@ -61,6 +61,7 @@ from geqlib.train.schedule import (
     time_limit,
 )
 
+BEGUN = "begun_from"  # of what checkpoints keep of the model that a run began with
 READ_EVERY = 20  # steps between two looks at numbers that were left on the device
 
 
@@ -134,6 +135,7 @@ class Task(PlainArguments, L.LightningModule):
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
+        self.frozen: list[nn.Module] = []  # which stay in evaluation mode
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
@@ -161,6 +163,9 @@ class Task(PlainArguments, L.LightningModule):
         self._resumed: dict[str, Any] | None = None
         self._resumed_data: dict[str, Any] = {}
         self._uncounted: Uncounted | None = None
+        # path and digest of the model that the run began with; whether its normalisation stays
+        self.begun_from: dict[str, str] | None = None
+        self.keeps_normalisation = False
         self.logged: set[str] = set()  # names of metrics
 
     # --- what a task defines ---------------------------------------------------------------------
@@ -208,11 +213,14 @@ class Task(PlainArguments, L.LightningModule):
         return total
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure validation graphs, or the test fold if the data has it beside them.
+        """Measure validation graphs, and what the data has beside them: the test fold, or graphs of
+        an earlier training (`data.validated`).
 
         Tables of cross-validation may choose the epoch by the mean over all test folds.
         """
-        self.log_metrics(batch, "fold" if dataloader_idx else "val")
+        data = getattr(self.trainer, "datamodule", None)
+        stages = getattr(data, "validated", ("val", "fold"))
+        self.log_metrics(batch, stages[dataloader_idx])
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log_metrics(batch, "test")
@@ -224,17 +232,19 @@ class Task(PlainArguments, L.LightningModule):
     def log_metrics(self, batch: Any, stage: str) -> None:
         """Log `metrics` of a batch, under the same names for every data loader.
 
-        Of the test fold, which is the stage "fold", `shown` is logged, as val/test_NAME.
+        Of the test fold, which is the stage "fold", `shown` is logged, as val/test_NAME; graphs of
+        an earlier training, the stage "old", have val/old/NAME.
         """
+        prefix = {"fold": "val/test_", "old": "val/old/"}.get(stage, f"{stage}/")
         metrics = self.metrics(batch, stage)
         self.watch({k: x for k, x in metrics.items() if isinstance(x, Tensor)})
         for name, value in metrics.items():
             if stage == "fold" and name not in self.shown:
                 continue
             self.log(
-                f"val/test_{name}" if stage == "fold" else f"{stage}/{name}",
+                f"{prefix}{name}",
                 value,
-                prog_bar=name in self.shown and stage != "fold",
+                prog_bar=name in self.shown and stage not in ("fold", "old"),
                 batch_size=batch.num_graphs,
                 add_dataloader_idx=False,
             )
@@ -249,6 +259,12 @@ class Task(PlainArguments, L.LightningModule):
             # of an integer, the mean over processes would be rounded
             options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     # --- replayed steps --------------------------------------------------------------------------
 
@@ -440,6 +456,10 @@ class Task(PlainArguments, L.LightningModule):
         # sums of a validation before are tensors of inference mode, which cannot be added to here
         self._reset_metrics()
 
+    def adapt(self) -> None:
+        """Called when the weights of another model were loaded, with the data at hand: see
+        `geqlib.train.initial`."""
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._begin(batch, "training", batch_idx)
         if "train" in self._unchecked:
@@ -498,6 +518,8 @@ class Task(PlainArguments, L.LightningModule):
             )
         checkpoint["geqlib"] = format_record()
         checkpoint[KEY] = self.chosen.record()
+        if self.begun_from is not None:
+            checkpoint[BEGUN] = dict(self.begun_from)
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -540,6 +562,7 @@ class Task(PlainArguments, L.LightningModule):
                 "lost: resume it with the `ema` of its run."
             )
         check_same(checkpoint, self)
+        self.begun_from = checkpoint.get(BEGUN)
         self._resumed = dict(checkpoint.get("hyper_parameters") or {})
         self._resumed_data = dict(checkpoint.get("datamodule_hyper_parameters") or {})
 
