@@ -39,6 +39,7 @@ USAGE = """usage: geqlib COMMAND [options]
 
   new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
   fit       train: geqlib fit --config configs/nbody_ponita.yaml
+            begin with a trained model: geqlib fit --config FILE --init RUN
   validate  measure on the validation split
   test      measure a trained model: geqlib test RUN [FILE]
             the test split of a run, in results.json: geqlib test --config FILE --ckpt_path FILE

@@ -283,6 +283,7 @@ class EnergyForces(Task):
         if "old" not in getattr(data, "validated", ()):
             return {}
         errors, training = cast(AtomicErrors, self.errors["old"]), self.training
+        metrics: Mapping[str, Metric | Tensor] = {}
         self.eval()
         for batch in data.val_dataloader()[data.validated.index("old")]:
             if not is_padding(batch):

@@ -32,6 +32,7 @@ WRAPPERS = {POTENTIAL: ("zbl",), "geqlib.atoms.properties.AtomProperties": ()}
 FREE = ("elements", "dropout")
 # of data: what the numbers are that a regression has standardised
 TARGETS = ("target", "targets", "properties", "unit", "property")
+ELEMENTS = "elements"  # of what checkpoints keep of such networks
 EMBEDDING, SEEN = "model.embedding.weight", "model.statistics.seen"
 
 
@@ -47,6 +48,7 @@ class Origin:
         task: the same of the task without its model; empty if unknown.
         data: arguments of its data module.
         cutoff: of its data, in angstrom; None without one.
+        elements: atomic numbers of its tables by element, in their order, if it has any.
 
     Example:
         >>> Origin(Path("a.ckpt"), "12ab", {}, None, {}, {}, 5.0).record
@@ -60,6 +62,7 @@ class Origin:
     task: dict[str, Any]
     data: Mapping[str, Any]
     cutoff: float | None
+    elements: tuple[int, ...] | None = None
 
     @property
     def record(self) -> dict[str, str]:
@@ -92,6 +95,7 @@ def read_origin(path: str | Path) -> Origin:
         description_of(arguments),
         data if isinstance(data, dict) else {},
         data_cutoff(stored),
+        tuple(stored[ELEMENTS]) if stored.get(ELEMENTS) else _elements_in(model),
     )
 
 
@@ -344,7 +348,7 @@ def _tables(task: nn.Module, origin: Origin) -> dict[str, ElementTable]:
             continue
         part: Any = network
         new = tuple(int(z) for z in part.elements)
-        old = _elements_in(origin.model) or new
+        old = origin.elements or new
         tables |= {
             f"{prefix}.{name}": ElementTable(axis, new, old)
             for name, axis in part.element_axes.items()
@@ -376,14 +380,15 @@ class BeginFrom(L.Callback):
     Args:
         path: of the model, see `read_origin`.
         folder: of the run.
+        resumed: whether the run goes on.
     """
 
-    def __init__(self, path: str | Path, folder: Path) -> None:
-        self.path, self.folder = path, folder
+    def __init__(self, path: str | Path, folder: Path, *, resumed: bool) -> None:
+        self.path, self.folder, self.resumed = path, folder, resumed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         # after the data is read and before averaged weights are copied; a resumed run has its own
-        if stage != "fit" or trainer.ckpt_path is not None:
+        if stage != "fit" or self.resumed:
             return
         task: Any = pl_module
         data: Any = getattr(trainer, "datamodule", None)
@@ -398,11 +403,14 @@ class BeginFrom(L.Callback):
         task.keeps_normalisation = all(old[key] == new[key] for key in shared)
         task.adapt()
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.resumed:
+            self._check_resumed(getattr(pl_module, "begun_from", None))
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        task: Any = pl_module
-        if trainer.ckpt_path is not None:
-            self._check_resumed(task.begun_from)
+        if self.resumed:
             return
+        task: Any = pl_module
         old = task.measure_old() if hasattr(task, "measure_old") else {}
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             record = task.begun_from | ({"old": old} if old else {})

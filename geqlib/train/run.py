@@ -151,7 +151,7 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
         start = StartFolder(run.folder, resumed=resumed)
         if run.freeze:
             freeze(run.task, run.freeze)
-        begin = [] if run.init is None else [BeginFrom(run.init, run.folder)]
+        begin = [] if run.init is None else [BeginFrom(run.init, run.folder, resumed=resumed)]
         # weights are loaded before averages of them are copied
         own = [start, *begin, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
     theirs = _listed(options.get("callbacks"))

@@ -518,6 +518,9 @@ class Task(PlainArguments, L.LightningModule):
             )
         checkpoint["geqlib"] = format_record()
         checkpoint[KEY] = self.chosen.record()
+        tables = [list(m.elements) for m in self.modules() if hasattr(m, "element_axes")]
+        if tables:  # which a run that begins with this one has to match
+            checkpoint["elements"] = tables[0]
         if self.begun_from is not None:
             checkpoint[BEGUN] = dict(self.begun_from)
 

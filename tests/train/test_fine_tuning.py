@@ -14,17 +14,21 @@ import pytest
 import torch
 import yaml
 from ase.io import read, write
+from rich.console import Console
 from torch import nn
 
 from geqlib.data import MoleculeData
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.models import GauntNet, Potential
+from geqlib.report.run_report import write_report
+from geqlib.report.runs import read_history
 from geqlib.train import EnergyForces
 from geqlib.train.configuration import read_run
 from geqlib.train.energy_refit import adapt_statistics, residuals
 from geqlib.train.frozen import freeze
 from geqlib.train.init_arguments import with_model_of_init
 from geqlib.train.initial import ElementTable, Origin, read_origin, take_over
+from geqlib.train.predictor import load_predictor
 from geqlib.train.references import summarise
 from geqlib.train.run import fit
 from tests.train.potential import write_frames
@@ -87,7 +91,7 @@ def run(top: Path, settings: dict[str, Any], name: str, *options: str) -> Path:
 
 
 def last(folder: Path) -> dict[str, Any]:
-    return read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    return read_checkpoint(last_path(folder))
 
 
 # --- tables by element ----------------------------------------------------------------------------
@@ -101,7 +105,7 @@ def test_a_network_with_more_elements_is_the_old_one_on_those_that_it_had() -> N
     old = EnergyForces(GauntNet(["O", "H", "C"], **SMALL)).double()
     new = EnergyForces(GauntNet(["H", "N", "C", "O"], **SMALL)).double()
     fresh = {name: p.detach().clone() for name, p in new.named_parameters()}
-    origin = Origin(Path("a"), "", old.state_dict(), described("OHC"), {}, {}, None)
+    origin = Origin(Path("a"), "", old.state_dict(), None, {}, {}, None, (8, 1, 6))
     with torch.no_grad():
         take_over(new, origin)
     pos, z, _ = system(5, periodic=False)
@@ -117,14 +121,6 @@ def test_a_network_with_more_elements_is_the_old_one_on_those_that_it_had() -> N
         "layers.0.skip.weight",
         "layers.0.power.weight",
     }
-
-
-def described(elements: str) -> dict[str, Any]:
-    network = {
-        "class_path": "geqlib.models.GauntNet",
-        "init_args": SMALL | {"elements": [*elements]},
-    }
-    return {"class_path": "geqlib.models.Potential", "init_args": {"model": network}}
 
 
 def test_blocks_are_copied_one_by_one() -> None:
@@ -366,36 +362,72 @@ def test_statistics_of_frozen_batch_norms_stay() -> None:
         freeze(task, ["lats"])
 
 
-# --- resuming -------------------------------------------------------------------------------------
+# --- replay, and resuming -------------------------------------------------------------------------
+
+
+def mixed(top: Path) -> dict[str, Any]:
+    """New structures and old ones, averaged weights, energies refitted."""
+    old = {"train": str(top / "old.xyz"), "val": 4, "weight": 1.0}
+    settings = config(top / "level.xyz", epochs=3, replay=old) | {"ema": 0.5}
+    settings["model"]["init_args"]["refit"] = True
+    return settings
+
+
+@pytest.fixture(scope="module")
+def whole(top: Path) -> Path:
+    return run(top, mixed(top), "whole", "--freeze", "density")
+
+
+@pytest.mark.slow
+def test_old_structures_are_measured_before_training_and_beside_the_new_ones(
+    top: Path, whole: Path
+) -> None:
+    history = read_history(whole)
+    assert len(history["val/old/forces_rmse"]) == len(history["val/forces_rmse"]) == 3
+    record = json.loads((whole / "init.json").read_text())
+    data = MoleculeData(top / "old.xyz", 4, energy_key="E", forces_key="F", cutoff=3.0)
+    data.setup("fit")
+    batch = data.splits["val"].__getitems__(range(4))
+    first = load_predictor(top / "first")
+    errors = (first(batch)["forces"] - batch.forces).square().mean().sqrt()
+    assert record["old"]["forces_rmse"] == pytest.approx(1000 * float(errors), rel=1e-4)
+    last_metrics = history["val/old/forces_rmse"][-1, 1]
+    errors = (load_predictor(last_path(whole))(batch)["forces"] - batch.forces).square()
+    assert last_metrics == pytest.approx(1000 * float(errors.mean().sqrt()), rel=1e-4)
+    assert json.loads((whole / "fit.json").read_text())["steps"] == 3 * 2 * 2
+    text = write_report([whole], whole / "report", Console(quiet=True)).read_text()
+    assert "What was known before" in text
 
 
 @pytest.mark.slow
 def test_a_resumed_run_equals_a_whole_one_without_the_first_model(
-    top: Path, tmp_path: Path
+    top: Path, whole: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(top / "first", tmp_path / "first")
-    old = {"train": str(top / "old.xyz"), "val": 4, "weight": 1.0}
-    settings = config(top / "level.xyz", epochs=3, replay=old)
-    settings |= {"ema": 0.5}
-    settings["model"]["init_args"]["refit"] = True
-    own = ["--freeze", "density", f"--init={tmp_path / 'first'}"]
-    fit(settings, [f"--trainer.default_root_dir={tmp_path / 'whole'}", *own])
-    part = [f"--trainer.default_root_dir={tmp_path / 'part'}", *own]
-    stopped = [*part, "--trainer.callbacks+=tests.train.test_fine_tuning.StopAfterOne"]
-    fit(settings, stopped)
+    part = [f"--trainer.default_root_dir={tmp_path / 'part'}", "--freeze", "density"]
+    part.append(f"--init={tmp_path / 'first'}")
+    stop = {"class_path": "tests.train.test_fine_tuning.StopAfterOne"}
+    settings = mixed(top)
+    settings["trainer"] |= {"callbacks": [stop]}
+    fit(settings, part)
     shutil.rmtree(tmp_path / "first")
     checkpoint = tmp_path / "part" / "checkpoints" / "last.ckpt"
     assert read_checkpoint(checkpoint)["epoch"] == 0
-    fit(settings, part, ckpt_path=checkpoint)
-    one, two = last(tmp_path / "whole"), last(tmp_path / "part")
+    fit(mixed(top), part, ckpt_path=checkpoint)
+    one, two = last(whole), last(tmp_path / "part")
     assert one["epoch"] == two["epoch"] == 2
     for state in ("state_dict", "current_model_state"):
         for name, value in one[state].items():
             assert torch.equal(value, two[state][name]), name
-    assert one["begun_from"] == two["begun_from"]
+    assert two["begun_from"]["path"].startswith(str(tmp_path / "first"))
+    assert two["begun_from"]["sha256"] == one["begun_from"]["sha256"]
+    other = [f"--trainer.default_root_dir={tmp_path / 'part'}", "--freeze", "density"]
     with pytest.raises(ValueError, match=r"began with .*first.* and init is"):
-        other = [f"--trainer.default_root_dir={tmp_path / 'part'}", f"--init={top / 'level'}"]
-        fit(settings, [*other, "--freeze", "density"], ckpt_path=checkpoint)
+        fit(mixed(top), [*other, f"--init={top / 'whole'}"], ckpt_path=checkpoint)
+
+
+def last_path(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.ckpt"
 
 
 class StopAfterOne(L.Callback):

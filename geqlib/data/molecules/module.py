@@ -153,7 +153,7 @@ class MoleculeData(StructureLoaders):
         data_seed: int = 0,
         shuffle_seed: int = 0,
         workers: int = 0,
-        replay: str | list[str] | dict[str, Any] | None = None,
+        replay: dict[str, Any] | list[str] | str | None = None,
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
