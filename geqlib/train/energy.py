@@ -239,6 +239,8 @@ class EnergyForces(Task):
         if not sets:
             return
         self.model.to(self.trainer.strategy.root_device)
+        training = self.training
+        self.eval()
         check_unit(self, sets[0], getattr(data, "labels", None))
         frames = [summarise(_pieces(structures)) for structures in sets]
         isolated = getattr(data, "reference_energies", None)
@@ -247,9 +249,13 @@ class EnergyForces(Task):
         adapt_statistics(self.model, pairs, self.references, isolated)
         check_new_elements(self, (self.model.statistics.seen & ~known).nonzero()[:, 0].tolist())
         if self.model.charges is not None:
+            if not self.model.charges.seen_charges.any():  # the first model knew neutral singlets
+                self.model.charges.set_seen(torch.zeros(1), torch.ones(1))
             for part in frames:
-                self.model.charges.set_seen(part.charges, part.multiplicities)
-        check_splits(splits, self.model.statistics.seen)
+                if not (part.charges is None and part.multiplicities is None):
+                    self.model.charges.set_seen(part.charges, part.multiplicities)
+        self.train(training)
+        check_splits(splits, self.model.statistics.seen.cpu())
 
     def adam_options(self) -> dict[str, Any]:
         return super().adam_options() | {"amsgrad": self.amsgrad}

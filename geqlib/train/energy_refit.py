@@ -250,6 +250,6 @@ def check_unit(task: Any, structures: Any, labels: Any) -> None:
 
 def _fields(potential: Potential, batch: Any) -> dict[str, Any]:
     """The arguments of a potential, where and in the precision in which it is."""
-    batch = batch.to(next(potential.parameters()).device)
+    batch = batch.to(potential.statistics.references.device)
     cast_to(potential, batch, GEOMETRY)
     return potential_inputs(batch, "reverse")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def check_origin(origin: Origin, task: Any, data: Any) -> None:
     if origin.model is not None and isinstance(new, dict):
         _check_same(origin, origin.model, new)
     own = getattr(data, "cutoff", None)
-    if origin.cutoff is not None and own is not None and origin.cutoff != own:
+    if origin.cutoff and own and not math.isclose(origin.cutoff, own):
         raise ValueError(
             f"The cutoff of the data was {origin.cutoff} for {origin.path}, and is {own} in this "
             "run: make them equal, as the network knows no other neighbours."
