@@ -34,7 +34,7 @@ def freeze(task: Any, patterns: Sequence[str]) -> None:
         >>> from geqlib.models import PONITA
         >>> from geqlib.train import EnergyForces
         >>> task = EnergyForces(PONITA(8, 0, 1, 0, channels=8, layers=2, cutoff=5.0))
-        >>> freeze(task, ["embedding", "layers.0"])
+        >>> freeze(task, ["embedding", "blocks.0"])
         >>> task.model.embedding.weight.requires_grad
         False
     """

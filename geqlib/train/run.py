@@ -15,6 +15,7 @@ checkpoints/best.ckpt, fit.json, init.json if it began with the weights of anoth
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -203,6 +204,8 @@ def start_trainer(command: Command, run: Run, **options: Any) -> Any:
     trainer = None
     try:
         with quiet(), _default_type(run):
+            if run.freeze:  # frozen parts are in evaluation mode
+                warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode")
             resumed = options.get("ckpt_path") is not None
             trainer = make_trainer(run, command, resumed=resumed)
             return getattr(trainer, command)(run.task, datamodule=run.data, **options)

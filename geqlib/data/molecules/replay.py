@@ -81,8 +81,8 @@ class BothBatches(DistributedSampler):
         >>> for batch in BothBatches(4, 3, 2, weight=0.5):
         ...     print(batch)
         [0, 1]
-        [2, 3]
         [5, 6]
+        [3, 2]
     """
 
     def __init__(
