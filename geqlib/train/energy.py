@@ -86,8 +86,9 @@ class EnergyForces(Task):
         loss: "mse" or "huber".
         huber_delta: where Huber's function turns from a parabola to a line, in the units above.
         refit: whether each validation begins with a closed-form fit of the energies of atoms to
-            what the network leaves of the training energies, so that these are right long before
-            the learning rate falls (`geqlib.train.energy_refit.refit_statistics`).
+            what the network leaves of the training energies, so that an offset which all have in
+            common is gone before the learning rate falls
+            (`geqlib.train.energy_refit.refit_statistics`).
         zbl: whether a network that is no `Potential` gets the repulsion of nuclei.
         compile: whether training compiles energies and forces (`compiled_energy_forces`).
         amsgrad: the variant of Adam.
@@ -245,9 +246,9 @@ class EnergyForces(Task):
         frames = [summarise(_pieces(structures)) for structures in sets]
         isolated = getattr(data, "reference_energies", None)
         pairs = list(zip(sets, frames, strict=True))
-        known = self.model.statistics.seen.clone()
+        before = self.model.statistics.seen.clone()
         adapt_statistics(self.model, pairs, self.references, isolated)
-        check_new_elements(self, (self.model.statistics.seen & ~known).nonzero()[:, 0].tolist())
+        check_new_elements(self, (self.model.statistics.seen & ~before).nonzero()[:, 0].tolist())
         if self.model.charges is not None:
             if not self.model.charges.seen_charges.any():  # the first model knew neutral singlets
                 self.model.charges.set_seen(torch.zeros(1), torch.ones(1))

@@ -292,6 +292,8 @@ def test_the_model_of_the_checkpoint_is_taken_where_none_is_named(top: Path) -> 
         top / "partly.yaml", with_model_of_init(named(bare, "--model.lr=5e-4"))[2:]
     ).task
     assert task.lr == 5e-4 and isinstance(task, EnergyForces)
+    partly = bare | {"model": {"init_args": {"lr": 7e-4}}}
+    assert read_run(partly, [f"--init={top / 'first'}"]).task.lr == 7e-4
     settings = config(top / "old.xyz")
     del settings["model"]["init_args"]["model"]
     other = read_run(settings, [f"--init={top / 'first'}", "--model.model.channels=3"]).task
