@@ -52,6 +52,16 @@ def trained(
     begun = {"provenance": recorded(folder, running())}
     if results.exists():
         return json.loads(results.read_text()) | begun
+    fitted(folder, config, options, seed)
+    changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
+    best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
+    return json.loads(results.read_text()) | begun
+
+
+def fitted(folder: Path, config: Path, options: Mapping[str, object], seed: int) -> Path:
+    """The folder of a run that is trained, and not tested by this; arguments as of `trained`."""
+    recorded(folder, running())
     last = folder / "checkpoints" / "last.ckpt"
     if not (folder / "fit.json").exists():
         arguments = as_arguments(options)
@@ -59,10 +69,7 @@ def trained(
         # without a checkpoint there is nothing to lose but the log of part of an epoch
         resume = [f"--ckpt_path={last}"] if last.exists() else ["--overwrite"]
         _geqlib("fit", f"--config={config}", *arguments, *resume)
-    changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
-    best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
-    return json.loads(results.read_text()) | begun
+    return folder
 
 
 def trained_here(

@@ -13,7 +13,15 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from geqlib.atoms.potential import Potential
 
+ELECTRONS = ("charge", "multiplicity")
+GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
 TRACING = "trace_autograd_ops"  # of dynamo: derivatives become part of the compiled function
+
+
+def potential_inputs(batch: Any, *more: str) -> dict[str, Any]:
+    """The arguments of a potential, from a batch."""
+    tensors = {key: batch[key] for key in (*GEOMETRY, *more, "plan") if key in batch}
+    return tensors | {"num_graphs": batch.num_graphs}
 
 
 def energy_forces(

@@ -16,7 +16,7 @@ TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
 SWEEPS = ("cv", "learning-curve", "sweep")
 # which build what checkpoints name
-TRUSTING = ("test", "predict", "check", "export", "md", "relax", "calibrate", "select")
+TRUSTING = ("fit", "test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
@@ -39,6 +39,7 @@ USAGE = """usage: geqlib COMMAND [options]
 
   new       a first configuration: geqlib new potential | molecules | graphs | points [FILE]
   fit       train: geqlib fit --config FILE
+            begin with a trained model: geqlib fit --config FILE --init RUN
   validate  measure on the validation split
   test      measure a trained model: geqlib test MODEL [FILE]
             the test split of a run, in results.json: geqlib test --config FILE --ckpt_path FILE

@@ -100,6 +100,7 @@ class GauntNet(nn.Module):
         if layers == 1 and aggr != "sum":
             raise ValueError(f"aggr={aggr!r} needs layers=2 or more: the first one is a density.")
         numbers = _atomic_numbers(elements)
+        self.elements = tuple(numbers)
         self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
         self.modulation_features = 2 * width
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
@@ -153,6 +154,14 @@ class GauntNet(nn.Module):
     def layer_inputs(self) -> tuple[tuple[nn.Module, int], ...]:
         """Layers that read features of neighbours first, and in which dimension atoms are."""
         return tuple((layer, 1) for layer in self.layers)
+
+    @property
+    def element_axes(self) -> dict[str, int]:
+        """Parameters with a block for each of `elements`, in their order, and along which axis."""
+        names = [name for name, _ in self.named_parameters()]
+        mixed = [name for name in names if name.endswith(("density.mix.weight", "skip.weight"))]
+        powers = [name for name in names if name.endswith("power.weight")]
+        return dict.fromkeys(mixed, 1) | dict.fromkeys(powers, 0)
 
     def plan(
         self, edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None

@@ -164,11 +164,13 @@ def _panels(groups: Sequence[Group], baselines: Mapping[str, Metrics]) -> list[s
     training = [key for key in columns if key.startswith("train/")]
     training.sort(key=lambda key: key != "train/loss")
     compared = [key.replace("test/", "val/", 1) for m in baselines.values() for key in m]
-    validation = [key for key in columns if key.startswith("val/")]
+    validation = [k for k in columns if k.startswith("val/") and not k.startswith("val/old/")]
     validation.sort(key=lambda key: compared.index(key) if key in compared else len(compared))
     chosen = dict.fromkeys(run.monitor[0] for g in groups for run in g.runs if run.monitor)
     monitored = [key for key in chosen if key in validation]
-    return training[:1] + (monitored[:2] or validation[:1])
+    shown = monitored[:2] or validation[:1]
+    old = [key.replace("val/", "val/old/", 1) for key in shown]
+    return training[:1] + shown + [key for key in old if key in columns]
 
 
 def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
@@ -216,8 +218,10 @@ def _mark_best(axes: Axes, run: Run, column: str, ink: str) -> None:
 
 def _title(column: str, units: Mapping[str, str]) -> str:
     stage, _, name = column.partition("/")
-    unit = f", {units[name]}" if name in units else ""
-    return f"{'Training' if stage == 'train' else 'Validation'}: {name}{unit}"
+    own = name.removeprefix("old/")
+    unit = f", {units[own]}" if own in units else ""
+    where = "Training" if stage == "train" else "Validation"
+    return f"{where}{', old structures' if own != name else ''}: {own}{unit}"
 
 
 def _draw_baselines(axes: Axes, baselines: Mapping[str, Metrics], metric: str) -> None:

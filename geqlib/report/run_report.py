@@ -12,6 +12,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from geqlib.files.atomic import replace_file
+from geqlib.report.forgetting import forgetting_table
 from geqlib.report.page import (
     Block,
     Bullets,
@@ -83,6 +84,7 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         Paragraph(_notes(groups, tables)),
         Heading("Training"),
         training,
+        *_forgetting(groups),
         *_draw_curves(groups, out / "learning_curves.png"),
         *(block for section in predicted for block in draw_section(section, out)),
         *_origin(groups),
@@ -108,6 +110,18 @@ def _notes(groups: Sequence[Group], tables: Sequence[Table]) -> str:
     data = dict.fromkeys(run.about["data"] for g in groups for run in g.runs if "data" in run.about)
     measured = f"Measured once after training, on {', '.join(data)}." if data else ""
     return " ".join(filter(None, [measured, *notes])) or "No run has been tested yet."
+
+
+def _forgetting(groups: Sequence[Group]) -> list[Block]:
+    runs = [run for group in groups for run in group.runs]
+    table = forgetting_table(runs)
+    if table is None:
+        return []
+    begun = dict.fromkeys(str(run.init["path"]) for run in runs if "path" in run.init)
+    after = "errors of validation structures of the earlier training, with the model that a run "
+    after += "began with and at the epoch of its best checkpoint."
+    note = f"Begun with {', '.join(begun)}: {after}" if begun else after.capitalize()
+    return [Heading("What was known before"), table, Paragraph(note)]
 
 
 def _draw_curves(groups: Sequence[Group], path: Path) -> list[Block]:

@@ -34,6 +34,8 @@ class Run:
         network: name of its network, as in `GauntNet` or `FrameAveraging of PointNet`.
         about: names of the model, the data and the task, where recorded.
         config: the LightningCLI configuration, empty when there is none.
+        init: path and digest of the model that it began with, and errors of old structures before
+            training; empty without one.
         fit: seconds, epochs, steps and parameters, where recorded.
         metrics: of the test; `None` when the run has not been tested.
         units: of metrics, by their names without `test/`, where recorded.
@@ -51,6 +53,7 @@ class Run:
     network: str | None
     about: dict[str, str]
     config: dict[str, Any]
+    init: dict[str, Any]
     fit: Metrics
     metrics: Metrics | None
     units: dict[str, str]
@@ -91,6 +94,7 @@ def read_run(folder: Path) -> Run:
         network=_network(config.get("model")) or about.get("model"),
         about=about,
         config=config,
+        init=_read_json(folder / "init.json", "delete it"),
         fit=_read_fit(folder / "fit.json", results, results_path),
         metrics=metrics,
         units={k: str(v) for k, v in _part(results, "units", results_path).items()},

@@ -22,6 +22,7 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.folders import DEFAULT
+from geqlib.train.init_arguments import with_model_of_init
 from geqlib.train.loggers import into_folder
 from geqlib.train.optimisation import ReduceLROnPlateau
 from geqlib.train.parser_messages import innermost
@@ -32,7 +33,7 @@ Config = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 SAID = re.compile("Got value|there is no class")  # reports that name the value
 # of a run, beside those of its parts
-OPTIONS = ("ema", "monitor", "monitor_mode", "early_stopping")
+OPTIONS = ("ema", "monitor", "monitor_mode", "early_stopping", "init", "freeze")
 # of the trainer, where a run does not say otherwise
 TRAINER = {
     "gradient_clip_val": 0.5,
@@ -60,6 +61,9 @@ class Run:
         optimizer, lr_scheduler: `{"class_path": ..., "init_args": {...}}` of what trains in place
             of the task's optimiser and schedule; a scheduler is stepped once an epoch.
         callbacks: of training, beside those that every run has.
+        init: a checkpoint, folder of a run or exported model whose weights the run begins with:
+            see `geqlib.train.initial`.
+        freeze: names of parts of the model that are not trained: see `geqlib.train.frozen.freeze`.
 
     Example:
         >>> from geqlib.data import NBodyData
@@ -82,6 +86,8 @@ class Run:
     optimizer: Mapping[str, Any] | None = None
     lr_scheduler: Mapping[str, Any] | None = None
     callbacks: Sequence[L.Callback] = ()
+    init: str | Path | None = None
+    freeze: Sequence[str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -126,7 +132,8 @@ def as_arguments(overrides: Overrides) -> list[str]:
 class ConfigReader(LightningCLI):
     """Parses a configuration with Lightning's CLI and builds the run, which it does not start.
 
-    Options beside Lightning's: `--ema`, `--monitor`, `--monitor_mode` and `--early_stopping`.
+    Options beside Lightning's: `--ema`, `--monitor`, `--monitor_mode`, `--early_stopping`, `--init`
+    and `--freeze`.
 
     Args:
         arguments: as after `geqlib COMMAND`.
@@ -138,6 +145,7 @@ class ConfigReader(LightningCLI):
 
     def __init__(self, arguments: list[str], command: Command | None = None) -> None:
         self.command = command
+        arguments = with_model_of_init(arguments)
         try:
             with quiet():
                 super().__init__(
@@ -190,6 +198,19 @@ class ConfigReader(LightningCLI):
             type=int | None,
             default=None,
             help="validations without an improvement of the metric after which training ends",
+        )
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="checkpoint or folder of a run whose weights this run begins with (fine-tuning)",
+        )
+        parser.add_argument(
+            "--freeze",
+            type=str,
+            nargs="+",
+            default=None,
+            help="names of parts of the model that are not trained, such as embedding layers.0",
         )
         parser.add_optimizer_args()
         parser.add_lr_scheduler_args((ReduceLROnPlateau, LRScheduler))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -12,8 +13,14 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.atoms.calibrated import CalibratedPotential
-from geqlib.atoms.forces import compiled_energy_forces, energy_forces
+from geqlib.atoms.forces import (
+    ELECTRONS,
+    compiled_energy_forces,
+    energy_forces,
+    potential_inputs,
+)
 from geqlib.atoms.potential import Potential
+from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.agreement import share_charge
@@ -25,6 +32,8 @@ from geqlib.train.atomic_errors import (
     label_errors,
     masked_penalty,
 )
+from geqlib.train.energy_refit import adapt_statistics, check_unit, refit_statistics
+from geqlib.train.frozen import check_new_elements
 from geqlib.train.label_checks import (
     check_frames,
     check_labelled,
@@ -34,14 +43,14 @@ from geqlib.train.label_checks import (
     volumes,
 )
 from geqlib.train.loss_stages import check_reached, loss_stages, weights_at
+from geqlib.train.precision import cast_to
 from geqlib.train.references import References, fit_statistics, summarise
 from geqlib.train.schedule import Schedule
 from geqlib.train.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
+TRAINING = ("train", "old_train")  # splits that a run learns from
 CHUNK = 256  # frames of a stream that are read at once
-ELECTRONS = ("charge", "multiplicity")
-GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
 
 
 class EnergyForces(Task):
@@ -66,7 +75,9 @@ class EnergyForces(Task):
 
     Args:
         model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
-        references: energies of atoms: see `geqlib.train.references.fit_statistics`.
+        references: energies of atoms: see `geqlib.train.references.fit_statistics`. In a run that
+            begins with another model they are corrected by what that model leaves
+            (`geqlib.train.energy_refit.adapt_statistics`); "keep" leaves them as they are.
         energy_weight, forces_weight, stress_weight: 0 leaves a label out.
         stages: other weights from an epoch on, as
             `[{"after_epoch": 75, "energy_weight": 1000.0}]`: energies late, as the second stage of
@@ -74,6 +85,10 @@ class EnergyForces(Task):
             can be compared.
         loss: "mse" or "huber".
         huber_delta: where Huber's function turns from a parabola to a line, in the units above.
+        refit: whether each validation begins with a closed-form fit of the energies of atoms to
+            what the network leaves of the training energies, so that an offset which all have in
+            common is gone before the learning rate falls
+            (`geqlib.train.energy_refit.refit_statistics`).
         zbl: whether a network that is no `Potential` gets the repulsion of nuclei.
         compile: whether training compiles energies and forces (`compiled_energy_forces`).
         amsgrad: the variant of Adam.
@@ -112,6 +127,7 @@ class EnergyForces(Task):
         stages: list[dict[str, float]] | None = None,
         loss: Literal["mse", "huber"] = "mse",
         huber_delta: float = 0.01,
+        refit: bool = False,
         zbl: bool = False,
         compile: bool = False,
         amsgrad: bool = False,
@@ -141,7 +157,7 @@ class EnergyForces(Task):
             raise ValueError(f"huber_delta must be positive, got {huber_delta}.")
         self.references: References = references
         self.loss_name: Literal["mse", "huber"] = loss
-        self.huber_delta = huber_delta
+        self.huber_delta, self.refit = huber_delta, refit
         if compile and cuda_graphs:
             raise ValueError("compile and cuda_graphs do not go together: leave one of them out.")
         if (compile or cuda_graphs) and potential.long_range is not None:
@@ -151,7 +167,7 @@ class EnergyForces(Task):
             )
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
-        self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test")})
+        self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test", "old")})
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)
@@ -216,6 +232,32 @@ class EnergyForces(Task):
             self.model.charges.set_seen(frames.charges, frames.multiplicities)
         check_splits(getattr(data, "splits", {}), statistics.seen)
 
+    def adapt(self) -> None:
+        """Energies of atoms for this run's data, of a network that another run has trained."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        splits = getattr(data, "splits", {})
+        sets = [splits[name] for name in TRAINING if name in splits]
+        if not sets:
+            return
+        self.model.to(self.trainer.strategy.root_device)
+        training = self.training
+        self.eval()
+        check_unit(self, sets[0], getattr(data, "labels", None))
+        frames = [summarise(_pieces(structures)) for structures in sets]
+        isolated = getattr(data, "reference_energies", None)
+        pairs = list(zip(sets, frames, strict=True))
+        before = self.model.statistics.seen.clone()
+        adapt_statistics(self.model, pairs, self.references, isolated)
+        check_new_elements(self, (self.model.statistics.seen & ~before).nonzero()[:, 0].tolist())
+        if self.model.charges is not None:
+            if not self.model.charges.seen_charges.any():  # the first model knew neutral singlets
+                self.model.charges.set_seen(torch.zeros(1), torch.ones(1))
+            for part in frames:
+                if not (part.charges is None and part.multiplicities is None):
+                    self.model.charges.set_seen(part.charges, part.multiplicities)
+        self.train(training)
+        check_splits(splits, self.model.statistics.seen.cpu())
+
     def adam_options(self) -> dict[str, Any]:
         return super().adam_options() | {"amsgrad": self.amsgrad}
 
@@ -241,6 +283,34 @@ class EnergyForces(Task):
                 f"The data has no {missing[0]}, but {missing[0]}_weight is "
                 f"{weights[missing[0]]}: name its key in the data, or set the weight to 0."
             )
+
+    def measure_old(self) -> dict[str, float]:
+        """Errors of the structures of an earlier training, if the data has some, by name."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if "old" not in getattr(data, "validated", ()):
+            return {}
+        errors, training = cast(AtomicErrors, self.errors["old"]), self.training
+        metrics: Mapping[str, Metric | Tensor] = {}
+        self.eval()
+        for batch in data.val_dataloader()[data.validated.index("old")]:
+            if not is_padding(batch):
+                batch = batch.to(self.device)
+                cast_to(self.model, batch, self.inputs)
+                metrics = self.metrics(batch, "old")
+        measured = {k: float(m.compute()) for k, m in metrics.items() if isinstance(m, Metric)}
+        for metric in errors.metrics.values():
+            cast(Metric, metric).reset()
+        self.train(training)
+        self._watched = {}
+        return measured
+
+    def on_validation_epoch_start(self) -> None:
+        # averaged weights are in place here, and have energies of atoms of their own
+        fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        if self.refit and fitting:
+            splits = getattr(getattr(self.trainer, "datamodule", None), "splits", {})
+            sets = [splits[name] for name in TRAINING if name in splits]
+            refit_statistics(self.model, sets, elements=self.references == "least_squares")
 
     def _split(self) -> str:
         trainer: Any = self.trainer
@@ -353,12 +423,9 @@ class EnergyForces(Task):
 
     def _training_frames(self, data: Any) -> Iterable[Any]:
         """All training frames, in pieces with `z`, `batch` and labels."""
-        train: Any = getattr(data, "splits", {}).get("train")
-        if hasattr(train, "arrays"):  # PackedGraphs: all at once, and no search for neighbours
-            return [train]
-        if train is not None:
-            pieces = torch.arange(len(train)).split(CHUNK)
-            return (train.__getitems__(piece.tolist()) for piece in pieces)
+        splits = getattr(data, "splits", {})
+        if splits.get("train") is not None:
+            return chain.from_iterable(_pieces(splits[k]) for k in TRAINING if k in splits)
         if self.trainer.world_size > 1:
             raise ValueError(
                 "Statistics of one process's share are not those of the training set: give the "
@@ -383,12 +450,14 @@ class EnergyForces(Task):
             self.hparams["model"] = {"class_path": POTENTIAL, "init_args": arguments}
 
 
+def _pieces(structures: Any) -> Iterable[Any]:
+    """All structures of a split, in pieces."""
+    if hasattr(structures, "arrays"):  # PackedGraphs: all at once, and no search for neighbours
+        return [structures]
+    pieces = torch.arange(len(structures)).split(CHUNK)
+    return (structures.__getitems__(piece.tolist()) for piece in pieces)
+
+
 def _copied(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Copies of inference tensors, which take part in derivatives."""
     return {k: value.clone() if isinstance(value, Tensor) else value for k, value in fields.items()}
-
-
-def potential_inputs(batch: Any, *more: str) -> dict[str, Any]:
-    """The arguments of a potential, from a batch."""
-    tensors = {key: batch[key] for key in (*GEOMETRY, *more, "plan") if key in batch}
-    return tensors | {"num_graphs": batch.num_graphs}

@@ -95,7 +95,8 @@ class StartFolder(L.Callback):
             (self.folder / name).unlink(missing_ok=True)
         if self.resumed:
             return
-        (self.folder / "config.yaml").unlink(missing_ok=True)
+        for name in ("config.yaml", "init.json"):
+            (self.folder / name).unlink(missing_ok=True)
         for path in (self.folder / "checkpoints").glob("*.ckpt"):
             path.unlink()
         logs = {Path(path) for path in map(_log_folder, trainer.loggers) if path}

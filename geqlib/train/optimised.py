@@ -15,6 +15,8 @@ from geqlib.train.optimisation import Chosen, check_same, configured, waits_for_
 from geqlib.train.resume import LOADING, SCHEDULED, changed_settings
 from geqlib.train.schedule import Schedule, continue_schedule, time_limit
 
+BEGUN = "begun_from"  # of what checkpoints keep of the model that a run began with
+
 
 class OptimisedModule(L.LightningModule):
     """What a task does to train weights, its own or those of a checkpoint."""
@@ -25,6 +27,8 @@ class OptimisedModule(L.LightningModule):
     schedule: Schedule
     # what a run names in place of the task's own optimiser and schedule
     chosen: Chosen = Chosen()
+    # path and digest of the model that the run began with
+    begun_from: dict[str, str] | None
     _resumed: dict[str, Any] | None
     _resumed_data: dict[str, Any]
 
@@ -58,6 +62,7 @@ class OptimisedModule(L.LightningModule):
                 "lost: resume it with the `ema` of its run."
             )
         check_same(checkpoint, self)
+        self.begun_from = checkpoint.get(BEGUN)
         self._resumed = dict(checkpoint.get("hyper_parameters") or {})
         self._resumed_data = dict(checkpoint.get("datamodule_hyper_parameters") or {})
 

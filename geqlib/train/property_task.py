@@ -117,7 +117,7 @@ class PropertyTask(Task):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         train: Any = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
-        if self._resumed is not None or not hasattr(train, "arrays"):
+        if self._resumed is not None or self.keeps_normalisation or not hasattr(train, "arrays"):
             return  # a checkpoint brings its own
         atoms = train.counts["node"]
         self._check_names(train.arrays)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from geqlib.atoms.potential import ELEMENTS
 
 SMALLEST_SPREAD = 1e-6  # eV or eV/angstrom: less than this is rounding
-References = Literal["least_squares", "isolated", "none"] | dict[str, float]
+References = Literal["least_squares", "isolated", "none", "keep"] | dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
     return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms, *occurring)
 
 
+def joined_sets(sets: Sequence[TrainingSet]) -> TrainingSet:
+    """The compositions and energies of several training sets; without forces and charges."""
+    counts = np.concatenate([part.counts for part in sets])
+    return TrainingSet(counts, np.concatenate([part.energies for part in sets]), float("nan"))
+
+
 def fit_statistics(
     frames: TrainingSet,
     references: References = "least_squares",
@@ -156,6 +162,11 @@ def _table(
     elif isinstance(references, Mapping):
         atoms = {_number(symbol): float(energy) for symbol, energy in references.items()}
         _fill(table, seen, atoms, "add it to `references`")
+    elif references == "keep":
+        raise ValueError(
+            'references="keep" are those of the model that a run begins with, and this run begins '
+            'with none: name it (init), or use references="least_squares".'
+        )
     elif references != "none":
         raise ValueError(
             'references must be "least_squares", "isolated", "none" or energies by symbol, '

@@ -9,12 +9,13 @@ Each takes a configuration (a path or a dictionary) with changes to it, or a `Ru
 
 The folder of a run holds config.yaml (if there is a configuration), metrics/ (CSV), tensorboard/ if
 tensorboard is installed and no other logger is named, checkpoints/last.ckpt of each epoch's end and
-checkpoints/best.ckpt, fit.json, and after `test` and `predict` results.json and
-predictions.safetensors.
+checkpoints/best.ckpt, fit.json, init.json if it began with the weights of another model, and after
+`test` and `predict` results.json and predictions.safetensors.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ from geqlib.train.averaging import AveragedWeights
 from geqlib.train.cluster import own_environment
 from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.frozen import freeze
+from geqlib.train.initial import BeginFrom
 from geqlib.train.loggers import loggers_of
 from geqlib.train.memory import out_of_memory
 from geqlib.train.monitor import CheckMonitors
@@ -147,7 +150,11 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     if command == "fit":
         choose(run.task, Chosen(run.optimizer, run.lr_scheduler, run.monitor, run.monitor_mode))
         start = StartFolder(run.folder, resumed=resumed)
-        own = [start, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
+        if run.freeze:
+            freeze(run.task, run.freeze)
+        begin = [] if run.init is None else [BeginFrom(run.init, run.folder, resumed=resumed)]
+        # weights are loaded before averages of them are copied
+        own = [start, *begin, CountSteps(), CheckMonitors(), *_callbacks(run, record, options)]
     theirs = _listed(options.get("callbacks"))
     check_modes(theirs, run.monitor, run.monitor_mode)
     options["callbacks"] = [*theirs, *own]
@@ -197,6 +204,8 @@ def start_trainer(command: Command, run: Run, **options: Any) -> Any:
     trainer = None
     try:
         with quiet(), _default_type(run):
+            if run.freeze:  # frozen parts are in evaluation mode
+                warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode")
             resumed = options.get("ckpt_path") is not None
             trainer = make_trainer(run, command, resumed=resumed)
             return getattr(trainer, command)(run.task, datamodule=run.data, **options)

@@ -202,7 +202,7 @@ class MaskedRegressionTask(TargetsTask):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(data, "target_scale"):
+        if stage == "fit" and hasattr(data, "target_scale") and not self.keeps_normalisation:
             mean, std = (torch.as_tensor(x).reshape(-1) for x in data.target_scale())
             if len(mean) != self.num_targets:
                 raise ValueError(

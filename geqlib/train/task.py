@@ -27,7 +27,7 @@ from geqlib.train.divergence import finite_weights, intact_checkpoints
 from geqlib.train.label_checks import check_labels, without_labels
 from geqlib.train.memory import batch_sizes
 from geqlib.train.optimisation import KEY, observe
-from geqlib.train.optimised import OptimisedModule
+from geqlib.train.optimised import BEGUN, OptimisedModule
 from geqlib.train.precision import cast_to, check_precision
 from geqlib.train.prepared import PlanInLoader
 from geqlib.train.processes import Uncounted
@@ -104,6 +104,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
+        self.frozen: list[nn.Module] = []  # which stay in evaluation mode
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute 'model' is an instance")
             self.save_hyperparameters()
@@ -130,6 +131,9 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         self._resumed = None
         self._resumed_data = {}
         self._uncounted: Uncounted | None = None
+        # path and digest of the model that the run began with; whether its normalisation stays
+        self.begun_from = None
+        self.keeps_normalisation = False
         self.logged: set[str] = set()  # names of metrics
 
     # --- what a task defines ---------------------------------------------------------------------
@@ -177,11 +181,14 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         return total
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Measure validation graphs, or the test fold if the data has it beside them.
+        """Measure validation graphs, and what the data has beside them: the test fold, or graphs of
+        an earlier training (`data.validated`).
 
         Tables of cross-validation may choose the epoch by the mean over all test folds.
         """
-        self.log_metrics(batch, "fold" if dataloader_idx else "val")
+        data = getattr(self.trainer, "datamodule", None)
+        stages = getattr(data, "validated", ("val", "fold"))
+        self.log_metrics(batch, stages[dataloader_idx])
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log_metrics(batch, "test")
@@ -193,17 +200,19 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
     def log_metrics(self, batch: Any, stage: str) -> None:
         """Log `metrics` of a batch, under the same names for every data loader.
 
-        Of the test fold, which is the stage "fold", `shown` is logged, as val/test_NAME.
+        Of the test fold, which is the stage "fold", `shown` is logged, as val/test_NAME; graphs of
+        an earlier training, the stage "old", have val/old/NAME.
         """
+        prefix = {"fold": "val/test_", "old": "val/old/"}.get(stage, f"{stage}/")
         metrics = self.metrics(batch, stage)
         self.watch({k: x for k, x in metrics.items() if isinstance(x, Tensor)})
         for name, value in metrics.items():
             if stage == "fold" and name not in self.shown:
                 continue
             self.log(
-                f"val/test_{name}" if stage == "fold" else f"{stage}/{name}",
+                f"{prefix}{name}",
                 value,
-                prog_bar=name in self.shown and stage != "fold",
+                prog_bar=name in self.shown and stage not in ("fold", "old"),
                 batch_size=batch.num_graphs,
                 add_dataloader_idx=False,
             )
@@ -218,6 +227,12 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
             # of an integer, the mean over processes would be rounded
             options["batch_size"] = float(weight)
         super().log(name, value, *args, **({"sync_dist": True} | options))
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     # --- replayed steps --------------------------------------------------------------------------
 
@@ -313,6 +328,10 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         # sums of a validation before are tensors of inference mode, which cannot be added to here
         self._reset_metrics()
 
+    def adapt(self) -> None:
+        """Called when the weights of another model were loaded, with the data at hand: see
+        `geqlib.train.initial`."""
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._begin(batch, "training", batch_idx)
         if "train" in self._unchecked:
@@ -371,6 +390,11 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
             )
         checkpoint["geqlib"] = format_record()
         checkpoint[KEY] = self.chosen.record()
+        tables = [list(m.elements) for m in self.modules() if hasattr(m, "element_axes")]
+        if tables:  # which a run that begins with this one has to match
+            checkpoint["elements"] = tables[0]
+        if self.begun_from is not None:
+            checkpoint[BEGUN] = dict(self.begun_from)
 
     def rotated(self, batch: Any) -> Any:
         """A copy of the batch with every graph rotated by its own random rotation."""

@@ -236,7 +236,7 @@ class RegressionTask(Task):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(data, "target_scale"):
+        if stage == "fit" and hasattr(data, "target_scale") and not self.keeps_normalisation:
             mean, std = data.target_scale()  # type: ignore[union-attr]
             if isinstance(mean, Tensor):
                 raise ValueError(

@@ -16,7 +16,7 @@ from tests.train import tiny
 from tests.train.potential import config, write_frames
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("training.md", "sweeps.md", "loggers.md")
+PAGES = ("training.md", "sweeps.md", "loggers.md", "fine_tuning.md")
 # loggers that need a package which tests do not install
 OPTIONAL = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 SHORT = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
@@ -39,6 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_frames(path / "metal.xyz", 20)
     settings = config(path / "metal.xyz", epochs=1)
     (path / "metal.yaml").write_text(yaml.safe_dump(settings))
+    write_frames(path / "new.xyz", 12)
+    (path / "new.yaml").write_text(blocks("fine_tuning.md", "yaml")[0])
     return path
 
 
@@ -83,4 +85,4 @@ def _merged(one: Any, two: Any) -> Any:
 
 
 def test_the_pages_have_commands() -> None:
-    assert [len(commands(page)) for page in PAGES] == [8, 3, 6]
+    assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 6]

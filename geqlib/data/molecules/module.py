@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from torch.utils.data import DataLoader
 
 from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
@@ -24,12 +27,39 @@ from geqlib.data.molecules.extxyz import (
     stream_frames,
 )
 from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
+from geqlib.data.molecules.replay import BothBatches, BothStructures, replay_settings
 from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
+from geqlib.data.shares import WholeBatches
+from geqlib.files.checkpoint import build
 from geqlib.files.plain import plain
 
 Part = int | float | Sequence[int]
 LABELS = {"energy", "energies", "forces", "stress"}
+# settings that old structures have from the new ones, if they name no others
+SHARED = (
+    "cutoff",
+    "energy_key",
+    "forces_key",
+    "stress_key",
+    "virial_key",
+    "energies_key",
+    "charge_key",
+    "multiplicity_key",
+    "energy_unit",
+    "length_unit",
+    "forces_unit",
+    "stress_unit",
+    "missing",
+    "on_bad_frame",
+    "isolated_atoms",
+    "stream",
+    "batch_size",
+    "eval_batch_size",
+    "data_seed",
+    "workers",
+    "cache",
+)
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
@@ -71,6 +101,10 @@ class MoleculeData(StructureLoaders):
         num_train: training frames used; a smaller number takes a part of a larger one.
         data_seed, shuffle_seed: of the splits, and of the order in training.
         workers: processes that make batches.
+        replay: structures of another training, to be trained on and measured beside these: a file,
+            or settings of a `MoleculeData` (`train`, `val`, and what differs from the settings
+            here), or `{"class_path": ..., "init_args": ...}` of another data module; and `weight`,
+            the number of their batches for each batch of these structures (1; 0 measures alone).
         cache: folder for the positions of streamed frames; the user's cache folder by default.
 
     Attributes:
@@ -119,6 +153,7 @@ class MoleculeData(StructureLoaders):
         data_seed: int = 0,
         shuffle_seed: int = 0,
         workers: int = 0,
+        replay: dict[str, Any] | list[str] | str | None = None,
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -169,13 +204,16 @@ class MoleculeData(StructureLoaders):
         self.splits: dict[str, PackedGraphs | StreamedFrames] = {}
         self.reference_energies: dict[int, float] = {}
         self._unlabelled: set[str] = set()  # splits that were read for predictions alone
+        self.old, self.replay_weight = self._old_data(replay)
+        # of validation: what its loaders measure
+        self.validated = ("val", "old") if self.old is not None else ("val",)
 
     def of_file(self, path: str | Path) -> MoleculeData:
         """Data with the same keys, units and cutoff, whose test split is another file."""
         other = copy(self)
         other.sources = {"train": None, "val": None, "test": str(path)}
         other.files = {"train": [], "val": [], "test": [str(path)]}
-        other.splits, other._unlabelled = {}, set()
+        other.splits, other._unlabelled, other.old = {}, set(), None
         return other
 
     def config_types(self) -> list[str | None]:
@@ -193,6 +231,8 @@ class MoleculeData(StructureLoaders):
                 self._read(self.files[own], training=own == "train")
         if self.reference_file and "train" in self._needed(stage):
             find_files(self.reference_file)
+        if self.old is not None and stage not in ("test", "predict"):
+            self.old.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
         for split in self._needed(stage or ""):
@@ -209,6 +249,61 @@ class MoleculeData(StructureLoaders):
             else:
                 self.splits[split] = self._finished(self._read(self.files[split]))
                 self._unlabelled.discard(split)
+        if self.old is not None and stage not in ("test", "predict"):
+            self._read_old(self.old)
+
+    def train_dataloader(self) -> DataLoader:
+        if "old_train" not in self.splits:
+            return super().train_dataloader()
+        new, old = self._split("train"), self.splits["old_train"]
+        sampler = BothBatches(
+            len(new),
+            len(old),
+            self.batch_size,
+            weight=self.replay_weight,
+            processes=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            seed=int(self.shuffle_seed),
+        )
+        return self._loader(WholeBatches(BothStructures(new, old)), None, sampler=sampler)
+
+    def val_dataloader(self) -> Any:
+        new = super().val_dataloader()
+        return new if self.old is None else [new, self._in_order("old_val")]
+
+    def _old_data(self, replay: Any) -> tuple[Any, float]:
+        """The data module of structures of another training, and their weight."""
+        if replay is None:
+            return None, 0.0
+        settings, weight = replay_settings(plain(replay, "replay"))
+        if "class_path" in settings:
+            return build(settings, L.LightningDataModule), weight
+        own = inspect.signature(type(self)).parameters
+        refused = ("replay", "test")  # old structures are trained on and validated
+        unknown = next((n for n in settings if n not in own or n in refused), None)
+        if unknown is not None:
+            raise ValueError(
+                f"replay has the setting {unknown!r}: it takes `weight` and settings of "
+                f"{type(self).__name__}."
+            )
+        shared = {name: self.hparams[name] for name in own if name in SHARED}
+        return type(self)(**{**shared, **settings, "test": None, "replay": None}), weight
+
+    def _read_old(self, old: Any) -> None:
+        if "old_val" in self.splits:
+            return
+        if hasattr(old, "cutoff"):
+            old.cutoff = self.cutoff
+        old.setup("fit")
+        validation = old.splits.get("val")
+        if validation is None or not len(validation):
+            raise ValueError(
+                "replay has no structures for validation, by which forgetting is measured: give it "
+                "`val`, a fraction, a count or a file."
+            )
+        self.splits["old_val"] = validation
+        if self.replay_weight:
+            self.splits["old_train"] = old.splits["train"]
 
     def _needed(self, stage: str) -> list[str]:
         """The splits that there are of those that a stage measures or trains on."""
