@@ -399,7 +399,9 @@ def _levels(task: Any) -> dict[str, Level]:
     types = {**task.inputs, **task.outputs}
     levels: dict[str, Any] = {name: parse_type(name, text).level for name, text in types.items()}
     of_outputs = {levels[name] for name in task.outputs}
-    of_labels = dict.fromkeys(task.labels, *of_outputs) if len(of_outputs) == 1 else {}
+    if len(of_outputs) != 1:
+        return levels
+    of_labels: dict[str, Any] = dict.fromkeys(task.labels, *of_outputs)
     return of_labels | levels
 
 

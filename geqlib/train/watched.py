@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.data.loaders import noun_of
@@ -34,6 +34,7 @@ class WatchedModule(L.LightningModule):
     On an accelerator the host reads them some steps later, and does not wait.
     """
 
+    model: nn.Module
     lr: float
     # what the model gave for the batch at hand, and losses of it
     _watched: dict[str, Tensor]
