@@ -221,7 +221,7 @@ def read_out(
 
 
 def sample_numbers(
-    pos: Tensor, batch: Tensor | None, num_graphs: int | None, level: Level
+    pos: Tensor, batch: Tensor | None, num_graphs: int | None, level: str
 ) -> tuple[Tensor, int]:
     """The cloud of each point, and how many there are; one cloud without `batch`."""
     if batch is None:

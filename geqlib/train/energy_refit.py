@@ -161,7 +161,7 @@ def adapt_statistics(
     """
     statistics = potential.statistics
     before = statistics.seen.cpu().numpy()
-    own: np.ndarray = np.concatenate([frames.counts for _, frames in sets]).any(0)
+    own = np.asarray(np.concatenate([frames.counts for _, frames in sets]).any(0))
     table = statistics.references.cpu().numpy().copy()
     if references == "keep":
         if (own & ~before).any():

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -197,7 +197,7 @@ def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) 
         )
     arguments = [_with_defaults(part) for part in (old, new)]
     for key in dict.fromkeys([*arguments[0], *arguments[1]]):
-        before, now = (part.get(key) for part in arguments)
+        before, now = (cast("Any", part.get(key)) for part in arguments)
         if key in FREE or before == now or (key == "charge" and not before):
             continue
         if _is_described(before) and _is_described(now):

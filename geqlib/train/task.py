@@ -390,7 +390,8 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
             )
         checkpoint["geqlib"] = format_record()
         checkpoint[KEY] = self.chosen.record()
-        tables = [list(m.elements) for m in self.modules() if hasattr(m, "element_axes")]
+        networks: list[Any] = [m for m in self.modules() if hasattr(m, "element_axes")]
+        tables = [list(network.elements) for network in networks]
         if tables:  # which a run that begins with this one has to match
             checkpoint["elements"] = tables[0]
         if self.begun_from is not None:
