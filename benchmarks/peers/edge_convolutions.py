@@ -49,8 +49,8 @@ class ProductConvolution(nn.Module):
 
     def forward(self, x: Tensor, direction: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
         harmonics = o3.spherical_harmonics(self.edge, direction, False, normalization="component")
-        near, given = x.index_select(0, edge_index[0]), () if self.full else (weight,)
-        message = self.product(near, harmonics, *given)
+        near, weights = x.index_select(0, edge_index[0]), () if self.full else (weight,)
+        message = self.product(near, harmonics, *weights)
         z = message.new_zeros(x.size(0), message.size(1)).index_add(0, edge_index[1], message)
         return z if self.full else self.mix(z)
 
@@ -97,12 +97,12 @@ class SO2Convolution(nn.Module):
             part = blocks[m:]
             plus = torch.cat([b[:, m + n] for n, b in enumerate(part, m)], 1)
             if m == 0:
-                found = {0: layer(plus)}
+                parts = {0: layer(plus)}
             else:
                 minus = torch.cat([b[:, n - m] for n, b in enumerate(part, m)], 1)
                 (a, b), (c, d) = layer(plus).chunk(2, 1), layer(minus).chunk(2, 1)
-                found = {m: (a - d) / sqrt(2), -m: (b + c) / sqrt(2)}
-            for order, value in found.items():
+                parts = {m: (a - d) / sqrt(2), -m: (b + c) / sqrt(2)}
+            for order, value in parts.items():
                 pieces = value.chunk(self.degree + 1 - m, 1)
                 columns |= {(ell, order): piece for ell, piece in enumerate(pieces, m)}
         return [

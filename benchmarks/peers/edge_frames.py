@@ -39,12 +39,14 @@ class EdgeFrames(Constants):
 
     def forward(self, v: Tensor) -> list[Tensor]:
         frame = _frame(v)
-        found = [torch.ones_like(frame[:, :1, :1]), frame]
+        powers = [torch.ones_like(frame[:, :1, :1]), frame]
         for ell in range(2, self.degree + 1):
             couple, size = self.table(f"up{ell}", v), 2 * ell - 1
-            outer = torch.einsum("eij,ekl->eikjl", frame, found[-1]).reshape(-1, 3 * size, 3 * size)
-            found.append(couple.T @ outer @ couple)
-        return found[: self.degree + 1]
+            outer = torch.einsum("eij,ekl->eikjl", frame, powers[-1]).reshape(
+                -1, 3 * size, 3 * size
+            )
+            powers.append(couple.T @ outer @ couple)
+        return powers[: self.degree + 1]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.degree})"

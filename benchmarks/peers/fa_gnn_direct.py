@@ -20,7 +20,7 @@ class PlainLayer(nn.Module):
     def __init__(self, layer: FrameMessages) -> None:
         super().__init__()
         c = layer.message.in_features
-        own, other, kept = _joint(layer.see_vectors, layer.see_scalars).split(c)
+        own, other, own_map = _joint(layer.see_vectors, layer.see_scalars).split(c)
         bias = torch.zeros(3 * c) if layer.see_scalars is None else layer.see_scalars.bias
         bias = bias.detach().to(own)
         edges = layer.see_edges
@@ -29,7 +29,7 @@ class PlainLayer(nn.Module):
         )
         self.message = _linear(layer.message.weight, layer.message.bias)
         self.update = _linear(
-            torch.cat([kept, layer.update.weight], 1), layer.update.bias + bias[2 * c :]
+            torch.cat([own_map, layer.update.weight], 1), layer.update.bias + bias[2 * c :]
         )
 
     def forward(self, h: Tensor, edge_index: Tensor, e: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class PlainGNN(nn.Module):
         self.layers = nn.ModuleList(PlainLayer(cast(FrameMessages, m)) for m in net.messages)
         self.readouts = nn.ModuleList(_readout(cast(FrameReadout, r)) for r in net.readouts)
         self.last = _linear(net.last.weight, net.last.bias)
-        self.kept = _linear(_joint(net.last_vectors, net.last_scalars), None)
+        self.skip = _linear(_joint(net.last_vectors, net.last_scalars), None)
         self.out = _readout(net.out)
 
     def start(self, pos: Tensor, vec: Tensor | None) -> Tensor:
@@ -61,7 +61,7 @@ class PlainGNN(nn.Module):
         return self.net._embedded(v).permute(1, 2, 0)
 
     def decode(self, u: Tensor, h: Tensor) -> Tensor:
-        return self.out(silu(self.last(u) + self.kept(h)))
+        return self.out(silu(self.last(u) + self.skip(h)))
 
     def forward(
         self, pos: Tensor, edge_index: Tensor, vec: Tensor | None, edge_attr: Tensor | None
@@ -91,7 +91,7 @@ def averaged(
     pos = pos - (pos.new_zeros(graphs, dim).index_add(0, batch, pos) / number)[batch]
     shifts = len(pos) * torch.arange(len(signs))
     edges = (edge_index[:, None] + shifts[:, None]).flatten(1)
-    known = net._edges(pos, edge_index, edge_attr).repeat(len(signs), 1)
+    edge_features = net._edges(pos, edge_index, edge_attr).repeat(len(signs), 1)
     x = pos.new_zeros(len(pos), 0) if x is None else x
     s, v = pos.new_zeros(len(pos), hidden), plain.start(pos, vec)
     seen = pos[:, None] if vec is None else torch.cat([pos[:, None], vec], 1)
@@ -100,7 +100,7 @@ def averaged(
         matrix = (axes * signs[:, None, None, :]).transpose(0, 1)[batch].transpose(0, 1)
         part = torch.einsum("fnij,nvi->fnjv", matrix, v).flatten(2)  # every frame's coordinates
         h = torch.cat([part, torch.cat([x, s], 1).expand(len(signs), -1, -1)], 2).flatten(0, 1)
-        u = layer(h, edges, known)
+        u = layer(h, edges, edge_features)
         out = plain.decode(u, h) if k == len(plain.layers) - 1 else plain.readouts[k](u)
         wide = out.size(1) - (net.out.scalars.out_features if net.out.scalars else 0)
         wide = wide if k == len(plain.layers) - 1 else out.size(1) - hidden
@@ -147,8 +147,8 @@ def _readout(read: FrameReadout) -> nn.Linear:
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    made = nn.Linear(weight.size(1), weight.size(0), bias=bias is not None).to(weight)
-    made.weight = nn.Parameter(weight.detach().clone())
+    layer = nn.Linear(weight.size(1), weight.size(0), bias=bias is not None).to(weight)
+    layer.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone())
-    return made
+        layer.bias = nn.Parameter(bias.detach().clone())
+    return layer

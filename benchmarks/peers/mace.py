@@ -50,10 +50,10 @@ def available() -> bool:
 
 def frames(data: Any, split: str, name: str = "Default") -> list[Atoms]:
     """A split of a `MoleculeData` under the keys of `SETTINGS`; MACE reports errors by `name`."""
-    found = [data.atoms(k, split) for k in data.splits[split].index.tolist()]
-    for atoms in found:
+    structures = [data.atoms(k, split) for k in data.splits[split].index.tolist()]
+    for atoms in structures:
         atoms.info["config_type"] = name
-    return found
+    return structures
 
 
 def epoch_seconds(

@@ -85,8 +85,8 @@ def main() -> None:
     for _ in range(4):  # compiles, where that is done at run time
         small()
     run, seconds = step(fn, nodes, channels, degree), float(sys.argv[6])
-    found = median_seconds(run, seconds) if seconds else peak_memory(run)
-    sys.stdout.write(json.dumps(found) + "\n")
+    result = median_seconds(run, seconds) if seconds else peak_memory(run)
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

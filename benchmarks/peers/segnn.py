@@ -34,10 +34,10 @@ class SteerableGNN(nn.Module):
         super().__init__()
         self.hidden = natural(channels, degree)
         self.attribute = natural(1, degree)
-        given = o3.Irreps("1x0e+2x1o")  # speed; place and velocity
+        inputs = o3.Irreps("1x0e+2x1o")  # speed; place and velocity
         pair = merged(self.hidden, self.hidden, o3.Irreps("2x0e"))
         make = partial(Steerable, kind, attribute=self.attribute, channels=channels)
-        self.embed = make(given, irreps_out=self.hidden, gated=False)
+        self.embed = make(inputs, irreps_out=self.hidden, gated=False)
         self.messages = nn.ModuleList(
             nn.ModuleList(
                 [
@@ -69,9 +69,9 @@ class SteerableGNN(nn.Module):
         count = pos.new_zeros(len(pos), 1).index_add(0, target, pos.new_ones(len(source), 1))
         near = edge.new_zeros(len(pos), edge.size(1)).index_add(0, target, edge)
         node = (near / count.clamp(min=1) + self._harmonics(velocity)) / 2
-        given = torch.cat([velocity.norm(dim=1, keepdim=True), pos - centre, velocity], 1)
+        inputs = torch.cat([velocity.norm(dim=1, keepdim=True), pos - centre, velocity], 1)
         invariant = torch.cat([offset.square().sum(1, keepdim=True).log1p(), edge_attr], 1)
-        x = self.embed(given, node)
+        x = self.embed(inputs, node)
         for message, update in zip(self.messages, self.updates, strict=True):
             m = joined([x[target], x[source]], self.hidden, invariant)
             for layer in message:

@@ -123,7 +123,7 @@ def _weights(maps: EquivariantMaps, shift: Tensor | None) -> dict[str, tuple[dic
         k = kinds.index(kind)
         return [w[:, k * D : (k + 1) * D] for w in weight.split(maps.in_channels)]
 
-    found = {}
+    layers = {}
     for kind in [*spread, *low, *top, *hub]:
         levels = {
             "slot": blocks(maps.spread, spread, kind) + blocks(maps.low, low, kind),
@@ -132,8 +132,8 @@ def _weights(maps: EquivariantMaps, shift: Tensor | None) -> dict[str, tuple[dic
         }
         at = slice(ego.index(kind) * D, (ego.index(kind) + 1) * D) if kind in ego else slice(0, 0)
         weights = {level: w for level, w in levels.items() if w}
-        found[kind] = weights, bias[at] if kind in ego else bias.new_zeros(D)
-    return found
+        layers[kind] = weights, bias[at] if kind in ego else bias.new_zeros(D)
+    return layers
 
 
 def _pairs(maps: EquivariantMaps, outputs: dict[str, Tensor], root: int | None) -> Tensor:
@@ -168,12 +168,12 @@ def dense_conv(
     for g, net in enumerate(nets):
         rows = {0: torch.tensor(g), 1: torch.tensor(net)}
         rows[2] = torch.tensor([[pairs[i, j] for j in net] for i in net])
-        maps, given = _layer(conv, len(net))
+        maps, constants = _layer(conv, len(net))
         root = net.index(g) if maps.centre else None
         own = {k: v[rows[k]] for k, v in x.items()}
         once = torch.ones(len(net), len(net)).bool()
         once = once.triu() if maps.symmetric else once
-        for order, y in dense_maps(maps, own, len(net), root, *given).items():
+        for order, y in dense_maps(maps, own, len(net), root, *constants).items():
             at, y = (rows[2][once], y[once]) if order == 2 else (rows[order].reshape(-1), y)
             for row, value in zip(at.tolist(), y.reshape(len(at), -1), strict=True):
                 collected[order][row].append(value)

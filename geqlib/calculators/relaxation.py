@@ -144,8 +144,8 @@ def _frozen(result: Relaxed) -> Atoms:
     atoms = result.atoms.copy()
     calculator: Any = result.atoms.calc
     results = calculator.results
-    kept = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
-    atoms.calc = SinglePointCalculator(atoms, **kept)
+    values = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
+    atoms.calc = SinglePointCalculator(atoms, **values)
     atoms.info |= {
         "relaxation_steps": result.steps,
         "largest_force": result.force,

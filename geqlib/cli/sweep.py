@@ -50,7 +50,7 @@ def main(args: Sequence[str]) -> int:
     from geqlib.train.sweep import check_recipes, complete_all
 
     out = options.out or Path("runs") / f"sweep-{Path(options.config).stem}"
-    first = read_run(options.config, [f"--{name}={given[0]}" for name, given in values.items()])
+    first = read_run(options.config, [f"--{name}={choices[0]}" for name, choices in values.items()])
     runs = plan_runs(out, options.config, values, first.seed)
     check_recipes(list(runs.values()), overwrite=options.overwrite)
     complete_all(list(runs.values()), announce=announce)
@@ -83,10 +83,10 @@ def listed_values(words: Sequence[str]) -> dict[str, list[str]]:
         if name in REFUSED:
             raise ValueError(f"--{name} is of one run, and a sweep has several: {REFUSED[name]}.")
         values[name] = [value] if equals else []
-    bare = next((name for name, given in values.items() if not given), None)
+    bare = next((name for name, choices in values.items() if not choices), None)
     if bare is not None:
         raise ValueError(f"--{bare} has no value: write --{bare} VALUE...")
-    twice = next((k for k, given in values.items() if len(set(given)) < len(given)), None)
+    twice = next((k for k, choices in values.items() if len(set(choices)) < len(choices)), None)
     if twice is not None:
         raise ValueError(f"--{twice} has a value twice: leave one of them out.")
     return values

@@ -261,6 +261,6 @@ def _write(out: Path, content: dict[str, Any], potential: CalibratedPotential) -
     arguments["features"] = len(potential.covariance.whitening)
     content["hyper_parameters"]["model"] = {"class_path": CLASS, "init_args": arguments}
     content["state_dict"] = content["state_dict"] | potential.state_dict(prefix="model.")
-    kept = {key: value for key, value in content.items() if key not in TRAINING_STATE}
+    state = {key: value for key, value in content.items() if key not in TRAINING_STATE}
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, lambda part: torch.save(kept, part))
+    replace_file(out, lambda part: torch.save(state, part))
