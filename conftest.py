@@ -10,8 +10,14 @@ import torch
 # without a GPU kernels run in Triton's interpreter, which it reads when it is imported
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
-NEEDS_TRITON = ["geqlib/kernels/*_triton.py", "tests/kernels/compile_kernels.py"]
-collect_ignore_glob = [] if find_spec("triton") else NEEDS_TRITON
+# modules that import a package which not every environment has
+NEEDS = {
+    "triton": ["geqlib/kernels/*_triton.py", "tests/kernels/compile_kernels.py"],
+    "torch_sim": ["geqlib/calculators/torch_sim.py"],
+}
+collect_ignore_glob = [
+    path for name, paths in NEEDS.items() if not find_spec(name) for path in paths
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,11 +6,12 @@ any of the second ones was trained on: aspirin to ethanol (MD17: another molecul
 elements) and aspirin to 3BPA at 300 K (another level of theory, and nitrogen, which the first model
 does not know). {frames} frames for training and {validation} for validation are drawn from the new
 molecule's training file, and all frames of its test are measured. Three runs for each of the
-learning rates {rates}, with averaged weights, a cosine to 0 and equal numbers of steps, {steps}:
-GauntNet from scratch; beginning with the first model; the same with replay of 950 frames of
-aspirin, which take half of the steps. The rate of the least force error in validation counts, by
-the new molecule alone. Each chosen run is tested once: forces of the new molecule, and forces of
-aspirin's 1800 test frames, of which "growth" is the change against the first model's.
+learning rates {rates}, with averaged weights, a cosine to 0 and equal numbers of steps, {steps}
+({epochs} epochs in batches of {batch}): GauntNet from scratch; beginning with the first model; the
+same with replay of 950 frames of aspirin, which take half of the steps. The rate of the least force
+error in validation counts, by the new molecule alone. Each chosen run is tested once: forces of the
+new molecule, and forces of aspirin's 1800 test frames, of which "growth" is the change against the
+first model's.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/fine_tuning.py [PAIR ...]
 

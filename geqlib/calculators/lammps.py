@@ -37,11 +37,9 @@ class LammpsForces:
             `species` has elements; see also `GeqCalculator`.
 
     Example:
-        >>> from lammps import lammps  # doctest: +SKIP
-        >>> run = lammps()
-        >>> run.commands_string("units metal ... read_data water.data ... pair_style zero 5.0 ...")
-        >>> forces = LammpsForces(run, "run/checkpoints/best.ckpt", ["O", "H"])
-        >>> run.command("run 1000")
+        >>> # run = lammps.lammps(), with the atoms of water, and a pair_style
+        >>> # LammpsForces(run, "runs/water/checkpoints/best.ckpt", ["O", "H"])
+        >>> # run.command("run 1000")
     """
 
     def __init__(

@@ -59,11 +59,9 @@ class TorchSimModel(ModelInterface):
             potential does not know, or it repeats and there is no cutoff.
 
     Example:
-        >>> import torch_sim as ts  # doctest: +SKIP
-        >>> from ase.build import molecule
-        >>> model = TorchSimModel("run/checkpoints/best.ckpt", dtype=torch.float64)
-        >>> water = [molecule("H2O")] * 100
-        >>> state = ts.optimize(system=water, model=model, optimizer=ts.Optimizer.fire)
+        >>> # model = TorchSimModel("runs/water/checkpoints/best.ckpt", dtype=torch.float64)
+        >>> # torch_sim.optimize(system=[molecule("H2O")] * 100, model=model,
+        >>> #                    optimizer=torch_sim.Optimizer.fire)
     """
 
     def __init__(

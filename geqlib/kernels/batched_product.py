@@ -37,8 +37,9 @@ def batched_product(
         >>> batched_product(torch.ones(1, 2, 3), torch.ones(1, 3, 1), 0.5).flatten().tolist()
         [1.5, 1.5]
     """
-    # compiled code would lose the second derivatives of a custom function, silently
-    if torch.compiler.is_compiling():
+    # compiled code would lose the second derivatives of a custom function, silently; and the type
+    # of a product inside autocast is that of torch's own rules
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
         y = torch.bmm(x, weight)
         return y if scale == 1 else y * scale
     y: Any = _Partial.apply("g", x, weight, None, scale, rows_first)

@@ -186,7 +186,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
 
         Tables of cross-validation may choose the epoch by the mean over all test folds.
         """
-        data = getattr(self.trainer, "datamodule", None)
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
         stages = getattr(data, "validated", ("val", "fold"))
         self.log_metrics(batch, stages[dataloader_idx])
 

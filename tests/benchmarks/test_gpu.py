@@ -33,7 +33,7 @@ from benchmarks.peers import gaunt_cue, mace
 from benchmarks.rows import Row, read_result
 from benchmarks.tables import to_markdown
 from benchmarks.workloads import CPU, Place, Step, ponita, power
-from geqlib.gaunt.power import SpherePowers
+from geqlib.kernels.sphere_power import Tables
 from tests.contract import Case, Typed
 from tests.gaunt import test_power
 from tests.properties.cases import all_cases
@@ -134,16 +134,16 @@ def test_the_gate_sees_errors_of_every_kind(wrong: str, monkeypatch: pytest.Monk
 def test_the_gate_sees_a_wrong_layer_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {case.name: case for case in test_power.TestContract.cases}
     assert [v.wrong for v in parity.gate(torch.device("cpu"), FOREVER, cases)] == [""]
-    forward, calls = SpherePowers.forward, []
+    powers, calls = Tables.powers, []
 
-    def wrong(self: SpherePowers, x: Tensor) -> Tensor:
+    def wrong(self: Tables, x: Tensor) -> Tensor:
         calls.append(x)
-        every = forward(self, x)
-        factor = torch.ones_like(every[:, :1, :1])
+        every = powers(self, x)
+        factor = torch.ones_like(every[:, :1, :1, :1])
         factor[1:] = 1.0 if len(calls) <= 2 else 1.000001
         return every * factor
 
-    monkeypatch.setattr(SpherePowers, "forward", wrong)
+    monkeypatch.setattr(Tables, "powers", wrong)
     (verdict,) = parity.gate(torch.device("cpu"), FOREVER, cases)
     assert verdict.wrong.startswith("values in float64 differ")
 

@@ -27,6 +27,7 @@ PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob
 # page -> the test that runs all of its commands
 TESTED = {
     "README.md": "tests/cli/test_first_steps.py",
+    "fine_tuning.md": "tests/cli/test_training_pages.py",
     "first_steps.md": "tests/cli/test_first_steps.py",
     "loggers.md": "tests/cli/test_training_pages.py",
     "new_model.md": "tests/test_new_model.py",

@@ -261,7 +261,7 @@ def test_clouds_in_arrays_train(capsys):
             np.save(f"clouds/{name}/{k}.npy", draw.normal(size=(20, 3)) * [1, 1, stretch])
     assert tiny.geqlib(["new", "points", "clouds", "--minutes", "0.001"]) == 0
     out = capsys.readouterr().out
-    assert "2 classes (balls, rods); 20 clouds of 20 to 20 points" in out
+    assert "2 classes (balls, rods); 20 clouds of 20 points" in out
     assert settings("clouds.yaml")["data"]["class_path"] == "CloudData"
     assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
     assert tiny.geqlib(["test", "runs/clouds", "clouds"]) == 0

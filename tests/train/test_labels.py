@@ -123,7 +123,9 @@ def test_energies_without_any_label(checkpoint: Callable[[str], Path], tmp_path:
 def test_energies_without_forces(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     path = checkpoint("energy")
     run = changed(small_run("energy", tmp_path / "run"), unknown("forces"))
-    with pytest.warns(UserWarning, match="test/forces_mae, test/forces_rmse are NaN: no graph"):
+    with pytest.warns(
+        UserWarning, match="test/forces_mae, test/forces_rmse are NaN: nothing in the test split"
+    ):
         metrics = run_test(run, path)
     assert metrics["test/energy_mae"] > 0
 
