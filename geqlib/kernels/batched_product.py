@@ -59,12 +59,14 @@ class _Partial(torch.autograd.Function):
             a, b = g, w.mT
         else:
             a, b = x.mT, g
-        if rows_first and wanted == "g" and not (transformed() or vectorised(a, b)):
-            y = a.new_empty(a.size(1), a.size(0), b.size(2)).transpose(0, 1)
-            return torch.baddbmm(y, a, b, beta=0, alpha=scale, out=y)
-        if scale == 1:
-            return torch.bmm(a, b)
-        return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
+        # derivatives may be taken inside autocast, which would give them another type
+        with torch.autocast(a.device.type, enabled=False):
+            if rows_first and wanted == "g" and not (transformed() or vectorised(a, b)):
+                y = a.new_empty(a.size(1), a.size(0), b.size(2)).transpose(0, 1)
+                return torch.baddbmm(y, a, b, beta=0, alpha=scale, out=y)
+            if scale == 1:
+                return torch.bmm(a, b)
+            return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
