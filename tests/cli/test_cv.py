@@ -175,7 +175,10 @@ def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
     old = {key: value for key, value in summary.items() if key != "test_sets"}
     for changed, said in (
         (old, "does not say what fold 0 tests"),
-        (summary | {"test_sets": {"0": summary["test_sets"]["0"], "1": "0"}}, "another test set in fold 1"),
+        (
+            summary | {"test_sets": {"0": summary["test_sets"]["0"], "1": "0"}},
+            "another test set in fold 1",
+        ),
         (summary | {"folds": [0, 2]}, "has other folds"),
     ):
         (tmp_path / "a" / "folds.json").write_text(json.dumps(changed))
@@ -187,7 +190,7 @@ def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
     other = ("--data.name=OTHER", "--data.folds=stratified", "--out", tmp_path / "c")
     (tmp_path / "a" / "folds.json").write_text(json.dumps(summary))
     assert cv(*given, *other, "--against", tmp_path / "a") == 2
-    assert "tests other graphs in fold 0" in capsys.readouterr().err
+    assert "has another test set in fold 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow
