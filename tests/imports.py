@@ -17,7 +17,7 @@ TOP = Path(__file__).parents[1] / "geqlib"
 LEVELS = (
     ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "elements", "extras", "quiet"),
     ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "baselines"),
-    ("atoms",),
+    ("atoms", "generation"),
     ("nn", "models"),
     ("files",),
     ("data", "calculators"),

@@ -30,6 +30,10 @@ PUBLIC = {
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
+    "geqlib.generation": """
+        EDM_RULES BondRules Bonds MoleculeDefects MoleculeScores Stability bond_orders
+        molecule_defects molecule_scores molecule_smiles stability
+    """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan
         radius_graph reverse_edges sum_pool
