@@ -31,8 +31,8 @@ PUBLIC = {
         PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
     "geqlib.generation": """
-        EDM_RULES BondRules Bonds MoleculeDefects MoleculeScores Stability bond_orders
-        molecule_defects molecule_scores molecule_smiles stability
+        EDM_RULES BondRules Bonds GraphScores MoleculeDefects MoleculeScores Stability bond_orders
+        graph_scores molecule_defects molecule_scores molecule_smiles squared_mmd stability
     """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan
