@@ -62,7 +62,7 @@ def spectrum_of(graph: nx.Graph) -> np.ndarray:
 
 
 def clustering_of(graph: nx.Graph) -> np.ndarray:
-    return np.histogram(list(nx.clustering(graph).values()), 100, (0, 1))[0]
+    return np.histogram([nx.clustering(graph, node) for node in graph], 100, (0, 1))[0]
 
 
 def kernel(a: np.ndarray, b: np.ndarray, distance: str, sigma: float, bins: float) -> float:
@@ -77,8 +77,10 @@ def kernel(a: np.ndarray, b: np.ndarray, distance: str, sigma: float, bins: floa
 
 
 def discrepancy(
-    one: list[np.ndarray], other: list[np.ndarray], distance: str, sigma: float, bins: float = 1
+    sets: list[list[np.ndarray]], distance: str, sigma: float, bins: float = 1
 ) -> float:
+    one, other = sets
+
     def mean(x: list[np.ndarray], y: list[np.ndarray]) -> float:
         return float(np.mean([kernel(a, b, distance, sigma, bins) for a in x for b in y]))
 
@@ -98,10 +100,10 @@ def oracle(one: list[nx.Graph], other: list[nx.Graph], convention: str) -> dict[
     clustering = [shares(clustering_of, graphs) for graphs in sets]
     spectra = [shares(spectrum_of, graphs) for graphs in sets]
     return {
-        "degree": discrepancy(*degrees, histogram, 1),
-        "clustering": discrepancy(*clustering, histogram, 0.1, 100),
-        "orbits": discrepancy(*means, vector, 30),
-        "spectrum": discrepancy(*spectra, histogram, 1),
+        "degree": discrepancy(degrees, histogram, 1),
+        "clustering": discrepancy(clustering, histogram, 0.1, 100),
+        "orbits": discrepancy(means, vector, 30),
+        "spectrum": discrepancy(spectra, histogram, 1),
     }
 
 
