@@ -106,7 +106,7 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     which = f"best of {len(by_seed)} seeds" if len(by_seed) > 1 else "one seed"
     table = Table(title=f"BREC, seed {best} ({which})", box=SIMPLE_HEAD)
     table.add_column("category")
-    for title in ("separated", "unreliable", "real", "by exact T²", "s a pair", "MiB"):
+    for title in ("separated", "unreliable", "real", "exact T²", "s a pair", "MiB"):
         table.add_column(title, justify="right")
     for name, row in by_seed[best].items():
         if name == "all":
@@ -132,7 +132,7 @@ def notes(by_seed: Mapping[int, Totals]) -> list[str]:
     spread = max(of_seed["all"]["spread"] or 0 for of_seed in by_seed.values())
     lines.append(f"Outputs of copies of one graph differ by up to {spread:.0e} of the largest.")
     lines.append(
-        "separated: s > 72.34, as published; by exact T²: 32 s > 72.34, and how many blocks of "
+        "separated: s > 72.34, as published; exact T²: 32 s > 72.34, and how many blocks of "
         "copies exceed it (one in twenty by chance)."
     )
     return lines

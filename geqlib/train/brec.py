@@ -48,7 +48,7 @@ class BRECSetup:
     """
 
     def __init__(self, config: str | Path, overrides: Sequence[str] = ()) -> None:
-        self.parser = ArgumentParser(prog="geqlib brec", exit_on_error=False)
+        self.parser = ArgumentParser(prog="geqlib brec", exit_on_error=False, allow_abbrev=False)
         self.parser.add_argument("--config", action=ActionConfigFile)
         self.parser.add_subclass_arguments(nn.Module, "model", required=True)
         self.parser.add_argument("--transform", type=BaseTransform | None, default=None)
@@ -57,7 +57,7 @@ class BRECSetup:
             raise ValueError(f"There is no configuration {config}: name a YAML file with a model.")
         try:
             self.config = self.parser.parse_args([f"--config={config}", *overrides])
-            objects = self.parser.instantiate_classes(self.config)
+            objects = self.parser.instantiate(self.config)
         except (ArgumentError, ValueError, TypeError) as error:
             raise ValueError(one_sentence(error)) from error
         self.transform: BaseTransform | None = objects.get("transform")
@@ -66,11 +66,11 @@ class BRECSetup:
 
     def model(self) -> nn.Module:
         """A new one, with weights as drawn."""
-        return self.parser.instantiate_classes(self.config).model
+        return self.parser.instantiate(self.config).model
 
     def record(self, pairs: GraphPairs) -> Recipe:
         """What the numbers depend on, as of `geqlib.train.recipe`."""
-        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         settings.pop("config", None)
         digest = hashlib.sha256()
         for graph in pairs.graphs:
