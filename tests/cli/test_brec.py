@@ -33,8 +33,8 @@ def test_command(
     command = ["brec", "--config", "net.yaml", "--seeds", "1", "2", "--pairs", "0:2"]
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "BREC, seed 1 (best of 2 seeds)" in out and "1 of 2" in out
-    assert "wrote runs/net/results.json" in out and "seed 2, pair 1, 2 of 4 separated" in err
+    assert "BREC, seed 2 (best of 2 seeds)" in out and "1 of 2" in out
+    assert "wrote runs/net/results.json" in out and "seed 2, pair 1, 1 of 4 separated" in err
     results = json.loads(Path("runs/net/results.json").read_text())
     assert results["valid"] and results["seeds"]["2"]["basic"]["separated"] == 1
     kept = {p: p.stat().st_mtime_ns for p in Path("runs").glob("net/seed*/*")}
