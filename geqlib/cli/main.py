@@ -14,7 +14,7 @@ from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
-SWEEPS = ("cv", "learning-curve", "sweep")
+SWEEPS = ("cv", "learning-curve", "sweep", "brec")
 # which build what checkpoints name
 TRUSTING = ("fit", "test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
@@ -32,6 +32,7 @@ MODULES = {
     "md": "md",
     "relax": "relax",
     "motifs": "motifs",
+    "brec": "brec",
 }
 # extra that a command needs, where it is not "train"
 NEEDS = {"report": "report", "export": "atoms"}
@@ -60,6 +61,7 @@ USAGE = """usage: geqlib COMMAND [options]
   select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
+  brec      pairs of graphs that a network separates: geqlib brec --config FILE
 
 Models with code of your own: --trust MODULE lets commands build it from checkpoints.
 `geqlib COMMAND --help` lists the options of a command.

@@ -42,7 +42,7 @@ def read_recipe(config: Config, overrides: Overrides = (), data_of: Recipe | Non
     data, parts = reader.run.data, reader.run.task.modules()
     share_cutoff(reader.run.task.model, data)  # without which neighbours cannot be found
     return {
-        "configuration": {k: v for k, v in _flat(settings).items() if k not in NOT_COMPARED},
+        "configuration": {k: v for k, v in flat(settings).items() if k not in NOT_COMPARED},
         "data": data_digest(data) if data_of is None else data_of["data"],
         "code": code_digest({type(data), *map(type, parts)}),
     }
@@ -78,9 +78,9 @@ def difference(folder: Path, recipe: Mapping[str, Any]) -> str | None:
     return "; ".join(sentences[:3]) or None
 
 
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
     if not isinstance(settings, dict) or not settings:
         return {prefix: settings}
-    parts = (_flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in settings.items())
+    parts = (flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in settings.items())
     return {key: value for part in parts for key, value in part.items()}

@@ -18,7 +18,7 @@ from ase.io import write
 
 from geqlib.cli import main
 from tests.cli.test_use import TETRAHEDRON
-from tests.data.graphs import raw_graphs
+from tests.data.graphs import raw_brec, raw_graphs
 from tests.test_configs import on_small_data, settings
 from tests.train import tiny
 
@@ -98,6 +98,12 @@ def test_commands_with_configurations(
     monkeypatch.chdir(tmp_path)
     command, option, config, *rest = words
     small = [*on_small_data(TOP / config, [], tmp_path, monkeypatch), "--data.batch_size=4"]
+    if command == "brec":
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_brec.write(tmp_path)
+        few = ["--pairs=0:1", "--seeds", "100", "--recipe.epochs=1"]
+        assert main([command, option, str(TOP / config), *rest, *few]) == 0
+        return
     if command == "check":  # which takes no changes
         Path("small.yaml").write_text(yaml.safe_dump(settings(TOP / config, small)))
         assert main([command, option, "small.yaml", *rest, "--samples", "1"]) == 0

@@ -182,6 +182,11 @@ def _neighbours(graphs: Sequence[PlainGraph]) -> list[tuple[int, int]]:
 
 def _brec() -> GraphPairs:
     graphs = [graph for file in BREC_FILES for graph in _graph6_array(f"BREC/{file}.npy")]
+    if len(graphs) != 2 * sum(BREC_PARTS.values()):
+        raise ValueError(
+            f"The files of BREC hold {len(graphs)} graphs, expected 800 (400 pairs): use the "
+            "published files."
+        )
     return _pairs(graphs, _neighbours(graphs), BREC_PARTS)
 
 

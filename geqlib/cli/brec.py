@@ -1,0 +1,190 @@
+"""`geqlib brec`: BREC's 400 pairs by its own protocol, resumable."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from geqlib.train.brec import Measurement
+
+DESCRIPTION = """Which of BREC's 400 pairs of graphs does a network separate, by the protocol of
+Wang and Zhang (ICML 2024)? A fresh network is trained on each pair, whose graphs are relabelled 32
+times, and tested against copies of one of them. Options that are not listed change the
+configuration, such as --recipe.epochs 5. The same command goes on where it was stopped; pairs in
+the folder that were measured with other settings, data or code are refused."""
+LINES_EVERY = 20  # pairs, where nobody watches a bar
+Totals = Mapping[str, Mapping[str, float | None]]
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = ArgumentParser(
+        "geqlib brec",
+        description=DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="YAML file: model, transform, recipe")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="seeds; by default the protocol's, 100 to 1000"
+    )
+    parser.add_argument("--pairs", default="0:400", help="FIRST:END or one number; all by default")
+    parser.add_argument("--out", type=Path, help="folder; by default runs/NAME")
+    parser.add_argument("--device", help="cpu or cuda; a GPU by default where there is one")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="measure pairs again that were measured otherwise"
+    )
+    options, overrides = parser.parse_known_args(args)
+    numbers = pair_numbers(options.pairs)
+    out = options.out or Path("runs") / Path(options.config).stem
+    show(run(out, options, overrides, numbers))
+    sys.stdout.write(f"wrote {out / 'results.json'}\n")
+    return 0
+
+
+def pair_numbers(text: str) -> list[int]:
+    """The numbers of pairs that a word means.
+
+    Raises:
+        ValueError: if it means none.
+
+    Example:
+        >>> pair_numbers("2:5"), pair_numbers("7")
+        ([2, 3, 4], [7])
+    """
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    numbers = range(int(match[1]), int(match[2] or int(match[1]) + 1)) if match else range(0)
+    if not numbers:
+        raise ValueError(f"--pairs {text!r} means no pairs: write FIRST:END, such as 0:60.")
+    return list(numbers)
+
+
+def run(
+    out: Path, options: Any, overrides: Sequence[str], numbers: Sequence[int]
+) -> dict[str, Any]:
+    """Measure what is missing, and write results.json: counts by seed and category."""
+    import torch
+
+    from geqlib.data.graphs.expressivity import graph_pairs
+    from geqlib.files.atomic import replace_file
+    from geqlib.motifs.brec import SEEDS
+    from geqlib.train.brec import BRECSetup, best_seed, complete, read_measurements, totals
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    seeds = list(dict.fromkeys(options.seeds or SEEDS))
+    setup, pairs = BRECSetup(options.config, overrides), graph_pairs("BREC")
+    with Watch(len(seeds) * len(numbers)) as watch:
+        complete(
+            setup, pairs, out, numbers, seeds, device, watch.count, overwrite=options.overwrite
+        )
+    measured = read_measurements(out, seeds, numbers)
+    by_seed = {seed: totals(of_seed, pairs.parts) for seed, of_seed in measured.items()}
+    valid = all(of_seed["all"]["failures"] == 0 for of_seed in by_seed.values())
+    results = {"best": best_seed(by_seed), "valid": valid, "seeds": by_seed}
+    text = json.dumps(results, indent=1) + "\n"
+    replace_file(out / "results.json", lambda part: part.write_text(text))
+    return results
+
+
+def show(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """A table of the best seed by category, and what the other seeds say."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    by_seed: Mapping[int, Totals] = results["seeds"]
+    best = results["best"]
+    which = f"best of {len(by_seed)} seeds" if len(by_seed) > 1 else "one seed"
+    table = Table(title=f"BREC, seed {best} ({which})", box=SIMPLE_HEAD)
+    table.add_column("category")
+    for title in ("separated", "unreliable", "real", "exact T²", "s a pair", "MiB"):
+        table.add_column(title, justify="right")
+    for name, row in by_seed[best].items():
+        if name == "all":
+            table.add_section()
+        table.add_row(name, *_cells(row))
+    console = console or Console()
+    console.print(table)
+    for line in notes(by_seed):
+        console.print(line, highlight=False)
+
+
+def notes(by_seed: Mapping[int, Totals]) -> list[str]:
+    """What the protocol says of these seeds, and what the columns mean."""
+    real = [of_seed["all"]["real"] or 0 for of_seed in by_seed.values()]
+    failing = [seed for seed, of_seed in by_seed.items() if of_seed["all"]["failures"]]
+    counts = ", ".join(f"{seed}: {n:.0f}" for seed, n in zip(by_seed, real, strict=True))
+    lines = [f"real = separated - unreliable, by seed: {counts}."]
+    if failing:
+        more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+        lines.append(
+            f"No valid result: copies of one graph count as different with seed {failing[0]}{more}."
+        )
+    spread = max(of_seed["all"]["spread"] or 0 for of_seed in by_seed.values())
+    lines.append(f"Outputs of copies of one graph differ by up to {spread:.0e} of the largest.")
+    lines.append(
+        "separated: s > 72.34, as published; exact T²: 32 s > 72.34, and how many blocks of "
+        "copies exceed it (one in twenty by chance)."
+    )
+    return lines
+
+
+class Watch:
+    """A progress bar in a terminal, else a line now and then.
+
+    Args:
+        total: measurements in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.separated = total, 0, 0
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Watch:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            text = "{task.description}"
+            columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=Console(stderr=True))
+            self.bar.start()
+            self.task = self.bar.add_task("pairs", total=self.total)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def count(self, seed: int, number: int, measured: Measurement) -> None:
+        """A pair is done."""
+        self.done += 1
+        self.separated += measured.comparison.separated
+        text = f"seed {seed}, pair {number}, {self.separated} of {self.done} separated"
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=self.done, description=text)
+        elif self.done % LINES_EVERY == 0 or self.done == self.total:
+            sys.stderr.write(f"{text} (of {self.total})\n")
+            sys.stderr.flush()
+
+
+def _cells(row: Mapping[str, float | None]) -> list[str]:
+    memory = row["mebibytes"]
+    return [
+        f"{row['separated']} of {row['pairs']}",
+        str(row["failures"]),
+        str(row["real"]),
+        f"{row['separated_exactly']} ({row['failures_exactly']})",
+        f"{row['seconds']:.2g}",
+        "" if memory is None else f"{memory:.0f}",
+    ]

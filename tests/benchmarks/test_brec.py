@@ -1,0 +1,45 @@
+"""Rows of trained networks on BREC, and the exact features that bound them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.accuracy.brec import CONFIG, MODELS, SEEDS, exact, summed
+from benchmarks.accuracy.brec_exact import PARTS
+from benchmarks.rows import Value
+from geqlib.motifs import brec
+from geqlib.train.brec import BRECSetup, Measurement, totals
+
+TOP = Path(__file__).parents[2]
+
+
+def test_configurations() -> None:
+    """Without polynomials and counts, and with both."""
+    setups = [BRECSetup(TOP / CONFIG, changes) for changes, _ in MODELS.values()]
+    assert [setup.transform is None for setup in setups] == [True, False]
+    assert [setup.recipe for setup in setups] == [brec.BRECRecipe()] * 2
+    assert [setup.config.model.init_args.degree for setup in setups] == [4, 5]
+
+
+def test_seeds_are_those_of_the_protocol() -> None:
+    assert SEEDS == brec.SEEDS
+
+
+def test_exact_rows_are_those_of_their_benchmark() -> None:
+    rows = [exact(bound) for _, bound in MODELS.values()]
+    assert [row.number("pairs") for row in rows] == [270, 340]
+    assert all(sum(row.number(part) for part in PARTS) == row.number("pairs") for row in rows)
+
+
+def measurement(statistic: float, reliability: float = 1.0) -> Measurement:
+    return Measurement(brec.Comparison(statistic, reliability, 0.1, 20, 0.0), 3.0, 5.0, "cpu")
+
+
+def test_rows_are_of_the_best_seed() -> None:
+    one = totals({0: measurement(1e3), 399: measurement(1e3, 1e2)}, PARTS)
+    two = totals({0: measurement(1e3), 399: measurement(1e3)}, PARTS)
+    cells = summed({100: one, 200: two})
+    assert cells["basic"] == cells["distance regular"] == 1 and cells["pairs"] == 2
+    assert cells["unreliable"] == 1 and cells["seconds"] == 3.0 and cells["mebibytes"] == 5.0
+    mean = cells["mean"]
+    assert isinstance(mean, Value) and mean.seeds == (1.0, 2.0)
