@@ -64,7 +64,7 @@ def main() -> None:
         rows += [learned(model, options.seeds, options.device), exact(MODELS[model][1])]
     table = Table(("network",), COLUMNS, tuple(rows), "pairs")
     if options.models == list(MODELS) and options.seeds == list(SEEDS):
-        publish(measured(NAME, __doc__, [table]))
+        publish(measured("accuracy/brec", __doc__, [table]))
     else:
         sys.stdout.write(markdown(*drawn(table)))
 
