@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 from torch_geometric import seed_everything
 from torch_geometric.data import Data
