@@ -68,7 +68,20 @@ class LammpsForces:
         positions: np.ndarray,
         forces: np.ndarray,
     ) -> None:
-        """Fill `forces` [count, 3] of the atoms at `positions`, in the order of LAMMPS."""
+        """Fill `forces` [count, 3] of the atoms at `positions`, in the order of LAMMPS.
+
+        An exception cannot pass through LAMMPS, which would go on with old forces: Python prints
+        it, energy and forces become NaN, and the run is stopped.
+        """
+        try:
+            self._compute(lammps, count, positions, forces)
+        except Exception:
+            forces[:] = np.nan
+            lammps.fix_external_set_energy_global(self.fix, float("nan"))
+            lammps.force_timeout()
+            raise
+
+    def _compute(self, lammps: Any, count: int, positions: np.ndarray, forces: np.ndarray) -> None:
         kinds = np.array(lammps.numpy.extract_atom("type"))[:count]
         low, cell, periodic = box(lammps)
         atoms = Atoms(self.numbers[kinds], positions - low, cell=cell, pbc=periodic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_dynamics_are_those_of_ase() -> None:
     difference -= difference.round()
     # conversion factors of LAMMPS have 8 digits
     assert np.abs(difference @ atoms.cell.array).max() < 1e-6
+
+
+def test_an_error_of_the_potential_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    potential, atoms = pairs(), silicon()
+    potential.statistics.seen.zero_()
+    potential.statistics.seen[1] = True
+    run = running(atoms, ["Si"])
+    LammpsForces(run, potential, ["Si"], dtype=torch.float64)
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    run.command("run 50")
+    assert "Si" in str(errors[0].exc_value)
+    assert np.isnan(run.get_thermo("pe"))
+    assert run.extract_global("ntimestep") < 50
 
 
 def test_what_it_refuses() -> None:
