@@ -169,12 +169,13 @@ class TorchSimModel(ModelInterface):
 
     def _electrons(self, state: SimState) -> dict[str, Tensor]:
         """Charges and multiplicities [G]; neutral singlets need none where none are known."""
-        values = {
-            name: getattr(state, key).reshape(state.n_systems).to(self.dtype)
-            for name, keys in (("charge", CHARGE), ("multiplicity", MULTIPLICITY))
-            for key in keys
-            if state.has_extras(key)
-        }
+        values: dict[str, Tensor] = {}
+        for name, keys in (("charge", CHARGE), ("multiplicity", MULTIPLICITY)):
+            for key in (k for k in keys if state.has_extras(k)):
+                value = getattr(state, key).reshape(state.n_systems).to(self.dtype)
+                if name in values and not torch.equal(values[name], value):
+                    raise ValueError(f"The state has different {' and '.join(keys)}: keep one.")
+                values[name] = value
         if self.potential.charges is not None:
             return values
         if not is_plain(values.get("charge"), values.get("multiplicity")):

@@ -139,6 +139,10 @@ def test_charges_reach_the_potential(key: str) -> None:
     assert abs(own(charged)["energy"] - own(neutral)["energy"]) > 1e-6
     own.compute_forces = False
     assert set(own(charged)) == {"energy"}
+    both = {"total_charge": "charge", "charge": "other"}
+    water.info["other"] = 2
+    with pytest.raises(ValueError, match="different charge and total_charge"):
+        own(ts.io.atoms_to_state([water], CPU, DOUBLE, system_extras_map=both))
     with pytest.raises(ValueError, match="charges or multiplicities, which this potential"):
         TorchSimModel(ponita(layers=1), dtype=DOUBLE)(charged)
 
