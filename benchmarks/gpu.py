@@ -214,7 +214,7 @@ def versions(device: torch.device) -> dict[str, str]:
     """Versions of everything that takes part, peers included."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from geqlib.train.record import environment
+    from geqlib.train.runs.record import environment
 
     facts = environment()
     names = ("e3nn", "triton", "cuequivariance-torch", "cuequivariance-ops-torch-cu12")

@@ -44,7 +44,7 @@ from geqlib.data import MultitaskData, NBodyData, PointCloudData
 from geqlib.files.atomic import file_hash
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import read_history
-from geqlib.train.sweep import SweepRun, complete
+from geqlib.train.runs.sweep import SweepRun, complete
 from tests.data.graphs import raw_graphs
 from tests.train import tiny
 

@@ -201,7 +201,7 @@ def measured(
     """
     from importlib.metadata import version
 
-    from geqlib.train.record import environment
+    from geqlib.train.runs.record import environment
 
     facts = environment() | {"e3nn": version("e3nn"), "numpy": version("numpy")}
     title, protocol = describe(about or name, constants(name) | dict(settings or {}))

@@ -20,8 +20,8 @@ import torch
 from benchmarks.provenance import UNRECORDED, oldest, present, recorded, running
 from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
-from geqlib.train.configuration import as_arguments, read_run
-from geqlib.train.sweep import SweepRun, complete
+from geqlib.train.runs.configuration import as_arguments, read_run
+from geqlib.train.runs.sweep import SweepRun, complete
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
 BUDGETS = Path(__file__).parent / "budgets"

@@ -1,4 +1,4 @@
-"""Import paths of the first edition, kept for users' code, configurations and checkpoints."""
+"""Import paths of earlier versions, kept for users' code, configurations and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.bench": ("geqlib.cli.bench",),
     "geqlib.check": ("geqlib.cli.check", "geqlib.train.check"),
     "geqlib.checkpoint": ("geqlib.files.checkpoint",),
-    "geqlib.cv": ("geqlib.cli.cv", "geqlib.train.sweep"),
-    "geqlib.learning_curve": ("geqlib.cli.learning_curve", "geqlib.train.sweep"),
+    "geqlib.cv": ("geqlib.cli.cv", "geqlib.train.runs.sweep"),
+    "geqlib.learning_curve": ("geqlib.cli.learning_curve", "geqlib.train.runs.sweep"),
     "geqlib.export": ("geqlib.files.export", "geqlib.cli.export"),
     "geqlib.model_file": ("geqlib.files.checkpoint",),
     "geqlib.program": ("geqlib.files.exported_program",),
@@ -177,18 +177,27 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.testing.points": ("geqlib.symmetry.points",),
     "geqlib.testing.rulers": ("geqlib.symmetry.measure",),
     "geqlib.testing.types": ("geqlib.symmetry.types",),
-    "geqlib.train.bits": ("geqlib.train.generated_tasks",),
-    "geqlib.train.classification": ("geqlib.train.tasks",),
-    "geqlib.train.cli": ("geqlib.train.configuration",),
-    "geqlib.train.displacement": ("geqlib.train.point_tasks",),
-    "geqlib.train.energy_errors": ("geqlib.train.atomic_errors",),
-    "geqlib.train.energy_forces": ("geqlib.train.energy",),
-    "geqlib.train.graph_classification": ("geqlib.train.tasks",),
-    "geqlib.train.multitask": ("geqlib.train.generated_tasks",),
-    "geqlib.train.normals": ("geqlib.train.point_tasks",),
-    "geqlib.train.regression": ("geqlib.train.tasks",),
-    "geqlib.train.stages": ("geqlib.train.sweep",),
-    "geqlib.train.structures_record": ("geqlib.train.record",),
+    "geqlib.train.bits": ("geqlib.train.tasks.generated",),
+    "geqlib.train.classification": ("geqlib.train.tasks.graphs",),
+    "geqlib.train.cli": ("geqlib.train.runs.configuration",),
+    "geqlib.train.displacement": ("geqlib.train.tasks.points",),
+    "geqlib.train.energy_errors": ("geqlib.train.tasks.atomic_errors",),
+    "geqlib.train.energy_forces": ("geqlib.train.tasks.energy",),
+    "geqlib.train.graph_classification": ("geqlib.train.tasks.graphs",),
+    "geqlib.train.multitask": ("geqlib.train.tasks.generated",),
+    "geqlib.train.normals": ("geqlib.train.tasks.points",),
+    "geqlib.train.regression": ("geqlib.train.tasks.graphs",),
+    "geqlib.train.stages": ("geqlib.train.runs.sweep",),
+    "geqlib.train.structures_record": ("geqlib.train.runs.record",),
+    "geqlib.train.record": ("geqlib.train.runs.record",),
+    "geqlib.train.references": ("geqlib.train.tasks.references",),
+    "geqlib.train.task": ("geqlib.train.tasks.task",),
+    "geqlib.train.energy": ("geqlib.train.tasks.energy",),
+    "geqlib.train.generated_tasks": ("geqlib.train.tasks.generated",),
+    "geqlib.train.node_tasks": ("geqlib.train.tasks.nodes",),
+    "geqlib.train.point_tasks": ("geqlib.train.tasks.points",),
+    "geqlib.train.property_task": ("geqlib.train.tasks.properties",),
+    "geqlib.train.target_tasks": ("geqlib.train.tasks.targets",),
     "geqlib.graph.nearest": ("geqlib.graph.neighbors",),
     "geqlib.graph.skin": ("geqlib.graph.neighbors",),
 }
@@ -207,6 +216,11 @@ MOVED_NAMES: dict[str, dict[str, str]] = {
         "reduce_tree": "geqlib.monoid.aggregation",
         "split_by_size": "geqlib.spen.sizes",
         "tree_plan": "geqlib.monoid.tree",
+    },
+    "geqlib.train.tasks": {
+        "ClassificationTask": "geqlib.train.tasks.graphs",
+        "GraphClassificationTask": "geqlib.train.tasks.graphs",
+        "RegressionTask": "geqlib.train.tasks.graphs",
     },
 }
 

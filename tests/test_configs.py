@@ -12,7 +12,7 @@ from ase import Atoms
 from benchmarks.variants import expanded, variants
 from geqlib.cli import main
 from geqlib.data.molecules.qm9 import Target
-from geqlib.train.configuration import ConfigReader
+from geqlib.train.runs.configuration import ConfigReader
 from tests.data import raw_own
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_ogb, raw_qm9

@@ -44,7 +44,7 @@ from benchmarks.training import (
 )
 from geqlib.data import MultitaskData
 from geqlib.data.graphs.multitask import SPAN, STARTS
-from geqlib.train.generated_tasks import GRAPH_TASKS, NODE_TASKS
+from geqlib.train.tasks.generated import GRAPH_TASKS, NODE_TASKS
 
 CONFIG = Path("configs/multitask_monoid.yaml")
 CHANNELS = 16

@@ -49,8 +49,8 @@ from benchmarks.training import (
 )
 from geqlib.data import NBodyData
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.train.configuration import read_run
-from geqlib.train.point_tasks import graph_errors
+from geqlib.train.runs.configuration import read_run
+from geqlib.train.tasks.points import graph_errors
 
 PONITA, PEER = Path("configs/nbody_ponita.yaml"), Path("configs/nbody_fagnn.yaml")
 AS_PUBLISHED = Path("configs/nbody_ponita_published.yaml")

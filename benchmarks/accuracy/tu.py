@@ -46,7 +46,7 @@ from geqlib.cli.cv import main as cross_validate
 from geqlib.data import GraphData
 from geqlib.models import SPEN, MessagePassingNet
 from geqlib.report.cross_validation import paired_test
-from geqlib.train.configuration import as_arguments
+from geqlib.train.runs.configuration import as_arguments
 
 CONFIG, BASELINE = Path("configs/tu_spen.yaml"), Path("configs/tu_gin.yaml")
 SETS = {

@@ -30,8 +30,8 @@ from benchmarks.rows import Cell, Column, Row, Table, joined, measured, write_re
 from benchmarks.tables import to_markdown
 from benchmarks.training import RUNS, least
 from geqlib.files.atomic import replace_file
-from geqlib.train.configuration import read_run
 from geqlib.train.run import fit, test
+from geqlib.train.runs.configuration import read_run
 
 GAUNT = "model.init_args.model.init_args"
 

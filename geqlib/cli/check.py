@@ -165,7 +165,7 @@ def check_model(
         See `geqlib.train.check.symmetry_errors`.
     """
     from geqlib.train.check import symmetry_errors, task_and_data
-    from geqlib.train.configuration import read_run
+    from geqlib.train.runs.configuration import read_run
 
     if checkpoint is None:
         run = read_run(str(config))

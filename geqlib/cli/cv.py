@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.sweep import SweepRun
 
 DESCRIPTION = """Train and test a configuration on every fold and seed, and report it two ways:
 with the epoch whose test accuracy (or error) is best in the mean over all folds (as most published
@@ -36,7 +36,7 @@ def main(args: Sequence[str]) -> int:
     if options.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {options.jobs}.")
     from geqlib.report.cross_validation import read_folds, write_summary
-    from geqlib.train.sweep import check_recipes, complete_all
+    from geqlib.train.runs.sweep import check_recipes, complete_all
 
     out = options.out or Path("runs") / f"cv-{Path(options.config).stem}"
     runs = plan_runs(out, options.config, overrides, options.folds, options.seeds, options.jobs)
@@ -68,9 +68,9 @@ def plan_runs(
     """
     import torch
 
-    from geqlib.train.configuration import read_run
-    from geqlib.train.recipe import read_recipe
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.configuration import read_run
+    from geqlib.train.runs.recipe import read_recipe
+    from geqlib.train.runs.sweep import SweepRun
 
     data: Any = read_run(config, overrides).data
     count = getattr(data, "num_folds", None)

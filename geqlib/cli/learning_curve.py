@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from geqlib.cli.cv import announce
 
 if TYPE_CHECKING:
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.sweep import SweepRun
 
 DESCRIPTION = """Train and test a configuration with several numbers of training examples
 (data.init_args.num_train), of which a smaller one is a part of a larger one. Options that are not
@@ -37,8 +37,8 @@ def main(args: Sequence[str]) -> int:
     if min(options.sizes) < 1:
         raise ValueError(f"--sizes must be at least 1, got {min(options.sizes)}.")
     from geqlib.report.size_curves import write_size_curves
-    from geqlib.train.recipe import read_recipe
-    from geqlib.train.sweep import check_recipes, complete_all
+    from geqlib.train.runs.recipe import read_recipe
+    from geqlib.train.runs.sweep import check_recipes, complete_all
 
     monitor = _monitored(options.config, overrides)
     out = options.out or Path("runs") / f"curve-{Path(options.config).stem}"
@@ -61,7 +61,7 @@ def plan_runs(
     recipe: Mapping[str, Any] | None = None,
 ) -> dict[tuple[int, int], SweepRun]:
     """All runs of a learning curve by size and seed, finished or not, small ones first."""
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.sweep import SweepRun
 
     return {
         (size, seed): SweepRun(
@@ -84,7 +84,7 @@ def like(monitor: str, results: Mapping[Any, Mapping[str, float]]) -> list[str]:
 
 def _monitored(config: str | Path, overrides: Sequence[str]) -> str:
     """The monitored metric; raises what is wrong with a configuration before hours are spent."""
-    from geqlib.train.configuration import read_run
+    from geqlib.train.runs.configuration import read_run
 
     run = read_run(config, overrides)
     if not hasattr(run.data, "num_train"):

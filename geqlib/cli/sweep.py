@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from geqlib.cli.cv import announce
 
 if TYPE_CHECKING:
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.sweep import SweepRun
 
 DESCRIPTION = """Train and test a configuration with every combination of the values that options
 have, one run after the other, and compare them in a table:
@@ -46,8 +46,8 @@ def main(args: Sequence[str]) -> int:
     for value in values.get(SEED, []):
         _seed(value)
     from geqlib.report.sweeps import write_sweep
-    from geqlib.train.configuration import read_run
-    from geqlib.train.sweep import check_recipes, complete_all
+    from geqlib.train.runs.configuration import read_run
+    from geqlib.train.runs.sweep import check_recipes, complete_all
 
     out = options.out or Path("runs") / f"sweep-{Path(options.config).stem}"
     first = read_run(options.config, [f"--{name}={choices[0]}" for name, choices in values.items()])
@@ -106,8 +106,8 @@ def plan_runs(
     Raises:
         ValueError: what is wrong with any of the configurations.
     """
-    from geqlib.train.recipe import read_recipe
-    from geqlib.train.sweep import SweepRun
+    from geqlib.train.runs.recipe import read_recipe
+    from geqlib.train.runs.sweep import SweepRun
 
     seeds = [_seed(value) for value in values.get(SEED, [str(seed)])]
     common = [f"--{k}={v[0]}" for k, v in values.items() if len(v) == 1 and k != SEED]

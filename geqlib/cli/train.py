@@ -12,9 +12,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.data.loaders import noun_of
 from geqlib.train import run
-from geqlib.train.configuration import Command, ConfigReader, Run
-from geqlib.train.optimisation import sentence
-from geqlib.train.stopping import StopEarly
+from geqlib.train.runs.configuration import Command, ConfigReader, Run
+from geqlib.train.steps.optimisation import sentence
+from geqlib.train.steps.stopping import StopEarly
 
 # what comes before the options of a configuration
 SHORT = """geqlib {command} MODEL [FILE] [--out FILE]

@@ -58,14 +58,14 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     predictor = load_predictor(options.model)
     data = predictor.data(options.file, settings)
     if command == "test":
-        from geqlib.train.record import metric_units
+        from geqlib.train.runs.record import metric_units
 
         metrics = predictor.metrics(data)
         show(metrics, metric_units(predictor.task, data), options.out)
         return 0
 
     from geqlib.data.loaders import noun_of
-    from geqlib.train.predicted_files import predictions_path, write_predictions
+    from geqlib.train.runs.predicted_files import predictions_path, write_predictions
 
     out = options.out or predictions_path(predictor.task, options.file or options.model)
     if options.file is not None and out.resolve() == options.file.resolve():

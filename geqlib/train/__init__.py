@@ -1,14 +1,14 @@
 """Training: tasks, runs of a configuration, exact resume, records of runs."""
 
-from geqlib.train.energy import EnergyForces
-from geqlib.train.generated_tasks import BitsTask, MultitaskTask
-from geqlib.train.node_tasks import LinkPredictionTask, NodeClassificationTask
-from geqlib.train.point_tasks import DisplacementTask, NormalsTask
-from geqlib.train.property_task import PropertyTask
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
-from geqlib.train.target_tasks import MaskedClassificationTask, MaskedRegressionTask
-from geqlib.train.task import Task
-from geqlib.train.tasks import ClassificationTask, GraphClassificationTask, RegressionTask
+from geqlib.train.tasks.energy import EnergyForces
+from geqlib.train.tasks.generated import BitsTask, MultitaskTask
+from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
+from geqlib.train.tasks.nodes import LinkPredictionTask, NodeClassificationTask
+from geqlib.train.tasks.points import DisplacementTask, NormalsTask
+from geqlib.train.tasks.properties import PropertyTask
+from geqlib.train.tasks.targets import MaskedClassificationTask, MaskedRegressionTask
+from geqlib.train.tasks.task import Task
 
 __all__ = [
     "BitsTask",

@@ -25,10 +25,10 @@ from geqlib.data.graphs.expressivity import GraphPairs
 from geqlib.data.graphs.relabelled_pairs import relabelled_pair
 from geqlib.files.atomic import reading, replace_file
 from geqlib.motifs.brec import BRECRecipe, Comparison, compare
-from geqlib.train.configuration import one_sentence
-from geqlib.train.digests import code_digest
-from geqlib.train.peak_memory import PeakMemory
-from geqlib.train.recipe import FILE, Recipe, difference, flat, write_recipe
+from geqlib.train.runs.configuration import one_sentence
+from geqlib.train.runs.digests import code_digest
+from geqlib.train.runs.recipe import FILE, Recipe, difference, flat, write_recipe
+from geqlib.train.steps.peak_memory import PeakMemory
 
 
 class BRECSetup:
@@ -69,7 +69,7 @@ class BRECSetup:
         return self.parser.instantiate(self.config).model
 
     def record(self, pairs: GraphPairs) -> Recipe:
-        """What the numbers depend on, as of `geqlib.train.recipe`."""
+        """What the numbers depend on, as of `geqlib.train.runs.recipe`."""
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         settings.pop("config", None)
         digest = hashlib.sha256()

@@ -19,7 +19,7 @@ from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import model_file, read_checkpoint
 from geqlib.train.check import task_and_data
-from geqlib.train.energy import EnergyForces, potential_inputs
+from geqlib.train.tasks.energy import EnergyForces, potential_inputs
 
 CLASS = "geqlib.models.CalibratedPotential"
 AT_ONCE = 16  # structures

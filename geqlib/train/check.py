@@ -17,8 +17,8 @@ from geqlib.files.checkpoint import build, description_of, load, model_file, rea
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
 from geqlib.testing import equivariance_error
-from geqlib.train.agreement import share_cutoff
-from geqlib.train.task import Task
+from geqlib.train.tasks.agreement import share_cutoff
+from geqlib.train.tasks.task import Task
 
 GRAPHS = 4
 

@@ -24,10 +24,10 @@ from geqlib.files.checkpoint import (
     model_file,
     read_stored,
 )
-from geqlib.train.configuration import Run
-from geqlib.train.energy import EnergyForces
 from geqlib.train.run import start_trainer
-from geqlib.train.task import Task
+from geqlib.train.runs.configuration import Run
+from geqlib.train.tasks.energy import EnergyForces
+from geqlib.train.tasks.task import Task
 
 
 def load_predictor(path: str | Path) -> Predictor:

@@ -28,21 +28,21 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from geqlib.quiet import quiet
-from geqlib.train.amounts import CountSteps, check_amounts
-from geqlib.train.averaging import AveragedWeights
-from geqlib.train.cluster import own_environment
-from geqlib.train.configuration import TRAINER, Command, Config, Overrides, Run, read_run
-from geqlib.train.folders import StartFolder, check_folder, check_results, new_folder
-from geqlib.train.frozen import freeze
-from geqlib.train.initial import BeginFrom
-from geqlib.train.loggers import loggers_of
-from geqlib.train.memory import out_of_memory
-from geqlib.train.monitor import CheckMonitors
-from geqlib.train.optimisation import Chosen, choose
-from geqlib.train.progress import progress
-from geqlib.train.record import RunRecord
+from geqlib.train.fine_tuning.frozen import freeze
+from geqlib.train.fine_tuning.initial import BeginFrom
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
-from geqlib.train.stopping import StopEarly, check_modes
+from geqlib.train.runs.cluster import own_environment
+from geqlib.train.runs.configuration import TRAINER, Command, Config, Overrides, Run, read_run
+from geqlib.train.runs.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.runs.loggers import loggers_of
+from geqlib.train.runs.record import RunRecord
+from geqlib.train.steps.amounts import CountSteps, check_amounts
+from geqlib.train.steps.averaging import AveragedWeights
+from geqlib.train.steps.memory import out_of_memory
+from geqlib.train.steps.monitor import CheckMonitors
+from geqlib.train.steps.optimisation import Chosen, choose
+from geqlib.train.steps.progress import progress
+from geqlib.train.steps.stopping import StopEarly, check_modes
 
 __all__ = ["Run", "fit", "predict", "read_run", "test", "validate"]
 

@@ -17,7 +17,7 @@ from scipy.stats import ttest_rel
 from geqlib.cli.cv import plan_runs
 from geqlib.report.cross_validation import paired_test, write_summary
 from geqlib.report.runs import read_history
-from geqlib.train import sweep
+from geqlib.train.runs import sweep
 from tests.data.graphs import raw_graphs
 from tests.train import tiny
 

@@ -40,7 +40,7 @@ TESTED = {
 NOT_RUN = {
     "--trainer.accelerator=gpu": "needs a GPU",
     "--trainer.devices=4": "needs four processes; tests/train/test_two_processes.py runs two",
-    "--model.cuda_graphs=true": "needs a GPU; tests/train/test_replay.py runs the steps",
+    "--model.cuda_graphs=true": "needs a GPU; tests/train/steps/test_replay.py runs the steps",
     "demo/nbody": "reads what `make demo` has trained in minutes",
     "bench": "runs the benchmarks of a clone; tests/cli/test_bench.py runs one like them",
 }

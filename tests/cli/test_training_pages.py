@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from geqlib.train.configuration import read_run
+from geqlib.train.runs.configuration import read_run
 from tests.train import tiny
 from tests.train.potential import config, write_frames
 

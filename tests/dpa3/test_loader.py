@@ -8,7 +8,7 @@ from torch_geometric.data import Batch, Data
 
 from geqlib.graph import neighbor_list
 from geqlib.models import Potential
-from geqlib.train.prepared import PlanInLoader
+from geqlib.train.steps.prepared import PlanInLoader
 from tests.atoms.atoms import system
 from tests.dpa3.test_network import small
 

@@ -10,7 +10,7 @@ from geqlib.frames import weighted_frames as weighted_frames_module
 from geqlib.frames.degenerate import degenerate_frames
 from geqlib.frames.vectors import Geometry, inertia
 from geqlib.testing import degenerate_sets
-from geqlib.train.host_reads import HostReads
+from geqlib.train.steps.host_reads import HostReads
 from tests.frames import oracle_degenerate as oracle
 from tests.frames import oracle_weighted
 from tests.frames.test_far_from_the_origin import buckyball

@@ -15,7 +15,7 @@ from torch_geometric.nn.aggr import LCMAggregation
 from geqlib.data import SetData
 from geqlib.models import SetNetwork
 from geqlib.nn import MonoidAggregation
-from geqlib.train.generated_tasks import right_answers
+from geqlib.train.tasks.generated import right_answers
 from tests.contract import Case, Contract, Typed
 
 C = 6

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from numpy.random import Generator
 
-from geqlib.train.configuration import ConfigReader, one_sentence
+from geqlib.train.runs.configuration import ConfigReader, one_sentence
 from tests.mutations.mutators import TEXT, changed_leaf
 from tests.mutations.reader import Reader
 from tests.train import tiny

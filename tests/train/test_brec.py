@@ -19,7 +19,7 @@ from geqlib.train.brec import (
     read_measurements,
     totals,
 )
-from geqlib.train.peak_memory import PeakMemory
+from geqlib.train.steps.peak_memory import PeakMemory
 from tests.data.graphs import raw_brec
 
 TOP = Path(__file__).parents[2]

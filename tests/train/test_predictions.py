@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 from geqlib.calculators import GeqCalculator
 from geqlib.train import RegressionTask
-from geqlib.train.predicted_files import table
-from geqlib.train.record import predicted_names, write_structures
+from geqlib.train.runs.predicted_files import table
+from geqlib.train.runs.record import predicted_names, write_structures
 from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib
 

@@ -18,9 +18,9 @@ from geqlib.data import NBodyData
 from geqlib.files.checkpoint import FORMAT, read_checkpoint
 from geqlib.models import PONITA
 from geqlib.train import DisplacementTask
-from geqlib.train.configuration import as_arguments
 from geqlib.train.run import Run, fit, predict, read_run, validate
 from geqlib.train.run import test as run_test
+from geqlib.train.runs.configuration import as_arguments
 from tests.train import tiny
 
 

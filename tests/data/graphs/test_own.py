@@ -21,7 +21,7 @@ from geqlib.data import OwnGraphData
 from geqlib.data.graphs.graph_files import read_graph_file
 from geqlib.data.graphs.own import graph_arrays
 from geqlib.data.targets import checked_units, encoded
-from geqlib.train.record import metric_units
+from geqlib.train.runs.record import metric_units
 
 RINGS = [nx.cycle_graph(n) for n in range(4, 14)]
 STARS = [nx.star_graph(n) for n in range(3, 13)]

@@ -1,0 +1,1 @@
+"""What happens at each step and epoch of training."""

@@ -1,0 +1,146 @@
+"""Labels that are missing are named before a metric could be NaN; predictions need none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from geqlib.train.run import fit, predict, validate
+from geqlib.train.run import test as run_test
+from geqlib.train.tasks.label_checks import check_values
+from tests.train.every_task import small_run
+
+LABELS = {
+    "displacement": "y",
+    "normals": "normal",
+    "regression": "y",
+    "classification": "y",
+    "multitask": "y_node",
+    "bits": "y",
+}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def changed(run: Any, change: Callable[[Any], None]) -> Any:
+    """The run, whose data has other arrays."""
+    setup = run.data.setup
+
+    def with_changes(stage: str | None = None) -> None:
+        setup(stage)
+        for split in run.data.splits.values():
+            for part in split if isinstance(split, list | tuple) else [split]:
+                change(part)
+
+    run.data.setup = with_changes
+    return run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    paths: dict[str, Path] = {}
+
+    def trained(name: str) -> Path:
+        if name not in paths:
+            run = small_run(name, tmp_path_factory.mktemp(name) / "run", max_epochs=1)
+            paths[name] = fit(run).folder / "checkpoints" / "last.ckpt"
+        return paths[name]
+
+    return trained
+
+
+def unknown(name: str) -> Callable[[Any], None]:
+    def change(part: Any) -> None:
+        part.arrays[name] = torch.full(part.arrays[name].shape, torch.nan)
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS.items())
+def test_nan_labels_are_refused_and_predictions_need_none(
+    name: str, label: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = checkpoint(name)
+    options = {"max_epochs": 1}
+    for command in (validate, run_test):
+        run = changed(small_run(name, tmp_path / command.__name__, **options), unknown(label))
+        with pytest.raises(ValueError, match=f"{label} is NaN or infinite at row 0"):
+            command(run, path)
+    run = changed(small_run(name, tmp_path / "predictions", **options), unknown(label))
+    assert predict(run, path).exists()
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS.items())
+def test_data_without_a_label(
+    name: str, label: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = checkpoint(name)
+
+    def change(part: Any) -> None:
+        part.arrays.pop(label)
+        part.fields.pop(label, None)  # which parts of one data set share
+
+    run = changed(small_run(name, tmp_path / "test", max_epochs=1), change)
+    with pytest.raises(ValueError, match=f"no label '{label}', which .*Task learns"):
+        run_test(run, path)
+    run = changed(small_run(name, tmp_path / "predictions", max_epochs=1), change)
+    assert predict(run, path).exists()
+
+
+@pytest.mark.parametrize("label", [7, -1, -100])
+def test_labels_that_are_no_class(
+    label: int, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """-100 is what torch's cross-entropy passes over."""
+
+    def change(part: Any) -> None:
+        part.arrays["y"] = part.arrays["y"].clone()
+        part.arrays["y"][-1] = label
+
+    for command in (fit, run_test):
+        run = changed(small_run("classification", tmp_path / command.__name__), change)
+        arguments = () if command is fit else (checkpoint("classification"),)
+        with pytest.raises(ValueError, match=f"y is {label} at row .*2 classes, 0 to 1"):
+            command(run, *arguments)
+
+
+def test_energies_without_any_label(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def change(part: Any) -> None:
+        for name in ("energy", "forces", "stress"):
+            unknown(name)(part)
+
+    for command, split in ((run_test, "test"), (validate, "val")):
+        run = changed(small_run("energy", tmp_path / command.__name__), change)
+        with pytest.raises(ValueError, match=f"No frame of the {split} split has a label"):
+            command(run, checkpoint("energy"))
+        assert not (tmp_path / command.__name__ / "results.json").exists()
+
+
+@pytest.mark.filterwarnings("default:.*:UserWarning")
+def test_energies_without_forces(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    path = checkpoint("energy")
+    run = changed(small_run("energy", tmp_path / "run"), unknown("forces"))
+    with pytest.warns(
+        UserWarning, match="test/forces_mae, test/forces_rmse are NaN: nothing in the test split"
+    ):
+        metrics = run_test(run, path)
+    assert metrics["test/energy_mae"] > 0
+
+
+def test_a_streamed_split_without_labels() -> None:
+    """Which is seen at the end alone."""
+    metrics = {"test/energy_mae": torch.tensor(torch.nan), "test/loss": torch.tensor(0.0)}
+    with pytest.raises(ValueError, match="Nothing was measured: test/energy_mae is NaN"):
+        check_values("test", metrics)
+    check_values("test", {"test/energy_mae": 1.0})
+
+
+def test_a_monitored_metric_without_labels(tmp_path: Path) -> None:
+    """Nothing would be chosen by it, and the first epoch would be the best."""
+    run = changed(small_run("energy", tmp_path / "run", max_epochs=1), unknown("forces"))
+    run.task.weights["forces"] = 0.0
+    with pytest.raises(ValueError, match="monitored metric val/forces_rmse is NaN"):
+        fit(run)
