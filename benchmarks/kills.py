@@ -179,15 +179,15 @@ def digest(value: Any) -> str:
     return sha256(repr(value).encode()).hexdigest()
 
 
-def differences(outcome: Outcome, expected: Outcome) -> list[str]:
-    """What is not the same; of curves one point may be missing."""
+def differences(outcome: Outcome, expected: Outcome, kills: int = 1) -> list[str]:
+    """What is not the same; of curves one point may be missing for each kill."""
     curves = {key for key in expected if key.rpartition("/")[2] == "curves"}
     others = (expected.keys() | outcome.keys()) - curves
     wrong = [key for key in others if outcome.get(key) != expected.get(key)]
     for key in curves:
         for name, curve in expected[key].items():
             points = outcome.get(key, {}).get(name, [])
-            if len(points) < len(curve) - 1 or any(point not in curve for point in points):
+            if len(points) < len(curve) - kills or any(point not in curve for point in points):
                 wrong.append(f"{key}: {name}")
     return sorted(wrong)
 
