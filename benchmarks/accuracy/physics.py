@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.peers import mace
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
-from geqlib.calculators import checks
+from geqlib.calculators.checks import check_calculator
 
 COLUMNS = (Column("error", "error", "", ".0e"), Column("tolerance", "tolerance", "", ".0e"))
-PEER = Path(__file__).parents[1] / "peers" / "mace_physics.py"
+CHECKOUT = Path(__file__).parents[2]
+PEER = CHECKOUT / "benchmarks" / "peers" / "mace_physics.py"
 Cells = list[tuple[str, float | None, float | None]]
 
 
@@ -43,7 +44,7 @@ def of_ase() -> dict[str, Cells]:
     """Names of checks, errors and tolerances of ASE's own calculators."""
     hard = LennardJones(sigma=2.3, epsilon=0.4)
     return {
-        name: [(r.name, r.error, r.tolerance) for r in checks.check_calculator(c, structures())]
+        name: [(r.name, r.error, r.tolerance) for r in check_calculator(c, structures())]
         for name, c in {"EMT": EMT(), "Lennard-Jones": hard}.items()
     }
 
@@ -58,7 +59,7 @@ def of_mace() -> dict[str, Cells]:
             str(mace.BIN / "python"),
             "-P",
             str(PEER),
-            checks.__file__,
+            str(CHECKOUT),
             f"{folder}/structures.xyz",
         ]
         run = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -8,112 +8,22 @@ is known of the calculator but what ASE asks of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from geqlib.calculators.jumps import divided, suspects
+from geqlib.calculators.smoothness import cutoff_smoothness, stretched_bond
+from geqlib.calculators.subject import Array, Check, Row, Subject
 
-Array = np.ndarray
 SAME = 1e-4  # of results that are equal but for rounding, float32 included
 SLOPES = 1e-3  # of derivatives and differences
 REPEATED = 1e-6
 DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
 COORDINATES = 30  # that are moved, of large structures a draw
 RATTLE = 0.03
-LARGEST_SCAN = 12.0
 VANISHING = 1e-4  # eV/angstrom, below which forces and differences of the energy say nothing
 EMPTY = "forces and differences of the energy vanish: give structures of several atoms"
-
-
-@dataclass(frozen=True)
-class Row:
-    """The result of one check.
-
-    Args:
-        name: of the check.
-        error: relative to the largest force or stress; None if the check does not apply.
-        tolerance: above which it fails; None if the error is only reported.
-        reason: of this tolerance, or why the check does not apply.
-        tested: False if the check applies, but there was nothing that it could compare.
-    """
-
-    name: str
-    error: float | None
-    tolerance: float | None
-    reason: str
-    tested: bool = True
-
-    @property
-    def passed(self) -> bool | None:
-        """None where nothing is judged."""
-        if self.error is None or self.tolerance is None:
-            return None
-        return bool(self.error <= self.tolerance)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A calculator on one structure.
-
-    Args:
-        calculator: any of ASE's.
-        atoms: the structure, displaced from symmetric positions, without a calculator.
-        cutoff: beyond which pairs do not interact, in angstrom; None if it is unknown.
-        approximate: why rotations are not exact, for calculators that say so.
-        seed: of all draws.
-    """
-
-    calculator: Calculator
-    atoms: Atoms
-    cutoff: float | None = None
-    approximate: str = ""
-    seed: int = 0
-
-    def energy(self, atoms: Atoms) -> float:
-        return float(self._property("energy", atoms))
-
-    def forces(self, atoms: Atoms) -> Array:
-        return np.array(self._property("forces", atoms), dtype=float)
-
-    def stress(self, atoms: Atoms) -> Array:
-        """[3, 3], as the calculator has it: perhaps not symmetric."""
-        stress = np.array(self._property("stress", atoms), dtype=float)
-        if stress.size == 9:
-            return stress.reshape(3, 3)
-        xx, yy, zz, yz, xz, xy = stress
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-    def scale(self) -> float:
-        """The largest force, of which errors are parts; never 0."""
-        return max(float(np.abs(self.forces(self.atoms)).max(initial=0.0)), 1e-3)
-
-    def random(self) -> np.random.Generator:
-        return np.random.default_rng(self.seed)
-
-    def both(self, atoms: Atoms) -> tuple[float, Array]:
-        """Energy and forces of one calculation."""
-        forces = self.forces(atoms)
-        energy: Any = self.calculator.get_property("energy", atoms)
-        return float(energy), forces
-
-    def _property(self, name: str, atoms: Atoms) -> Array:
-        self.calculator.reset()  # so that nothing is remembered
-        try:
-            return np.asarray(self.calculator.get_property(name, atoms))
-        except Exception as error:
-            raise ValueError(
-                f"{type(self.calculator).__name__} cannot calculate {name} of "
-                f"{atoms.get_chemical_formula()} ({type(error).__name__}: {error}): use structures "
-                "and a calculator that go together."
-            ) from error
-
-
-Check = Callable[[Subject], Row]
 
 
 def check_calculator(
@@ -330,35 +240,6 @@ def repeated_calls(subject: Subject) -> Row:
     return Row("repeated calls", error, REPEATED, reason)
 
 
-def stretched_bond(subject: Subject) -> Row:
-    """Energy and force of a pair are continuous, from a short bond to below the cutoff."""
-    name = "smoothness along a stretched bond"
-    pair = closest_pair(subject)
-    if pair is None:
-        return Row(name, None, None, "one atom has no bond")
-    far = LARGEST_SCAN if subject.cutoff is None else 0.95 * subject.cutoff
-    near = min(0.8 * pair.get_distance(0, 1), 0.5 * far)
-    error = largest_jump(subject, pair, near, far)
-    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the largest force there"
-    return Row(name, error, SAME, reason)
-
-
-def cutoff_smoothness(subject: Subject) -> Row:
-    """Energy and force of a pair are continuous where it leaves the cutoff."""
-    name = "smoothness at the cutoff"
-    pair = closest_pair(subject)
-    if subject.cutoff is None or pair is None:
-        reason = (
-            "one atom has no pairs"
-            if pair is None
-            else ("no cutoff is known: the stretched bond goes through it")
-        )
-        return Row(name, None, None, reason)
-    error = largest_jump(subject, pair, 0.95 * subject.cutoff, 1.05 * subject.cutoff)
-    reason = f"jumps at {subject.cutoff:.2f} A, relative to the largest force there"
-    return Row(name, error, SAME, reason)
-
-
 CHECKS: tuple[Check, ...] = (
     forces,
     force_jacobian,
@@ -425,46 +306,3 @@ def random_rotation(generator: np.random.Generator) -> Array:
     q, r = np.linalg.qr(generator.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     return q * np.linalg.det(q)
-
-
-def closest_pair(subject: Subject) -> Atoms | None:
-    """The elements of the closest two atoms, as a molecule along a direction of no symmetry."""
-    atoms = subject.atoms
-    if len(atoms) < 2:
-        atoms = atoms.repeat(tuple(1 + atoms.pbc.astype(int)))
-    if len(atoms) < 2:
-        return None
-    distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
-    i, j = min(combinations(range(len(atoms)), 2), key=lambda pair: distances[pair])
-    direction = np.array([0.48, 0.6, 0.64])
-    return Atoms(atoms.numbers[[i, j]], [np.zeros(3), distances[i, j] * direction])
-
-
-def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
-    """The largest jump of the force, and of the energy, over a pair's distances.
-
-    Intervals in which either changes unlike in those beside are divided until a continuous function
-    would not change any more.
-    """
-    direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
-
-    def at(distance: float) -> Array:
-        moved = pair.copy()
-        moved.positions[1] = distance * direction
-        energy, forces = subject.both(moved)
-        return np.array([forces[1] @ direction, energy])
-
-    grid = np.linspace(near, far, 61)
-    values = np.array([at(r) for r in grid])
-    largest = max(pair_force(at, pair), float(np.abs(values[:, 0]).max()), 1e-3)
-    jumps = []
-    for quantity in (0, 1):
-        for k in suspects(np.diff(values[:, quantity])):
-            jumps.append(divided(at, grid[k], grid[k + 1], quantity))
-    return float(np.max(jumps)) / largest
-
-
-def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:
-    """The force at about the bond's length, which says how strong the pair is."""
-    length = pair.get_distance(0, 1)
-    return max(abs(at(factor * length)[0]) for factor in (0.9, 1.0, 1.1))

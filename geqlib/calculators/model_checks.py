@@ -16,13 +16,8 @@ from torch import Tensor
 from geqlib.atoms.forces import compiled_energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.ase import GeqCalculator
-from geqlib.calculators.checks import (
-    Row,
-    Subject,
-    check_calculator,
-    displaced_at_random,
-    worst,
-)
+from geqlib.calculators.checks import check_calculator, displaced_at_random, worst
+from geqlib.calculators.subject import Row, Subject
 from geqlib.files.export import export_program
 
 SINGLE = 1e-3  # of forces in float32
@@ -104,7 +99,7 @@ def compiled(subjects: Sequence[Subject], eager: GeqCalculator, backend: str) ->
     def compare() -> Row:
         return compared(name, subjects, _Compiled(eager, backend), DOUBLE, "both in float64")
 
-    return _made(name, compare)
+    return _row_or_refusal(name, compare)
 
 
 def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
@@ -118,10 +113,10 @@ def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
             program = GeqCalculator(file, trusted=True, cutoff=eager.cutoff)
             return compared(name, subjects, program, DOUBLE, "both in float64")
 
-    return _made(name, compare)
+    return _row_or_refusal(name, compare)
 
 
-def _made(name: str, compare: Callable[[], Row]) -> Row:
+def _row_or_refusal(name: str, compare: Callable[[], Row]) -> Row:
     """The row, or that a network refuses to be compiled or exported."""
     try:
         return compare()

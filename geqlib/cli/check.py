@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from rich.console import Console
 
-    from geqlib.calculators.checks import Row
+    from geqlib.calculators.subject import Row
 
 DESCRIPTION = """Measure the symmetry errors of a model on its validation data; with --structures,
 check energies and forces of a model or of any ASE calculator."""

@@ -12,8 +12,9 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from geqlib.calculators.checks import Row, check_calculator, own_cutoff, worst
+from geqlib.calculators.checks import check_calculator, own_cutoff, worst
 from geqlib.calculators.model_checks import GRID, check_potential
+from geqlib.calculators.subject import Row
 from geqlib.models import PONITA, GauntNet, Potential
 from tests.calculators import wrong
 

@@ -1,0 +1,106 @@
+"""Whether energy and force of a pair of atoms are continuous functions of its distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+from ase import Atoms
+
+from geqlib.calculators.subject import Array, Row, Subject
+
+TOLERANCE = 1e-4  # of jumps, which are 0 but for rounding, float32 included
+LARGEST_SCAN = 12.0
+NARROW = 1e-7  # of an interval in which a continuous function does not change
+
+
+def stretched_bond(subject: Subject) -> Row:
+    """Energy and force of a pair are continuous, from a short bond to below the cutoff."""
+    name = "smoothness along a stretched bond"
+    pair = closest_pair(subject)
+    if pair is None:
+        return Row(name, None, None, "one atom has no bond")
+    far = LARGEST_SCAN if subject.cutoff is None else 0.95 * subject.cutoff
+    near = min(0.8 * pair.get_distance(0, 1), 0.5 * far)
+    error = largest_jump(subject, pair, near, far)
+    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the largest force there"
+    return Row(name, error, TOLERANCE, reason)
+
+
+def cutoff_smoothness(subject: Subject) -> Row:
+    """Energy and force of a pair are continuous where it leaves the cutoff."""
+    name = "smoothness at the cutoff"
+    pair = closest_pair(subject)
+    if subject.cutoff is None or pair is None:
+        reason = (
+            "one atom has no pairs"
+            if pair is None
+            else ("no cutoff is known: the stretched bond goes through it")
+        )
+        return Row(name, None, None, reason)
+    error = largest_jump(subject, pair, 0.95 * subject.cutoff, 1.05 * subject.cutoff)
+    reason = f"jumps at {subject.cutoff:.2f} A, relative to the largest force there"
+    return Row(name, error, TOLERANCE, reason)
+
+
+def closest_pair(subject: Subject) -> Atoms | None:
+    """The elements of the closest two atoms, as a molecule along a direction of no symmetry."""
+    atoms = subject.atoms
+    if len(atoms) < 2:
+        atoms = atoms.repeat(tuple(1 + atoms.pbc.astype(int)))
+    if len(atoms) < 2:
+        return None
+    distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
+    i, j = min(combinations(range(len(atoms)), 2), key=lambda pair: distances[pair])
+    direction = np.array([0.48, 0.6, 0.64])
+    return Atoms(atoms.numbers[[i, j]], [np.zeros(3), distances[i, j] * direction])
+
+
+def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
+    """The largest jump of the force, and of the energy, over a pair's distances.
+
+    Intervals in which either changes unlike in those beside are divided until a continuous function
+    would not change any more.
+    """
+    direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
+
+    def at(distance: float) -> Array:
+        moved = pair.copy()
+        moved.positions[1] = distance * direction
+        energy, forces = subject.both(moved)
+        return np.array([forces[1] @ direction, energy])
+
+    grid = np.linspace(near, far, 61)
+    values = np.array([at(r) for r in grid])
+    largest = max(pair_force(at, pair), float(np.abs(values[:, 0]).max()), 1e-3)
+    jumps = []
+    for quantity in (0, 1):
+        for k in suspects(np.diff(values[:, quantity])):
+            jumps.append(divided(at, grid[k], grid[k + 1], quantity))
+    return float(np.max(jumps)) / largest
+
+
+def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:
+    """The force at about the bond's length, which says how strong the pair is."""
+    length = pair.get_distance(0, 1)
+    return max(abs(at(factor * length)[0]) for factor in (0.9, 1.0, 1.1))
+
+
+def suspects(changes: Array) -> set[int]:
+    """The intervals whose change is least like the mean of those beside."""
+    before, after = changes[:-2], changes[2:]
+    unlike = np.abs(changes[1:-1] - (before + after) / 2)
+    curved = unlike / (np.abs(after - before) + 1e-3 * unlike.max() + 1e-12)
+    return {int(k) + 1 for key in (unlike, curved) for k in np.argsort(key)[-2:]}
+
+
+def divided(at: Callable[[float], Array], a: float, b: float, quantity: int) -> float:
+    """The change that is left in an interval, divided by eight again and again."""
+    while True:
+        points = np.linspace(a, b, 9)
+        changes = np.diff([at(r)[quantity] for r in points])
+        if b - a < 8 * NARROW or not np.isfinite(changes).all():
+            return float(np.abs(changes).max())
+        k = int(np.abs(changes - np.median(changes)).argmax())
+        a, b = points[k], points[k + 1]
