@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from geqlib.data.molecules.extxyz import Frame, read_frames, stream_frames
+from geqlib.data.molecules.extxyz import Frame, read_frames
 from geqlib.data.molecules.labels import Labels
+from geqlib.data.molecules.streamed import stream_frames
 from tests.data.molecules import raw_frames
 from tests.mutations.mutators import BINARY, TEXT, inside_xz
 from tests.mutations.reader import Reader

@@ -15,8 +15,9 @@ from ase.io import read, write
 
 from geqlib import load
 from geqlib.data import MoleculeData
-from geqlib.data.molecules.extxyz import pack_frames, read_frames, stream_frames
+from geqlib.data.molecules.extxyz import pack_frames, read_frames
 from geqlib.data.molecules.labels import Labels
+from geqlib.data.molecules.streamed import stream_frames
 from geqlib.data.molecules.structures import to_atoms, with_neighbors
 
 COLUMNS = "Properties=species:S:1:pos:R:3:forces:R:3 energy=-1"

@@ -11,8 +11,9 @@ import torch
 from ase import Atoms
 from ase.io import write
 
-from geqlib.data.molecules.extxyz import pack_frames, read_frames, stream_frames
+from geqlib.data.molecules.extxyz import pack_frames, read_frames
 from geqlib.data.molecules.labels import Labels
+from geqlib.data.molecules.streamed import stream_frames
 from geqlib.data.molecules.structures import find_neighbors, molecules, to_atoms, with_neighbors
 from geqlib.graph import neighbor_list
 
@@ -192,7 +193,7 @@ def test_frames_are_indexed_once(path, tmp_path, monkeypatch):
     first = stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "geqlib.data.molecules.extxyz.read_frames", lambda *a, **k: pytest.fail("again")
+            "geqlib.data.molecules.streamed.read_frames", lambda *a, **k: pytest.fail("again")
         )
         again = stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)
         assert torch.equal(first.start, again.start) and torch.equal(first.stop, again.stop)
