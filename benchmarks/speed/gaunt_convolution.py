@@ -36,8 +36,8 @@ from benchmarks.peers.edge_convolutions import ProductConvolution, SO2Convolutio
 from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, joined, measured
 from benchmarks.tables import publish
+from geqlib.gaunt.interaction import natural_irreps
 from geqlib.gaunt.neighbor_messages import NeighborMessages
-from geqlib.gaunt.network import natural_irreps
 from geqlib.nn import GauntConvolution
 from geqlib.sphere.harmonics import spherical_harmonics
 

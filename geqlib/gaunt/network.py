@@ -6,30 +6,28 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
 from math import pi, sqrt
-from typing import Any, cast
+from typing import Any
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
-from torch_geometric.nn.aggr import Aggregation, SumAggregation
+from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
-from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.elements import atomic_numbers, chemical_symbols
-from geqlib.gaunt.layout import ComponentLinear, read_irreps
-from geqlib.gaunt.neighbor_messages import NeighborMessages
+from geqlib.gaunt.interaction import GauntInteraction, NeighborDensity, natural_irreps
+from geqlib.gaunt.layout import read_irreps
 from geqlib.gaunt.power import GauntPower
+from geqlib.gaunt.readout import DegreeReadout, components, last_layer
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
 from geqlib.graph.checks import values_readable
 from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
-from geqlib.kernels.silu import SiLU
 from geqlib.radial import RadialNetwork
 from geqlib.sphere.harmonics import SolidHarmonics
 from geqlib.sphere.tables import Constants
 
 ELEMENTS = 119  # atomic numbers from 0 on
-INITIAL = 0.3  # size of the outputs before training
 SOFTENING = 1e-3  # in the units of the positions
 
 
@@ -145,7 +143,9 @@ class GauntNet(nn.Module):
     @property
     def last_weights(self) -> tuple[str, ...]:
         """Names of the parameters in which scalar outputs are linear, all together."""
-        layers = [_last(part.maps[0]) for part in self.readouts if isinstance(part, DegreeReadout)]
+        layers = [
+            last_layer(part.maps[0]) for part in self.readouts if isinstance(part, DegreeReadout)
+        ]
         return tuple(
             name for name, p in self.named_parameters() if any(p is x.weight for x in layers)
         )
@@ -209,7 +209,7 @@ class GauntNet(nn.Module):
             layers: Any = self.layers
             for layer, readout in zip(layers, self.readouts[:-1], strict=True):
                 # both take one slice, which then has one derivative
-                shared = _components(x, 0, layer.shared)
+                shared = components(x, 0, layer.shared)
                 read.append(readout(shared))
                 x = layer(x, shared, *context)
             out = sum(read, self.readouts[-1](x))
@@ -274,213 +274,6 @@ def _modulated(density: Tensor, modulation: Tensor | None) -> Tensor:
     factor, scalars = modulation.to(density.dtype).chunk(2, 1)
     density = density * (1 + factor)
     return torch.cat([density[:1] + scalars, density[1:]])
-
-
-def natural_irreps(channels: int, degree: int) -> o3.Irreps:
-    """Functions on the sphere up to a degree: "Cx0e+Cx1o+Cx2e+...".
-
-    Example:
-        >>> natural_irreps(8, 2)
-        8x0e+8x1o+8x2e
-    """
-    return cast(o3.Irreps, o3.Irreps([(channels, (n, (-1) ** n)) for n in range(degree + 1)]))
-
-
-class NeighborDensity(nn.Module):
-    """The density of neighbours of each element, projected on radial functions and harmonics.
-
-    Symmetry: O(3), exactly. Source: Drautz (Phys. Rev. B 99, 014104), eq. 17-19. With learnt W,
-
-        A_lmc = sum_zh W_l,zh,c  sum over neighbours j of element z of h(r_ij) S_lm(v_ij).
-
-    Args:
-        elements: number of elements.
-        features: H, number of radial functions h.
-        degree: highest l.
-        channels: C.
-
-    Shapes:
-        harmonics [N, K, (degree + 1)^2] (0 in empty slots), radial [N, K, H], one-hot elements
-        [N, elements], neighbours in their slots, to [k, N, C], components first.
-    """
-
-    def __init__(self, elements: int, features: int, degree: int, channels: int) -> None:
-        super().__init__()
-        # a neighbour is of one element only
-        self.mix = ComponentLinear(
-            range(degree + 1), elements * features, channels, scale=sqrt(elements)
-        )
-        self.components = (degree + 1) ** 2
-
-    def forward(
-        self, harmonics: Tensor, radial: Tensor, choice: Tensor, plan: NeighborSlots
-    ) -> Tensor:
-        neighbor = plan.neighbor
-        element = choice.index_select(0, neighbor.flatten()).unflatten(0, neighbor.shape)
-        features = (element.unsqueeze(3) * radial.unsqueeze(2)).flatten(2)
-        density = torch.bmm(harmonics[..., : self.components].mT, features)
-        return self.mix(density.transpose(0, 1))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.mix})"
-
-
-class GauntInteraction(nn.Module):
-    """Messages from neighbours, and powers of their sum: one layer of a many-body network.
-
-    Symmetry: O(3), exactly. x <- P(A) + W_z x, with A = W' sum_j (w(r_ij) S(v_ij)) * (W'' x_j) by
-    Gaunt products, P the powers of `GauntPower` with weights for each element, and W_z a linear map
-    of each element.
-
-    Args:
-        elements: number of elements.
-        features: H, number of radial functions.
-        hidden_degree, degree, out_degree: highest l of x, of the harmonics and messages, and of
-            the output.
-        order: highest power.
-        channels: C of the messages, which are made for each edge.
-        width: W of x and of the powers, which are made for each atom.
-        aggr: what collects the messages of degree 0, in place of the sum over j: an aggregation of
-            torch_geometric, from C to C channels, or its name. Those of higher degrees are summed:
-            channel by channel, only linear maps commute with rotations.
-
-    Shapes:
-        [k, N, W], components first, those of them that are in the output, too, and the arguments
-        of `NeighborDensity`, to [k_out, N, W].
-    """
-
-    def __init__(
-        self,
-        elements: int,
-        features: int,
-        *,
-        channels: int,
-        width: int,
-        hidden_degree: int,
-        degree: int,
-        out_degree: int,
-        order: int,
-        aggr: str | Aggregation = "sum",
-    ) -> None:
-        super().__init__()
-        narrow, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
-        self.before = ComponentLinear(range(hidden_degree + 1), width, channels, nodes_first=True)
-        self.radial = ComponentLinear([0], features, (degree + 1) * channels)
-        self.messages = NeighborMessages(natural_irreps(channels, hidden_degree), narrow, degree)
-        # the messages have the variance (hidden_degree + 1)^2 / 4 pi
-        scale = sqrt(4 * pi) / (hidden_degree + 1)
-        self.mix = ComponentLinear(range(degree + 1), channels, width, scale=scale)
-        out = natural_irreps(width, out_degree)
-        self.power = GauntPower(wide, out, order, elements=elements)
-        self.after = ComponentLinear(range(out_degree + 1), width, width)
-        shared = min(hidden_degree, out_degree)
-        self.skip = ComponentLinear(
-            range(shared + 1), elements * width, width, scale=sqrt(elements)
-        )
-        self.shared = (shared + 1) ** 2
-        aggregation = aggregation_resolver(aggr)
-        self.aggr = None if isinstance(aggregation, SumAggregation) else aggregation
-        reset(self.aggr)  # copies of one aggregation would start alike
-
-    def forward(
-        self,
-        x: Tensor,
-        shared: Tensor,
-        harmonics: Tensor,
-        radial: Tensor,
-        choice: Tensor,
-        plan: NeighborSlots,
-    ) -> Tensor:
-        features = self.before(x)
-        weight = self.radial(radial.flatten(0, 1).unsqueeze(0)).squeeze(0)
-        weight = weight.unflatten(1, (-1, features.size(2))).unflatten(0, plan.neighbor.shape)
-        messages = self.messages(features, harmonics, weight, plan.neighbor)
-        if self.aggr is not None:
-            each = plan.each(self._scalars(features, harmonics, weight, plan.neighbor))
-            scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
-            messages = torch.cat([scalars.unsqueeze(0), messages[1:]])
-        out = self.after(self.power.on_components(self.mix(messages), choice))
-        own = self.skip((shared.unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
-        if self.shared == out.size(0):
-            return out + own
-        return torch.cat([out[: self.shared] + own, out[self.shared :]])
-
-    def _scalars(self, x: Tensor, harmonics: Tensor, weight: Tensor, neighbor: Tensor) -> Tensor:
-        """Messages of degree 0, [N, K, C]: products of equal components, times Y_00."""
-        shared = min(x.size(0), harmonics.size(2))
-        degree = [ell for ell in range(weight.size(2)) for _ in range(2 * ell + 1)]
-        sources = x[:shared].transpose(0, 1).index_select(0, neighbor.flatten())
-        kernel = harmonics[..., :shared, None] * weight[:, :, degree[:shared]]
-        return (kernel * sources.unflatten(0, neighbor.shape)).sum(2) / sqrt(4 * pi)
-
-    def __repr__(self) -> str:
-        aggr = "" if self.aggr is None else f", aggr={self.aggr}"
-        return f"{type(self).__name__}({self.messages}, {self.power}{aggr})"
-
-
-class DegreeReadout(nn.Module):
-    """Linear maps of the channels of each degree, or a small network for scalars.
-
-    Symmetry: O(3), exactly.
-
-    Args:
-        irreps_out: natural ones, 0e, 1o, 2e, ...; those above `degree` are 0.
-        channels, degree: of x, highest l of x.
-        hidden: width of the scalars' network; None for a linear map.
-
-    Shapes:
-        [(degree + 1)^2, N, C], components first, to [N, irreps_out.dim], mul_ir.
-    """
-
-    def __init__(
-        self, irreps_out: o3.Irreps, channels: int, degree: int, hidden: int | None
-    ) -> None:
-        super().__init__()
-        self.degrees = [(mul, ir.l) for mul, ir in irreps_out]
-        self.degree, self.channels = degree, channels
-        self.maps = nn.ModuleList(
-            _map(channels, mul, hidden if ell == 0 else None) if ell <= degree else nn.Identity()
-            for mul, ell in self.degrees
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=1 / sqrt(layer.in_features))
-        for part in self.maps:
-            last = _last(part)
-            if isinstance(last, nn.Linear):
-                nn.init.normal_(last.weight, std=INITIAL / sqrt(last.in_features))
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = []
-        for (mul, ell), part in zip(self.degrees, self.maps, strict=True):
-            if ell > self.degree:
-                parts.append(x.new_zeros(x.size(1), mul * (2 * ell + 1)))
-            else:
-                block = part(_components(x, ell * ell, (ell + 1) ** 2))
-                parts.append(block.permute(1, 2, 0).flatten(1))
-        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.degrees}, channels={self.channels})"
-
-
-def _components(x: Tensor, start: int, stop: int) -> Tensor:
-    """Some components: x itself, whose derivative takes no operation, if they are all."""
-    return x if x.size(0) == stop - start else x[start:stop]
-
-
-def _map(channels: int, mul: int, hidden: int | None) -> nn.Module:
-    if hidden is None:
-        return nn.Linear(channels, mul, bias=False)
-    first = nn.Linear(channels, hidden, bias=False)
-    return nn.Sequential(first, SiLU(), nn.Linear(hidden, mul, bias=False))
-
-
-def _last(part: Any) -> Any:
-    return part[-1] if isinstance(part, nn.Sequential) else part
 
 
 def _atomic_numbers(elements: Sequence[str | int]) -> list[int]:
