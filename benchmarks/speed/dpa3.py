@@ -13,7 +13,6 @@ one molecule that loads all code.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,22 +25,17 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.dpa3_direct import DirectDPA3
 from benchmarks.provenance import start
-from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.rows import measured
+from benchmarks.step_comparison import measured_steps, printed_memory, step_table
 from benchmarks.tables import publish
 from geqlib.graph import neighbor_list
 from geqlib.models import DPA3, Potential, energy_forces
 
 ROUNDS = 5
 MOLECULES = 64
-OURS, DIRECT = "geqlib", "broadcast, then projected"
 VOLUME = 29.9  # angstrom^3 of a molecule at 1 g/cm^3
-COLUMNS = (
-    Column("seconds", "time", "s", ".2f"),
-    Column("memory", "peak memory", "MiB", ".0f"),
-)
 Step = Callable[[], list[Tensor]]
 
 
@@ -83,7 +77,7 @@ def steps(molecules: int, **options: Any) -> dict[str, Step]:
         grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
         return [energy.detach(), forces.detach(), *grads]
 
-    return {OURS: lambda: step(ours), DIRECT: lambda: step(direct)}
+    return {"geqlib": lambda: step(ours), "broadcast, then projected": lambda: step(direct)}
 
 
 def difference(molecules: int, **options: Any) -> float:
@@ -97,41 +91,19 @@ def difference(molecules: int, **options: Any) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def compared(molecules: int, rounds: int) -> Table:
-    """The table of both."""
-    seconds = interleaved(steps(molecules), rounds)
-    memory = {
-        name: in_own_process(__file__, "--memory", name, "--molecules", str(molecules))
-        for name in seconds
-    }
-    rows = tuple(
-        Row(
-            (name,),
-            {"seconds": seconds[name], "memory": memory[name]},
-            "geqlib" if name == OURS else "peer",
-        )
-        for name in seconds
-    )
-    speedup, share = seconds[DIRECT] / seconds[OURS], memory[OURS] / memory[DIRECT]
-    note = (
-        f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same "
-        "outputs and gradients."
-    )
-    return Table(("a training step of DPA3",), COLUMNS, rows, "seconds", note)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--molecules", type=int, default=MOLECULES)
-    parser.add_argument("--memory", choices=(OURS, DIRECT))
-    options = parser.parse_args()
+    parser.add_argument("--memory", help="name of a step: print the peak of its memory")
+    molecules = parser.parse_args().molecules
     torch.set_num_threads(1)
-    if options.memory is not None:
-        steps(1)[options.memory]()
-        sys.stdout.write(json.dumps(peak_memory(steps(options.molecules)[options.memory])) + "\n")
+    if printed_memory(lambda: steps(molecules), lambda: steps(1)):
         return
-    settings = {"molecules": options.molecules, "difference": difference(options.molecules)}
-    publish(measured("speed/dpa3", __doc__, [compared(options.molecules, ROUNDS)], settings))
+    settings = {"molecules": molecules, "difference": difference(molecules)}
+    size = "--molecules", str(molecules)
+    seconds, memory = measured_steps(__file__, steps(molecules), ROUNDS, *size)
+    table = step_table("a training step of DPA3", seconds, memory, "outputs and gradients")
+    publish(measured("speed/dpa3", __doc__, [table], settings))
 
 
 if __name__ == "__main__":

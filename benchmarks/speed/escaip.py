@@ -12,7 +12,6 @@ size over one step, after a step on two clouds of four atoms that loads all code
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,20 +22,15 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.escaip_direct import DirectEScAIP
 from benchmarks.provenance import start
-from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.rows import Table, measured
+from benchmarks.step_comparison import measured_steps, printed_memory, step_table
 from benchmarks.tables import publish
 from geqlib.graph import neighbor_list
 from geqlib.models import EScAIP, Potential, energy_forces
 
 ROUNDS = 9
-OURS, THEIRS = "geqlib", "published form"
-COLUMNS = (
-    Column("seconds", "time", "s", ".2f"),
-    Column("memory", "peak memory", "MiB", ".0f"),
-)
 SIZES: dict[str, Any] = {"channels": 64, "layers": 4, "heads": 4}
 DENSITY = 0.1  # atoms per cubic angstrom
 
@@ -64,39 +58,26 @@ def steps(
         forces.square().mean().backward()
         return forces.detach()
 
-    return {OURS: lambda: step(ours, plan=plan), THEIRS: lambda: step(theirs)}
+    return {
+        "geqlib": lambda: step(ours, plan=plan),
+        "published form": lambda: step(theirs),
+    }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    if len(sys.argv) == 3 and sys.argv[1] == "--memory":
-        name = sys.argv[2]
-        steps(atoms=4, molecules=2)[name]()
-        sys.stdout.write(json.dumps(peak_memory(steps()[name])) + "\n")
+    if printed_memory(steps, lambda: steps(atoms=4, molecules=2)):
         return
     runs = steps()
     one, other = (run() for run in runs.values())
     settings = {"force difference": float((one - other).abs().max() / other.abs().max())}
-    seconds = interleaved(runs, ROUNDS)
-    memory = {name: in_own_process(__file__, "--memory", name) for name in runs}
-    publish(measured("speed/escaip", __doc__, [compared(seconds, memory)], settings))
+    table = compared(*measured_steps(__file__, runs, ROUNDS))
+    publish(measured("speed/escaip", __doc__, [table], settings))
 
 
 def compared(seconds: dict[str, float], memory: dict[str, float]) -> Table:
-    rows = tuple(
-        Row(
-            (name,),
-            {"seconds": seconds[name], "memory": memory[name]},
-            "geqlib" if name == OURS else "peer",
-        )
-        for name in seconds
-    )
-    speedup, share = seconds[THEIRS] / seconds[OURS], memory[OURS] / memory[THEIRS]
-    note = (
-        f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same "
-        "forces and gradients."
-    )
-    return Table(("a training step on energies and forces",), COLUMNS, rows, "seconds", note)
+    title = "a training step on energies and forces"
+    return step_table(title, seconds, memory, "forces and gradients")
 
 
 if __name__ == "__main__":

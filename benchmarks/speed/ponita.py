@@ -12,7 +12,6 @@ graphs that loads all code.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +20,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import in_own_process, interleaved, peak_memory
 from benchmarks.peers.ponita_direct import DirectPONITA
 from benchmarks.provenance import start
-from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.rows import Table, measured
+from benchmarks.step_comparison import measured_steps, printed_memory, step_table
 from benchmarks.tables import publish
 from geqlib.data import NBodyData
 from geqlib.models import PONITA
 
 ROUNDS = 9
-COLUMNS = (
-    Column("seconds", "time", "s", ".2f"),
-    Column("memory", "peak memory", "MiB", ".0f"),
-)
 SIZE = {"channels": 128, "basis": 256, "layers": 5, "orientations": 16}
 
 
@@ -80,35 +75,17 @@ def difference() -> tuple[float, float]:
 
 
 def main() -> None:
-    if len(sys.argv) == 3 and sys.argv[1] == "--memory":
-        name = sys.argv[2]
-        steps(graphs=2)[0][name]()
-        sys.stdout.write(json.dumps(peak_memory(steps()[0][name])) + "\n")
+    if printed_memory(lambda: steps()[0], lambda: steps(graphs=2)[0]):
         return
-    runs, _ = steps()
     output, gradient = difference()
-    seconds = interleaved(runs, ROUNDS)
-    memory = {name: in_own_process(__file__, "--memory", name) for name in runs}
     settings = {"output difference": output, "gradient difference": gradient}
-    publish(measured("speed/ponita", __doc__, [compared(seconds, memory)], settings))
+    table = compared(*measured_steps(__file__, steps()[0], ROUNDS))
+    publish(measured("speed/ponita", __doc__, [table], settings))
 
 
 def compared(seconds: dict[str, float], memory: dict[str, float]) -> Table:
-    rows = tuple(
-        Row(
-            (name,),
-            {"seconds": seconds[name], "memory": memory[name]},
-            "geqlib" if name == "geqlib" else "peer",
-        )
-        for name in seconds
-    )
-    ours, theirs = seconds
-    speedup, share = seconds[theirs] / seconds[ours], memory[ours] / memory[theirs]
-    note = (
-        f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same "
-        "outputs and gradients."
-    )
-    return Table(("a training step at the published size",), COLUMNS, rows, "seconds", note)
+    title = "a training step at the published size"
+    return step_table(title, seconds, memory, "outputs and gradients")
 
 
 if __name__ == "__main__":
