@@ -127,6 +127,28 @@ def _columns(x, row, rows, size, of_k, of_row, K: tl.constexpr):
 
 
 @triton.jit
+def _product(a, b, WIDE: tl.constexpr):
+    """The matrix product of a and b, in the precision of their numbers."""
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    return tl.dot(a, b, input_precision="ieee", out_dtype=dtype)
+
+
+@triton.jit
+def _at_points(
+    a, b, values, p, points, size, ALONG: tl.constexpr, K: tl.constexpr, WIDE: tl.constexpr
+):
+    """[ROWS, POINTS] values of a at points p, and their power 0: 1, or with `ALONG` values of b."""
+    k = tl.arange(0, K)
+    mask = (p < points)[None, :] & (k < size)[:, None]
+    matrix = tl.load(values + p[None, :] * size + k[:, None], mask, 0)
+    v = _product(a, matrix, WIDE)
+    power = v * 0 + 1
+    if ALONG:
+        power = _product(b, matrix, WIDE)
+    return v, power
+
+
+@triton.jit
 def _weights(
     weight,
     choice,
@@ -193,7 +215,7 @@ def _powers(
 ):
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    k, m = tl.arange(0, K), tl.arange(0, M)
+    m = tl.arange(0, M)
     a = _columns(x, row, rows, size_x, k_of_x, row_of_x, K)
     b = a
     if ALONG:
@@ -203,25 +225,20 @@ def _powers(
     for start in range(0, points, POINTS):
         p = start + tl.arange(0, POINTS)
         in_p = p < points
-        at, mask = p[None, :] * size_x + k[:, None], in_p[None, :] & (k < size_x)[:, None]
-        matrix = tl.load(values + at, mask, 0)
-        v = tl.dot(a, matrix, input_precision="ieee", out_dtype=dtype)
-        power = v * 0 + 1
-        if ALONG:
-            power = tl.dot(b, matrix, input_precision="ieee", out_dtype=dtype)
+        v, power = _at_points(a, b, values, p, points, size_x, ALONG, K, WIDE)
         at, mask = m[None, :] * points + p[:, None], in_p[:, None] & (m < size_z)[None, :]
         if EACH:
             for n in range(1, order - SHIFT + 1):
                 power = power * v / n
             matrix = tl.load(projection + (order - 1) * size_z * points + at, mask, 0)
-            total += tl.dot(power, matrix, input_precision="ieee", out_dtype=dtype)
+            total += _product(power, matrix, WIDE)
         else:
             for n in tl.static_range(1, ORDER + 1):
                 if n > SHIFT:
                     power = power * v / (n - SHIFT)
                 if n >= SHIFT:
                     matrix = tl.load(projection + (n - 1) * size_z * points + at, mask, 0)
-                    part = tl.dot(power, matrix, input_precision="ieee", out_dtype=dtype)
+                    part = _product(power, matrix, WIDE)
                     total += part * _weights(
                         weight,
                         choice,
@@ -289,12 +306,7 @@ def _slopes(
     for start in range(0, points, POINTS):
         p = start + tl.arange(0, POINTS)
         in_p = p < points
-        at, mask = p[None, :] * size_x + k[:, None], in_p[None, :] & (k < size_x)[:, None]
-        matrix = tl.load(values + at, mask, 0)
-        v = tl.dot(a, matrix, input_precision="ieee", out_dtype=dtype)
-        power = v * 0 + 1
-        if ALONG:
-            power = tl.dot(b, matrix, input_precision="ieee", out_dtype=dtype)
+        v, power = _at_points(a, b, values, p, points, size_x, ALONG, K, WIDE)
         at, mask = m[:, None] * points + p[None, :], in_p[None, :] & (m < size_z)[:, None]
         change = tl.zeros((ROWS, POINTS), dtype)
         for n in tl.static_range(1, ORDER + 1):
@@ -316,9 +328,9 @@ def _slopes(
                     M,
                 )
                 matrix = tl.load(projection + (n - 1) * size_z * points + at, mask, 0)
-                change += power * tl.dot(w * g, matrix, input_precision="ieee", out_dtype=dtype)
+                change += power * _product(w * g, matrix, WIDE)
         at, mask = p[:, None] * size_x + k[None, :], in_p[:, None] & (k < size_x)[None, :]
         matrix = tl.load(values + at, mask, 0)
-        total += tl.dot(change, matrix, input_precision="ieee", out_dtype=dtype)
+        total += _product(change, matrix, WIDE)
     inside = (row < rows)[:, None] & (k < size_x)[None, :]
     tl.store(result + k.to(tl.int64)[None, :] * rows + row[:, None], total, inside)
