@@ -16,7 +16,7 @@ from geqlib.graph.segments import ragged_ranges, segment_index, segment_lengths,
 
 @dataclass(frozen=True)
 class AnglePlan(Plan):
-    """Which edges of a graph make angles, and with which others.
+    """The angles of a graph: pairs of edges with a common target.
 
     Args:
         edge: [S] edges that may be in angles, sorted by their targets.

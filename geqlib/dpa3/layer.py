@@ -53,18 +53,17 @@ class LineGraph:
 
 
 class LineGraphLayer(nn.Module):
-    """Updates of the features of atoms, bonds and angles, as the file's formula says.
+    """Updates of the features of atoms, bonds and angles: the formula at the head of this file.
 
     Symmetry: features are invariant under E(3), and permuted with the atoms.
 
-    The last W of the second term of e has no bias, so that angles leave bonds as they are that are
-    in none.
+    The last W of the second term of e has no bias, so that this term is 0 for bonds in no angle.
 
     Args:
         nodes, edges, angles: channels of each kind of features.
         compressed: channels of atoms and of bonds that take part in the two terms with angles, the
             first ones, and of the sum over k.
-        update_angles: whether angles change, too: not where no other layer reads them.
+        update_angles: whether to update angles, too; not needed where no later layer uses them.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class LineGraphLayer(nn.Module):
 
 
 class LastLayer(nn.Module):
-    """The update of atoms alone: after it nobody reads bonds and angles.
+    """The update of atoms alone: nothing uses bonds and angles after it.
 
     Symmetry: that of `LineGraphLayer`.
 
@@ -139,7 +138,7 @@ class LastLayer(nn.Module):
 
 
 class NodeUpdate(nn.Module):
-    """The three terms of n, of which the messages f(W [n_i, n_j, e_ij]) come from outside."""
+    """The three terms of n, with the messages f(W [n_i, n_j, e_ij]) as an argument."""
 
     def __init__(self, nodes: int, edges: int) -> None:
         super().__init__()
@@ -241,7 +240,7 @@ def sum_at(index: Tensor, values: Tensor, size: int) -> Tensor:
 
 
 def by_fan_in(layers: list[nn.Linear], fan_in: int) -> None:
-    """Fresh weights of linear maps whose results are added: scales do not fall with depth."""
+    """Draw weights of linear maps whose results are added, by the sum of their fan-ins."""
     for layer in layers:
         nn.init.normal_(layer.weight, std=GAIN / sqrt(fan_in))
         if layer.bias is not None:

@@ -34,14 +34,14 @@ class DPA3(nn.Module):
     with the activation f reads the atoms after the last layer.
 
     Differences from the paper: switches are exactly 0 at their cutoffs (`Switch`); the last layer
-    leaves out the updates of bonds, and the last two those of angles, which nobody reads; what
+    leaves out the updates of bonds, and the last two those of angles, which nothing uses; what
     angles add to bonds has no bias; lengths are (|r|^2 + 1e-6)^(1/2). Sizes are those of its recipe
-    for water by default, but for `compressed`, for which this follows no published value.
+    for water by default, but for `compressed`, whose default is not a published value.
 
     Args:
         node_channels, edge_channels, angle_channels: width of the features of atoms, bonds and
             angles.
-        compressed: the first channels of atoms and bonds, which take part in updates by angles.
+        compressed: number of channels of atoms and bonds, the first ones, in updates by angles.
         layers: at least 2.
         cutoff: longest bond, in the units of the positions.
         switch: where the weight of bonds begins to fall.

@@ -1,4 +1,4 @@
-"""Attention between the neighbours of an atom, which knows the angles between them."""
+"""Attention between the neighbours of an atom, with the angles between them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def published_channels(width: int) -> tuple[int, ...]:
 
 
 class NeighborhoodAttention(nn.Module):
-    """Multi-head attention inside each neighbourhood, where the neighbours' angles matter.
+    """Multi-head attention inside each neighbourhood, with the angles between neighbours.
 
     Symmetry: invariant under O(3), equivariant under permutations of an atom's neighbours, exactly.
     Source: Qu and Krishnapriyan (NeurIPS 2024, arXiv 2410.24169) and the code released with it.
@@ -90,8 +90,8 @@ class NeighborhoodAttention(nn.Module):
     Args:
         channels: C, width of x and y.
         heads: a divisor of C.
-        angular: how many channels of a head meet with P_0, P_1, ...; C / heads together. By default
-            the published shares, up to degree 4.
+        angular: how many channels of a head are multiplied by P_0, P_1, ...; their sum is C /
+            heads. By default the published shares, up to degree 4.
         centre: whether the neighbour in slot 0 alone asks: y has one slot then. Its direction is 0,
             so that all its channels should be of degree 0, as they are by default.
 

@@ -1,4 +1,4 @@
-"""What EScAIP knows of atoms and edges before its first block: invariants of directions."""
+"""Inputs of EScAIP's blocks: embeddings of elements, distances and bond orders."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def bond_orders(harmonics: Tensor, weight: Tensor, degree: int) -> Tensor:
     """B_l(i) = |sum_j w_ij Y_lm(r_ij)| / sum_j w_ij over neighbours, l = 1, ..., degree.
 
     Symmetry: invariant under O(3), exactly. Source: Steinhardt, Nelson and Ronchetti (Phys. Rev. B
-    28, 784), as in EScAIP, where all neighbours have the weight 1 and each leaves with a jump. The
-    harmonics are normalised so that |Y_l| = 1; the atom itself counts in the denominator.
+    28, 784), as in EScAIP, where every neighbour has the weight 1, so that B_l jumps where one
+    crosses the cutoff. The harmonics are normalised so that |Y_l| = 1; the atom itself counts in
+    the denominator.
 
     Args:
         harmonics: [N, M, k] solid harmonics of directions, of `degree` at least.
@@ -89,7 +90,7 @@ class Inputs:
 
 
 class EdgeAttributes(nn.Module):
-    """RMSNorm(GELU(W [f(d_ij), a_j, a_i])): what a block knows of an edge from the start.
+    """RMSNorm(GELU(W [f(d_ij), a_j, a_i])): attributes a_ij of an edge, from inputs alone.
 
     Args:
         radial_features, atom_features: R and F of `Inputs`.

@@ -1,4 +1,4 @@
-"""Smooth neighbourhoods: the nearest k of an atom, seen from both ends, without a jump anywhere.
+"""Smooth neighbourhoods: the nearest k of an atom, ranked at both ends, without jumps.
 
 How much a neighbour counts is exp(-phi(x)) with phi(x) = x^2 / (1 - x^2). Its envelope x is the
 smooth maximum of three numbers: its distance over the cutoff, and its soft ranks over k among the
@@ -12,8 +12,8 @@ where the first term is the node itself. Released code has t(d) = d / softness a
 atoms of a structure. By the term phi an edge b leaves this sum smoothly at the cutoff, so that
 edges within the cutoff are all that is needed.
 
-Each edge that is no farther counts 1/2 at least, so that at most 2k - 2 neighbours have x < 1: the
-width of the table of neighbours.
+Each edge that is no longer adds at least 1/2 to a rank, so that at most 2k - 2 neighbours have
+x < 1: the width of the table of neighbours.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def departure(x: Tensor) -> Tensor:
 
 
 def soft_rank(t: Tensor) -> Tensor:
-    """Of each edge among those of its node: how many are nearer, the node itself among them.
+    """[N, W] how many edges of its node are shorter than each edge, plus one for the node itself.
 
     Args:
         t: [N, W] distances in units of the softness; FAR where there is no edge.
@@ -210,7 +210,7 @@ class Envelope:
 def neighborhoods(
     pos: Tensor, plan: NeighborhoodPlan, envelope: Envelope, edge_shift: Tensor | None = None
 ) -> Neighborhoods:
-    """The neighbours that count, nearest first by their envelopes, behind the atom itself.
+    """The atom itself, then its neighbours of nonzero weight by ascending envelope.
 
     Args:
         pos: [N, 3].

@@ -27,8 +27,8 @@ class EScAIP(nn.Module):
     """Atoms to scalars by attention between the neighbours of each atom.
 
     Symmetry: invariant under E(3), equivariant under relabelling, exactly: it takes distances, bond
-    orders and Legendre polynomials of angles. With `direct_forces`, the second output follows no
-    rotation, and is no derivative of anything: see below.
+    orders and Legendre polynomials of angles. With `direct_forces`, the second output is
+    neither equivariant nor the derivative of an energy: see below.
 
     Source: Qu and Krishnapriyan, "The importance of being scalable" (NeurIPS 2024, arXiv
     2410.24169) and the code released with it. Each atom has its neighbours in slots, itself in
@@ -58,8 +58,8 @@ class EScAIP(nn.Module):
         bond_features: width of the layer that embeds them.
         angular: channels of a head for each degree of angles: see `NeighborhoodAttention`.
         direct_forces: whether to return a vector of each atom, too, by the published head for
-            forces that no energy has: the sum over neighbours of w_ij W e_ij * r_ij, entry by
-            entry, times a scalar. It turns with the atoms only as far as it learns to.
+            forces that are not conservative: the sum over neighbours of w_ij W e_ij * r_ij, entry
+            by entry, times a scalar. It is equivariant only as far as training makes it so;
             `Potential` refuses such a network.
 
     Example:
@@ -212,8 +212,8 @@ class Block(nn.Module):
     Args:
         radial_features, atom_features: of `Inputs`.
         channels, heads, angular: of `NeighborhoodAttention`.
-        edges: whether edges have a state afterwards. Without, slot 0 alone asks its neighbours, by
-            channels of degree 0, as its direction is 0.
+        edges: whether edges have a state afterwards. Without, only slot 0 is a query, with
+            channels of degree 0, because its direction is 0.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class Residual(nn.Module):
 
 
 class Readout(nn.Module):
-    """RMSNorm(GELU(W [x + FFN(x) of all states])): what the states say together."""
+    """RMSNorm(GELU(W [x + FFN(x) of all states])): one feature vector of all states."""
 
     def __init__(self, channels: int, states: int) -> None:
         super().__init__()
@@ -300,7 +300,7 @@ class Head(nn.Sequential):
 
 
 class DirectForces(nn.Module):
-    """f_i = s_i sum_j w_ij (v_ij * r_ij), with s of atoms and v [3] of edges: follows no rotation.
+    """f_i = s_i sum_j w_ij (v_ij * r_ij), with s of atoms and v [3] of edges: not equivariant.
 
     Not conservative: the published head, whose product of v and the direction r is entry by entry.
     """
@@ -337,7 +337,7 @@ def _check_options(
             f"{in_scalars}, {out_scalars} and {layers}."
         )
     if k < 2:
-        raise ValueError(f"k must be at least 2, as an atom itself has a rank, too; got {k}.")
+        raise ValueError(f"k must be at least 2, because the atom itself takes a rank, got {k}.")
     if min(cutoff, softness, temperature) <= 0:
         raise ValueError(
             "cutoff, softness and temperature must be positive, got "

@@ -1,1 +1,1 @@
-"""Motifs: exact counts of small patterns, what they say about networks, and PPGN++ on them."""
+"""Motifs: exact counts of small patterns, the power of networks that need them, and PPGN++."""

@@ -1,4 +1,4 @@
-"""Which homomorphism counts a motif is made of, and which networks can therefore see it.
+"""A motif's count as a sum of homomorphism counts, and the WL dimension that follows from it.
 
 A count of subgraphs is a sum of counts of homomorphisms (Lovász): over the partitions rho of the
 nodes of P without an edge inside a block,
@@ -9,9 +9,9 @@ and a count of induced subgraphs an alternating sum over the graphs Q that conta
 
     ind(P) = sum over Q of (-1)^(|E(Q)| - |E(P)|) |Aut Q| / |Aut P| (such Q) sub(Q).
 
-The folklore WL test of dimension k sees such a sum if and only if all its patterns have tree-width
-at most k: Lanzinger and Barceló, "On the power of the Weisfeiler-Leman test for graph motif
-parameters" (ICLR 2024).
+The folklore WL test of dimension k determines such a sum if and only if all its patterns have
+tree-width at most k: Lanzinger and Barceló, "On the power of the Weisfeiler-Leman test for graph
+motif parameters" (ICLR 2024).
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ def treewidth(pattern: Pattern) -> int:
 
 
 def wl_dimension(pattern: Pattern, kind: Kind = "sub") -> int:
-    """The smallest k for which the folklore k-dimensional WL test sees a motif's count.
+    """The smallest k for which the folklore k-dimensional WL test determines a motif's count.
 
-    1 is colour refinement, the bound of message passing; 2 is the bound of PPGN. Nothing below 1
-    is returned: what counts of nodes show, message passing sees.
+    1 is colour refinement, the bound of message passing; 2 is the bound of PPGN. The result is at
+    least 1: message passing determines every count of nodes.
 
     Args:
         pattern: with roots, whose count at these nodes is asked for, tree-widths are those with the

@@ -2,7 +2,7 @@
 
 Reliable paired comparison of Wang and Zhang, "An Empirical Study of Realized GNN Expressiveness"
 (ICML 2024, arXiv 2304.07702): 32 relabelled copies of both graphs of a pair, a network that is
-trained to turn their embeddings away from each other, and a paired test on what it then gives.
+trained to separate their embeddings, and a paired test on the embeddings after training.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Comparison:
 
     Args:
         statistic: s between the two graphs.
-        reliability: s between two times 32 copies of one of them.
+        reliability: s between 32 and 32 further copies of one of them.
         loss: mean of the last epoch.
         epochs: that were trained.
         spread: largest standard deviation of an output over 64 copies of one graph, over the
@@ -144,7 +144,7 @@ class Comparison:
 
     @property
     def separated(self) -> bool:
-        """Whether s is above the published threshold, and another than the copies' own."""
+        """Whether s is above the published threshold, and is not that of copies of one graph."""
         return self._above(THRESHOLD)
 
     @property
@@ -159,7 +159,7 @@ class Comparison:
 
     @property
     def reliable_exactly(self) -> bool:
-        """By Hotelling's threshold, which one pair in twenty misses by chance."""
+        """The same by Hotelling's threshold, which one pair in twenty exceeds by chance."""
         return self.reliability < hotelling_threshold() / COPIES
 
     def _above(self, threshold: float) -> bool:
@@ -168,7 +168,7 @@ class Comparison:
 
 
 class Inputs:
-    """Graphs as what a model takes, batch by batch, with its plans, made once.
+    """The arguments of a model for each batch of graphs, plans included, computed once.
 
     Args:
         model: whose `forward` names what it takes, such as x, edge_index and batch; or takes one

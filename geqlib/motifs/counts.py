@@ -21,7 +21,7 @@ def count_motifs(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """How often a motif occurs: [G], with one root [N], with two [2, P] pairs and [P].
 
-    A copy counts at the nodes where it has its roots; those of two roots are different.
+    A copy is counted at the nodes of its roots; two roots are two different nodes.
 
     Args:
         counter: of the batch, which keeps what motifs have in common.

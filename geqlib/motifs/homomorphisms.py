@@ -29,7 +29,7 @@ EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
 
 @dataclass(frozen=True)
 class Elimination:
-    """How the count of a rooted pattern is a sum of a product of smaller ones.
+    """The count of a rooted pattern as a sum of products of smaller counts.
 
     Removing the roots and one other node v cuts the pattern into components C. With N(C) the nodes
     of these that C is joined to, hom(H) = sum over v of prod_C hom(H[C + N(C)], roots N(C)).
@@ -166,7 +166,7 @@ def simple_graphs(
 
 
 class Counter:
-    """Counts patterns in one batch, and keeps the count of every part for the patterns to come.
+    """Counts patterns in one batch; counts of their parts are cached for further patterns.
 
     Args:
         graphs: by `simple_graphs`.

@@ -1,4 +1,4 @@
-"""Orbit adjacencies: how often two nodes lie at two places of the same graphlet.
+"""Orbit adjacencies: how often two nodes lie at two orbits of the same graphlet.
 
 A[h; o, p][u, v] counts the induced connected subgraphs of 2 to 4 nodes in which u is at orbit o, v
 at orbit p, and which has h hops between them. There are 28 of them, from the 15 orbits of Pržulj

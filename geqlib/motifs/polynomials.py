@@ -38,7 +38,7 @@ def polynomials(degree: int) -> tuple[Pattern, ...]:
         (3, 6)
     """
     if not 1 <= degree <= MOST_DEGREE:
-        raise ValueError(f"degree is {degree}: polynomials of degree 1 to {MOST_DEGREE} are known.")
+        raise ValueError(f"degree is {degree}: choose 1 to {MOST_DEGREE}.")
     return tuple(q for r in (0, 1, 2) for p in _connected(degree) for q in rootings(p, r))
 
 

@@ -1,4 +1,4 @@
-"""Sparse functions of a few nodes, and sums of products of them, as in a data base.
+"""Sparse functions of a few nodes, and sums of products of them, by joins as in a data base.
 
 A table lists the assignments of nodes to its variables for which a function is not zero, and its
 values there. A sum over one variable of a product of tables is one join after the other, from the
