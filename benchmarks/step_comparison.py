@@ -60,5 +60,8 @@ def step_table(
         for name in seconds
     )
     speedup, share = seconds[theirs] / seconds[ours], memory[ours] / memory[theirs]
-    note = f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same {same}."
+    note = (
+        f"{speedup:.2f} times faster at {100 * share:.0f} % of the peak memory, for the same "
+        f"{same}."
+    )
     return Table((title,), COLUMNS, rows, "seconds", note)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.draw_architecture import PICTURE, picture
 from geqlib.moved import MOVED, MOVED_NAMES
 from tests.imports import FAMILIES, LEVEL, across, cycles, import_graph, modules, part, upward
 
@@ -37,6 +38,11 @@ def test_no_modules_import_each_other() -> None:
 
 def test_reports_are_made_from_run_folders_alone() -> None:
     assert not [b for a, b in GRAPH.edges if part(a) == "report" and part(b) in ("data", "train")]
+
+
+def test_the_picture_shows_these_levels() -> None:
+    # `python -m docs.draw_architecture` draws it anew
+    assert PICTURE.read_text(encoding="utf-8") == picture()
 
 
 def test_public_packages_only_export() -> None:
