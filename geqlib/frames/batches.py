@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.graph.checks import as_index, check_edges
+from geqlib.graph.checks import as_index, check_edges, values_readable
 from geqlib.symmetry.types import TensorType, Typed
 
 
@@ -51,7 +51,7 @@ def typed_batch(
         types: of the tensors.
         dim: of the space that is rotated, 0 if none is.
         dense: whether the first axis of all tensors numbers samples.
-        check: whether to look at values and shapes.
+        check: whether to look at shapes and, outside of `values_unread`, at values.
 
     Raises:
         ValueError: names without a type, shapes that contradict it, numbers of samples or nodes out
@@ -80,9 +80,10 @@ def typed_batch(
     if check:
         for x, type_ in tensors.values():
             _check_shape(x, type_, dim, len(samples[type_.level]))
-        low, high = (0, 0) if batch is None or not len(batch) else map(int, torch.aminmax(batch))
-        if low < 0 or high >= max(count, 1):
-            raise ValueError(f"batch numbers samples beyond num_graphs={count}: count from 0.")
+        if batch is not None and len(batch) and values_readable():
+            low, high = map(int, torch.aminmax(batch))
+            if low < 0 or high >= count:
+                raise ValueError(f"batch numbers samples beyond num_graphs={count}: count from 0.")
     return Batch(tensors, samples, count, single, size is not None)
 
 
@@ -115,7 +116,7 @@ def _check_indices(tensors: Typed, batch: Tensor | None) -> None:
         )
     nodes = next((len(x) for x, t in tensors.values() if t.level == "node"), 0)
     edges = next((x for x, t in tensors.values() if t.kind == "edge_index"), None)
-    if edges is not None:
+    if edges is not None and values_readable():
         check_edges(edges, nodes if batch is None else len(batch))
 
 

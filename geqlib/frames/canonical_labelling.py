@@ -153,7 +153,7 @@ class _Search:
         cell = open_[count[count > 1].argmin()]
         tried: list[int] = []
         for v in np.flatnonzero(colour == cell).tolist():
-            if tried and self._known(v, tried, path):
+            if tried and self._in_tried_orbit(v, tried, path):
                 continue
             tried.append(v)
             split = colour.copy()
@@ -183,7 +183,7 @@ class _Search:
             changed = not np.array_equal(before, orbit)
         return orbit
 
-    def _known(self, v: int, tried: list[int], path: list[int]) -> bool:
+    def _in_tried_orbit(self, v: int, tried: list[int], path: list[int]) -> bool:
         orbit = self.orbits(path)
         return bool((orbit[tried] == orbit[v]).any())
 

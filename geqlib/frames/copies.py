@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geqlib.frames.point_frames import Frames
 from geqlib.graph.plan import Plan
+from geqlib.graph.segments import ragged_ranges, segment_index, segment_lengths, segment_ptr
 from geqlib.symmetry.types import wigner_matrices
 
 
@@ -129,11 +130,11 @@ def members(sample: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]
         >>> members(torch.tensor([1, 0, 1]), torch.tensor([1, 0, 1]), 2)[0].tolist()
         [0, 2, 1, 0, 2]
     """
-    size = torch.bincount(sample, minlength=count)
-    first, length = size.cumsum(0) - size, size[chosen]
-    copy = torch.arange(len(chosen), device=sample.device).repeat_interleave(length)
-    within = torch.arange(len(copy), device=sample.device) - (length.cumsum(0) - length)[copy]
-    return sample.argsort(stable=True)[first[chosen[copy]] + within], copy
+    size = segment_lengths(sample, count)
+    first, length = segment_ptr(size)[:-1].index_select(0, chosen), size.index_select(0, chosen)
+    copy = segment_index(length)
+    position = ragged_ranges(first, length, total=len(copy))
+    return sample.argsort(stable=True).index_select(0, position), copy
 
 
 def copied_edges(

@@ -10,13 +10,14 @@ import lightning as L
 import pytest
 import torch
 
-from geqlib.models import DPA3, PONITA, SPEN, EScAIP, GauntNet, SetNetwork
+from geqlib.models import DPA3, PONITA, SPEN, EScAIP, GauntNet, PointNet, SetNetwork
 from geqlib.nn import MonoidAggregation
 from geqlib.train import (
     BitsTask,
     DisplacementTask,
     EnergyForces,
     GraphClassificationTask,
+    NormalsTask,
     Task,
 )
 from geqlib.train.run import Run, fit
@@ -90,7 +91,12 @@ def monoid(folder: Path) -> tuple[Task, Any, str]:
     return BitsTask(net), Ragged((), labels={"x": "z", "y": "y"}), "val/loss"
 
 
-MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, escaip, dpa3, spen, monoid)}
+def points(folder: Path) -> tuple[Task, Any, str]:
+    net = PointNet(0, 1, level="node", channels=4)  # which gets the number of clouds of a batch
+    return NormalsTask(net), Ragged(("pos", "normal")), "val/error"
+
+
+MAKERS = {maker.__name__: maker for maker in (ponita, gaunt, escaip, dpa3, spen, monoid, points)}
 # levels of the tree of sets, whose order training draws anew in each step
 EXPECTED = {"monoid": {"tolist"}}
 
