@@ -132,10 +132,10 @@ def counts(step: Any, setting: Setting) -> dict[str, Cell]:
         return {"memory": memory, "launches": float(timing.launches(step, setting.device))}
     with in_one_piece(), Operations() as operations:
         step()
-    found: dict[str, Cell] = {"launches": float(operations.total)}
+    cells: dict[str, Cell] = {"launches": float(operations.total)}
     with suppress(OSError):  # where the system does not let a process measure itself
-        found["memory"] = peak_memory(step)
-    return found
+        cells["memory"] = peak_memory(step)
+    return cells
 
 
 def _built(workload: Workload, setting: Setting) -> tuple[dict[str, Any], dict[str, list[str]]]:

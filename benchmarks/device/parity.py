@@ -94,16 +94,16 @@ def derivatives(case: Case, device: torch.device, dtype: torch.dtype) -> Derivat
     torch.manual_seed(0)
     result = case.call(module, len(RAGGED), **tensors)
     outputs = case.tensors(result)
-    found: Derivatives = {"values": outputs, "first": [], "second": []}
+    computed: Derivatives = {"values": outputs, "first": [], "second": []}
     loss = weighted(outputs)
     if not loss.requires_grad:
-        return _on_cpu(found)
+        return _on_cpu(computed)
     first = grad(loss, points, create_graph=True, materialize_grads=True)
-    found["first"] = list(first)
+    computed["first"] = list(first)
     square = torch.stack([g.square().sum() for g in first]).sum()
     if square.requires_grad:
-        found["second"] = list(grad(square, points, materialize_grads=True))
-    return _on_cpu(found)
+        computed["second"] = list(grad(square, points, materialize_grads=True))
+    return _on_cpu(computed)
 
 
 def weighted(outputs: list[Tensor]) -> Tensor:
@@ -112,25 +112,25 @@ def weighted(outputs: list[Tensor]) -> Tensor:
     return flat @ torch.arange(1, len(flat) + 1, dtype=torch.float64).cos().to(flat.device)
 
 
-def differences(found: Derivatives, exact: Derivatives) -> dict[str, float]:
+def differences(computed: Derivatives, exact: Derivatives) -> dict[str, float]:
     """The largest difference of each kind over its largest exact value; inf if not comparable."""
     errors = {}
     for kind in KINDS:
-        pairs = list(zip(found[kind], exact[kind], strict=True))
+        pairs = list(zip(computed[kind], exact[kind], strict=True))
         scale = max([1e-30, *(float(e.abs().max()) for _, e in pairs if e.numel())])
         errors[kind] = max([0.0, *(_largest(a, e) for a, e in pairs if e.numel())]) / scale
     return errors
 
 
-def _largest(found: Tensor, exact: Tensor) -> float:
-    if found.shape != exact.shape:
+def _largest(computed: Tensor, exact: Tensor) -> float:
+    if computed.shape != exact.shape:
         return float("inf")
-    error = (found - exact).abs()
+    error = (computed - exact).abs()
     return float(torch.where(error.isnan(), torch.inf, error).max())
 
 
-def _on_cpu(found: Derivatives) -> Derivatives:
-    return {kind: [x.detach().double().cpu() for x in parts] for kind, parts in found.items()}
+def _on_cpu(computed: Derivatives) -> Derivatives:
+    return {kind: [x.detach().double().cpu() for x in parts] for kind, parts in computed.items()}
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:

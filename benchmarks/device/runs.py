@@ -202,8 +202,8 @@ def tested(name: str, protocol: Protocol, device: str) -> Row:
         if not results.exists():
             whole = overrides(place, changes | dict(extra), device)
             test(protocol.config, folder / "checkpoints" / "best.ckpt", whole)
-        found = json.loads(results.read_text())["metrics"]
-        metrics |= {f"{key}, {frames}" if frames else key: value for key, value in found.items()}
+        of_part = json.loads(results.read_text())["metrics"]
+        metrics |= {f"{key}, {frames}" if frames else key: x for key, x in of_part.items()}
     row = row_of(folder, protocol, read_run(protocol.config, overrides(folder, changes)).trainer)
     return Row(row.labels, dict(row.cells) | metrics, setup=row.setup)
 

@@ -1,4 +1,4 @@
-"""Dynamics that stop where a potential no longer knows the forces."""
+"""Dynamics that stop where the forces of a potential become too uncertain."""
 
 from __future__ import annotations
 

@@ -52,14 +52,15 @@ class GeqCalculator(Calculator):
             dynamics over many steps and for phonons. Programs have a fixed one.
         cutoff: of the neighbours in angstrom, for networks without one. By default that of the
             network or of its training data, whichever is smaller; without either, all pairs.
-        charge, multiplicity: of the structures, for potentials that know them. By default those of
-            `atoms.info["charge"]` and `atoms.info["multiplicity"]` (or "spin", which also means
+        charge, multiplicity: of the structures, for potentials trained with them. By default those
+            of `atoms.info["charge"]` and `atoms.info["multiplicity"]` (or "spin", which also means
             2S + 1).
         skin: neighbours are searched again when an atom has moved by half of it; the results do
             not depend on it.
-        rotations: for networks with a grid of orientations, which know only some rotations
-            exactly: average over so many (`geqlib.models.RotationAverage`). Three make what is
-            left three times smaller, at up to three times the cost.
+        rotations: for networks with a grid of orientations, which are exact only for the
+            rotations of the grid: number of rotations to average over
+            (`geqlib.models.RotationAverage`). Three make the remaining error three times
+            smaller, at up to three times the cost.
         cuda_graphs: whether the computation is recorded once per size of structure and replayed,
             for dynamics of small structures on a GPU, whose time is that of launching kernels.
             Neighbours are padded to a few numbers; energies and forces are the same up to rounding.
@@ -146,7 +147,7 @@ class GeqCalculator(Calculator):
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation: the charge, too, of which ASE knows not."""
+        """What has changed since the last calculation; also charges, which ASE does not compare."""
         changes = super().check_state(atoms, tol)
         return changes if self._electrons(atoms) == self._last else [*changes, "charge"]
 
@@ -186,7 +187,7 @@ class GeqCalculator(Calculator):
         }
 
     def _electrons(self, atoms: Atoms) -> dict[str, Any]:
-        """Charge and multiplicity, where they are there; those of the calculator come first."""
+        """Charge and multiplicity, where there are any; those of the calculator take precedence."""
         values = {
             key: _whole(f'atoms.info["{key}"]', atoms.info[key])
             for key in ("charge", "multiplicity", "spin")
@@ -201,7 +202,7 @@ class GeqCalculator(Calculator):
         return values | self.electrons
 
     def _charges(self, electrons: dict[str, Any]) -> dict[str, Tensor]:
-        """The same for the potential; a neutral singlet needs none where it knows none."""
+        """The same as tensors; none for a neutral singlet and a potential without charges."""
         values = {name: torch.tensor([float(value)]) for name, value in electrons.items()}
         if self.potential is not None and self.potential.charges is not None:
             return {name: value.to(self.device) for name, value in values.items()}

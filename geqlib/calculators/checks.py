@@ -1,8 +1,8 @@
-"""Whether a calculator does what physics asks of it: one function a check, one row a result.
+"""Whether a calculator obeys physics: one function for each check, which returns one row.
 
 Forces are compared with differences of the energy, the stress with strained cells, and results
-with those of the same structure turned, renumbered, wrapped, repeated and calculated again. Nothing
-is known of the calculator but what ASE asks of it.
+with those of the same structure rotated, renumbered, wrapped, repeated and calculated again.
+Calculators need no more than ASE's interface.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAME = 1e-4  # of results that are equal but for rounding, float32 included
 SLOPES = 1e-3  # of derivatives and differences
 REPEATED = 1e-6
 DECADE = (1e-2, 5e-3, 2e-3, 1e-3)
-COORDINATES = 30  # that are moved, of large structures a draw
+COORDINATES = 30  # displaced in each structure; in larger ones a random choice
 RATTLE = 0.03
 VANISHING = 1e-4  # eV/angstrom, below which forces and differences of the energy say nothing
 EMPTY = "forces and differences of the energy vanish: give structures of several atoms"
@@ -34,7 +34,7 @@ def check_calculator(
     approximate: str = "",
     seed: int = 0,
 ) -> list[Row]:
-    """All checks on all structures: of each check the worst row.
+    """Run all checks on all structures; the worst row of each check.
 
     Args:
         calculator: any of ASE's.
@@ -68,10 +68,10 @@ def check_calculator(
 
 
 def displaced_at_random(structure: Atoms, seed: int) -> Atoms:
-    """The structure out of equilibrium, so that forces are not zero by symmetry.
+    """A copy out of equilibrium, so that forces are not zero by symmetry.
 
-    Atoms are displaced by 0.03 angstrom. A cell of one atom is repeated first: to move all of its
-    images together changes nothing.
+    Atoms are displaced by 0.03 angstrom. A cell of one atom is repeated first, because
+    displacing all of its images together changes nothing.
 
     Args:
         structure: whose constraints are left out.
@@ -86,7 +86,7 @@ def displaced_at_random(structure: Atoms, seed: int) -> Atoms:
 
 
 def worst(rows: Sequence[Row]) -> Row:
-    """The row that is nearest to failing, or beyond it; one that applies, if there is one."""
+    """The row with the largest error over its tolerance; one that applies, if there is one."""
 
     def badness(row: Row) -> float:
         if row.error is None:
@@ -98,7 +98,7 @@ def worst(rows: Sequence[Row]) -> Row:
 
 
 def own_cutoff(calculator: Calculator) -> float | None:
-    """The cutoff that a calculator says it has, as `cutoff`, `r_max`, or the parameter `rc`."""
+    """The cutoff that a calculator states as `cutoff` or `r_max`, or by its parameter `rc`."""
     parameters = getattr(calculator, "parameters", None) or {}
     values = [getattr(calculator, name, None) for name in ("cutoff", "r_max")]
     values += [parameters.get("rc"), 3 * parameters["sigma"] if "sigma" in parameters else None]
@@ -182,7 +182,7 @@ def stress(subject: Subject) -> Row:
 
 
 def rotations(subject: Subject) -> Row:
-    """Energies stay and forces turn with the structure and its cell."""
+    """Energies are invariant, and forces rotate with the structure and its cell."""
     generator, error = subject.random(), 0.0
     for _ in range(3):
         turn = random_rotation(generator)
@@ -205,7 +205,7 @@ def relabelling(subject: Subject) -> Row:
 
 
 def periodic_images(subject: Subject) -> Row:
-    """Atoms may be in any cell."""
+    """Moving atoms by cell vectors changes nothing."""
     name = "periodic images"
     if not subject.atoms.pbc.any():
         return Row(name, None, None, "not periodic")
@@ -279,7 +279,7 @@ def worse(one: float, other: float) -> float:
 
 
 def moved_coordinates(subject: Subject) -> Array:
-    """Numbers of the coordinates that are displaced."""
+    """Indices of the coordinates that are displaced."""
     every = np.arange(3 * len(subject.atoms))
     if len(every) <= COORDINATES:
         return every

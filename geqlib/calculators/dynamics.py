@@ -1,4 +1,4 @@
-"""Molecular dynamics that can be stopped and go on as if they had not been."""
+"""Molecular dynamics that can be stopped and continued without a difference."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Dynamics:
 
 
 class Summary(NamedTuple):
-    """What dynamics gave.
+    """Averages of a trajectory, and the speed of the run.
 
     Args:
         steps: of the whole trajectory.
@@ -117,7 +117,7 @@ def simulate(
         path: of the trajectory, .traj. A file of the same name with .json after it holds settings.
         settings: of the dynamics.
         steps: of the whole trajectory, a multiple of `settings.every`.
-        made_with: what else must be the same when it goes on, such as a digest of the model.
+        made_with: what else must be the same to continue, such as a digest of the model.
         progress: around the frames to compute, for a progress bar.
         after_frame: called at the frame where they begin and after each, such as an
             `ExtrapolationAlarm`.
@@ -181,7 +181,7 @@ def summarise(path: str | Path, settings: Dynamics, per_second: float = 0.0) -> 
 
 
 def _whole_frames(path: Path) -> tuple[int, Atoms | None]:
-    """How many frames there are, and the last; one at the end that was cut off is removed."""
+    """Number of frames, and the last one; a frame that was cut off is removed."""
     if not path.exists():
         return 0, None
     try:
@@ -191,7 +191,7 @@ def _whole_frames(path: Path) -> tuple[int, Atoms | None]:
                 return 0, None
             try:
                 last: Any = trajectory[-1]
-            except Exception:  # whatever half a frame makes of ASE's reader
+            except Exception:  # ASE's reader raises all kinds of errors for half a frame
                 whole: Any = [trajectory[k] for k in range(count - 1)]
                 replace_file(path, lambda part: _rewrite(part, whole))
                 count, last = len(whole), whole[-1] if whole else None
@@ -210,7 +210,7 @@ def _rewrite(path: Path, frames: Sequence[Atoms]) -> None:
 
 
 def _place(atoms: Atoms, last: Atoms | None, settings: Dynamics) -> None:
-    """Put the atoms where they were, or give them velocities if they have none."""
+    """Restore the atoms of the last frame, or draw velocities if there are none."""
     if last is not None:
         atoms.set_cell(last.cell, scale_atoms=False)
         atoms.set_positions(last.get_positions())

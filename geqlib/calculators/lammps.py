@@ -20,8 +20,8 @@ KINDS = frozenset(atomic_numbers)
 class LammpsForces:
     """Energy, forces and virial of a trained potential for a running LAMMPS, by `fix external`.
 
-    LAMMPS integrates, computes and writes; the potential is all that acts on the atoms, beside
-    what the input adds. Numbers are those of `GeqCalculator`. For one process of LAMMPS; see
+    LAMMPS integrates, computes and writes; no other forces act than those of the potential and of
+    the input script. Numbers are those of `GeqCalculator`. For one process of LAMMPS; see
     `geqlib.calculators.mliap` for several.
 
     Args:
@@ -70,7 +70,7 @@ class LammpsForces:
     ) -> None:
         """Fill `forces` [count, 3] of the atoms at `positions`, in the order of LAMMPS.
 
-        An exception cannot pass through LAMMPS, which would go on with old forces: Python prints
+        An exception cannot pass through LAMMPS, which would continue with old forces: Python prints
         it, energy and forces become NaN, and the run is stopped.
         """
         try:
@@ -115,8 +115,8 @@ def _check(lammps: Any, species: Sequence[str]) -> None:
         raise ValueError("LAMMPS has no box yet: read or create its atoms first.")
     if lammps.extract_setting("world_size") > 1:
         raise ValueError(
-            f"LAMMPS runs on {lammps.extract_setting('world_size')} processes, each of which knows "
-            "its own atoms alone: run it on one."
+            f"LAMMPS runs on {lammps.extract_setting('world_size')} processes, each of which holds "
+            "only a part of the atoms: run it on one, or use MLIAPModel."
         )
     units = lammps.extract_global("units")
     if units != UNITS:

@@ -1,4 +1,4 @@
-"""What a file of results was made with, so that it only goes on with the same."""
+"""Settings and inputs behind a file of results, which is only continued with the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ELECTRONS = ("charge", "multiplicity", "spin")
 
 
 def check_record(path: Path, own: Mapping[str, Any]) -> None:
-    """Note what a new file is made with, or refuse another origin of one that is there.
+    """Record what a new file is made with, or refuse to continue one made with something else.
 
-    The note is beside the file, whose name it has with .json after it.
+    The record lies beside the file, under its name with .json appended.
 
     Args:
         path: of the file of results.

@@ -20,9 +20,9 @@ from geqlib.files.atomic import replace_file
 class MLIAPModel:
     """A trained potential as LAMMPS's ML-IAP package calls it, with pairs from LAMMPS.
 
-    LAMMPS gives the vectors r_ij of all pairs of its own atoms i with neighbours j, which may be
-    copies of atoms ("ghosts"): of the other side of a periodic box, or of another process. The
-    answer is dE/dr_ij for each pair, from which LAMMPS makes forces and virial. Features that a
+    LAMMPS passes the vectors r_ij of all pairs of its own atoms i with neighbours j, which may be
+    copies of atoms ("ghosts"): from the other side of a periodic box, or from another process. The
+    result is dE/dr_ij for each pair, from which LAMMPS computes forces and virial. Features that a
     later layer reads of a ghost are those of the atom that it is a copy of: LAMMPS passes them
     before each such layer, and their derivatives back. It needs LAMMPS with Kokkos and Python in
     ML-IAP:
@@ -43,7 +43,7 @@ class MLIAPModel:
 
     Raises:
         ValueError: if the model is no potential, has a Coulomb energy or no cutoff, or its network
-            does not say what ghosts must know.
+            has no `layer_inputs`.
 
     Example:
         >>> from geqlib.models import GauntNet
@@ -103,7 +103,7 @@ class MLIAPModel:
         own = torch.as_tensor(data.eatoms)
         own.copy_(atoms.detach().to(own))
         data.energy = total.item()
-        self._give(data, slopes.double())
+        self._write_pair_gradients(data, slopes.double())
 
     def pickle(self, path: str | Path, *, runs_code_when_read: bool = False) -> None:
         """Write the file that `pair_style mliap unified FILE` reads.
@@ -128,13 +128,13 @@ class MLIAPModel:
         return torch.as_tensor(numbers, device=self.device).long()
 
     def _energies(self, z: Tensor, edges: Tensor, vectors: Tensor) -> Tensor:
-        """Energies [ntotal] of atoms, all at one place: the shifts of edges are their vectors."""
+        """Energies [ntotal] of atoms, all at the origin: the shifts of edges are their vectors."""
         unit = torch.eye(3, device=self.device, dtype=self.dtype)[None]
         return self.potential(
             vectors.new_zeros(len(z), 3), z, edges, cell=unit, cell_shift=vectors
         ).atoms
 
-    def _give(self, data: Any, slopes: Tensor) -> None:
+    def _write_pair_gradients(self, data: Any, slopes: Tensor) -> None:
         if slopes.is_cuda:
             data.update_pair_forces_gpu(slopes)
         else:
@@ -160,7 +160,7 @@ class GhostExchange(torch.autograd.Function):
         data, gradient = ctx.data, gradient.contiguous()
         out = torch.empty_like(gradient)
         data.reverse_exchange(gradient, out, gradient.size(1))
-        out[data.nlocal :] = 0.0  # what a ghost had before was not read
+        out[data.nlocal :] = 0.0  # what a ghost held before the exchange was not used
         return out, None
 
 

@@ -1,4 +1,4 @@
-"""What `geqlib check` asks of a potential of this library, beyond any calculator."""
+"""Checks of a potential of this library, beyond those of any calculator: `geqlib check`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def check_potential(
     backend: str = "inductor",
     seed: int = 0,
 ) -> list[Row]:
-    """The checks of any calculator, in float64, and those of the ways to run a potential.
+    """The checks of any calculator, in float64, and of float32, compiled and exported forms.
 
     Args:
         model: a checkpoint, a file of `geqlib export`, or a potential in memory.
         structures: see `check_calculator`.
         cutoff: for networks that have none.
         backend: of `torch.compile`.
-        seed: of all draws.
+        seed: of all random numbers.
 
     Raises:
         ValueError: see `GeqCalculator` and `check_calculator`.
@@ -117,7 +117,7 @@ def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
 
 
 def _row_or_refusal(name: str, compare: Callable[[], Row]) -> Row:
-    """The row, or that a network refuses to be compiled or exported."""
+    """The row; without an error where a network cannot be compiled or exported."""
     try:
         return compare()
     except ValueError as error:

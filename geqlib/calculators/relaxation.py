@@ -1,4 +1,4 @@
-"""Relaxation of structures, one after another, which goes on where it was stopped."""
+"""Relaxation of structures, one after another, which continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from geqlib.files.atomic import replace_file
 
 
 class Relaxed(NamedTuple):
-    """A structure after relaxation: `steps` is how many were made.
+    """A structure after relaxation.
 
     Args:
         atoms: with energies and forces of the last step.
@@ -74,7 +74,7 @@ def relax(
 
 
 def check_cell(atoms: Atoms, *, cell: bool) -> None:
-    """Refuse to relax a cell that is none."""
+    """Refuse to relax a cell without three vectors."""
     if cell and atoms.cell.rank < 3:
         raise ValueError(
             f"The cell of {atoms.get_chemical_formula()} cannot change: it has none with three "
@@ -91,16 +91,16 @@ def relax_all(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     **options: Any,
 ) -> list[Relaxed]:
-    """Relax structures into a file, which holds all that are done after each of them.
+    """Relax structures into a file, which is written again after each of them.
 
-    Structures that the file holds are not relaxed again, so that the same call goes on where it was
-    stopped; the results of these have 0 steps.
+    Structures that the file holds are not relaxed again, so that the same call continues where it
+    was stopped; their results have 0 steps.
 
     Args:
         structures: to relax; they are copied.
         calculator: of all of them.
         path: of the extended XYZ.
-        made_with: what else must be the same when it goes on, such as a digest of the model.
+        made_with: what else must be the same to continue, such as a digest of the model.
         progress: around the numbers of structures, for a progress bar.
         options: of `relax`.
 
@@ -129,7 +129,7 @@ def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:
         if not path.read_bytes().endswith(b"\n"):
             raise ValueError("its last line is not whole")
         frames: Any = read(path, ":")
-    except Exception as error:  # whatever ASE's readers stumble over
+    except Exception as error:  # ASE's readers raise all kinds of errors
         raise ValueError(
             f"{path} is cut off, or holds no structures ({error}): delete it to relax all again, "
             "or name another file."
@@ -140,7 +140,7 @@ def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:
 
 
 def _frozen(result: Relaxed) -> Atoms:
-    """A copy with the results of the last step, and what is said of it in the file."""
+    """A copy with the results of the last step, and the entries that the file has for it."""
     atoms = result.atoms.copy()
     calculator: Any = result.atoms.calc
     results = calculator.results

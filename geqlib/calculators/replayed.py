@@ -24,7 +24,7 @@ NAMES = ("energy", "energies", "forces", "stress")
 
 @dataclass
 class Recording:
-    """Tensors that stay where they are, and what runs on them."""
+    """Tensors at fixed addresses, and a computation on them that can be run again."""
 
     tensors: dict[str, Tensor]
     replay: Function
@@ -33,13 +33,13 @@ class Recording:
 class ReplayedForces:
     """`energy_forces` of single structures: on a GPU a CUDA graph for each size of structure.
 
-    Atoms and edges are padded (`geqlib.graph.padding`), so that a structure whose neighbours come
-    and go needs few sizes. Before a size is recorded, its results are compared with those of the
-    plain structure; where they differ, or where nothing can be recorded, one sentence says so and
-    structures are computed as they are.
+    Atoms and edges are padded (`geqlib.graph.padding`), so that a structure whose neighbours change
+    needs few sizes. Before a size is recorded, its results are compared with those of the structure
+    without padding; where they differ, or where nothing can be recorded, a warning says so and
+    structures are computed without recordings.
 
     Args:
-        potential: in evaluation, whose weights stay where they are.
+        potential: in evaluation mode, whose weights stay at their addresses.
         recorder: by default CUDA graphs on a CUDA device, and `Rerun` elsewhere.
     """
 
@@ -84,7 +84,7 @@ class ReplayedForces:
         return {name: cut(outputs[name], real, sizes).clone() for name in NAMES if name in outputs}
 
     def _check(self, fields: dict[str, Any]) -> None:
-        """`Potential.check`, for which the host waits: of other atoms or charges than before."""
+        """`Potential.check`, for which the host waits, where atoms or charges have changed."""
         names = ("z", "charge", "multiplicity")
         seen = tuple(fields[name] for name in names if name in fields)
         same = len(seen) == len(self._checked) and all(map(torch.equal, seen, self._checked))
@@ -99,7 +99,7 @@ class ReplayedForces:
         try:
             return None if plan is None else plan.rounded()
         except NotImplementedError:
-            return None  # the model makes its own, which may not be possible in a recording
+            return None  # the model computes its plan in the recording, which may fail there
 
     def _record(
         self,

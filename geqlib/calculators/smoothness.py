@@ -60,8 +60,8 @@ def closest_pair(subject: Subject) -> Atoms | None:
 def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
     """The largest jump of the force, and of the energy, over a pair's distances.
 
-    Intervals in which either changes unlike in those beside are divided until a continuous function
-    would not change any more.
+    Intervals in which either changes unlike in neighbouring intervals are divided until a
+    continuous function would not change any more.
     """
     direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
 
@@ -88,7 +88,7 @@ def pair_force(at: Callable[[float], Array], pair: Atoms) -> float:
 
 
 def suspects(changes: Array) -> set[int]:
-    """The intervals whose change is least like the mean of those beside."""
+    """The intervals whose change differs most from the mean of both neighbours."""
     before, after = changes[:-2], changes[2:]
     unlike = np.abs(changes[1:-1] - (before + after) / 2)
     curved = unlike / (np.abs(after - before) + 1e-3 * unlike.max() + 1e-12)
@@ -96,7 +96,7 @@ def suspects(changes: Array) -> set[int]:
 
 
 def divided(at: Callable[[float], Array], a: float, b: float, quantity: int) -> float:
-    """The change that is left in an interval, divided by eight again and again."""
+    """The change in the eighth with the largest change, repeatedly, down to a tiny interval."""
     while True:
         points = np.linspace(a, b, 9)
         changes = np.diff([at(r)[quantity] for r in points])

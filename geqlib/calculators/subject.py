@@ -1,4 +1,4 @@
-"""A calculator on one structure, of which checks ask energies and forces, and what a check says."""
+"""What checks of a calculator take and return: a calculator on one structure, a row of results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Row:
         name: of the check.
         error: relative to the largest force or stress; None if the check does not apply.
         tolerance: above which it fails; None if the error is only reported.
-        reason: of this tolerance, or why the check does not apply.
-        tested: False if the check applies, but there was nothing that it could compare.
+        reason: for this tolerance, or why the check does not apply.
+        tested: False if the check applies, but had nothing to compare.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def passed(self) -> bool | None:
-        """None where nothing is judged."""
+        """None where there is no error or no tolerance."""
         if self.error is None or self.tolerance is None:
             return None
         return bool(self.error <= self.tolerance)
@@ -47,8 +47,8 @@ class Subject:
         calculator: any of ASE's.
         atoms: the structure, displaced from symmetric positions, without a calculator.
         cutoff: beyond which pairs do not interact, in angstrom; None if it is unknown.
-        approximate: why rotations are not exact, for calculators that say so.
-        seed: of all draws.
+        approximate: why rotations are not exact; empty where they are.
+        seed: of all random numbers.
     """
 
     calculator: Calculator
@@ -64,7 +64,7 @@ class Subject:
         return np.array(self._property("forces", atoms), dtype=float)
 
     def stress(self, atoms: Atoms) -> Array:
-        """[3, 3], as the calculator has it: perhaps not symmetric."""
+        """[3, 3], as the calculator returns it: not necessarily symmetric."""
         stress = np.array(self._property("stress", atoms), dtype=float)
         if stress.size == 9:
             return stress.reshape(3, 3)
@@ -72,7 +72,7 @@ class Subject:
         return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 
     def scale(self) -> float:
-        """The largest force, of which errors are parts; never 0."""
+        """The largest force, at least 0.001 eV/angstrom: errors are relative to it."""
         return max(float(np.abs(self.forces(self.atoms)).max(initial=0.0)), 1e-3)
 
     def random(self) -> np.random.Generator:
@@ -85,14 +85,14 @@ class Subject:
         return float(energy), forces
 
     def _property(self, name: str, atoms: Atoms) -> Array:
-        self.calculator.reset()  # so that nothing is remembered
+        self.calculator.reset()  # so that no cached result is returned
         try:
             return np.asarray(self.calculator.get_property(name, atoms))
         except Exception as error:
             raise ValueError(
                 f"{type(self.calculator).__name__} cannot calculate {name} of "
                 f"{atoms.get_chemical_formula()} ({type(error).__name__}: {error}): use structures "
-                "and a calculator that go together."
+                "that the calculator supports."
             ) from error
 
 

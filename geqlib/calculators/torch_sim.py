@@ -34,7 +34,7 @@ class TorchSimModel(ModelInterface):
     What torch-sim's integrators, optimisers and batching take as a model. Every structure has the
     results that `GeqCalculator` has for it alone. Its charge is `state.total_charge` (or
     `state.charge`), its multiplicity 2S + 1 `state.total_spin` (or `state.spin`), for potentials
-    that know them.
+    trained with them.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
@@ -56,7 +56,7 @@ class TorchSimModel(ModelInterface):
         ValueError: if torch-sim is not installed, the file is damaged or is a program, or the
             model is no potential; in a computation, if an element was not in the training data,
             the type or device of a state is another one, a structure has a charge that the
-            potential does not know, or it repeats and there is no cutoff.
+            potential was not trained with, or it repeats and there is no cutoff.
 
     Example:
         >>> # model = TorchSimModel("runs/water/checkpoints/best.ckpt", dtype=torch.float64)
@@ -109,7 +109,7 @@ class TorchSimModel(ModelInterface):
 
         Args:
             state: of torch-sim, with any number of structures.
-            kwargs: of other models, which are not used.
+            kwargs: accepted for torch-sim's interface, and not used.
         """
         self._check(state)
         inputs = self._inputs(state)
@@ -168,7 +168,7 @@ class TorchSimModel(ModelInterface):
         return all_pairs(pos, batch)
 
     def _electrons(self, state: SimState) -> dict[str, Tensor]:
-        """Charges and multiplicities [G]; neutral singlets need none where none are known."""
+        """Charges and multiplicities [G]; none for a potential that was trained without."""
         values: dict[str, Tensor] = {}
         for name, keys in (("charge", CHARGE), ("multiplicity", MULTIPLICITY)):
             for key in (k for k in keys if state.has_extras(k)):

@@ -1,4 +1,4 @@
-"""A trained potential, and the neighbours that it is to be given, for other people's programs."""
+"""Trained potentials for calculators: the model, its cutoff and its neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geqlib.graph.neighbors import Neighbors
 
 
 def trained_potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
-    """A potential of the calculator's own, and the cutoff of its training data."""
+    """A potential that no other object uses, and the cutoff of its training data."""
     if isinstance(model, Potential):
         return deepcopy(model), None
     loaded: Any = load(model) if isinstance(model, str | Path) else model
@@ -33,7 +33,11 @@ def trained_potential(model: str | Path | Potential) -> tuple[Potential, float |
 def neighbor_cutoff(
     chosen: float | None, network: float | None, data: float | None = None
 ) -> float | None:
-    """Of the neighbours; where a network or its data have one, no other is right."""
+    """The cutoff of the neighbours: that of the network or of its data, or `chosen` without one.
+
+    Raises:
+        ValueError: if `chosen` is not the cutoff of the network.
+    """
     if network is not None and chosen is not None and not math.isclose(network, chosen):
         raise ValueError(
             f"cutoff={chosen} is not that of the network, {network}: leave it out, it is for "
@@ -51,7 +55,7 @@ def neighbor_cutoff(
 
 
 def rotation_averaged(potential: Potential, rotations: int) -> Potential:
-    """A potential with the mean energy of a structure in so many rotations."""
+    """A potential whose energy is the mean over this many rotations of a structure."""
     average = Potential(
         RotationAverage(potential.model, rotations),
         zbl=potential.zbl is not None,
@@ -65,7 +69,7 @@ def rotation_averaged(potential: Potential, rotations: int) -> Potential:
 
 
 def all_pairs(pos: Tensor, batch: Tensor | None = None) -> Neighbors:
-    """All other atoms of its structure as neighbours of each atom; batch [N] says which."""
+    """All pairs of different atoms of a structure; batch [N] is the structure of each atom."""
     count, device = len(pos), pos.device
     graph = torch.zeros(count, dtype=torch.long, device=device) if batch is None else batch
     pairs = graph[:, None] == graph

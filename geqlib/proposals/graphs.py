@@ -1,4 +1,4 @@
-"""Classes or numbers of graphs: what attributes their files have."""
+"""A configuration for classes or numbers of graphs, from the attributes in their files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDS = 10
 
 
 def look(file: str) -> Proposal:
-    """Propose a network for graphs in files, or of a function of the user.
+    """Propose a network for graphs in files, or from a function of the user.
 
     Raises:
         ValueError: too few graphs, or no attribute to learn.

@@ -1,4 +1,4 @@
-"""Properties of molecules: which columns of a table are SMILES and targets, and of what kind."""
+"""A configuration for properties of molecules, from the columns of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an epoch of a configuration takes here, by training it for some steps."""
+"""Time of an epoch of a configuration on this machine, from training it for some steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRIAL = {
 
 @dataclass(frozen=True)
 class Pace:
-    """What a trial has measured.
+    """Measurements of a trial.
 
     Args:
         step: seconds of a training step.

@@ -1,4 +1,4 @@
-"""Classes of point clouds: what a folder of meshes or clouds holds."""
+"""A configuration for classes of point clouds, from a folder of meshes or clouds."""
 
 from __future__ import annotations
 

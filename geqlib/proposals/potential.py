@@ -1,4 +1,4 @@
-"""A potential: which labels a file of structures has, how far atoms see, how many a step."""
+"""A configuration for a potential: labels in a file of structures, cutoff and batch size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geqlib.data.molecules.extxyz import atoms_of
 from geqlib.proposals.proposal import Line, Proposal, run_name
 
 SAMPLED = 20  # structures whose neighbours are counted
-ATOMS = 100  # in a step, and structures at most: small steps, and many of them, learn faster
+ATOMS = 100  # in a batch, and structures at most: small batches learn faster
 MOST = 8
 CUTOFFS = (3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 NEIGHBORS = 30  # of an atom, on average
@@ -76,8 +76,8 @@ def look(file: str) -> Proposal:
     reasons = (
         f"{len(bulk)} structures of {size:.3g} atoms on average, {periodic} periodic; "
         f"elements {', '.join(elements)}",
-        _said_of_keys(keys),
-        _said_of_isolated(alone, isolated),
+        _reason_for_keys(keys),
+        _reason_for_references(alone, isolated),
         f"some structures lack the {' and the '.join(missing)}: they are left out of the loss "
         "(missing: mask)"
         if missing
@@ -121,14 +121,14 @@ def _references(alone: Sequence[Atoms], elements: Sequence[str], key: str | None
     return bool(named) and named == set(elements)
 
 
-def _said_of_isolated(alone: Sequence[Atoms], isolated: bool) -> str:
+def _reason_for_references(alone: Sequence[Atoms], isolated: bool) -> str:
     if isolated:
         return f"{len(alone)} isolated atoms: their energies are the references of the elements"
     return "energies of single atoms are fitted to those of the structures (least_squares)"
 
 
 def _key(name: str, frames: Sequence[Atoms]) -> str | None:
-    """The key of a label, of those that occur."""
+    """The key of a label among those that occur."""
     occurring = _keys(frames)
     usual = [key for key in NAMES[name] if key in occurring]
     like = [
@@ -199,7 +199,7 @@ def _weights(keys: dict[str, str | None]) -> str:
     return "\n    ".join(lines[:2] if not weights["stress_weight"] else lines)
 
 
-def _said_of_keys(keys: dict[str, str | None]) -> str:
+def _reason_for_keys(keys: dict[str, str | None]) -> str:
     read = [f"{name} from the key {key!r}" for name, key in keys.items() if key]
     absent = [name for name in ("energy", "forces") if keys[name] is None]
     none = f"; no {' and no '.join(absent)}" if absent else ""

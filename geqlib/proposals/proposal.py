@@ -1,4 +1,4 @@
-"""A proposal: a configuration that trains, and the reasons for what it says."""
+"""A proposal: a configuration that trains, and the reasons for its settings."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from string import Template
 from typing import Any, Literal, get_args
 
 Kind = Literal["potential", "molecules", "graphs", "points"]
-EPOCHS = 100  # of a configuration whose pace nobody has measured
+EPOCHS = 100  # of a configuration whose pace was not measured
 MOST_EPOCHS = 2000
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration and why it says what it says.
+    """A configuration and the reasons for its settings.
 
     Args:
         kind: of the data.
         name: of the run.
         settings: of the template.
-        reasons: what was chosen and why, a sentence each.
+        reasons: of each choice, in a sentence.
     """
 
     kind: Kind
@@ -37,7 +37,7 @@ class Proposal:
 
         Args:
             epochs: of the training.
-            pace: what the number of epochs rests on.
+            pace: how the number of epochs was chosen.
             config: path of the configuration.
         """
         template = (files("geqlib.proposals") / "templates" / f"{self.kind}.yaml").read_text()

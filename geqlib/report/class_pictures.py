@@ -28,7 +28,7 @@ def draw_confusion(
     names: Sequence[str] = (),
     title: str = "Test sets of all folds",
 ) -> None:
-    """Share of each true class that was taken for each class, with the counts.
+    """Draw the confusion matrix: the share of each true class by predicted class, and counts.
 
     Args:
         counts: [true classes, predicted classes].
@@ -64,7 +64,7 @@ def draw_confusion(
 
 
 def draw_roc(questions: Sequence[Question], path: Path) -> bool:
-    """A receiver operating curve for each question, with its area; the first twelve.
+    """Draw a receiver operating curve with its area for each of the first twelve questions.
 
     Returns:
         whether there was anything to draw.

@@ -29,7 +29,7 @@ class Question:
 
 
 def confusion(logits: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """[classes, classes] how many of each true class were taken for each class.
+    """[classes, classes] number of examples by true and by predicted class.
 
     Example:
         >>> confusion(np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]]), np.array([0, 1, 1])).tolist()
@@ -61,13 +61,13 @@ def area(scores: np.ndarray, true: np.ndarray) -> float:
 
 
 def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and true classes of what has a class; -1 says that there is none."""
+    """Logits and true classes of the examples with a class; -1 means that there is none."""
     logits, true = predictions.arrays["logits"], predictions.arrays["true"]
     return logits[true >= 0], true[true >= 0]
 
 
 def questions(predictions: Predictions) -> list[Question]:
-    """Each class against the others, or each target, of those with both answers."""
+    """Each class against all others, or each target; only those with both answers."""
     if predictions.kind == "classes":
         logits, true = labelled(predictions)
         names = class_names(predictions)
@@ -112,7 +112,7 @@ def recall_table(predictions: Predictions) -> Table:
 
 
 def answer_table(asked: Sequence[Question]) -> Table:
-    """A row for each yes-or-no question: right and wrong answers at probability 1/2."""
+    """A row for each yes-or-no question: correct and wrong answers at probability 1/2."""
     rows = []
     for question in asked:
         yes, true = question.scores > 0, question.true == 1
@@ -124,7 +124,7 @@ def answer_table(asked: Sequence[Question]) -> Table:
 
 
 def wrong_table(predictions: Predictions) -> Table | None:
-    """The examples whose wrong class was most probable."""
+    """The wrongly classified examples with the highest predicted probability."""
     logits, true = predictions.arrays["logits"], predictions.arrays["true"]
     probabilities, names = _probabilities(logits), class_names(predictions)
     taken = logits.argmax(1)

@@ -20,7 +20,7 @@ from geqlib.report.classes import confusion
 from geqlib.report.runs import read_run
 
 PROTOCOLS = ("published", "selected")
-# what folds are compared by, the first of these that a run measures -> whether less is better
+# folds are compared by the first of these that a run measures -> whether less is better
 MEASURES = {
     "auroc": False,
     "accuracy": False,
@@ -116,7 +116,7 @@ def read_folds(folder: Path) -> dict[str, Any]:
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
-    """Mean difference, and the probability of one as large if both were equal (paired t-test).
+    """Paired t-test: the mean difference, and the probability of one as large by chance.
 
     Example:
         >>> test = paired_test([0.9, 0.8, 0.7], [0.8, 0.7, 0.4])
@@ -208,7 +208,7 @@ def _test_sets(runs: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
 
 def _compare(ours: Mapping[str, Any], other: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if other["folds"] != ours["folds"]:
-        raise ValueError(f"{folder} has other folds: a paired test needs the same ones.")
+        raise ValueError(f"{folder} has other folds: a paired test needs the same folds.")
     measures = [summary.get("measure", "accuracy") for summary in (ours, other)]
     if measures[0] != measures[1]:
         raise ValueError(

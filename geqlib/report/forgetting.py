@@ -1,4 +1,4 @@
-"""What fine-tuned runs have forgotten: errors of old structures before and after."""
+"""Errors of earlier training structures before and after fine-tuning."""
 
 from __future__ import annotations
 

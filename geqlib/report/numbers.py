@@ -38,7 +38,7 @@ def target_table(targets: Sequence[Column]) -> Table:
     """A row for each target: how many values, MAE, RMSE and the share of the variance explained."""
     rows = []
     for name, predicted, true in targets:
-        labelled = ~np.isnan(true)  # a prediction that is NaN shows
+        labelled = ~np.isnan(true)  # so that a prediction that is NaN is seen
         error, values = (predicted - true)[labelled].astype(float), true[labelled].astype(float)
         if not len(error):
             continue

@@ -91,7 +91,7 @@ class Commands:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file next to the document, with a caption; a phone shows a narrow one as a whole."""
+    """A PNG file next to the document, with a caption; a narrow one fits on a phone."""
 
     path: Path
     caption: str
@@ -107,7 +107,7 @@ def to_markdown(title: str, blocks: Sequence[Block]) -> str:
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
-    """The document as a page that needs no other file: pictures are in it."""
+    """The document as one page that embeds its pictures."""
     body = "\n".join(map(_html, blocks))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -146,7 +146,7 @@ def _markdown_table(table: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names are the user's: nothing in them is markup."""
+    """Escape the names of a user, in which nothing is markup."""
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", " ".join(text.split()))
 
 

@@ -81,11 +81,11 @@ def literal(text: str) -> str:
 
 
 def spread(heights: list[float], gap: float) -> np.ndarray:
-    """Heights in [0, 1] nearest to those asked for, in least squares, at least `gap` apart.
+    """The heights in [0, 1], at least `gap` apart, nearest to the given ones in least squares.
 
     Args:
         heights: ascending.
-        gap: the height of a label; less where there is no room.
+        gap: the height of a label; reduced where there is not enough room.
     """
     gap = min(gap, 1 / max(len(heights), 1))
     steps = gap * np.arange(len(heights))

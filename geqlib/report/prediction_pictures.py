@@ -87,7 +87,7 @@ def draw_parity(name: str, labels: Sequence[Parity], path: Path) -> bool:
 
 
 def parities(arrays: Mapping[str, np.ndarray]) -> list[Parity]:
-    """Energies per atom less the mean of the true ones, components of forces and of stress."""
+    """Labels of a potential: energies per atom minus their true mean, forces and stress."""
     labels = []
     for key, (name, unit) in LABELS.items():
         if not {key, f"{key}_true"} <= arrays.keys() or np.isnan(arrays[f"{key}_true"]).all():
@@ -117,7 +117,7 @@ def _parity(name: str, unit: str, predicted: np.ndarray, true: np.ndarray) -> Pa
 
 
 def divergent_values(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """How many predicted values of each label are NaN or infinite, where some are.
+    """Number of predicted values that are NaN or infinite, for each label with any.
 
     The stress of a structure without a volume is NaN: of stress only values with a label count.
     """
@@ -169,7 +169,7 @@ def _draw_errors(axes: Axes, label: Parity, ink: str) -> None:
 
 
 def draw_trajectories(name: str, arrays: Mapping[str, np.ndarray], path: Path) -> bool:
-    """Six test simulations at fixed quantiles of the error, so that nobody picked the nice ones.
+    """Draw six test simulations at fixed quantiles of the error, so that none is picked by hand.
 
     Each is seen along the axis in which it is flattest: projected onto the two largest principal
     axes of its points.
@@ -250,7 +250,7 @@ def _draw_simulation(axes: Axes, arrays: Mapping[str, np.ndarray], mask: np.ndar
 
 
 def _frame(axes: Axes) -> None:
-    """A 4:3 view with equal scales, and a bar that says how long a length is."""
+    """Set a 4:3 view with equal scales, and draw a scale bar."""
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
     half = 0.55 * max((right - left) / WIDE, high - low, 1e-9)

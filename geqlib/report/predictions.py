@@ -1,4 +1,4 @@
-"""What a run predicted of its test set, read and checked."""
+"""Predictions of a run on its test set, read from its folder and checked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_predictions(folder: Path) -> Predictions | None:
     """The predictions of a run.
 
     Returns:
-        `None` when the run left no predictions, or others than a report shows.
+        `None` when the run has no predictions, or none of a kind that a report shows.
 
     Raises:
         ValueError: when the file is damaged, or its arrays do not belong together.
@@ -84,7 +84,7 @@ def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:
     """The structures whose energies were predicted, as ASE's `Atoms`.
 
     Returns:
-        `None` where the run left none, or more than a report reads.
+        `None` where the run has none, or more than a report reads.
 
     Raises:
         ValueError: when the file is damaged, or has other structures than were predicted.

@@ -1,4 +1,4 @@
-"""From run folders to a report: a table, pictures, and how the numbers were made."""
+"""From run folders to a report: tables, pictures, and the commands that repeat the runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOTES = {
 def write_report(runs: Sequence[Path], out: Path, console: Console | None = None) -> Path:
     """Compare runs in tables and in pictures.
 
-    Writes `report.md`, `report.html`, `learning_curves.png` and, where a run left predictions:
+    Writes `report.md`, `report.html`, `learning_curves.png` and, for runs with predictions:
     `trajectories.png` of moving points, `parity.png` of energies, forces and numbers,
     `structures.png` of the structures with the largest errors, `confusion.png` and `roc.png` of
     classes. Each file appears whole or not at all, the reports after the pictures.
@@ -74,7 +74,8 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         raise ValueError(f"The report folder {out} is a file: choose another --out.")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
-    predicted = first_predictions(groups)  # all is read before anything is written
+    # before anything is written, so that a damaged file leaves no half report
+    predicted = first_predictions(groups)
     tables, training = build_tables(groups), training_table(groups)
     title = "Report: " + ", ".join(group.name for group in groups[:3])
     title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
@@ -167,7 +168,7 @@ def _origin(groups: Sequence[Group]) -> list[Block]:
 
 
 def _again(run: Run) -> str:
-    """A command that repeats a run beside it."""
+    """The command that repeats a run in a folder beside it."""
     named = run.folder if run.folder.name.strip(".") else run.folder.resolve()
     config, folder = run.folder / "config.yaml", named.with_name(f"{named.name}-again")
     return (

@@ -1,4 +1,4 @@
-"""Run folders: what a training run left behind, read and checked."""
+"""Run folders: configuration, logs and results of a training run, read and checked."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Run:
         monitor: the metric that chose the best checkpoint, and whether "min" or "max" is best.
         baselines: for each baseline its metrics on the same test set.
         environment: versions, machine and commit of the test.
-        test_set: digest of what was tested, where recorded.
-        partly: whether only some batches of it were tested.
+        test_set: digest of the test set, where recorded.
+        partly: whether only some of its batches were tested.
         history: see `read_history`.
     """
 
@@ -234,7 +234,7 @@ def _numbers(line: dict[str, str]) -> Metrics:
         try:
             numbers[key] = float(text)
         except (TypeError, ValueError):
-            continue  # lines are sparse, and a killed run leaves a torn last one
+            continue  # lines have few of the columns, and that of a killed run may be cut off
     counts = ("step", "epoch")
     return {k: v for k, v in numbers.items() if k not in counts or 0 <= v < math.inf}
 

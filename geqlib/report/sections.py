@@ -1,4 +1,4 @@
-"""The sections of a report that show what a run predicted."""
+"""The sections of a report on the predictions of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARITIES = 6  # targets that are drawn
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a run predicted, with the structures of its energies.
+    """The predictions of a run, with the structures of its energies.
 
     Args:
         run: its name.
@@ -34,7 +34,7 @@ class Predicted:
 
 
 def first_predictions(groups: Sequence[Group]) -> list[Predicted]:
-    """Of each kind of predictions those of the first run that has them."""
+    """For each kind of predictions, those of the first run that has them."""
     sections: dict[str, Predicted] = {}
     for run in (run for group in groups for run in group.runs):
         predictions = read_predictions(run.folder)
@@ -51,7 +51,7 @@ def _read(run: Run, predictions: Predictions) -> Predicted:
 
 
 def draw_section(predicted: Predicted, out: Path) -> list[Block]:
-    """Tables and pictures of what a run predicted, which are written to the folder `out`."""
+    """Write tables and pictures of the predictions of a run to the folder `out`."""
     draw = {
         "positions": _trajectories,
         "energies": _energies,
@@ -209,7 +209,7 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
 
 
 def _left_out(labels: Sequence[Parity]) -> str:
-    """What is not drawn of each label, as the end of a caption."""
+    """The values of each label that are not drawn, as the end of a caption."""
     counts = [f"{label.left_out} of {label.name}" for label in labels if label.left_out]
     if not counts:
         return ""

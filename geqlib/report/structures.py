@@ -42,7 +42,7 @@ class StructureErrors:
 
     @property
     def worst(self) -> list[int]:
-        """Numbers of the worst structures, by forces where there are any, else by energies."""
+        """Indices of the structures with the largest errors, of forces, else of energies."""
         forces = self.force_rmse
         measure = np.abs(self.energy) if np.isnan(forces).all() else forces
         order = np.argsort(-np.where(np.isfinite(measure), measure, -np.inf), kind="stable")
@@ -50,7 +50,7 @@ class StructureErrors:
 
 
 def structure_errors(arrays: Arrays, structures: Sequence[Any]) -> StructureErrors:
-    """Errors of predictions, of which infinite ones count as no label."""
+    """Errors of predictions; infinite ones are NaN, as if there were no label."""
     batch = arrays["batch"]
     atoms = np.bincount(batch, minlength=len(structures))
     energy = MILLI * _difference(arrays, "energy", atoms.shape) / atoms

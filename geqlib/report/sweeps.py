@@ -1,4 +1,4 @@
-"""Sweeps: folders of runs, and their table, in which validation chooses the settings."""
+"""Sweeps: folders of runs, and a table of them with the best settings by validation."""
 
 from __future__ import annotations
 

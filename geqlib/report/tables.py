@@ -69,7 +69,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups in the order of their first run, seeds in ascending order.
 
     Runs of one configuration that differ in their seeds are one group, whatever their folders are
-    called. A run of the same seed again is no further sample: it is a group of its own.
+    called. A second run with the same seed is no further sample: it is a group of its own.
     """
     by_configuration: dict[str, list[list[Run]]] = {}
     for run in runs:
@@ -230,7 +230,7 @@ def _close(a: Metrics, b: Metrics) -> bool:
 
 
 def _identity(run: Run) -> str:
-    """What runs of one group share; of a run without a configuration, its name too."""
+    """The properties that runs of one group share; without a configuration also the name."""
     name = "" if run.config else _seedless(run)
     tested = [run.metrics is None, run.test_set, run.partly]
     facts = [name, *tested, run.about, _comparable(run.config)]

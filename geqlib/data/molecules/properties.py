@@ -176,7 +176,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
     def _value(self, atoms: Atoms, name: str, type_: TensorType) -> np.ndarray:
         key, irreps = self.keys[name], property_irreps(type_)
         count = len(atoms) if type_.level == "node" else 1
-        value = _found(atoms, key)
+        value = _entry(atoms, key)
         if value is None:
             if self.missing == "error":
                 raise ValueError(
@@ -232,7 +232,7 @@ def _results(atoms: Atoms) -> Mapping[str, Any]:
     return atoms.calc.results if atoms.calc is not None else {}
 
 
-def _found(atoms: Atoms, key: str) -> Any:
+def _entry(atoms: Atoms, key: str) -> Any:
     sources = (atoms.info, _results(atoms), atoms.arrays)
     return next((values[key] for values in sources if key in values), None)
 
