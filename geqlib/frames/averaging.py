@@ -299,6 +299,11 @@ def frame_group(text: str) -> Group:
         group = parse_group(text, any_dimension=True)
     except ValueError:
         group = Group(text)
+    if group.stretches:
+        raise ValueError(
+            f"group {text!r} has no finite frames, as it is not compact: take 'O', 'SO', 'E' or "
+            "'SE', and train under stretches."
+        )
     if not group.linear and (group.translates or not group.permutes):
         raise ValueError(
             f"group {text!r} is unknown: write 'O', 'SO', 'E' or 'SE' with (2), (3) or another "
