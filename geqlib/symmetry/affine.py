@@ -58,9 +58,7 @@ def random_matrices(
     basis = stretch_basis(dim, group).to(dtype=dtype or torch.get_default_dtype(), device=device)
     if scale < 0:
         raise ValueError(f"scale is a standard deviation, at least 0, got {scale}.")
-    normal = torch.randn(
-        count, len(basis), dtype=basis.dtype, device=device, generator=generator
-    )
+    normal = torch.randn(count, len(basis), dtype=basis.dtype, device=device, generator=generator)
     stretch = torch.linalg.matrix_exp(torch.einsum("bk,kij->bij", scale * normal, basis))
     if group == "R+":
         return stretch

@@ -1,11 +1,11 @@
 """Groups by name or by their matrices, random elements of them, and their action on tensors.
 
-    O(d), SO(d)         orthogonal matrices, and rotations
-    T(d), E(d), SE(d)   translations, alone and with these
-    R+(d)               scalings x -> s x with s > 0
-    GL+(d), SL(d)       matrices of positive determinant, and of determinant 1
-    Aff+(d), SAff(d)    these with translations
-    S_n                 permutations of nodes
+O(d), SO(d)         orthogonal matrices, and rotations
+T(d), E(d), SE(d)   translations, alone and with these
+R+(d)               scalings x -> s x with s > 0
+GL+(d), SL(d)       matrices of positive determinant, and of determinant 1
+Aff+(d), SAff(d)    these with translations
+S_n                 permutations of nodes
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
     geometric = [_GEOMETRIC[name] for name, _ in factors if name]
     matrices = {linear for linear, _ in geometric if linear}
     if len(matrices) > 1 and not matrices <= {"O", "SO"}:
-        raise ValueError(f"group {group!r} has matrices of two groups: keep the larger one of them.")
+        raise ValueError(f"group {group!r} has matrices of two groups: keep one of them.")
     return Group(
         group,
         dim=max(dims, default=0),

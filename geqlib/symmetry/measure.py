@@ -65,13 +65,13 @@ def equivariance_error(
     sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
-    reference = _typed_outputs(fn(**{k: _copy(x, x) for k, (x, _) in typed.items()}), outputs)
+    reference = typed_outputs(fn(**{k: copy_like(x, x) for k, (x, _) in typed.items()}), outputs)
     for x, type_ in reference:
         check_shape(x, type_, symmetry, sizes)
     errors = []
     for g in elements(symmetry, typed, sizes, samples, torch.Generator().manual_seed(seed)):
-        result = fn(**{k: _copy(act(x, type_, g), x) for k, (x, type_) in typed.items()})
-        for (x, type_), (y, _) in zip(reference, _typed_outputs(result, outputs), strict=True):
+        result = fn(**{k: copy_like(act(x, type_, g), x) for k, (x, type_) in typed.items()})
+        for (x, type_), (y, _) in zip(reference, typed_outputs(result, outputs), strict=True):
             errors.append(_relative_error(type_.where, y, act(x, type_, g), x))
     return float(torch.stack(errors).max())
 
@@ -143,13 +143,13 @@ def check_shape(x: Tensor, type_: TensorType, group: Group, sizes: Mapping[str, 
         raise ValueError(f"{has} and names node {int(x.max())} of only {sizes['node']} nodes.")
 
 
-def _copy(value: Tensor, like: Tensor) -> Tensor:
+def copy_like(value: Tensor, like: Tensor) -> Tensor:
     """A leaf with the dtype, device and requires_grad of `like`: fn may do what it likes to it."""
     copy = value.detach().to(device=like.device, dtype=like.dtype, copy=True)
     return copy.requires_grad_(like.requires_grad)
 
 
-def _typed_outputs(result: Any, outputs: OutputTypes) -> list[tuple[Tensor, TensorType]]:
+def typed_outputs(result: Any, outputs: OutputTypes) -> list[tuple[Tensor, TensorType]]:
     """Copies of the outputs that have a type, each with its type."""
     if isinstance(outputs, str):
         named = [("the output", result, outputs)]
