@@ -52,7 +52,7 @@ class InvarianceConstraint(L.Callback):
 
     Args:
         group: name of a group, such as "SO(3)", "S_n x E(3)" or "GL+(2)": see
-            `geqlib.symmetry.groups.parse_group`.
+            `geqlib.symmetry.groups.parse_group`. On points in space SO(2) turns about the z axis.
         eps: bound of the mean transformed loss, above 0, in units of the task's loss.
         dual_lr: rate of the dual variable.
         steps: of Metropolis-Hastings.

@@ -78,7 +78,8 @@ def random_elements(
     """A random group element for each graph, from torch's own random stream.
 
     Rotations and permutations are uniform, half of O(d) are reflections, translations are standard
-    normal, and stretches those of `geqlib.symmetry.affine.random_matrices`.
+    normal, and stretches those of `geqlib.symmetry.affine.random_matrices`. Groups of fewer
+    dimensions than the points have act on the first ones: SO(2) turns space about the z axis.
 
     Args:
         batch: of graphs.
@@ -87,20 +88,20 @@ def random_elements(
         scale: of stretches.
 
     Raises:
-        ValueError: points of another dimension than the group's.
+        ValueError: points of fewer dimensions than the group's.
     """
     graphs = int(batch.num_graphs)
     rotating = [type_ for type_ in _parsed(batch, types) if type_.rotates]
     matrix = shift = nodes = None
     if group.dim and rotating:
         first = batch[rotating[0].where]
-        for type_ in rotating:
-            dim = batch[type_.where].size(-1) if type_.cartesian else 3
-            if dim != group.dim:
-                raise ValueError(
-                    f"{group.label} acts on {group.dim} dimensions, but {type_.where} of the batch "
-                    f"has {dim}: name the group of these."
-                )
+        widths = {t.where: batch[t.where].size(-1) if t.cartesian else 3 for t in rotating}
+        where, dim = min(widths.items(), key=lambda item: item[1])
+        if dim < group.dim or len({*widths.values()}) > 1:
+            raise ValueError(
+                f"{group.label} acts on {group.dim} dimensions, but {where} of the batch has "
+                f"{dim}: name a group of these."
+            )
         like: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
         if group.stretches:
             kind = cast(Linear, group.linear)
@@ -111,6 +112,7 @@ def random_elements(
                 sign = 2.0 * torch.randint(2, (graphs, 1), device=first.device) - 1
                 matrix = torch.cat([matrix[..., :1] * sign[..., None], matrix[..., 1:]], -1)
         shift = torch.randn(graphs, group.dim, **like) if group.translates else None
+        matrix, shift = _beside_identity(matrix, shift, dim)
     if group.permutes:
         number = batch.batch
         order = torch.rand(len(number), device=number.device).argsort()
@@ -171,6 +173,19 @@ def transformed_graphs(batch: Any, types: Mapping[str, str], elements: GraphElem
             x = x + own.view(len(own), *[1] * (x.dim() - 2), -1).to(x.dtype)
         result[type_.where] = x
     return result if elements.nodes is None else _relabelled(result, types, elements.nodes)
+
+
+def _beside_identity(
+    matrix: Tensor | None, shift: Tensor | None, dim: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Maps of the first dimensions, as maps of `dim` of them."""
+    if matrix is not None:
+        whole = torch.eye(dim, dtype=matrix.dtype, device=matrix.device).repeat(len(matrix), 1, 1)
+        whole[:, : matrix.size(1), : matrix.size(1)] = matrix
+        matrix = whole
+    if shift is not None:
+        shift = torch.nn.functional.pad(shift, (0, dim - shift.size(1)))
+    return matrix, shift
 
 
 def _relabelled(batch: Any, types: Mapping[str, str], nodes: Tensor) -> Any:

@@ -430,12 +430,8 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
             return self.transformed(batch, self.random_elements(batch, self._augmenting))
         return rotated_graphs(batch, self.inputs | self.outputs, type(self).__name__)
 
-    def random_elements(self, batch: Any, group: Group, *, scale: float = SCALE) -> GraphElements:
-        """A random element of a group for each graph of a batch.
-
-        Raises:
-            ValueError: if the group does not act on the inputs of the batch, or not on its labels.
-        """
+    def check_group(self, batch: Any, group: Group) -> None:
+        """Raise a ValueError if a group does not act on the inputs of a batch, or not on labels."""
         name = type(self).__name__
         if group.stretches and not self.stretches:
             raise ValueError(
@@ -443,6 +439,10 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
                 "reflections only: take O, SO, E or SE."
             )
         check_action(group, batch, self.inputs, self.outputs, name)
+
+    def random_elements(self, batch: Any, group: Group, *, scale: float = SCALE) -> GraphElements:
+        """A random element of a group for each graph of a batch, see `check_group`."""
+        self.check_group(batch, group)
         return random_elements(batch, group, self.inputs | self.outputs, scale=scale)
 
     def transformed(self, batch: Any, elements: GraphElements) -> Any:
