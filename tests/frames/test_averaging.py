@@ -131,4 +131,5 @@ class TestContract(Contract):
         case("minimal", "S_n x E(3)", mode="minimal", exceptions={"derivatives": COSETS}),
         case("learned", "E(3)", mode="learned"),
         case("E(2)", "E(2)", dim=2),
+        case("argmax", "E(3)", ("graph:scalar", "graph:vector"), level="graph", mode="argmax"),
     )
