@@ -38,7 +38,7 @@ from geqlib.train import InvarianceConstraint, Task
 
 NAME = "accuracy/price_of_symmetry"
 SEEDS, SECONDS = (0, 1, 2), 8.0
-POINTS, TRAIN, TEST, BATCH_SIZE, TURNS = 5, 512, 256, 64, 32
+POINTS, TRAIN, TEST, BATCH_SIZE, TURNS = 5, 128, 256, 64, 32
 RATE, DUAL_RATE, EPS = 3e-3, 1e-2, 0.1
 GROUPS = ("SO(2)", "SO(3)")
 PLAIN, AUGMENTED, FIXED, CONSTRAINED = "plain", "augmentation", "fixed weight 1", "constraint"
