@@ -40,8 +40,8 @@ PUBLIC = {
     """,
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
-        InvarianceConstraint LinkPredictionTask MaskedClassificationTask MaskedRegressionTask MultitaskTask
-        NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
+        InvarianceConstraint LinkPredictionTask MaskedClassificationTask MaskedRegressionTask
+        MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO Task
     """,
     "geqlib.train.run": "Run fit predict read_run test validate",
