@@ -40,14 +40,17 @@ PUBLIC = {
     """,
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
-        LinkPredictionTask MaskedClassificationTask MaskedRegressionTask MultitaskTask
-        NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
+        InvarianceConstraint LinkPredictionTask MaskedClassificationTask MaskedRegressionTask
+        MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO Task
     """,
     "geqlib.train.run": "Run fit predict read_run test validate",
     "geqlib.testing": """
-        OutputTypes assert_equivariant degenerate_sets equivariance_error parse_type
-        random_rotation random_translation
+        OutputTypes assert_equivariant degenerate_sets equivariance_error error_by_degree
+        parse_type random_rotation random_translation
+    """,
+    "geqlib.symmetry": """
+        coordinates exp from_coordinates haar_weights log polar random_matrices
     """,
     "geqlib.calculators": "ExtrapolationAlarm GeqCalculator LammpsForces MLIAPModel",
     "geqlib.files.checkpoint": "load trusting",

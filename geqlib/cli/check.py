@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from geqlib.calculators.subject import Row
 
+BROKEN = 1e-6  # relative errors in float64 that are no rounding
 DESCRIPTION = """Measure the symmetry errors of a model on its validation data; with --structures,
 check energies and forces of a model or of any ASE calculator."""
 
@@ -26,6 +27,15 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
     parser.add_argument("--samples", type=int, default=8, help="random group elements each")
+    parser.add_argument(
+        "--degree",
+        type=int,
+        default=2,
+        help="up to which a broken rotation symmetry is resolved by degree; 0 leaves it out",
+    )
+    parser.add_argument(
+        "--groups", nargs="+", default=[], help='further groups, such as "GL+(3)" or "Aff+(2)"'
+    )
     physics = parser.add_argument_group("of forces and energies")
     physics.add_argument("--structures", help="file that ASE reads: checks energies and forces")
     physics.add_argument("--calculator", help="module:function that makes an ASE calculator")
@@ -37,7 +47,13 @@ def main(args: Sequence[str]) -> int:
         return check_physics(options)
     if (options.checkpoint is None) == (options.config is None):
         raise ValueError("geqlib check needs a checkpoint or --config FILE, one of the two.")
-    check_model(options.checkpoint, options.config, options.samples)
+    check_model(
+        options.checkpoint,
+        options.config,
+        options.samples,
+        degree=options.degree,
+        groups=options.groups,
+    )
     return 0
 
 
@@ -151,20 +167,37 @@ def show_rows(rows: Sequence[Row], title: str, console: Console | None = None) -
 
 
 def check_model(
-    checkpoint: Path | None, config: Path | None, samples: int, console: Console | None = None
+    checkpoint: Path | None,
+    config: Path | None,
+    samples: int,
+    console: Console | None = None,
+    *,
+    degree: int = 2,
+    groups: Sequence[str] = (),
 ) -> dict[str, dict[str, float]]:
     """Print the equivariance errors of a trained or untrained model, symmetry by symmetry.
+
+    Where rotations are broken, also the errors by degree; of models that average over frames, the
+    share of degenerate ones; of runs with `InvarianceConstraint`, the dual variables.
 
     Args:
         checkpoint: of `geqlib fit`, or None.
         config: configuration of an untrained model, or None.
         samples: random elements of each group.
         console: that the table is printed to.
+        degree: up to which broken rotations are resolved; 0 leaves that out.
+        groups: further ones than those that every model is measured for.
 
     Returns:
         See `geqlib.train.check.symmetry_errors`.
     """
-    from geqlib.train.check import symmetry_errors, task_and_data
+    from geqlib.train.check import (
+        degenerate_frames,
+        degree_errors,
+        dual_variables,
+        symmetry_errors,
+        task_and_data,
+    )
     from geqlib.train.runs.configuration import read_run
 
     if checkpoint is None:
@@ -172,8 +205,14 @@ def check_model(
         task, data = run.task, run.data
     else:
         task, data = task_and_data(checkpoint)
-    errors = symmetry_errors(task, data, samples)
+    errors = symmetry_errors(task, data, samples, groups)
     show(errors, type(task.model).__name__, console)
+    turned = next((e for name, e in errors.items() if name.startswith("rotations SO")), None)
+    if degree and turned is not None and turned["float64"] > BROKEN:
+        show_degrees(degree_errors(task, data, degree), console)
+    show_frames(degenerate_frames(task, data), console)
+    if checkpoint is not None:
+        show_duals(dual_variables(checkpoint), console)
     return errors
 
 
@@ -193,3 +232,38 @@ def show(
     console = console or Console()
     console.print(table)
     console.print("max |f(g x) - g f(x)| / max(1, max |f|), on the validation split")
+
+
+def show_degrees(errors: Mapping[int | str, float], console: Console | None = None) -> None:
+    """Print `degree_errors`."""
+    from rich.console import Console
+
+    parts = ", ".join(f"{name}: {error:.1e}" for name, error in errors.items())
+    console = console or Console()
+    console.print(f"Broken rotations by degree (root mean squares in float64): {parts}")
+
+
+def show_frames(shares: Sequence[tuple[int, int]], console: Console | None = None) -> None:
+    """Print the share of degenerate frames per batch, if there are frames."""
+    from rich.console import Console
+
+    if not shares:
+        return
+    frames, bad = (sum(part) for part in zip(*shares, strict=True))
+    worst = max(share[1] / max(share[0], 1) for share in shares)
+    console = console or Console()
+    console.print(
+        f"Degenerate frames: {bad} of {frames} in {len(shares)} batches, at most {worst:.1%} of one"
+    )
+
+
+def show_duals(prices: Mapping[str, Mapping[str, float]], console: Console | None = None) -> None:
+    """Print the dual variables of a run, if it was trained under constraints."""
+    from rich.console import Console
+
+    console = console or Console()
+    for group, price in prices.items():
+        console.print(
+            f"Price of {group}: dual variable {price['dual']:.3g}, last transformed loss "
+            f"{price['loss']:.3g} with eps = {price['eps']:g}"
+        )

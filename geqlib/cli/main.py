@@ -14,7 +14,7 @@ from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
-SWEEPS = ("cv", "learning-curve", "sweep", "brec")
+SWEEPS = ("cv", "learning-curve", "sweep", "price", "brec")
 # which build what checkpoints name
 TRUSTING = ("fit", "test", "predict", "check", "export", "md", "relax", "calibrate", "select")
 # command -> module of this package, whose `main` takes the arguments after the command
@@ -23,6 +23,7 @@ MODULES = {
     "cv": "cv",
     "learning-curve": "learning_curve",
     "sweep": "sweep",
+    "price": "price",
     "check": "check",
     "bench": "bench",
     "report": "report",
@@ -49,6 +50,7 @@ USAGE = """usage: geqlib COMMAND [options]
   learning-curve
             errors at several sizes: geqlib learning-curve --config FILE --sizes 50 100 200
   sweep     several settings and seeds: geqlib sweep --config FILE --model.lr 1e-3 3e-3
+  price     what symmetries cost: geqlib price --config FILE --groups "SO(2)" "SO(3)" --eps 0.1
   check     print the symmetry errors of a model: geqlib check CHECKPOINT | --config FILE
             energies and forces: geqlib check CHECKPOINT --structures FILE, or
             geqlib check --calculator MODULE:FUNCTION --structures FILE

@@ -24,6 +24,13 @@ from geqlib.frames.copies import FrameCopies, frame_copies
 from geqlib.frames.learned_frames import LearnedFrame
 from geqlib.frames.node_orders import sorted_copies
 from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
+from geqlib.frames.preferred import (
+    Confidence,
+    as_returned,
+    class_confidence,
+    largest_probability,
+    preferred_weights,
+)
 from geqlib.frames.quotient import quotient
 from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.frames.weighted_frames import weighted_frames
@@ -31,7 +38,7 @@ from geqlib.graph.functional import outside_vmap
 from geqlib.symmetry.groups import Group, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 
-Mode = Literal["full", "stochastic", "weighted", "minimal", "learned"]
+Mode = Literal["full", "stochastic", "weighted", "minimal", "learned", "argmax"]
 FrameFunction = Callable[..., Frames]
 OutputTypes = str | Sequence[str] | Mapping[str, str]
 
@@ -96,8 +103,12 @@ class FrameAveraging(nn.Module):
             eigenvalues cross, for more elements there (d = 2 or 3). "minimal": of copies of the
             input that equal each other only one is computed, which gives the same mean.
             "learned": the frame of a small equivariant network, and the full one where that has
-            none.
+            none. "argmax": of the full frame the one copy of which the module is most confident
+            (`geqlib.frames.preferred`); as exact, but it jumps where the preference changes.
         samples: for mode "stochastic".
+        confidence: for mode "argmax": of the outputs of all copies, as the module returns them, to
+            [copies] numbers. By default the log-probability of the most probable class of the
+            first output of type "graph:scalar".
         dense: whether tensors have a first axis of samples, [B, points, ...], in place of `batch`.
 
     Shapes:
@@ -130,9 +141,11 @@ class FrameAveraging(nn.Module):
         mode: Mode = "full",
         samples: int = 1,
         dense: bool = False,
+        confidence: Confidence | None = None,
     ) -> None:
         super().__init__()
         self.module, self.group, self.mode = module, group, mode
+        self.confidence = confidence
         self.samples, self.dense = samples, dense
         self.inputs, self.outputs = dict(inputs), outputs
         self.types = {name: parse_type(f"input {name!r}", text) for name, text in inputs.items()}
@@ -167,12 +180,16 @@ class FrameAveraging(nn.Module):
         copies = plan if plan.distinct is None else plan.distinct.copies
         seen = {name: _distinct(plan, *pair) for name, pair in _seen(plan, batch).items()}
         results = self._results(seen, copies, batch)
-        averages = {}
+        of_copies, averages = {}, {}
         for key, type_ in self.output_types.items():
             y = _output(results, self.outputs, key, type_, copies, batch.single)
             if plan.distinct is not None:
                 y = y.index_select(0, plan.distinct.same(type_.level))
-            mean = averaged(plan, y, type_)
+            of_copies[key] = y
+        if self.mode == "argmax":
+            plan = replace(plan, weight=preferred_weights(plan, self._confidences(of_copies)))
+        for key, type_ in self.output_types.items():
+            mean = averaged(plan, of_copies[key], type_)
             averages[key] = mean[0] if batch.single and type_.level == "graph" else mean
         if isinstance(self.outputs, str):
             return averages[0]
@@ -181,6 +198,12 @@ class FrameAveraging(nn.Module):
     def plan(self, **tensors: Any) -> FrameCopies:
         """The frames of these inputs, and the nodes and edges of each copy."""
         return self._plan(self._batch(tensors, check=True), tensors)
+
+    def _confidences(self, outputs: Mapping[str | int, Tensor]) -> Tensor:
+        """[copies] how confident the module is of each."""
+        if self.confidence is None:
+            return largest_probability(outputs[class_confidence(self.output_types)])
+        return self.confidence(as_returned(outputs, self.outputs))
 
     def _results(self, seen: dict[str, Tensor], copies: FrameCopies, batch: Batch) -> list[Any]:
         """module(g^-1 . x): of all copies as one batch, or of each copy of a single sample."""
@@ -256,6 +279,10 @@ class FrameAveraging(nn.Module):
             raise ValueError(f"mode must be one of {get_args(Mode)}, got {self.mode!r}.")
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}.")
+        if self.confidence is not None and self.mode != "argmax":
+            raise ValueError(f'confidence is for mode "argmax", not for {self.mode!r}.')
+        if self.mode == "argmax" and self.confidence is None:
+            class_confidence(self.output_types)
         group = self.symmetry
         if group is None:
             if self.mode in ("weighted", "learned"):
@@ -299,6 +326,11 @@ def frame_group(text: str) -> Group:
         group = parse_group(text, any_dimension=True)
     except ValueError:
         group = Group(text)
+    if group.stretches:
+        raise ValueError(
+            f"group {text!r} has no finite frames, as it is not compact: take 'O', 'SO', 'E' or "
+            "'SE', and train under stretches."
+        )
     if not group.linear and (group.translates or not group.permutes):
         raise ValueError(
             f"group {text!r} is unknown: write 'O', 'SO', 'E' or 'SE' with (2), (3) or another "

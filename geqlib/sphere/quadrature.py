@@ -43,6 +43,34 @@ def sphere_rule(degree: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(points.T.copy()), torch.from_numpy(weights)
 
 
+def rotation_rule(degree: int) -> tuple[Tensor, Tensor]:
+    """Rotations [n, 3, 3] and weights [n] of sum 1 whose mean is exact for Wigner functions.
+
+    Euler angles: uniform about the polar axis y, before and after a Gauss-Legendre tilt about z.
+
+    Args:
+        degree: up to which entries of D^l are averaged exactly: all but those of l = 0 to 0.
+
+    Example:
+        >>> rotations, weights = rotation_rule(2)
+        >>> len(rotations), bool(torch.einsum("n,nij->ij", weights, rotations).abs().max() < 1e-15)
+        (18, True)
+    """
+    tilt, share = gauss_legendre(degree)
+    around = _turns(uniform_angles(degree), 2, 0)
+    matrices = torch.einsum("aij,bjk,ckl->abcil", around, _turns(tilt, 0, 1), around)
+    weights = share.expand(len(around), len(around), -1).mT
+    return matrices.reshape(-1, 3, 3), (weights / weights.sum()).reshape(-1)
+
+
+def _turns(angle: Tensor, i: int, j: int) -> Tensor:
+    """Rotations in the plane of two axes."""
+    matrices = torch.eye(3, dtype=torch.float64).repeat(len(angle), 1, 1)
+    matrices[:, i, i] = matrices[:, j, j] = angle.cos()
+    matrices[:, j, i], matrices[:, i, j] = angle.sin(), -angle.sin()
+    return matrices
+
+
 def hemisphere(degree: int) -> Hemisphere:
     """Points that integrate even polynomials up to `degree` over the whole sphere exactly.
 

@@ -1,14 +1,24 @@
-"""Groups by name or by their matrices, random elements of them, and their action on tensors."""
+"""Groups by name or by their matrices, random elements of them, and their action on tensors.
+
+O(d), SO(d)         orthogonal matrices, and rotations
+T(d), E(d), SE(d)   translations, alone and with these
+R+(d)               scalings x -> s x with s > 0
+GL+(d), SL(d)       matrices of positive determinant, and of determinant 1
+Aff+(d), SAff(d)    these with translations
+S_n                 permutations of nodes
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
 
+from geqlib.symmetry.affine import SCALE, Linear, random_matrices
 from geqlib.symmetry.rotations import random_rotation, random_translation
 from geqlib.symmetry.types import TensorType, Typed, rotate
 
@@ -19,6 +29,11 @@ _GEOMETRIC = {
     "E": ("O", True),
     "SE": ("SO", True),
     "T": ("", True),
+    "R+": ("R+", False),
+    "GL+": ("GL+", False),
+    "SL": ("SL", False),
+    "Aff+": ("GL+", True),
+    "SAff": ("SL", True),
 }
 
 
@@ -29,7 +44,7 @@ class Group:
     Args:
         label: its name in messages.
         dim: d of the space on which it acts, 0 for permutations alone.
-        linear: its matrices: "O", "SO", or "" for the identity alone.
+        linear: its matrices: "O", "SO", "R+", "GL+", "SL", or "" for the identity alone.
         translates: whether it has translations.
         permutes: whether it exchanges nodes and edges.
         matrices: [n, d, d], in place of `linear`, for a finite group.
@@ -47,6 +62,11 @@ class Group:
         """Whether its matrices are rotations only."""
         return self.linear == "SO"
 
+    @property
+    def stretches(self) -> bool:
+        """Whether some of its matrices are not orthogonal."""
+        return self.linear in get_args(Linear)
+
 
 @dataclass(frozen=True)
 class Element:
@@ -62,8 +82,8 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
     """A group from its name, such as "SO(3)" or "S_n x E(3)", or from the matrices of a finite one.
 
     Args:
-        group: factors S_n, O(d), SO(d), E(d), SE(d) or T(d) (translations), joined by "x"; or
-            orthogonal matrices [n, d, d].
+        group: factors S_n, O(d), SO(d), E(d), SE(d), T(d) (translations), R+(d) (scalings),
+            GL+(d), SL(d), Aff+(d) or SAff(d), joined by "x"; or orthogonal matrices [n, d, d].
         any_dimension: whether d may be anything else than 2 or 3.
 
     Raises:
@@ -76,18 +96,23 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
     if isinstance(group, Tensor):
         return _finite_group(group)
     dimension = r"[1-9]\d*" if any_dimension else "[23]"
-    pattern = rf"S_n|(O|SO|E|SE|T)\(({dimension})\)"
+    names = "|".join(map(re.escape, _GEOMETRIC))
+    pattern = rf"S_n|({names})\(({dimension})\)"
     matches = [re.fullmatch(pattern, f) for f in re.split(r"\s*x\s*", group)]
     factors = [(m[1], int(m[2] or 0)) for m in matches if m is not None]
     if len(set(factors)) < len(matches):
         raise ValueError(
             f"group {group!r} is unknown: write 'S_n', 'O', 'SO', 'E', 'SE' or 'T' with (2) or (3),"
-            " a product such as 'S_n x E(3)', or give a tensor [n, d, d] of matrices."
+            " 'R+', 'GL+', 'SL', 'Aff+' or 'SAff' in the same way, a product such as 'S_n x E(3)', "
+            "or give a tensor [n, d, d] of matrices."
         )
     dims = {dim for _, dim in factors if dim}
     if len(dims) > 1:
         raise ValueError(f"group {group!r} mixes {_listed(dims)} dimensions: keep one of them.")
     geometric = [_GEOMETRIC[name] for name, _ in factors if name]
+    matrices = {linear for linear, _ in geometric if linear}
+    if len(matrices) > 1 and not matrices <= {"O", "SO"}:
+        raise ValueError(f"group {group!r} has matrices of two groups: keep one of them.")
     return Group(
         group,
         dim=max(dims, default=0),
@@ -119,6 +144,7 @@ def elements(
     sizes: Mapping[str, int],
     samples: int,
     generator: torch.Generator,
+    scale: float = SCALE,
 ) -> Iterator[Element]:
     """Random elements of the group; improper ones come first and then in turn.
 
@@ -128,6 +154,7 @@ def elements(
         sizes: number of nodes ("node") and of edges ("edge").
         samples: number of elements; of a finite group at most all.
         generator: of the draws.
+        scale: of stretches, see `geqlib.symmetry.affine.random_matrices`.
     """
     batch = next((x.cpu() for x, type_ in inputs.values() if type_.kind == "batch"), None)
     matrices = group.matrices
@@ -135,7 +162,11 @@ def elements(
         matrices = matrices[torch.randperm(len(matrices), generator=generator)[:samples]]
     for i in range(samples if matrices is None else len(matrices)):
         matrix = None if matrices is None else matrices[i]
-        if group.linear:
+        if group.stretches:
+            kind = cast(Linear, group.linear)
+            options = {"dtype": torch.float64, "generator": generator}
+            matrix = random_matrices(1, group.dim, kind, scale=scale, **options)[0]
+        elif group.linear:
             improper = group.linear == "O" and i % 2 == 0
             matrix = random_rotation(group.dim, generator, improper=improper)
         shift = random_translation(group.dim, generator) if group.translates else None

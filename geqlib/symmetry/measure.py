@@ -36,9 +36,10 @@ def equivariance_error(
         inputs: name -> (tensor, type); the types are listed in `geqlib.symmetry.types`.
         outputs: a type if `fn` returns a tensor, a sequence of types if it returns a tuple, name ->
             type if it returns a mapping. None skips an output, and so does leaving out a name.
-        group: "S_n"; O, SO, E, SE or T (translations) of (2) or (3); a product such as
-            "S_n x E(3)"; or the matrices [n, d, d] of a finite group. Every other element of O and
-            E is improper, the first one included.
+        group: "S_n"; O, SO, E, SE, T (translations), R+ (scalings), GL+, SL, Aff+ or SAff of (2)
+            or (3); a product such as "S_n x E(3)"; or the matrices [n, d, d] of a finite group.
+            Every other element of O and E is improper, the first one included. Stretches are those
+            of `geqlib.symmetry.affine.random_matrices`; irreps take rotations only.
         samples: elements to draw; a finite group with no more elements is tested in full.
         seed: of a private generator: the global one is left alone.
 
@@ -64,13 +65,13 @@ def equivariance_error(
     sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
-    reference = _typed_outputs(fn(**{k: _copy(x, x) for k, (x, _) in typed.items()}), outputs)
+    reference = typed_outputs(fn(**{k: copy_like(x, x) for k, (x, _) in typed.items()}), outputs)
     for x, type_ in reference:
         check_shape(x, type_, symmetry, sizes)
     errors = []
     for g in elements(symmetry, typed, sizes, samples, torch.Generator().manual_seed(seed)):
-        result = fn(**{k: _copy(act(x, type_, g), x) for k, (x, type_) in typed.items()})
-        for (x, type_), (y, _) in zip(reference, _typed_outputs(result, outputs), strict=True):
+        result = fn(**{k: copy_like(act(x, type_, g), x) for k, (x, type_) in typed.items()})
+        for (x, type_), (y, _) in zip(reference, typed_outputs(result, outputs), strict=True):
             errors.append(_relative_error(type_.where, y, act(x, type_, g), x))
     return float(torch.stack(errors).max())
 
@@ -121,6 +122,11 @@ def check_shape(x: Tensor, type_: TensorType, group: Group, sizes: Mapping[str, 
     if type_.kind == "edge_index" and (len(shape) != 2 or shape[0] != 2):
         raise ValueError(f"{has}: an edge_index must have shape [2, edges].")
     if type_.rotates and group.dim:
+        if group.stretches and type_.degree > 0:
+            raise ValueError(
+                f"{has}, on which {group.label} does not act: irreps are of rotations. Give it as "
+                "points, vectors or scalars, or take a group of rotations."
+            )
         if not type_.cartesian and group.dim != 3:
             raise ValueError(f"{has}: irreps need a group in 3 dimensions, not {group.label}.")
         if shape[-1:] != [type_.width(group.dim)]:
@@ -137,13 +143,13 @@ def check_shape(x: Tensor, type_: TensorType, group: Group, sizes: Mapping[str, 
         raise ValueError(f"{has} and names node {int(x.max())} of only {sizes['node']} nodes.")
 
 
-def _copy(value: Tensor, like: Tensor) -> Tensor:
+def copy_like(value: Tensor, like: Tensor) -> Tensor:
     """A leaf with the dtype, device and requires_grad of `like`: fn may do what it likes to it."""
     copy = value.detach().to(device=like.device, dtype=like.dtype, copy=True)
     return copy.requires_grad_(like.requires_grad)
 
 
-def _typed_outputs(result: Any, outputs: OutputTypes) -> list[tuple[Tensor, TensorType]]:
+def typed_outputs(result: Any, outputs: OutputTypes) -> list[tuple[Tensor, TensorType]]:
     """Copies of the outputs that have a type, each with its type."""
     if isinstance(outputs, str):
         named = [("the output", result, outputs)]

@@ -7,9 +7,14 @@ from torch import Tensor
 
 
 def random_rotations(
-    count: int, dim: int, *, dtype: torch.dtype | None = None, device: torch.device | None = None
+    count: int,
+    dim: int,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """[count, dim, dim] uniformly distributed rotations, from torch's own random stream.
+    """[count, dim, dim] uniformly distributed rotations, from torch's own random stream or another.
 
     In space by uniform unit quaternions, in the plane by uniform angles: without a matrix
     decomposition, so that it is cheap on every device.
@@ -20,12 +25,13 @@ def random_rotations(
         True
     """
     if dim == 2:
-        angle = 2 * torch.pi * torch.rand(count, dtype=dtype, device=device)
+        angle = 2 * torch.pi * torch.rand(count, dtype=dtype, device=device, generator=generator)
         c, s = angle.cos(), angle.sin()
         return torch.stack([c, -s, s, c], -1).view(count, 2, 2)
     if dim != 3:
         raise ValueError(f"dim must be 2 or 3, got {dim}.")
-    q = torch.nn.functional.normalize(torch.randn(count, 4, dtype=dtype, device=device), dim=1)
+    normal = torch.randn(count, 4, dtype=dtype, device=device, generator=generator)
+    q = torch.nn.functional.normalize(normal, dim=1)
     w, x, y, z = q.unbind(1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),

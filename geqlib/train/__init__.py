@@ -1,6 +1,7 @@
 """Training: tasks, runs of a configuration, exact resume, records of runs."""
 
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.steps.constraint import InvarianceConstraint
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.generated import BitsTask, MultitaskTask
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
@@ -16,6 +17,7 @@ __all__ = [
     "DisplacementTask",
     "EnergyForces",
     "GraphClassificationTask",
+    "InvarianceConstraint",
     "LinkPredictionTask",
     "MaskedClassificationTask",
     "MaskedRegressionTask",

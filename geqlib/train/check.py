@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from torch_geometric.data import Batch, Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.files.checkpoint import build, description_of, load, model_file, read_checkpoint
+from geqlib.frames.point_frames import watch_frames
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
-from geqlib.testing import equivariance_error
+from geqlib.symmetry.groups import parse_group
+from geqlib.testing import equivariance_error, error_by_degree
+from geqlib.train.steps.constraint import dual_prices
 from geqlib.train.tasks.agreement import share_cutoff
 from geqlib.train.tasks.task import Task
 
@@ -24,7 +27,7 @@ GRAPHS = 4
 
 
 def symmetry_errors(
-    task: Task, data: L.LightningDataModule, samples: int = 8
+    task: Task, data: L.LightningDataModule, samples: int = 8, groups: Sequence[str] = ()
 ) -> dict[str, dict[str, float]]:
     """The equivariance errors of a task's outputs on a few graphs of the validation split.
 
@@ -37,15 +40,18 @@ def symmetry_errors(
         task: whose `inputs` and `outputs` say how tensors transform.
         data: with validation graphs.
         samples: random elements of each group.
+        groups: further ones by name, such as "GL+(3)".
 
     Returns:
         {symmetry: {"float32": error, "float64": error}}.
 
     Raises:
-        ValueError: if there are no validation graphs.
+        ValueError: if there are no validation graphs, or a further group does not act on them.
     """
     share_cutoff(task.model, data)
     batch = _spread_graphs(data)
+    for name in groups:
+        task.check_group(batch, parse_group(name))
     errors: dict[str, dict[str, float]] = {}
     # float64 first: it needs the constants that a cast to float32 would round
     for dtype in (torch.float64, torch.float32):
@@ -57,10 +63,57 @@ def symmetry_errors(
             task.outputs,
             samples=samples,
         )
-        measured = {name: measure(group) for name, group in _symmetries(batch).items()}
+        every = _symmetries(batch) | {name: name for name in groups}
+        measured = {name: measure(group) for name, group in every.items()}
         for name, error in (measured | _order_errors(task, measure)).items():
             errors.setdefault(name, {})[str(dtype).removeprefix("torch.")] = error
     return errors
+
+
+def degree_errors(
+    task: Task, data: L.LightningDataModule, degree: int = 2
+) -> dict[int | str, float]:
+    """The equivariance errors under rotations by degree: which irreps break the symmetry.
+
+    Args:
+        task, data: as of `symmetry_errors`.
+        degree: highest one; see `geqlib.testing.error_by_degree`.
+
+    Returns:
+        degree -> error in float64, and "higher"; empty for data without positions.
+    """
+    share_cutoff(task.model, data)
+    batch = _spread_graphs(data)
+    if "pos" not in batch:
+        return {}
+    task = task.to(torch.float64).eval()
+    typed, group = _inputs(task, batch, torch.float64), f"SO({batch['pos'].size(-1)})"
+    return error_by_degree(_function(task, batch), typed, task.outputs, group, degree)
+
+
+def degenerate_frames(
+    task: Task, data: L.LightningDataModule, batches: int = 8
+) -> list[tuple[int, int]]:
+    """Frames of the model in batches of the validation split, and degenerate ones among them.
+
+    Args:
+        task, data: as of `symmetry_errors`.
+        batches: how many are counted at most.
+
+    Returns:
+        (frames, degenerate ones) of each batch; empty for models without frames of points.
+    """
+    share_cutoff(task.model, data)
+    task, shares = task.float().eval(), []
+    for batch, _ in zip(_validation_loader(data), range(batches), strict=False):
+        batch.plan = None
+        function, inputs = _function(task, batch), _inputs(task, batch, torch.float32)
+        with watch_frames() as counts:
+            function(**{name: x for name, (x, _) in inputs.items()})
+        if not counts:
+            return []
+        shares.append((sum(n for n, _ in counts), sum(bad for _, bad in counts)))
+    return shares
 
 
 def task_and_data(checkpoint: str | Path) -> tuple[Task, L.LightningDataModule]:
@@ -81,6 +134,11 @@ def task_and_data(checkpoint: str | Path) -> tuple[Task, L.LightningDataModule]:
             "--config FILE."
         )
     return build(task, Task, load(checkpoint)), build(data, L.LightningDataModule)
+
+
+def dual_variables(checkpoint: str | Path) -> dict[str, dict[str, float]]:
+    """The dual variables of a run's constraints by group, see `dual_prices`."""
+    return dual_prices(read_checkpoint(model_file(checkpoint)))
 
 
 def _symmetries(batch: Data) -> dict[str, str | Tensor]:
@@ -127,11 +185,15 @@ def _function(task: Task, batch: Data) -> Any:
     return outputs
 
 
-def _spread_graphs(data: L.LightningDataModule) -> Data:
+def _validation_loader(data: L.LightningDataModule) -> Any:
     data.prepare_data()
     data.setup("validate")
     loader: Any = data.val_dataloader()
-    dataset = (loader[0] if isinstance(loader, list) else loader).dataset
+    return loader[0] if isinstance(loader, list) else loader
+
+
+def _spread_graphs(data: L.LightningDataModule) -> Data:
+    dataset = _validation_loader(data).dataset
     if len(dataset) == 0:
         raise ValueError("The validation split is empty: geqlib check has nothing to measure on.")
     count = min(GRAPHS, len(dataset))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.train import tiny
 
-LIGHT = ("cv", "learning-curve", "check", "bench", "report", "export", "motifs", "brec")
+LIGHT = ("cv", "learning-curve", "price", "check", "bench", "report", "export", "motifs", "brec")
 HEAVY = {"torch", "lightning", "torch_geometric", "e3nn", "matplotlib", "sklearn", "jsonargparse"}
 
 

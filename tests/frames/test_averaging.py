@@ -112,6 +112,8 @@ def plan(made: Named, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]
 BOTH = ("scalar", "vector")
 MADE = "the number of frames depends on the points: the case 'made before' has them as an argument"
 COSETS = "of vectors, derivatives across symmetric sets need every frame; tested for scalars below"
+JUMPS = "it jumps at symmetric sets, whose copies are equally confident, and between preferences"
+PREFERENCE = "rounding to bfloat16 changes which of two copies is preferred"
 HIDDEN = "frames depend on values, which vmap hides; test_functional says how it is refused"
 LATER = {"compile": MADE, "export": MADE, "vmap": HIDDEN}
 
@@ -131,4 +133,12 @@ class TestContract(Contract):
         case("minimal", "S_n x E(3)", mode="minimal", exceptions={"derivatives": COSETS}),
         case("learned", "E(3)", mode="learned"),
         case("E(2)", "E(2)", dim=2),
+        case(
+            "argmax",
+            "E(3)",
+            ("graph:scalar", "graph:vector"),
+            level="graph",
+            mode="argmax",
+            exceptions={"derivatives": JUMPS, "autocast": PREFERENCE},
+        ),
     )

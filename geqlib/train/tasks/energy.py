@@ -36,6 +36,7 @@ from geqlib.train.tasks.atomic_errors import (
     label_errors,
     masked_penalty,
 )
+from geqlib.train.tasks.augmentation import GraphElements
 from geqlib.train.tasks.label_checks import (
     check_frames,
     check_labelled,
@@ -115,6 +116,7 @@ class EnergyForces(Task):
     units: ClassVar = UNITS
     shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
     labels_may_miss: ClassVar = LABELS
+    stretches: ClassVar = False  # energies of stretched structures are others
     model: Potential
 
     def __init__(
@@ -136,7 +138,7 @@ class EnergyForces(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         potential = model if isinstance(model, Potential) else Potential(model, zbl=zbl)
@@ -364,18 +366,16 @@ class EnergyForces(Task):
         return predicted | true | {k: batch[k] for k in ("index", "batch") if k in batch}
 
     def rotated(self, batch: Any) -> Any:
-        if not self.rotate:
-            return batch
-        pos, copy = batch.pos, batch.clone()
+        if self.rotate is not True:
+            return super().rotated(batch)
+        pos = batch.pos
         rotation = random_rotations(batch.num_graphs, 3, dtype=pos.dtype, device=pos.device)
-        per_atom = rotation.index_select(0, batch.batch)
-        for name in ("pos", "forces"):
-            if name in batch:
-                copy[name] = torch.einsum("nij,nj->ni", per_atom, batch[name])
-        if "cell" in batch:
-            copy.cell = batch.cell @ rotation.transpose(1, 2)
-        if "stress" in batch:
-            copy.stress = rotation @ batch.stress @ rotation.transpose(1, 2)
+        return self.transformed(batch, GraphElements(rotation))
+
+    def transformed(self, batch: Any, elements: GraphElements) -> Any:
+        copy, matrix = super().transformed(batch, elements), elements.matrix
+        if matrix is not None and "stress" in batch:
+            copy.stress = matrix @ batch.stress @ matrix.mT
         return copy
 
     def _evaluate(self, batch: Any, *more: str, stress: bool = False) -> dict[str, Tensor]:

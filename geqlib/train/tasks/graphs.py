@@ -65,7 +65,7 @@ class ClassificationTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -93,12 +93,14 @@ class ClassificationTask(Task):
         check_outputs(logits, batch, self.model, self.classes)
         return {"logits": logits}
 
-    def loss(self, batch: Any) -> Tensor:
+    def graph_losses(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
-        errors = cross_entropy(
+        return cross_entropy(
             logits, batch.y, label_smoothing=self.label_smoothing, reduction="none"
         )
-        return mean_over("graph", errors, batch)
+
+    def loss(self, batch: Any) -> Tensor:
+        return mean_over("graph", self.graph_losses(batch), batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self.predict_outputs(batch)["logits"]
@@ -205,7 +207,7 @@ class RegressionTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -254,14 +256,19 @@ class RegressionTask(Task):
         check_outputs(standard, batch, self.model)
         return {"y": self.mean + self.std * standard}
 
+    def graph_losses(self, batch: Any) -> Tensor:
+        return self._errors(batch).flatten(1).mean(1)
+
     def loss(self, batch: Any) -> Tensor:
+        return mean_over("graph", self._errors(batch), batch).mean()
+
+    def _errors(self, batch: Any) -> Tensor:
+        """[graphs, targets] of standardised targets."""
         standard = scalars_of(self(batch))
         check_outputs(standard, batch, self.model)
         true = ((batch.y - self.mean) / self.std).view_as(standard)
-        errors = (l1_loss if self.loss_name == "mae" else mse_loss)(
-            standard, true, reduction="none"
-        )
-        return mean_over("graph", errors, batch).mean()
+        error = l1_loss if self.loss_name == "mae" else mse_loss
+        return error(standard, true, reduction="none")
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]

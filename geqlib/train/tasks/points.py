@@ -66,7 +66,7 @@ class DisplacementTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = True,
+        rotate: bool | str = True,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -96,10 +96,12 @@ class DisplacementTask(Task):
             batch.x = batch.x * sign.index_select(0, batch.batch)
         return batch
 
-    def loss(self, batch: Any) -> Tensor:
+    def graph_losses(self, batch: Any) -> Tensor:
         errors = graph_errors(self.predict_outputs(batch)["y"], batch)
-        weighted = errors if self.loss_name == "mse" else (errors + ROOT_FLOOR).sqrt()
-        return mean_over("graph", weighted, batch)
+        return errors if self.loss_name == "mse" else (errors + ROOT_FLOOR).sqrt()
+
+    def loss(self, batch: Any) -> Tensor:
+        return mean_over("graph", self.graph_losses(batch), batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]
@@ -137,6 +139,7 @@ class NormalsTask(Task):
     inputs: ClassVar = {"pos": "point", "batch": "batch"}
     outputs: ClassVar = {"normal": "vector"}
     labels: ClassVar = ("normal",)
+    stretches: ClassVar = False  # under which normals are no vectors
     shown: ClassVar = ("error", "degrees")
 
     def __init__(
@@ -147,7 +150,7 @@ class NormalsTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -173,6 +176,10 @@ class NormalsTask(Task):
     def loss(self, batch: Any) -> Tensor:
         errors = squared_sines(self.predict_outputs(batch)["normal"], batch.normal)
         return mean_over("node", errors, batch)
+
+    def graph_losses(self, batch: Any) -> Tensor:
+        errors = squared_sines(self.predict_outputs(batch)["normal"], batch.normal)
+        return graph_means(errors, batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         error = squared_sines(self.predict_outputs(batch)["normal"], batch.normal)
@@ -203,8 +210,12 @@ class Median(CatMetric):
 
 def graph_errors(predicted: Tensor, batch: Any) -> Tensor:
     """[graphs] mean squared error per coordinate of each graph; 0 for a graph without nodes."""
-    error = ((predicted - batch.y) ** 2).mean(-1)
-    total = error.new_zeros(batch.num_graphs).index_add(0, batch.batch, error)
+    return graph_means(((predicted - batch.y) ** 2).mean(-1), batch)
+
+
+def graph_means(values: Tensor, batch: Any) -> Tensor:
+    """[graphs] means of values [N] of nodes; 0 for a graph without nodes."""
+    total = values.new_zeros(batch.num_graphs).index_add(0, batch.batch, values)
     count = segment_lengths(batch.batch, batch.num_graphs)
     return total / count.clamp(min=1)
 

@@ -68,7 +68,7 @@ class PropertyTask(Task):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         named = (properties, list(intensive or []))

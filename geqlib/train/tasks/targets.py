@@ -51,7 +51,7 @@ class TargetsTask(Task):
         warmup: float,
         weight_decay: float,
         schedule: Schedule,
-        rotate: bool,
+        rotate: bool | str,
         cuda_graphs: bool,
     ) -> None:
         super().__init__(
@@ -169,7 +169,7 @@ class MaskedRegressionTask(TargetsTask):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
@@ -263,7 +263,7 @@ class MaskedClassificationTask(TargetsTask):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = False,
+        rotate: bool | str = False,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__(

@@ -21,6 +21,8 @@ from geqlib.files.plain import PlainArguments
 from geqlib.graph import accepted, check_graph
 from geqlib.graph.checks import values_unread
 from geqlib.monoid.aggregation import auxiliary_loss
+from geqlib.symmetry.affine import SCALE
+from geqlib.symmetry.groups import Group, parse_group
 from geqlib.train.steps.divergence import finite_weights, intact_checkpoints
 from geqlib.train.steps.memory import batch_sizes
 from geqlib.train.steps.optimisation import KEY, observe
@@ -32,7 +34,13 @@ from geqlib.train.steps.replay import Replay
 from geqlib.train.steps.schedule import Schedule, schedule_settings
 from geqlib.train.steps.watched import WatchedModule
 from geqlib.train.tasks.agreement import share_cutoff
-from geqlib.train.tasks.augmentation import rotated_graphs
+from geqlib.train.tasks.augmentation import (
+    GraphElements,
+    check_action,
+    random_elements,
+    rotated_graphs,
+    transformed_graphs,
+)
 from geqlib.train.tasks.label_checks import check_labels, without_labels
 
 
@@ -60,7 +68,9 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
             "step", times `factor` (0.1) at each share `at` ([0.5, 0.75]) of all steps; "plateau",
             times `factor` (0.5) when the monitored metric has not improved for more than `patience`
             (10) validations. Settings as `{"step": {"at": [0.6, 0.9]}}`.
-        rotate: whether training batches are rotated, each graph by its own random rotation.
+        rotate: whether training batches are rotated, each graph by its own random rotation; or the
+            name of a group, such as "O(3)", "GL+(2)" or "S_n x E(3)", of which each graph gets a
+            random element.
         cuda_graphs: whether training steps and evaluations are recorded once per size of batch and
             replayed, for small batches on a GPU, whose time is that of launching kernels. Batches
             are padded to a few sizes, see `geqlib.graph.padding`; losses and weights are the same
@@ -89,6 +99,8 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
     units: ClassVar[dict[str, str]] = {}
     # metrics that the progress bar shows
     shown: ClassVar[tuple[str, ...]] = ()
+    # whether groups of stretches, such as GL+, act on inputs and labels as their types say
+    stretches: ClassVar[bool] = True
     # labels of which NaN means that there is none
     labels_may_miss: ClassVar[tuple[str, ...]] = ()
 
@@ -100,7 +112,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         warmup: float = 0.05,
         weight_decay: float = 0.0,
         schedule: Schedule = "cosine",
-        rotate: bool = True,
+        rotate: bool | str = True,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
@@ -118,6 +130,9 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         self.schedule = schedule
         self.model = model
         self.lr, self.warmup, self.weight_decay, self.rotate = lr, warmup, weight_decay, rotate
+        self._augmenting = parse_group(rotate) if isinstance(rotate, str) else None
+        # what callbacks add to the loss of a batch in each step
+        self.penalties: list[Callable[[Any], Tensor]] = []
         self.cuda_graphs = cuda_graphs
         # made in the first step: copies of a task are made before, and weights move
         self._replay: Replay | None = None
@@ -146,6 +161,11 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         """What a training step minimises, of a batch after augmentation."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch).")
 
+    def graph_losses(self, batch: Any) -> Tensor | None:
+        """The loss [graphs] of each graph of a batch, for what weighs graphs by their losses; None
+        of a task that has only the loss of a whole batch."""
+        return None
+
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         """What is logged as STAGE/NAME: updated metrics, or means over the graphs of the batch."""
         return {}
@@ -173,6 +193,8 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
                 loss = self.loss(batch)
             total = self.with_auxiliary(loss)
             self.watch({"loss": loss})
+            for penalty in self.penalties:
+                total = total + penalty(batch)
         else:
             loss, total = outputs["loss"], outputs.pop("total")
             self.watch(outputs)
@@ -397,11 +419,35 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         if self.begun_from is not None:
             checkpoint[BEGUN] = dict(self.begun_from)
 
+    # --- symmetries ------------------------------------------------------------------------------
+
     def rotated(self, batch: Any) -> Any:
-        """A copy of the batch with every graph rotated by its own random rotation."""
+        """A copy of the batch with every graph under its own random element of what `rotate` says:
+        a rotation, or an element of the group that it names."""
         if not self.rotate:
             return batch
+        if self._augmenting is not None:
+            return self.transformed(batch, self.random_elements(batch, self._augmenting))
         return rotated_graphs(batch, self.inputs | self.outputs, type(self).__name__)
+
+    def check_group(self, batch: Any, group: Group) -> None:
+        """Raise a ValueError if a group does not act on the inputs of a batch, or not on labels."""
+        name = type(self).__name__
+        if group.stretches and not self.stretches:
+            raise ValueError(
+                f"{group.label} does not act on the labels of {name}, which are of rotations and "
+                "reflections only: take O, SO, E or SE."
+            )
+        check_action(group, batch, self.inputs, self.outputs, name)
+
+    def random_elements(self, batch: Any, group: Group, *, scale: float = SCALE) -> GraphElements:
+        """A random element of a group for each graph of a batch, see `check_group`."""
+        self.check_group(batch, group)
+        return random_elements(batch, group, self.inputs | self.outputs, scale=scale)
+
+    def transformed(self, batch: Any, elements: GraphElements) -> Any:
+        """A copy of the batch, labels included, with every graph under its own group element."""
+        return transformed_graphs(batch, self.inputs | self.outputs, elements)
 
 
 def with_positions(batch: Any, names: tuple[str, ...] | None = None) -> Data:

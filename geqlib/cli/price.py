@@ -1,0 +1,140 @@
+"""`geqlib price`: what symmetries cost a model on its data, as dual variables side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geqlib.cli.cv import announce
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geqlib.train.runs.sweep import SweepRun
+
+DESCRIPTION = """Train a configuration once for each group, subject to a mean loss of at most EPS on
+transformed inputs, and print the dual variables:
+
+  geqlib price --config FILE --groups "SO(2)" "SO(3)" S_n --eps 0.1
+
+A dual variable is what a smaller EPS costs. It returns to 0 where the task has the symmetry,
+settles where the symmetry is at odds with the labels, and grows where no weights keep EPS. EPS is
+in units of the training loss: begin a little above that of a run without constraints. Options that
+are not listed go to `geqlib fit`. The same command goes on where it was stopped."""
+CALLBACK = "geqlib.train.InvarianceConstraint"
+Price = dict[str, Any]
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = ArgumentParser(
+        "geqlib price",
+        description=DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="configuration, as for `geqlib fit`")
+    parser.add_argument("--groups", nargs="+", required=True, help="names, such as SO(3) or S_n")
+    parser.add_argument("--eps", type=float, required=True, help="bound of the transformed loss")
+    parser.add_argument("--dual_lr", type=float, default=1e-2, help="rate of dual variables")
+    parser.add_argument("--steps", type=int, default=1, help="of Metropolis-Hastings")
+    parser.add_argument("--out", type=Path, help="folder; by default runs/price-NAME")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make runs again that were made otherwise"
+    )
+    options, overrides = parser.parse_known_args(args)
+    from geqlib.train.runs.sweep import check_recipes, complete_all
+
+    out = options.out or Path("runs") / f"price-{Path(options.config).stem}"
+    runs = plan_runs(out, options, overrides)
+    check_recipes(list(runs.values()), overwrite=options.overwrite)
+    complete_all(list(runs.values()), announce=announce)
+    show_prices(out, {group: read_price(run.folder) for group, run in runs.items()})
+    return 0
+
+
+def plan_runs(out: Path, options: Namespace, overrides: Sequence[str]) -> dict[str, SweepRun]:
+    """The run of each group, finished or not.
+
+    Raises:
+        ValueError: groups or numbers that `InvarianceConstraint` refuses, a group named twice, or
+            what is wrong with the configuration.
+    """
+    from geqlib.train import InvarianceConstraint
+    from geqlib.train.runs.configuration import read_run
+    from geqlib.train.runs.recipe import read_recipe
+    from geqlib.train.runs.sweep import SweepRun
+
+    settings = {"eps": options.eps, "dual_lr": options.dual_lr, "steps": options.steps}
+    names = [InvarianceConstraint(group, **settings).name for group in options.groups]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"--groups names {twice} twice: leave one of them out.")
+    seed = read_run(options.config, overrides).seed
+    recipe, runs = None, {}
+    for group, name in zip(options.groups, names, strict=True):
+        described = {"class_path": CALLBACK, "init_args": {"group": group, **settings}}
+        own = (*overrides, f"--trainer.callbacks+={json.dumps(described)}")
+        recipe = read_recipe(options.config, own, data_of=recipe)
+        folder = out / re.sub(r"[^\w.+-]+", "_", name).strip("_")
+        runs[name] = SweepRun(folder, options.config, own, seed, recipe=recipe | {"seed": seed})
+    return runs
+
+
+def read_price(folder: Path) -> Price:
+    """The dual variable of a run with one constraint, at the end and half way, and its losses.
+
+    Returns:
+        "dual", "half" (the dual variable half way; None if no curve says it), "loss" (the mean
+        transformed loss of the last epoch), "eps", and "metric", what the run monitors on its test
+        split, as a pair of name and value, or None.
+    """
+    from geqlib.files.checkpoint import read_checkpoint
+    from geqlib.report.runs import read_run
+    from geqlib.train.steps.constraint import DUAL, LOSS, dual_prices
+
+    prices = dual_prices(read_checkpoint(folder / "checkpoints" / "last.ckpt"))
+    ((name, price),) = prices.items()
+    run = read_run(folder)
+    curve, losses = (run.history.get(f"{part}_{name}") for part in (DUAL, LOSS))
+    half = None if curve is None else float(curve[(len(curve) - 1) // 2, 1])
+    loss = price["loss"] if losses is None else float(losses[-1, 1])
+    metric = None if run.monitor is None else run.monitor[0].replace("val/", "test/")
+    value = (run.metrics or {}).get(metric or "")
+    pair = None if value is None else (metric, value)
+    return {"dual": price["dual"], "half": half, "loss": loss, "eps": price["eps"], "metric": pair}
+
+
+def show_prices(out: Path, prices: Mapping[str, Price], console: Console | None = None) -> None:
+    """Write price.json into a folder, and print the prices as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from geqlib.files.atomic import replace_file
+
+    text = json.dumps(dict(prices), indent=1)
+    replace_file(out / "price.json", lambda part: part.write_text(text + "\n"))
+    metric = next((price["metric"][0] for price in prices.values() if price["metric"]), None)
+    eps = next(iter(prices.values()))["eps"]
+    table = Table(title=f"Price of symmetry, eps = {eps:g}")
+    columns = [
+        "group",
+        "dual variable",
+        "half way",
+        "transformed loss",
+        *([metric] if metric else []),
+    ]
+    for name in columns:
+        table.add_column(name, justify="left" if name == "group" else "right")
+    for name, price in prices.items():
+        numbers = [price["dual"], price["half"], price["loss"]]
+        numbers += [price["metric"][1] if price["metric"] else None] if metric else []
+        table.add_row(name, *("" if x is None else f"{x:.4g}" for x in numbers))
+    console = console or Console()
+    console.print(table)
+    console.print("d(loss) / d(eps) = -(dual variable); 0: the task has the symmetry; growing: no")
+    console.print(f"weights keep eps. Written to {out / 'price.json'}")

@@ -1,0 +1,93 @@
+"""Adaptive canonicalisation: of a frame, the element that the network itself prefers.
+
+Source: "Adaptive canonicalization with application to invariant anisotropic geometric networks"
+(ICLR 2026, arXiv 2509.24886), which takes the group element of the highest confidence,
+
+    y = g* . module(g*^-1 . x),     g* = argmax over g in F(x) of  confidence(module(g^-1 . x)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geqlib.frames.copies import FrameCopies
+from geqlib.symmetry.types import TensorType
+
+Confidence = Callable[[Any], Tensor]
+
+
+def preferred_weights(plan: FrameCopies, confidence: Tensor) -> Tensor:
+    """[F] weights of copies: 1 for the most confident of each sample, shared among equal ones.
+
+    Args:
+        plan: of all copies.
+        confidence: [F] of each; constants.
+
+    Raises:
+        ValueError: another shape, or NaN.
+
+    Example:
+        >>> from geqlib.frames.point_frames import Frames
+        >>> from geqlib.frames.copies import frame_copies
+        >>> frames = Frames(torch.eye(1).repeat(3, 1, 1), torch.tensor([0, 0, 1]), torch.ones(3))
+        >>> plan = frame_copies(frames, torch.tensor([0, 1]), None, 2, 0)
+        >>> preferred_weights(plan, torch.tensor([0.3, 0.9, 0.1])).tolist()
+        [0.0, 1.0, 1.0]
+    """
+    count = len(plan.sample)
+    if confidence.shape != (count,):
+        raise ValueError(
+            f"confidence returned shape {list(confidence.shape)} for {count} copies: return one "
+            "number for each."
+        )
+    score = confidence.detach()
+    if bool(score.isnan().any()):
+        raise ValueError("confidence returned NaN: no copy is the most confident one.")
+    lowest = score.new_full((plan.num_graphs,), -torch.inf)
+    best = lowest.scatter_reduce(0, plan.sample, score, "amax")[plan.sample]
+    # copies that differ by rounding, as those of symmetric samples, are alike
+    rounding = torch.finfo(score.dtype).eps ** 0.75 * best.abs().clamp(min=1)
+    chosen = (score >= best - rounding).to(plan.weight) * (plan.weight > 0)
+    total = chosen.new_zeros(plan.num_graphs).index_add(0, plan.sample, chosen)
+    return chosen / total.clamp(min=1)[plan.sample]
+
+
+def class_confidence(types: Mapping[str | int, TensorType]) -> str | int:
+    """The first output of graphs that is a scalar: logits, whose largest one is the confidence.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    keys = (k for k, t in types.items() if t.level == "graph" and t.kind == "scalar")
+    key = next(keys, None)
+    if key is None:
+        raise ValueError(
+            'mode "argmax" needs an output of type "graph:scalar", whose classes say how confident '
+            "the module is, or a function `confidence` of its outputs."
+        )
+    return key
+
+
+def largest_probability(logits: Tensor) -> Tensor:
+    """[F] log-probability of the most probable class of logits [F, classes].
+
+    Raises:
+        ValueError: fewer than two classes.
+    """
+    if logits.dim() != 2 or logits.size(1) < 2:
+        raise ValueError(
+            f'mode "argmax" takes classes [graphs, at least 2] for its confidence, got shape '
+            f"{list(logits.shape)}: give a function `confidence` of the outputs."
+        )
+    return logits.log_softmax(1).amax(1)
+
+
+def as_returned(outputs: Mapping[str | int, Tensor], declared: str | Sequence[str] | Any) -> Any:
+    """Outputs of all copies, as the module returns them."""
+    if isinstance(declared, str):
+        return outputs[0]
+    return dict(outputs) if isinstance(declared, Mapping) else tuple(outputs.values())

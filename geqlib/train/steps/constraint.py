@@ -1,0 +1,217 @@
+"""Invariance as a constraint of training, whose dual variable is the price of a symmetry."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from geqlib.symmetry.affine import SCALE
+from geqlib.symmetry.groups import Group, parse_group
+from geqlib.train.tasks.augmentation import GraphElements
+from geqlib.train.tasks.task import Task
+
+BOUND = 100.0
+# metrics, before the name of the group
+DUAL, LOSS, ACCEPTANCE = "train/dual", "train/constraint", "train/acceptance"
+
+
+class InvarianceConstraint(L.Callback):
+    """Trains a task so that it does as well on transformed inputs: invariance as a constraint.
+
+    Source: Hounie, Chamon and Ribeiro, "Automatic data augmentation via invariance-constrained
+    learning" (ICML 2023, arXiv 2209.15031). The problem
+
+        minimise E[loss(f(x), y)]  subject to  E[loss(f(g x), g y)] <= eps
+
+    is solved by descent in the weights of loss(f(x), y) + mu loss(f(g x), g y), and ascent in the
+    dual variable after every batch,
+
+        mu <- max(0, mu + dual_lr (loss(f(g x), g y) - eps)).
+
+    Labels are transformed with the inputs (g y; invariant ones stay), by the types that the task
+    declares. Transforms are drawn for each graph with a density in proportion to its loss, so that
+    bad ones come more often: `steps` steps of independent Metropolis-Hastings from a random element
+    (the paper takes one), which accept a new one with probability min(1, new loss / old loss). A
+    task that has only the loss of a whole batch (`Task.graph_losses`) accepts or rejects the new
+    elements of all of its graphs together. 0 steps leave the elements as they are drawn.
+
+    At the end mu is what a small change of eps costs: d(loss) / d(eps) = -mu. It is 0 where the
+    task has the symmetry anyway, and grows without bound where no model keeps eps.
+
+    Epochs log `train/dual_GROUP`, `train/constraint_GROUP` (the mean of the constrained loss) and
+    `train/acceptance_GROUP`; checkpoints hold the dual variable, so that a resumed run equals an
+    uninterrupted one. Each step costs `steps` + 1 more forward passes, or one more if `steps` is 0,
+    and one more backward pass.
+
+    Args:
+        group: name of a group, such as "SO(3)", "S_n x E(3)" or "GL+(2)": see
+            `geqlib.symmetry.groups.parse_group`. On points in space SO(2) turns about the z axis.
+        eps: bound of the mean transformed loss, above 0, in units of the task's loss.
+        dual_lr: rate of the dual variable.
+        steps: of Metropolis-Hastings.
+        scale: of the stretches of GL+, SL and R+.
+        bound: of the dual variable, above which a warning says that eps may be out of reach.
+
+    Raises:
+        ValueError: unknown groups and numbers out of range; when training begins, a group that acts
+            on no input of the task, or not on its labels, or a task that replays its steps; in
+            training, losses below 0, of which there are no densities.
+
+    Example:
+        >>> constraint = InvarianceConstraint("SO(3)", eps=0.1)
+        >>> constraint.dual
+        0.0
+    """
+
+    def __init__(
+        self,
+        group: str,
+        eps: float,
+        *,
+        dual_lr: float = 1e-2,
+        steps: int = 1,
+        scale: float = SCALE,
+        bound: float = BOUND,
+    ) -> None:
+        self.group: Group = parse_group(group)
+        self.eps, self.dual_lr, self.steps = float(eps), float(dual_lr), int(steps)
+        self.scale, self.bound = float(scale), float(bound)
+        for name, value in (("eps", self.eps), ("dual_lr", self.dual_lr), ("bound", self.bound)):
+            if not (0 < value < math.inf):
+                raise ValueError(f"{name} must be positive and finite, got {value}.")
+        if self.steps < 0:
+            raise ValueError(f"steps must be at least 0, got {steps}.")
+        self.name = self.group.label.replace(" ", "")
+        self.dual = 0.0
+        self.last_loss = math.nan
+        self._said = False
+        self._trainer: L.Trainer | None = None
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"dual": self.dual, "loss": self.last_loss, "eps": self.eps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.dual, self.last_loss = float(state_dict["dual"]), float(state_dict["loss"])
+
+    # --- hooks -----------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not isinstance(pl_module, Task):
+            raise ValueError(
+                f"{type(pl_module).__name__} is no geqlib Task, and InvarianceConstraint needs the "
+                "types of inputs and labels: derive it from geqlib.train.Task."
+            )
+        if pl_module.cuda_graphs:
+            raise ValueError(
+                "InvarianceConstraint draws new transforms in each step, which recorded steps "
+                "cannot: set cuda_graphs to false."
+            )
+        self._trainer = trainer
+        pl_module.penalties.append(partial(self.penalty, pl_module))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.log(f"{DUAL}_{self.name}", self.dual)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._trainer = None
+        penalties = getattr(pl_module, "penalties", [])
+        own = [p for p in penalties if getattr(p, "func", None) == self.penalty]
+        for penalty in own:
+            penalties.remove(penalty)
+
+    # --- a step ----------------------------------------------------------------------------------
+
+    def penalty(self, task: Task, batch: Any) -> Tensor:
+        """mu loss(f(g x), g y) of a batch; the dual variable takes its step."""
+        before, task._watched = task._watched, {}
+        loss = task.loss(task.transformed(batch, self.elements(task, batch)))
+        task._watched = before
+        task.watch({f"loss under {self.name}": loss})
+        dual = self.dual
+        self._ascend(task, loss.detach(), int(batch.num_graphs))
+        return dual * loss
+
+    def elements(self, task: Task, batch: Any) -> GraphElements:
+        """Group elements of the graphs of a batch, with densities in proportion to their losses."""
+        graphs = int(batch.num_graphs)
+        elements = self._draw(task, batch)
+        if self.steps == 0:
+            return elements
+        losses, accepted = self._losses(task, batch, elements), []
+        for _ in range(self.steps):
+            proposal = self._draw(task, batch)
+            proposed = self._losses(task, batch, proposal)
+            chosen = torch.rand_like(losses) * losses < proposed  # if both are 0, it makes none
+            elements = elements.where(chosen.expand(graphs), proposal, batch.batch)
+            losses = torch.where(chosen, proposed, losses)
+            accepted.append(chosen.float().mean())
+        self._log(task, ACCEPTANCE, torch.stack(accepted).mean(), graphs)
+        return elements
+
+    def _draw(self, task: Task, batch: Any) -> GraphElements:
+        return task.random_elements(batch, self.group, scale=self.scale)
+
+    @torch.no_grad()
+    def _losses(self, task: Task, batch: Any, elements: GraphElements) -> Tensor:
+        """[graphs] losses of transformed graphs, or [1] of a task that has only that of a batch."""
+        transformed = task.transformed(batch, elements)
+        losses = task.graph_losses(transformed)
+        losses = task.loss(transformed)[None] if losses is None else losses
+        lowest = float(losses.detach().amin())
+        if lowest < 0:
+            raise ValueError(
+                f"A loss of {type(task).__name__} is {lowest:.3g}, and Metropolis-Hastings weighs "
+                "transforms by losses, which must not be negative: add a constant to the loss, or "
+                "set steps=0."
+            )
+        return losses.detach()
+
+    def _ascend(self, task: Task, loss: Tensor, graphs: int) -> None:
+        trainer = self._trainer
+        if trainer is not None and trainer.world_size > 1:  # all processes have one dual variable
+            loss = cast(Tensor, trainer.strategy.reduce(loss, reduce_op="mean"))
+        self.last_loss = float(loss)
+        self._log(task, LOSS, loss, graphs)
+        if math.isfinite(self.last_loss):  # else the step is refused
+            self.dual = max(0.0, self.dual + self.dual_lr * (self.last_loss - self.eps))
+        if self.dual > self.bound and not self._said:
+            self._said = True
+            warnings.warn(
+                f"The dual variable of {self.name} has passed {self.bound:g}, with a constrained "
+                f"loss of {self.last_loss:.3g} and eps={self.eps:g}: no weights may keep this eps. "
+                "Raise eps, or take a smaller group.",
+                stacklevel=2,
+            )
+
+    def _log(self, task: Task, name: str, value: Tensor, graphs: int) -> None:
+        if self._trainer is not None:
+            where = f"{name}_{self.name}"
+            task.log(where, value, on_step=False, on_epoch=True, batch_size=graphs)
+
+
+def dual_prices(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The "dual" variable, the last constrained "loss" and "eps" of each group in a checkpoint.
+
+    Example:
+        >>> states = {"InvarianceConstraint(SO(3))": {"dual": 2.0, "loss": 0.4, "eps": 0.3}}
+        >>> dual_prices({"callbacks": states})["SO(3)"]["dual"]
+        2.0
+    """
+    start = f"{InvarianceConstraint.__name__}("
+    states = checkpoint.get("callbacks", {})
+    return {
+        key.removeprefix(start).removesuffix(")"): dict(state)
+        for key, state in states.items()
+        if key.startswith(start)
+    }

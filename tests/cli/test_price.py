@@ -1,0 +1,57 @@
+"""`geqlib price`: one run for each group, and their dual variables side by side."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from geqlib.cli.price import show_prices
+from tests.train import tiny
+
+
+def command(folder: Path, *groups: str, eps: str = "0.01") -> list[str]:
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny.config(epochs=2)))
+    where = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "out")]
+    return ["price", *where, "--groups", *groups, "--eps", eps, "--trainer.limit_train_batches=1"]
+
+
+@pytest.mark.slow
+def test_a_run_with_a_constraint_and_its_dual_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny.geqlib(command(tmp_path, "S_n x T(3)")) == 0
+    assert "Price of symmetry" in capsys.readouterr().out
+    prices = json.loads((tmp_path / "out" / "price.json").read_text())
+    price = prices.pop("S_nxT(3)")
+    assert not prices
+    assert 0 < price["half"] < price["dual"]  # two steps from a loss above eps
+    assert price["metric"][0] == "test/mse"
+    config = yaml.safe_load((tmp_path / "out" / "S_nxT_3" / "config.yaml").read_text())
+    (callback,) = config["trainer"]["callbacks"]
+    assert callback["init_args"]["eps"] == 0.01
+    assert tiny.geqlib(command(tmp_path, "S_n x T(3)", eps="0.02")) == 2
+    assert "a run that was made otherwise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [(("SO(4)",), "'SO(4)' is unknown"), (("SO(3)", "SO(3)"), "SO(3) twice")],
+)
+def test_bad_groups(
+    groups: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny.geqlib(command(tmp_path, *groups)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_table_has_a_row_for_each_group(tmp_path: Path) -> None:
+    price = {"dual": 0.0, "half": 0.25, "loss": 0.05, "eps": 0.1, "metric": ("test/mse", 0.5)}
+    console = Console(file=io.StringIO(), width=100)
+    show_prices(tmp_path, {"SO(2)": price, "SO(3)": price | {"dual": 7.5, "half": None}}, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "SO(2)" in text and "7.5" in text and "test/mse" in text

@@ -1,0 +1,110 @@
+"""Adaptive canonicalisation takes the copy of which the network is most confident."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geqlib.nn import FrameAveraging
+from geqlib.testing import degenerate_sets, equivariance_error
+
+TYPES = {"pos": "point"}
+
+
+class Net(nn.Module):
+    """Logits of three classes and a vector of a cloud, with no symmetry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points, self.head = nn.Linear(3, 16), nn.Linear(16, 6)
+
+    def forward(self, pos: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.head(torch.sin(2 * self.points(pos)).mean(0))
+        return 4 * y[:3], y[3:]
+
+
+def preferred(**options: Any) -> FrameAveraging:
+    torch.manual_seed(0)
+    outputs = ("graph:scalar", "graph:vector")
+    net = Net().double()
+    return FrameAveraging(net, "E(3)", inputs=TYPES, outputs=outputs, mode="argmax", **options)
+
+
+def cloud(seed: int = 0) -> Tensor:
+    return torch.randn(6, 3, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def test_the_copy_is_the_most_confident_one() -> None:
+    net, pos = preferred(), cloud()
+    plan = net.plan(pos=pos)
+    seen = [(pos - plan.shift[0]) @ matrix for matrix in plan.matrix]
+    results = [net.module(x) for x in seen]
+    confidences = torch.stack([logits.log_softmax(0).amax() for logits, _ in results])
+    best = int(confidences.argmax())
+    logits, vector = net(pos=pos)
+    assert len(results) == 8 and confidences.std() > 1e-3
+    assert (logits - results[best][0]).abs().max() < 1e-12
+    assert (vector - plan.matrix[best] @ results[best][1]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["planar", "collinear", "tetrahedron", "cube", "coincident"])
+def test_symmetric_sets(name: str) -> None:
+    """Copies that equal each other are equally confident: their mean is taken."""
+    inputs = {"pos": (degenerate_sets()[name], "point")}
+    outputs = ("graph:scalar", "graph:vector")
+    assert equivariance_error(preferred(), inputs, outputs, "E(3)") < 1e-12
+
+
+def test_a_confidence_of_ones_own() -> None:
+    shy = preferred(confidence=lambda outputs: -outputs[0].log_softmax(1).amax(1))
+    sure, pos = preferred(), cloud()
+    assert sure(pos=pos)[0].softmax(0).amax() > shy(pos=pos)[0].softmax(0).amax() + 1e-3
+    outputs = ("graph:scalar", "graph:vector")
+    assert equivariance_error(shy, {"pos": (pos, "point")}, outputs, "E(3)") < 1e-12
+
+
+def test_the_highest_confidence_has_no_jump_where_the_choice_changes() -> None:
+    """Along a path of sets whose preferred frame changes; outputs may jump there."""
+    net, (start, end) = preferred(), (cloud(1), cloud(2))
+    values, choices = [], set()
+    for share in torch.linspace(0, 1, 401, dtype=torch.float64):
+        pos = torch.lerp(start, end, share) * torch.tensor([3.0, 2.0, 1.0]).double()
+        plan = net.plan(pos=pos)
+        seen = [(pos - plan.shift[0]) @ matrix for matrix in plan.matrix]
+        confidences = torch.stack([net.module(x)[0].log_softmax(0).amax() for x in seen])
+        signs = tuple(
+            (plan.matrix[int(confidences.argmax())] * plan.matrix[0]).sum(0).sign().tolist()
+        )
+        choices.add(signs)
+        values.append(net(pos=pos)[0].log_softmax(0).amax().detach())
+    steps = torch.stack(values).diff().abs()
+    assert len(choices) > 1
+    assert steps.max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "full", "confidence": torch.sum}, 'is for mode "argmax"'),
+        ({"outputs": ("graph:vector", "graph:vector")}, 'needs an output of type "graph:scalar"'),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    defaults = {"mode": "argmax", "outputs": ("graph:scalar", "graph:vector")}
+    with pytest.raises(ValueError, match=message):
+        FrameAveraging(Net(), "E(3)", inputs=TYPES, **(defaults | options))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "message"),
+    [
+        (lambda outputs: outputs[0], "returned shape"),
+        (lambda outputs: outputs[0][:, 0] * torch.nan, "returned NaN"),
+    ],
+)
+def test_bad_confidences(confidence: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        preferred(confidence=confidence)(pos=cloud())
