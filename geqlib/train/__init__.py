@@ -1,6 +1,7 @@
 """Training: tasks, runs of a configuration, exact resume, records of runs."""
 
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
+from geqlib.train.tasks.diffusion import MoleculeDiffusion
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.generated import BitsTask, MultitaskTask
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
@@ -19,6 +20,7 @@ __all__ = [
     "LinkPredictionTask",
     "MaskedClassificationTask",
     "MaskedRegressionTask",
+    "MoleculeDiffusion",
     "MultitaskTask",
     "NodeClassificationTask",
     "NormalsTask",
