@@ -47,7 +47,7 @@ class Denoiser(nn.Module):
 
     Args:
         network: its `forward` takes what it names of `pos`, `x` [N, `features`], `vec` [N, 1, 3]
-            (the positions once more, unless its attribute `in_vectors` is 0), `edge_index`,
+            (the positions once more, if its attribute `in_vectors` is 1), `edge_index`,
             `reverse`, `batch`, `num_graphs` and `plan`, and it returns scalars [N, species] and
             vectors [N, 1, 3]. Of a `FrameAveraging`, `inputs` says what it takes.
         species: symbols of the elements.
@@ -164,8 +164,7 @@ class Denoiser(nn.Module):
         scaled = into * pos
         tensors = {"pos": scaled, "x": torch.cat(features, 1), "edge_index": edge_index}
         tensors |= {"batch": batch, "num_graphs": num_graphs, "reverse": reverse, "plan": plan}
-        if getattr(self.network, "in_vectors", 1):
-            tensors["vec"] = scaled[:, None]
+        tensors["vec"] = scaled[:, None]
         scalars, vectors = self._outputs(self.network(**self._taken(tensors)), len(pos))
         moved = centred(vectors[:, 0], batch, num_graphs)
         return Denoised(
@@ -176,6 +175,8 @@ class Denoiser(nn.Module):
         """What the network names of these: in its `forward`, or in `inputs` of a frame average."""
         inputs = getattr(self.network, "inputs", None)
         if not isinstance(inputs, Mapping):
+            if not getattr(self.network, "in_vectors", 0):
+                del tensors["vec"]
             return accepted(self.network.forward, tensors)
         return {name: tensors[name] for name in (*inputs, "batch", "num_graphs") if name in tensors}
 
@@ -186,8 +187,8 @@ class Denoiser(nn.Module):
             return outputs
         kind = [list(part.shape) for part in outputs] if pair else type(outputs).__name__
         raise ValueError(
-            f"{type(self.network).__name__} returned {kind} for {atoms} atoms, but a denoiser takes "
-            f"scalars {list(shapes[0])} and vectors {list(shapes[1])} of each atom: build it with "
+            f"{type(self.network).__name__} returned {kind} for {atoms} atoms, but a denoiser "
+            f"takes scalars {list(shapes[0])} and vectors {list(shapes[1])} of each atom: build it with "
             f"out_scalars={len(self.species)} and out_vectors=1."
         )
 

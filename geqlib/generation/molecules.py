@@ -29,8 +29,8 @@ class Molecules:
         lengths: [M] atoms of each.
 
     Example:
-        >>> whole = torch.zeros(1, 3)
-        >>> molecules = Molecules(torch.tensor([2, 2]), torch.cat([whole, whole / 0]), torch.ones(2))
+        >>> pos = torch.tensor([[0.0, 0.0, 0.0], [torch.nan, torch.nan, torch.nan]])
+        >>> molecules = Molecules(torch.tensor([2, 2]), pos, torch.tensor([1, 1]))
         >>> molecules.dropped.tolist()
         [False, True]
     """
@@ -45,11 +45,11 @@ class Molecules:
     @property
     def batch(self) -> Tensor:
         """[N] molecule of each atom."""
-        return segment_index(self.lengths.long())
+        return segment_index(self.lengths)
 
     @property
     def dropped(self) -> Tensor:
-        """[M] whether sampling ended in NaN: such a molecule counts as sampled, and as a failure."""
+        """[M] whether sampling ended in NaN: such a molecule counts, as a failure."""
         strange = ~self.pos.isfinite().all(1)
         return segment_lengths(self.batch[strange], len(self)) > 0
 
@@ -64,7 +64,7 @@ def stream(seed: int, number: int) -> torch.Generator:
     """The random numbers of one sample, which depend on nothing but these two.
 
     Example:
-        >>> stream(0, 7).initial_seed() == stream(0, 7).initial_seed() != stream(1, 7).initial_seed()
+        >>> torch.equal(*(torch.rand(3, generator=stream(0, 7)) for _ in range(2)))
         True
     """
     mixed = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
@@ -90,8 +90,8 @@ def drawn_sizes(histogram: Mapping[int, int], seed: int, numbers: Sequence[int])
     counts = torch.tensor([histogram[n] for n in sorted(histogram)], dtype=torch.float64)
     if not len(sizes) or bool((counts < 0).any()) or not counts.sum() > 0 or sizes[0] < 1:
         raise ValueError(
-            f"The histogram of atoms {dict(histogram)} has no molecules to draw: give the number of "
-            "molecules for each number of atoms from 1."
+            f"The histogram of atoms {dict(histogram)} has no molecules to draw: give the number "
+            "of molecules for each number of atoms from 1."
         )
     below = (counts / counts.sum()).cumsum(0)
     place = [torch.rand((), generator=stream(seed, k), dtype=torch.float64) for k in numbers]

@@ -232,7 +232,7 @@ class MoleculeDiffusion(Task):
         return self.condition(batch.y) * (~hidden)[:, None]
 
     def condition(self, values: Tensor) -> Tensor:
-        """[G, 2] of properties [G] in the unit of the data: standardised, and that they are known."""
+        """[G, 2] of properties [G] in the unit of the data: standardised, and 1 for known."""
         mean, std = self.property_scale
         values = (values.reshape(-1) - mean) / std
         return torch.stack([values, torch.ones_like(values)], 1)
