@@ -167,9 +167,7 @@ class Denoiser(nn.Module):
         tensors["vec"] = scaled[:, None]
         scalars, vectors = self._outputs(self.network(**self._taken(tensors)), len(pos))
         moved = centred(vectors[:, 0], batch, num_graphs)
-        return Denoised(
-            skip * pos + out * (scaled - moved), skip * x + out * (into * x - scalars)
-        )
+        return Denoised(skip * pos + out * (scaled - moved), skip * x + out * (into * x - scalars))
 
     def _taken(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """What the network names of these: in its `forward`, or in `inputs` of a frame average."""
@@ -181,15 +179,17 @@ class Denoiser(nn.Module):
         return {name: tensors[name] for name in (*inputs, "batch", "num_graphs") if name in tensors}
 
     def _outputs(self, outputs: Any, atoms: int) -> tuple[Tensor, Tensor]:
-        shapes = [(atoms, len(self.species)), (atoms, 1, 3)]
+        shapes = [(len(self.species),), (1, 3)]
         pair = isinstance(outputs, tuple) and len(outputs) == 2
-        if pair and [tuple(part.shape) for part in outputs] == shapes:
+        fits = pair and [tuple(part.shape[1:]) for part in outputs] == shapes
+        # of which exported programs would hold the number of atoms
+        if fits and (torch.compiler.is_compiling() or {len(part) for part in outputs} == {atoms}):
             return outputs
         kind = [list(part.shape) for part in outputs] if pair else type(outputs).__name__
         raise ValueError(
             f"{type(self.network).__name__} returned {kind} for {atoms} atoms, but a denoiser "
-            f"takes scalars {list(shapes[0])} and vectors {list(shapes[1])} of each atom: build it with "
-            f"out_scalars={len(self.species)} and out_vectors=1."
+            f"takes scalars {[atoms, *shapes[0]]} and vectors {[atoms, *shapes[1]]}: build it "
+            f"with out_scalars={len(self.species)} and out_vectors=1."
         )
 
     def _check_network(self) -> None:

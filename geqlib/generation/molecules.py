@@ -198,15 +198,11 @@ class _Sampled:
         return torch.cat(self.denoiser(inside[:, :3], inside[:, 3:], level, **own), 1).to(state)
 
 
-def _noise(
-    seed: int, numbers: Sequence[int], lengths: Tensor, draws: int, width: int
-) -> Tensor:
+def _noise(seed: int, numbers: Sequence[int], lengths: Tensor, draws: int, width: int) -> Tensor:
     """[draws, N, width] of all samples, after the number that their sizes are drawn by."""
     parts = []
     for number, length in zip(numbers, lengths.tolist(), strict=True):
         generator = stream(seed, number)
         torch.rand((), generator=generator, dtype=torch.float64)
-        parts.append(
-            torch.randn(draws, length, width, generator=generator, dtype=torch.float64)
-        )
+        parts.append(torch.randn(draws, length, width, generator=generator, dtype=torch.float64))
     return torch.cat(parts, 1) if parts else torch.zeros(draws, 0, width, dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class SampleSettings:
 
     seed: int = 0
     at_once: int = 100
-    sampler: HeunSampler = HeunSampler()
+    sampler: HeunSampler = field(default_factory=HeunSampler)
     atoms: int | None = None
     value: float | None = None
     guidance: float = 0.0

@@ -17,7 +17,7 @@ from geqlib.symmetry.rotations import random_rotations
 from tests.contract import Case, Contract, Typed, all_edges
 from tests.ponita.test_network import MIRRORED
 
-SMALL: dict[str, Any] = {"channels": 6, "basis": 5, "layers": 1, "widen": 2}
+SMALL: dict[str, Any] = {"channels": 3, "basis": 3, "layers": 1, "widen": 1}
 
 
 class DrawnPONITA(PONITA):
@@ -153,9 +153,7 @@ def test_the_noise_level_and_the_property_are_seen() -> None:
     unknown = module(pos, x, level, edges).x
     told = module(pos, x, level, edges, condition=torch.tensor([[0.0, 1.0]])).x
     other = module(pos, x, level, edges, condition=torch.tensor([[2.0, 1.0]])).x
-    torch.testing.assert_close(
-        unknown, module(pos, x, level, edges, condition=torch.zeros(1, 2)).x
-    )
+    torch.testing.assert_close(unknown, module(pos, x, level, edges, condition=torch.zeros(1, 2)).x)
     assert not torch.allclose(unknown, told) and not torch.allclose(told, other)
     with pytest.raises(ValueError, match="build it with conditional=True"):
         denoiser()(pos, x, level, edges, condition=torch.zeros(1, 2))
@@ -175,7 +173,7 @@ class ScalarsAlone(nn.Module):
 
 
 def test_networks_that_cannot_denoise_are_refused() -> None:
-    with pytest.raises(ValueError, match="PONITA returns no vectors, along which .* moves atoms"):
+    with pytest.raises(ValueError, match=r"PONITA returns no vectors, along which .* moves atoms"):
         Denoiser(PONITA(3, 1, 2, 0, **SMALL), ["H", "C"])
     with pytest.raises(ValueError, match="in_scalars=2, and a denoiser of H, C takes 3"):
         Denoiser(PONITA(2, 1, 2, 1, **SMALL), ["H", "C"])

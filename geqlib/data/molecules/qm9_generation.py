@@ -70,9 +70,7 @@ class QM9Generation(StructureLoaders):
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
         if target is not None and target not in get_args(Target):
-            raise ValueError(
-                f"target must be null or one of {', '.join(COLUMNS)}, got {target!r}."
-            )
+            raise ValueError(f"target must be null or one of {', '.join(COLUMNS)}, got {target!r}.")
         self.seed, usual_train, usual_val = SPLITS[split]
         self.sizes = {
             "train": usual_train if train is None else train,

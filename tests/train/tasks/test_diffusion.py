@@ -54,9 +54,10 @@ def test_loss_by_its_formula(data: QM9Generation) -> None:
     module, batch = Recorded(PONITA(6, 1, 5, 1, **SMALL)), batch_of(data)
     torch.manual_seed(1)
     loss = MoleculeDiffusion(module).loss(batch)
-    pos, x, sigma, _, result = module.__dict__["seen"]
+    pos, _, sigma, _, result = module.__dict__["seen"]
+    denoised = [part.detach() for part in result]
     species = [1, 6, 7, 8, 9]
-    total_pos, total_x, atoms = 0.0, 0.0, len(pos)
+    total, atoms = [0.0, 0.0], len(pos)
     for graph in range(4):
         own = (batch.batch == graph).nonzero()[:, 0].tolist()
         centre, s = batch.pos[own].mean(0), float(sigma[graph])
@@ -64,11 +65,12 @@ def test_loss_by_its_formula(data: QM9Generation) -> None:
         for atom in own:
             clean = (batch.pos[atom] - centre).tolist()
             types = [0.25 if int(batch.z[atom]) == z else 0.0 for z in species]
-            total_pos += weight * sum((a - float(b)) ** 2 for a, b in zip(clean, result.pos[atom], strict=True))
-            total_x += weight * sum((a - float(b)) ** 2 for a, b in zip(types, result.x[atom], strict=True))
+            for k, wanted in enumerate((clean, types)):
+                errors = zip(wanted, denoised[k][atom].tolist(), strict=True)
+                total[k] += weight * sum((a - b) ** 2 for a, b in errors)
         noise = pos[own] - (batch.pos[own] - centre)
         assert float(noise.mean(0).abs().max()) < 1e-6 * max(1.0, s)
-    expected = total_pos / (3 * atoms) + total_x / (5 * atoms)
+    expected = total[0] / (3 * atoms) + total[1] / (5 * atoms)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
     assert len(set(sigma.tolist())) == 4  # one for each molecule
 
