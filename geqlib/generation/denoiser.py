@@ -25,6 +25,10 @@ class Denoised(NamedTuple):
     Args:
         pos: [N, 3] centred positions, in angstrom.
         x: [N, species] elements, one-hot divided by the type scale.
+
+    Example:
+        >>> Denoised(torch.zeros(1, 3), torch.tensor([[0.0, 0.25]])).x.argmax(1)
+        tensor([1])
     """
 
     pos: Tensor

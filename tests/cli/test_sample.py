@@ -180,3 +180,19 @@ def test_dropped_molecules_are_counted(
 def test_other_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sample(tmp_path / "none.ckpt", tmp_path / "a.xyz") == 2
     assert "There is no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """generation.md: trained with a small network, few samples."""
+    from tests.cli.test_documented_commands import FEW, TOP, commands
+    from tests.test_configs import on_small_data
+
+    monkeypatch.chdir(tmp_path)
+    (fit_words, sample_words) = commands(TOP / "docs" / "generation.md")
+    small = on_small_data(TOP / fit_words[2], [], tmp_path, monkeypatch)
+    net = [f"--model.model.network.{name}" for name in ("channels=4", "basis=4", "layers=1")]
+    words = [*fit_words[:2], str(TOP / fit_words[2]), *small, "--data.batch_size=4", *net, *FEW]
+    assert main(words) == 0
+    assert main([word.replace("10000", "3") for word in sample_words]) == 0
+    assert len(read("samples.xyz", ":")) == 3

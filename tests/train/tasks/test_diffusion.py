@@ -124,11 +124,12 @@ def test_what_is_refused(data: QM9Generation) -> None:
         task().check_batch(some)
     with pytest.raises(ValueError, match="no histogram of atoms: say how many"):
         task().sample(range(2))
-    for options, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"unconditional": 1.0}, "unconditional is a share"),
         ({"samples": 0}, "samples at least 1"),
         ({"steps": 1}, "steps must be at least 2"),
-    ):
+    ]
+    for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             task(**options)
 
@@ -153,10 +154,11 @@ def test_splits_are_those_of_the_papers(data: QM9Generation) -> None:
     batch = batch_of(data)
     size = torch.bincount(batch.batch)
     assert batch.edge_index.size(1) == int((size * (size - 1)).sum())
-    for options, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"split": "mine"}, "split must be one of EDM, PONITA"),
         ({"target": "energy"}, "target must be null or one of mu"),
         ({"num_train": 0}, "num_train must be from 1"),
-    ):
+    ]
+    for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             QM9Generation(**options)
