@@ -154,7 +154,7 @@ class Denoiser(nn.Module):
             condition: [G, 2] standardised property and 1, or zeros where it is not known; without
                 it, no property is known.
         """
-        batch, num_graphs = graph_index(batch, num_graphs, len(pos), pos.device)
+        batch, num_graphs = graph_index(batch, num_graphs, pos.size(0), pos.device)
         if condition is not None and not self.conditional:
             raise ValueError(
                 "The denoiser knows no property: build it with conditional=True and train it so."
@@ -169,7 +169,7 @@ class Denoiser(nn.Module):
         tensors = {"pos": scaled, "x": torch.cat(features, 1), "edge_index": edge_index}
         tensors |= {"batch": batch, "num_graphs": num_graphs, "reverse": reverse, "plan": plan}
         tensors["vec"] = scaled[:, None]
-        scalars, vectors = self._outputs(self.network(**self._taken(tensors)), len(pos))
+        scalars, vectors = self._outputs(self.network(**self._taken(tensors)), pos.size(0))
         moved = centred(vectors[:, 0], batch, num_graphs)
         return Denoised(skip * pos + out * (scaled - moved), skip * x + out * (into * x - scalars))
 
@@ -187,7 +187,9 @@ class Denoiser(nn.Module):
         pair = isinstance(outputs, tuple) and len(outputs) == 2
         fits = pair and [tuple(part.shape[1:]) for part in outputs] == shapes
         # of which exported programs would hold the number of atoms
-        if fits and (torch.compiler.is_compiling() or {len(part) for part in outputs} == {atoms}):
+        if fits and (
+            torch.compiler.is_compiling() or {part.size(0) for part in outputs} == {atoms}
+        ):
             return outputs
         kind = [list(part.shape) for part in outputs] if pair else type(outputs).__name__
         raise ValueError(
