@@ -177,10 +177,10 @@ def overfitted(molecules: int, minutes: float, samples: int) -> str:
     torch.manual_seed(SEED)
     data = QM9Generation("EDM", num_train=molecules)
     data.setup()
-    task = read_run(CONFIG, options(OURS)).task
+    task: Any = read_run(CONFIG, options(OURS)).task
     counts = data.splits["train"].counts["node"]
     task.histogram = {int(n): int((counts == n).sum()) for n in counts.unique()}
-    batch = data.splits["train"].__getitems__(range(molecules))
+    batch: Any = data.splits["train"].__getitems__(range(molecules))
     batch.plan = task.denoiser.plan(batch.edge_index, len(batch.pos), batch.reverse)
     task.check_batch(batch)
     optimizer = torch.optim.AdamW(task.parameters(), lr=LEARNING_RATE)

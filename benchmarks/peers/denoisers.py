@@ -8,6 +8,8 @@ their order alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
@@ -36,7 +38,8 @@ class DenoisingEGNN(nn.Module):
         self.read = nn.Linear(channels, out_scalars)
 
     def zero_readout(self) -> None:
-        for last in (self.read, *(layer.move[-1] for layer in self.layers)):  # type: ignore[index]
+        layers: Any = self.layers
+        for last in (self.read, *(layer.move[-1] for layer in layers)):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 

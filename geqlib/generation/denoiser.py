@@ -73,6 +73,8 @@ class Denoiser(nn.Module):
                 [ 0.,  0., -1.]])
     """
 
+    numbers: Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -109,7 +111,7 @@ class Denoiser(nn.Module):
         Raises:
             ValueError: an element that is not one of the species.
         """
-        same = numbers[:, None] == self.numbers
+        same = numbers[:, None].eq(self.numbers)
         strange = numbers[~same.any(1)]
         if len(strange):
             raise ValueError(
@@ -187,9 +189,8 @@ class Denoiser(nn.Module):
         pair = isinstance(outputs, tuple) and len(outputs) == 2
         fits = pair and [tuple(part.shape[1:]) for part in outputs] == shapes
         # of which exported programs would hold the number of atoms
-        if fits and (
-            torch.compiler.is_compiling() or {part.size(0) for part in outputs} == {atoms}
-        ):
+        traced = torch.compiler.is_compiling()
+        if fits and (traced or all(part.size(0) == atoms for part in outputs)):
             return outputs
         kind = [list(part.shape) for part in outputs] if pair else type(outputs).__name__
         raise ValueError(

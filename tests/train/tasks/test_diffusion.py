@@ -88,7 +88,8 @@ def test_noise_levels_of_neighbours_may_be_equal(data: QM9Generation) -> None:
 def test_validation_draws_the_same_noise(data: QM9Generation) -> None:
     module, batch = task(), batch_of(data)
     state = torch.get_rng_state()
-    losses = [float(module.metrics(batch, "val")["loss"].detach()) for _ in range(2)]
+    drawn: list[Any] = [module.metrics(batch, "val")["loss"] for _ in range(2)]
+    losses = [float(loss.detach()) for loss in drawn]
     assert losses[0] == losses[1] and torch.equal(state, torch.get_rng_state())
     assert float(module.loss(batch).detach()) != float(module.loss(batch).detach())
 
