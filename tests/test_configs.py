@@ -46,6 +46,7 @@ SMALL = {
     "MoleculeData": ["val=2", "num_train=8"],
     "MD17Data": ["stride=40"],
     "QM9Data": ["train=12", "val=3"],
+    "QM9Generation": ["train=12", "val=3"],
     "PointCloudData": ["train=16", "val=4", "test=4", "points=16"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
@@ -63,7 +64,7 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_frames.write_files(settings(config, changes)["data"]["init_args"], tmp_path)
-    if "geqlib.data.QM9Data" in text:
+    if "geqlib.data.QM9" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_qm9.write_npz(tmp_path)
     if "geqlib.data.MD17Data" in text:
@@ -99,6 +100,8 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_abc(tmp_path)
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
+    if "MoleculeDiffusion" in text:
+        changes = [*changes, "--model.samples=2", "--model.steps=2", "--model.sample_every=1"]
     return [*changes, *(f"--data.{option}" for option in small)]
 
 

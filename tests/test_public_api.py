@@ -28,11 +28,14 @@ PUBLIC = {
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
-        PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
+        PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData ZincData
+        from_networkx
     """,
     "geqlib.generation": """
-        EDM_RULES BondRules Bonds GraphScores MoleculeDefects MoleculeScores Stability bond_orders
-        graph_scores molecule_defects molecule_scores molecule_smiles squared_mmd stability
+        EDM_RULES BondRules Bonds Denoised Denoiser GraphScores HeunSampler MoleculeDefects
+        MoleculeScores Molecules Preconditioning Stability bond_orders centred drawn_sizes
+        graph_scores loss_weight molecule_defects molecule_scores molecule_smiles preconditioning
+        sample_molecules squared_mmd stability
     """,
     "geqlib.graph": """
         EdgePlan Neighbors Plan accepted check_graph directed_plan neighbor_list paired_plan
@@ -41,6 +44,7 @@ PUBLIC = {
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
         InvarianceConstraint LinkPredictionTask MaskedClassificationTask MaskedRegressionTask
+        MoleculeDiffusion
         MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO Task
     """,

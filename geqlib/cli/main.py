@@ -14,9 +14,12 @@ from geqlib.quiet import ignore_advice
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
-SWEEPS = ("cv", "learning-curve", "sweep", "price", "brec")
+SWEEPS = ("cv", "learning-curve", "sweep", "price", "brec", "sample")
 # which build what checkpoints name
-TRUSTING = ("fit", "test", "predict", "check", "export", "md", "relax", "calibrate", "select")
+TRUSTING = (
+    *("fit", "test", "predict", "check", "export"),
+    *("md", "relax", "calibrate", "select", "sample"),
+)
 # command -> module of this package, whose `main` takes the arguments after the command
 MODULES = {
     "new": "new",
@@ -34,6 +37,7 @@ MODULES = {
     "relax": "relax",
     "motifs": "motifs",
     "brec": "brec",
+    "sample": "sample",
 }
 # extra that a command needs, where it is not "train"
 NEEDS = {"report": "report", "export": "atoms"}
@@ -63,6 +67,7 @@ USAGE = """usage: geqlib COMMAND [options]
   select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
+  sample    molecules by diffusion: geqlib sample CHECKPOINT --count 10000 --out samples.xyz
   brec      pairs of graphs that a network separates: geqlib brec --config FILE
 
 Models with code of your own: --trust MODULE lets commands build it from checkpoints.

@@ -10,6 +10,7 @@ from geqlib.data.molecules.moleculenet import MoleculeNetData
 from geqlib.data.molecules.ogb import OgbMoleculeData
 from geqlib.data.molecules.properties import PropertyData
 from geqlib.data.molecules.qm9 import QM9Data
+from geqlib.data.molecules.qm9_generation import QM9Generation
 from geqlib.data.molecules.table import MoleculeTableData
 from geqlib.data.molecules.zinc import ZincData
 from geqlib.data.points.clouds import PointCloudData
@@ -36,6 +37,7 @@ __all__ = [
     "PointCloudData",
     "PropertyData",
     "QM9Data",
+    "QM9Generation",
     "SetData",
     "SuperpixelData",
     "ZincData",

@@ -156,6 +156,13 @@ class PONITA(nn.Module):
         for part in self.children():
             reset(part)
 
+    def zero_readout(self) -> None:
+        """Let all outputs be 0 until the read-out is trained, as denoisers want it."""
+        for part in (*self.scalars, *self.vectors):
+            layers = (part.weight, part.mix) if isinstance(part, OffsetReadout) else (part,)
+            for parameter in (p for layer in layers if layer for p in layer.parameters()):
+                nn.init.zeros_(parameter)
+
     @property
     def last_weights(self) -> tuple[str, ...]:
         """Names of the parameters in which the scalar outputs are linear, all together."""

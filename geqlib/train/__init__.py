@@ -2,6 +2,7 @@
 
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.steps.constraint import InvarianceConstraint
+from geqlib.train.tasks.diffusion import MoleculeDiffusion
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.generated import BitsTask, MultitaskTask
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
@@ -21,6 +22,7 @@ __all__ = [
     "LinkPredictionTask",
     "MaskedClassificationTask",
     "MaskedRegressionTask",
+    "MoleculeDiffusion",
     "MultitaskTask",
     "NodeClassificationTask",
     "NormalsTask",

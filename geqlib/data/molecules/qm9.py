@@ -141,7 +141,7 @@ class QM9Data(StructureLoaders):
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        whole = _molecules(qm9_arrays(self.cache), self.target)
+        whole = qm9_molecules(qm9_arrays(self.cache), self.target)
         count, train, val = len(whole), self.sizes["train"], self.sizes["val"]
         if train + val > count:
             raise ValueError(f"train + val is {train + val}, but there are {count} molecules.")
@@ -196,7 +196,7 @@ def _checked(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _molecules(arrays: Arrays, target: str) -> PackedGraphs:
+def qm9_molecules(arrays: Arrays, target: str) -> PackedGraphs:
     y, atoms, index = _targets(arrays, target), arrays["n_atoms"], arrays["index"]
     return molecules(arrays["z"], arrays["pos"], atoms, index.astype(np.int64), {"y": y})
 

@@ -15,8 +15,9 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from geqlib.data.packed import Field, PackedGraphs
+from geqlib.graph.complete import complete_graphs
 from geqlib.graph.neighbors import FLAT, Neighbors, neighbor_list
-from geqlib.graph.segments import ragged_ranges, segment_ptr
+from geqlib.graph.segments import segment_ptr
 from geqlib.graph.wrapping import NEAR, OUTSIDE
 
 STRUCTURE = {"z": "node", "pos": "node", "cell": "graph", "pbc": "graph", "index": "graph"}
@@ -146,7 +147,7 @@ def find_neighbors(structures: Any, cutoff: float | None) -> Neighbors:
     batch = structures.batch
     if cutoff is None:
         atoms = len(structures.pos)
-        return _all_pairs(torch.tensor([0, atoms]) if batch is None else structures.ptr)
+        return complete_graphs(torch.tensor([0, atoms]) if batch is None else structures.ptr)
     return neighbor_list(
         structures.pos, cutoff, cell=structures.cell, pbc=structures.pbc, batch=batch
     )
@@ -199,21 +200,6 @@ def _local(structures: PackedGraphs, cutoff: float | None) -> tuple[Tensor, ...]
     edges = near.edge_index - structures.ptr[graph]
     reverse = near.reverse - segment_ptr(count)[graph]
     return count, edges.int(), reverse.int(), near.cell_shift.int()
-
-
-def _all_pairs(ptr: Tensor) -> Neighbors:
-    """All ordered pairs of different atoms of each structure, sorted as `neighbor_list` does."""
-    count = ptr.diff()
-    edges = count * (count - 1)
-    number, others = ragged_ranges(0, edges), (count - 1).repeat_interleave(edges)
-    target, source = number // others, number % others
-    source = source + (source >= target)
-    back = source * others + target - (target > source).long()
-    return Neighbors(
-        edge_index=torch.stack([source, target]) + ptr[:-1].repeat_interleave(edges),
-        cell_shift=torch.zeros(len(number), 3, dtype=torch.long),
-        reverse=back + (edges.cumsum(0) - edges).repeat_interleave(edges),
-    )
 
 
 def _progress(chunks: Sequence[Tensor]) -> Iterable[Tensor]:

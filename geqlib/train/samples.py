@@ -1,0 +1,145 @@
+"""Many samples of a trained denoiser, batch by batch into a folder, so that a stop loses one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from geqlib.files.atomic import file_hash, reading, replace_file
+from geqlib.files.checkpoint import model_file, read_stored
+from geqlib.generation import HeunSampler, Molecules
+from geqlib.train.predictor import trained_task
+from geqlib.train.tasks.diffusion import MoleculeDiffusion
+
+
+def load_diffusion(path: str | Path) -> MoleculeDiffusion:
+    """The task of a checkpoint, with its averaged weights where there are any, ready to sample.
+
+    Args:
+        path: a checkpoint of `geqlib fit`, or the folder of a run.
+
+    Raises:
+        ValueError: a file that is missing or damaged, or of another task.
+
+    Example:
+        >>> load_diffusion("runs/qm9").sample(range(10)).dropped.sum()  # doctest: +SKIP
+        tensor(0)
+    """
+    file = model_file(path)
+    stored = read_stored(file)
+    task = trained_task(file, stored)
+    if not isinstance(task, MoleculeDiffusion):
+        raise ValueError(
+            f"{file} is a model of {type(task).__name__}, which generates nothing: name one that "
+            "was trained by MoleculeDiffusion."
+        )
+    task.on_load_checkpoint(dict(stored))
+    return task
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What samples depend on, beside the checkpoint.
+
+    Args:
+        seed: of all samples.
+        at_once: molecules that are sampled together, which rounding depends on.
+        sampler: noise levels and churn.
+        atoms: of each molecule, in place of the histogram.
+        value: of the property, in the unit of the data.
+        guidance: how much the property is overdone.
+    """
+
+    seed: int = 0
+    at_once: int = 100
+    sampler: HeunSampler = field(default_factory=HeunSampler)
+    atoms: int | None = None
+    value: float | None = None
+    guidance: float = 0.0
+
+
+def complete_samples(
+    task: MoleculeDiffusion,
+    checkpoint: str | Path,
+    folder: Path,
+    count: int,
+    settings: SampleSettings,
+    *,
+    progress: Callable[[Iterable[range]], Iterable[range]] = iter,
+) -> Molecules:
+    """The samples 0 to count - 1: those of finished batches are read, the others drawn.
+
+    An interrupted call followed by another gives what one call would have given, bit for bit on one
+    machine, and a larger count goes on.
+
+    Args:
+        task: of the checkpoint.
+        checkpoint: whose samples these are.
+        folder: where finished batches are kept.
+        count: of samples.
+        settings: of all of them.
+        progress: wraps the loop over batches.
+
+    Raises:
+        ValueError: fewer than one sample or batch, a folder with samples of another checkpoint or
+            other settings.
+    """
+    if count < 1 or settings.at_once < 1:
+        raise ValueError(
+            f"There is nothing to sample: count is {count}, and {settings.at_once} at once."
+        )
+    _claim(folder, checkpoint, settings)
+    size = settings.at_once
+    batches = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    return Molecules.joined([_batch(task, folder, part, settings) for part in progress(batches)])
+
+
+def remove_samples(folder: Path) -> None:
+    """Delete a folder of `complete_samples`, and none that is something else."""
+    if (folder / "settings.json").exists():
+        shutil.rmtree(folder)
+
+
+def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings) -> None:
+    """Write what the samples of a folder depend on, or see that it is the same."""
+    current: dict[str, Any] = {"checkpoint": file_hash(model_file(checkpoint)), **asdict(settings)}
+    current |= {f"sampler.{k}": value for k, value in current.pop("sampler").items()}
+    path = folder / "settings.json"
+    if path.exists():
+        with reading(path, "does not say how its samples were drawn", "delete its folder"):
+            stored = json.loads(path.read_text())
+        other = [name for name, value in current.items() if stored.get(name) != value]
+        if other:
+            raise ValueError(
+                f"{folder} holds samples of another {' and '.join(other)}: repeat the settings to "
+                "go on, or delete them by --overwrite."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(current, indent=1) + "\n"
+    replace_file(path, lambda part: part.write_text(text))
+
+
+def _batch(
+    task: MoleculeDiffusion, folder: Path, numbers: range, settings: SampleSettings
+) -> Molecules:
+    path = folder / f"{numbers.start:08}-{numbers.stop:08}.safetensors"
+    if path.exists():
+        with reading(path, "holds no samples, or is damaged", "delete it, and go on"):
+            return Molecules(**load_file(path))
+    molecules = task.sample(
+        numbers,
+        seed=settings.seed,
+        atoms=settings.atoms,
+        sampler=settings.sampler,
+        value=settings.value,
+        guidance=settings.guidance,
+    )
+    replace_file(path, lambda part: save_file(dict(vars(molecules)), part))
+    return molecules

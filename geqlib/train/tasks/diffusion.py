@@ -1,0 +1,323 @@
+"""Molecules by diffusion: training of a denoiser, and samples of it as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from geqlib.data.packed import PackedGraphs
+from geqlib.generation import (
+    EDM_RULES,
+    Denoiser,
+    HeunSampler,
+    Molecules,
+    MoleculeScores,
+    centred,
+    drawn_sizes,
+    loss_weight,
+    molecule_scores,
+    sample_molecules,
+)
+from geqlib.graph.segments import segment_lengths
+from geqlib.train.steps.schedule import Schedule
+from geqlib.train.tasks.means import mean_over
+from geqlib.train.tasks.task import Task
+
+KEY = "generation"  # of a checkpoint
+AT_ONCE = 100  # molecules that are sampled together as a metric
+VALIDATION_SEED = 0
+LOG_SIGMA = (-1.2, 1.2)  # mean and standard deviation of ln sigma in training
+
+
+class MoleculeDiffusion(Task):
+    """Denoising of molecules at all levels of noise, from which molecules are then sampled.
+
+    Source: Karras et al. (NeurIPS 2022), with the settings of Bekkers et al. (ICLR 2024) for QM9.
+    Each molecule y = (centred positions, elements) has a noise level of its own,
+    ln sigma ~ N(-1.2, 1.2^2), and the loss is
+
+        w(sigma) |D(y + sigma n; sigma) - y|^2, w = min((sigma^2 + 1) / sigma^2, 1000),
+
+    as the mean over positions plus that over elements; the noise n of positions is projected to
+    zero mean, too. Validation draws the same noise each time. Every `sample_every` epochs, and in
+    tests, `samples` molecules are drawn with the weights that are validated, averaged ones under
+    `ema`, always from the same random streams; their metrics are `atom_stability` and
+    `molecule_stability` by the rules of EDM, and `dropped`, the share that ended in NaN.
+
+    The numbers of atoms are drawn from the histogram of the training molecules. Checkpoints keep
+    it, with the species, the name of the rules and the scale of the property.
+
+    Args:
+        model: a `geqlib.generation.Denoiser`. One that is conditional learns the label `y`,
+            standardised over the training molecules.
+        unconditional: share of training molecules of which a conditional model is not told the
+            property.
+        sample_every: epochs between two samplings; 0 for none, in tests neither.
+        samples: molecules of each.
+        steps, sigma_max, churn: of `geqlib.generation.HeunSampler`.
+        lr, warmup, weight_decay, schedule, rotate: see `Task`. With a finite grid of orientations,
+            equivariance is approximate, which rotations of the training molecules (`rotate`) amend.
+
+    Raises:
+        ValueError: a share outside [0, 1), negative numbers, or a sampler that is none.
+
+    Example:
+        >>> from geqlib.models import PONITA
+        >>> network = PONITA(6, 1, 5, 1, channels=16, layers=2)
+        >>> task = MoleculeDiffusion(Denoiser(network), sample_every=10)
+    """
+
+    inputs: ClassVar = {
+        "pos": "point",
+        "z": "scalar",
+        "edge_index": "edge_index",
+        "batch": "batch",
+    }
+    outputs: ClassVar = {"denoised": "vector", "elements": "scalar"}
+    shown: ClassVar = ("molecule_stability",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        unconditional: float = 0.1,
+        sample_every: int = 20,
+        samples: int = 1000,
+        steps: int = 40,
+        sigma_max: float = 1.0,
+        churn: float = 10.0,
+        lr: float = 5e-4,
+        warmup: float = 0.0,
+        weight_decay: float = 1e-12,
+        schedule: Schedule = "cosine",
+        rotate: bool = True,
+    ) -> None:
+        super().__init__(
+            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+        )
+        if not 0 <= unconditional < 1:
+            raise ValueError(f"unconditional is a share in [0, 1), got {unconditional}.")
+        if sample_every < 0 or samples < 1:
+            raise ValueError(
+                "sample_every must be at least 0 and samples at least 1, got "
+                f"{sample_every} and {samples}."
+            )
+        self.unconditional = float(unconditional)
+        self.sample_every, self.samples = int(sample_every), int(samples)
+        self.sampler = HeunSampler(int(steps), sigma_max=float(sigma_max), churn=float(churn))
+        self.histogram: dict[int, int] = {}
+        self.property_scale = (0.0, 1.0)
+        self.rules = EDM_RULES.name  # of a checkpoint that was read, its own
+
+    @property
+    def denoiser(self) -> Denoiser:
+        if not isinstance(self.model, Denoiser):
+            raise ValueError(
+                f"{type(self).__name__} trains a geqlib.generation.Denoiser, and the model is "
+                f"{type(self.model).__name__}: put it into one, as its `network`."
+            )
+        return self.model
+
+    # --- data and checkpoints --------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        train = getattr(data, "splits", {}).get("train")
+        if self.histogram or not isinstance(train, PackedGraphs):
+            return
+        sizes, counts = train.counts["node"].unique(return_counts=True)
+        self.histogram = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+        if getattr(self.model, "conditional", False):
+            self.property_scale = self._scale(data)
+
+    def _scale(self, data: Any) -> tuple[float, float]:
+        if "y" not in data.splits["train"].arrays:
+            raise ValueError(
+                "The denoiser is conditional, and the data has no property: set `target` of the "
+                "data, or conditional=false."
+            )
+        mean, std = data.target_scale()
+        return float(mean), float(std) if std > 0 else 1.0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[KEY] = {
+            "species": list(getattr(self.model, "species", ())),
+            "rules": self.rules,
+            "atoms": dict(self.histogram),
+            "property_scale": list(self.property_scale),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        stored = checkpoint.get(KEY, {})
+        self.histogram = {int(n): int(count) for n, count in stored.get("atoms", {}).items()}
+        mean, std = stored.get("property_scale", self.property_scale)
+        self.property_scale = float(mean), float(std)
+        self.rules = str(stored.get("rules", self.rules))
+
+    def check_batch(self, batch: Any) -> None:
+        super().check_batch(batch)
+        self.denoiser.encode(batch.z)
+        size = segment_lengths(batch.batch, batch.num_graphs)
+        if batch.edge_index.size(1) != int((size * (size - 1)).sum()):
+            raise ValueError(
+                "The edges are not all pairs of atoms, and those near each other in the clean "
+                "molecule would tell its shape: set `cutoff` of the data to null."
+            )
+
+    # --- loss ------------------------------------------------------------------------------------
+
+    def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
+        """What the batch is taken for at the noise level 1."""
+        sigma = batch.pos.new_ones(batch.num_graphs)
+        pos, x = self._denoised(batch, batch.pos, self._elements(batch), sigma, None)
+        return {"denoised": pos, "elements": x}
+
+    def loss(self, batch: Any) -> Tensor:
+        return self.error(batch)
+
+    def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
+        first = int(batch.index[0]) if "index" in batch and len(batch.index) else 0
+        return {"loss": self.error(batch, torch.Generator().manual_seed(first))}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return self.predict_outputs(batch) | {"batch": batch.batch}
+
+    def error(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
+        """The loss of a batch, with noise of the generator, or of the state of the process."""
+        count, molecule = batch.num_graphs, batch.batch
+
+        def normal(*shape: int) -> Tensor:
+            device = None if generator is not None else self.device
+            drawn = torch.randn(*shape, generator=generator, device=device, dtype=batch.pos.dtype)
+            return drawn.to(self.device)
+
+        mean, deviation = LOG_SIGMA
+        sigma = (mean + deviation * normal(count)).exp()
+        pos, x = centred(batch.pos, molecule, count), self._elements(batch)
+        noise = centred(normal(*pos.shape), molecule, count), normal(*x.shape)
+        level = sigma.index_select(0, molecule)[:, None]
+        condition = self._condition(batch, normal(count) if "y" in batch else None)
+        noisy = pos + level * noise[0], x + level * noise[1]
+        estimate = self._denoised(batch, *noisy, sigma, condition)
+        weight = loss_weight(level)
+        errors = [
+            mean_over("node", weight * (a - b).square(), batch).mean()
+            for a, b in zip(estimate, (pos, x), strict=True)
+        ]
+        return errors[0] + errors[1]
+
+    def _elements(self, batch: Any) -> Tensor:
+        return self.denoiser.encode(batch.z).to(batch.pos.dtype)
+
+    def _denoised(
+        self, batch: Any, pos: Tensor, x: Tensor, sigma: Tensor, condition: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        structure = {"edge_index": batch.edge_index, "reverse": getattr(batch, "reverse", None)}
+        structure |= {"batch": batch.batch, "num_graphs": batch.num_graphs}
+        structure["plan"] = getattr(batch, "plan", None)
+        return self.denoiser(pos, x, sigma, **structure, condition=condition)
+
+    def _condition(self, batch: Any, drawn: Tensor | None) -> Tensor | None:
+        """[G, 2] properties, of which a share is not told."""
+        if drawn is None or not self.denoiser.conditional:
+            return None
+        hidden = torch.special.ndtr(drawn) < self.unconditional
+        return self.condition(batch.y) * (~hidden)[:, None]
+
+    def condition(self, values: Tensor) -> Tensor:
+        """[G, 2] of properties [G] in the unit of the data: standardised, and 1 for known."""
+        mean, std = self.property_scale
+        values = (values.reshape(-1) - mean) / std
+        return torch.stack([values, torch.ones_like(values)], 1)
+
+    # --- samples ---------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        numbers: range,
+        *,
+        seed: int = 0,
+        atoms: int | None = None,
+        sampler: HeunSampler | None = None,
+        value: float | None = None,
+        guidance: float = 0.0,
+    ) -> Molecules:
+        """Draw the samples of these numbers, all at once.
+
+        Args:
+            numbers: which samples; each has a random stream of its own.
+            seed: of all samples.
+            atoms: of each molecule, in place of the histogram.
+            sampler: in place of the task's.
+            value: of the property, in the unit of the data.
+            guidance: see `geqlib.generation.sample_molecules`.
+
+        Raises:
+            ValueError: neither `atoms` nor a histogram, a property that the model does not know.
+        """
+        if atoms is None and not self.histogram:
+            raise ValueError(
+                "The checkpoint has no histogram of atoms: say how many atoms molecules have."
+            )
+        sizes = {atoms: 1} if atoms is not None else self.histogram
+        lengths = drawn_sizes(sizes, seed, numbers)
+        known = None if value is None else self.condition(torch.full((len(lengths),), value))
+        return sample_molecules(
+            self.denoiser,
+            lengths,
+            seed=seed,
+            numbers=numbers,
+            sampler=sampler or self.sampler,
+            condition=known,
+            guidance=guidance,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        # averaged weights are put back before the module's own hook at the epoch's end
+        super().on_validation_epoch_start()
+        fitting = self.trainer.state.fn == "fit"
+        due = self.sample_every and (self.trainer.current_epoch + 1) % self.sample_every == 0
+        if not self.trainer.sanity_checking and (due if fitting else self.sample_every):
+            self._log_samples("val")
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        if self.sample_every:
+            self._log_samples("test")
+
+    def _log_samples(self, stage: str) -> None:
+        """Each process draws its share."""
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        own = range(rank, self.samples, processes)
+        if not own or not self.histogram:
+            return
+        parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
+        molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
+        scores = scores_of(molecules, validity=False)
+        metrics = {
+            "atom_stability": scores.atom_stability,
+            "molecule_stability": scores.molecule_stability,
+            "dropped": float(molecules.dropped.double().mean()),
+        }
+        for name, value in metrics.items():
+            shown = name in self.shown
+            self.log(f"{stage}/{name}", value, prog_bar=shown, batch_size=len(molecules))
+
+
+def scores_of(molecules: Molecules, **options: Any) -> MoleculeScores:
+    """Scores of all samples, those among the failures that were dropped.
+
+    Args:
+        molecules: samples.
+        options: of `geqlib.generation.molecule_scores`.
+    """
+    return molecule_scores(
+        molecules.numbers, molecules.pos, molecules.batch, len(molecules), **options
+    )

@@ -1,0 +1,64 @@
+"""Networks that are compared have equal parameters, and rows say how samples were drawn."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.accuracy.generation import COLUMNS, NETWORKS, OURS, compared, own_row, percentages
+from benchmarks.training import UNRECORDED
+from geqlib.generation import Denoiser, HeunSampler, sample_molecules
+from geqlib.testing import equivariance_error
+
+
+def network(name: str, **changes: int) -> nn.Module:
+    module, _, cls = NETWORKS[name]["class_path"].rpartition(".")
+    return getattr(import_module(module), cls)(**NETWORKS[name]["init_args"] | changes)
+
+
+def test_parameters_are_equal_within_a_tenth() -> None:
+    counts = {name: sum(p.numel() for p in network(name).parameters()) for name in NETWORKS}
+    assert all(abs(count / counts[OURS] - 1) < 0.1 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != OURS])
+def test_peers_denoise(name: str) -> None:
+    """From zero outputs, and EGNN under all rotations."""
+    torch.manual_seed(0)
+    net = network(name, channels=8, layers=2).double()
+    pos, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
+    edges = (~torch.eye(5, dtype=torch.bool)).nonzero().T
+    tensors = {"pos": (pos, "point"), "x": (x, "scalar")}
+    fixed = {"EGNN": {"edge_index": edges}}.get(
+        name, {"batch": torch.zeros(5, dtype=torch.long), "num_graphs": 1}
+    )
+
+    def outputs(pos: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return net(pos=pos, x=x, **fixed)
+
+    error = equivariance_error(outputs, tensors, ("scalar", "vector"), "E(3)")
+    assert error < 1e-10 if name == "EGNN" else error > 1e-3
+    denoiser = Denoiser(net).double()
+    assert not any(part.any() for part in outputs(pos, x))
+    drawn = sample_molecules(denoiser, torch.tensor([3, 1, 4]), sampler=HeunSampler(3))
+    assert not drawn.dropped.any()
+
+
+def test_rows(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    molecules = sample_molecules(
+        Denoiser(network(OURS, channels=4, layers=1)), torch.tensor([3, 4]), sampler=HeunSampler(2)
+    )
+    score = percentages(molecules) | {"provenance": UNRECORDED}
+    fit = {"parameters": 7, "steps": 120, "processor_seconds": 60.0}
+    (tmp_path / "fit.json").write_text(json.dumps(fit))
+    row = own_row(OURS, 5.0, tmp_path, [score, score])
+    table = compared([row])
+    assert row.cells["rate"] == 2.0 and "sigma_max 5, 120 steps in 1 CPU minutes" in row.setup
+    assert {column.key for column in COLUMNS} <= row.cells.keys()
+    assert [line.labels[0] for line in table.rows] == [OURS, "EDM", "GeoLDM"]

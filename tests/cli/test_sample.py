@@ -1,0 +1,198 @@
+"""`geqlib sample`: a trained denoiser, its samples as files, and what a stop leaves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ase.io import read
+
+from geqlib.cli import main
+from geqlib.cli.sample import report, write
+from geqlib.files.checkpoint import read_checkpoint
+from geqlib.generation import HeunSampler, Molecules
+from geqlib.train.run import fit
+from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
+from tests.data.molecules.raw_qm9 import arrays, write_npz
+
+NETWORK = {"in_scalars": 6, "in_vectors": 1, "out_scalars": 5, "out_vectors": 1}
+CONFIG: dict[str, Any] = {
+    "ema": 0.5,
+    "monitor": "val/loss",
+    "model": {
+        "class_path": "geqlib.train.MoleculeDiffusion",
+        "init_args": {
+            "lr": 0.01,
+            "sample_every": 2,
+            "samples": 5,
+            "steps": 3,
+            "sigma_max": 2.0,
+            "model": {
+                "class_path": "geqlib.generation.Denoiser",
+                "init_args": {
+                    "network": {
+                        "class_path": "geqlib.models.PONITA",
+                        "init_args": NETWORK | {"channels": 4, "basis": 4, "layers": 1},
+                    }
+                },
+            },
+        },
+    },
+    "data": {
+        "class_path": "geqlib.data.QM9Generation",
+        "init_args": {"train": 12, "val": 3, "batch_size": 6},
+    },
+    "trainer": {"max_epochs": 4, "enable_progress_bar": False, "accelerator": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs, of which the second and the fourth are followed by samples."""
+    folder = tmp_path_factory.mktemp("generation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEQLIB_DATA", str(folder))
+        write_npz(folder)
+        fit(CONFIG, {"trainer.default_root_dir": str(folder / "run")})
+    return folder / "run"
+
+
+def sample(run: Path, out: Path, *words: str) -> int:
+    return main(["sample", str(run), "--out", str(out), "--device", "cpu", *words])
+
+
+def test_samples_are_metrics(run: Path) -> None:
+    with next(run.glob("metrics/version_*/metrics.csv")).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    stable = {
+        int(line["epoch"]): float(line["val/atom_stability"])
+        for line in lines
+        if line["val/atom_stability"]
+    }
+    assert sorted(stable) == [1, 3] and all(0 <= value <= 1 for value in stable.values())
+    assert len([line for line in lines if line["val/loss"]]) == 4
+
+
+def test_checkpoints_hold_what_sampling_takes(run: Path) -> None:
+    stored = read_checkpoint(run / "checkpoints" / "last.ckpt")["generation"]
+    import numpy as np
+
+    sizes = arrays()["n_atoms"][np.random.RandomState(0).permutation(20)[:12]].tolist()
+    assert stored["atoms"] == {n: sizes.count(n) for n in sorted(set(sizes))}
+    assert (stored["rules"], stored["species"]) == ("EDM", ["H", "C", "N", "O", "F"])
+    task = load_diffusion(run)
+    assert task.histogram == stored["atoms"] and task.sampler == HeunSampler(3, sigma_max=2.0)
+
+
+def test_validated_samples_are_those_of_averaged_weights(run: Path) -> None:
+    from geqlib.train.tasks.diffusion import scores_of
+
+    task = load_diffusion(run / "checkpoints" / "last.ckpt")
+    scores = scores_of(task.sample(range(5)), validity=False)
+    with next(run.glob("metrics/version_*/metrics.csv")).open(newline="") as file:
+        logged = [line["val/atom_stability"] for line in csv.DictReader(file)]
+    last = [float(value) for value in logged if value][-1]
+    assert scores.atom_stability == pytest.approx(last)
+
+
+def test_an_interrupted_command_goes_on(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    words = ["--count", "7", "--batch-size", "3"]
+    assert sample(run, tmp_path / "whole.xyz", *words) == 0
+    out = capsys.readouterr().out
+    assert "species H, C, N, O, F; " in out and "[EDM]" in out and "7 molecules" in out
+    assert not (tmp_path / "whole.xyz.parts").exists()
+
+    from geqlib.train.tasks.diffusion import MoleculeDiffusion
+
+    drawn, numbers = MoleculeDiffusion.sample, []
+
+    def stopped(task: Any, part: range, **options: Any) -> Molecules:
+        if len(numbers) == 2:
+            raise KeyboardInterrupt
+        numbers.append(part)
+        return drawn(task, part, **options)
+
+    monkeypatch.setattr(MoleculeDiffusion, "sample", stopped)
+    assert sample(run, tmp_path / "parts.xyz", *words) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "parts.xyz").exists()
+    assert sample(run, tmp_path / "parts.xyz", *words, "--seed", "1") == 2
+    assert "holds samples of another seed" in capsys.readouterr().err
+    monkeypatch.setattr(MoleculeDiffusion, "sample", drawn)
+    assert sample(run, tmp_path / "parts.xyz", *words) == 0
+    assert numbers == [range(3), range(3, 6)]
+    assert (tmp_path / "parts.xyz").read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+    frames: Any = read(tmp_path / "whole.xyz", ":")
+    assert [frame.info["sample"] for frame in frames] == list(range(7))
+    capsys.readouterr()
+    assert sample(run, tmp_path / "whole.xyz", *words) == 2
+    assert "exists: name another file, or --overwrite it" in capsys.readouterr().err
+
+
+def test_more_samples_begin_with_the_fewer(run: Path, tmp_path: Path) -> None:
+    task, settings = load_diffusion(run), SampleSettings(at_once=2, sampler=HeunSampler(2))
+    few = complete_samples(task, run, tmp_path / "a", 4, settings)
+    more = complete_samples(task, run, tmp_path / "a", 5, settings)
+    atoms = len(few.pos)
+    assert torch.equal(few.pos, more.pos[:atoms]) and len(more) == 5
+
+
+def test_what_is_overridden_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--count", "2", "--atoms", "6", "--steps", "2"]
+    assert sample(run, tmp_path / "six.sdf", *words) == 0
+    out = capsys.readouterr().out
+    assert "6 atoms each, in place of the checkpoint's (" in out
+    text = (tmp_path / "six.sdf").read_text()
+    assert text.count("$$$$") == 2 and "  6" in text.splitlines()[3]
+    assert sample(run, tmp_path / "six.pdb", *words) == 2
+    assert "should end in .xyz, .extxyz or .sdf" in capsys.readouterr().err
+    assert sample(run, tmp_path / "none.xyz", "--property", "3") == 2
+    assert "knows no property" in capsys.readouterr().err
+
+
+def test_dropped_molecules_are_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    water = torch.tensor([[0.0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
+    pos = torch.cat([torch.full((2, 3), torch.nan), water])
+    molecules = Molecules(torch.tensor([1, 1, 8, 1, 1]), pos, torch.tensor([2, 3]))
+    write(tmp_path / "water.sdf", molecules)
+    task = load_diffusion(run)
+    task.rules = "theirs"
+    report(molecules, task)
+    out = capsys.readouterr().out
+    assert "dropped: 1 of 2 ended in NaN" in out and "1 of 2 molecules" in out
+    assert "scored by the rules theirs, these samples by EDM" in out
+    atoms: Any = read(tmp_path / "water.sdf")
+    assert str(atoms.symbols) == "OH2"
+    lines = (tmp_path / "water.sdf").read_text().splitlines()
+    assert lines[0] == "sample 1" and lines[3].startswith("  3  2")
+    assert lines[7:9] == ["  1  2  1  0  0  0  0", "  1  3  1  0  0  0  0"]
+
+
+def test_other_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sample(tmp_path / "none.ckpt", tmp_path / "a.xyz") == 2
+    assert "There is no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """generation.md: trained with a small network, few samples."""
+    from tests.cli.test_documented_commands import FEW, TOP, commands
+    from tests.test_configs import on_small_data
+
+    monkeypatch.chdir(tmp_path)
+    (fit_words, sample_words) = commands(TOP / "docs" / "generation.md")
+    small = on_small_data(TOP / fit_words[2], [], tmp_path, monkeypatch)
+    net = [f"--model.model.network.{name}" for name in ("channels=4", "basis=4", "layers=1")]
+    words = [*fit_words[:2], str(TOP / fit_words[2]), *small, "--data.batch_size=4", *net, *FEW]
+    assert main(words) == 0
+    assert main([word.replace("10000", "3") for word in sample_words]) == 0
+    assert len(read("samples.xyz", ":")) == 3

@@ -1,0 +1,165 @@
+"""The loss of diffusion by its formula, and what the task refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from geqlib.data import QM9Generation
+from geqlib.data.packed import PackedGraphs
+from geqlib.generation import Denoiser, HeunSampler
+from geqlib.generation.denoiser import Denoised
+from geqlib.models import PONITA
+from geqlib.train import MoleculeDiffusion
+from tests.data.molecules.raw_qm9 import write_npz
+
+SMALL: dict[str, Any] = {"channels": 4, "layers": 1, "basis": 4}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> QM9Generation:
+    folder = tmp_path_factory.mktemp("qm9")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEQLIB_DATA", str(folder))
+        write_npz(folder)
+        data = QM9Generation(train=12, val=3, target="alpha", batch_size=4)
+        data.setup()
+    return data
+
+
+def batch_of(data: QM9Generation, count: int = 4) -> Any:
+    return data.splits["train"].__getitems__(range(count))
+
+
+def task(conditional: bool = False, **options: Any) -> MoleculeDiffusion:
+    torch.manual_seed(0)
+    network = PONITA(8 if conditional else 6, 1, 5, 1, **SMALL)
+    return MoleculeDiffusion(Denoiser(network, conditional=conditional), **options)
+
+
+class Recorded(Denoiser):
+    """Keeps what it was shown and gave."""
+
+    def forward(self, pos: Tensor, x: Tensor, sigma: Tensor, *args: Any, **rest: Any) -> Denoised:
+        result = super().forward(pos, x, sigma, *args, **rest)
+        self.__dict__["seen"] = pos, x, sigma, rest.get("condition"), result
+        return result
+
+
+def test_loss_by_its_formula(data: QM9Generation) -> None:
+    """Molecule by molecule and atom by atom, from what the denoiser was shown and gave."""
+    module, batch = Recorded(PONITA(6, 1, 5, 1, **SMALL)), batch_of(data)
+    torch.manual_seed(1)
+    loss = MoleculeDiffusion(module).loss(batch)
+    pos, _, sigma, _, result = module.__dict__["seen"]
+    denoised = [part.detach() for part in result]
+    species = [1, 6, 7, 8, 9]
+    total, atoms = [0.0, 0.0], len(pos)
+    for graph in range(4):
+        own = (batch.batch == graph).nonzero()[:, 0].tolist()
+        centre, s = batch.pos[own].mean(0), float(sigma[graph])
+        weight = min((s * s + 1) / (s * s), 1000.0)
+        for atom in own:
+            clean = (batch.pos[atom] - centre).tolist()
+            types = [0.25 if int(batch.z[atom]) == z else 0.0 for z in species]
+            for k, wanted in enumerate((clean, types)):
+                errors = zip(wanted, denoised[k][atom].tolist(), strict=True)
+                total[k] += weight * sum((a - b) ** 2 for a, b in errors)
+        noise = pos[own] - (batch.pos[own] - centre)
+        assert float(noise.mean(0).abs().max()) < 1e-6 * max(1.0, s)
+    expected = total[0] / (3 * atoms) + total[1] / (5 * atoms)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+    assert len(set(sigma.tolist())) == 4  # one for each molecule
+
+
+def test_noise_levels_of_neighbours_may_be_equal(data: QM9Generation) -> None:
+    """A level belongs to a molecule by its number: two of one level stay two molecules."""
+    module, batch = task().denoiser, batch_of(data, 2)
+    pos, x = batch.pos, module.encode(batch.z)
+    both = module(pos, x, torch.tensor([0.5, 0.5]), batch.edge_index, batch.batch, 2)
+    for graph in range(2):
+        own = batch.batch == graph
+        assert float(both.pos[own].mean(0).detach().abs().max()) < 1e-6
+
+
+def test_validation_draws_the_same_noise(data: QM9Generation) -> None:
+    module, batch = task(), batch_of(data)
+    state = torch.get_rng_state()
+    drawn: list[Any] = [module.metrics(batch, "val")["loss"] for _ in range(2)]
+    losses = [float(loss.detach()) for loss in drawn]
+    assert losses[0] == losses[1] and torch.equal(state, torch.get_rng_state())
+    assert float(module.loss(batch).detach()) != float(module.loss(batch).detach())
+
+
+def test_properties_are_standardised_and_sometimes_hidden(data: QM9Generation) -> None:
+    module = Recorded(PONITA(8, 1, 5, 1, **SMALL), conditional=True)
+    training, batch = MoleculeDiffusion(module, unconditional=0.5), batch_of(data, 12)
+    training.property_scale = data.target_scale()
+    mean, std = data.target_scale()
+    shown = []
+    torch.manual_seed(0)
+    for _ in range(20):
+        training.loss(batch)
+        condition = module.__dict__["seen"][3]
+        told = condition[:, 1] == 1
+        torch.testing.assert_close(condition[told, 0], ((batch.y - mean) / std)[told])
+        assert not condition[~told].any()
+        shown.append(told.double().mean())
+    assert 0.3 < float(torch.stack(shown).mean()) < 0.7
+
+
+def test_what_is_refused(data: QM9Generation) -> None:
+    batch = batch_of(data)
+    network = PONITA(6, 1, 5, 1, **SMALL)
+    with pytest.raises(ValueError, match="the model is PONITA: put it into one, as its `network`"):
+        MoleculeDiffusion(network).check_batch(batch)
+    few = MoleculeDiffusion(Denoiser(PONITA(3, 1, 2, 1, **SMALL), ["H", "C"]))
+    with pytest.raises(ValueError, match="is not one of the species of the denoiser"):
+        few.check_batch(batch_of(data, 12))
+    some = batch.clone()
+    some.edge_index, some.reverse = batch.edge_index[:, :0], batch.reverse[:0]
+    with pytest.raises(ValueError, match="set `cutoff` of the data to null"):
+        task().check_batch(some)
+    with pytest.raises(ValueError, match="no histogram of atoms: say how many"):
+        task().sample(range(2))
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"unconditional": 1.0}, "unconditional is a share"),
+        ({"samples": 0}, "samples at least 1"),
+        ({"steps": 1}, "steps must be at least 2"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            task(**options)
+
+
+def test_samples_take_the_histogram_or_a_size(data: QM9Generation) -> None:
+    module = task().eval()
+    module.histogram = {4: 1}
+    sampler = HeunSampler(2)
+    assert module.sample(range(3), sampler=sampler).lengths.tolist() == [4, 4, 4]
+    assert module.sample(range(2), sampler=sampler, atoms=7).lengths.tolist() == [7, 7]
+    with pytest.raises(ValueError, match="knows no property"):
+        module.sample(range(2), sampler=sampler, value=3.0)
+
+
+def test_splits_are_those_of_the_papers(data: QM9Generation) -> None:
+    import numpy as np
+
+    index = 2 * np.random.RandomState(0).permutation(20) + 1
+    assert data.splits["train"].index.tolist() == index[:12].tolist()
+    assert data.splits["test"].index.tolist() == index[15:].tolist()
+    assert isinstance(data.splits["train"], PackedGraphs)
+    batch = batch_of(data)
+    size = torch.bincount(batch.batch)
+    assert batch.edge_index.size(1) == int((size * (size - 1)).sum())
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"split": "mine"}, "split must be one of EDM, PONITA"),
+        ({"target": "energy"}, "target must be null or one of mu"),
+        ({"num_train": 0}, "num_train must be from 1"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            QM9Generation(**options)
