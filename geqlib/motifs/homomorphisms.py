@@ -125,7 +125,8 @@ def simple_graphs(
         labels: [N] integers that labelled patterns are compared with.
 
     Raises:
-        ValueError: loops, parallel edges, edges in one direction only, labels that are no integers.
+        ValueError: loops, parallel edges, edges in one direction only or between two graphs, labels
+            that are no integers.
 
     Example:
         >>> simple_graphs(torch.tensor([[0, 1], [1, 0]]), 2).num_graphs
@@ -156,6 +157,13 @@ def simple_graphs(
             f"The edge {edge // num_nodes} -> {edge % num_nodes} has no edge back, and motifs are "
             "counted in undirected graphs: add the other directions if that is what you mean, for "
             "example by torch_geometric.utils.to_undirected."
+        )
+    across = batch[source] != batch[target]
+    if bool(across.any()):
+        edge = int(across.nonzero()[0])
+        raise ValueError(
+            f"The edge {int(source[edge])} -> {int(target[edge])} joins two graphs of the batch: "
+            "count nodes on over the graphs, as torch_geometric's batches do."
         )
     if labels is not None:
         labels = as_index(labels, "labels")

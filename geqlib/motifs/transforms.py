@@ -15,7 +15,7 @@ from torch_geometric.transforms import BaseTransform
 from geqlib.motifs.basis import Kind
 from geqlib.motifs.counts import count_motifs, together
 from geqlib.motifs.homomorphisms import MOST_STEPS, Counter, Graphs, simple_graphs
-from geqlib.motifs.orbits import orbit_adjacencies
+from geqlib.motifs.orbits import ORBIT_PAIRS, orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
 from geqlib.motifs.tables import row_keys
 
@@ -49,6 +49,11 @@ class _CountFeatures(BaseTransform):
             value = self._feature(_at_edges(data, *result))
             data.edge_attr = _beside(data.edge_attr, value)
         return data
+
+    @property
+    def width(self) -> int:
+        """How many channels a graph gets."""
+        raise NotImplementedError
 
     def counts(self, data: Any) -> Any:
         """Integers: [G, channels], [N, channels], or [2, P] pairs and [P, channels].
@@ -102,6 +107,10 @@ class _MotifFeatures(_CountFeatures):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.channels)} channels, roots={self.roots})"
+
+    @property
+    def width(self) -> int:
+        return len(self.channels)
 
     def _count(self, graphs: Graphs) -> Any:
         counter = Counter(graphs, self.most_steps)
@@ -206,6 +215,10 @@ class OrbitCounts(_CountFeatures):
         if roots not in (1, 2):
             raise ValueError("Orbit adjacencies belong to nodes or pairs: roots must be 1 or 2.")
         super().__init__(roots, pairs, log, None)
+
+    @property
+    def width(self) -> int:
+        return len(ORBIT_PAIRS)
 
     def _count(self, graphs: Graphs) -> Any:
         index, counts = orbit_adjacencies(graphs)
