@@ -28,7 +28,8 @@ PUBLIC = {
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
-        PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
+        PenalisedLogPData PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData
+        from_networkx
     """,
     "geqlib.generation": """
         EDM_RULES BondRules Bonds GraphScores MoleculeDefects MoleculeScores Stability bond_orders
