@@ -134,6 +134,23 @@ FEATURES: dict[str, Callable[[Four], bool | None]] = {
 }
 
 
+def check_name(name: str) -> None:
+    """Refuse the name of features that are none of `FEATURES`.
+
+    Example:
+        >>> check_name("3-WL")
+        Traceback (most recent call last):
+        ...
+        ValueError: There are no exact features '3-WL': choose from 1-WL; graphlet degrees, 1-WL; \
+28 orbit adjacencies, 1-WL; cliques; folklore 2-WL; folklore 2-WL, Q5; folklore 2-WL, degree 6; \
+folklore 2-WL, Q5, cliques.
+    """
+    if name not in FEATURES:
+        raise ValueError(
+            f"There are no exact features {name!r}: choose from {'; '.join(FEATURES)}."
+        )
+
+
 def _polynomials(batch: Four, degree: int) -> torch.Tensor:
     """[P, 2 + K] adjacency and the polynomials that PPGN does not compute."""
     graphs = batch.counter.graphs

@@ -77,8 +77,16 @@ class _CountFeatures(BaseTransform):
         raise NotImplementedError
 
     def _feature(self, count: Tensor) -> Tensor:
-        value = count.to(torch.get_default_dtype())
-        return value.log1p() if self.log else value
+        dtype = torch.get_default_dtype()
+        if self.log:
+            return count.double().log1p().to(dtype)
+        most = 2 / torch.finfo(dtype).eps  # up to which all whole numbers have a value of their own
+        if count.numel() and int(count.max()) > most:
+            raise ValueError(
+                f"A count is {int(count.max())}, which {str(dtype).removeprefix('torch.')} would "
+                "round: leave log=True, or set torch's default type to float64."
+            )
+        return count.to(dtype)
 
 
 class _MotifFeatures(_CountFeatures):
@@ -130,7 +138,8 @@ class HomomorphismCounts(_MotifFeatures):
         patterns: see `geqlib.motifs.patterns.as_pattern`.
         roots: 1 for features of nodes, 2 of pairs, 0 of graphs; patterns that have roots keep them.
         pairs: with two roots, counts at "edges", or at "all" pairs where one is not zero.
-        log: whether features are log(1 + count).
+        log: whether features are log(1 + count); otherwise counts that the default type would
+            round are refused.
         labels: name of the tensor [N] of integers that labelled patterns are compared with.
         most_steps: bound on the rows that the sums of one pattern may need.
 

@@ -260,7 +260,7 @@ class SPEN(nn.Module):
         edge_index: Tensor,
         edge_attr: Tensor | None,
         plan: EgoPlan,
-        of_pairs: Tensor | None,
+        of_pairs: Tensor | None = None,
     ) -> Tensor:
         """[P, channels] the input tensor of order 2."""
         one, (source, target) = x.new_ones(edge_index.size(1)), edge_index
@@ -280,7 +280,7 @@ class SPEN(nn.Module):
         of_nodes: Sequence[Tensor],
         batch: Tensor | None,
         num_graphs: int | None,
-        motifs: Tensor | None,
+        motifs: Tensor | None = None,
     ) -> Tensor:
         """Features of nodes to the outputs of each graph."""
         pooled = self._pool(of_nodes, batch, num_graphs)

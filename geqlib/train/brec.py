@@ -21,9 +21,11 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from geqlib.data.graphs.expressivity import GraphPairs
+from geqlib.data.graphs.motif_counts import counted_together
 from geqlib.data.graphs.relabelled_pairs import relabelled_pair
 from geqlib.files.atomic import reading, replace_file
 from geqlib.motifs.brec import BRECRecipe, Comparison, compare
+from geqlib.motifs.exact import check_name
 from geqlib.motifs.features import MotifFeatures, check_taken
 from geqlib.train.runs.configuration import one_sentence
 from geqlib.train.runs.digests import code_digest
@@ -66,6 +68,8 @@ class BRECSetup:
         self.transform: BaseTransform | None = objects.get("transform")
         self.recipe: BRECRecipe = objects.recipe
         self.exact: str | None = objects.get("exact")
+        if self.exact is not None:
+            check_name(self.exact)
         if isinstance(self.transform, MotifFeatures):
             check_taken(objects.model, self.transform.settings)
         self.parts = {type(part) for part in (*objects.model.modules(), self.transform)}
@@ -230,6 +234,8 @@ def _sums(group: Sequence[Measurement]) -> dict[str, float | None]:
 def _transformed(graphs: Sequence[Data], transform: BaseTransform | None) -> list[Data]:
     if transform is None:
         return list(graphs)
+    if isinstance(transform, MotifFeatures):
+        return counted_together(graphs, transform)
     own = copy.deepcopy(transform)  # which keeps the counts of all copies that it sees
     return [own(graph) for graph in graphs]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from geqlib.data.graphs.expressivity import GraphPairs
 from geqlib.files.atomic import reading, replace_file
-from geqlib.motifs.exact import FEATURES, Four, four
+from geqlib.motifs.exact import FEATURES, Four, check_name, four
 
 FILE = "exact.json"
 
@@ -41,8 +41,7 @@ def exactly_separated(
         >>> exactly_separated(graph_pairs("CSL"), [0, 1], "folklore 2-WL")
         {0: True, 1: True}
     """
-    if name not in FEATURES:
-        raise ValueError(f"exact is {name!r}: choose one of {'; '.join(FEATURES)}.")
+    check_name(name)
     path = None if folder is None else folder / FILE
     outcomes = _read(path, name)
     missing = [number for number in numbers if number not in outcomes]

@@ -10,13 +10,18 @@ import networkx as nx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from geqlib.data import GraphData
+from geqlib.data.graphs.motif_counts import counted_together, with_motifs
+from geqlib.data.packed import PackedGraphs
+from geqlib.graph import accepted
 from geqlib.graph.pair_values import check_pairs, values_at
 from geqlib.models import SPEN, MessagePassingNet, MonoidGNN, PPGNpp
 from geqlib.motifs.features import MotifFeatures, check_taken
 from geqlib.motifs.network import PPGNPlan
 from geqlib.train import GraphClassificationTask
+from geqlib.train.check import symmetry_errors
 from tests.motifs.brute_force import edges_of
 
 GRAPHS = [nx.cycle_graph(n) for n in (5, 6, 7, 8)] + [nx.wheel_graph(n) for n in (5, 6, 7, 8)]
@@ -103,8 +108,6 @@ def test_every_feature_is_read(name: str) -> None:
     module.setup()
     batch = next(iter(module.test_dataloader()))
     names = ["x", "edge_attr", "motifs"] + ["pair_attr"] * ("pairs" in features)
-    from geqlib.graph import accepted
-
     reference = net(**accepted(net.forward, batch))
     for key in names:
         changed = batch.clone()
@@ -162,6 +165,32 @@ def test_polynomials_in_the_loader_are_those_of_the_network(degree: int) -> None
         torch.testing.assert_close(batch.plan.polynomials, plan.polynomials.float())
         assert torch.equal(batch.plan.pairs.row, plan.pairs.row)
     assert sum(module.degrees()) == sum(len(b.x) for b in module.train_dataloader())
+
+
+def test_graphs_counted_together() -> None:
+    """As one by one, tensor by tensor."""
+    features = MotifFeatures(nodes="orbits", edges=["C4"], pairs="orbits", graph="cliques")
+    graphs = [Data(torch.ones(len(g), 1), edges_of(g)) for g in GRAPHS[2:6]]
+    for one, two in zip(counted_together(graphs, features), graphs, strict=True):
+        alone: Any = MotifFeatures(**features.settings)(two.clone())
+        names = alone.keys()
+        assert set(one.keys()) == set(names)
+        assert all(torch.equal(one[key], alone[key]) for key in names)
+
+
+def test_kinds_cannot_be_joined() -> None:
+    graphs = PackedGraphs(
+        {"nodes": [2], "edges": [2], "edge_index": [[0, 1], [1, 0]], "x": [3, 4]}, {"x": "node"}
+    )
+    with pytest.raises(ValueError, match="x holds integers, such as kinds"):
+        with_motifs(graphs, MotifFeatures(nodes=["C3"]))
+
+
+def test_symmetry_is_measured_with_the_features() -> None:
+    """Pairs are relabelled with their nodes."""
+    net = SPEN(width(ALL), 2, pair_dim=28, graph_dim=4, **SMALL)
+    errors = symmetry_errors(GraphClassificationTask(net, 2), data(ALL), samples=2)
+    assert errors["relabelling S_n"]["float64"] < 1e-10
 
 
 def directed() -> GraphData:

@@ -150,6 +150,7 @@ TRANSFORM = """
 transform: {{class_path: geqlib.motifs.features.MotifFeatures, init_args: {{{kinds}}}}}
 """
 ERRORS = {
+    "exact": (TEXT + "exact: 3-WL", [], "no exact features '3-WL': choose from 1-WL; graphlet"),
     "features": (TEXT + TRANSFORM.format(kinds="pairs: orbits"), [], "PPGNpp has pair_dim=0"),
     "model": ("transform: null", [], "model"),
     "class": ("model: {class_path: geqlib.models.None}", [], "geqlib.models.None"),

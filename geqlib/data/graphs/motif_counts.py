@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
-from geqlib.data.packed import Arrays, Field, PackedGraphs
+from geqlib.data.packed import Arrays, Field, PackedGraphs, joined
 from geqlib.files.atomic import cached_arrays
 from geqlib.motifs.features import MotifFeatures
 
@@ -39,8 +39,8 @@ def with_motifs(
         cache: folder for the counts; the user's cache folder by default.
 
     Raises:
-        ValueError: a graph that is directed, has loops or parallel edges, or costs too much, by its
-            number.
+        ValueError: features that are integers; by its number, a graph that is directed, has loops
+            or parallel edges, or costs too much.
 
     Example:
         >>> edges = {"edges": [4], "edge_index": [[0, 1, 1, 2], [1, 0, 2, 1]]}
@@ -53,6 +53,24 @@ def with_motifs(
         digest.update(part.long().numpy().tobytes())
     parameters = {"features": features.settings, "graphs": digest.hexdigest(), "format": 1}
     counts = cached_arrays("motifs", parameters, lambda: _counted(graphs, features), cache)
+    return _joined(graphs, counts)
+
+
+def counted_together(graphs: Sequence[Data], features: MotifFeatures) -> list[Data]:
+    """What `features` makes of each graph, counted in all of them at once, many times as fast.
+
+    Args:
+        graphs: with `x` and `edge_index`, and nothing else.
+        features: what is counted.
+    """
+    parts = [{"x": g["x"].numpy(), "edge_index": g["edge_index"].numpy()} for g in graphs]
+    packed = PackedGraphs(joined(parts, {"x": "node"}), {"x": "node"})
+    whole = _joined(packed, _counted(packed, features))
+    return [whole[k] for k in range(len(graphs))]
+
+
+def _joined(graphs: PackedGraphs, counts: Arrays) -> PackedGraphs:
+    """The graphs with the counts beside their features."""
     arrays: dict[str, Any] = {f"{k}s": v for k, v in graphs.counts.items() if k != "graph"}
     arrays |= graphs.arrays
     for name, value in counts.items():
@@ -60,6 +78,11 @@ def with_motifs(
         if before is None:
             arrays[name] = value
         else:
+            if not before.is_floating_point():
+                raise ValueError(
+                    f"{name} holds integers, such as kinds, which counts of motifs cannot join: "
+                    "make them one-hot."
+                )
             before = before[:, None] if before.dim() == 1 else before
             arrays[name] = torch.cat([before, torch.as_tensor(value).to(before.dtype)], 1)
     fields = {name: field for name, field in FIELDS.items() if name in counts}
