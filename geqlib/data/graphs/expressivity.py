@@ -13,8 +13,8 @@ import networkx as nx
 import numpy as np
 
 from geqlib.data.download import needed_file
-from geqlib.data.graphs.tuning_graphs import tuning_graphs
 from geqlib.files.atomic import reading
+from geqlib.motifs.tuning_graphs import tuning_graphs
 
 Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC", "tuning"]
 CSL_NODES, CSL_SKIPS = 41, (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
@@ -75,7 +75,7 @@ def graph_pairs(name: Name) -> GraphPairs:
     of 16, 25 and 26 nodes, pairs of equal parameters. "EXP": planar graphs with two kinds of nodes
     (Abboud et al., IJCAI 2021). "BREC": 400 pairs of six kinds (Wang and Zhang, ICML 2024).
     "tuning": 32 other pairs, generated, by which recipes for BREC are chosen
-    (`geqlib.data.graphs.tuning_graphs`). Files are looked for in the folder expressivity below the
+    (`geqlib.motifs.tuning_graphs`). Files are looked for in the folder expressivity below the
     one that GEQLIB_DATA names, and downloaded where they are not there.
 
     Raises:

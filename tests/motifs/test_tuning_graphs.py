@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 
 from geqlib.data.graphs.expressivity import GraphPairs, colour_refinement, graph_pairs, plain
-from geqlib.data.graphs.tuning_graphs import EACH, cfi_bases, cfi_graph, tuning_graphs
+from geqlib.motifs.tuning_graphs import EACH, cfi_bases, cfi_graph, tuning_graphs
 from geqlib.train.exact_pairs import exactly_separated
 
 
