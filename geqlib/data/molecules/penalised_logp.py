@@ -185,8 +185,8 @@ def _column(path: Path) -> Iterator[str]:
 
 def _fits(molecule: Any, name: str) -> bool:
     atoms = list(molecule.GetAtoms())
-    known = all(a.GetSymbol() in ELEMENTS and a.GetFormalCharge() in CHARGES for a in atoms)
-    return known and "." not in name and molecule.GetNumBonds() > 0
+    allowed = all(a.GetSymbol() in ELEMENTS and a.GetFormalCharge() in CHARGES for a in atoms)
+    return allowed and "." not in name and molecule.GetNumBonds() > 0
 
 
 def _graph(molecule: Any) -> dict[str, np.ndarray]:
