@@ -160,7 +160,8 @@ def cross_validated(
 def settings(name: str, model: str, recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     """Configuration and changes to it, of which a set's labels are those of tu_gin.yaml."""
     network, counted = MODELS[model]
-    net, variant = "model.model", {} if name == "MUTAG" else options(CONFIGS["GIN"], name)
+    net = "model.model"
+    variant: dict[str, Any] = {} if name == "MUTAG" else options(CONFIGS["GIN"], name)
     inputs = int(variant.get(f"{net}.in_channels", 7))
     features = COUNTS | (OF_PAIRS if network != "GIN" else {}) if counted else {}
     counts = motif_features(features).channels if features else {}
@@ -188,7 +189,7 @@ def width_like(recipe: Recipe, inputs: int, *, counted: bool) -> int:
     size: dict[str, Any] = {"layers": recipe.layers}
     more: dict[str, Any] = {"graph_dim": 4} if counted else {}
     inputs += 4 * counted
-    of_pairs = {"pair_dim": 28} if counted else {}
+    of_pairs: dict[str, Any] = {"pair_dim": 28} if counted else {}
     target = _parameters(
         SPEN(inputs, 2, channels=recipe.channels, symmetric=True, **size, **more, **of_pairs)
     )

@@ -126,7 +126,7 @@ class MessagePassingNet(nn.Module):
 class _GINE(GIN):
     """torch_geometric's GIN with features of edges."""
 
-    supports_edge_attr = True
+    supports_edge_attr = True  # pyright: ignore[reportGeneralTypeIssues]
 
     def init_conv(self, in_channels: int, out_channels: int, **options: Any) -> GINEConv:
         norm = {"norm": self.norm, "norm_kwargs": self.norm_kwargs}

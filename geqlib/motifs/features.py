@@ -15,6 +15,7 @@ CLIQUES = ("K3", "K4", "K5", "K6")
 MOST_CLIQUE_STEPS = 1e13  # the bound knows nothing of how few cliques there are
 # the tensor that holds what is counted
 TENSORS = {"nodes": "x", "edges": "edge_attr", "pairs": "pair_attr", "graph": "motifs"}
+ROOTS: dict[str, Roots] = {"nodes": 1, "edges": 2, "pairs": 2, "graph": 0}
 # options of networks by which they take these
 OPTIONS = {"edges": "edge_dim", "pairs": "pair_dim", "graph": "graph_dim"}
 
@@ -127,7 +128,7 @@ take a network that does, such as SPEN or PPGNpp.
 
 
 def _counted(kind: str, value: Sequence[str] | str) -> OrbitCounts | SubgraphCounts:
-    roots: Roots = {"nodes": 1, "edges": 2, "pairs": 2, "graph": 0}[kind]
+    roots = ROOTS[kind]
     pairs = "all" if kind == "pairs" else "edges"
     word = "cliques" if kind == "graph" else "orbits"
     if value == "orbits" and roots:

@@ -355,14 +355,14 @@ def _of_pairs(
     """[P, pair_dim] features of the pairs of the plan; of symmetric ones, the sum of both ways."""
     if pair_index is None or pair_attr is None:
         return None
-    ends = plan.source, plan.target
+    row, column = plan.source, plan.target
     if plan.origin is not None:
-        ends = tuple(plan.origin.index_select(0, end) for end in ends)
-    value = values_at(pair_index, pair_attr, *ends, num_nodes)
+        row, column = (plan.origin.index_select(0, end) for end in (row, column))
+    value = values_at(pair_index, pair_attr, row, column, num_nodes)
     if not plan.symmetric:
         return value
-    back = values_at(pair_index, pair_attr, *ends[::-1], num_nodes)
-    return value + back * (ends[0] != ends[1])[:, None].to(back.dtype)
+    back = values_at(pair_index, pair_attr, column, row, num_nodes)
+    return value + back * (row != column)[:, None].to(back.dtype)
 
 
 class _BatchNorm(BatchNorm):
