@@ -56,10 +56,13 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     """Write small raw data of a configuration, and return the options that go with it."""
     monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
     text = config.read_text()
-    if "MoleculeNetData" in text or "ZincData" in text:
+    if "MoleculeNetData" in text or "ZincData" in text or "PenalisedLogPData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_molecules.write(tmp_path)
-    if "MoleculeNetData" in text:
+    if "PenalisedLogPData" in text:
+        lipo = "MoleculeNet/lipo/raw/Lipophilicity.csv"  # some molecules, and no others
+        changes = [*changes, f"--data.files=[{lipo}]"]
+    if "MoleculeNetData" in text or "PenalisedLogPData" in text:
         pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))

@@ -28,7 +28,8 @@ PUBLIC = {
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
-        PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData ZincData
+        PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData
+        ZincData
         from_networkx
     """,
     "geqlib.generation": """

@@ -37,15 +37,22 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument(
         "--seeds", type=int, nargs="+", help="seeds; by default the protocol's, 100 to 1000"
     )
-    parser.add_argument("--pairs", default="0:400", help="FIRST:END or one number; all by default")
-    parser.add_argument("--out", type=Path, help="folder; by default runs/NAME")
+    parser.add_argument("--pairs", help="FIRST:END or one number; all by default")
+    parser.add_argument(
+        "--set",
+        default="BREC",
+        choices=("BREC", "tuning"),
+        help="the 400 pairs of BREC, or 32 others, by which a recipe is chosen before",
+    )
+    parser.add_argument("--out", type=Path, help="folder; by default runs/NAME, or NAME-tuning")
     parser.add_argument("--device", help="cpu or cuda; a GPU by default where there is one")
     parser.add_argument(
         "--overwrite", action="store_true", help="measure pairs again that were measured otherwise"
     )
     options, overrides = parser.parse_known_args(args)
-    numbers = pair_numbers(options.pairs)
-    out = options.out or Path("runs") / Path(options.config).stem
+    numbers = None if options.pairs is None else pair_numbers(options.pairs)
+    name = Path(options.config).stem + ("" if options.set == "BREC" else f"-{options.set}")
+    out = options.out or Path("runs") / name
     show(run(out, options, overrides, numbers))
     sys.stdout.write(f"wrote {out / 'results.json'}\n")
     return 0
@@ -69,19 +76,22 @@ def pair_numbers(text: str) -> list[int]:
 
 
 def run(
-    out: Path, options: Any, overrides: Sequence[str], numbers: Sequence[int]
+    out: Path, options: Any, overrides: Sequence[str], numbers: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Measure what is missing, and write results.json: counts by seed and category."""
+    """Measure what is missing, and write results.json: counts by seed and category, and the pairs
+    lost against exact features."""
     import torch
 
     from geqlib.data.graphs.expressivity import graph_pairs
     from geqlib.files.atomic import replace_file
     from geqlib.motifs.brec import SEEDS
     from geqlib.train.brec import BRECSetup, best_seed, complete, read_measurements, totals
+    from geqlib.train.exact_pairs import compared_with_exact, exactly_separated
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = list(dict.fromkeys(options.seeds or SEEDS))
-    setup, pairs = BRECSetup(options.config, overrides), graph_pairs("BREC")
+    setup, pairs = BRECSetup(options.config, overrides), graph_pairs(options.set)
+    numbers = range(len(pairs.pairs)) if numbers is None else numbers
     with Watch(len(seeds) * len(numbers)) as watch:
         complete(
             setup, pairs, out, numbers, seeds, device, watch.count, overwrite=options.overwrite
@@ -89,7 +99,13 @@ def run(
     measured = read_measurements(out, seeds, numbers)
     by_seed = {seed: totals(of_seed, pairs.parts) for seed, of_seed in measured.items()}
     valid = all(of_seed["all"]["failures"] == 0 for of_seed in by_seed.values())
-    results = {"best": best_seed(by_seed), "valid": valid, "seeds": by_seed}
+    best = best_seed(by_seed)
+    results = {"set": options.set, "best": best, "valid": valid, "seeds": by_seed}
+    if setup.exact is not None:
+        exact = exactly_separated(pairs, numbers, setup.exact, out)
+        separated = {k: m.comparison.separated for k, m in measured[best].items()}
+        lists = compared_with_exact(separated, exact, pairs.parts)
+        results["exact"] = {"features": setup.exact, "separated": sum(exact.values()), **lists}
     text = json.dumps(results, indent=1) + "\n"
     replace_file(out / "results.json", lambda part: part.write_text(text))
     return results
@@ -104,7 +120,7 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     by_seed: Mapping[int, Totals] = results["seeds"]
     best = results["best"]
     which = f"best of {len(by_seed)} seeds" if len(by_seed) > 1 else "one seed"
-    table = Table(title=f"BREC, seed {best} ({which})", box=SIMPLE_HEAD)
+    table = Table(title=f"{results.get('set', 'BREC')}, seed {best} ({which})", box=SIMPLE_HEAD)
     table.add_column("category")
     for title in ("separated", "unreliable", "real", "exact T²", "s a pair", "MiB"):
         table.add_column(title, justify="right")
@@ -114,7 +130,7 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
         table.add_row(name, *_cells(row))
     console = console or Console()
     console.print(table)
-    for line in notes(by_seed):
+    for line in (*notes(by_seed), *losses(results)):
         console.print(line, highlight=False)
 
 
@@ -136,6 +152,43 @@ def notes(by_seed: Mapping[int, Totals]) -> list[str]:
         "copies exceed it (one in twenty by chance)."
     )
     return lines
+
+
+def losses(results: Mapping[str, Any]) -> list[str]:
+    """The pairs that exact features separate and the best seed does not, by category.
+
+    Example:
+        >>> exact = {"features": "1-WL", "separated": 4, "lost": {"CFI": [7, 8, 9, 12]}, "won": {}}
+        >>> losses({"best": 100, "exact": exact})[1]
+        'lost, CFI: 7-9, 12 (4)'
+    """
+    if "exact" not in results:
+        return []
+    exact = results["exact"]
+    lines = [f"Exact features ({exact['features']}) separate {exact['separated']} of these pairs."]
+    words = {"lost": "lost", "won": "separated beyond exact features"}
+    for key, word in words.items():
+        for part, numbers in exact[key].items():
+            lines.append(f"{word}, {part}: {number_ranges(numbers)} ({len(numbers)})")
+    if not exact["lost"]:
+        lines.append(f"Seed {results['best']} loses none of them.")
+    return lines
+
+
+def number_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, with those in a row as a range.
+
+    Example:
+        >>> number_ranges([1, 2, 3, 5, 8, 9])
+        '1-3, 5, 8-9'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 class Watch:

@@ -8,6 +8,7 @@ from geqlib.data.molecules.md17 import MD17Data
 from geqlib.data.molecules.module import MoleculeData
 from geqlib.data.molecules.moleculenet import MoleculeNetData
 from geqlib.data.molecules.ogb import OgbMoleculeData
+from geqlib.data.molecules.penalised_logp import PenalisedLogPData
 from geqlib.data.molecules.properties import PropertyData
 from geqlib.data.molecules.qm9 import QM9Data
 from geqlib.data.molecules.qm9_generation import QM9Generation
@@ -34,6 +35,7 @@ __all__ = [
     "NBodyData",
     "OgbMoleculeData",
     "OwnGraphData",
+    "PenalisedLogPData",
     "PointCloudData",
     "PropertyData",
     "QM9Data",

@@ -50,3 +50,33 @@ def sum_pool(x: Tensor, batch: Tensor | None, num_graphs: int | None) -> Tensor:
         return x.sum(0, keepdim=True)
     batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
     return x.new_zeros(num_graphs, *x.shape[1:]).index_add(0, batch, x)
+
+
+def beside_pooled(pooled: Tensor, motifs: Tensor | None, channels: int) -> Tensor:
+    """What a network pooled of the nodes of each graph, with features of the whole graph beside it.
+
+    Args:
+        pooled: [G, C].
+        motifs: [G, channels] such as counts of cliques, or None.
+        channels: that the network takes; 0 for none.
+
+    Returns:
+        [G, C + channels].
+
+    Raises:
+        ValueError: features that are missing, not expected or of another shape.
+
+    Example:
+        >>> beside_pooled(torch.zeros(2, 3), torch.ones(2, 1), 1).shape
+        torch.Size([2, 4])
+    """
+    if motifs is None and not channels:
+        return pooled
+    shape = None if motifs is None else tuple(motifs.shape)
+    if motifs is None or shape != (pooled.size(0), channels):
+        raise ValueError(
+            f"motifs {'is missing' if shape is None else f'has shape {shape}'}, expected "
+            f"({pooled.size(0)}, {channels}): give every graph that many features, or set "
+            "graph_dim of the model to how many there are."
+        )
+    return torch.cat([pooled, motifs.to(pooled.dtype)], 1)

@@ -13,7 +13,7 @@ from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.categories import CategoryEmbedding
 from geqlib.graph.checks import as_index, values_readable
-from geqlib.graph.pool import graph_index
+from geqlib.graph.pool import beside_pooled, graph_index
 
 NUMBERS = 1 << 8  # of which `SetNetwork` reads sets
 
@@ -129,10 +129,12 @@ class MonoidGNN(nn.Module):
         towers: of each layer.
         edge_dim: channels of edge_attr, or the number of values of each integer column; 0 for none.
         readout: aggregation of the nodes of a graph from C to C channels, or its name.
+        graph_dim: features per graph, `motifs`, which join what is read out.
 
     Shapes:
-        x [N, in_channels], edge_index [2, E], edge_attr [E, edge_dim], batch [N]; returns outputs
-        of nodes [N, out_node] and of graphs [num_graphs, out_graph]: both, or the one there is.
+        x [N, in_channels], edge_index [2, E], edge_attr [E, edge_dim], batch [N], motifs
+        [num_graphs, graph_dim]; returns outputs of nodes [N, out_node] and of graphs [num_graphs,
+        out_graph]: both, or the one there is.
 
     Raises:
         ValueError: options out of range, batch without num_graphs, or edge_attr missing, not
@@ -159,8 +161,14 @@ class MonoidGNN(nn.Module):
         towers: int = 1,
         edge_dim: int | Sequence[int] = 0,
         readout: Aggregation | str = "sum",
+        graph_dim: int = 0,
     ) -> None:
         super().__init__()
+        if graph_dim and not out_graph:
+            raise ValueError(
+                f"graph_dim is {graph_dim}, but the network has no outputs of graphs, which take "
+                "features of graphs: set out_graph, or graph_dim to 0."
+            )
         if min(channels, layers) < 1 or min(out_node, out_graph) < 0 or out_node + out_graph == 0:
             raise ValueError(
                 "channels, layers and one of out_node and out_graph must be positive, got "
@@ -171,6 +179,7 @@ class MonoidGNN(nn.Module):
         if update not in ("gru", "residual"):
             raise ValueError(f'update must be "gru" or "residual", got {update!r}.')
         self.depth, self.out_node, self.out_graph = depth, out_node, out_graph
+        self.graph_dim = graph_dim
         self.encode = _encoder(in_channels, channels)
         self.encode_edges = _encoder(edge_dim, channels) if edge_dim else None
         options = {"towers": towers, "edge_channels": channels if edge_dim else 0}
@@ -179,8 +188,8 @@ class MonoidGNN(nn.Module):
         steps = [GRUStep(channels) if update == "gru" else ResidualStep(channels) for _ in convs]
         self.steps = nn.ModuleList(steps)
         self.readout = aggregation_resolver(deepcopy(readout))
-        self.of_nodes = _head(channels, out_node) if out_node else None
-        self.of_graphs = _head(channels, out_graph) if out_graph else None
+        self.of_nodes = _head(channels, out_node, channels) if out_node else None
+        self.of_graphs = _head(channels + graph_dim, out_graph, channels) if out_graph else None
         self.reset_parameters()  # copies of an aggregation would start alike
 
     def reset_parameters(self) -> None:
@@ -195,6 +204,7 @@ class MonoidGNN(nn.Module):
         edge_attr: Tensor | None = None,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
+        motifs: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         _check_width("x", "in_channels", x, self.encode)
@@ -206,7 +216,8 @@ class MonoidGNN(nn.Module):
         x = self._layers(self.encode(x), edge_index, edges, batch)
         outputs = [self.of_nodes(x)] if self.of_nodes else []
         if self.of_graphs:
-            outputs.append(self.of_graphs(self.readout(x, batch, dim_size=num_graphs, dim=0)))
+            pooled = self.readout(x, batch, dim_size=num_graphs, dim=0)
+            outputs.append(self.of_graphs(beside_pooled(pooled, motifs, self.graph_dim)))
         return outputs[0] if len(outputs) == 1 else (outputs[0], outputs[1])
 
     def _layers(self, x: Tensor, edge_index: Tensor, edges: Tensor | None, batch: Tensor) -> Tensor:
@@ -259,10 +270,10 @@ def _encoder(columns: int | Sequence[int], channels: int) -> nn.Module:
     return CategoryEmbedding(columns, channels)
 
 
-def _head(channels: int, out: int) -> nn.Sequential:
+def _head(inputs: int, out: int, channels: int) -> nn.Sequential:
     """Three layers, the network's own width inside."""
     return nn.Sequential(
-        nn.Linear(channels, channels),
+        nn.Linear(inputs, channels),
         nn.LeakyReLU(),
         nn.Linear(channels, channels),
         nn.LeakyReLU(),

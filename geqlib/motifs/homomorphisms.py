@@ -24,6 +24,7 @@ from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
 from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
 
 MOST_STEPS = 1e10
+MOST_PAIRS = 1e8  # of nodes that are not connected, in memory
 EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
 
 
@@ -125,7 +126,8 @@ def simple_graphs(
         labels: [N] integers that labelled patterns are compared with.
 
     Raises:
-        ValueError: loops, parallel edges, edges in one direction only, labels that are no integers.
+        ValueError: loops, parallel edges, edges in one direction only or between two graphs, labels
+            that are no integers.
 
     Example:
         >>> simple_graphs(torch.tensor([[0, 1], [1, 0]]), 2).num_graphs
@@ -156,6 +158,13 @@ def simple_graphs(
             f"The edge {edge // num_nodes} -> {edge % num_nodes} has no edge back, and motifs are "
             "counted in undirected graphs: add the other directions if that is what you mean, for "
             "example by torch_geometric.utils.to_undirected."
+        )
+    across = batch[source] != batch[target]
+    if bool(across.any()):
+        edge = int(across.nonzero()[0])
+        raise ValueError(
+            f"The edge {int(source[edge])} -> {int(target[edge])} joins two graphs of the batch: "
+            "count nodes on over the graphs, as torch_geometric's batches do."
         )
     if labels is not None:
         labels = as_index(labels, "labels")
@@ -226,6 +235,7 @@ class Counter:
                 for part in parts
                 if root in part
             )
+            self._check_pairs(pattern)
             first, second = _all_pairs(self.graphs, self.size)
             table = Table((0, 1), (first, second), one[first] * two[second], len(one))
         value = table.value * self._total_of(rest)[self.graphs.batch[first]]
@@ -294,6 +304,15 @@ class Counter:
             anywhere, stars = self.size.pow(scope).sum(), self.degree.pow(nodes - 1).sum()
             total += float(torch.minimum(anywhere, stars))
         return total
+
+    def _check_pairs(self, pattern: Pattern) -> None:
+        pairs = float(self.size.square().sum())
+        if pairs > MOST_PAIRS:
+            raise ValueError(
+                f"The roots of a pattern of {pattern.nodes} nodes are not connected, so that its "
+                f"count has a row for each of {pairs:.1e} pairs of nodes, and {MOST_PAIRS:.1e} are "
+                "allowed: count its parts around nodes, or on smaller graphs."
+            )
 
     def _check_cost(self, form: Pattern) -> None:
         cost = self.cost(form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,10 @@ from torch.nn.functional import relu
 from torch_geometric.nn.inits import reset
 
 from geqlib.graph.checks import as_index
+from geqlib.graph.pair_values import check_pairs
 from geqlib.graph.pairs import PairPlan, pair_plan
 from geqlib.graph.plan import Plan
+from geqlib.graph.pool import beside_pooled
 from geqlib.motifs.homomorphisms import simple_graphs
 from geqlib.motifs.polynomials import MOST_DEGREE, missing_polynomials, pair_polynomials
 
@@ -87,6 +90,8 @@ class PPGNpp(nn.Module):
         channels: width.
         layers: number of blocks.
         edge_dim: features per edge.
+        pair_dim: features of ordered pairs of nodes, such as the 28 orbit adjacencies.
+        graph_dim: features per graph, `motifs`, such as counts of cliques, which join the read-out.
         degree: of the polynomials, up to 6; below 5 none is missing. They need simple undirected
             graphs.
 
@@ -109,20 +114,22 @@ class PPGNpp(nn.Module):
         channels: int = 32,
         layers: int = 4,
         edge_dim: int = 0,
+        pair_dim: int = 0,
+        graph_dim: int = 0,
         degree: int = 6,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise ValueError(f"layers must be at least 1, got {layers}.")
-        if not 1 <= degree <= MOST_DEGREE:
-            raise ValueError(f"degree must be 1 to {MOST_DEGREE}, got {degree}.")
+        check_degree(degree)
         self.in_channels, self.edge_dim, self.degree = in_channels, edge_dim, degree
+        self.pair_dim, self.graph_dim = pair_dim, graph_dim
         self.polynomials = sum(len(missing_polynomials(k)) for k in range(1, degree + 1))
-        width = in_channels + edge_dim + 1 + self.polynomials
+        width = in_channels + edge_dim + 1 + pair_dim + self.polynomials
         self.blocks = nn.ModuleList(
             PPGNBlock((channels if k else width) + 1, channels) for k in range(layers)
         )
-        self.hidden = nn.Linear(2 * channels, channels)
+        self.hidden = nn.Linear(2 * channels + graph_dim, channels)
         self.out = nn.Linear(channels, out_channels)
 
     def reset_parameters(self) -> None:
@@ -137,14 +144,7 @@ class PPGNpp(nn.Module):
         num_graphs: int | None = None,
     ) -> PPGNPlan:
         """Pairs and polynomials of a batch."""
-        if batch is None:
-            batch, num_graphs = edge_index.new_zeros(num_nodes), 1
-        pairs = pair_plan(num_nodes, batch, num_graphs, device=edge_index.device)
-        values = edge_index.new_zeros(len(pairs.row), 0, dtype=torch.float64)
-        if self.polynomials:
-            graphs = simple_graphs(edge_index, num_nodes, batch, num_graphs)
-            values = pair_polynomials(graphs, self.degree, pairs.row, pairs.column)
-        return PPGNPlan(pairs, _normalised(values, pairs), self.degree)
+        return ppgn_plan(edge_index, num_nodes, batch, num_graphs, degree=self.degree)
 
     def forward(
         self,
@@ -154,6 +154,9 @@ class PPGNpp(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
         plan: PPGNPlan | None = None,
+        pair_index: Tensor | None = None,
+        pair_attr: Tensor | None = None,
+        motifs: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -163,18 +166,27 @@ class PPGNpp(nn.Module):
             edge_attr: [E, edge_dim].
             batch: [N] graph of each node, and num_graphs: how many there are.
             plan: from `plan(...)`; computed here by default.
+            pair_index: [2, Q] ordered pairs of nodes of one graph, and pair_attr: [Q, pair_dim]; at
+                other pairs these features are zero.
+            motifs: [graphs, graph_dim].
 
         Returns:
             [graphs, out_channels].
         """
         self._check(x, edge_index, edge_attr, plan)
+        check_pairs(pair_index, pair_attr, self.pair_dim, x.size(0))
         if plan is None:
             plan = self.plan(edge_index, len(x), batch, num_graphs)
         h = self._embed(x, as_index(edge_index), edge_attr, plan)
+        if pair_index is not None and pair_attr is not None:
+            ends, value = as_index(pair_index, "pair_index"), pair_attr.to(x.dtype)
+            zero = x.new_zeros(h.size(0), self.pair_dim)
+            h = torch.cat([h, zero.index_add(0, plan.pairs.pair(*ends), value)], 1)
         identity = (plan.pairs.row == plan.pairs.column).to(x.dtype)[:, None]
         for block in self.blocks:
             h = block(torch.cat([h, identity.to(h.dtype)], 1), plan.pairs)
-        return self.out(relu(self.hidden(plan.pairs.means(h))))
+        pooled = beside_pooled(plan.pairs.means(h), motifs, self.graph_dim)
+        return self.out(relu(self.hidden(pooled)))
 
     def _embed(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: PPGNPlan
@@ -203,11 +215,70 @@ class PPGNpp(nn.Module):
                 f"edge_attr has shape {shape}, expected {expected}: give every edge edge_dim "
                 "features."
             )
-        if plan is not None and plan.degree != self.degree:
+        if plan is None:
+            return
+        if not isinstance(plan, PPGNPlan):
+            raise ValueError(
+                f"The plan is a {type(plan).__name__}, which belongs to another network: make it "
+                "by model.plan(...), or give the data `degree` in place of `hops`."
+            )
+        if plan.degree != self.degree:
             raise ValueError(
                 f"The plan has degree={plan.degree}, but the model was built for {self.degree}: "
-                "make it by model.plan(...)."
+                "make it by model.plan(...), or change the data."
             )
+
+
+def check_degree(degree: int) -> None:
+    """Refuse polynomials of a degree for which none are enumerated."""
+    if not 1 <= degree <= MOST_DEGREE:
+        raise ValueError(f"degree must be 1 to {MOST_DEGREE}, got {degree}.")
+
+
+def ppgn_plan(
+    edge_index: Tensor,
+    num_nodes: int,
+    batch: Tensor | None = None,
+    num_graphs: int | None = None,
+    *,
+    degree: int,
+) -> PPGNPlan:
+    """Pairs and polynomials of a batch.
+
+    Args:
+        edge_index: [2, E], from degree 5 on of simple undirected graphs.
+        num_nodes: N.
+        batch: [N] graph of each node, and num_graphs: how many there are.
+        degree: of the polynomials.
+    """
+    if batch is None:
+        batch, num_graphs = edge_index.new_zeros(num_nodes), 1
+    pairs = pair_plan(num_nodes, batch, num_graphs, device=edge_index.device)
+    values = edge_index.new_zeros(len(pairs.row), 0, dtype=torch.float64)
+    if any(missing_polynomials(k) for k in range(1, degree + 1)):
+        graphs = simple_graphs(edge_index, num_nodes, batch, num_graphs)
+        values = pair_polynomials(graphs, degree, pairs.row, pairs.column)
+    return PPGNPlan(pairs, _normalised(values, pairs), degree)
+
+
+def listed_plan(
+    polynomials: Sequence[Tensor],
+    degree: int,
+    num_nodes: int,
+    batch: Tensor,
+    num_graphs: int,
+) -> PPGNPlan:
+    """The plan of a batch from the polynomials of each of its graphs, which were computed before.
+
+    Args:
+        polynomials: of each graph [n * n, K], as of its own plan.
+        degree: up to which they are.
+        num_nodes, batch, num_graphs: of the batch.
+    """
+    pairs = pair_plan(num_nodes, batch, num_graphs)
+    sizes = torch.tensor([len(values) for values in polynomials])
+    values = [polynomials[k] for k in sizes.argsort(stable=True).tolist()]
+    return PPGNPlan(pairs, torch.cat(values), degree)
 
 
 def _two_layers(in_channels: int, channels: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, permutations
+from numbers import Integral
 
 import networkx as nx
 
@@ -62,6 +63,12 @@ class Pattern:
             raise ValueError(f"roots {self.roots} are not different nodes of the pattern.")
         if len(self.labels) not in (0, self.nodes):
             raise ValueError(f"The pattern has {self.nodes} nodes and {len(self.labels)} labels.")
+        for label in self.labels:
+            if isinstance(label, bool) or not isinstance(label, Integral):
+                raise ValueError(
+                    f"The pattern has the label {label!r}, and labels are integers, as those of "
+                    "the graphs: number them."
+                )
         object.__setattr__(self, "edges", edges)
 
     @property
@@ -128,6 +135,13 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
         return _of_family(family[1], int(family[2]))
     if re.fullmatch(r"\d+-\d+([, ]+\d+-\d+)*", value):
         pairs = [tuple(map(int, pair.split("-"))) for pair in re.split(r"[, ]+", value)]
+        named = {node for pair in pairs for node in pair}
+        unnamed = next((node for node in range(max(named)) if node not in named), None)
+        if unnamed is not None:
+            raise ValueError(
+                f"In {value!r} no edge has node {unnamed}: number the nodes of a pattern from 0 "
+                "without gaps."
+            )
         return Pattern(1 + max(map(max, pairs)), tuple((i, j) for i, j in pairs))
     raise ValueError(f"{value!r} is no pattern: write {WAYS_TO_SAY}.")
 

@@ -15,7 +15,7 @@ from torch_geometric.transforms import BaseTransform
 from geqlib.motifs.basis import Kind
 from geqlib.motifs.counts import count_motifs, together
 from geqlib.motifs.homomorphisms import MOST_STEPS, Counter, Graphs, simple_graphs
-from geqlib.motifs.orbits import orbit_adjacencies
+from geqlib.motifs.orbits import ORBIT_PAIRS, orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
 from geqlib.motifs.tables import row_keys
 
@@ -50,6 +50,11 @@ class _CountFeatures(BaseTransform):
             data.edge_attr = _beside(data.edge_attr, value)
         return data
 
+    @property
+    def width(self) -> int:
+        """How many channels a graph gets."""
+        raise NotImplementedError
+
     def counts(self, data: Any) -> Any:
         """Integers: [G, channels], [N, channels], or [2, P] pairs and [P, channels].
 
@@ -72,8 +77,16 @@ class _CountFeatures(BaseTransform):
         raise NotImplementedError
 
     def _feature(self, count: Tensor) -> Tensor:
-        value = count.to(torch.get_default_dtype())
-        return value.log1p() if self.log else value
+        dtype = torch.get_default_dtype()
+        if self.log:
+            return count.double().log1p().to(dtype)
+        most = 2 / torch.finfo(dtype).eps  # up to which all whole numbers have a value of their own
+        if count.numel() and int(count.max()) > most:
+            raise ValueError(
+                f"A count is {int(count.max())}, which {str(dtype).removeprefix('torch.')} would "
+                "round: leave log=True, or set torch's default type to float64."
+            )
+        return count.to(dtype)
 
 
 class _MotifFeatures(_CountFeatures):
@@ -103,6 +116,10 @@ class _MotifFeatures(_CountFeatures):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.channels)} channels, roots={self.roots})"
 
+    @property
+    def width(self) -> int:
+        return len(self.channels)
+
     def _count(self, graphs: Graphs) -> Any:
         counter = Counter(graphs, self.most_steps)
         results = [count_motifs(counter, pattern, self.kind) for pattern in self.channels]
@@ -121,7 +138,8 @@ class HomomorphismCounts(_MotifFeatures):
         patterns: see `geqlib.motifs.patterns.as_pattern`.
         roots: 1 for features of nodes, 2 of pairs, 0 of graphs; patterns that have roots keep them.
         pairs: with two roots, counts at "edges", or at "all" pairs where one is not zero.
-        log: whether features are log(1 + count).
+        log: whether features are log(1 + count); otherwise counts that the default type would
+            round are refused.
         labels: name of the tensor [N] of integers that labelled patterns are compared with.
         most_steps: bound on the rows that the sums of one pattern may need.
 
@@ -206,6 +224,10 @@ class OrbitCounts(_CountFeatures):
         if roots not in (1, 2):
             raise ValueError("Orbit adjacencies belong to nodes or pairs: roots must be 1 or 2.")
         super().__init__(roots, pairs, log, None)
+
+    @property
+    def width(self) -> int:
+        return len(ORBIT_PAIRS)
 
     def _count(self, graphs: Graphs) -> Any:
         index, counts = orbit_adjacencies(graphs)

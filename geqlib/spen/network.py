@@ -14,7 +14,8 @@ from torch_geometric.nn.norm import BatchNorm
 from torch_geometric.nn.resolver import activation_resolver, aggregation_resolver
 
 from geqlib.graph.functional import transformed
-from geqlib.graph.pool import graph_index, sum_pool
+from geqlib.graph.pair_values import check_pairs, values_at
+from geqlib.graph.pool import beside_pooled, graph_index, sum_pool
 from geqlib.spen.conv import SubgraphConv
 from geqlib.spen.maps import Contraction, contract
 from geqlib.spen.plan import EgoPlan, ego_plan, graph_plan, join_plans
@@ -50,6 +51,9 @@ class SPEN(nn.Module):
         hops: k of the ego nets; None for the whole graph (an IGN).
         orders: of the features, some of 0, 1, 2.
         edge_dim: features per edge.
+        pair_dim: features of ordered pairs of nodes, such as the 28 orbit adjacencies; those of
+            pairs that no ego net contains are left out.
+        graph_dim: features per graph, `motifs`, which join what is read out.
         weights, sizes, centre, put_back: see `geqlib.nn.SubgraphConv`.
         symmetric: whether a pair of nodes and its transpose have one feature, which more than
             halves time and memory: for graphs whose edges have no direction.
@@ -83,6 +87,8 @@ class SPEN(nn.Module):
         hops: int | None = 1,
         orders: Sequence[int] = (1, 2),
         edge_dim: int = 0,
+        pair_dim: int = 0,
+        graph_dim: int = 0,
         weights: Literal["shared", "size"] = "shared",
         sizes: Sequence[int] | None = None,
         centre: bool = False,
@@ -103,11 +109,12 @@ class SPEN(nn.Module):
         if hops is None and not shared:
             raise ValueError("shared=False needs ego nets: give hops.")
         self.in_channels, self.edge_dim, self.hops = in_channels, edge_dim, hops
+        self.pair_dim, self.graph_dim = pair_dim, graph_dim
         self.channels, self.centre = channels, centre
         self.symmetric, self.shared = symmetric, shared
         self.orders, self.sizes, self.residual = tuple(orders), sizes, residual
         self.embed_node = nn.Linear(in_channels + 1, channels, bias=False)
-        self.embed_pair = nn.Linear(edge_dim + 2, channels)
+        self.embed_pair = nn.Linear(edge_dim + pair_dim + 2, channels)
         self.convs = nn.ModuleList(
             SubgraphConv(
                 channels,
@@ -130,8 +137,9 @@ class SPEN(nn.Module):
         self.readout = aggregation_resolver(readout)
         sides = (1 if symmetric else 2) * (1 + centre)
         blocks = len(self.orders) + sides * (2 in self.orders)
-        self.norm = _norm(norm, blocks * layers * channels)
-        self.hidden = nn.Linear(blocks * layers * channels, channels)
+        width = blocks * layers * channels + graph_dim
+        self.norm = _norm(norm, width)
+        self.hidden = nn.Linear(width, channels)
         self.out = nn.Linear(channels, out_channels)
         self.dropout = nn.Dropout(dropout)
 
@@ -162,6 +170,9 @@ class SPEN(nn.Module):
         num_graphs: int | None = None,
         plan: EgoPlan | Sequence[EgoPlan] | None = None,
         parts: Sequence[EgoPart] | None = None,
+        pair_index: Tensor | None = None,
+        pair_attr: Tensor | None = None,
+        motifs: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -173,19 +184,24 @@ class SPEN(nn.Module):
             plan: from `plan(...)` or `geqlib.graph.ego_plan`, or a plan for each graph; computed
                 here by default.
             parts: of the plan, by `geqlib.graph.split_by_size`, for weights="size".
+            pair_index: [2, Q] ordered pairs of nodes, and pair_attr: [Q, pair_dim]; at other pairs
+                these features are zero.
+            motifs: [graphs, graph_dim].
 
         Returns:
             [graphs, out_channels].
         """
         if not torch.compiler.is_compiling():
             self._check(x, edge_index, edge_attr)
+            check_pairs(pair_index, pair_attr, self.pair_dim, x.size(0))
         if plan is None:
             plan = self.plan(edge_index, len(x), batch, num_graphs)
         plan = plan if isinstance(plan, EgoPlan) else join_plans(plan)
         self._check_plan(plan)
         if self.sizes is not None and parts is None:
             parts = split_by_size(plan, self.sizes)
-        h = {2: self._embed(x, edge_index, edge_attr, plan)}
+        of_pairs = _of_pairs(pair_index, pair_attr, plan, x.size(0))
+        h = {2: self._embed(x, edge_index, edge_attr, plan, of_pairs)}
         factors: Any = [None] * len(self.convs)
         if self.sizes is None:
             embeddings: Any = [conv.embedding for conv in self.convs]
@@ -197,7 +213,7 @@ class SPEN(nn.Module):
             of_nodes = self._layers(h, plan, parts, layers)
         if batch is not None and plan.origin is not None:
             batch = batch.index_select(0, plan.origin)
-        return self._head(of_nodes, batch, num_graphs)
+        return self._head(of_nodes, batch, num_graphs, motifs)
 
     def _layers(
         self,
@@ -239,7 +255,12 @@ class SPEN(nn.Module):
         return of_nodes[1:] + _node_features(features, contraction, plan)
 
     def _embed(
-        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor | None, plan: EgoPlan
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_attr: Tensor | None,
+        plan: EgoPlan,
+        of_pairs: Tensor | None = None,
     ) -> Tensor:
         """[P, channels] the input tensor of order 2."""
         one, (source, target) = x.new_ones(edge_index.size(1)), edge_index
@@ -249,14 +270,21 @@ class SPEN(nn.Module):
         edge = edge if edge_attr is None else torch.cat([edge, edge_attr.to(x.dtype)], 1)
         node = self.embed_node(torch.cat([x, x.new_ones(x.size(0), 1)], 1))
         node = node if plan.origin is None else node.index_select(0, plan.origin)
-        h = self.embed_pair(plan.edges @ edge)
+        pair = plan.edges @ edge
+        pair = pair if of_pairs is None else torch.cat([pair, of_pairs.to(pair.dtype)], 1)
+        h = self.embed_pair(pair)
         return h.index_add(0, plan.diagonal, node.to(h.dtype))
 
     def _head(
-        self, of_nodes: Sequence[Tensor], batch: Tensor | None, num_graphs: int | None
+        self,
+        of_nodes: Sequence[Tensor],
+        batch: Tensor | None,
+        num_graphs: int | None,
+        motifs: Tensor | None = None,
     ) -> Tensor:
         """Features of nodes to the outputs of each graph."""
-        pooled = self.dropout(self.norm(self._pool(of_nodes, batch, num_graphs)))
+        pooled = self._pool(of_nodes, batch, num_graphs)
+        pooled = self.dropout(self.norm(beside_pooled(pooled, motifs, self.graph_dim)))
         return self.out(self.dropout(self.act(self.hidden(pooled))))
 
     def _pool(
@@ -319,6 +347,22 @@ def _node_features(h: dict[int, Tensor], contraction: Contraction, plan: EgoPlan
     """[N, ...] rows and columns, diagonal, order 1 and order 0 of each node in its ego nets."""
     features = [part for part in (contraction.mean, contraction.node) if part is not None]
     return [*features, plan.nets.T.mean(h[0])] if 0 in h else features
+
+
+def _of_pairs(
+    pair_index: Tensor | None, pair_attr: Tensor | None, plan: EgoPlan, num_nodes: int
+) -> Tensor | None:
+    """[P, pair_dim] features of the pairs of the plan; of symmetric ones, the sum of both ways."""
+    if pair_index is None or pair_attr is None:
+        return None
+    row, column = plan.source, plan.target
+    if plan.origin is not None:
+        row, column = (plan.origin.index_select(0, end) for end in (row, column))
+    value = values_at(pair_index, pair_attr, row, column, num_nodes)
+    if not plan.symmetric:
+        return value
+    back = values_at(pair_index, pair_attr, column, row, num_nodes)
+    return value + back * (row != column)[:, None].to(back.dtype)
 
 
 class _BatchNorm(BatchNorm):

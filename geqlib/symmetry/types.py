@@ -8,11 +8,13 @@ A type is a short text. With R in O(d), g = (R, t, permutation of nodes, permuta
     "4x0e+2x1o"   [N, ..., dim]  x -> D(R) x, e3nn irreps: real basis, polar axis y, parity included
     "edge_index"  [2, E]         node numbers are relabelled
     "edge_scalar" [E, ...]       unchanged, the same as "edge:scalar"
+    "pair_index"  [2, P]         node numbers are relabelled, of pairs that are no edges
     "index"       [N, ...]       integers, unchanged
     "batch"       [N]            graph of each node: nodes are only exchanged within their graph
 
 The first axis numbers nodes and follows their permutation, unless the type says "edge:..." (it
-follows the permutation of the edges) or "graph:..." (it stays, also for a 0-dimensional output).
+follows the permutation of the edges), "pair:..." (of pairs of nodes, which stay in their order) or
+"graph:..." (it stays, also for a 0-dimensional output).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ _NAMED = {
     "batch": ("node", "batch"),
     "edge_index": ("edge", "edge_index"),
     "edge_scalar": ("edge", "scalar"),
+    "pair_index": ("pair", "edge_index"),
 }
 
 
@@ -42,7 +45,7 @@ class TensorType:
     Args:
         where: what error messages call the tensor, such as "input 'pos'".
         text: the type as it was written.
-        level: "node", "edge" or "graph": what the tensor has one entry of along its first axis.
+        level: "node", "edge", "pair" or "graph": what the tensor has one entry of along its axis.
         kind: "scalar", "point", "vector", "batch", "edge_index" or irreps.
     """
 
@@ -95,11 +98,11 @@ def parse_type(where: str, text: str) -> TensorType:
     level, _, kind = text.rpartition(":")
     level, kind = _NAMED.get(text, (level or "node", kind))
     valid = text in _NAMED or kind in ("scalar", "point", "vector") or irreps_dim(kind) > 0
-    if not valid or level not in ("node", "edge", "graph"):
+    if not valid or level not in ("node", "edge", "pair", "graph"):
         raise ValueError(
             f"{where} has the unknown type {text!r}: write 'scalar', 'point', 'vector' or e3nn "
-            "irreps such as '4x0e+2x1o', after 'graph:' or 'edge:' if it is not per node, or "
-            "'index', 'batch', 'edge_index', 'edge_scalar'."
+            "irreps such as '4x0e+2x1o', after 'graph:', 'edge:' or 'pair:' if it is not "
+            "per node, or 'index', 'batch', 'edge_index', 'edge_scalar', 'pair_index'."
         )
     return TensorType(where, text, level, kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -19,12 +20,13 @@ from torch_geometric import seed_everything
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-import geqlib.models
-import geqlib.motifs.transforms  # noqa: F401  (so that configurations can name classes alone)
 from geqlib.data.graphs.expressivity import GraphPairs
+from geqlib.data.graphs.motif_counts import counted_together
 from geqlib.data.graphs.relabelled_pairs import relabelled_pair
 from geqlib.files.atomic import reading, replace_file
 from geqlib.motifs.brec import BRECRecipe, Comparison, compare
+from geqlib.motifs.exact import check_name
+from geqlib.motifs.features import MotifFeatures, check_taken
 from geqlib.train.runs.configuration import one_sentence
 from geqlib.train.runs.digests import code_digest
 from geqlib.train.runs.recipe import FILE, Recipe, difference, flat, write_recipe
@@ -32,10 +34,12 @@ from geqlib.train.steps.peak_memory import PeakMemory
 
 
 class BRECSetup:
-    """What a configuration says: a model, a transform of every graph, and the recipe of training.
+    """What a configuration says: a model, a transform of every graph, the recipe of training, and
+    the exact features that its pairs are compared with.
 
     Args:
-        config: path of a YAML file with `model` and, if need be, `transform` and `recipe`.
+        config: path of a YAML file with `model` and, if need be, `transform`, `recipe` and `exact`,
+            one of `geqlib.motifs.exact.FEATURES`.
         overrides: changes to it as on the command line, such as `--recipe.epochs=5`.
 
     Raises:
@@ -52,6 +56,7 @@ class BRECSetup:
         self.parser.add_argument("--config", action=ActionConfigFile)
         self.parser.add_subclass_arguments(nn.Module, "model", required=True)
         self.parser.add_argument("--transform", type=BaseTransform | None, default=None)
+        self.parser.add_argument("--exact", type=str | None, default=None)
         self.parser.add_class_arguments(BRECRecipe, "recipe")
         if not Path(config).is_file():
             raise ValueError(f"There is no configuration {config}: name a YAML file with a model.")
@@ -62,6 +67,11 @@ class BRECSetup:
             raise ValueError(one_sentence(error)) from error
         self.transform: BaseTransform | None = objects.get("transform")
         self.recipe: BRECRecipe = objects.recipe
+        self.exact: str | None = objects.get("exact")
+        if self.exact is not None:
+            check_name(self.exact)
+        if isinstance(self.transform, MotifFeatures):
+            check_taken(objects.model, self.transform.settings)
         self.parts = {type(part) for part in (*objects.model.modules(), self.transform)}
 
     def model(self) -> nn.Module:
@@ -71,7 +81,8 @@ class BRECSetup:
     def record(self, pairs: GraphPairs) -> Recipe:
         """What the numbers depend on, as of `geqlib.train.runs.recipe`."""
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
-        settings.pop("config", None)
+        for key in ("config", "exact"):  # on which no measurement depends
+            settings.pop(key, None)
         digest = hashlib.sha256()
         for graph in pairs.graphs:
             digest.update(graph.edge_index.tobytes() + graph.kind.tobytes())
@@ -221,7 +232,12 @@ def _sums(group: Sequence[Measurement]) -> dict[str, float | None]:
 
 
 def _transformed(graphs: Sequence[Data], transform: BaseTransform | None) -> list[Data]:
-    return list(graphs) if transform is None else [transform(graph) for graph in graphs]
+    if transform is None:
+        return list(graphs)
+    if isinstance(transform, MotifFeatures):
+        return counted_together(graphs, transform)
+    own = copy.deepcopy(transform)  # which keeps the counts of all copies that it sees
+    return [own(graph) for graph in graphs]
 
 
 def _file(out: Path, seed: int, number: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.accuracy.brec import CONFIG, MODELS, SEEDS, exact, summed
+from benchmarks.accuracy.brec import MODELS, SEEDS, exact, summed
 from benchmarks.accuracy.brec_exact import PARTS
 from benchmarks.rows import Value
 from geqlib.motifs import brec
@@ -14,11 +14,13 @@ TOP = Path(__file__).parents[2]
 
 
 def test_configurations() -> None:
-    """Without polynomials and counts, and with both."""
-    setups = [BRECSetup(TOP / CONFIG, changes) for changes, _ in MODELS.values()]
-    assert [setup.transform is None for setup in setups] == [True, False]
-    assert [setup.recipe for setup in setups] == [brec.BRECRecipe()] * 2
-    assert [setup.config.model.init_args.degree for setup in setups] == [4, 5]
+    """PPGN++ without polynomials and counts, and with both, by the published recipe; each
+    configuration names the exact features of its row."""
+    setups = [BRECSetup(TOP / config, changes) for config, changes, _ in MODELS.values()]
+    assert [setup.transform is None for setup in setups] == [True, False, False]
+    assert [setup.recipe for setup in setups[:2]] == [brec.BRECRecipe()] * 2
+    assert [setup.config.model.init_args.degree for setup in setups[:2]] == [4, 5]
+    assert [setup.exact for setup in setups[1:]] == [row for _, _, row in MODELS.values()][1:]
 
 
 def test_seeds_are_those_of_the_protocol() -> None:
@@ -26,8 +28,8 @@ def test_seeds_are_those_of_the_protocol() -> None:
 
 
 def test_exact_rows_are_those_of_their_benchmark() -> None:
-    rows = [exact(bound) for _, bound in MODELS.values()]
-    assert [row.number("pairs") for row in rows] == [270, 340]
+    rows = [exact(bound) for _, _, bound in MODELS.values()]
+    assert [row.number("pairs") for row in rows] == [270, 340, 257]
     assert all(sum(row.number(part) for part in PARTS) == row.number("pairs") for row in rows)
 
 

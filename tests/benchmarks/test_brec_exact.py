@@ -6,8 +6,14 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.brec_exact import FEATURES, PARTS, four
-from geqlib.data.graphs.expressivity import BREC_PARTS, plain
+from benchmarks.accuracy.brec_exact import PARTS
+from geqlib.data.graphs.expressivity import BREC_PARTS, GraphPairs, PlainGraph, plain
+from geqlib.motifs.exact import FEATURES, Four, outcome
+from geqlib.train.exact_pairs import pair_and_copies
+
+
+def four(one: PlainGraph, two: PlainGraph, rng: np.random.Generator) -> Four:
+    return pair_and_copies(GraphPairs((one, two), ((0, 1),), {"all": 1}), 0, rng)
 
 
 def rook() -> nx.Graph:
@@ -51,10 +57,8 @@ def test_isomorphic_graphs_are_the_same(name: str) -> None:
 
 
 def test_a_feature_that_depends_on_the_order_is_void() -> None:
-    from benchmarks.accuracy.brec_exact import _outcome
-
     one, two = np.array([1, 2]), np.array([2, 1])
-    assert _outcome([one, one, two, one]) is None
+    assert outcome([one, one, two, one]) is None
 
 
 def test_parts_are_those_of_brec() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from geqlib.cli import main
-from geqlib.cli.brec import notes, pair_numbers, show
+from geqlib.cli.brec import losses, notes, pair_numbers, show
 from tests.data.graphs import raw_brec
 
 TEXT = """
@@ -19,6 +19,7 @@ model:
   class_path: geqlib.models.PPGNpp
   init_args: {in_channels: 1, out_channels: 16, channels: 4, layers: 2, degree: 4}
 recipe: {epochs: 1, batch_size: 32}
+exact: folklore 2-WL
 """
 
 
@@ -33,16 +34,34 @@ def test_command(
     command = ["brec", "--config", "net.yaml", "--seeds", "1", "2", "--pairs", "0:2"]
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "BREC, seed 2 (best of 2 seeds)" in out and "1 of 2" in out
-    assert "wrote runs/net/results.json" in out and "seed 2, pair 1, 1 of 4 separated" in err
+    assert "BREC, seed" in out and "(best of 2 seeds)" in out
+    assert "wrote runs/net/results.json" in out and "seed 2, pair 1," in err
     results = json.loads(Path("runs/net/results.json").read_text())
-    assert results["valid"] and results["seeds"]["2"]["basic"]["separated"] == 1
+    assert results["valid"] and results["exact"]["separated"] == 1
+    separated = results["seeds"][str(results["best"])]["basic"]["separated"]
+    assert len(results["exact"]["lost"].get("basic", [])) == 1 - separated
+    assert "Exact features (folklore 2-WL) separate 1 of these pairs." in out
+    assert json.loads(Path("runs/net/exact.json").read_text())["features"] == "folklore 2-WL"
     kept = {p: p.stat().st_mtime_ns for p in Path("runs").glob("net/seed*/*")}
     assert len(kept) == 4 and main(command) == 0
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     capsys.readouterr()
     assert main([*command, "--recipe.lr=1e-3"]) == 2
     assert "recipe.lr was 0.0001 and is 0.001" in capsys.readouterr().err
+
+
+def test_pairs_lost() -> None:
+    exact = {"features": "1-WL", "separated": 5, "lost": {"basic": [1], "CFI": [300, 301, 309]}}
+    lines = losses({"best": 100, "exact": exact | {"won": {"basic": [7]}}})
+    assert lines[1:] == [
+        "lost, basic: 1 (1)",
+        "lost, CFI: 300-301, 309 (3)",
+        "separated beyond exact features, basic: 7 (1)",
+    ]
+    assert losses({"best": 100, "exact": exact | {"lost": {}, "won": {}}})[1:] == [
+        "Seed 100 loses none of them."
+    ]
+    assert losses({"best": 100}) == []
 
 
 def test_missing_pairs(

@@ -110,6 +110,8 @@ ERRORS = {
     "ring": "'ring' is no pattern: write C5",
     "0-0": "node 0 has a loop",
     "0-1,1-0": "an edge occurs twice",
+    "0-1,4-5": "no edge has node 2: number the nodes of a pattern from 0",
+    "1-2,2-3": "no edge has node 0",
 }
 
 
@@ -136,6 +138,17 @@ def test_other_errors() -> None:
         polynomials(7)
     with pytest.raises(ValueError, match="not different nodes"):
         as_pattern("C3").rooted(0, 0)
+
+
+def test_labels_that_are_no_integers() -> None:
+    """Which would be equal to none of the graphs' own."""
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, {0: "C", 1: "N"}, "label")
+    with pytest.raises(ValueError, match="the label 'C', and labels are integers"):
+        as_pattern(graph)
+    nx.set_node_attributes(graph, {0: 1.5, 1: 1}, "label")
+    with pytest.raises(ValueError, match=r"the label 1\.5"):
+        as_pattern(graph)
 
 
 def test_labels_of_networkx() -> None:

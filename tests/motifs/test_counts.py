@@ -224,6 +224,22 @@ def test_the_cost_is_named_before_the_count_begins() -> None:
     assert list(counter.tables) == list(Counter(counter.graphs).tables)
 
 
+def test_edges_between_graphs_of_a_batch() -> None:
+    """Which would be counted in one of the two."""
+    with pytest.raises(ValueError, match="The edge 0 -> 1 joins two graphs of the batch"):
+        simple_graphs(EDGES, 3, torch.tensor([0, 1, 1]), 2)
+
+
+def test_pairs_that_are_not_connected_are_bounded() -> None:
+    """All pairs of nodes of a large graph would fill the memory, though each part is cheap."""
+    pattern = as_pattern("0-1,2-3").rooted(0, 2)
+    counter = Counter(simple_graphs(edges_of(nx.cycle_graph(12_000)), 12_000))
+    with pytest.raises(ValueError, match=r"for each of 1\.4e\+08 pairs .* 1\.0e\+08 are allowed"):
+        counter.of_pairs(pattern)
+    pairs, value = Counter(simple_graphs(EDGES, 3)).of_pairs(pattern)
+    assert pairs.shape == (2, 9) and (value == 4).all()
+
+
 def test_numbers_of_roots() -> None:
     counter = Counter(simple_graphs(EDGES, 3))
     with pytest.raises(ValueError, match="0, 1 or 2 roots"):

@@ -178,16 +178,46 @@ def plan(module: PPGNpp, tensors: dict[str, Tensor], graphs: int) -> dict[str, A
 BLOCKS = "a product of matrices for each size of graphs that occurs: another program for others"
 
 
+def with_pairs(pos: Tensor, edges: Tensor, generator: torch.Generator) -> Typed:
+    """Features of some pairs of nodes, which need not be edges, and of the graph."""
+    pairs = (torch.rand(len(pos), len(pos), generator=generator) < 0.5).nonzero().T
+    options: dict[str, Any] = {"generator": generator, "dtype": pos.dtype}
+    return graph(pos, edges, generator) | {
+        "pair_index": (pairs, "pair_index"),
+        "pair_attr": (torch.randn(pairs.size(1), 2, **options), "pair:scalar"),
+        "motifs": (torch.randn(1, 2, **options), "graph:scalar"),
+    }
+
+
+def test_features_of_pairs_that_are_edges() -> None:
+    """They are features of edges, by another way."""
+    torch.manual_seed(0)
+    one = PPGNpp(0, 3, channels=4, layers=2, edge_dim=2, degree=4).double()
+    two = PPGNpp(0, 3, channels=4, layers=2, pair_dim=2, degree=4).double()
+    two.load_state_dict(one.state_dict())
+    value = torch.randn(6, 2).double()
+    x = torch.zeros(3, 0).double()
+    out = two(x, RING, pair_index=RING, pair_attr=value)
+    torch.testing.assert_close(out, one(x, RING, value), atol=1e-12, rtol=1e-12)
+
+
+NETWORKS: dict[str, tuple[dict[str, Any], Any]] = {
+    "PPGNpp, degree 4": ({"layers": 2, "degree": 4}, graph),
+    "PPGNpp, degree 6": ({"layers": 2, "degree": 6}, graph),
+    "PPGNpp with pairs": ({"layers": 1, "pair_dim": 2, "graph_dim": 2}, with_pairs),
+}
+
+
 class TestContract(Contract):
     cases = tuple(
         Case(
-            f"PPGNpp, degree {degree}",
-            partial(PPGNpp, 2, 3, channels=4, layers=2, edge_dim=1, degree=degree),
-            graph,
+            name,
+            partial(PPGNpp, 2, 3, channels=4, edge_dim=1, **options),
+            inputs,
             "graph:scalar",
             extra=plan,
             backend="eager",
             exceptions={"compile": BLOCKS, "export": BLOCKS},
         )
-        for degree in (4, 6)
+        for name, (options, inputs) in NETWORKS.items()
     )

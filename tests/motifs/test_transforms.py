@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import networkx as nx
@@ -89,6 +90,24 @@ def test_models_take_the_features() -> None:
     assert MessagePassingNet(5, 2)(batch.x, batch.edge_index, **ends).shape == (4, 2)
     out = SPEN(5, 2, edge_dim=28)(batch.x, batch.edge_index, edge_attr=batch.edge_attr, **ends)
     assert out.shape == (4, 2)
+
+
+def test_counts_are_not_rounded() -> None:
+    """Numbers of stars that float64 holds, and float32 does not."""
+    star = Data(edge_index=edges_of(nx.star_graph(5000)), num_nodes=5001)
+    exact = 5000 * (5000 - 1) * (5000 - 2) // 6
+    with pytest.raises(ValueError, match=f"A count is {exact}, which float32 would round"):
+        SubgraphCounts(["star3"], roots=0, log=False)(star.clone())
+    small = SubgraphCounts(["star2"], roots=0, log=False)(star.clone())
+    assert small.motifs.item() == 5000 * 4999 // 2
+    value = SubgraphCounts(["star3"], roots=0)(star.clone()).motifs
+    assert value.dtype == torch.float32 and value.item() == pytest.approx(math.log1p(exact), 1e-7)
+    torch.set_default_dtype(torch.float64)
+    try:
+        whole = SubgraphCounts(["star3"], roots=0, log=False)(star.clone())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert int(whole.motifs.item()) == exact
 
 
 def test_errors() -> None:

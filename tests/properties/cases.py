@@ -47,10 +47,11 @@ def average() -> nn.Module:
 
 def passing(conv: str, **options: Any) -> Case:
     build = partial(MessagePassingNet, 2, 3, conv=conv, channels=4, layers=2, **options)
+    edged = "edge_dim" in options
     return Case(
-        f"MessagePassingNet {conv}",
+        f"MessagePassingNet {conv}{' with edges' * edged}",
         build,
-        plain_graph,
+        test_spen.graph if edged else plain_graph,
         "graph:scalar",
         extra=lambda module, tensors, graphs: {"num_graphs": graphs},
     )
@@ -115,6 +116,7 @@ OTHERS = (
         extra=test_spen.plan,
     ),
     passing("GIN"),
+    passing("GIN", edge_dim=1),
     passing("PNA", degrees=[1, 4, 3, 2]),
     Case(
         "MonoidGNN on categories",

@@ -178,6 +178,40 @@ def spen(layers: int = 2, **options: Any) -> partial[SPEN]:
     return partial(SPEN, 2, 3, channels=4, layers=layers, edge_dim=1, **options)
 
 
+def with_pairs(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
+    """Features of some pairs of nodes, which need not be edges, and of the graph."""
+    pairs = torch.rand(len(pos), len(pos), generator=generator) < 0.5
+    pairs = pairs.nonzero().T
+    options: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
+    return graph(pos, edge_index, generator) | {
+        "pair_index": (pairs, "pair_index"),
+        "pair_attr": (torch.randn(pairs.size(1), 2, **options), "pair:scalar"),
+        "motifs": (torch.randn(1, 2, **options), "graph:scalar"),
+    }
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_features_of_pairs_that_are_edges(shared: bool, symmetric: bool) -> None:
+    """They are features of edges, by another way."""
+    options: dict[str, Any] = {"layers": 2, "shared": shared, "symmetric": symmetric}
+    torch.manual_seed(0)
+    one = SPEN(2, 3, channels=4, edge_dim=2, **options).double().eval()
+    two = SPEN(2, 3, channels=4, pair_dim=2, **options).double().eval()
+    two.load_state_dict(one.state_dict())
+    typed = graph(
+        torch.zeros(5, 3), (~torch.eye(5, dtype=torch.bool)).nonzero().T[:, ::2], GENERATOR
+    )
+    x, edges = typed["x"][0], typed["edge_index"][0]
+    value = torch.randn(edges.size(1), 2).double()
+    order = torch.randperm(edges.size(1))
+    out = two(x, edges, pair_index=edges[:, order], pair_attr=value[order])
+    torch.testing.assert_close(out, one(x, edges, value), atol=1e-12, rtol=1e-12)
+
+
 CASES: dict[str, Callable[[], SPEN]] = {
     "SPEN": spen(),
     "centred": spen(centre=True, hops=2, orders=(0, 2), readout="mean"),
@@ -187,8 +221,14 @@ CASES: dict[str, Callable[[], SPEN]] = {
 }
 
 
+PAIRED: dict[str, Any] = {"layers": 1, "pair_dim": 2, "graph_dim": 2, "symmetric": True}
+
+
 class TestContract(Contract):
     cases = tuple(
-        Case(name, build, graph, "graph:scalar", extra=plan, backend="eager")
-        for name, build in CASES.items()
+        Case(name, build, inputs, "graph:scalar", extra=plan, backend="eager")
+        for name, (build, inputs) in (
+            *((name, (build, graph)) for name, build in CASES.items()),
+            ("with pairs", (spen(**PAIRED), with_pairs)),
+        )
     )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from geqlib.data.graphs.expressivity import BREC_PARTS, GraphPairs, graph_pairs, plain
 from geqlib.motifs.brec import Comparison
+from geqlib.motifs.exact import FEATURES
+from geqlib.motifs.features import MotifFeatures
 from geqlib.train.brec import (
     BRECSetup,
     Measurement,
     best_seed,
     complete,
+    measure,
     read_measurements,
     totals,
 )
@@ -68,10 +72,11 @@ def test_resumed_is_uninterrupted(config: Path, tmp_path: Path) -> None:
     complete(BRECSetup(config), PAIRS, parts, [2, 1, 0], [2, 1])  # in another order
     assert comparisons(whole, [1, 2], [0, 1, 2]) == comparisons(parts, [1, 2], [0, 1, 2])
     assert all(path.read_text() == text for path, text in kept.items())
-    separated = [test.separated for test in comparisons(whole, [1, 2], [0, 1, 2])]
-    assert not separated[1] and not separated[4] and any(separated)
-    statistics = {test.statistic for test in comparisons(whole, [1, 2], [0, 2])}
-    assert len(statistics) > 1  # another network for every seed and pair, some of which see nothing
+    # equal graphs are never separated, and copies of one never differ, whatever was trained
+    equal = comparisons(whole, [1, 2], [1])
+    assert not any(test.separated or test.separated_exactly for test in equal)
+    every = comparisons(whole, [1, 2], [0, 1, 2])
+    assert all(test.reliable and test.spread < 1e-5 and test.epochs == 1 for test in every)
 
 
 def test_other_configurations_are_refused(config: Path, tmp_path: Path) -> None:
@@ -99,20 +104,54 @@ def test_damaged_files_are_named(config: Path, tmp_path: Path) -> None:
         read_measurements(tmp_path, [1], [0])
 
 
-def test_the_configuration_of_the_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_network_for_every_seed_and_pair(config: Path, tmp_path: Path) -> None:
+    """The weights that a network begins with are a function of seed and pair, and of no other."""
+    weights = {}
+    setup = BRECSetup(config)
+    build = setup.model
+
+    def model() -> Any:
+        net = build()
+        weights[len(weights)] = net.out.weight.detach().clone()
+        return net
+
+    setup.model = model  # type: ignore[method-assign]
+    for seed, number in ((1, 0), (1, 2), (2, 0), (1, 0)):
+        measure(setup, PAIRS, number, seed)
+    assert torch.equal(weights[0], weights[3])
+    assert not any(torch.equal(weights[0], weights[k]) for k in (1, 2))
+
+
+@pytest.mark.parametrize("name", ["ppgnpp", "spen"])
+def test_configurations_of_the_repository(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two steps on one pair."""
+    """Two steps on a pair of equal graphs, which the protocol must not separate."""
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
     raw_brec.write(tmp_path)
     small = ["--recipe.epochs=1", "--recipe.batch_size=32"]
-    setup = BRECSetup(TOP / "configs" / "brec_ppgnpp.yaml", small)
-    complete(setup, graph_pairs("BREC"), tmp_path / "out", [0], [100])
-    (result,) = comparisons(tmp_path / "out", [100], [0])
-    assert result.epochs == 1 and result.separated and result.reliable
+    setup = BRECSetup(TOP / "configs" / f"brec_{name}.yaml", small)
+    complete(setup, graph_pairs("BREC"), tmp_path / "out", [1], [100])
+    (result,) = comparisons(tmp_path / "out", [100], [1])
+    assert result.epochs == 1 and not result.separated and result.reliable
+    assert setup.exact in FEATURES
 
 
+def test_counts_of_copies_are_not_kept(config: Path) -> None:
+    """32 copies of 400 pairs would fill the memory."""
+    config.write_text(TEXT + TRANSFORM.format(kinds="graph: cliques"))
+    setup = BRECSetup(config, ["--model.init_args.graph_dim=4"])
+    measure(setup, PAIRS, 0, 1)
+    assert isinstance(setup.transform, MotifFeatures)
+    assert not any(part.cache for part in setup.transform.parts.values())
+
+
+TRANSFORM = """
+transform: {{class_path: geqlib.motifs.features.MotifFeatures, init_args: {{{kinds}}}}}
+"""
 ERRORS = {
+    "exact": (TEXT + "exact: 3-WL", [], "no exact features '3-WL': choose from 1-WL; graphlet"),
+    "features": (TEXT + TRANSFORM.format(kinds="pairs: orbits"), [], "PPGNpp has pair_dim=0"),
     "model": ("transform: null", [], "model"),
     "class": ("model: {class_path: geqlib.models.None}", [], "geqlib.models.None"),
     "key": (TEXT, ["--recipe.epoch=2"], "epoch"),

@@ -14,8 +14,9 @@ import numpy as np
 
 from geqlib.data.download import needed_file
 from geqlib.files.atomic import reading
+from geqlib.motifs.tuning_graphs import tuning_graphs
 
-Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC"]
+Name = Literal["graph8c", "CSL", "SR", "EXP", "BREC", "tuning"]
 CSL_NODES, CSL_SKIPS = 41, (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 SR_FILES = ("sr/sr16622.g6", "sr251256.g6", "sr/sr261034.g6")
 BREC_FILES = ("basic", "regular", "str", "extension", "cfi", "4vtx", "dr")
@@ -72,9 +73,10 @@ def graph_pairs(name: Name) -> GraphPairs:
     "graph8c": all such pairs among the connected graphs of 8 nodes (Balcilar et al., ICML 2021).
     "CSL": circular skip links (Murphy et al., ICML 2019), generated. "SR": strongly regular graphs
     of 16, 25 and 26 nodes, pairs of equal parameters. "EXP": planar graphs with two kinds of nodes
-    (Abboud et al., IJCAI 2021). "BREC": 400 pairs of six kinds (Wang and Zhang, ICML 2024). Files
-    are looked for in the folder expressivity below the one that GEQLIB_DATA names, and downloaded
-    where they are not there.
+    (Abboud et al., IJCAI 2021). "BREC": 400 pairs of six kinds (Wang and Zhang, ICML 2024).
+    "tuning": 32 other pairs, generated, by which recipes for BREC are chosen
+    (`geqlib.motifs.tuning_graphs`). Files are looked for in the folder expressivity below the
+    one that GEQLIB_DATA names, and downloaded where they are not there.
 
     Raises:
         ValueError: if the name is unknown, or a file is missing.
@@ -85,6 +87,7 @@ def graph_pairs(name: Name) -> GraphPairs:
         "SR": _sr,
         "EXP": _exp,
         "BREC": _brec,
+        "tuning": _tuning,
     }
     if name not in sets:
         raise ValueError(f"name '{name}' is unknown: choose {', '.join(sets)}.")
@@ -188,6 +191,13 @@ def _brec() -> GraphPairs:
             "published files."
         )
     return _pairs(graphs, _neighbours(graphs), BREC_PARTS)
+
+
+def _tuning() -> GraphPairs:
+    kinds = tuning_graphs()
+    graphs = [plain(graph) for pairs in kinds.values() for pair in pairs for graph in pair]
+    parts = {name: len(pairs) for name, pairs in kinds.items()}
+    return _pairs(graphs, _neighbours(graphs), parts)
 
 
 def _pairs(

@@ -12,11 +12,13 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from geqlib.data.graphs.folds import check_folds, read_folds, split_validation, stratified_folds
+from geqlib.data.graphs.motif_counts import with_motifs
 from geqlib.data.graphs.networkx_graphs import networkx_arrays
-from geqlib.data.graphs.planned import PlannedGraphs
+from geqlib.data.graphs.planned import with_plans
 from geqlib.data.graphs.tu import tu_arrays
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import Arrays, PackedGraphs
+from geqlib.motifs.features import motif_features
 from geqlib.spen.ego_nets import Neighbourhood, Oversize
 
 FIELDS = {"x": "node", "edge_attr": "edge", "y": "graph"}
@@ -27,7 +29,7 @@ class GraphData(SplitLoaders):
 
     Batches hold `x` [N, features] one-hot labels of nodes (and their attributes, on request), or,
     in sets without labels, one-hot degrees; `edge_index` [2, E], `edge_attr` [E, kinds] on request,
-    `y` [graphs] classes, `batch`, `ptr`, and the ego nets `plan` on request.
+    `y` [graphs] classes, `batch`, `ptr`, and on request counts of motifs and `plan`.
 
     While a model is trained, two sets are measured: validation graphs, drawn from the training part
     of the fold, and the test fold, for tables that choose the epoch by the mean over all test folds
@@ -46,6 +48,12 @@ class GraphData(SplitLoaders):
         hops, symmetric, shared, max_size, oversize: which ego nets are `plan` (see
             `geqlib.graph.ego_plan`), searched once; with hops None there is none, and a model that
             needs one computes it for every batch.
+        features: counts of motifs beside these, exact and computed once: `nodes` (appended to `x`),
+            `edges` (appended to `edge_attr`), `pairs` (`pair_index` and `pair_attr`) and `graph`
+            (`motifs`), as of `geqlib.motifs.features.MotifFeatures`, such as
+            {"nodes": ["C3", "C4"], "pairs": "orbits", "graph": "cliques"}.
+        degree: of the polynomials of `PPGNpp`, which are then its `plan`, computed once; None
+            if its plan is computed for every batch.
         data_seed: of stratified folds, and of the validation graphs.
         shuffle_seed: of the order of the training graphs.
         cache: folder for the graphs; the user's cache folder by default.
@@ -82,6 +90,8 @@ class GraphData(SplitLoaders):
         shared: bool = True,
         max_size: int | None = None,
         oversize: Oversize = "raise",
+        features: dict[str, Any] | None = None,
+        degree: int | None = None,
         data_seed: int = 0,
         shuffle_seed: int = 0,
         cache: str | None = None,
@@ -103,6 +113,8 @@ class GraphData(SplitLoaders):
         if hops is not None:
             self.neighbourhood = Neighbourhood(hops, max_size=max_size, oversize=oversize)
         self.options = {"symmetric": symmetric, "shared": shared}
+        self.degree = degree
+        self.features = None if features is None else motif_features(features)
         self.attributes, self.edge_labels = attributes, edge_labels
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.cache = None if cache is None else Path(cache)
@@ -155,6 +167,8 @@ class GraphData(SplitLoaders):
     def prepare_data(self) -> None:
         """Download and read the set and its folds, which one process does for all."""
         arrays = self._arrays()
+        if self.features is not None:
+            self._graphs(arrays)
         if self.folds == "files":
             with warnings.catch_warnings():  # which `setup` gives
                 warnings.filterwarnings("ignore", message=".* graphs are in no test fold")
@@ -162,7 +176,7 @@ class GraphData(SplitLoaders):
 
     def setup(self, stage: str | None = None) -> None:
         arrays = self._arrays()
-        graphs = _dataset(arrays, self.attributes, self.edge_labels)
+        graphs = self._graphs(arrays)
         y, seed = arrays["y"], self.data_seed
         if self.folds == "files":
             folds = read_folds(self.name, arrays)
@@ -185,12 +199,14 @@ class GraphData(SplitLoaders):
     def degrees(self) -> list[int]:
         """How many training nodes have 0, 1, 2, ... neighbours, for PNA's scalers."""
         train = self.splits["train"]
-        return (train.graphs if isinstance(train, PlannedGraphs) else train).degrees()
+        return (train if isinstance(train, PackedGraphs) else train.graphs).degrees()
+
+    def _graphs(self, arrays: Arrays) -> PackedGraphs:
+        graphs = _dataset(arrays, self.attributes, self.edge_labels)
+        return graphs if self.features is None else with_motifs(graphs, self.features, self.cache)
 
     def _planned(self, graphs: PackedGraphs) -> Dataset:
-        if self.neighbourhood is None:
-            return graphs
-        return PlannedGraphs(graphs, self.neighbourhood, **self.options)
+        return with_plans(graphs, self.neighbourhood, self.degree, **self.options)
 
     def _arrays(self) -> Arrays:
         return tu_arrays(self.name, self.cache) if self.own_graphs is None else self.own_graphs

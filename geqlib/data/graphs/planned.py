@@ -1,4 +1,4 @@
-"""Graphs with their ego nets."""
+"""Graphs with their plans, of which those of ego nets are searched here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,44 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
+from geqlib.data.graphs.polynomials import PolynomialGraphs
 from geqlib.data.packed import PackedGraphs
 from geqlib.spen.ego_nets import Neighbourhood, ego_nets
 from geqlib.spen.incidence import from_zero, shifted
 from geqlib.spen.plan import EgoPlan, listed_plan
 
 AT_ONCE = 256  # graphs whose ego nets are searched together
+
+
+def with_plans(
+    graphs: PackedGraphs,
+    neighbourhood: Neighbourhood | None,
+    degree: int | None = None,
+    *,
+    symmetric: bool = False,
+    shared: bool = True,
+) -> PackedGraphs | PlannedGraphs | PolynomialGraphs:
+    """Graphs whose batches hold `plan`: of ego nets, of polynomials, or of neither.
+
+    Args:
+        graphs: without plans.
+        neighbourhood: of the ego nets of SPEN, or None.
+        degree: of the polynomials of PPGNpp, or None.
+        symmetric, shared: see `geqlib.graph.ego_plan`.
+
+    Raises:
+        ValueError: both; an ego net that is too large; a graph without polynomials.
+    """
+    if neighbourhood is not None and degree is not None:
+        raise ValueError(
+            f"hops is {neighbourhood.hops} and degree {degree}: a plan is of ego nets (hops, for "
+            "SPEN) or of polynomials (degree, for PPGNpp), so leave out one."
+        )
+    if degree is not None:
+        return PolynomialGraphs(graphs, degree)
+    if neighbourhood is None:
+        return graphs
+    return PlannedGraphs(graphs, neighbourhood, symmetric=symmetric, shared=shared)
 
 
 class PlannedGraphs(Dataset):

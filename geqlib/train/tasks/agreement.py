@@ -1,4 +1,4 @@
-"""What a network and its data have to agree on: the cutoff, and whether there are charges."""
+"""What a network and its data have to agree on: the cutoff, charges, and counts of motifs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from geqlib.atoms.potential import AtomNetwork, Potential, network_cutoff
 from geqlib.data.molecules.labels import Labels
+from geqlib.motifs.features import MotifFeatures, check_taken
 
 
 def share_charge(model: nn.Module, data: Any) -> bool:
@@ -31,6 +32,21 @@ def share_charge(model: nn.Module, data: Any) -> bool:
         return False
     model.take_charge()
     return True
+
+
+def check_features(model: nn.Module, data: Any) -> None:
+    """Refuse a network that takes no counts of motifs which its data has.
+
+    Args:
+        model: of a task.
+        data: a data module, with `features` or without; None if there is none.
+
+    Raises:
+        ValueError: if they would be left out without a word.
+    """
+    features = getattr(data, "features", None)
+    if isinstance(features, MotifFeatures):
+        check_taken(model, features.settings)
 
 
 def share_cutoff(model: nn.Module, data: Any) -> None:

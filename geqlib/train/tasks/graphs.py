@@ -22,6 +22,9 @@ from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.outputs import STAGES, check_outputs, scalars_of
 from geqlib.train.tasks.task import Task, with_positions
 
+# counts of pairs of nodes and of graphs, as of `geqlib.motifs.features.MotifFeatures`
+MOTIFS = {"pair_index": "pair_index", "pair_attr": "pair:scalar", "motifs": "graph:scalar"}
+
 
 class ClassificationTask(Task):
     """The class of each graph, by cross-entropy on the scalars that the model predicts for it.
@@ -135,6 +138,7 @@ class GraphClassificationTask(ClassificationTask):
         "edge_index": "edge_index",
         "edge_attr": "edge_scalar",
         "batch": "batch",
+        **MOTIFS,
     }
 
     def __init__(
@@ -193,6 +197,7 @@ class RegressionTask(Task):
         "edge_index": "edge_index",
         "edge_attr": "edge_scalar",
         "batch": "batch",
+        **MOTIFS,
     }
     outputs: ClassVar = {"y": "graph:scalar"}
     labels: ClassVar = ("y",)

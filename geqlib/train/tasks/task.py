@@ -33,7 +33,7 @@ from geqlib.train.steps.processes import Uncounted
 from geqlib.train.steps.replay import Replay
 from geqlib.train.steps.schedule import Schedule, schedule_settings
 from geqlib.train.steps.watched import WatchedModule
-from geqlib.train.tasks.agreement import share_cutoff
+from geqlib.train.tasks.agreement import check_features, share_cutoff
 from geqlib.train.tasks.augmentation import (
     GraphElements,
     check_action,
@@ -301,7 +301,9 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
     def configure_callbacks(self) -> list[L.Callback]:
         # the first hook in which there is a data module, which has read nothing yet, and before a
         # callback copies the weights to average them
-        share_cutoff(self.model, getattr(self.trainer, "datamodule", None))
+        data = getattr(self.trainer, "datamodule", None)
+        share_cutoff(self.model, data)
+        check_features(self.model, data)
         if str(self.trainer.precision) == "64-true":
             self.double()
         return []

@@ -9,6 +9,8 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from geqlib.motifs.features import MotifFeatures
+
 FOLDER = {"IMDB-BINARY": "IMDBBINARY", "IMDB-MULTI": "IMDBMULTI"}
 
 
@@ -28,8 +30,10 @@ def write(folder: Path, name: str, kinds: int = 0, edge_kinds: int = 0, graphs: 
 
 def write_for(settings: dict[str, Any], folder: Path) -> None:
     """The set of a configuration, with as many labels of nodes as its network reads."""
-    net = settings["model"]["init_args"]["model"]["init_args"]
-    write(folder, settings["data"]["init_args"]["name"], kinds=net["in_channels"])
+    net, data = settings["model"]["init_args"]["model"]["init_args"], settings["data"]["init_args"]
+    features = data.get("features")
+    counts = MotifFeatures(**features).channels.get("x", 0) if features else 0
+    write(folder, data["name"], kinds=net["in_channels"] - counts)
 
 
 def star(nodes: int) -> nx.Graph:

@@ -1,0 +1,87 @@
+"""Which pairs a trained network loses against exact features, kept beside its measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geqlib.data.graphs.expressivity import GraphPairs
+from geqlib.files.atomic import reading, replace_file
+from geqlib.motifs.exact import FEATURES, Four, check_name, four
+
+FILE = "exact.json"
+
+
+def pair_and_copies(pairs: GraphPairs, number: int, rng: np.random.Generator) -> Four:
+    """The two graphs of a pair and a random copy of each."""
+    one, two = (pairs.graphs[k] for k in pairs.pairs[number])
+    graphs = (one, two, one.relabelled(rng), two.relabelled(rng))
+    return four([graph.edge_index for graph in graphs], [len(graph.kind) for graph in graphs])
+
+
+def exactly_separated(
+    pairs: GraphPairs, numbers: Sequence[int], name: str, folder: Path | None = None
+) -> dict[int, bool]:
+    """Whether the graphs of pairs differ in exact features.
+
+    Args:
+        pairs: of a set.
+        numbers: of the pairs.
+        name: of the features, one of `geqlib.motifs.exact.FEATURES`.
+        folder: where outcomes are kept; None to keep none.
+
+    Raises:
+        ValueError: unknown features.
+
+    Example:
+        >>> from geqlib.data.graphs.expressivity import graph_pairs
+        >>> exactly_separated(graph_pairs("CSL"), [0, 1], "folklore 2-WL")
+        {0: True, 1: True}
+    """
+    check_name(name)
+    path = None if folder is None else folder / FILE
+    outcomes = _read(path, name)
+    missing = [number for number in numbers if number not in outcomes]
+    for number in missing:
+        batch = pair_and_copies(pairs, number, np.random.default_rng(number))
+        outcomes[number] = FEATURES[name](batch) is True
+    if missing and path is not None:
+        text = json.dumps({"features": name, "separated": outcomes}) + "\n"
+        replace_file(path, lambda part: part.write_text(text))
+    return {number: outcomes[number] for number in numbers}
+
+
+def compared_with_exact(
+    separated: Mapping[int, bool], exact: Mapping[int, bool], parts: Mapping[str, int]
+) -> dict[str, dict[str, list[int]]]:
+    """Pairs that exact features separate and a network does not ("lost"), and the other way round
+    ("won"), by category; categories without any are left out.
+
+    Args:
+        separated, exact: by the number of the pair.
+        parts: name -> how many pairs, in order.
+
+    Example:
+        >>> compared_with_exact({0: False, 1: True}, {0: True, 1: True}, {"basic": 1, "CFI": 1})
+        {'lost': {'basic': [0]}, 'won': {}}
+    """
+    bounds = np.cumsum([0, *parts.values()]).tolist()
+    lists: dict[str, dict[str, list[int]]] = {"lost": {}, "won": {}}
+    for i, part in enumerate(parts):
+        for number in range(bounds[i], bounds[i + 1]):
+            if number in separated and separated[number] != exact[number]:
+                lists["lost" if exact[number] else "won"].setdefault(part, []).append(number)
+    return lists
+
+
+def _read(path: Path | None, name: str) -> dict[int, bool]:
+    if path is None or not path.exists():
+        return {}
+    with reading(path, "holds no exact features", "remove it, and run the command again"):
+        content = json.loads(path.read_text())
+        if content["features"] != name:
+            return {}
+        return {int(number): bool(value) for number, value in content["separated"].items()}
