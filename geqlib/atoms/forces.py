@@ -13,8 +13,8 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from geqlib.atoms.potential import Potential
 
-ELECTRONS = ("charge", "multiplicity")
-GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
+STATE = ("charge", "multiplicity", "level")  # of each graph
+GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *STATE)
 TRACING = "trace_autograd_ops"  # of dynamo: derivatives become part of the compiled function
 
 
@@ -38,6 +38,7 @@ def energy_forces(
     plan: object | None = None,
     charge: Tensor | None = None,
     multiplicity: Tensor | None = None,
+    level: Tensor | None = None,
     stress: bool = False,
     create_graph: bool = False,
     check: bool = True,
@@ -49,7 +50,7 @@ def energy_forces(
     Args:
         potential: a `Potential`.
         pos, z, edge_index, batch, num_graphs, cell, cell_shift, reverse, plan, charge,
-            multiplicity: see `Potential.forward`.
+            multiplicity, level: see `Potential.forward`.
         stress: whether to return it, too; zeros for a structure without a cell or with a flat one.
         create_graph: whether the results can be differentiated again, for training.
         check: whether to call `potential.check` first, for which the host waits.
@@ -70,9 +71,9 @@ def energy_forces(
         torch.Size([2, 3])
     """
     if check:
-        potential.check(z, cell, cell_shift, charge, multiplicity)
-    electrons = {"charge": charge, "multiplicity": multiplicity}
-    fields = {key: value for key, value in electrons.items() if value is not None} | {
+        potential.check(z, cell, cell_shift, charge, multiplicity, level, batch)
+    state = {"charge": charge, "multiplicity": multiplicity, "level": level}
+    fields = {key: value for key, value in state.items() if value is not None} | {
         "z": z,
         "edge_index": edge_index,
         "batch": batch,

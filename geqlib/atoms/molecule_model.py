@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geqlib.atoms.network import AtomNetwork
+from geqlib.atoms.network import AtomNetwork, first_output
 from geqlib.graph.pool import sum_pool
 
 
@@ -58,5 +58,5 @@ class MoleculeModel(AtomNetwork):
             )
         tensors = {"pos": pos, "edge_index": edge_index, "reverse": reverse, "plan": plan}
         tensors |= {"batch": batch, "num_graphs": num_graphs}
-        out = self._run(z, tensors, charge, multiplicity)
+        out = first_output(self._run(z, tensors, charge, multiplicity))
         return out if self.whole else sum_pool(out, batch, num_graphs)

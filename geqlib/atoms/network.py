@@ -48,6 +48,7 @@ class AtomNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.charges: ChargeEmbedding | None = None
+        self.levels: LevelEmbedding | None = None
         names = accepted(model.forward, {"x": True, "edge_shift": True})
         self.takes_shift = "edge_shift" in names
         features = getattr(model, "in_scalars", 0) if "x" in names else 0
@@ -64,23 +65,45 @@ class AtomNetwork(nn.Module):
         Raises:
             ValueError: if the network takes neither.
         """
-        if self.charges is not None:
+        if self.charges is None:
+            features = self._features_of("the charge or multiplicity of a graph")
+            self.charges = ChargeEmbedding(features).to(next(self.parameters()))
+
+    def take_levels(self, names: Sequence[str], level: str | None = None) -> None:
+        """Learn from now on what differs between levels of theory: see `LevelEmbedding`.
+
+        Args:
+            names: of the levels.
+            level: the one that is meant where none is named.
+
+        Raises:
+            ValueError: if the network has no input for them, or knows other levels.
+        """
+        if self.levels is not None:
+            if self.levels.names != tuple(names):
+                raise ValueError(
+                    f"The levels are {', '.join(names)}, but this potential knows "
+                    f"{self.levels.listed}: name these, in this order."
+                )
             return
+        features = self._features_of("the level of theory of a graph")
+        self.levels = LevelEmbedding(names, features, level).to(next(self.parameters()))
+
+    def _features_of(self, what: str) -> int:
+        """How many numbers tell the network of an atom what holds for the whole graph."""
         self.modulated = "modulation" in signature(self.model.forward).parameters
         if not self.modulated and self.embedding is None:
             raise ValueError(
-                f"{type(self.model).__name__} cannot know the charge or multiplicity of a graph: "
+                f"{type(self.model).__name__} cannot know {what}: "
                 "its forward names neither `x`, with an attribute in_scalars above 0, nor "
                 "`modulation`. Use another network, or data without them."
             )
         network: Any = self.model
-        features = network.modulation_features if self.modulated else network.in_scalars
-        weights = next(self.parameters())
-        self.charges = ChargeEmbedding(features).to(weights)
+        return network.modulation_features if self.modulated else network.in_scalars
 
     def reset_parameters(self) -> None:
         """Fresh weights of the network and of the embeddings."""
-        for part in (self.model, self.embedding, self.charges):
+        for part in (self.model, self.embedding, self.charges, self.levels):
             reset(part)
 
     def plan(
@@ -115,18 +138,28 @@ class AtomNetwork(nn.Module):
         tensors: dict[str, Any],
         charge: Tensor | None,
         multiplicity: Tensor | None,
-    ) -> Tensor:
+        level: Tensor | None = None,
+    ) -> Any:
+        """What the network returns; `level` [G] are numbers."""
         x = None if self.embedding is None else self.embedding(z)
+        added = None
         if self.charges is not None and not (charge is None and multiplicity is None):
             added = self.charges(charge, multiplicity)
+        if self.levels is not None and level is not None:
+            added = self.levels(level) + (0.0 if added is None else added)
+        if added is not None:
             batch = tensors["batch"]
             graph = torch.zeros_like(z) if batch is None else batch
             each = added.index_select(0, graph)
             x, tensors = (
                 (x, tensors | {"modulation": each}) if self.modulated else (x + each, tensors)
             )
-        out = self.model(**accepted(self.model.forward, tensors | {"z": z, "x": x}))
-        return out[0] if isinstance(out, tuple) else out
+        return self.model(**accepted(self.model.forward, tensors | {"z": z, "x": x}))
+
+
+def first_output(output: Any) -> Tensor:
+    """The scalars of a network that returns more."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def network_cutoff(network: nn.Module) -> float | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.long_range import GaussianCharges
-from geqlib.atoms.network import AtomNetwork, shift_of_edges
+from geqlib.atoms.network import AtomNetwork, first_output, shift_of_edges
 from geqlib.atoms.statistics import AtomicStatistics, Energies, check_elements
 from geqlib.atoms.zbl import ZBL
 from geqlib.graph.checks import values_readable
@@ -33,6 +32,9 @@ class Potential(AtomNetwork):
             `num_graphs` and `plan`. It returns [N, 1], [G, 1], or a tuple that starts with it.
         zbl: whether to add the repulsion of nuclei.
         charge: whether energies depend on the total charge and the spin multiplicity of a graph.
+        levels: names of the levels of theory, or data sets, whose energies differ: each has its own
+            energies of atoms, and a vector that the network is told (`LevelEmbedding`).
+        level: the one of them that is meant where a structure has none.
         long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
             network. The mean of a graph's is shifted, so that they add up to its total charge.
 
@@ -55,6 +57,8 @@ class Potential(AtomNetwork):
         *,
         zbl: bool = False,
         charge: bool = False,
+        levels: Sequence[str] | None = None,
+        level: str | None = None,
         long_range: GaussianCharges | None = None,
     ) -> None:
         if getattr(model, "direct_forces", False):
@@ -72,6 +76,48 @@ class Potential(AtomNetwork):
                 'gives those of graphs: build it with level="node".'
             )
         self.statistics = AtomicStatistics()
+        if levels:
+            self.take_levels(levels, level)
+        elif level is not None:
+            raise ValueError(f"level is {level!r}, but there are no levels: name them all.")
+
+    def take_levels(self, names: Sequence[str], level: str | None = None) -> None:
+        """See `AtomNetwork.take_levels`; energies of atoms are those of before at each level."""
+        grows = self.levels is None
+        super().take_levels(names, level)
+        if grows:
+            self.statistics = self.statistics.grown(len(tuple(names)))
+
+    def at_level(self, name: str | None) -> Potential:
+        """Let structures that name no level be of this one, in place.
+
+        Args:
+            name: of a level; None for the one that was set before, or of potentials without levels.
+
+        Raises:
+            ValueError: if there is no such level, or there are several and none is named.
+        """
+        if self.levels is None:
+            if name is not None:
+                raise ValueError(
+                    f"This potential knows no level {name!r}: it was trained on one level of "
+                    "theory alone, so leave the level out."
+                )
+        elif name is None:
+            self.levels.resolve(None, 1)
+        else:
+            self.levels.default = self.levels.number(name)
+        return self
+
+    def share(self, other: Potential) -> Potential:
+        """Take over all that is learnt outside of the network from another potential."""
+        self.embedding, self.statistics = other.embedding, other.statistics
+        if other.charges is not None:
+            self.take_charge()
+            self.charges = other.charges
+        if other.levels is not None:
+            self.levels, self.modulated = other.levels, other.modulated
+        return self
 
     def check(
         self,
@@ -80,15 +126,18 @@ class Potential(AtomNetwork):
         cell_shift: Tensor | None = None,
         charge: Tensor | None = None,
         multiplicity: Tensor | None = None,
+        level: Tensor | None = None,
+        batch: Tensor | None = None,
     ) -> None:
         """Refuse atoms that the model was not made for. Reads values: not for compiled code.
 
         Raises:
             ValueError: if an element, a charge or a multiplicity was not in the training data, or
-                edges cross the walls of a cell and the cell is missing or the network's forward
-                does not name `edge_shift`.
+                an element at that level; if there is no such level, or none is named; or edges
+                cross the walls of a cell and the cell is missing or the network's forward does not
+                name `edge_shift`.
         """
-        check_elements(z, self.statistics.seen)
+        self._check_elements(z, level, batch)
         if self.charges is not None:
             self.charges.check(charge, multiplicity)
         elif not is_plain(charge, multiplicity):
@@ -106,6 +155,20 @@ class Potential(AtomNetwork):
                 "not name `edge_shift`."
             )
 
+    def _check_elements(self, z: Tensor, level: Tensor | None, batch: Tensor | None) -> None:
+        seen = self.statistics.seen
+        if self.levels is not None:
+            self.levels.check(level)
+            graph = None if level is None else batch
+            check_elements(z, seen, graph, self.levels.resolve(level, 1), self.levels.names)
+        elif level is not None:
+            raise ValueError(
+                "The structures have a level of theory, and this potential knows none: build it "
+                "with levels=[...] and train it on such data."
+            )
+        else:
+            check_elements(z, seen)
+
     def forward(
         self,
         pos: Tensor,
@@ -120,6 +183,7 @@ class Potential(AtomNetwork):
         plan: object | None = None,
         charge: Tensor | None = None,
         multiplicity: Tensor | None = None,
+        level: Tensor | None = None,
     ) -> Energies:
         """Energies of a batch.
 
@@ -132,6 +196,7 @@ class Potential(AtomNetwork):
             cell: [G, 3, 3] cell vectors in rows, in angstrom; zeros for molecules.
             plan: made before by `self.plan`, for compile and export.
             charge, multiplicity: [G] of each graph, for a potential that was built with `charge`.
+            level: [G] numbers of levels, for a potential that was built with `levels`.
         """
         graph = torch.zeros_like(z) if batch is None else batch
         if pos.dtype == torch.float64 and self._dtype == torch.float32:
@@ -143,7 +208,9 @@ class Potential(AtomNetwork):
         edge_shift = shift_of_edges(cell, cell_shift, graph, edge_index[1])
         tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
-        scalars = self._run(z, tensors, charge, multiplicity)
+        if self.levels is not None:
+            level = self.levels.resolve(level, num_graphs or 1)
+        scalars = first_output(self._run(z, tensors, charge, multiplicity, level))
         charges = None
         if self.long_range is not None:
             scalars, charges = self._split(scalars, graph, num_graphs or 1, charge)
@@ -153,9 +220,9 @@ class Potential(AtomNetwork):
             atoms = atoms + self.long_range(charges, pos, batch, num_graphs, cell)
         if self.zbl is not None:
             atoms = atoms + self.zbl(pos, z, edge_index, edge_shift)
-        atoms = atoms.double() + self.statistics.shift
+        atoms = atoms.double() + self.statistics.shifts(graph, level)
         interaction = sum_pool(atoms, batch, num_graphs).to(pos.dtype)
-        atoms = atoms + self.statistics.references.index_select(0, z)
+        atoms = atoms + self.statistics.isolated(z, graph, level)
         return Energies(sum_pool(atoms, batch, num_graphs), interaction, atoms)
 
     def _split(

@@ -9,7 +9,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.atoms.potential import AtomNetwork, shift_of_edges
+from geqlib.atoms.network import AtomNetwork, shift_of_edges
 from geqlib.graph import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.segments import segment_lengths

@@ -17,7 +17,8 @@ from torch import Tensor
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential, network_cutoff
+from geqlib.atoms.network import network_cutoff
+from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
 from geqlib.calculators.trained import (
     all_pairs,
@@ -52,6 +53,7 @@ class GeqCalculator(Calculator):
             dynamics over many steps and for phonons. Programs have a fixed one.
         cutoff: of the neighbours in angstrom, for networks without one. By default that of the
             network or of its training data, whichever is smaller; without either, all pairs.
+        level: of theory, by name, for potentials that were trained on several.
         charge, multiplicity: of the structures, for potentials that know them. By default those of
             `atoms.info["charge"]` and `atoms.info["multiplicity"]` (or "spin", which also means
             2S + 1).
@@ -95,6 +97,7 @@ class GeqCalculator(Calculator):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         cutoff: float | None = None,
+        level: str | None = None,
         charge: int | None = None,
         multiplicity: int | None = None,
         skin: float = 0.5,
@@ -119,12 +122,16 @@ class GeqCalculator(Calculator):
                 raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
             if cuda_graphs:
                 raise ValueError(f"cuda_graphs needs a checkpoint: {model} is a program.")
+            if level is not None:
+                raise ValueError(
+                    f"{model} is a program, of one level: leave level out, or export another one."
+                )
             program = Program(model, trusted=trusted, device=device, dtype=dtype)
             self.compute: Compute = program
             cutoffs = [program.cutoff]
             self.device, self.dtype = program.device, program.dtype
         else:
-            potential, trained_cutoff = trained_potential(model)
+            potential, trained_cutoff = trained_potential(model, level)
             if rotations != 1:
                 potential = rotation_averaged(potential, rotations)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -35,10 +35,12 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     )
     endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
+    parser.add_argument("--level", metavar="NAME", help="of theory, of potentials with several")
     parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options, rest = parser.parse_known_args(args)
     settings = data_settings(rest)
-    if options.file is None and options.out is None and not settings:
+    own = options.out is None and options.level is None and not settings
+    if options.file is None and own:
         run, checkpoint = run_of(options.model)
         if run is not None:  # whose folder has the results
             from geqlib.cli.train import main as with_configuration
@@ -55,7 +57,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
 
     from geqlib.train.predictor import load_predictor
 
-    predictor = load_predictor(options.model)
+    predictor = load_predictor(options.model, options.level)
     data = predictor.data(options.file, settings)
     if command == "test":
         from geqlib.train.runs.record import metric_units

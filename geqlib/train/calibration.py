@@ -140,10 +140,7 @@ def with_covariance(potential: Potential, last: Sequence[str] | None = None) -> 
         zbl=potential.zbl is not None,
         long_range=potential.long_range,
     )
-    calibrated.embedding, calibrated.statistics = potential.embedding, potential.statistics
-    if potential.charges is not None:
-        calibrated.take_charge()
-        calibrated.charges = potential.charges
+    calibrated.share(potential)
     return calibrated.to(next(potential.parameters()).device).eval()
 
 

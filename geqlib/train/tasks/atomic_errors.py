@@ -15,6 +15,7 @@ from geqlib.graph.segments import segment_lengths
 MEV = 1000.0
 GPA = 160.21766208  # of 1 eV/angstrom^3
 LABELS = ("energy", "forces", "stress")
+PER_ATOM = ("forces",)
 # name -> of which error, in which unit, of which power
 METRICS = {
     "energy_mae": ("energy", MEV, 1),

@@ -139,17 +139,22 @@ def check_frames(split: str, structures: Any, seen: Tensor) -> None:
     Args:
         split: to be named.
         structures: a batch, or all structures of a data set.
-        seen: [119] whether the training set has the element.
+        seen: [119] whether the training set has the element; [levels, 119] of several levels.
 
     Raises:
         ValueError: naming the split, the frame and the atom.
     """
     z = structures.z.long()
-    unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+    if seen.dim() == 1:
+        unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+    else:
+        each = structures.level.long().index_select(0, structures.batch)
+        unseen = (~seen[each, z]).nonzero()[:, 0]
     if not len(unseen):
         return
     atom = int(unseen[0])
     graph = int(structures.batch[atom])
+    seen = seen if seen.dim() == 1 else seen[int(structures.level[graph])]
     index = getattr(structures, "index", None)
     first = int((structures.batch < graph).sum())
     elements = ", ".join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())
