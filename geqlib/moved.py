@@ -50,7 +50,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.data.labels": ("geqlib.data.molecules.labels",),
     "geqlib.data.structures": ("geqlib.data.molecules.structures", "geqlib.data.molecules.extxyz"),
     "geqlib.data.edge_lists": ("geqlib.data.molecules.structures",),
-    "geqlib.data.splits": ("geqlib.data.molecules.module",),
+    "geqlib.data.splits": ("geqlib.data.molecules.splits",),
     "geqlib.data.datasets": ("geqlib.data.molecules.structures", "geqlib.data.molecules.extxyz"),
     "geqlib.data.zinc": ("geqlib.data.molecules.zinc",),
     "geqlib.data.nbody": ("geqlib.data.points.nbody",),

@@ -29,7 +29,7 @@ class CalibratedPotential(Potential):
     the greatest likelihood there. `geqlib calibrate` makes one of a trained potential.
 
     Args:
-        model, zbl, charge, levels, level, long_range: as of `Potential`.
+        model, zbl, charge, levels, level, long_range, polarisability: as of `Potential`.
         last: names of the parameters of the network in which its output is linear, all together.
         features: their number of elements.
 
@@ -54,8 +54,10 @@ class CalibratedPotential(Potential):
         levels: Sequence[str] | None = None,
         level: str | None = None,
         long_range: GaussianCharges | None = None,
+        polarisability: bool = False,
     ) -> None:
         options: dict[str, Any] = {"levels": levels, "level": level, "long_range": long_range}
+        options["polarisability"] = polarisability
         super().__init__(model, zbl=zbl, charge=charge, **options)
         self.last = tuple(last)
         size = count_features(model, self.last)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from geqlib.atoms.channels import Channels, irreps
 from geqlib.atoms.charge import is_plain
+from geqlib.atoms.electric import SYMMETRIC, symmetric_matrices
 from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.network import AtomNetwork, first_output, shift_of_edges
 from geqlib.atoms.statistics import AtomicStatistics, Energies, check_elements
@@ -37,6 +40,10 @@ class Potential(AtomNetwork):
         level: the one of them that is meant where a structure has none.
         long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
             network. The mean of a graph's is shifted, so that they add up to its total charge.
+            They also give dipoles and Born charges: see `energy_forces`.
+        polarisability: whether a network with outputs of degree 2 also gives the polarisability
+            tensor of a structure, the sum of one symmetric matrix (0e + 2e) an atom, after the
+            scalars above: `GauntNet(..., irreps_out="3x0e+2e")` with charges, "2x0e+2e" without.
 
     Raises:
         ValueError: if the network has forces that are no derivatives (an attribute `direct_forces`
@@ -60,6 +67,7 @@ class Potential(AtomNetwork):
         levels: Sequence[str] | None = None,
         level: str | None = None,
         long_range: GaussianCharges | None = None,
+        polarisability: bool = False,
     ) -> None:
         if getattr(model, "direct_forces", False):
             raise ValueError(
@@ -69,12 +77,17 @@ class Potential(AtomNetwork):
             )
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
-        self.long_range = long_range
-        if long_range is not None and self.whole:
-            raise ValueError(
-                f"long_range needs a network with two scalars an atom, but {type(model).__name__} "
-                'gives those of graphs: build it with level="node".'
-            )
+        self.long_range, self.polarisability = long_range, polarisability
+        for name, wanted in (
+            ("long_range", long_range is not None),
+            ("polarisability", polarisability),
+        ):
+            if wanted and self.whole:
+                raise ValueError(
+                    f"{name} needs a network with further outputs of each atom, but "
+                    f"{type(model).__name__} gives those of graphs: build it with "
+                    'level="node".'
+                )
         self.statistics = AtomicStatistics()
         if levels:
             self.take_levels(levels, level)
@@ -210,7 +223,8 @@ class Potential(AtomNetwork):
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
         if self.levels is not None:
             level = self.levels.resolve(level, num_graphs or 1)
-        scalars = first_output(self._run(z, tensors, charge, multiplicity, level))
+        output = self._run(z, tensors, charge, multiplicity, level)
+        scalars, matrices = self._outputs(output)
         charges = None
         if self.long_range is not None:
             scalars, charges = self._split(scalars, graph, num_graphs or 1, charge)
@@ -223,7 +237,17 @@ class Potential(AtomNetwork):
         atoms = atoms.double() + self.statistics.shifts(graph, level)
         interaction = sum_pool(atoms, batch, num_graphs).to(pos.dtype)
         atoms = atoms + self.statistics.isolated(z, graph, level)
-        return Energies(sum_pool(atoms, batch, num_graphs), interaction, atoms)
+        total = sum_pool(atoms, batch, num_graphs)
+        response = None if matrices is None else sum_pool(matrices, batch, num_graphs)
+        return Energies(total, interaction, atoms, charges, response)
+
+    def _outputs(self, output: Any) -> tuple[Tensor, Tensor | None]:
+        """The scalars of the network, and polarisabilities [N, 3, 3] of atoms."""
+        if not self.polarisability:
+            return first_output(output), None
+        channels = Channels(self.model, output)
+        scalars = channels.take(irreps("1x0e" if self.long_range is None else "2x0e"), "energy")
+        return scalars, symmetric_matrices(channels.take(irreps(SYMMETRIC), "polarisability"))
 
     def _split(
         self, out: Tensor, graph: Tensor, num_graphs: int, total: Tensor | None

@@ -14,20 +14,27 @@ from geqlib.sphere.tables import Constants
 
 
 class Energies(NamedTuple):
-    """Energies in eV; totals are float64, as they may be -10^4 eV with differences of 10^-3.
+    """Energies in eV, and what comes with them.
+
+    Totals are float64, as they may be -10^4 eV with differences of 10^-3.
 
     Args:
         total: [G] of graphs.
         interaction: [G] the part that is not reference energies, in the precision of the model.
         atoms: [N] float64; they add up to the totals.
+        charges: [N] latent charges in units of the elementary charge, of a potential that has some.
+        polarisability: [G, 3, 3] in angstrom^3, of a potential that learns it.
 
     Example:
-        >>> total, interaction, atoms = Energies(torch.ones(1), torch.ones(1), torch.ones(1))
+        >>> Energies(torch.ones(1), torch.ones(1), torch.ones(1)).total
+        tensor([1.])
     """
 
     total: Tensor
     interaction: Tensor
     atoms: Tensor
+    charges: Tensor | None = None
+    polarisability: Tensor | None = None
 
 
 class AtomicStatistics(Constants):

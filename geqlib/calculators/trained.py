@@ -63,6 +63,11 @@ def neighbor_cutoff(
 
 def rotation_averaged(potential: Potential, rotations: int) -> Potential:
     """A potential with the mean energy of a structure in so many rotations."""
+    if potential.polarisability:
+        raise ValueError(
+            f"rotations={rotations} averages energies, and this potential has a polarisability: "
+            "leave rotations out."
+        )
     average = Potential(
         RotationAverage(potential.model, rotations),
         zbl=potential.zbl is not None,

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -119,6 +119,14 @@ class Predictor:
         with TemporaryDirectory() as folder:
             results = start_trainer("test", self._run(data, folder), verbose=False)
         return {k.removeprefix("test/"): v for part in results for k, v in part.items()}
+
+    def leave(self, command: Literal["test", "predict"], folder: str | Path) -> None:
+        """Test or predict the test split of the run, and leave the results in a folder of it.
+
+        They are the files of `geqlib.train.run.test` and `predict`, of the model as it is: a
+        calibrated one, which the configuration of its run does not describe.
+        """
+        start_trainer(command, self._run(self.data(), str(folder)))
 
     def data(
         self, file: str | Path | None = None, settings: Mapping[str, Any] | None = None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch.utils.data import DataLoader
@@ -26,16 +25,24 @@ from geqlib.data.molecules.extxyz import (
     read_frames,
     stream_frames,
 )
-from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
+from geqlib.data.molecules.labels import (
+    DipoleUnit,
+    EnergyUnit,
+    ForcesUnit,
+    Labels,
+    LengthUnit,
+    PolarisabilityUnit,
+    StressUnit,
+)
 from geqlib.data.molecules.replay import BothBatches, BothStructures, replay_settings
+from geqlib.data.molecules.splits import split_frames
 from geqlib.data.molecules.structures import with_neighbors
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.shares import WholeBatches
 from geqlib.files.checkpoint import build
 from geqlib.files.plain import plain
 
-Part = int | float | Sequence[int]
-LABELS = {"energy", "energies", "forces", "stress"}
+LABELS = {"energy", "energies", "forces", "stress", "dipole", "polarisability"}
 # settings that old structures have from the new ones, if they name no others
 SHARED = (
     "cutoff",
@@ -44,12 +51,16 @@ SHARED = (
     "stress_key",
     "virial_key",
     "energies_key",
+    "dipole_key",
+    "polarisability_key",
     "charge_key",
     "multiplicity_key",
     "energy_unit",
     "length_unit",
     "forces_unit",
     "stress_unit",
+    "dipole_unit",
+    "polarisability_unit",
     "missing",
     "on_bad_frame",
     "isolated_atoms",
@@ -71,7 +82,8 @@ class MoleculeData(StructureLoaders):
     [G, 3], `index` [G] the number of the frame in its source, `batch` [N], `ptr`; `cell_shift`
     [E, 3] if any structure is periodic: the offset of an edge is pos[source] - pos[target] +
     cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
-    float64, `forces` [N, 3], `stress` [G, 3, 3]; NaN where they are missing. `charge` and
+    float64, `forces` [N, 3], `stress` [G, 3, 3], `dipole` [G, 3] and `polarisability` [G, 3, 3];
+    NaN where they are missing. `charge` and
     `multiplicity` [G] are inputs, which no frame may lack. Where atoms are far from their cell or
     the origin, `origin` [N, 3] in float64 is what was subtracted from their positions.
 
@@ -85,9 +97,11 @@ class MoleculeData(StructureLoaders):
             numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
         cutoff: of the neighbours, in angstrom. By default that of the network which is trained, or
             all pairs of molecules where it has none; another one than the network's is an error.
-        energy_key, forces_key, stress_key, virial_key, energies_key, charge_key, multiplicity_key:
-            see `Labels`. A key that the files do not have is an error; null reads nothing.
-        energy_unit, length_unit, forces_unit, stress_unit: of the files: see `Labels`.
+        energy_key, forces_key, stress_key, virial_key, energies_key, dipole_key,
+            polarisability_key, charge_key, multiplicity_key: see `Labels`. A key that the files do
+            not have is an error; null reads nothing.
+        energy_unit, length_unit, forces_unit, stress_unit, dipole_unit, polarisability_unit: of the
+            files: see `Labels`.
         missing: "mask" allows that some frames lack a label, or have NaN. Structures of `test` need
             no labels for predictions.
         on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
@@ -136,12 +150,16 @@ class MoleculeData(StructureLoaders):
         stress_key: str | None = None,
         virial_key: str | None = None,
         energies_key: str | None = None,
+        dipole_key: str | None = None,
+        polarisability_key: str | None = None,
         charge_key: str | None = None,
         multiplicity_key: str | None = None,
         energy_unit: EnergyUnit = "eV",
         length_unit: LengthUnit = "angstrom",
         forces_unit: ForcesUnit | None = None,
         stress_unit: StressUnit | None = None,
+        dipole_unit: DipoleUnit = "e*A",
+        polarisability_unit: PolarisabilityUnit = "A^3",
         missing: Literal["error", "mask"] = "error",
         on_bad_frame: Literal["error", "skip"] = "error",
         isolated_atoms: Literal["keep", "references"] = "keep",
@@ -186,12 +204,16 @@ class MoleculeData(StructureLoaders):
             stress=stress_key,
             virial=virial_key,
             energies=energies_key,
+            dipole=dipole_key,
+            polarisability=polarisability_key,
             charge=charge_key,
             multiplicity=multiplicity_key,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
             stress_unit=stress_unit,
+            dipole_unit=dipole_unit,
+            polarisability_unit=polarisability_unit,
         )
         self.isolated_atoms = isolated_atoms
         self.reference_file: str | None = plain(reference_file)
@@ -385,87 +407,6 @@ class MoleculeData(StructureLoaders):
                     f"{frame.path}: an isolated atom of {chemical_symbols[z]} has {energy} eV, "
                     f"another one {first} eV: keep one."
                 )
-
-
-def split_frames(
-    numbers: Sequence[int] | np.ndarray,
-    *,
-    val: Part = 0,
-    test: Part = 0,
-    train: int | None = None,
-    seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Disjoint parts of the frames, a function of the arguments alone.
-
-    The frames are permuted at random. Validation takes the first ones, testing the next, and
-    training all others or the first `train` of them: a smaller training set is part of a larger
-    one, and leaves validation and testing as they are. Frames that are listed are taken out first.
-
-    Args:
-        numbers: [G] of the frames, none twice.
-        val, test: a fraction below 1, a count, or a list of frame numbers.
-        train: a count; by default all that are left.
-        seed: of the order.
-
-    Returns:
-        "train", "val" and "test": positions in `numbers`, ascending.
-
-    Raises:
-        ValueError: if lists overlap, repeat themselves or name a frame that does not exist, or if
-            there are not enough frames.
-
-    Example:
-        >>> parts = split_frames(range(10), val=0.2, test=[0, 9], train=5)
-        >>> {name: len(part) for name, part in parts.items()}, parts["test"]
-        ({'train': 5, 'val': 2, 'test': 2}, array([0, 9]))
-    """
-    order = np.random.default_rng(seed).permutation(len(numbers))
-    position = {int(number): k for k, number in enumerate(numbers)}
-    parts = {name: _listed(name, part, position) for name, part in (("val", val), ("test", test))}
-    listed = [k for part in parts.values() if part is not None for k in part]
-    if len(set(listed)) < len(listed):
-        raise ValueError("val and test list the same frame: a frame can be in one of them.")
-    free = order[~np.isin(order, listed)]
-    for name, part in (("val", val), ("test", test)):
-        if parts[name] is None:
-            count = _count(name, part, len(numbers))
-            if count > len(free):
-                raise ValueError(
-                    f"{name} asks for {count} frames, but {len(free)} of {len(numbers)} are left."
-                )
-            parts[name], free = free[:count], free[count:]
-    if train is not None and not 1 <= train <= len(free):
-        raise ValueError(
-            f"num_train is {train}, but there are {len(free)} frames that are not in val or test: "
-            f"choose between 1 and that."
-        )
-    if len(free) == 0:
-        raise ValueError(f"val and test take all {len(numbers)} frames: leave some for training.")
-    return {name: np.sort(part) for name, part in {"train": free[:train], **parts}.items()}
-
-
-def _listed(name: str, part: Part, position: dict[int, int]) -> np.ndarray | None:
-    if not isinstance(part, Sequence):
-        return None
-    unknown = [number for number in part if number not in position]
-    if unknown:
-        raise ValueError(
-            f"{name} lists frame {unknown[0]}, which does not exist: frames are counted from 0 to "
-            f"{max(position, default=-1)}, and some may have been left out."
-        )
-    if len(set(part)) < len(part):
-        raise ValueError(f"{name} lists a frame twice.")
-    return np.array([position[number] for number in part], dtype=np.int64)
-
-
-def _count(name: str, part: Part, total: int) -> int:
-    if isinstance(part, float) and 0 <= part < 1:
-        return round(part * total)
-    if isinstance(part, int) and not isinstance(part, bool) and part >= 0:
-        return part
-    raise ValueError(
-        f"{name} is {part!r}: expected a fraction below 1, a count, or a list of frame numbers."
-    )
 
 
 def _without_empty(frames: PackedGraphs) -> PackedGraphs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import parse_type, rotate
 
@@ -41,3 +43,21 @@ def rotated_graphs(batch: Any, types: Mapping[str, str], task: str) -> Any:
             own = rotation.index_select(0, batch.batch[node])
         turned[type_.where] = rotate(x, type_, own)
     return turned
+
+
+def rotated_structures(batch: Any) -> Any:
+    """A copy of a batch of structures, each rotated by its own random rotation, with its labels."""
+    pos, copy = batch.pos, batch.clone()
+    rotation = random_rotations(batch.num_graphs, 3, dtype=pos.dtype, device=pos.device)
+    per_atom = rotation.index_select(0, batch.batch)
+    for name in ("pos", "forces"):
+        if name in batch:
+            copy[name] = torch.einsum("nij,nj->ni", per_atom, batch[name])
+    if "cell" in batch:
+        copy.cell = batch.cell @ rotation.transpose(1, 2)
+    if "dipole" in batch:
+        copy.dipole = torch.einsum("gij,gj->gi", rotation, batch.dipole)
+    for name in ("stress", "polarisability"):
+        if name in batch:
+            copy[name] = rotation @ batch[name] @ rotation.transpose(1, 2)
+    return copy

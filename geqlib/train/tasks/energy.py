@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.atoms.calibrated import CalibratedPotential
+from geqlib.atoms.electric import periodic
 from geqlib.atoms.forces import (
     STATE,
     compiled_energy_forces,
@@ -21,7 +22,6 @@ from geqlib.atoms.forces import (
 from geqlib.atoms.potential import Potential
 from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
-from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.fine_tuning.energy_refit import refit_statistics
 from geqlib.train.steps.precision import cast_to
 from geqlib.train.steps.schedule import Schedule
@@ -34,6 +34,7 @@ from geqlib.train.tasks.atomic_errors import (
     label_errors,
     masked_penalty,
 )
+from geqlib.train.tasks.augmentation import rotated_structures
 from geqlib.train.tasks.energy_statistics import (
     adapt_references,
     fit_references,
@@ -43,6 +44,7 @@ from geqlib.train.tasks.label_checks import (
     check_frames,
     check_labelled,
     check_measured,
+    check_outputs,
     check_volumes,
     volumes,
 )
@@ -57,15 +59,16 @@ POTENTIAL = "geqlib.models.Potential"
 class EnergyForces(Task):
     """Total energies, and forces and stress as their derivatives.
 
-    The loss is a sum of three means, each over what has a label (NaN is no label):
+    The loss is a sum of means, each over what has a label (NaN is no label):
 
         energy_weight <((E - E') / N)^2> + forces_weight <(F - F')^2> + stress_weight <(S - S')^2>
 
-    with energies in eV per atom, components of forces in eV/angstrom and of stress in
-    eV/angstrom^3, or with Huber's function in place of the square. MACE's weights are 1 and 100,
-    for small sets 1 and 1000. Before the first step, the energies of atoms, their scale and shift
-    are fitted to the training set (`geqlib.train.tasks.references`); they are part of the model and
-    its checkpoints.
+    and in the same way dipoles of potentials with charges (`long_range`) and polarisabilities, with
+    energies in eV per atom, components of forces in eV/angstrom, of stress in eV/angstrom^3, of
+    dipoles in e angstrom and of polarisabilities in angstrom^3, or with Huber's function in place
+    of the square. MACE's weights are 1 and 100, for small sets 1 and 1000. Before the first step,
+    the energies of atoms, their scale and shift are fitted to the training set
+    (`geqlib.train.tasks.references`); they are part of the model and its checkpoints.
 
     Where the data reads a charge or a multiplicity, the potential learns what they change
     (`Potential.take_charge`), and what differs between the levels of theory of a `LevelsData`
@@ -73,8 +76,9 @@ class EnergyForces(Task):
     that the data does not name is the network's.
 
     Metrics are in meV: `energy_mae` and `energy_rmse` of the total energy, the same `_per_atom`,
-    `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3
-    and `stress_rmse_gpa`.
+    `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3,
+    `stress_rmse_gpa`, `dipole_mae` and `dipole_rmse` in 10^-3 e angstrom, and those of
+    `polarisability` in angstrom^3.
 
     Args:
         model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
@@ -82,7 +86,8 @@ class EnergyForces(Task):
             that begins with another model they are corrected by what that model leaves
             (`geqlib.train.fine_tuning.energy_refit.adapt_statistics`); "keep" leaves them as they
             are.
-        energy_weight, forces_weight, stress_weight: 0 leaves a label out.
+        energy_weight, forces_weight, stress_weight, dipole_weight, polarisability_weight: 0 leaves
+            a label out.
         stages: other weights from an epoch on, as
             `[{"after_epoch": 75, "energy_weight": 1000.0}]`: energies late, as the second stage of
             MACE has them. `val/loss` has the weights of the last stage throughout, so that epochs
@@ -129,6 +134,8 @@ class EnergyForces(Task):
         energy_weight: float = 1.0,
         forces_weight: float = 100.0,
         stress_weight: float = 0.0,
+        dipole_weight: float = 0.0,
+        polarisability_weight: float = 0.0,
         stages: list[dict[str, float]] | None = None,
         loss: Literal["mse", "huber"] = "mse",
         huber_delta: float = 0.01,
@@ -157,6 +164,8 @@ class EnergyForces(Task):
         if loss not in ("mse", "huber"):
             raise ValueError(f'loss must be "mse" or "huber", got {loss!r}.')
         self.weights = {"energy": energy_weight, "forces": forces_weight, "stress": stress_weight}
+        self.weights |= {"dipole": dipole_weight, "polarisability": polarisability_weight}
+        check_outputs(potential, self.weights)
         self.stages = loss_stages(self.weights, stages)
         if huber_delta <= 0:
             raise ValueError(f"huber_delta must be positive, got {huber_delta}.")
@@ -247,7 +256,8 @@ class EnergyForces(Task):
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
         fields = batch.to_dict()
-        if self.model.statistics.fitted and self._trainer is not None:
+        named = self.model.levels is None or "level" in fields
+        if self.model.statistics.fitted and self._trainer is not None and named:
             check_frames(self._split(), batch, self.model.statistics.seen)
         names = ("cell", "cell_shift", "batch", *STATE)
         self.model.check(batch.z, **{name: fields.get(name) for name in names})
@@ -336,7 +346,7 @@ class EnergyForces(Task):
     ) -> Tensor:
         """The sum of the penalties of what has a weight and labels, of `label_errors`."""
         weights = self.weights if weights is None else weights
-        parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
+        parts = {name: "energy_per_atom" if name == "energy" else name for name in weights}
         penalties = [
             weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
             for name, part in parts.items()
@@ -350,24 +360,15 @@ class EnergyForces(Task):
         if stress:
             real = volumes(batch)[:, None, None]
             predicted["stress"] = torch.where(real, predicted["stress"], torch.nan)
+        if "dipole" in predicted and "cell" in batch:
+            repeats = periodic(batch.cell)[:, None]
+            predicted["dipole"] = torch.where(repeats, torch.nan, predicted["dipole"])
         predicted |= self._deviations(batch, "reverse")
         true = {f"{name}_true": batch[name] for name in LABELS if name in batch}
         return predicted | true | {k: batch[k] for k in ("index", "batch", "level") if k in batch}
 
     def rotated(self, batch: Any) -> Any:
-        if not self.rotate:
-            return batch
-        pos, copy = batch.pos, batch.clone()
-        rotation = random_rotations(batch.num_graphs, 3, dtype=pos.dtype, device=pos.device)
-        per_atom = rotation.index_select(0, batch.batch)
-        for name in ("pos", "forces"):
-            if name in batch:
-                copy[name] = torch.einsum("nij,nj->ni", per_atom, batch[name])
-        if "cell" in batch:
-            copy.cell = batch.cell @ rotation.transpose(1, 2)
-        if "stress" in batch:
-            copy.stress = rotation @ batch.stress @ rotation.transpose(1, 2)
-        return copy
+        return rotated_structures(batch) if self.rotate else batch
 
     def _evaluate(self, batch: Any, *more: str, stress: bool = False) -> dict[str, Tensor]:
         """Predictions outside of training: Lightning allows no derivatives there."""

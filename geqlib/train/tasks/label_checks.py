@@ -38,6 +38,28 @@ def check_labelled(splits: Mapping[str, Any], weights: Mapping[str, float]) -> N
                 )
 
 
+def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
+    """Refuse to learn what a potential does not have.
+
+    Args:
+        potential: a `Potential`.
+        weights: of the labels in a loss.
+
+    Raises:
+        ValueError: naming the weight.
+    """
+    if weights["dipole"] and potential.long_range is None:
+        raise ValueError(
+            f"dipole_weight is {weights['dipole']}, but the potential has no charges: build it "
+            "with long_range, a geqlib.nn.GaussianCharges, and a network of two scalars an atom."
+        )
+    if weights["polarisability"] and not potential.polarisability:
+        raise ValueError(
+            f"polarisability_weight is {weights['polarisability']}, but the potential has none: "
+            "build it with polarisability=True, and a network whose outputs end in 0e + 2e."
+        )
+
+
 def check_measured(split: str, structures: Any, names: Iterable[str]) -> None:
     """Refuse to measure a split in memory, none of whose structures has a label.
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geqlib.data.molecules.module import split_frames
+from geqlib.data.molecules.splits import split_frames
 
 
 def lists(parts):

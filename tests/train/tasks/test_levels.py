@@ -180,7 +180,7 @@ def test_the_report_has_them(trained: Any, tmp_path: Path) -> None:
     from geqlib.report.run_report import write_report
 
     text = write_report([trained[0]], tmp_path).read_text()
-    assert "low/forces_rmse (meV/Å)" in text and "high/energy_mae (meV)" in text
+    assert r"low/forces\_rmse (meV/Å)" in text and r"high/energy\_mae (meV)" in text
 
 
 def test_the_checkpoint_is_one_potential_for_each_level(
@@ -221,7 +221,10 @@ def test_one_more_level_begins_with_the_others(trained: Any, tmp_path: Path) -> 
     low: Any = before
     difference = after.levels.vectors.weight - low.levels.vectors.weight[:1]
     assert difference[1].abs().max() < 0.02  # a few steps
-    single = options | {"data": config(Path(levels["low"]["train"]))["data"], "init": str(run)}
+    single = options | {
+        "data": config(Path(levels["low"]["train"]), val=2, test=2)["data"],
+        "init": str(run),
+    }
     single["trainer"] = single["trainer"] | {"default_root_dir": str(tmp_path / "single")}
     with pytest.raises(ValueError, match="knows the levels low, high, and the data of this run"):
         fit(single)
