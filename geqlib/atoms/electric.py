@@ -69,8 +69,10 @@ def born_charges(
         Z_i,ab = q_i delta_ab + sum_j s_a(r_j - r_i) dq_j / dr_ib,
 
     where s(d) = d in molecules; in crystals, whose positions are defined up to vectors of the cell,
-    s(d) = B^-1 sin(B d) with the reciprocal vectors in the rows of B. Their sum over a structure is
-    its total charge times the unit matrix.
+    s(d) = B^-1 sin(B d) with the reciprocal vectors in the rows of B, which is d for atoms that are
+    near each other compared with the cell: charges should not depend on farther ones, so that
+    small cells have to be repeated. The sum over a molecule is its total charge times the unit
+    matrix, that over a crystal in the same limit.
 
     Args:
         charges: [N], a function of `pos`, of which each graph has a constant sum.

@@ -11,7 +11,7 @@ COUNT = 200  # of intervals
 
 
 def interval_shares(scaled: Any, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities of central normal intervals, and the shares of errors in them, [count] each.
+    """Probabilities of central normal intervals, and shares of errors in them, [count] each.
 
     Args:
         scaled: errors over their standard deviations, [M].

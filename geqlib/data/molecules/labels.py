@@ -65,6 +65,7 @@ class Labels:
         forces_unit: energy_unit / length_unit by default.
         stress_unit: energy_unit / length_unit^3 by default.
         dipole_unit, polarisability_unit: they are converted to e angstrom and angstrom^3.
+        molecules: whether structures are molecules, whatever cell and pbc the file gives them.
 
     Example:
         >>> atoms = Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"E": -1.0})
@@ -88,6 +89,7 @@ class Labels:
     stress_unit: StressUnit | None = None
     dipole_unit: DipoleUnit = "e*A"
     polarisability_unit: PolarisabilityUnit = "A^3"
+    molecules: bool = False
 
     def __post_init__(self) -> None:
         tables = {

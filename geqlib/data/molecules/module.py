@@ -61,6 +61,7 @@ SHARED = (
     "stress_unit",
     "dipole_unit",
     "polarisability_unit",
+    "molecules",
     "missing",
     "on_bad_frame",
     "isolated_atoms",
@@ -102,6 +103,7 @@ class MoleculeData(StructureLoaders):
             not have is an error; null reads nothing.
         energy_unit, length_unit, forces_unit, stress_unit, dipole_unit, polarisability_unit: of the
             files: see `Labels`.
+        molecules: whether structures are molecules, whatever cell and pbc the files give them.
         missing: "mask" allows that some frames lack a label, or have NaN. Structures of `test` need
             no labels for predictions.
         on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
@@ -160,6 +162,7 @@ class MoleculeData(StructureLoaders):
         stress_unit: StressUnit | None = None,
         dipole_unit: DipoleUnit = "e*A",
         polarisability_unit: PolarisabilityUnit = "A^3",
+        molecules: bool = False,
         missing: Literal["error", "mask"] = "error",
         on_bad_frame: Literal["error", "skip"] = "error",
         isolated_atoms: Literal["keep", "references"] = "keep",
@@ -214,6 +217,7 @@ class MoleculeData(StructureLoaders):
             stress_unit=stress_unit,
             dipole_unit=dipole_unit,
             polarisability_unit=polarisability_unit,
+            molecules=molecules,
         )
         self.isolated_atoms = isolated_atoms
         self.reference_file: str | None = plain(reference_file)
