@@ -48,7 +48,6 @@ def _water(rng: np.random.Generator, data: dict[str, Any]) -> Atoms:
     atoms.info[data["dipole_key"]] = rng.normal(size=3)
     noise = rng.normal(size=(3, 3))
     atoms.info[data["polarisability_key"]] = (noise + noise.T).ravel()
-    atoms.arrays[data["forces_key"]] = rng.normal(size=(3, 3))
     atoms.info["energy"] = rng.normal()
     return atoms
 
