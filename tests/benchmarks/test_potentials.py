@@ -17,25 +17,26 @@ from geqlib.train.runs.configuration import read_run
 from tests.train.potential import write_frames
 
 TOP = Path(__file__).parents[2]
+NETWORK = "model.init_args.model.init_args"
 
 
-@pytest.mark.parametrize("model", potentials.MODELS)
-def test_configurations_are_read_for_every_data_set(
-    model: str, monkeypatch: pytest.MonkeyPatch
+def test_configurations_differ_in_the_data_and_the_elements_alone(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And the same but for the data, and the elements where a network is told them."""
     monkeypatch.chdir(TOP)
-    names = ["3bpa", "silicon"] if model != "gaunt" else list(potentials.SETS)
-    for name in names:
-        config, changes = potentials.configuration(name, model)
-        run: Any = read_run(config, changes)
-        assert run.data.cutoff == potentials.CUTOFF == run.task.model.model.cutoff
-        assert run.data.batch_size == potentials.BATCH and run.task.weights["stress"] == 0
-        assert run.data.labels.stress is None
-        isolated = potentials.SETS[name].isolated
-        assert run.task.references == ("isolated" if isolated else "least_squares")
-        if model == "gaunt":
-            assert len(run.task.model.model.elements) == len(potentials.SETS[name].elements)
+    for model in potentials.MODELS:
+        for name, data in potentials.SETS.items():
+            config, changes = potentials.configuration(name, model)
+            own = yaml.safe_load(config.read_text())["model"]["init_args"]
+            network = own["model"]["init_args"]
+            assert network["cutoff"] == potentials.CUTOFF and "stress_weight" not in own
+            assert ("elements" in network) == (f"{NETWORK}.elements" in changes)
+            references = changes.pop("model.init_args.references")
+            assert references == ("isolated" if data.isolated else "least_squares")
+            assert changes.keys() <= {"data", f"{NETWORK}.elements"}
+    run: Any = read_run(*potentials.configuration("silicon", "gaunt"))
+    assert run.data.cutoff == potentials.CUTOFF and run.data.batch_size == potentials.BATCH
+    assert run.data.labels.stress is None and len(run.task.model.model.elements) == 1
 
 
 def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

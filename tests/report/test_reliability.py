@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from geqlib.atoms.miscalibration import interval_shares, miscalibration_area
 from geqlib.report import write_report
-from geqlib.report.reliability import reliabilities, reliability_table
+from geqlib.report.reliability import draw_reliability, reliabilities, reliability_table
 from tests.report.test_report import write_run
 
 
@@ -65,14 +65,11 @@ def test_energies_are_per_atom_and_missing_labels_left_out() -> None:
     assert row.rows[0][:2] == ("Energy (meV per atom)", "10")
 
 
-def test_a_report_without_deviations_has_none(tmp_path: Path) -> None:
-    for name, keep in (("with", True), ("without", False)):
-        run = write_run(tmp_path, name)
-        values = {k: v for k, v in arrays().items() if keep or not k.endswith("_std")}
-        save_file(values, run / "predictions.safetensors")
-        page = write_report([run], tmp_path / f"report-{name}", Console(quiet=True)).read_text()
-        assert ("Reliability" in page) == keep
-        assert (tmp_path / f"report-{name}" / "reliability.png").exists() == keep
+def test_without_deviations_nothing_is_drawn(tmp_path: Path) -> None:
+    """With them, the report of a calibrated run has the section: tests/train/test_calibration.py"""
+    plain = {k: v for k, v in arrays().items() if not k.endswith("_std")}
+    assert not draw_reliability("run", reliabilities(plain), tmp_path / "reliability.png")
+    assert not (tmp_path / "reliability.png").exists()
 
 
 def test_deviations_of_another_shape_are_refused(tmp_path: Path) -> None:
