@@ -210,7 +210,8 @@ def configuration(name: str, model: str) -> tuple[Path, dict[str, object]]:
 
 
 def data_arguments(name: str) -> dict[str, Any]:
-    return {"cutoff": CUTOFF, "batch_size": BATCH, **SETS[name].data}
+    # the configuration of 3BPA has such a file
+    return {"cutoff": CUTOFF, "batch_size": BATCH, "reference_file": None, **SETS[name].data}
 
 
 def in_use(name: str, folder: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def test_configurations_differ_in_the_data_and_the_elements_alone(
     run: Any = read_run(*potentials.configuration("silicon", "gaunt"))
     assert run.data.cutoff == potentials.CUTOFF and run.data.batch_size == potentials.BATCH
     assert run.data.labels.stress is None and len(run.task.model.model.elements) == 1
+    assert run.data.reference_file is None and run.data.sources["val"] == 0.1
 
 
 def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,8 +164,7 @@ def test_the_factors_make_validation_errors_right_on_average(run: Path) -> None:
 
 def test_the_report_shows_reliability(run: Path, tmp_path: Path) -> None:
     """The table's numbers are those of the predictions, which the calibrated checkpoint leaves."""
-    folder = tmp_path / "run"
-    shutil.copytree(run / "run", folder)
+    folder = run / "run"
     file = folder / "checkpoints" / "calibrated.ckpt"
     assert tiny.geqlib(["predict", str(file)]) == 0
     arrays = load_file(folder / "predictions.safetensors")

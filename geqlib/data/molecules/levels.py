@@ -120,8 +120,9 @@ class LevelsData(StructureLoaders):
                 for number, (name, part) in enumerate(self.parts.items())
                 if split in part.splits
             ]
+            filled = [part for part in sets if len(part)]
             if sets:
-                self.splits[split] = join_structures(sets)
+                self.splits[split] = join_structures(filled) if filled else sets[0]
 
     def config_types(self) -> list[str | None]:
         """The level of each structure, by which reports list errors."""
