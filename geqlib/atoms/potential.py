@@ -13,7 +13,12 @@ from geqlib.atoms.charge import is_plain
 from geqlib.atoms.electric import SYMMETRIC, symmetric_matrices
 from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.network import AtomNetwork, first_output, shift_of_edges
-from geqlib.atoms.statistics import AtomicStatistics, Energies, check_elements
+from geqlib.atoms.statistics import (
+    AtomicStatistics,
+    Energies,
+    check_elements,
+    with_response,
+)
 from geqlib.atoms.zbl import ZBL
 from geqlib.graph.checks import values_readable
 from geqlib.graph.pool import sum_pool
@@ -239,7 +244,7 @@ class Potential(AtomNetwork):
         atoms = atoms + self.statistics.isolated(z, graph, level)
         total = sum_pool(atoms, batch, num_graphs)
         response = None if matrices is None else sum_pool(matrices, batch, num_graphs)
-        return Energies(total, interaction, atoms, charges, response)
+        return with_response(Energies(total, interaction, atoms), charges, response)
 
     def _outputs(self, output: Any) -> tuple[Tensor, Tensor | None]:
         """The scalars of the network, and polarisabilities [N, 3, 3] of atoms."""

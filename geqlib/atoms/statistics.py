@@ -14,27 +14,51 @@ from geqlib.sphere.tables import Constants
 
 
 class Energies(NamedTuple):
-    """Energies in eV, and what comes with them.
-
-    Totals are float64, as they may be -10^4 eV with differences of 10^-3.
+    """Energies in eV; totals are float64, as they may be -10^4 eV with differences of 10^-3.
 
     Args:
         total: [G] of graphs.
         interaction: [G] the part that is not reference energies, in the precision of the model.
         atoms: [N] float64; they add up to the totals.
-        charges: [N] latent charges in units of the elementary charge, of a potential that has some.
-        polarisability: [G, 3, 3] in angstrom^3, of a potential that learns it.
 
     Example:
-        >>> Energies(torch.ones(1), torch.ones(1), torch.ones(1)).total
-        tensor([1.])
+        >>> total, interaction, atoms = Energies(torch.ones(1), torch.ones(1), torch.ones(1))
     """
 
     total: Tensor
     interaction: Tensor
     atoms: Tensor
-    charges: Tensor | None = None
-    polarisability: Tensor | None = None
+
+    @property
+    def charges(self) -> Tensor | None:
+        """[N] latent charges in units of the elementary charge, of a potential that has some."""
+        return getattr(self, "response", (None, None))[0]
+
+    @property
+    def polarisability(self) -> Tensor | None:
+        """[G, 3, 3] in angstrom^3, of a potential that learns it."""
+        return getattr(self, "response", (None, None))[1]
+
+
+class ElectricEnergies(Energies):
+    """`Energies`, still three, of a potential that has charges or a polarisability.
+
+    Attributes:
+        response: both of them; None for what it does not have.
+    """
+
+    response: tuple[Tensor | None, Tensor | None]
+
+
+def with_response(
+    energies: Energies, charges: Tensor | None, polarisability: Tensor | None
+) -> Energies:
+    """The same energies, with charges and polarisabilities where there are some."""
+    if charges is None and polarisability is None:
+        return energies
+    electric = ElectricEnergies(*energies)
+    electric.response = charges, polarisability
+    return electric
 
 
 class AtomicStatistics(Constants):
@@ -87,7 +111,7 @@ class AtomicStatistics(Constants):
         self.references.copy_(references)
         self.seen.copy_(seen)
         self.scale.fill_(scale)
-        self.shift.copy_(torch.as_tensor(shift))
+        self.shift.copy_(torch.as_tensor(shift, dtype=torch.float64))
 
     def shifts(self, graph: Tensor, level: Tensor | None) -> Tensor:
         """eV per atom, [N] or one for all.

@@ -247,7 +247,7 @@ def _add(potential: Potential, rest: Residuals, rcond: float | None) -> None:
     count = 1 if potential.levels is None else len(potential.levels.names)
     parts = [rest.of_level(k) for k in range(count)]
     if rcond is None:
-        shift = torch.tensor([part.shift() for part in parts])
+        shift = torch.tensor([part.shift() for part in parts], dtype=torch.float64)
         statistics.shift += shift.view(statistics.shift.shape).to(statistics.shift)
     else:
         table = torch.from_numpy(np.stack([part.references(rcond) for part in parts]))
