@@ -120,6 +120,7 @@ def test_elements_belong_to_a_level(one):
         energy_forces(potential, **one, level=torch.tensor([1]))
 
 
+@pytest.mark.slow
 def test_one_level_as_a_calculator_and_a_program(tmp_path, one):
     """All of them have the energies of the level that was named."""
     from ase import Atoms
