@@ -22,6 +22,7 @@ from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
 from geqlib.train.runs.configuration import as_arguments, read_run
 from geqlib.train.runs.sweep import SweepRun, complete
+from geqlib.train.steps.peak_memory import PeakMemory
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
 BUDGETS = Path(__file__).parent / "budgets"
@@ -159,6 +160,15 @@ def step_seconds(
         seconds |= _measured({key: _step(*run) for key, run in missing.items()})
         _keep(name, seconds)
     return seconds
+
+
+def step_memory(config: Path, options: Mapping[str, object]) -> dict[str, float | None]:
+    """The most memory of some training steps above that before them, in MiB."""
+    memory = PeakMemory()
+    _, step = _step(config, options)
+    for _ in range(3):
+        step()
+    return {"mebibytes": memory.mebibytes()}
 
 
 def kept_seconds(name: str, key: str, measure: Callable[[], float]) -> float:

@@ -67,6 +67,10 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_frames.write_files(settings(config, changes)["data"]["init_args"], tmp_path)
+    if "geqlib.data.LevelsData" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        for level in settings(config, changes)["data"]["init_args"]["levels"].values():
+            raw_frames.write_files(level, tmp_path)
     if "geqlib.data.QM9" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_qm9.write_npz(tmp_path)

@@ -26,7 +26,7 @@ PUBLIC = {
         PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
-        CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
+        CloudData DigitsData EgoNets GraphData LevelsData MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData
         ZincData

@@ -14,7 +14,8 @@ the configurations and of MACE's own example; none was searched here. Published 
     make peers
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potential_3bpa.py [RUN]
 
-With RUN, gaunt, ponita or mace, only that run is trained: two of them can go side by side.
+With RUN, gaunt, ponita or mace, only that run is trained: two of them can go side by side. Each row
+is written when its run has ended.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.peers import mace
 from benchmarks.pictures import draw_curves
 from benchmarks.provenance import recorded, running, start
-from benchmarks.rows import Cell, Column, Curve, Row, Table, measured
+from benchmarks.rows import Cell, Column, Curve, Row, Table, joined, measured
 from benchmarks.tables import publish
 from benchmarks.training import QUIET, RUNS, kept_seconds, measured_by, trained, validation_curve
 from geqlib.data import MoleculeData
@@ -57,16 +58,20 @@ CURVE = "force RMSE in validation"
 
 
 def main() -> None:
-    makers = {
+    makers: dict[str, Callable[[], Row]] = {
         "gaunt": lambda: _ours("gaunt", "geqlib GauntNet"),
         "ponita": lambda: _ours("ponita", "geqlib PONITA"),
     }
     if mace.available():
         makers["mace"] = _mace
-    if sys.argv[1:]:
-        makers[sys.argv[1]]()
-        return
-    table = compared([make() for make in makers.values()])
+    for name in sys.argv[1:] or makers:
+        write_row(makers[name]())
+
+
+def write_row(row: Row) -> None:
+    """Add a row to the result file, or replace that of the same model, and draw all of them."""
+    earlier = joined("accuracy/potential_3bpa", Table(("3BPA",), COLUMNS, (row,)))
+    table = compared([r for r in earlier.rows if r.origin != "published"])
     publish(measured("accuracy/potential_3bpa", __doc__, [table]), draw(table))
 
 

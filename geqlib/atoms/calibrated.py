@@ -29,7 +29,7 @@ class CalibratedPotential(Potential):
     the greatest likelihood there. `geqlib calibrate` makes one of a trained potential.
 
     Args:
-        model, zbl, charge, long_range: as of `Potential`.
+        model, zbl, charge, levels, level, long_range, polarisability: as of `Potential`.
         last: names of the parameters of the network in which its output is linear, all together.
         features: their number of elements.
 
@@ -51,9 +51,14 @@ class CalibratedPotential(Potential):
         features: int,
         zbl: bool = False,
         charge: bool = False,
+        levels: Sequence[str] | None = None,
+        level: str | None = None,
         long_range: GaussianCharges | None = None,
+        polarisability: bool = False,
     ) -> None:
-        super().__init__(model, zbl=zbl, charge=charge, long_range=long_range)
+        options: dict[str, Any] = {"levels": levels, "level": level, "long_range": long_range}
+        options["polarisability"] = polarisability
+        super().__init__(model, zbl=zbl, charge=charge, **options)
         self.last = tuple(last)
         size = count_features(model, self.last)
         if features != size:

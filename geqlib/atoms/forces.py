@@ -11,10 +11,12 @@ from torch import Tensor
 from torch._dynamo import lookup_backend
 from torch._dynamo.exc import BackendCompilerFailed
 
+from geqlib.atoms.electric import born_charges, dipoles
 from geqlib.atoms.potential import Potential
+from geqlib.atoms.statistics import Energies
 
-ELECTRONS = ("charge", "multiplicity")
-GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *ELECTRONS)
+STATE = ("charge", "multiplicity", "level")  # of each graph
+GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *STATE)
 TRACING = "trace_autograd_ops"  # of dynamo: derivatives become part of the compiled function
 
 
@@ -38,7 +40,9 @@ def energy_forces(
     plan: object | None = None,
     charge: Tensor | None = None,
     multiplicity: Tensor | None = None,
+    level: Tensor | None = None,
     stress: bool = False,
+    born: bool = False,
     create_graph: bool = False,
     check: bool = True,
 ) -> dict[str, Tensor]:
@@ -49,17 +53,22 @@ def energy_forces(
     Args:
         potential: a `Potential`.
         pos, z, edge_index, batch, num_graphs, cell, cell_shift, reverse, plan, charge,
-            multiplicity: see `Potential.forward`.
+            multiplicity, level: see `Potential.forward`.
         stress: whether to return it, too; zeros for a structure without a cell or with a flat one.
+        born: whether to return Born effective charges, too, of a potential with `long_range`; they
+            take three backward passes in molecules, nine where there are cells.
         create_graph: whether the results can be differentiated again, for training.
         check: whether to call `potential.check` first, for which the host waits.
 
     Returns:
         "energy" [G] and "energies" [N] in eV and float64, "forces" [N, 3] in eV/angstrom, and on
-        request "stress" [G, 3, 3] in eV/angstrom^3, positive under tension as in ASE.
+        request "stress" [G, 3, 3] in eV/angstrom^3, positive under tension as in ASE. Of a
+        potential with `long_range` also "charges" [N] in e, "dipole" [G, 3] in e angstrom
+        (`geqlib.atoms.electric.dipoles`; zeros with a cell) and on request "born_charges"
+        [N, 3, 3] in e; of one with `polarisability` that, [G, 3, 3] in angstrom^3.
 
     Raises:
-        ValueError: see `Potential.check`.
+        ValueError: see `Potential.check`; or Born charges of a potential without charges.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -70,9 +79,14 @@ def energy_forces(
         torch.Size([2, 3])
     """
     if check:
-        potential.check(z, cell, cell_shift, charge, multiplicity)
-    electrons = {"charge": charge, "multiplicity": multiplicity}
-    fields = {key: value for key, value in electrons.items() if value is not None} | {
+        potential.check(z, cell, cell_shift, charge, multiplicity, level, batch)
+    if born and potential.long_range is None:
+        raise ValueError(
+            "Born charges are derivatives of charges, and this potential has none: build it with "
+            "long_range=GaussianCharges()."
+        )
+    state = {"charge": charge, "multiplicity": multiplicity, "level": level}
+    fields = {key: value for key, value in state.items() if value is not None} | {
         "z": z,
         "edge_index": edge_index,
         "batch": batch,
@@ -83,7 +97,8 @@ def energy_forces(
         "plan": plan,
     }
     with torch.enable_grad():
-        results = _derivatives(potential, *_leaves(pos, num_graphs, stress), fields, create_graph)
+        leaves = _leaves(pos, num_graphs, stress)
+        results = _derivatives(potential, *leaves, fields, create_graph, born=born)
     return results if create_graph else {key: value.detach() for key, value in results.items()}
 
 
@@ -177,11 +192,14 @@ def _derivatives(
     strain: Tensor | None,
     fields: dict[str, Any],
     create_graph: bool,
+    *,
+    born: bool = False,
 ) -> dict[str, Tensor]:
     moved, cell = pos, fields["cell"]
     if strain is not None:
         moved, fields = _strained(pos, strain, fields)
     energies = potential(moved, **fields)
+    electric = _electric(energies, pos, fields | {"cell": cell}, born, create_graph)
     forces, *by_strain = torch.autograd.grad(
         energies.total,
         [pos] if strain is None else [pos, strain],
@@ -189,8 +207,29 @@ def _derivatives(
         create_graph=create_graph,
         materialize_grads=True,
     )
-    results = {"energy": energies.total, "energies": energies.atoms, "forces": forces}
+    results = {"energy": energies.total, "energies": energies.atoms, "forces": forces} | electric
     return results | ({"stress": _over_volume(-by_strain[0], cell)} if by_strain else {})
+
+
+def _electric(
+    energies: Energies, pos: Tensor, fields: dict[str, Any], born: bool, create_graph: bool
+) -> dict[str, Tensor]:
+    """What a potential says of charges and fields, where it does."""
+    results: dict[str, Tensor] = {}
+    if energies.polarisability is not None:
+        results["polarisability"] = energies.polarisability
+    if energies.charges is None:
+        return results
+    batch, cell = fields["batch"], fields["cell"]
+    results["charges"] = energies.charges
+    results["dipole"] = dipoles(
+        energies.charges, pos, fields["z"], batch, fields["num_graphs"], cell
+    )
+    if born:
+        results["born_charges"] = born_charges(
+            energies.charges, pos, batch, cell, create_graph=create_graph
+        )
+    return results
 
 
 def _strained(pos: Tensor, strain: Tensor, fields: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

@@ -1,137 +1,28 @@
-"""Potentials and models of molecules: energies and properties from any network on atoms."""
+"""Potentials: energies of atoms from any network."""
 
 from __future__ import annotations
 
-from inspect import signature
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn.inits import reset
 
-from geqlib.atoms.charge import ChargeEmbedding, is_plain
+from geqlib.atoms.channels import Channels, irreps
+from geqlib.atoms.charge import is_plain
+from geqlib.atoms.electric import SYMMETRIC, symmetric_matrices
 from geqlib.atoms.long_range import GaussianCharges
+from geqlib.atoms.network import AtomNetwork, first_output, shift_of_edges
+from geqlib.atoms.statistics import (
+    AtomicStatistics,
+    Energies,
+    check_elements,
+    with_response,
+)
 from geqlib.atoms.zbl import ZBL
-from geqlib.elements import chemical_symbols
 from geqlib.graph.checks import values_readable
-from geqlib.graph.plan import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.wrapping import near_cell
-from geqlib.radial import PolynomialCutoff
-from geqlib.sphere.tables import Constants
-
-ELEMENTS = 119  # length of a table by atomic number
-
-
-def shift_of_edges(
-    cell: Tensor | None, cell_shift: Tensor | None, graph: Tensor, target: Tensor
-) -> Tensor | None:
-    """[E, 3] how far the source's image is from the source; None without cells.
-
-    Args:
-        cell: [G, 3, 3] cell vectors in rows.
-        cell_shift: [E, 3] integers.
-        graph: [N] of each node, and target: [E] of each edge.
-    """
-    if cell is None or cell_shift is None:
-        return None
-    across = cell.index_select(0, graph.index_select(0, target))
-    return torch.einsum("ed,edk->ek", cell_shift.to(cell.dtype), across)
-
-
-class AtomNetwork(nn.Module):
-    """A network on atoms, and a learnt embedding of their elements if the network takes one.
-
-    Args:
-        model: its `forward` names what it takes, see `geqlib.graph.accepted`; `x` is the embedding,
-            [N, model.in_scalars].
-        charge: whether it knows the total charge and the spin multiplicity of each graph: see
-            `take_charge`.
-    """
-
-    def __init__(self, model: nn.Module, *, charge: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        self.charges: ChargeEmbedding | None = None
-        names = accepted(model.forward, {"x": True, "edge_shift": True})
-        self.takes_shift = "edge_shift" in names
-        features = getattr(model, "in_scalars", 0) if "x" in names else 0
-        self.embedding = nn.Embedding(ELEMENTS, features) if features else None
-        if charge:
-            self.take_charge()
-
-    def take_charge(self) -> None:
-        """Learn from now on what charge and multiplicity change: see `ChargeEmbedding`.
-
-        They are added to the embedding `x` of the elements, or reach a network whose forward names
-        `modulation` [N, model.modulation_features] by that.
-
-        Raises:
-            ValueError: if the network takes neither.
-        """
-        if self.charges is not None:
-            return
-        self.modulated = "modulation" in signature(self.model.forward).parameters
-        if not self.modulated and self.embedding is None:
-            raise ValueError(
-                f"{type(self.model).__name__} cannot know the charge or multiplicity of a graph: "
-                "its forward names neither `x`, with an attribute in_scalars above 0, nor "
-                "`modulation`. Use another network, or data without them."
-            )
-        network: Any = self.model
-        features = network.modulation_features if self.modulated else network.in_scalars
-        weights = next(self.parameters())
-        self.charges = ChargeEmbedding(features).to(weights)
-
-    def reset_parameters(self) -> None:
-        """Fresh weights of the network and of the embeddings."""
-        for part in (self.model, self.embedding, self.charges):
-            reset(part)
-
-    def plan(
-        self,
-        edge_index: Tensor,
-        num_nodes: int,
-        reverse: Tensor | None = None,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-        pos: Tensor | None = None,
-        cell: Tensor | None = None,
-        cell_shift: Tensor | None = None,
-    ) -> Any:
-        """The network's plan of a batch; None if it makes none. See `geqlib.graph.Plan`.
-
-        A network whose `plan` names positions makes the plan of these positions alone.
-        """
-        tensors = {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
-        tensors |= {"edge_index": edge_index, "num_nodes": num_nodes}
-        tensors |= {"pos": pos, "cell": cell, "cell_shift": cell_shift}
-        make = getattr(self.model, "plan", None)
-        return None if make is None else make(**accepted(make, tensors))
-
-    @property
-    def whole(self) -> bool:
-        """Whether the network gives values of graphs, not of atoms."""
-        return getattr(self.model, "level", "node") == "graph"
-
-    def _run(
-        self,
-        z: Tensor,
-        tensors: dict[str, Any],
-        charge: Tensor | None,
-        multiplicity: Tensor | None,
-    ) -> Tensor:
-        x = None if self.embedding is None else self.embedding(z)
-        if self.charges is not None and not (charge is None and multiplicity is None):
-            added = self.charges(charge, multiplicity)
-            batch = tensors["batch"]
-            graph = torch.zeros_like(z) if batch is None else batch
-            each = added.index_select(0, graph)
-            x, tensors = (
-                (x, tensors | {"modulation": each}) if self.modulated else (x + each, tensors)
-            )
-        out = self.model(**accepted(self.model.forward, tensors | {"z": z, "x": x}))
-        return out[0] if isinstance(out, tuple) else out
 
 
 class Potential(AtomNetwork):
@@ -149,8 +40,15 @@ class Potential(AtomNetwork):
             `num_graphs` and `plan`. It returns [N, 1], [G, 1], or a tuple that starts with it.
         zbl: whether to add the repulsion of nuclei.
         charge: whether energies depend on the total charge and the spin multiplicity of a graph.
+        levels: names of the levels of theory, or data sets, whose energies differ: each has its own
+            energies of atoms, and a vector that the network is told (`LevelEmbedding`).
+        level: the one of them that is meant where a structure has none.
         long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
             network. The mean of a graph's is shifted, so that they add up to its total charge.
+            They also give dipoles and Born charges: see `energy_forces`.
+        polarisability: whether a network with outputs of degree 2 also gives the polarisability
+            tensor of a structure, the sum of one symmetric matrix (0e + 2e) an atom, after the
+            scalars above: `GauntNet(..., irreps_out="3x0e+2e")` with charges, "2x0e+2e" without.
 
     Raises:
         ValueError: if the network has forces that are no derivatives (an attribute `direct_forces`
@@ -171,7 +69,10 @@ class Potential(AtomNetwork):
         *,
         zbl: bool = False,
         charge: bool = False,
+        levels: Sequence[str] | None = None,
+        level: str | None = None,
         long_range: GaussianCharges | None = None,
+        polarisability: bool = False,
     ) -> None:
         if getattr(model, "direct_forces", False):
             raise ValueError(
@@ -181,13 +82,60 @@ class Potential(AtomNetwork):
             )
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
-        self.long_range = long_range
-        if long_range is not None and self.whole:
-            raise ValueError(
-                f"long_range needs a network with two scalars an atom, but {type(model).__name__} "
-                'gives those of graphs: build it with level="node".'
-            )
+        self.long_range, self.polarisability = long_range, polarisability
+        for name, wanted in (
+            ("long_range", long_range is not None),
+            ("polarisability", polarisability),
+        ):
+            if wanted and self.whole:
+                raise ValueError(
+                    f"{name} needs a network with further outputs of each atom, but "
+                    f"{type(model).__name__} gives those of graphs: build it with "
+                    'level="node".'
+                )
         self.statistics = AtomicStatistics()
+        if levels:
+            self.take_levels(levels, level)
+        elif level is not None:
+            raise ValueError(f"level is {level!r}, but there are no levels: name them all.")
+
+    def take_levels(self, names: Sequence[str], level: str | None = None) -> None:
+        """See `AtomNetwork.take_levels`; energies of atoms are those of before at each level."""
+        grows = self.levels is None
+        super().take_levels(names, level)
+        if grows:
+            self.statistics = self.statistics.grown(len(tuple(names)))
+
+    def at_level(self, name: str | None) -> Potential:
+        """Let structures that name no level be of this one, in place.
+
+        Args:
+            name: of a level; None for the one that was set before, or of potentials without levels.
+
+        Raises:
+            ValueError: if there is no such level, or there are several and none is named.
+        """
+        if self.levels is None:
+            if name is not None:
+                raise ValueError(
+                    f"This potential knows no level {name!r}: it was trained on one level of "
+                    "theory alone, so leave the level out."
+                )
+        elif name is None:
+            self.levels.resolve(None, 1)
+        else:
+            self.levels.default = self.levels.number(name)
+        return self
+
+    def share(self, other: Potential) -> Potential:
+        """Take over all that is learnt outside of the network from another potential."""
+        self.embedding, self.statistics = other.embedding, other.statistics
+        if other.charges is not None:
+            self.take_charge()
+            self.charges = other.charges
+        if other.levels is not None:
+            self.levels, self.modulated = other.levels, other.modulated
+        return self
 
     def check(
         self,
@@ -196,15 +144,18 @@ class Potential(AtomNetwork):
         cell_shift: Tensor | None = None,
         charge: Tensor | None = None,
         multiplicity: Tensor | None = None,
+        level: Tensor | None = None,
+        batch: Tensor | None = None,
     ) -> None:
         """Refuse atoms that the model was not made for. Reads values: not for compiled code.
 
         Raises:
             ValueError: if an element, a charge or a multiplicity was not in the training data, or
-                edges cross the walls of a cell and the cell is missing or the network's forward
-                does not name `edge_shift`.
+                an element at that level; if there is no such level, or none is named; or edges
+                cross the walls of a cell and the cell is missing or the network's forward does not
+                name `edge_shift`.
         """
-        check_elements(z, self.statistics.seen)
+        self._check_elements(z, level, batch)
         if self.charges is not None:
             self.charges.check(charge, multiplicity)
         elif not is_plain(charge, multiplicity):
@@ -222,6 +173,20 @@ class Potential(AtomNetwork):
                 "not name `edge_shift`."
             )
 
+    def _check_elements(self, z: Tensor, level: Tensor | None, batch: Tensor | None) -> None:
+        seen = self.statistics.seen
+        if self.levels is not None:
+            self.levels.check(level)
+            graph = None if level is None else batch
+            check_elements(z, seen, graph, self.levels.resolve(level, 1), self.levels.names)
+        elif level is not None:
+            raise ValueError(
+                "The structures have a level of theory, and this potential knows none: build it "
+                "with levels=[...] and train it on such data."
+            )
+        else:
+            check_elements(z, seen)
+
     def forward(
         self,
         pos: Tensor,
@@ -236,6 +201,7 @@ class Potential(AtomNetwork):
         plan: object | None = None,
         charge: Tensor | None = None,
         multiplicity: Tensor | None = None,
+        level: Tensor | None = None,
     ) -> Energies:
         """Energies of a batch.
 
@@ -248,6 +214,7 @@ class Potential(AtomNetwork):
             cell: [G, 3, 3] cell vectors in rows, in angstrom; zeros for molecules.
             plan: made before by `self.plan`, for compile and export.
             charge, multiplicity: [G] of each graph, for a potential that was built with `charge`.
+            level: [G] numbers of levels, for a potential that was built with `levels`.
         """
         graph = torch.zeros_like(z) if batch is None else batch
         if pos.dtype == torch.float64 and self._dtype == torch.float32:
@@ -259,7 +226,10 @@ class Potential(AtomNetwork):
         edge_shift = shift_of_edges(cell, cell_shift, graph, edge_index[1])
         tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
         tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
-        scalars = self._run(z, tensors, charge, multiplicity)
+        if self.levels is not None:
+            level = self.levels.resolve(level, num_graphs or 1)
+        output = self._run(z, tensors, charge, multiplicity, level)
+        scalars, matrices = self._outputs(output)
         charges = None
         if self.long_range is not None:
             scalars, charges = self._split(scalars, graph, num_graphs or 1, charge)
@@ -269,10 +239,20 @@ class Potential(AtomNetwork):
             atoms = atoms + self.long_range(charges, pos, batch, num_graphs, cell)
         if self.zbl is not None:
             atoms = atoms + self.zbl(pos, z, edge_index, edge_shift)
-        atoms = atoms.double() + self.statistics.shift
+        atoms = atoms.double() + self.statistics.shifts(graph, level)
         interaction = sum_pool(atoms, batch, num_graphs).to(pos.dtype)
-        atoms = atoms + self.statistics.references.index_select(0, z)
-        return Energies(sum_pool(atoms, batch, num_graphs), interaction, atoms)
+        atoms = atoms + self.statistics.isolated(z, graph, level)
+        total = sum_pool(atoms, batch, num_graphs)
+        response = None if matrices is None else sum_pool(matrices, batch, num_graphs)
+        return with_response(Energies(total, interaction, atoms), charges, response)
+
+    def _outputs(self, output: Any) -> tuple[Tensor, Tensor | None]:
+        """The scalars of the network, and polarisabilities [N, 3, 3] of atoms."""
+        if not self.polarisability:
+            return first_output(output), None
+        channels = Channels(self.model, output)
+        scalars = channels.take(irreps("1x0e" if self.long_range is None else "2x0e"), "energy")
+        return scalars, symmetric_matrices(channels.take(irreps(SYMMETRIC), "polarisability"))
 
     def _split(
         self, out: Tensor, graph: Tensor, num_graphs: int, total: Tensor | None
@@ -315,142 +295,3 @@ class Potential(AtomNetwork):
             return out.reshape(-1)
         size = torch.zeros_like(out[:, 0]).index_add(0, graph, torch.ones_like(out[:, 0])[graph])
         return (out[:, 0] / size.clamp(min=1)).index_select(0, graph)
-
-
-class Energies(NamedTuple):
-    """Energies in eV; totals are float64, as they may be -10^4 eV with differences of 10^-3.
-
-    Args:
-        total: [G] of graphs.
-        interaction: [G] the part that is not reference energies, in the precision of the model.
-        atoms: [N] float64; they add up to the totals.
-
-    Example:
-        >>> total, interaction, atoms = Energies(torch.ones(1), torch.ones(1), torch.ones(1))
-    """
-
-    total: Tensor
-    interaction: Tensor
-    atoms: Tensor
-
-
-class AtomicStatistics(Constants):
-    """Energies of atoms before any network, in float64 and part of the state dict.
-
-    An atom of element z with the network's output e has the energy E_0[z] + scale e + shift.
-    """
-
-    references: Tensor
-    seen: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        # fixed shapes, so that every state dict loads
-        self.register_buffer("references", torch.zeros(ELEMENTS, dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros(ELEMENTS, dtype=torch.bool))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        self.register_buffer("shift", torch.zeros((), dtype=torch.float64))
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `set` was called, or a state loaded for which it was."""
-        return bool(self.seen.any())
-
-    def set(self, references: Tensor, seen: Tensor, scale: float, shift: float) -> None:
-        """Write the statistics of a training set.
-
-        Args:
-            references: [119] E_0 by atomic number, in eV.
-            seen: [119] whether the training set has the element.
-            scale: eV per unit of the network's output.
-            shift: eV per atom.
-        """
-        self.references.copy_(references)
-        self.seen.copy_(seen)
-        self.scale.fill_(scale)
-        self.shift.fill_(shift)
-
-
-class MoleculeModel(AtomNetwork):
-    """Properties of molecules from any network on atoms: that network's symmetry.
-
-    y = sum_i f_i, with f_i what the network gives atom i, whose element it knows by a learnt
-    embedding. A network whose attribute `level` is "graph" sums by itself.
-
-    Args:
-        model: its `forward` takes what it names of `pos`, `z`, `x` (the embedding, [N,
-            model.in_scalars]), `edge_index`, `reverse`, `batch`, `num_graphs` and `plan`. It
-            returns [N, targets], [G, targets], or a tuple that starts with it.
-        charge: whether it knows the total charge and the spin multiplicity of each molecule.
-
-    Example:
-        >>> from geqlib.graph import neighbor_list
-        >>> from geqlib.models import PONITA
-        >>> pos, z = torch.tensor([[0.0, 0, 0], [0.0, 0, 0.74]]), torch.tensor([1, 1])
-        >>> model = MoleculeModel(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
-        >>> model(pos, z, neighbor_list(pos, 5.0).edge_index).shape
-        torch.Size([1, 1])
-    """
-
-    def forward(
-        self,
-        pos: Tensor,
-        z: Tensor,
-        edge_index: Tensor,
-        reverse: Tensor | None = None,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-        plan: object | None = None,
-        charge: Tensor | None = None,
-        multiplicity: Tensor | None = None,
-    ) -> Tensor:
-        """Properties [G, targets] of a batch.
-
-        Args:
-            pos: [N, 3] in angstrom.
-            z: [N] atomic numbers.
-            edge_index, reverse: [2, E], [E], as of `geqlib.graph.Neighbors`.
-            batch: [N] molecule of each atom, and num_graphs: their number.
-            plan: made before by `self.plan`, for compile and export.
-            charge, multiplicity: [G] of each molecule, for a model that was built with `charge`.
-        """
-        if self.charges is None and not (charge is None and multiplicity is None):
-            raise ValueError(
-                "The molecules have a charge or multiplicity, which this model does not know: "
-                "build it with charge=True, or leave them out of the data."
-            )
-        tensors = {"pos": pos, "edge_index": edge_index, "reverse": reverse, "plan": plan}
-        tensors |= {"batch": batch, "num_graphs": num_graphs}
-        out = self._run(z, tensors, charge, multiplicity)
-        return out if self.whole else sum_pool(out, batch, num_graphs)
-
-
-def network_cutoff(network: nn.Module) -> float | None:
-    """The distance beyond which no pair of points matters; None if the network has none.
-
-    It is the network's attribute `cutoff` if that is a number, else the longest of its envelopes.
-
-    Example:
-        >>> from geqlib.models import PONITA
-        >>> network_cutoff(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
-        5.0
-    """
-    own = getattr(network, "cutoff", None)
-    if isinstance(own, int | float) and not isinstance(own, bool):
-        return float(own)
-    cutoffs = [part.cutoff for part in network.modules() if isinstance(part, PolynomialCutoff)]
-    return float(max(cutoffs)) if cutoffs else None
-
-
-def check_elements(z: Tensor, seen: Tensor) -> None:
-    """Refuse atoms of other elements than `seen` [119], if it has any."""
-    elements = seen.nonzero()[:, 0].tolist()
-    unseen = (~seen.index_select(0, z)).nonzero()[:, 0].tolist()
-    if elements and unseen:
-        symbols = ", ".join(chemical_symbols[k] for k in elements)
-        raise ValueError(
-            f"atom {unseen[0]} is {chemical_symbols[int(z[unseen[0]])]}, which the training data "
-            f"never showed ({symbols}): use a model that was trained on it."
-        )

@@ -17,7 +17,8 @@ from torch import Tensor
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential, network_cutoff
+from geqlib.atoms.network import network_cutoff
+from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
 from geqlib.calculators.trained import (
     all_pairs,
@@ -34,6 +35,15 @@ Compute = Callable[..., dict[str, Tensor]]
 MANY = 256  # atoms whose neighbours are searched on a GPU: fewer cost less than the launches there
 # where a structure has its charge and multiplicity
 KEYS = {"charge": "charge", "multiplicity": "multiplicity", "spin": "multiplicity"}
+BORN = "born_effective_charges"
+# ASE's names of properties -> those of `energy_forces`
+ELECTRIC = {
+    "charges": "charges",
+    "dipole": "dipole",
+    BORN: "born_charges",
+    "polarizability": "polarisability",
+}
+PER_ATOM = ("charges", "born_charges")
 
 
 class GeqCalculator(Calculator):
@@ -42,7 +52,10 @@ class GeqCalculator(Calculator):
     `energy` and `free_energy` are equal; `energies` are per atom and add up to them.
     `stress` is (dE / d strain) / volume as xx, yy, zz, yz, xz, xy, for structures that repeat in
     at least one direction and have a cell with a volume. A calibrated potential (`geqlib
-    calibrate`) also has `energy_std` and `forces_std`, by `calculator.get_property(name, atoms)`.
+    calibrate`) also has `energy_std` and `forces_std`, by `calculator.get_property(name, atoms)`,
+    one with charges (`long_range`) `charges` in e, `dipole` of structures that do not repeat in
+    e angstrom, and `born_effective_charges` [N, 3, 3], the polarisation by the position, in e; one
+    that learns it `polarizability` [3, 3] in angstrom^3.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
@@ -52,6 +65,7 @@ class GeqCalculator(Calculator):
             dynamics over many steps and for phonons. Programs have a fixed one.
         cutoff: of the neighbours in angstrom, for networks without one. By default that of the
             network or of its training data, whichever is smaller; without either, all pairs.
+        level: of theory, by name, for potentials that were trained on several.
         charge, multiplicity: of the structures, for potentials trained with them. By default those
             of `atoms.info["charge"]` and `atoms.info["multiplicity"]` (or "spin", which also means
             2S + 1).
@@ -96,6 +110,7 @@ class GeqCalculator(Calculator):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         cutoff: float | None = None,
+        level: str | None = None,
         charge: int | None = None,
         multiplicity: int | None = None,
         skin: float = 0.5,
@@ -120,12 +135,16 @@ class GeqCalculator(Calculator):
                 raise ValueError(f"rotations={rotations} needs a checkpoint: {model} is a program.")
             if cuda_graphs:
                 raise ValueError(f"cuda_graphs needs a checkpoint: {model} is a program.")
+            if level is not None:
+                raise ValueError(
+                    f"{model} is a program, of one level: leave level out, or export another one."
+                )
             program = Program(model, trusted=trusted, device=device, dtype=dtype)
             self.compute: Compute = program
             cutoffs = [program.cutoff]
             self.device, self.dtype = program.device, program.dtype
         else:
-            potential, trained_cutoff = trained_potential(model)
+            potential, trained_cutoff = trained_potential(model, level)
             if rotations != 1:
                 potential = rotation_averaged(potential, rotations)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -143,6 +162,7 @@ class GeqCalculator(Calculator):
         self.calibrated = isinstance(self.potential, CalibratedPotential)
         if self.calibrated:
             self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
+        self.implemented_properties = (*self.implemented_properties, *self._electric())
         self.cutoff = neighbor_cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 
@@ -164,7 +184,8 @@ class GeqCalculator(Calculator):
         periodic = bool(structure.pbc.any())
         stress = periodic and structure.cell.rank == 3
         inputs = self._inputs(structure, periodic)
-        outputs = self.compute(**inputs, stress=stress)
+        born = {"born": True} if BORN in properties and BORN in self._electric() else {}
+        outputs = self.compute(**inputs, stress=stress, **born)
         energy = outputs["energy"].item()
         self.results: dict[str, Any] = {
             "energy": energy,
@@ -172,11 +193,21 @@ class GeqCalculator(Calculator):
             "energies": outputs["energies"].cpu().numpy(),
             "forces": outputs["forces"].double().cpu().numpy(),
         }
+        for name, key in ELECTRIC.items():
+            if key in outputs and not (name == "dipole" and structure.cell.rank):
+                value = outputs[key] if key in PER_ATOM else outputs[key][0]
+                self.results[name] = value.detach().double().cpu().numpy()
         if self.calibrated and {"energy_std", "forces_std"} & set(properties):
             self.results |= self._deviations(inputs)
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def _electric(self) -> tuple[str, ...]:
+        """Properties of a potential with charges or polarisabilities."""
+        charged = getattr(self.potential, "long_range", None) is not None
+        polarisable = bool(getattr(self.potential, "polarisability", False))
+        return ("charges", "dipole", BORN) * charged + ("polarizability",) * polarisable
 
     def _deviations(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Standard deviations in eV, and in eV/angstrom for each atom."""

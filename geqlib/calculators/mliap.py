@@ -12,7 +12,8 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor, nn
 
-from geqlib.atoms.potential import Potential, network_cutoff
+from geqlib.atoms.network import network_cutoff
+from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import neighbor_cutoff, trained_potential
 from geqlib.files.atomic import replace_file
 
@@ -36,6 +37,7 @@ class MLIAPModel:
         species: elements in the order of LAMMPS's `pair_coeff`.
         device, dtype: those of the model by default.
         cutoff: of networks without one.
+        level: of theory, by name, for potentials that were trained on several.
 
     Attributes:
         element_types, rcutfac, ndescriptors, nparams, interface: what ML-IAP reads; `rcutfac` is
@@ -60,11 +62,12 @@ class MLIAPModel:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         cutoff: float | None = None,
+        level: str | None = None,
     ) -> None:
         unknown = sorted(set(species) - set(atomic_numbers))
         if unknown:
             raise ValueError(f"species has {unknown[0]!r}, which is no element: write H, C, ...")
-        potential, trained_cutoff = trained_potential(model)
+        potential, trained_cutoff = trained_potential(model, level)
         _check(potential)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Potential, network_cutoff
+from geqlib.atoms.network import network_cutoff
+from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import all_pairs, neighbor_cutoff, trained_potential
 from geqlib.extras import extra_module
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
@@ -44,6 +45,7 @@ class TorchSimModel(ModelInterface):
             default.
         cutoff: of the neighbours in angstrom, for networks without one. By default that of the
             network or of its training data, whichever is smaller; without either, all pairs.
+        level: of theory, by name, for potentials that were trained on several.
         skin: neighbours are searched again when an atom of the batch has moved by half of it, or
             the batch has changed; the results do not depend on it.
         compute_forces, compute_stress: what to compute beside energies. Both can be set later.
@@ -71,6 +73,7 @@ class TorchSimModel(ModelInterface):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         cutoff: float | None = None,
+        level: str | None = None,
         skin: float = 0.5,
         compute_forces: bool = True,
         compute_stress: bool = False,
@@ -78,7 +81,7 @@ class TorchSimModel(ModelInterface):
         super().__init__()
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
-        potential, trained_cutoff = trained_potential(model)
+        potential, trained_cutoff = trained_potential(model, level)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())
         self._device, self._dtype = weights.device, weights.dtype

@@ -17,17 +17,28 @@ from geqlib.files.checkpoint import data_cutoff, load, read_stored
 from geqlib.graph.neighbors import Neighbors
 
 
-def trained_potential(model: str | Path | Potential) -> tuple[Potential, float | None]:
-    """A potential that no other object uses, and the cutoff of its training data."""
+def trained_potential(
+    model: str | Path | Potential, level: str | None = None
+) -> tuple[Potential, float | None]:
+    """A potential that no other object uses, and the cutoff of its training data.
+
+    Args:
+        model: a file or a potential.
+        level: of theory, of a potential that was trained on several.
+
+    Raises:
+        ValueError: if the model is no potential, or the level is none of its; of several none is
+            named.
+    """
     if isinstance(model, Potential):
-        return deepcopy(model), None
+        return deepcopy(model).at_level(level), None
     loaded: Any = load(model) if isinstance(model, str | Path) else model
     if not isinstance(loaded, Potential):
         raise ValueError(
             f"{type(loaded).__name__} is not a potential: use a checkpoint of the task "
             "EnergyForces."
         )
-    return loaded, data_cutoff(read_stored(model))
+    return loaded.at_level(level), data_cutoff(read_stored(model))
 
 
 def neighbor_cutoff(
@@ -56,16 +67,17 @@ def neighbor_cutoff(
 
 def rotation_averaged(potential: Potential, rotations: int) -> Potential:
     """A potential whose energy is the mean over this many rotations of a structure."""
+    if potential.polarisability:
+        raise ValueError(
+            f"rotations={rotations} averages energies, and this potential has a polarisability: "
+            "leave rotations out."
+        )
     average = Potential(
         RotationAverage(potential.model, rotations),
         zbl=potential.zbl is not None,
         long_range=potential.long_range,
     )
-    average.embedding, average.statistics = potential.embedding, potential.statistics
-    if potential.charges is not None:
-        average.take_charge()
-        average.charges = potential.charges
-    return average
+    return average.share(potential)
 
 
 def all_pairs(pos: Tensor, batch: Tensor | None = None) -> Neighbors:

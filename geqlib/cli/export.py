@@ -22,6 +22,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--format", choices=("geqlib", "torch", "compiled"), default="geqlib")
     parser.add_argument("--dtype", choices=DTYPES, help="of a program; the model's by default")
+    parser.add_argument("--level", metavar="NAME", help="of theory, of potentials with several")
     parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options = parser.parse_args(args)
     if options.format == "geqlib" and options.dtype is not None:
@@ -31,10 +32,11 @@ def main(args: Sequence[str]) -> int:
     from geqlib.files.export import export_model, export_program
 
     if options.format == "geqlib":
-        export_model(options.checkpoint, options.out)
+        export_model(options.checkpoint, options.out, options.level)
     else:
         compiled = options.format == "compiled"
         dtype = None if options.dtype is None else getattr(torch, options.dtype)
-        export_program(options.checkpoint, options.out, compiled=compiled, dtype=dtype)
+        kind = {"compiled": compiled, "dtype": dtype, "level": options.level}
+        export_program(options.checkpoint, options.out, **kind)
     sys.stdout.write(f"wrote {options.out}\n")
     return 0

@@ -57,7 +57,7 @@ def calculator(options: Any) -> Any:
     from geqlib.calculators.ase import GeqCalculator
 
     dtype = getattr(torch, options.dtype)
-    return GeqCalculator(options.model, device=options.device, dtype=dtype)
+    return GeqCalculator(options.model, device=options.device, dtype=dtype, level=options.level)
 
 
 def structures(path: Path) -> list[Any]:
@@ -75,7 +75,8 @@ def made_with(options: Any) -> dict[str, str]:
     from geqlib.calculators.made_with import file_digest
     from geqlib.files.checkpoint import model_file
 
-    return {"model": file_digest(model_file(options.model)), "dtype": options.dtype}
+    model = {"model": file_digest(model_file(options.model)), "dtype": options.dtype}
+    return model if options.level is None else model | {"level": options.level}
 
 
 def add_model(parser: ArgumentParser) -> None:
@@ -84,6 +85,7 @@ def add_model(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="structures, in any format of ASE")
     parser.add_argument("--device", help="such as cuda; that of the model by default")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--level", metavar="NAME", help="of theory, of potentials with several")
 
 
 def _parser() -> ArgumentParser:

@@ -18,6 +18,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("file", type=Path, help="structures to choose from, without labels")
     parser.add_argument("--count", type=int, required=True, help="how many to choose")
     parser.add_argument("--out", type=Path, required=True, help=".xyz file to write")
+    parser.add_argument("--level", metavar="NAME", help="of theory, of potentials with several")
     options = parser.parse_args(args)
     if options.out.suffix.lower() not in (".xyz", ".extxyz"):
         raise ValueError(f"--out {options.out} should end in .xyz or .extxyz.")
@@ -30,7 +31,7 @@ def main(args: Sequence[str]) -> int:
     from geqlib.files.atomic import replace_file
     from geqlib.train.selection import select
 
-    numbers, deviations, data = select(options.model, options.file, options.count)
+    numbers, deviations, data = select(options.model, options.file, options.count, options.level)
     chosen = []
     table = Table("structure", "formula", "std of energy, meV/atom")
     for number, deviation in zip(numbers, deviations, strict=True):

@@ -35,27 +35,20 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     )
     endings = ".xyz, .csv or .safetensors" if command == "predict" else ".json"
     parser.add_argument("--out", type=Path, help=f"file to write ({endings})")
+    parser.add_argument("--level", metavar="NAME", help="of theory, of potentials with several")
     parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options, rest = parser.parse_known_args(args)
     settings = data_settings(rest)
-    if options.file is None and options.out is None and not settings:
+    own = options.out is None and options.level is None and not settings
+    if options.file is None and own:
         run, checkpoint = run_of(options.model)
         if run is not None:  # whose folder has the results
-            from geqlib.cli.train import main as with_configuration
-
-            with_configuration(command, ["--config", str(run), "--ckpt_path", checkpoint])
-            results = {
-                "test": ["results.json"],
-                "predict": ["predictions.safetensors", "predictions.xyz"],
-            }
-            written = [run.parent / name for name in results[command]]
-            paths = " and ".join(str(path) for path in written if path.exists())
-            sys.stdout.write(f"wrote {paths}\n")
+            leave_results(command, run, checkpoint)
             return 0
 
     from geqlib.train.predictor import load_predictor
 
-    predictor = load_predictor(options.model)
+    predictor = load_predictor(options.model, options.level)
     data = predictor.data(options.file, settings)
     if command == "test":
         from geqlib.train.runs.record import metric_units
@@ -74,6 +67,39 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     counted = noun_of(data) if graphs == 1 else f"{noun_of(data)}s"
     sys.stdout.write(f"wrote {out}: {graphs} {counted}\n")
     return 0
+
+
+def leave_results(command: Literal["predict", "test"], run: Path, checkpoint: str) -> None:
+    """Test or predict the test split of a run, into its folder.
+
+    Args:
+        command: which.
+        run: the configuration in its folder.
+        checkpoint: of it.
+    """
+    if _is_calibrated(checkpoint):  # which the configuration does not describe
+        from geqlib.train.predictor import load_predictor
+
+        load_predictor(checkpoint).leave(command, run.parent)
+    else:
+        from geqlib.cli.train import main as with_configuration
+
+        with_configuration(command, ["--config", str(run), "--ckpt_path", checkpoint])
+    results = {
+        "test": ["results.json"],
+        "predict": ["predictions.safetensors", "predictions.xyz"],
+    }
+    written = [run.parent / name for name in results[command]]
+    paths = " and ".join(str(path) for path in written if path.exists())
+    sys.stdout.write(f"wrote {paths}\n")
+
+
+def _is_calibrated(checkpoint: str) -> bool:
+    from geqlib.files.checkpoint import read_stored
+
+    model = read_stored(checkpoint).get("hyper_parameters", {}).get("model")
+    path = model.get("class_path") if isinstance(model, dict) else None
+    return str(path).endswith(".CalibratedPotential")
 
 
 def run_of(model: Path) -> tuple[Path | None, str]:

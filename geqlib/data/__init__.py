@@ -4,6 +4,7 @@ from geqlib.data.graphs.ego_nets import EgoNets
 from geqlib.data.graphs.module import GraphData
 from geqlib.data.graphs.multitask import MultitaskData
 from geqlib.data.graphs.own import OwnGraphData
+from geqlib.data.molecules.levels import LevelsData
 from geqlib.data.molecules.md17 import MD17Data
 from geqlib.data.molecules.module import MoleculeData
 from geqlib.data.molecules.moleculenet import MoleculeNetData
@@ -27,6 +28,7 @@ __all__ = [
     "DigitsData",
     "EgoNets",
     "GraphData",
+    "LevelsData",
     "MD17Data",
     "MoleculeData",
     "MoleculeNetData",

@@ -24,7 +24,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from geqlib import __version__
 from geqlib.atoms.forces import energy_forces
-from geqlib.atoms.potential import Energies, Potential, network_cutoff
+from geqlib.atoms.network import network_cutoff
+from geqlib.atoms.potential import Potential
+from geqlib.atoms.statistics import Energies
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import data_cutoff, load, model_header, read_stored
 from geqlib.files.exported_program import (
@@ -51,15 +53,18 @@ TRACING: Any = fx_config
 SIZES = (5, 7)  # atoms in the structures that a program is traced with
 
 
-def export_model(checkpoint: str | Path, out: str | Path) -> None:
+def export_model(checkpoint: str | Path, out: str | Path, level: str | None = None) -> None:
     """A checkpoint's model without the rest: `geqlib.load` reads it as it reads checkpoints.
 
     Args:
         checkpoint: of `geqlib fit`.
         out: the file.
+        level: of theory, by name, that is meant where none is named, of a potential that was
+            trained on several.
 
     Raises:
-        ValueError: if the checkpoint is damaged, or does not say how its model was built.
+        ValueError: if the checkpoint is damaged, or does not say how its model was built, or the
+            potential has no such level.
         OSError: if the file cannot be written.
 
     Example:
@@ -69,6 +74,12 @@ def export_model(checkpoint: str | Path, out: str | Path) -> None:
     # tensors that share memory are not allowed in such a file
     weights = {key: value.clone().contiguous() for key, value in model.state_dict().items()}
     description = stored["hyper_parameters"]["model"]
+    if level is not None:
+        _potential(model, checkpoint).at_level(level)
+        description = {
+            **description,
+            "init_args": {**description["init_args"], "level": level},
+        }
     header = model_header(description, weights, data_cutoff(stored))
     replace_file(Path(out), lambda part: save_file(weights, part, metadata=header))
 
@@ -79,6 +90,7 @@ def export_program(
     *,
     compiled: bool = False,
     dtype: torch.dtype | None = None,
+    level: str | None = None,
 ) -> None:
     """A potential with its derivatives, as a program that torch runs without geqlib.
 
@@ -90,6 +102,7 @@ def export_program(
         out: the file; torch expects the ending .pt2.
         compiled: whether to compile it for this machine's processor, by AOTInductor.
         dtype: of all but sums of energies; that of the weights by default.
+        level: of theory, by name, of a potential that was trained on several.
 
     Raises:
         ValueError: if the file is damaged, its model is no potential or cannot be traced, or there
@@ -108,17 +121,12 @@ def export_program(
         5.0
     """
     trained_cutoff = None if isinstance(model, Potential) else data_cutoff(read_stored(model))
-    loaded = model if isinstance(model, Potential) else load(model)
-    if not isinstance(loaded, Potential):
-        raise ValueError(
-            f"{model} holds a {type(loaded).__name__}, which is no potential: only potentials are "
-            "exported as programs."
-        )
+    loaded = _potential(model if isinstance(model, Potential) else load(model), model)
     if loaded.charges is not None:
         raise ValueError(
             "Programs take no charge: use the format geqlib for a potential that knows them."
         )
-    potential = deepcopy(loaded).to(device="cpu", dtype=dtype)
+    potential = deepcopy(loaded).to(device="cpu", dtype=dtype).at_level(level)
     notes = notes_of(_facts(potential, trained_cutoff), compiled=compiled)
     program = forces_program(potential)
     with TemporaryDirectory() as folder:
@@ -130,17 +138,28 @@ def export_program(
         replace_file(Path(out), lambda part: part.write_bytes(file.read_bytes()))
 
 
+def _potential(model: nn.Module, source: object) -> Potential:
+    if not isinstance(model, Potential):
+        raise ValueError(
+            f"{source} holds a {type(model).__name__}, which is no potential: only potentials are "
+            "exported as programs, or have levels."
+        )
+    return model
+
+
 def _facts(potential: Potential, trained_cutoff: float | None) -> dict[str, Any]:
     cutoffs = [c for c in (network_cutoff(potential.model), trained_cutoff) if c is not None]
     dtype, names = next(potential.parameters()).dtype, {v: k for k, v in DTYPES.items()}
     if dtype not in names:
         raise ValueError(f"Programs compute in float32 or float64, not in {dtype}: pass dtype.")
     kind, network = plan_kind(potential), potential.model
+    seen = potential.statistics.seen
+    seen = seen if potential.levels is None else seen[potential.levels.default]
     more = {"angle_cutoff": network.angle_cutoff} if kind == "angles" else {}
     return more | {
         "version": __version__,
         "cutoff": min(cutoffs, default=None),
-        "elements": potential.statistics.seen.nonzero()[:, 0].tolist(),
+        "elements": seen.nonzero()[:, 0].tolist(),
         "plan": kind,
         "dtype": names[dtype],
     }

@@ -12,7 +12,8 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import torch
 from torch import Tensor
 
-from geqlib.atoms.potential import Potential, check_elements
+from geqlib.atoms.potential import Potential
+from geqlib.atoms.statistics import check_elements
 from geqlib.dpa3.angles import AnglePlan, angle_plan, short_edges
 from geqlib.escaip.neighborhoods import NeighborhoodPlan, neighborhood_plan
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots

@@ -25,7 +25,7 @@ LEVELS: dict[str, Level] = {
     **dict.fromkeys(("pos", "x", "vec", "z", "ori", "batch", "forces", "normal", "y_node"), "node"),
     **dict.fromkeys(("edge_index", "edge_attr", "edge_shift", "cell_shift", "reverse"), "edge"),
     **dict.fromkeys(("cell", "pbc", "energy", "stress", "charge", "multiplicity"), "graph"),
-    **dict.fromkeys(("index", "y_graph"), "graph"),
+    **dict.fromkeys(("index", "level", "y_graph"), "graph"),
     **dict.fromkeys(("edge_label", "edge_label_index"), "pair"),
 }
 OF_NODES = ("edge_index", "edge_label_index")  # [2, n] numbers of nodes

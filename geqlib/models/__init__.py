@@ -2,8 +2,10 @@
 
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
-from geqlib.atoms.potential import Energies, MoleculeModel, Potential
+from geqlib.atoms.molecule_model import MoleculeModel
+from geqlib.atoms.potential import Potential
 from geqlib.atoms.rotation_average import RotationAverage
+from geqlib.atoms.statistics import Energies
 from geqlib.baselines.graphs import MessagePassingNet
 from geqlib.baselines.points import DGCNN, PointNet
 from geqlib.dpa3.network import DPA3

@@ -28,7 +28,8 @@ class Predictions:
             "answers" to yes-or-no questions, or "numbers".
         arrays: by name. Of positions `pos`, `true`, `predicted` [N, d], `batch` [N] and `path`
             [N, F, d]; of energies `energy` [G], `batch` [N] and, where there are any, `index` [G],
-            `forces` [N, 3] and `stress` [G, 3, 3], with `_true` behind the name of labels; of
+            `forces` [N, 3] and `stress` [G, 3, 3], with `_true` behind the name of labels, and
+            standard deviations `energy_std` [G] and `forces_std` [N] of calibrated potentials; of
             classes `logits` [G, C] and `true` [G]; of answers `predicted` [G, T] logits and `true`
             [G, T] of 0, 1 and NaN; of numbers the same, or any `NAME` with `NAME_true`.
         names: of the graphs, where the data has any.
@@ -157,6 +158,7 @@ def pairs_of(arrays: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def _check_structures(arrays: Arrays, path: Path) -> None:
     graphs, atoms = arrays["energy"].shape, (*arrays["batch"].shape, 3)
     shapes = {"energy_true": graphs, "forces": atoms, "forces_true": atoms}
+    shapes |= {"energy_std": graphs, "forces_std": arrays["batch"].shape}
     count = int(arrays["batch"].max(initial=-1)) + 1
     wrong = [key for key, shape in shapes.items() if key in arrays and arrays[key].shape != shape]
     if wrong or graphs != (count,):

@@ -95,7 +95,29 @@ def _energies(predicted: Predicted, out: Path) -> list[Block]:
     )
     caption += _left_out(labels)
     picture = Picture(out / "parity.png", caption)
-    return [heading, picture, *missing, *_structures(predicted, out)]
+    reliability = _reliability(predicted, out)
+    return [heading, picture, *missing, *reliability, *_structures(predicted, out)]
+
+
+def _reliability(predicted: Predicted, out: Path) -> list[Block]:
+    """Of a calibrated potential: its standard deviations beside the errors."""
+    from geqlib.report.reliability import draw_reliability, reliabilities, reliability_table
+
+    labels = reliabilities(predicted.predictions.arrays)
+    path = out / "reliability.png"
+    if not draw_reliability(predicted.run, labels, path):
+        return []
+    caption = (
+        f"Test set of {predicted.run}. Left: root mean squares in bins of equally many values, on "
+        "the line where errors are as large as predicted. Right: how many errors are within "
+        "central normal intervals; above the line, deviations are too large."
+    )
+    note = (
+        "Predicted: root mean square of the standard deviations, which is the RMSE where they are "
+        "right on average. The area is that between curve and line, 0 at best and 0.5 at worst."
+    )
+    table = reliability_table(labels)
+    return [Subheading("Reliability"), table, Paragraph(note), Picture(path, caption)]
 
 
 def _structures(predicted: Predicted, out: Path) -> list[Block]:

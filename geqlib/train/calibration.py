@@ -10,11 +10,11 @@ import lightning as L
 import numpy as np
 import torch
 from rich.progress import track
-from scipy.special import erf
 from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential, count_features
 from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.miscalibration import miscalibration_area
 from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import model_file, read_checkpoint
@@ -139,11 +139,9 @@ def with_covariance(potential: Potential, last: Sequence[str] | None = None) -> 
         features=features,
         zbl=potential.zbl is not None,
         long_range=potential.long_range,
+        polarisability=potential.polarisability,
     )
-    calibrated.embedding, calibrated.statistics = potential.embedding, potential.statistics
-    if potential.charges is not None:
-        calibrated.take_charge()
-        calibrated.charges = potential.charges
+    calibrated.share(potential)
     return calibrated.to(next(potential.parameters()).device).eval()
 
 
@@ -193,25 +191,6 @@ def squared_errors(
     one, all_three = ~errors.isnan(), ~components.isnan()
     each = torch.as_tensor(atoms).unsqueeze(1).expand(-1, 3, -1)
     return Squares(errors[one], energy[one]), Squares(components[all_three], each[all_three])
-
-
-def miscalibration_area(scaled: Tensor, count: int = 200) -> float:
-    """Between the share of errors in central normal intervals and the probability of these.
-
-    0 is perfect; 0.5 is the most there is.
-
-    Args:
-        scaled: errors over their standard deviations.
-        count: of intervals.
-
-    Example:
-        >>> miscalibration_area(torch.full((10,), 100.0))
-        0.5
-    """
-    probability = erf(np.sort(scaled.abs().double().numpy()) / np.sqrt(2))
-    levels = (np.arange(count) + 0.5) / count
-    share = np.searchsorted(probability, levels, side="right") / len(probability)
-    return float(np.abs(share - levels).mean())
 
 
 def batches(data: L.LightningDataModule, name: str) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.atoms.potential import Potential
+from geqlib.data.molecules.levels import settings_of_level
 from geqlib.files.checkpoint import (
     build,
     data_cutoff,
@@ -30,13 +31,15 @@ from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.task import Task
 
 
-def load_predictor(path: str | Path) -> Predictor:
+def load_predictor(path: str | Path, level: str | None = None) -> Predictor:
     """The model of a checkpoint with its task: what it predicts, in the units of its data.
 
     `geqlib.load` gives the network alone.
 
     Args:
         path: a checkpoint of `geqlib fit`, the folder of a run, or a potential of `geqlib export`.
+        level: of theory, by name, of potentials that were trained on several: of all predictions
+            but those of the run's own test split, whose structures have each its own.
 
     Raises:
         ValueError: if the file is missing or damaged, or does not say what the model was trained
@@ -47,7 +50,7 @@ def load_predictor(path: str | Path) -> Predictor:
         >>> predictor.predict("new.xyz")["energy"].shape  # doctest: +SKIP
         torch.Size([20])
     """
-    return Predictor(path)
+    return Predictor(path, level)
 
 
 class Predictor:
@@ -58,17 +61,23 @@ class Predictor:
     n-body model, "normal" of surfaces.
 
     Args:
-        path: see `load_predictor`.
+        path, level: see `load_predictor`.
 
     Attributes:
         task: with the trained model, in evaluation mode.
         path: of the file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = model_file(path)
+    def __init__(self, path: str | Path, level: str | None = None) -> None:
+        self.path, self.level = model_file(path), level
         self._stored = read_stored(self.path)
         self.task = trained_task(self.path, self._stored)
+        if level is not None:
+            if not isinstance(self.task.model, Potential):
+                raise ValueError(
+                    f"{self.path} is no potential, and has no level {level!r}: leave it out."
+                )
+            self.task.model.at_level(level)
 
     def __call__(self, batch: Any) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -111,6 +120,14 @@ class Predictor:
             results = start_trainer("test", self._run(data, folder), verbose=False)
         return {k.removeprefix("test/"): v for part in results for k, v in part.items()}
 
+    def leave(self, command: Literal["test", "predict"], folder: str | Path) -> None:
+        """Test or predict the test split of the run, and leave the results in a folder of it.
+
+        They are the files of `geqlib.train.run.test` and `predict`, of the model as it is: a
+        calibrated one, which the configuration of its run does not describe.
+        """
+        start_trainer(command, self._run(self.data(), str(folder)))
+
     def data(
         self, file: str | Path | None = None, settings: Mapping[str, Any] | None = None
     ) -> L.LightningDataModule:
@@ -126,11 +143,11 @@ class Predictor:
         if file is not None and not Path(file).exists():
             raise ValueError(f"There is no file {file}: correct the path.")
         own = dict(settings or {})
-        data: Any = self._training_data(own)
+        data: Any = self._training_data(own, one=file is not None or self.level is not None)
         if file is None:
             return data
         if takes_test_files(type(data)):  # read beside the training data, whose columns it has
-            return self._training_data({**own, "test": str(file)})
+            return self._training_data({**own, "test": str(file)}, one=True)
         if not hasattr(data, "of_file"):
             raise ValueError(
                 f"{type(data).__name__}, which {self.path} was trained on, reads no other files: "
@@ -138,8 +155,12 @@ class Predictor:
             )
         return data.of_file(file)
 
-    def _training_data(self, settings: dict[str, Any]) -> L.LightningDataModule:
+    def _training_data(self, settings: dict[str, Any], *, one: bool) -> L.LightningDataModule:
+        """The data module of the training; of several levels, if `one`, that of the level."""
         description = description_of(self._stored.get("datamodule_hyper_parameters"))
+        if one and "levels" in description.get("init_args", {}):
+            arguments = settings_of_level(description["init_args"], self.level)
+            description = {"class_path": "geqlib.data.MoleculeData", "init_args": arguments}
         if isinstance(self.task, EnergyForces) and not _reads_files(description):
             # any potential takes any structures
             cutoff = data_cutoff(self._stored)

@@ -13,7 +13,9 @@ from geqlib.train.calibration import batches, features_per_atom
 from geqlib.train.predictor import load_predictor
 
 
-def select(model: str | Path, file: str | Path, count: int) -> tuple[list[int], list[float], Any]:
+def select(
+    model: str | Path, file: str | Path, count: int, level: str | None = None
+) -> tuple[list[int], list[float], Any]:
     """The structures of a file that reduce the uncertainty of a potential most, one after another.
 
     Each is the one of greatest variance given the training set and those chosen before, which
@@ -24,6 +26,7 @@ def select(model: str | Path, file: str | Path, count: int) -> tuple[list[int], 
         model: a checkpoint of `geqlib calibrate`.
         file: of structures, without labels.
         count: how many to choose.
+        level: of theory, by name, of potentials that were trained on several.
 
     Returns:
         Their numbers in the file; the standard deviation of each one's energy per atom when it was
@@ -32,7 +35,7 @@ def select(model: str | Path, file: str | Path, count: int) -> tuple[list[int], 
     Raises:
         ValueError: if the model is not calibrated, or the file has fewer structures.
     """
-    predictor = load_predictor(model)
+    predictor = load_predictor(model, level)
     potential: Any = predictor.task.model
     if not (isinstance(potential, CalibratedPotential) and potential.calibrated):
         raise ValueError(f"{model} has no covariance: run `geqlib calibrate` on it first.")

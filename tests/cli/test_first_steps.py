@@ -48,6 +48,7 @@ def test_from_structures_to_dynamics(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("A potential from structures")
     assert Path("report", "parity.png").exists() and Path("report", "report.html").exists()
+    assert Path("runs", "metal", "results.json").exists() and len(read("metal.traj", ":")) == 6
     frames = read("metal.xyz", ":2")
     write("new_labelled.xyz", frames)
     for atoms in frames:
@@ -102,6 +103,13 @@ def test_from_graphs_to_folds(tmp_path, monkeypatch):
         Path("my_graphs", name, "all.g6").write_bytes(b"".join(lines))
     run("Classes of graphs")
     assert Path("runs/cv-my_graphs/folds.json").exists()
+
+
+def test_four_commands_lead_from_a_file_to_dynamics():
+    """And nothing has to be written between them."""
+    (commands,) = [x for language, x in blocks("A potential from structures") if language == "sh"]
+    lines = commands.splitlines()
+    assert [line.split()[1] for line in lines] == ["new", "fit", "report", "md"]
 
 
 def test_the_page_has_commands():

@@ -16,7 +16,7 @@ from tests.train import tiny
 from tests.train.potential import config, write_frames
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("training.md", "sweeps.md", "loggers.md", "fine_tuning.md")
+PAGES = ("training.md", "sweeps.md", "loggers.md", "fine_tuning.md", "levels.md")
 # loggers that need a package which tests do not install
 OPTIONAL = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 SHORT = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
@@ -41,6 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "metal.yaml").write_text(yaml.safe_dump(settings))
     write_frames(path / "new.xyz", 12)
     (path / "new.yaml").write_text(blocks("fine_tuning.md", "yaml")[0])
+    levels = settings | yaml.safe_load(blocks("levels.md", "yaml")[0])
+    (path / "levels.yaml").write_text(yaml.safe_dump(levels))
     return path
 
 

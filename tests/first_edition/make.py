@@ -25,13 +25,13 @@ from typing import Any
 
 import torch
 import yaml
+from geqlib.train.record import RunRecord
 from safetensors.torch import save_file
 from torch import Tensor
 
 import geqlib
 from geqlib.cli import main as command
 from geqlib.train import Task
-from geqlib.train.record import RunRecord
 from tests.first_edition import checkpoints, commands, configs, describe, instances
 from tests.test_public_api import PUBLIC
 

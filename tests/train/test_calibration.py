@@ -14,16 +14,17 @@ import torch
 import yaml
 from ase.io import read, write
 from ase.io.trajectory import Trajectory
+from safetensors.torch import load_file
 from torch import Tensor
 
 import geqlib
+from geqlib.atoms.miscalibration import miscalibration_area
 from geqlib.calculators import ExtrapolationAlarm, GeqCalculator
 from geqlib.models import CalibratedPotential
 from geqlib.train.calibration import (
     RIDGES,
     Squares,
     best_ridge,
-    miscalibration_area,
     principal_directions,
 )
 from geqlib.train.selection import greedy
@@ -159,6 +160,22 @@ def test_the_factors_make_validation_errors_right_on_average(run: Path) -> None:
     forces = (outputs["forces"] - batch.forces) / outputs["forces_std"][:, None]
     assert float(energy.square().mean()) == pytest.approx(1, rel=1e-3)
     assert float(forces.double().square().mean()) == pytest.approx(1, rel=1e-3)
+
+
+def test_the_report_shows_reliability(run: Path, tmp_path: Path) -> None:
+    """The table's numbers are those of the predictions, which the calibrated checkpoint leaves."""
+    folder = run / "run"
+    file = folder / "checkpoints" / "calibrated.ckpt"
+    assert tiny.geqlib(["predict", str(file)]) == 0
+    arrays = load_file(folder / "predictions.safetensors")
+    assert arrays["forces_std"].shape == arrays["batch"].shape
+    assert tiny.geqlib(["report", str(folder), "--test", "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.md").read_text()
+    error = (arrays["forces"] - arrays["forces_true"]) / arrays["forces_std"][:, None]
+    area = miscalibration_area(error.numpy().ravel())
+    (line,) = [x for x in page.splitlines() if x.startswith("| Force (meV/Å)")]
+    assert line.split("|")[-2].strip() == f"{area:.3f}"
+    assert (tmp_path / "report" / "reliability.png").exists()
 
 
 def test_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

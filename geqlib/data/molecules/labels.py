@@ -12,6 +12,8 @@ EnergyUnit = Literal["eV", "meV", "Hartree", "kcal/mol", "kJ/mol"]
 LengthUnit = Literal["angstrom", "bohr"]
 ForcesUnit = Literal["eV/A", "meV/A", "Hartree/bohr", "kcal/mol/A", "kJ/mol/A"]
 StressUnit = Literal["eV/A^3", "meV/A^3", "Hartree/bohr^3", "GPa", "kbar"]
+DipoleUnit = Literal["e*A", "e*bohr", "Debye"]
+PolarisabilityUnit = Literal["A^3", "bohr^3"]
 
 ENERGY = {
     "eV": 1.0,
@@ -35,7 +37,10 @@ STRESS = {
     "GPa": units.GPa,
     "kbar": 0.1 * units.GPa,
 }
+DIPOLE = {"e*A": 1.0, "e*bohr": units.Bohr, "Debye": units.Debye}
+POLARISABILITY = {"A^3": 1.0, "bohr^3": units.Bohr**3}
 PER_ATOM = ("forces", "energies")
+ELECTRIC = ("dipole", "polarisability")
 INPUTS = ("charge", "multiplicity")  # of networks, not labels of their outputs
 VOIGT = [0, 5, 4, 5, 1, 3, 4, 3, 2]  # of xx, yy, zz, yz, xz, xy, for the rows of the matrix
 SHOWN = 20
@@ -51,11 +56,16 @@ class Labels:
             xx, yy, zz, yz, xz, xy, positive under tension: (dE / d strain) / volume. Some codes
             write the opposite sign. Only structures that repeat have one.
         virial: the key of -(dE / d strain), read in place of the stress.
+        dipole: the key of the dipole moment, three numbers; of ions relative to the centre of the
+            nuclear charges. Only structures that do not repeat have one.
+        polarisability: the key of the polarisability, a 3 x 3 matrix or xx, yy, zz, yz, xz, xy.
         charge, multiplicity: the key of the total charge and of the spin multiplicity 2S + 1,
             whole numbers. They are inputs of a network, so that every structure needs them.
         energy_unit, length_unit: of all energies, and of positions and cells.
         forces_unit: energy_unit / length_unit by default.
         stress_unit: energy_unit / length_unit^3 by default.
+        dipole_unit, polarisability_unit: they are converted to e angstrom and angstrom^3.
+        molecules: whether structures are molecules, whatever cell and pbc the file gives them.
 
     Example:
         >>> atoms = Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"E": -1.0})
@@ -69,12 +79,17 @@ class Labels:
     stress: str | None = None
     virial: str | None = None
     energies: str | None = None
+    dipole: str | None = None
+    polarisability: str | None = None
     charge: str | None = None
     multiplicity: str | None = None
     energy_unit: EnergyUnit = "eV"
     length_unit: LengthUnit = "angstrom"
     forces_unit: ForcesUnit | None = None
     stress_unit: StressUnit | None = None
+    dipole_unit: DipoleUnit = "e*A"
+    polarisability_unit: PolarisabilityUnit = "A^3"
+    molecules: bool = False
 
     def __post_init__(self) -> None:
         tables = {
@@ -82,6 +97,8 @@ class Labels:
             "length_unit": LENGTH,
             "forces_unit": FORCES,
             "stress_unit": STRESS,
+            "dipole_unit": DIPOLE,
+            "polarisability_unit": POLARISABILITY,
         }
         for name, table in tables.items():
             value = getattr(self, name)
@@ -111,6 +128,8 @@ class Labels:
             "forces": self.forces,
             "stress": self.stress or self.virial,
             "energies": self.energies,
+            "dipole": self.dipole,
+            "polarisability": self.polarisability,
             "charge": self.charge,
             "multiplicity": self.multiplicity,
         }
@@ -118,7 +137,7 @@ class Labels:
 
     def energy_only(self) -> Labels:
         """The same units, and no other key than that of the energy."""
-        nothing = dict.fromkeys(("forces", "stress", "virial", "energies", *INPUTS))
+        nothing = dict.fromkeys(("forces", "stress", "virial", "energies", *ELECTRIC, *INPUTS))
         return replace(self, **nothing)
 
     def read(
@@ -147,6 +166,7 @@ class Labels:
 
     def _label(self, atoms: Atoms, name: str, key: str, missing: str) -> np.ndarray:
         shape = {"forces": (len(atoms), 3), "stress": (3, 3), "energies": (len(atoms),)}
+        shape |= {"dipole": (3,), "polarisability": (3, 3)}
         value = _find(atoms, key, per_atom=name in PER_ATOM)
         if name in PER_ATOM and key in atoms.info and value is not atoms.info[key]:
             raise ValueError(
@@ -158,6 +178,14 @@ class Labels:
                     f"{key!r} (stress) belongs to a volume, but there is no cell along which the "
                     "structure repeats: give it Lattice and pbc, or leave such labels out with "
                     'missing: "mask".'
+                )
+            value = None
+        if name == "dipole" and value is not None and has_volume(atoms):
+            if missing == "error":
+                raise ValueError(
+                    f"{key!r} (dipole) belongs to a molecule, but the structure repeats, and its "
+                    "polarisation is defined up to vectors of the cell alone: leave such labels "
+                    'out with missing: "mask".'
                 )
             value = None
         if value is None and (missing == "error" or name in INPUTS):
@@ -189,6 +217,10 @@ class Labels:
             return -energy / (abs(np.linalg.det(atoms.cell.array)) * self.length**3)
         if name == "stress":
             return STRESS[self.stress_unit] if self.stress_unit else energy / self.length**3
+        if name == "dipole":
+            return DIPOLE[self.dipole_unit]
+        if name == "polarisability":
+            return POLARISABILITY[self.polarisability_unit]
         return 1.0 if name in INPUTS else energy
 
 
@@ -230,9 +262,9 @@ def _numbers(value: Any, name: str, key: str, shape: tuple[int, ...]) -> np.ndar
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{key!r} ({name}) is {str(value)[:40]!r}, which is no number.")
-    if name == "stress" and array.shape == (6,):
+    if shape == (3, 3) and array.shape == (6,):
         array = array[VOIGT]
-    if name == "stress" and array.shape == (9,):
+    if shape == (3, 3) and array.shape == (9,):
         array = array.reshape(3, 3)
     if array.shape != shape:
         raise ValueError(

@@ -18,7 +18,15 @@ from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.config_types import read_config_types
 from geqlib.data.molecules.extxyz import Frame, Missing, pack_frames, read_frames
-from geqlib.data.molecules.labels import EnergyUnit, ForcesUnit, Labels, LengthUnit, StressUnit
+from geqlib.data.molecules.labels import (
+    DipoleUnit,
+    EnergyUnit,
+    ForcesUnit,
+    Labels,
+    LengthUnit,
+    PolarisabilityUnit,
+    StressUnit,
+)
 from geqlib.data.molecules.replay import BothBatches, BothStructures, replay_settings
 from geqlib.data.molecules.splits import split_frames
 from geqlib.data.molecules.streamed import StreamedFrames, stream_frames
@@ -28,7 +36,7 @@ from geqlib.data.shares import WholeBatches
 from geqlib.files.checkpoint import build
 from geqlib.files.plain import plain
 
-LABELS = {"energy", "energies", "forces", "stress"}
+LABELS = {"energy", "energies", "forces", "stress", "dipole", "polarisability"}
 # settings that old structures have from the new ones, if they name no others
 SHARED = (
     "cutoff",
@@ -37,12 +45,17 @@ SHARED = (
     "stress_key",
     "virial_key",
     "energies_key",
+    "dipole_key",
+    "polarisability_key",
     "charge_key",
     "multiplicity_key",
     "energy_unit",
     "length_unit",
     "forces_unit",
     "stress_unit",
+    "dipole_unit",
+    "polarisability_unit",
+    "molecules",
     "missing",
     "on_bad_frame",
     "isolated_atoms",
@@ -64,7 +77,8 @@ class MoleculeData(StructureLoaders):
     [G, 3], `index` [G] the number of the frame in its source, `batch` [N], `ptr`; `cell_shift`
     [E, 3] if any structure is periodic: the offset of an edge is pos[source] - pos[target] +
     cell_shift @ cell. Of the labels those that have a key: `energy` [G] and `energies` [N] in
-    float64, `forces` [N, 3], `stress` [G, 3, 3]; NaN where they are missing. `charge` and
+    float64, `forces` [N, 3], `stress` [G, 3, 3], `dipole` [G, 3] and `polarisability` [G, 3, 3];
+    NaN where they are missing. `charge` and
     `multiplicity` [G] are inputs, which no frame may lack. Where atoms are far from their cell or
     the origin, `origin` [N, 3] in float64 is what was subtracted from their positions.
 
@@ -78,9 +92,12 @@ class MoleculeData(StructureLoaders):
             numbers. Drawn at random, by `data_seed` alone; no frame is in two splits.
         cutoff: of the neighbours, in angstrom. By default that of the network which is trained, or
             all pairs of molecules where it has none; another one than the network's is an error.
-        energy_key, forces_key, stress_key, virial_key, energies_key, charge_key, multiplicity_key:
-            see `Labels`. A key that the files do not have is an error; null reads nothing.
-        energy_unit, length_unit, forces_unit, stress_unit: of the files: see `Labels`.
+        energy_key, forces_key, stress_key, virial_key, energies_key, dipole_key,
+            polarisability_key, charge_key, multiplicity_key: see `Labels`. A key that the files do
+            not have is an error; null reads nothing.
+        energy_unit, length_unit, forces_unit, stress_unit, dipole_unit, polarisability_unit: of the
+            files: see `Labels`.
+        molecules: whether structures are molecules, whatever cell and pbc the files give them.
         missing: "mask" allows that some frames lack a label, or have NaN. Structures of `test` need
             no labels for predictions.
         on_bad_frame: "skip" leaves out frames that cannot be used, with a warning.
@@ -129,12 +146,17 @@ class MoleculeData(StructureLoaders):
         stress_key: str | None = None,
         virial_key: str | None = None,
         energies_key: str | None = None,
+        dipole_key: str | None = None,
+        polarisability_key: str | None = None,
         charge_key: str | None = None,
         multiplicity_key: str | None = None,
         energy_unit: EnergyUnit = "eV",
         length_unit: LengthUnit = "angstrom",
         forces_unit: ForcesUnit | None = None,
         stress_unit: StressUnit | None = None,
+        dipole_unit: DipoleUnit = "e*A",
+        polarisability_unit: PolarisabilityUnit = "A^3",
+        molecules: bool = False,
         missing: Literal["error", "mask"] = "error",
         on_bad_frame: Literal["error", "skip"] = "error",
         isolated_atoms: Literal["keep", "references"] = "keep",
@@ -179,12 +201,17 @@ class MoleculeData(StructureLoaders):
             stress=stress_key,
             virial=virial_key,
             energies=energies_key,
+            dipole=dipole_key,
+            polarisability=polarisability_key,
             charge=charge_key,
             multiplicity=multiplicity_key,
             energy_unit=energy_unit,
             length_unit=length_unit,
             forces_unit=forces_unit,
             stress_unit=stress_unit,
+            dipole_unit=dipole_unit,
+            polarisability_unit=polarisability_unit,
+            molecules=molecules,
         )
         self.isolated_atoms = isolated_atoms
         self.reference_file: str | None = plain(reference_file)

@@ -1,4 +1,4 @@
-"""Frames drawn for training, validation and testing."""
+"""Disjoint parts of the frames of a file, for training, validation and testing."""
 
 from __future__ import annotations
 

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor
 
 from geqlib.atoms.forces import GEOMETRY, energy_forces, potential_inputs
-from geqlib.atoms.potential import ELEMENTS, Potential
+from geqlib.atoms.network import ELEMENTS
+from geqlib.atoms.potential import Potential
 from geqlib.data.molecules.labels import ENERGY
 from geqlib.elements import chemical_symbols
 from geqlib.train.steps.precision import cast_to
-from geqlib.train.tasks.references import References, TrainingSet, fit_statistics, joined_sets
+from geqlib.train.tasks.references import (
+    References,
+    TrainingSet,
+    fit_levels,
+    fit_statistics,
+    joined_sets,
+)
 
 FRAMES = 256  # that a fit looks at, a number that determines some ten energies of elements well
 AT_ONCE = 32
@@ -33,6 +40,7 @@ class Residuals:
     Args:
         counts: [G, 119] atoms of each element.
         energies: [G] labels minus predictions, in eV.
+        levels: [G] the number of each structure's level; 0 where there is one.
 
     Example:
         >>> counts = np.zeros((2, 119)); counts[:, 1] = 2, 4
@@ -42,6 +50,12 @@ class Residuals:
 
     counts: np.ndarray
     energies: np.ndarray
+    levels: np.ndarray | None = None
+
+    def of_level(self, number: int) -> Residuals:
+        """Those of one level."""
+        own = slice(None) if self.levels is None else self.levels == number
+        return Residuals(self.counts[own], self.energies[own])
 
     def shift(self) -> float:
         """eV per atom that make up for most of the residuals per atom."""
@@ -73,7 +87,7 @@ def residuals(potential: Potential, structures: Any, numbers: Sequence[int]) -> 
         structures: with `__getitems__`, which makes batches with neighbours and `energy`.
         numbers: of the structures.
     """
-    counts, energies = [np.zeros((0, ELEMENTS))], [np.zeros(0)]
+    counts, energies, levels = [np.zeros((0, ELEMENTS))], [np.zeros(0)], [np.zeros(0, int)]
     for piece in torch.as_tensor(numbers, dtype=torch.long).split(AT_ONCE):
         batch = structures.__getitems__(piece.tolist())
         if "energy" not in batch or not len(piece):
@@ -85,7 +99,9 @@ def residuals(potential: Potential, structures: Any, numbers: Sequence[int]) -> 
         labelled = ~error.isnan().numpy()
         counts.append(flat.view(-1, ELEMENTS).double().numpy()[labelled])
         energies.append(error.numpy()[labelled])
-    return Residuals(np.concatenate(counts), np.concatenate(energies))
+        level = batch.level.cpu() if "level" in batch else torch.zeros(len(error))
+        levels.append(level.numpy()[labelled])
+    return Residuals(*map(np.concatenate, (counts, energies, levels)))
 
 
 @torch.no_grad()
@@ -110,6 +126,19 @@ def some_frames(total: int, counts: np.ndarray | None = None) -> list[int]:
         for z in np.flatnonzero(counts.any(0)):
             chosen |= {int(k) for k in np.flatnonzero(counts[:, z])[:RARE]}
     return sorted(chosen)
+
+
+def frames_of(structures: Any, counts: np.ndarray | None = None) -> list[int]:
+    """`some_frames` of each level of a training set."""
+    levels = getattr(structures, "arrays", {}).get("level")
+    if levels is None:
+        return some_frames(len(structures), counts)
+    chosen = []
+    for number in levels.unique():
+        own = (levels == number).nonzero()[:, 0].numpy()
+        part = some_frames(len(own), None if counts is None else counts[own])
+        chosen += own[part].tolist()
+    return chosen
 
 
 def forces_slope(potential: Potential, structures: Any) -> tuple[float, float]:
@@ -139,7 +168,7 @@ def adapt_statistics(
     potential: Potential,
     sets: Sequence[tuple[Any, TrainingSet]],
     references: References,
-    isolated: Mapping[int, float] | None = None,
+    isolated: Mapping[int, float] | Sequence[Mapping[int, float]] | None = None,
 ) -> None:
     """Energies of atoms of a potential that was trained on other data, in place.
 
@@ -148,45 +177,50 @@ def adapt_statistics(
     total energies: next to nothing at the same level of theory, the difference between two levels
     otherwise, and the whole energy of an element that is new. Energies that are given replace the
     old ones, with "isolated" or by symbol, and the shift makes up for the rest. "keep" changes
-    nothing.
+    nothing. With several levels of theory, all of this holds for each.
 
     Args:
         potential: with the statistics of its own training.
         sets: structures that the new run learns from, and what `summarise` makes of them.
         references: of the task.
-        isolated: eV of isolated atoms by atomic number.
+        isolated: eV of isolated atoms by atomic number; of each level, where there are several.
 
     Raises:
         ValueError: if an element of the data has no energy, naming it.
     """
-    statistics = potential.statistics
+    statistics, whole = potential.statistics, joined_sets([frames for _, frames in sets])
+    levels = None if potential.levels is None else len(potential.levels.names)
     before = statistics.seen.cpu().numpy()
-    own = np.asarray(np.concatenate([frames.counts for _, frames in sets]).any(0))
-    table = statistics.references.cpu().numpy().copy()
+    own = np.asarray(
+        whole.counts.any(0)
+        if levels is None
+        else [whole.of_level(k).counts.any(0) for k in range(levels)]
+    )
     if references == "keep":
         if (own & ~before).any():
+            missing = (own & ~before).reshape(-1, ELEMENTS).any(0)
             raise ValueError(
-                f"The checkpoint has no reference energy of {_symbols(own & ~before)}: leave out "
+                f"The checkpoint has no reference energy of {_symbols(missing)}: leave out "
                 'references="keep", or give energies by symbol.'
             )
         return
+    table = statistics.references.cpu().numpy().copy()
     if references != "least_squares":
-        whole = fit_statistics(joined_sets([frames for _, frames in sets]), references, isolated)
-        table = np.where(own, whole.references.numpy(), table)
-    scale, shift = float(statistics.scale), float(statistics.shift)
+        fitted = (
+            fit_statistics(whole, references, isolated)  # type: ignore[arg-type]
+            if levels is None
+            else fit_levels(whole, levels, references, isolated)  # type: ignore[arg-type]
+        )
+        table = np.where(own, fitted.references.numpy(), table)
     seen = torch.from_numpy(before | own)
-    statistics.set(torch.from_numpy(table), seen, scale, shift)
+    statistics.set(torch.from_numpy(table), seen, float(statistics.scale), statistics.shift.cpu())
     rest = joined_residuals(
         [
-            residuals(potential, structures, some_frames(len(structures), frames.counts))
+            residuals(potential, structures, frames_of(structures, frames.counts))
             for structures, frames in sets
         ]
     )
-    if references == "least_squares":
-        table = table + rest.references(RANK)
-    else:
-        shift += rest.shift()
-    statistics.set(torch.from_numpy(table), seen, scale, shift)
+    _add(potential, rest, RANK if references == "least_squares" else None)
 
 
 def refit_statistics(potential: Potential, sets: Sequence[Any], *, elements: bool) -> None:
@@ -202,21 +236,30 @@ def refit_statistics(potential: Potential, sets: Sequence[Any], *, elements: boo
         elements: whether energies of elements are fitted, too. Energies of isolated atoms, and
             those that are given, stay as they are.
     """
-    parts = [residuals(potential, part, some_frames(len(part))) for part in sets]
-    if not parts:
-        return
-    rest, statistics = joined_residuals(parts), potential.statistics
-    if elements:
-        references = torch.from_numpy(rest.references(SMALLEST_DIFFERENCE))
-        statistics.references += references.to(statistics.references)
+    parts = [residuals(potential, part, frames_of(part)) for part in sets]
+    if parts:
+        _add(potential, joined_residuals(parts), SMALLEST_DIFFERENCE if elements else None)
+
+
+def _add(potential: Potential, rest: Residuals, rcond: float | None) -> None:
+    """Add what is left to the energies of elements, or with rcond=None to the shift."""
+    statistics = potential.statistics
+    count = 1 if potential.levels is None else len(potential.levels.names)
+    parts = [rest.of_level(k) for k in range(count)]
+    if rcond is None:
+        shift = torch.tensor([part.shift() for part in parts], dtype=torch.float64)
+        statistics.shift += shift.view(statistics.shift.shape).to(statistics.shift)
     else:
-        statistics.shift += rest.shift()
+        table = torch.from_numpy(np.stack([part.references(rcond) for part in parts]))
+        references = statistics.references
+        references += table.view(references.shape).to(references)
 
 
 def joined_residuals(parts: Sequence[Residuals]) -> Residuals:
     """Those of several sets."""
-    counts = np.concatenate([part.counts for part in parts])
-    return Residuals(counts, np.concatenate([part.energies for part in parts]))
+    levels = [np.zeros(len(p.energies), int) if p.levels is None else p.levels for p in parts]
+    counts, energies = [part.counts for part in parts], [part.energies for part in parts]
+    return Residuals(*map(np.concatenate, (counts, energies, levels)))
 
 
 def _symbols(present: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from geqlib.elements import atomic_numbers, chemical_symbols
+from geqlib.elements import chemical_symbols
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import (
     data_cutoff,
@@ -24,13 +24,14 @@ from geqlib.files.checkpoint import (
     model_file,
     read_stored,
 )
+from geqlib.train.fine_tuning.tables import OF_LEVELS, elements_in, tables_of
 
 FILE = "init.json"  # in the folder of a run
 POTENTIAL = "geqlib.models.Potential"
 # tasks put these around a network, with arguments that the task has, too
 WRAPPERS = {POTENTIAL: ("zbl",), "geqlib.atoms.properties.AtomProperties": ()}
 # arguments of networks that may differ: tables grow, and dropout has no weights
-FREE = ("elements", "dropout")
+FREE = ("elements", "dropout", "levels", "level")
 # of data: what the numbers are that a regression has standardised
 TARGETS = ("target", "targets", "properties", "unit", "property")
 ELEMENTS = "elements"  # of what checkpoints keep of such networks
@@ -66,6 +67,18 @@ class Origin:
     elements: tuple[int, ...] | None = None
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the levels of theory that it knows, if it knows several."""
+        arguments = (self.model or {}).get("init_args") or {}
+        return tuple(arguments.get("levels") or ())
+
+    @property
+    def known(self) -> Tensor | None:
+        """[119] elements that it was trained on, if it says so."""
+        seen = self.weights.get(SEEN)
+        return seen.any(0) if seen is not None and seen.dim() == 2 else seen
+
+    @property
     def record(self) -> dict[str, str]:
         """What runs and checkpoints remember of it."""
         return {"path": str(self.path), "sha256": self.sha256}
@@ -96,7 +109,7 @@ def read_origin(path: str | Path) -> Origin:
         description_of(arguments),
         data if isinstance(data, dict) else {},
         data_cutoff(stored),
-        tuple(stored[ELEMENTS]) if stored.get(ELEMENTS) else _elements_in(model),
+        tuple(stored[ELEMENTS]) if stored.get(ELEMENTS) else elements_in(model),
     )
 
 
@@ -143,8 +156,10 @@ def network_of(origin: Origin) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     _check_trusted(origin.model)
     path, arguments = origin.model["class_path"], dict(origin.model.get("init_args") or {})
+    for name in ("levels", "level"):  # which are those of the data
+        arguments.pop(name, None)
     if path not in WRAPPERS or arguments.get("charge") or arguments.get("long_range"):
-        return origin.model, {}
+        return {**origin.model, "init_args": arguments}, {}
     return arguments["model"], {k: arguments[k] for k in WRAPPERS[path] if k in arguments}
 
 
@@ -178,6 +193,11 @@ def check_origin(origin: Origin, task: Any, data: Any) -> None:
     new = task.hparams.get("model") if hasattr(task, "hparams") else None
     if origin.model is not None and isinstance(new, dict):
         _check_same(origin, origin.model, new)
+    if origin.levels and getattr(task.model, "levels", None) is None:
+        raise ValueError(
+            f"{origin.path} knows the levels {', '.join(origin.levels)}, and the data of this run "
+            "has none: read it by LevelsData, as one of them or under a new name."
+        )
     own = getattr(data, "cutoff", None)
     if origin.cutoff and own and not math.isclose(origin.cutoff, own):
         raise ValueError(
@@ -267,16 +287,20 @@ def take_over(task: nn.Module, origin: Origin) -> None:
         ValueError: if a tensor is missing, or has another shape.
     """
     new, old = task.state_dict(), origin.weights
-    tables = _tables(task, origin)
+    tables = tables_of(task, origin.elements, origin.levels)
     for name, value in new.items():
         if name not in old:
-            if name.startswith("model.") and not name.startswith("model.charges."):
+            own = ("model.charges.", "model.levels.")  # which begin at 0
+            if name.startswith("model.") and not name.startswith(own):
                 raise ValueError(_misfit(origin, task, f"{name} is missing in the checkpoint"))
             continue
         if name == EMBEDDING and value.shape == old[name].shape:
-            _copy_known_rows(value, old[name], old.get(SEEN))
+            _copy_known_rows(value, old[name], origin.known)
         elif name in tables and tables[name].fits(value, old[name]):
             tables[name].copy(value, old[name])
+        elif name in OF_LEVELS and value.dim() == old[name].dim() + 1:
+            # elements of a new level are those of its data
+            value.copy_(old[name] if name != SEEN else torch.zeros_like(old[name]))
         elif value.shape == old[name].shape:
             value.copy_(old[name])
         else:
@@ -300,73 +324,6 @@ def _copy_known_rows(new: Tensor, old: Tensor, seen: Tensor | None) -> None:
         new.copy_(old)
     else:
         new[seen] = old[seen].to(new)
-
-
-@dataclass(frozen=True)
-class ElementTable:
-    """A parameter with a block of equal size for each element of a network along one axis.
-
-    Args:
-        axis: of the parameter.
-        new, old: atomic numbers in the order of the blocks.
-
-    Example:
-        >>> new = torch.zeros(3, 2)
-        >>> ElementTable(0, (1, 6, 8), (8, 1)).copy(new, torch.tensor([[8.0, 8.0], [1.0, 1.0]]))
-        >>> new
-        tensor([[1., 1.],
-                [0., 0.],
-                [8., 8.]])
-    """
-
-    axis: int
-    new: tuple[int, ...]
-    old: tuple[int, ...]
-
-    def fits(self, new: Tensor, old: Tensor) -> bool:
-        """Whether the shapes differ by the numbers of elements alone."""
-        sizes = [list(new.shape), list(old.shape)]
-        lengths = [size.pop(self.axis) for size in sizes]
-        counts = len(self.new), len(self.old)
-        blocks = [divmod(n, count) for n, count in zip(lengths, counts, strict=True)]
-        return sizes[0] == sizes[1] and blocks[0] == blocks[1] and not blocks[0][1]
-
-    def copy(self, new: Tensor, old: Tensor) -> None:
-        """Copy the blocks of elements that both have."""
-        shared = [z for z in self.old if z in self.new]
-        to = torch.tensor([self.new.index(z) for z in shared], device=new.device)
-        source = torch.tensor([self.old.index(z) for z in shared], device=old.device)
-        values = old.unflatten(self.axis, (len(self.old), -1)).index_select(self.axis, source)
-        view = new.unflatten(self.axis, (len(self.new), -1))
-        view.index_copy_(self.axis, to, values.to(new))
-
-
-def _tables(task: nn.Module, origin: Origin) -> dict[str, ElementTable]:
-    """Tables by element of a network that has them, by the names of their parameters."""
-    tables = {}
-    for prefix, network in task.named_modules():
-        if not hasattr(network, "element_axes"):
-            continue
-        part: Any = network
-        new = tuple(int(z) for z in part.elements)
-        old = origin.elements or new
-        tables |= {
-            f"{prefix}.{name}": ElementTable(axis, new, old)
-            for name, axis in part.element_axes.items()
-        }
-    return tables
-
-
-def _elements_in(description: Any) -> tuple[int, ...] | None:
-    """The `elements` of the first network of a description that has some."""
-    if not isinstance(description, Mapping):
-        return None
-    arguments = description.get("init_args") or {}
-    elements = arguments.get("elements")
-    if isinstance(elements, Sequence) and not isinstance(elements, str):
-        return tuple(atomic_numbers.get(e, -1) if isinstance(e, str) else int(e) for e in elements)
-    nested = (_elements_in(part) for part in arguments.values())
-    return next((part for part in nested if part), None)
 
 
 # --- in a run -------------------------------------------------------------------------------------
@@ -402,7 +359,7 @@ class BeginFrom(L.Callback):
         old, new = origin.data, getattr(data, "hparams", {})
         shared = [key for key in TARGETS if key in old and key in new]
         task.keeps_normalisation = all(old[key] == new[key] for key in shared)
-        task.adapt()
+        task.adapt(origin.known)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.resumed:

@@ -241,7 +241,8 @@ def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -
 
     Predictions are called `energy`, `forces` and `stress`, which ASE reads as results; labels
     `REF_energy`, `REF_forces` and so on; standard deviations `energy_std` and `forces_std`, where
-    the potential is calibrated. All are in eV and angstrom. Structures without a volume have no
+    the potential is calibrated; dipoles and polarisabilities `dipole` and `polarisability`. All are
+    in eV, e and angstrom. Structures without a volume have no
     stress.
 
     Args:
@@ -276,17 +277,22 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
         atoms = data.atoms(number)
         if types is not None and types[number] is not None:
             atoms.info["config_type"] = types[number]
-        if (
-            "REF_stress" in atoms.info
-        ):  # nine numbers, which ASE writes as such, and reads as a matrix
-            atoms.info["REF_stress"] = atoms.info["REF_stress"].ravel()
+        # nine numbers, which ASE writes as such, and reads as a matrix
+        for name in ("REF_stress", "REF_polarisability"):
+            if name in atoms.info:
+                atoms.info[name] = atoms.info[name].ravel()
         results: dict[str, Any] = {"energy": energy[k]}
         if forces is not None:
             results["forces"] = forces[k].numpy()
         if "stress" in predictions and atoms.cell.rank == 3:
             matrix = predictions["stress"][k].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+        if "dipole" in predictions and not predictions["dipole"][k].isnan().any():
+            results["dipole"] = predictions["dipole"][k].double().numpy()
         atoms.calc = SinglePointCalculator(atoms, **results)
+        if "polarisability" in predictions:
+            matrix = predictions["polarisability"][k].double().numpy()
+            atoms.info["polarisability"] = matrix.ravel()  # as ASE writes nine numbers
         if "energy_std" in predictions:
             atoms.info["energy_std"] = float(predictions["energy_std"][k])
         if deviations is not None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from geqlib.atoms.potential import AtomNetwork, Potential, network_cutoff
+from geqlib.atoms.network import AtomNetwork, network_cutoff
+from geqlib.atoms.potential import Potential
 from geqlib.data.molecules.labels import Labels
 from geqlib.motifs.features import MotifFeatures, check_taken
 
@@ -26,8 +27,9 @@ def share_charge(model: nn.Module, data: Any) -> bool:
     Raises:
         ValueError: if its network has no input for them.
     """
-    labels = getattr(data, "labels", None)
-    named = isinstance(labels, Labels) and bool(labels.charge or labels.multiplicity)
+    parts = list(getattr(data, "parts", {}).values()) or [data]
+    labels = [getattr(part, "labels", None) for part in parts]
+    named = any(isinstance(x, Labels) and bool(x.charge or x.multiplicity) for x in labels)
     if not (named and isinstance(model, Potential)) or model.charges is not None:
         return False
     model.take_charge()
@@ -47,6 +49,25 @@ def check_features(model: nn.Module, data: Any) -> None:
     features = getattr(data, "features", None)
     if isinstance(features, MotifFeatures):
         check_taken(model, features.settings)
+def share_levels(model: nn.Module, data: Any) -> tuple[str, ...] | None:
+    """Let a potential know the levels of theory of its data, if it does not yet.
+
+    Args:
+        model: of a task.
+        data: a data module, with `level_names` or without.
+
+    Returns:
+        Their names, if the potential was changed.
+
+    Raises:
+        ValueError: if its network has no input for them, or knows others.
+    """
+    names = getattr(data, "level_names", None)
+    if names is None or not isinstance(model, Potential):
+        return None
+    before = model.levels
+    model.take_levels(names)
+    return None if before is not None else tuple(names)
 
 
 def share_cutoff(model: nn.Module, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Errors of energies, forces and stress: what has a label, their penalty and their metrics."""
+"""Errors of energies, forces and other labels: what has one, their penalty and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from geqlib.graph.segments import segment_lengths
 
 MEV = 1000.0
 GPA = 160.21766208  # of 1 eV/angstrom^3
-LABELS = ("energy", "forces", "stress")
+LABELS = ("energy", "forces", "stress", "dipole", "polarisability")
+PER_ATOM = ("forces",)
 # name -> of which error, in which unit, of which power
 METRICS = {
     "energy_mae": ("energy", MEV, 1),
@@ -25,6 +26,10 @@ METRICS = {
     "forces_rmse": ("forces", MEV, 2),
     "stress_rmse": ("stress", MEV, 2),
     "stress_rmse_gpa": ("stress", GPA, 2),
+    "dipole_mae": ("dipole", MEV, 1),
+    "dipole_rmse": ("dipole", MEV, 2),
+    "polarisability_mae": ("polarisability", 1.0, 1),
+    "polarisability_rmse": ("polarisability", 1.0, 2),
 }
 UNITS = {
     **{name: "meV" for name in METRICS if name.startswith("energy")},
@@ -32,6 +37,10 @@ UNITS = {
     "forces_rmse": "meV/Å",
     "stress_rmse": "meV/Å³",
     "stress_rmse_gpa": "GPa",
+    "dipole_mae": "me·Å",
+    "dipole_rmse": "me·Å",
+    "polarisability_mae": "Å³",
+    "polarisability_rmse": "Å³",
 }
 
 
@@ -61,7 +70,8 @@ def label_errors(predicted: Mapping[str, Tensor], batch: Any) -> dict[str, Label
     Only a label that is NaN is missing: a prediction that is NaN is an error of NaN.
 
     Args:
-        predicted: "energy" [G], "forces" [N, 3] and optionally "stress" [G, 3, 3].
+        predicted: "energy" [G], "forces" [N, 3] and optionally "stress" and "polarisability"
+            [G, 3, 3] and "dipole" [G, 3].
         batch: with labels of these names, and `batch` [N].
 
     Returns:

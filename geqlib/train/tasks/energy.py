@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.atoms.calibrated import CalibratedPotential
+from geqlib.atoms.electric import periodic
 from geqlib.atoms.forces import (
-    ELECTRONS,
+    STATE,
     compiled_energy_forces,
     energy_forces,
     potential_inputs,
@@ -22,12 +22,10 @@ from geqlib.atoms.forces import (
 from geqlib.atoms.potential import Potential
 from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
-from geqlib.symmetry.rotations import random_rotations
-from geqlib.train.fine_tuning.energy_refit import adapt_statistics, check_unit, refit_statistics
-from geqlib.train.fine_tuning.frozen import check_new_elements
+from geqlib.train.fine_tuning.energy_refit import refit_statistics
 from geqlib.train.steps.precision import cast_to
 from geqlib.train.steps.schedule import Schedule
-from geqlib.train.tasks.agreement import share_charge
+from geqlib.train.tasks.agreement import share_charge, share_levels
 from geqlib.train.tasks.atomic_errors import (
     LABELS,
     UNITS,
@@ -37,42 +35,50 @@ from geqlib.train.tasks.atomic_errors import (
     masked_penalty,
 )
 from geqlib.train.tasks.augmentation import GraphElements
+from geqlib.train.tasks.energy_statistics import (
+    adapt_references,
+    fit_references,
+    training_sets,
+)
 from geqlib.train.tasks.label_checks import (
     check_frames,
     check_labelled,
     check_measured,
-    check_splits,
+    check_outputs,
     check_volumes,
     volumes,
 )
+from geqlib.train.tasks.level_errors import ErrorsOfLevels
 from geqlib.train.tasks.loss_stages import check_reached, loss_stages, weights_at
-from geqlib.train.tasks.references import References, fit_statistics, summarise
+from geqlib.train.tasks.references import References
 from geqlib.train.tasks.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
-TRAINING = ("train", "old_train")  # splits that a run learns from
-CHUNK = 256  # frames of a stream that are read at once
 
 
 class EnergyForces(Task):
     """Total energies, and forces and stress as their derivatives.
 
-    The loss is a sum of three means, each over what has a label (NaN is no label):
+    The loss is a sum of means, each over what has a label (NaN is no label):
 
         energy_weight <((E - E') / N)^2> + forces_weight <(F - F')^2> + stress_weight <(S - S')^2>
 
-    with energies in eV per atom, components of forces in eV/angstrom and of stress in
-    eV/angstrom^3, or with Huber's function in place of the square. MACE's weights are 1 and 100,
-    for small sets 1 and 1000. Before the first step, the energies of atoms, their scale and shift
-    are fitted to the training set (`geqlib.train.tasks.references`); they are part of the model and
-    its checkpoints.
+    and in the same way dipoles of potentials with charges (`long_range`) and polarisabilities, with
+    energies in eV per atom, components of forces in eV/angstrom, of stress in eV/angstrom^3, of
+    dipoles in e angstrom and of polarisabilities in angstrom^3, or with Huber's function in place
+    of the square. MACE's weights are 1 and 100, for small sets 1 and 1000. Before the first step,
+    the energies of atoms, their scale and shift are fitted to the training set
+    (`geqlib.train.tasks.references`); they are part of the model and its checkpoints.
 
     Where the data reads a charge or a multiplicity, the potential learns what they change
-    (`Potential.take_charge`); a cutoff that the data does not name is the network's.
+    (`Potential.take_charge`), and what differs between the levels of theory of a `LevelsData`
+    (`Potential.take_levels`), whose errors are metrics of their own, `LEVEL/forces_rmse`. A cutoff
+    that the data does not name is the network's.
 
     Metrics are in meV: `energy_mae` and `energy_rmse` of the total energy, the same `_per_atom`,
-    `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3
-    and `stress_rmse_gpa`.
+    `forces_mae` and `forces_rmse` per component in meV/angstrom, `stress_rmse` in meV/angstrom^3,
+    `stress_rmse_gpa`, `dipole_mae` and `dipole_rmse` in 10^-3 e angstrom, and those of
+    `polarisability` in angstrom^3.
 
     Args:
         model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
@@ -80,7 +86,8 @@ class EnergyForces(Task):
             that begins with another model they are corrected by what that model leaves
             (`geqlib.train.fine_tuning.energy_refit.adapt_statistics`); "keep" leaves them as they
             are.
-        energy_weight, forces_weight, stress_weight: 0 leaves a label out.
+        energy_weight, forces_weight, stress_weight, dipole_weight, polarisability_weight: 0 leaves
+            a label out.
         stages: other weights from an epoch on, as
             `[{"after_epoch": 75, "energy_weight": 1000.0}]`: energies late, as the second stage of
             MACE has them. `val/loss` has the weights of the last stage throughout, so that epochs
@@ -111,6 +118,7 @@ class EnergyForces(Task):
         "batch": "batch",
         "charge": "graph:scalar",
         "multiplicity": "graph:scalar",
+        "level": "graph:scalar",
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
     units: ClassVar = UNITS
@@ -127,6 +135,8 @@ class EnergyForces(Task):
         energy_weight: float = 1.0,
         forces_weight: float = 100.0,
         stress_weight: float = 0.0,
+        dipole_weight: float = 0.0,
+        polarisability_weight: float = 0.0,
         stages: list[dict[str, float]] | None = None,
         loss: Literal["mse", "huber"] = "mse",
         huber_delta: float = 0.01,
@@ -155,6 +165,8 @@ class EnergyForces(Task):
         if loss not in ("mse", "huber"):
             raise ValueError(f'loss must be "mse" or "huber", got {loss!r}.')
         self.weights = {"energy": energy_weight, "forces": forces_weight, "stress": stress_weight}
+        self.weights |= {"dipole": dipole_weight, "polarisability": polarisability_weight}
+        check_outputs(potential, self.weights)
         self.stages = loss_stages(self.weights, stages)
         if huber_delta <= 0:
             raise ValueError(f"huber_delta must be positive, got {huber_delta}.")
@@ -171,6 +183,8 @@ class EnergyForces(Task):
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test", "old")})
+        self.of_levels: ErrorsOfLevels | None = None
+        self._measure_levels()
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)
@@ -181,9 +195,10 @@ class EnergyForces(Task):
                 stacklevel=2,
             )
         if share_charge(self.model, data):
-            description = self.hparams.get("model")
-            if isinstance(description, dict):
-                description["init_args"] = {**(description.get("init_args") or {}), "charge": True}
+            self._describe(charge=True)
+        if (names := share_levels(self.model, data)) is not None:
+            self._describe(levels=list(names))
+        self._measure_levels()
         return super().configure_callbacks()
 
     def on_train_start(self) -> None:
@@ -223,43 +238,18 @@ class EnergyForces(Task):
 
     def fit_references(self) -> None:
         """Set the model's references, scale and shift by the trainer's training set."""
-        data = getattr(self.trainer, "datamodule", None)
-        frames = summarise(self._training_frames(data))
-        statistics = fit_statistics(
-            frames, self.references, getattr(data, "reference_energies", None)
-        )
-        self.model.statistics.set(
-            statistics.references, statistics.seen, statistics.scale, statistics.shift
-        )
-        if self.model.charges is not None:
-            self.model.charges.set_seen(frames.charges, frames.multiplicities)
-        check_splits(getattr(data, "splits", {}), statistics.seen)
+        fit_references(self.model, self.trainer, self.references)
 
-    def adapt(self) -> None:
-        """Energies of atoms for this run's data, of a network that another run has trained."""
+    def adapt(self, known: Tensor | None = None) -> None:
         data: Any = getattr(self.trainer, "datamodule", None)
-        splits = getattr(data, "splits", {})
-        sets = [splits[name] for name in TRAINING if name in splits]
-        if not sets:
+        if not training_sets(data):
             return
         self.model.to(self.trainer.strategy.root_device)
+        known = self.model.statistics.elements.clone() if known is None else known
         training = self.training
         self.eval()
-        check_unit(self, sets[0], getattr(data, "labels", None))
-        frames = [summarise(_pieces(structures)) for structures in sets]
-        isolated = getattr(data, "reference_energies", None)
-        pairs = list(zip(sets, frames, strict=True))
-        before = self.model.statistics.seen.clone()
-        adapt_statistics(self.model, pairs, self.references, isolated)
-        check_new_elements(self, (self.model.statistics.seen & ~before).nonzero()[:, 0].tolist())
-        if self.model.charges is not None:
-            if not self.model.charges.seen_charges.any():  # the first model knew neutral singlets
-                self.model.charges.set_seen(torch.zeros(1), torch.ones(1))
-            for part in frames:
-                if not (part.charges is None and part.multiplicities is None):
-                    self.model.charges.set_seen(part.charges, part.multiplicities)
+        adapt_references(self, data, self.references, known)
         self.train(training)
-        check_splits(splits, self.model.statistics.seen.cpu())
 
     def adam_options(self) -> dict[str, Any]:
         return super().adam_options() | {"amsgrad": self.amsgrad}
@@ -267,9 +257,10 @@ class EnergyForces(Task):
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
         fields = batch.to_dict()
-        if self.model.statistics.fitted and self._trainer is not None:
+        named = self.model.levels is None or "level" in fields
+        if self.model.statistics.fitted and self._trainer is not None and named:
             check_frames(self._split(), batch, self.model.statistics.seen)
-        names = ("cell", "cell_shift", *ELECTRONS)
+        names = ("cell", "cell_shift", "batch", *STATE)
         self.model.check(batch.z, **{name: fields.get(name) for name in names})
         check_volumes(batch)
         for name in LABELS:
@@ -311,8 +302,7 @@ class EnergyForces(Task):
         # averaged weights are in place here, and have energies of atoms of their own
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
         if self.refit and fitting:
-            splits = getattr(getattr(self.trainer, "datamodule", None), "splits", {})
-            sets = [splits[name] for name in TRAINING if name in splits]
+            sets = training_sets(getattr(self.trainer, "datamodule", None))
             refit_statistics(self.model, sets, elements=self.references == "least_squares")
 
     def _split(self) -> str:
@@ -340,14 +330,24 @@ class EnergyForces(Task):
         errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
         metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
         last = self.stages[-1].weights if len(self.stages) > 1 else self.weights
+        if self.of_levels is not None:
+            metrics |= self.of_levels.update(errors, batch, stage, self._structures(stage))
         return metrics | {"loss": self.weighted_loss(errors, last)}
+
+    def _measure_levels(self) -> None:
+        if self.model.levels is not None and self.of_levels is None:
+            names = self.model.levels.names
+            self.of_levels = ErrorsOfLevels(names)
+            # of this task, not of the class
+            own = {f"{level}/{name}": unit for level in names for name, unit in UNITS.items()}
+            self.units = UNITS | own  # pyright: ignore[reportAttributeAccessIssue]
 
     def weighted_loss(
         self, errors: Mapping[str, LabelErrors], weights: Mapping[str, float] | None = None
     ) -> Tensor:
         """The sum of the penalties of what has a weight and labels, of `label_errors`."""
         weights = self.weights if weights is None else weights
-        parts = {"energy": "energy_per_atom", "forces": "forces", "stress": "stress"}
+        parts = {name: "energy_per_atom" if name == "energy" else name for name in weights}
         penalties = [
             weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
             for name, part in parts.items()
@@ -361,9 +361,12 @@ class EnergyForces(Task):
         if stress:
             real = volumes(batch)[:, None, None]
             predicted["stress"] = torch.where(real, predicted["stress"], torch.nan)
+        if "dipole" in predicted and "cell" in batch:
+            repeats = periodic(batch.cell)[:, None]
+            predicted["dipole"] = torch.where(repeats, torch.nan, predicted["dipole"])
         predicted |= self._deviations(batch, "reverse")
         true = {f"{name}_true": batch[name] for name in LABELS if name in batch}
-        return predicted | true | {k: batch[k] for k in ("index", "batch") if k in batch}
+        return predicted | true | {k: batch[k] for k in ("index", "batch", "level") if k in batch}
 
     def rotated(self, batch: Any) -> Any:
         if self.rotate is not True:
@@ -374,8 +377,13 @@ class EnergyForces(Task):
 
     def transformed(self, batch: Any, elements: GraphElements) -> Any:
         copy, matrix = super().transformed(batch, elements), elements.matrix
-        if matrix is not None and "stress" in batch:
-            copy.stress = matrix @ batch.stress @ matrix.mT
+        if matrix is None:
+            return copy
+        for name in ("stress", "polarisability"):
+            if name in batch:
+                copy[name] = matrix @ batch[name] @ matrix.mT
+        if "dipole" in batch:
+            copy.dipole = (matrix @ batch.dipole[..., None]).squeeze(-1)
         return copy
 
     def _evaluate(self, batch: Any, *more: str, stress: bool = False) -> dict[str, Tensor]:
@@ -422,18 +430,6 @@ class EnergyForces(Task):
         tensors = fields | {"num_nodes": len(fields["pos"])}
         return network.plan(**accepted(network.plan, tensors))
 
-    def _training_frames(self, data: Any) -> Iterable[Any]:
-        """All training frames, in pieces with `z`, `batch` and labels."""
-        splits = getattr(data, "splits", {})
-        if splits.get("train") is not None:
-            return chain.from_iterable(_pieces(splits[k]) for k in TRAINING if k in splits)
-        if self.trainer.world_size > 1:
-            raise ValueError(
-                "Statistics of one process's share are not those of the training set: give the "
-                'data module `splits["train"]`, or pass a Potential whose statistics are set.'
-            )
-        return cast(Iterable[Any], self.trainer.train_dataloader)
-
     def _refuse_changes(self, stored: Mapping[str, Any]) -> None:
         """Refuse settings that a resumed run would record and not use."""
         for name, value in (("references", self.references), ("amsgrad", self.amsgrad)):
@@ -443,20 +439,18 @@ class EnergyForces(Task):
                     "which cannot change within a run: leave it, or start a new run."
                 )
 
+    def _describe(self, **arguments: Any) -> None:
+        """Let checkpoints say what the data has made of the potential."""
+        description = self.hparams.get("model")
+        if isinstance(description, dict):
+            description["init_args"] = {**(description.get("init_args") or {}), **arguments}
+
     def _describe_potential(self, *, wrapped: bool, zbl: bool) -> None:
         """Let checkpoints say how the potential, not only its network, is built."""
         network = self.hparams.get("model")
         if wrapped and network is not None:
             arguments = {"model": network, "zbl": zbl}
             self.hparams["model"] = {"class_path": POTENTIAL, "init_args": arguments}
-
-
-def _pieces(structures: Any) -> Iterable[Any]:
-    """All structures of a split, in pieces."""
-    if hasattr(structures, "arrays"):  # PackedGraphs: all at once, and no search for neighbours
-        return [structures]
-    pieces = torch.arange(len(structures)).split(CHUNK)
-    return (structures.__getitems__(piece.tolist()) for piece in pieces)
 
 
 def _copied(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,28 @@ def check_labelled(splits: Mapping[str, Any], weights: Mapping[str, float]) -> N
                 )
 
 
+def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
+    """Refuse to learn what a potential does not have.
+
+    Args:
+        potential: a `Potential`.
+        weights: of the labels in a loss.
+
+    Raises:
+        ValueError: naming the weight.
+    """
+    if weights["dipole"] and potential.long_range is None:
+        raise ValueError(
+            f"dipole_weight is {weights['dipole']}, but the potential has no charges: build it "
+            "with long_range, a geqlib.nn.GaussianCharges, and a network of two scalars an atom."
+        )
+    if weights["polarisability"] and not potential.polarisability:
+        raise ValueError(
+            f"polarisability_weight is {weights['polarisability']}, but the potential has none: "
+            "build it with polarisability=True, and a network whose outputs end in 0e + 2e."
+        )
+
+
 def check_measured(split: str, structures: Any, names: Iterable[str]) -> None:
     """Refuse to measure a split in memory, none of whose structures has a label.
 
@@ -139,17 +161,22 @@ def check_frames(split: str, structures: Any, seen: Tensor) -> None:
     Args:
         split: to be named.
         structures: a batch, or all structures of a data set.
-        seen: [119] whether the training set has the element.
+        seen: [119] whether the training set has the element; [levels, 119] of several levels.
 
     Raises:
         ValueError: naming the split, the frame and the atom.
     """
     z = structures.z.long()
-    unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+    if seen.dim() == 1:
+        unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+    else:
+        each = structures.level.long().index_select(0, structures.batch)
+        unseen = (~seen[each, z]).nonzero()[:, 0]
     if not len(unseen):
         return
     atom = int(unseen[0])
     graph = int(structures.batch[atom])
+    seen = seen if seen.dim() == 1 else seen[int(structures.level[graph])]
     index = getattr(structures, "index", None)
     first = int((structures.batch < graph).sum())
     elements = ", ".join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())

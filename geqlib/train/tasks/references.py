@@ -11,7 +11,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
-from geqlib.atoms.potential import ELEMENTS
+from geqlib.atoms.network import ELEMENTS
 
 SMALLEST_SPREAD = 1e-6  # eV or eV/angstrom: less than this is rounding
 References = Literal["least_squares", "isolated", "none", "keep"] | dict[str, float]
@@ -19,19 +19,19 @@ References = Literal["least_squares", "isolated", "none", "keep"] | dict[str, fl
 
 @dataclass(frozen=True)
 class EnergyStatistics:
-    """Arguments of `AtomicStatistics.set`.
+    """Arguments of `AtomicStatistics.set`, of one level of theory or of several.
 
     Args:
-        references: [119] energy of one atom of each element, in eV, float64.
-        seen: [119] whether the training set has the element.
+        references: [119] or [levels, 119] energy of one atom of each element, in eV, float64.
+        seen: of the same shape, whether the training set has the element.
         scale: eV for one unit of the network's output.
-        shift: eV per atom.
+        shift: eV per atom; [levels] of several.
     """
 
     references: Tensor
     seen: Tensor
     scale: float
-    shift: float
+    shift: float | Tensor
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class TrainingSet:
         forces_rms: root of the mean square of a component of the forces in eV/angstrom; NaN
             without forces.
         charges, multiplicities: those that occur, if the data has any.
+        levels: [G] the number of each structure's level, if the data has several.
     """
 
     counts: np.ndarray
@@ -51,6 +52,12 @@ class TrainingSet:
     forces_rms: float
     charges: Tensor | None = None
     multiplicities: Tensor | None = None
+    levels: np.ndarray | None = None
+
+    def of_level(self, number: int) -> TrainingSet:
+        """Compositions and energies of one level; the forces are those of all."""
+        own = np.asarray(self.levels == number)
+        return TrainingSet(self.counts[own], self.energies[own], self.forces_rms)
 
 
 def summarise(batches: Iterable[Any]) -> TrainingSet:
@@ -63,7 +70,7 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
     Raises:
         ValueError: if the training set is empty, or a label infinite.
     """
-    counts, energies, squares, components = [], [], 0.0, 0
+    counts, energies, levels, squares, components = [], [], [], 0.0, 0
     electrons: dict[str, list[Tensor]] = {"charge": [], "multiplicity": []}
     for batch in batches:
         for name, values in electrons.items():
@@ -81,6 +88,8 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
         graphs = int(batch.num_graphs) if energy is None else len(energy)
         flat = torch.bincount(graph * ELEMENTS + z, minlength=graphs * ELEMENTS)
         counts.append(flat.view(graphs, ELEMENTS).int().numpy())
+        if (level := getattr(batch, "level", None)) is not None:
+            levels.append(level.cpu().numpy())
         missing = np.full(graphs, np.nan)
         energies.append(missing if energy is None else energy.cpu().double().numpy())
         if forces is not None:
@@ -91,13 +100,18 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
         raise ValueError("The training set is empty: there is nothing to fit references to.")
     rms = (squares / components) ** 0.5 if components else float("nan")
     occurring = (torch.cat(v).unique() if v else None for v in electrons.values())
-    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms, *occurring)
+    named = np.concatenate(levels) if levels else None
+    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms, *occurring, named)
 
 
 def joined_sets(sets: Sequence[TrainingSet]) -> TrainingSet:
     """The compositions and energies of several training sets; without forces and charges."""
     counts = np.concatenate([part.counts for part in sets])
-    return TrainingSet(counts, np.concatenate([part.energies for part in sets]), float("nan"))
+    energies = np.concatenate([part.energies for part in sets])
+    levels = [part.levels for part in sets if part.levels is not None]
+    return TrainingSet(
+        counts, energies, float("nan"), levels=np.concatenate(levels) if levels else None
+    )
 
 
 def fit_statistics(
@@ -142,6 +156,33 @@ def fit_statistics(
         seen=torch.from_numpy(seen),
         scale=float(spread) if spread > SMALLEST_SPREAD else 1.0,
         shift=float(rest.mean()) if len(rest) else 0.0,
+    )
+
+
+def fit_levels(
+    frames: TrainingSet,
+    levels: int,
+    references: References = "least_squares",
+    isolated: Sequence[Mapping[int, float]] | None = None,
+) -> EnergyStatistics:
+    """References and shifts of each level of theory, and their common scale.
+
+    Args:
+        frames: the result of `summarise`, with `levels`.
+        levels: their number.
+        references: as of `fit_statistics`, of each level.
+        isolated: of each level.
+
+    Raises:
+        ValueError: as of `fit_statistics`.
+    """
+    atoms = isolated or [{}] * levels
+    parts = [fit_statistics(frames.of_level(k), references, atoms[k]) for k in range(levels)]
+    return EnergyStatistics(
+        references=torch.stack([part.references for part in parts]),
+        seen=torch.stack([part.seen for part in parts]),
+        scale=float(np.sqrt(np.mean([part.scale**2 for part in parts]))),
+        shift=torch.tensor([part.shift for part in parts], dtype=torch.float64),
     )
 
 

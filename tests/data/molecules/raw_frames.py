@@ -28,6 +28,8 @@ def write_files(data: dict[str, Any], folder: Path) -> None:
 
 
 def _shaken(rng: np.random.Generator, data: dict[str, Any]) -> Atoms:
+    if data.get("dipole_key"):
+        return _water(rng, data)
     atoms = molecule("CH3CHO")
     atoms.rattle(0.05, rng=rng)
     for key in ("stress_key", "virial_key"):
@@ -36,6 +38,18 @@ def _shaken(rng: np.random.Generator, data: dict[str, Any]) -> Atoms:
             noise = rng.normal(scale=0.01, size=(3, 3))
             atoms.info[data[key]] = noise + noise.T
     return _labelled(atoms, -10.0 + rng.normal(), rng.normal(size=(len(atoms), 3)))
+
+
+def _water(rng: np.random.Generator, data: dict[str, Any]) -> Atoms:
+    """With all labels under their keys, and a pbc that means nothing."""
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, rng=rng)
+    atoms.pbc = True
+    atoms.info[data["dipole_key"]] = rng.normal(size=3)
+    noise = rng.normal(size=(3, 3))
+    atoms.info[data["polarisability_key"]] = (noise + noise.T).ravel()
+    atoms.info["energy"] = rng.normal()
+    return atoms
 
 
 def _labelled(atoms: Atoms, energy: float, forces: np.ndarray | None = None) -> Atoms:

@@ -25,7 +25,8 @@ from geqlib.report.runs import read_history
 from geqlib.train import EnergyForces
 from geqlib.train.fine_tuning.energy_refit import adapt_statistics, residuals
 from geqlib.train.fine_tuning.frozen import freeze
-from geqlib.train.fine_tuning.initial import ElementTable, Origin, read_origin, take_over
+from geqlib.train.fine_tuning.initial import Origin, read_origin, take_over
+from geqlib.train.fine_tuning.tables import Table
 from geqlib.train.predictor import load_predictor
 from geqlib.train.run import fit
 from geqlib.train.runs.configuration import read_run
@@ -133,7 +134,7 @@ def test_blocks_are_copied_one_by_one() -> None:
         new = torch.randn(shape, generator=generator)
         shape[axis] = 3 * 2
         old, before = torch.randn(shape, generator=generator), new.clone()
-        table = ElementTable(axis, new_order, old_order)
+        table = Table(axis, new_order, old_order)
         assert table.fits(new, old)
         table.copy(new, old)
         for k, z in enumerate(new_order):
@@ -144,7 +145,7 @@ def test_blocks_are_copied_one_by_one() -> None:
                 else before.narrow(axis, 2 * k, 2)
             )
             assert torch.equal(own, source), (axis, z)
-    assert not ElementTable(0, (1, 6), (1,)).fits(torch.zeros(4, 3), torch.zeros(2, 4))
+    assert not Table(0, (1, 6), (1,)).fits(torch.zeros(4, 3), torch.zeros(2, 4))
 
 
 def test_embeddings_of_elements_that_were_never_trained_stay_new() -> None:

@@ -1,0 +1,284 @@
+"""Potentials of four data sets at equal processor time: GauntNet, PONITA, EScAIP, DPA3 and MACE.
+
+Protocol: {minutes} CPU minutes of one thread for each run, validation on top, seeds {seeds}; for
+each run as many steps as take them by the seconds of a step, measured once and kept in
+benchmarks/budgets (MACE, which validates every epoch: epochs, by the seconds of an epoch with its
+validation). Networks and recipes are those of configs/3bpa_*.yaml, nothing was searched for a data
+set; the cosine of the learning rate ends with the last step (MACE: 32x0e + 32x1o, max_ell 2,
+correlation 3, two interactions, its exponential schedule falls to a thousandth in the last epoch).
+Batches of {batch} structures, 5 angstrom, energies and forces without stress, averaged weights, the
+epoch of least force error in validation. Data: 3BPA at 300 K (450 / 50, 1669 for the test), aspirin
+of revised MD17 (950 / 50, 1800), periodic silicon of mlearn (0.9 / 0.1, 25) and boxes of a liquid
+carbonate electrolyte (0.8 / 0.1 / 0.1). Errors are root mean squares on the test set, mean over
+seeds. Forces of all rows are derivatives of energies; those of a direct head are not measured here.
+"Memory" is the peak of three training steps and their batches above what was in use before.
+"Drift" is that of the total energy in {steps} steps of velocity Verlet ({step} fs, 300 K, float64,
+first seed, first test structure); "trust" are the checks of `geqlib check` on that structure that
+fail.
+
+    make peers
+    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potentials.py \\
+        [--only DATA ...] [--models MODEL ...] [--seeds 0 1 2] [--minutes 20]
+
+Each row is written when it is measured, finished runs stay in runs/, and the command goes on where
+it was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from ase import Atoms
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.peers import mace
+from benchmarks.provenance import recorded, running, start
+from benchmarks.rows import Cell, Column, Row, Table, Value, joined, measured
+from benchmarks.tables import publish
+from benchmarks.training import (
+    QUIET,
+    RUNS,
+    finished,
+    kept_seconds,
+    measured_by,
+    metric,
+    schedule,
+    step_memory,
+    step_seconds,
+    trained,
+)
+from geqlib.calculators import GeqCalculator
+from geqlib.calculators.dynamics import Dynamics, simulate
+from geqlib.calculators.model_checks import check_potential
+from geqlib.data import MoleculeData
+
+NAME = "accuracy/potentials"
+MINUTES, SEEDS = 20.0, (0, 1, 2)
+BATCH, CUTOFF = 5, 5.0
+STEPS, STEP = 2000, 0.5  # of dynamics, and their length in fs
+MODELS = {
+    "gaunt": "geqlib GauntNet",
+    "ponita": "geqlib PONITA",
+    "escaip": "geqlib EScAIP",
+    "dpa3": "geqlib DPA3",
+}
+MACE = "MACE"
+COLUMNS = (
+    Column("forces", "force RMSE", "meV/Å", ".1f"),
+    Column("energy", "energy RMSE", "meV per atom", ".2f"),
+    Column("step", "seconds of a step", "", ".3f"),
+    Column("memory", "memory", "MiB", ".0f"),
+    Column("drift", "drift", "meV per atom and ps", ".2g"),
+    Column("trust", "trust"),
+)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of the comparison.
+
+    Args:
+        title: of its rows.
+        elements: of networks that have to be told.
+        data: arguments of `MoleculeData`.
+        isolated: whether energies of isolated atoms are there.
+    """
+
+    title: str
+    elements: tuple[str, ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    isolated: bool = False
+
+
+SETS = {
+    "3bpa": DataSet(
+        "3BPA, 300 K",
+        ("H", "C", "N", "O"),
+        {
+            "train": "3bpa/train_300K.xyz.xz",
+            "val": 50,
+            "test": "3bpa/test_300K.xyz.xz",
+            "reference_file": "3bpa/iso_atoms.xyz",
+        },
+        isolated=True,
+    ),
+    "aspirin": DataSet(
+        "aspirin",
+        ("H", "C", "O"),
+        {
+            "train": "md17/rmd17_aspirin_train.xyz.xz",
+            "val": 50,
+            "test": "md17/rmd17_aspirin_test.xyz.xz",
+            "num_train": 950,
+        },
+    ),
+    "silicon": DataSet(
+        "silicon, periodic",
+        ("Si",),
+        {"train": "mlearn/Si/train.extxyz.xz", "val": 0.1, "test": "mlearn/Si/test.extxyz.xz"},
+    ),
+    "solvents": DataSet(
+        "liquid boxes",
+        ("H", "C", "O"),
+        {
+            "train": "mace_tutorial_solvents/ECEMC.xyz.xz",
+            "val": 0.1,
+            "test": 0.1,
+            "missing": "mask",
+            "isolated_atoms": "references",
+        },
+        isolated=True,
+    ),
+}
+
+
+def main() -> None:
+    options = _arguments()
+    for name in options.only:
+        for model in options.models:
+            if model != "mace" or mace.available():
+                write_row(measure(name, model, options.seeds, options.minutes))
+
+
+def write_row(row: Row) -> None:
+    """Add a row to the result file, or replace that of the same data and model."""
+    table = joined(NAME, Table(("data", "model"), COLUMNS, (row,), "forces"))
+    order = {data.title: k for k, data in enumerate(SETS.values())}
+    rows = sorted(table.rows, key=lambda r: order.get(r.labels[0], len(order)))
+    publish(measured(NAME, __doc__, [replace(table, rows=tuple(rows))]))
+
+
+def measure(name: str, model: str, seeds: list[int], minutes: float) -> Row:
+    """The row of a model on a data set; trains what is missing."""
+    make = _of_mace if model == "mace" else partial(_of_ours, model)
+    cells, by = make(name, seeds, minutes)
+    title = MACE if model == "mace" else MODELS[model]
+    origin = "peer" if model == "mace" else "geqlib"
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    setup = f"{count}, {minutes:g} CPU minutes of one thread each"
+    return Row((SETS[name].title, title), cells, origin, setup, **by)
+
+
+# --- our networks --------------------------------------------------------------------------------
+
+
+def _of_ours(
+    model: str, name: str, seeds: list[int], minutes: float
+) -> tuple[dict[str, Cell], dict[str, Any]]:
+    config, changes = configuration(name, model)
+    timed = step_seconds("potentials", {f"{name}-{model}": (config, changes)})
+    seconds = timed[f"{name}-{model}"]
+    options = QUIET | changes | schedule(60 * minutes / seconds["step"], seconds)
+    folders = [_folder(name, model, minutes, seed) for seed in seeds]
+    results = [
+        trained(folder, config, options, seed) for folder, seed in zip(folders, seeds, strict=True)
+    ]
+    place = f"potentials/{folders[0].name}"
+    memory = finished(f"{place}-memory", partial(step_memory, config, changes))["mebibytes"]
+    used = finished(f"{place}-use", partial(in_use, name, folders[0]))
+    cells: dict[str, Cell] = {
+        "forces": metric(results, "test/forces_rmse"),
+        "energy": metric(results, "test/energy_per_atom_rmse"),
+        "step": seconds["step"],
+        "drift": used["drift"],
+        "trust": used["trust"],
+        "parameters": results[0]["fit"]["parameters"],
+        "steps": results[0]["fit"]["steps"],
+    }
+    return cells | ({"memory": memory} if memory else {}), measured_by([*results, used])
+
+
+def configuration(name: str, model: str) -> tuple[Path, dict[str, object]]:
+    """The configuration of 3BPA and what changes for another data set."""
+    data = SETS[name]
+    changes: dict[str, object] = {
+        "data": {"class_path": "geqlib.data.MoleculeData", "init_args": data_arguments(name)},
+        "model.init_args.references": "isolated" if data.isolated else "least_squares",
+    }
+    if model == "gaunt":
+        changes["model.init_args.model.init_args.elements"] = list(data.elements)
+    return Path(f"configs/3bpa_{model}.yaml"), changes
+
+
+def data_arguments(name: str) -> dict[str, Any]:
+    # the configuration of 3BPA has such a file
+    return {"cutoff": CUTOFF, "batch_size": BATCH, "reference_file": None, **SETS[name].data}
+
+
+def in_use(name: str, folder: Path) -> dict[str, Any]:
+    """Drift of the energy, and the checks that fail, of a trained model."""
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    atoms = first_test_structure(name)
+    rows = check_potential(checkpoint, [atoms])
+    judged = [row for row in rows if row.passed is not None]
+    wrong = [row.name for row in judged if not row.passed]
+    trust = f"{len(judged)} passed" if not wrong else ", ".join(wrong)
+    return {"drift": abs(drift(checkpoint, atoms)), "trust": trust}
+
+
+def drift(checkpoint: Path, atoms: Atoms) -> float:
+    """In meV per atom and picosecond, of constant energy."""
+    moving = atoms.copy()
+    moving.calc = GeqCalculator(checkpoint, dtype=torch.float64)
+    with TemporaryDirectory() as scratch:
+        settings = Dynamics("nve", timestep=STEP)
+        return simulate(moving, Path(scratch) / "nve.traj", settings, STEPS).drift
+
+
+def first_test_structure(name: str) -> Atoms:
+    data = _read(name)
+    atoms = data.atoms(int(data.splits["test"].index[0]))
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+# --- MACE ----------------------------------------------------------------------------------------
+
+
+def _of_mace(name: str, seeds: list[int], minutes: float) -> tuple[dict[str, Cell], dict[str, Any]]:
+    """One seed, by its own command, which numbers its seeds in its settings."""
+    data = _read(name)
+    splits = {part: mace.frames(data, part) for part in ("train", "val", "test")}
+    energies: Any = data.reference_energies if SETS[name].isolated else "average"
+    folder = _folder(name, "mace", minutes, 0)
+    timing = partial(mace.epoch_seconds, folder.with_name(f"{name}-mace-timing"), splits, energies)
+    seconds = kept_seconds("potentials", f"{name}-mace epoch", timing)
+    epochs = max(round(60 * minutes / seconds), 1)
+    begun = recorded(folder, running())
+    outcome = mace.train(folder, splits, energies, epochs)
+    _, forces = next(iter(outcome["test"].values()))
+    cells: dict[str, Cell] = {"forces": Value(forces), "epochs": outcome["epochs"]}
+    steps = -(-len(splits["train"]) // mace.SETTINGS["batch_size"])
+    return cells | {"step": seconds / steps, "trust": "not run"}, dict(begun)
+
+
+def _read(name: str) -> MoleculeData:
+    data = MoleculeData(**data_arguments(name))
+    data.setup()
+    return data
+
+
+def _folder(name: str, model: str, minutes: float, seed: int) -> Path:
+    return RUNS / "potentials" / f"{name}-{model}-{minutes:g}min-seed{seed}"
+
+
+def _arguments() -> Namespace:
+    parser = ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    models = [*MODELS, "mace"]
+    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--models", nargs="+", choices=models, default=models)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of each run")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,117 @@
+"""The comparison of potentials: its configurations, its rows one by one, and a tiny run of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks import rows, training
+from benchmarks.accuracy import potential_3bpa, potentials
+from benchmarks.rows import Row, Table
+from geqlib.train.run import fit
+from geqlib.train.run import test as measure
+from geqlib.train.runs.configuration import read_run
+from tests.train.potential import write_frames
+
+TOP = Path(__file__).parents[2]
+NETWORK = "model.init_args.model.init_args"
+
+
+def test_configurations_differ_in_the_data_and_the_elements_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(TOP)
+    for model in potentials.MODELS:
+        for name, data in potentials.SETS.items():
+            config, changes = potentials.configuration(name, model)
+            own = yaml.safe_load(config.read_text())["model"]["init_args"]
+            network = own["model"]["init_args"]
+            assert network["cutoff"] == potentials.CUTOFF and "stress_weight" not in own
+            assert ("elements" in network) == (f"{NETWORK}.elements" in changes)
+            references = changes.pop("model.init_args.references")
+            assert references == ("isolated" if data.isolated else "least_squares")
+            assert changes.keys() <= {"data", f"{NETWORK}.elements"}
+    run: Any = read_run(*potentials.configuration("silicon", "gaunt"))
+    assert run.data.cutoff == potentials.CUTOFF and run.data.batch_size == potentials.BATCH
+    assert run.data.labels.stress is None and len(run.task.model.model.elements) == 1
+    assert run.data.reference_file is None and run.data.sources["val"] == 0.1
+
+
+def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted command leaves those that are done, in the order of the data."""
+    written: list[Table] = []
+
+    def publish(result: Any, *_: Any) -> None:
+        written.append(result.tables[0])
+        path = tmp_path / f"{result.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rows.to_json(result))
+
+    monkeypatch.setattr(rows, "RESULTS", tmp_path)
+    for module in (potentials, potential_3bpa):
+        monkeypatch.setattr(module, "publish", publish)
+    cells = {"forces": 20.0, "energy": 1.0, "step": 0.1, "drift": 0.1, "trust": "9 passed"}
+    names = [("aspirin", "geqlib PONITA"), ("3BPA, 300 K", "geqlib GauntNet"), ("aspirin", "MACE")]
+    for labels in names:
+        potentials.write_row(Row(labels, cells))
+    assert [len(table.rows) for table in written] == [1, 2, 3]
+    assert [row.labels for row in written[-1].rows] == [names[1], names[0], names[2]]
+    potentials.write_row(Row(names[0], cells | {"forces": 19.0}))
+    assert len(written[-1].rows) == 3 and written[-1].row(*names[0]).number("forces") == 19.0
+
+    errors = dict.fromkeys((column.key for column in potential_3bpa.COLUMNS), 20.0)
+    curve = ((1.0, 50.0), (2.0, 30.0))
+    for name in ("geqlib GauntNet", "MACE"):
+        row = potential_3bpa.own_row(name, errors | {"minutes": 20.0}, curve)
+        potential_3bpa.write_row(row)
+    published = len(potential_3bpa.PUBLISHED)
+    assert [len(table.rows) for table in written[4:]] == [1 + published, 2 + published]
+
+
+@pytest.mark.slow
+def test_a_tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, some steps of a tiny network; the second time nothing is trained."""
+    config = yaml.safe_load((TOP / "configs" / "3bpa_gaunt.yaml").read_text())
+    small = {"elements": ["H", "C", "O"], "channels": 2, "degree": 1, "order": 2, "layers": 1}
+    config["model"]["init_args"]["model"]["init_args"] = small | {"cutoff": 3.0}
+    config["trainer"] |= {"accelerator": "cpu"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    for name in ("train", "test"):
+        write_frames(tmp_path / f"{name}.xyz", 10)
+    keys = {"energy_key": "E", "forces_key": "F"}
+    files = {"train": str(tmp_path / "train.xyz"), "val": 2, "test": str(tmp_path / "test.xyz")}
+    data = potentials.DataSet("tiny", ("H", "C", "O"), files | keys)
+    monkeypatch.setenv("GEQLIB_RUNS", str(tmp_path))
+    monkeypatch.setattr(potentials, "SETS", {"tiny": data})
+    monkeypatch.setattr(potentials, "CUTOFF", 3.0)
+    monkeypatch.setattr(potentials, "STEPS", 20)
+    monkeypatch.setattr(potentials, "check_potential", lambda *_: [])
+    whole = potentials.configuration
+
+    def tiny(name: str, model: str) -> tuple[Path, dict[str, object]]:
+        return tmp_path / "tiny.yaml", whole(name, model)[1]
+
+    monkeypatch.setattr(potentials, "configuration", tiny)
+    for module in (training, potentials):
+        monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
+
+    def run_here(*arguments: str) -> None:
+        named = dict(word.removeprefix("--").partition("=")[::2] for word in arguments[1:])
+        path, checkpoint = named.pop("config"), named.pop("ckpt_path", None)
+        overwrite = named.pop("overwrite", None) is not None
+        if arguments[0] == "fit":
+            fit(path, named, ckpt_path=checkpoint, overwrite=overwrite)
+        else:
+            assert checkpoint is not None
+            measure(path, checkpoint, named)
+
+    monkeypatch.setattr(training, "_geqlib", run_here)
+    row = potentials.measure("tiny", "gaunt", [0, 1], 1e-3)
+    assert row.labels == ("tiny", "geqlib GauntNet") and row.setup.startswith("2 seeds, 0.001 CPU")
+    assert row.number("forces") > 0 and len(row.value("forces").seeds) == 2
+    assert row.number("drift") >= 0 and row.cells["trust"] == "0 passed"
+    monkeypatch.setattr(training, "_geqlib", lambda *_: pytest.fail("trained again"))
+    assert potentials.measure("tiny", "gaunt", [0, 1], 1e-3) == row
