@@ -23,10 +23,10 @@ PUBLIC = {
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
         Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
-        PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
+        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
-        CloudData DigitsData EgoNets GraphData MD17Data MoleculeData MoleculeNetData
+        CloudData DigitsData EgoNets GraphData GraphGeneration MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PointCloudData PropertyData QM9Data SetData SuperpixelData ZincData from_networkx
     """,
@@ -39,7 +39,7 @@ PUBLIC = {
         radius_graph reverse_edges sum_pool
     """,
     "geqlib.train": """
-        BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
+        BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask GraphDiffusion
         LinkPredictionTask MaskedClassificationTask MaskedRegressionTask MultitaskTask
         NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO Task

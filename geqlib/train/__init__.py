@@ -3,6 +3,7 @@
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.generated import BitsTask, MultitaskTask
+from geqlib.train.tasks.graph_generation import GraphDiffusion
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
 from geqlib.train.tasks.nodes import LinkPredictionTask, NodeClassificationTask
 from geqlib.train.tasks.points import DisplacementTask, NormalsTask
@@ -16,6 +17,7 @@ __all__ = [
     "DisplacementTask",
     "EnergyForces",
     "GraphClassificationTask",
+    "GraphDiffusion",
     "LinkPredictionTask",
     "MaskedClassificationTask",
     "MaskedRegressionTask",
