@@ -16,7 +16,18 @@ TOP = Path(__file__).parents[1] / "geqlib"
 # folders and files from the bottom to the top: each imports from its own level and those below
 LEVELS = (
     ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "elements", "extras", "quiet"),
-    ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "baselines"),
+    (
+        "ponita",
+        "gaunt",
+        "escaip",
+        "dpa3",
+        "frames",
+        "monoid",
+        "spen",
+        "motifs",
+        "pard",
+        "baselines",
+    ),
     ("atoms", "generation"),
     ("nn", "models"),
     ("files",),
@@ -25,7 +36,7 @@ LEVELS = (
     ("proposals",),
     ("cli",),
 )
-FAMILIES = ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs")
+FAMILIES = ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "pard")
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 
 

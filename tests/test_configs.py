@@ -48,6 +48,7 @@ SMALL = {
     "QM9Data": ["train=12", "val=3"],
     "QM9Generation": ["train=12", "val=3"],
     "PointCloudData": ["train=16", "val=4", "test=4", "points=16"],
+    "GraphGeneration": ["count=10"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
 
@@ -80,6 +81,12 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     if "geqlib.data.GraphData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_graphs.write_for(settings(config, changes), tmp_path)
+    if "geqlib.data.GraphGeneration" in text:
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_graphs.write_generated_for(settings(config, changes), tmp_path)
+        # at the published size, two steps on a CPU take minutes
+        small = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2}
+        changes = [*changes, *(f"--model.model.{key}={size}" for key, size in small.items())]
     if "geqlib.data.SuperpixelData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_superpixels.write(tmp_path)

@@ -23,10 +23,11 @@ PUBLIC = {
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
         Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
-        PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
+        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
-        CloudData DigitsData EgoNets GraphData LevelsData MD17Data MoleculeData MoleculeNetData
+        CloudData DigitsData EgoNets GraphData GraphGeneration LevelsData MD17Data MoleculeData
+        MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData
         ZincData
@@ -44,8 +45,8 @@ PUBLIC = {
     """,
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
-        InvarianceConstraint LinkPredictionTask MaskedClassificationTask MaskedRegressionTask
-        MoleculeDiffusion
+        GraphDiffusion InvarianceConstraint LinkPredictionTask MaskedClassificationTask
+        MaskedRegressionTask MoleculeDiffusion
         MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO Task
     """,

@@ -1,6 +1,7 @@
 """Benchmark data as Lightning data modules."""
 
 from geqlib.data.graphs.ego_nets import EgoNets
+from geqlib.data.graphs.generation import GraphGeneration
 from geqlib.data.graphs.module import GraphData
 from geqlib.data.graphs.multitask import MultitaskData
 from geqlib.data.graphs.own import OwnGraphData
@@ -28,6 +29,7 @@ __all__ = [
     "DigitsData",
     "EgoNets",
     "GraphData",
+    "GraphGeneration",
     "LevelsData",
     "MD17Data",
     "MoleculeData",

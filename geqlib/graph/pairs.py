@@ -77,6 +77,16 @@ class PairPlan(Plan):
         products = [torch.einsum("gikc,gkjc->gijc", p, q).reshape(-1, a.size(1)) for p, q in pairs]
         return torch.cat(products) if products else a * b
 
+    def softmax(self, x: Tensor) -> Tensor:
+        """[P, C] softmax over the second node of each pair (i, j), channel by channel.
+
+        Example:
+            >>> pair_plan(2).softmax(torch.zeros(4, 1)).flatten().tolist()
+            [0.5, 0.5, 0.5, 0.5]
+        """
+        parts = [block.softmax(2).flatten(0, 2) for block in self.blocks(x)]
+        return torch.cat(parts) if parts else x
+
     def means(self, x: Tensor) -> Tensor:
         """[G, 2 C] means over the nodes of the diagonal, and over the pairs beside it.
 

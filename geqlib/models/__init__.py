@@ -16,6 +16,7 @@ from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
 from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN, SetNetwork
 from geqlib.motifs.network import PPGNpp
+from geqlib.pard.model import PARD
 from geqlib.ponita.edge_lift import EdgePONITA
 from geqlib.ponita.network import PONITA
 from geqlib.spen.network import IGN, SPEN
@@ -28,6 +29,7 @@ __all__ = [
     "FAGNN",
     "FAMLP",
     "IGN",
+    "PARD",
     "PONITA",
     "SPEN",
     "CalibratedPotential",

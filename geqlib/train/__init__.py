@@ -5,6 +5,7 @@ from geqlib.train.steps.constraint import InvarianceConstraint
 from geqlib.train.tasks.diffusion import MoleculeDiffusion
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.generated import BitsTask, MultitaskTask
+from geqlib.train.tasks.graph_generation import GraphDiffusion
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
 from geqlib.train.tasks.nodes import LinkPredictionTask, NodeClassificationTask
 from geqlib.train.tasks.points import DisplacementTask, NormalsTask
@@ -18,6 +19,7 @@ __all__ = [
     "DisplacementTask",
     "EnergyForces",
     "GraphClassificationTask",
+    "GraphDiffusion",
     "InvarianceConstraint",
     "LinkPredictionTask",
     "MaskedClassificationTask",

@@ -49,6 +49,8 @@ def check_features(model: nn.Module, data: Any) -> None:
     features = getattr(data, "features", None)
     if isinstance(features, MotifFeatures):
         check_taken(model, features.settings)
+
+
 def share_levels(model: nn.Module, data: Any) -> tuple[str, ...] | None:
     """Let a potential know the levels of theory of its data, if it does not yet.
 

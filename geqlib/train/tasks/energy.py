@@ -22,6 +22,7 @@ from geqlib.atoms.forces import (
 from geqlib.atoms.potential import Potential
 from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
+from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.fine_tuning.energy_refit import refit_statistics
 from geqlib.train.steps.precision import cast_to
 from geqlib.train.steps.schedule import Schedule

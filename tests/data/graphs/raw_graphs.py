@@ -71,3 +71,16 @@ def write_folds(folder: Path, name: str, tests: Sequence[Sequence[int]], graphs:
         for part, numbers in (("train", train), ("test", test)):
             text = "".join(f"{i}\n" for i in numbers)
             (place / f"{part}_idx-{k + 1}.txt").write_text(text)
+
+
+def write_generated(folder: Path, name: str, graphs: Sequence[nx.Graph]) -> None:
+    """A set of graphs to be generated, in graph6."""
+    path = folder / "graph_generation" / f"{name}.g6"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(nx.to_graph6_bytes(graph, header=False) for graph in graphs))
+
+
+def write_generated_for(settings: dict[str, Any], folder: Path) -> None:
+    """Rings and stars as the set of a configuration."""
+    name = settings["data"]["init_args"]["name"]
+    write_generated(folder, name, [shape(4) for shape in (nx.cycle_graph, star)] * 5)

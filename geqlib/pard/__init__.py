@@ -1,0 +1,1 @@
+"""PARD: graphs generated block by block, each block by a discrete diffusion."""

@@ -1,0 +1,52 @@
+"""The benchmark of generated graphs: what counts as right, and a whole row of a tiny run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from benchmarks.accuracy import graph_generation
+from benchmarks.accuracy.graph_generation import is_grid, is_planar
+from tests.data.graphs.raw_graphs import star, write_generated
+
+
+@pytest.mark.parametrize(("a", "b"), [(2, 2), (2, 7), (5, 5), (3, 4)])
+def test_grids_are_grids(a: int, b: int) -> None:
+    grid = nx.convert_node_labels_to_integers(nx.grid_2d_graph(a, b))
+    assert is_grid(grid) and is_planar(grid)
+    swapped = nx.double_edge_swap(grid.copy(), 1, seed=0) if len(grid) > 6 else grid
+    assert is_grid(swapped) == nx.is_isomorphic(swapped, grid)
+    grid.remove_edge(0, 1)
+    assert not is_grid(grid)
+
+
+def test_what_is_no_grid_or_not_planar() -> None:
+    others = [nx.empty_graph(0), nx.empty_graph(4), nx.path_graph(4), nx.complete_graph(5)]
+    assert not any(map(is_grid, others))
+    assert [is_planar(graph) for graph in others] == [False, False, True, False]
+
+
+def test_rows_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples are read where they were drawn before, and no run is trained for them."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(graph_generation, "RUNS", tmp_path / "runs")
+    graphs = [nx.cycle_graph(4), star(5)] * 10
+    write_generated(tmp_path, "ego_small", graphs)
+
+    def fitted(folder: Path, *arguments: Any) -> Path:
+        folder.mkdir(parents=True)
+        content = [{"nodes": 4, "edges": list(nx.cycle_graph(4).edges()), "follows": True}] * 4
+        for seed in range(graph_generation.SEEDS):
+            (folder / f"samples-{seed}.json").write_text(json.dumps(content))
+        return folder
+
+    monkeypatch.setattr(graph_generation, "fitted", fitted)
+    rows = graph_generation.rows_of("ego_small", 3)
+    assert [row.labels[1] for row in rows] == ["training graphs", "PARD, K = 0", "PARD, K = 1",
+                                               "PARD, K = 3"]  # fmt: skip
+    assert rows[0].number("degree") < 0.2 < rows[1].number("degree")
+    assert rows[1].number("follows") == 100

@@ -1,0 +1,135 @@
+"""Training of PARD in the trainer, its samples as a metric, and samples of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import networkx as nx
+import pytest
+import torch
+import yaml
+
+from geqlib.cli import main
+from geqlib.data import GraphGeneration
+from geqlib.models import PARD, PPGNpp
+from geqlib.train import GraphDiffusion
+from geqlib.train.graph_samples import draw_graphs
+from tests.data.graphs.raw_graphs import write_generated
+
+RINGS = [nx.cycle_graph(n) for n in range(3, 7)] * 5
+SMALL = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
+
+
+def task(**options: Any) -> GraphDiffusion:
+    torch.manual_seed(0)
+    return GraphDiffusion(PARD(6, 2, **SMALL), lr=1e-2, samples=4, **options)
+
+
+def trainer(epochs: int = 1, **options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
+    return L.Trainer(max_epochs=epochs, **quiet | options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_samples_every_so_many_epochs() -> None:
+    model, data = task(sample_every=2), GraphGeneration.from_networkx(RINGS, 8)
+    logged: list[dict[str, float]] = []
+
+    class Seen(L.Callback):
+        def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            logged.append({k: float(x) for k, x in trainer.callback_metrics.items()})
+
+    training = trainer(2, callbacks=[Seen()])
+    training.fit(model, data)
+    assert "val/degree" not in logged[0] and {"val/degree", "val/follows"} <= logged[1].keys()
+    train = data.splits["train"].counts["node"]
+    assert int(model.network.first_size.sum()) == len(train)
+    assert int(model.network.largest) == int(train.max())
+    # the same noise each time
+    batch = next(iter(data.val_dataloader()))
+    one, two = (model.metrics(batch, "val") for _ in range(2))
+    assert float(one["bound"]) == float(two["bound"])  # type: ignore[arg-type]
+    steps, parts = model.network.steps, model.losses(batch, torch.Generator().manual_seed(0))
+    expected = (steps * parts.divergence + parts.sizes).mean()
+    torch.testing.assert_close(one["bound"], expected)
+    loss = (parts.divergence + 0.1 * parts.entropy + parts.sizes).mean()
+    torch.testing.assert_close(one["loss"], loss)
+    results = training.test(model, data, verbose=False)[0]
+    assert {"test/bound", "test/orbits", "test/spectrum", "test/clustering"} <= results.keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_is_checked_and_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`geqlib fit` and `geqlib check`, and graphs of the checkpoint."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    write_generated(tmp_path, "community_small", RINGS)
+    run = tmp_path / "run"
+    sizes = {"max_size": 6, "max_degree": 2} | SMALL
+    model = {"class_path": "geqlib.models.PARD", "init_args": sizes}
+    config = {
+        "model": {
+            "class_path": "geqlib.train.GraphDiffusion",
+            "init_args": {"sample_every": 0, "model": model},
+        },
+        "data": {"class_path": "geqlib.data.GraphGeneration", "init_args": {"batch_size": 8}},
+        "trainer": {
+            "max_epochs": 1,
+            "default_root_dir": str(run),
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+        },
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "a.yaml")]) == 0
+    capsys.readouterr()
+    assert main(["check", str(run / "checkpoints" / "last.ckpt"), "--samples", "1"]) == 0
+    assert "relabelling" in capsys.readouterr().out
+    out = tmp_path / "samples.g6"
+    graphs, again = (draw_graphs(run, out, count=5, at_once=3, seed=1) for _ in range(2))
+    assert len(graphs) == 5 and len(out.read_bytes().split()) == 5
+    assert all(map(nx.utils.graphs_equal, graphs, again))
+    assert all("follows" in graph.graph for graph in graphs)
+    with pytest.raises(ValueError, match="nothing to draw: count is 0"):
+        draw_graphs(run, count=0)
+
+
+def test_samples_depend_on_seed_and_numbers() -> None:
+    model, data = task(), GraphGeneration.from_networkx(RINGS)
+    data.setup()
+    batch = data.splits["train"].__getitems__(range(4))
+    sizes = torch.bincount(batch.batch)
+    plan = model.network.plan(batch.edge_index, len(batch.x), batch.batch, 4)
+    model.network.observe(sizes, plan.order)
+    one, two, other = (model.sample(range(4), seed=seed, max_nodes=12) for seed in (0, 0, 1))
+    assert torch.equal(one.edge_index, two.edge_index)
+    assert one.edge_index.shape != other.edge_index.shape or not torch.equal(
+        one.edge_index, other.edge_index
+    )
+    assert model.network.training  # as before
+
+
+ERRORS = {
+    "negative": ({"sample_every": -1}, "sample_every=-1"),
+    "convention": ({"convention": "MMD"}, '"TV" or "EMD"'),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name: str) -> None:
+    options, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        task(**options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_models_and_larger_graphs_are_refused() -> None:
+    data = GraphGeneration.from_networkx(RINGS, 8)
+    with pytest.raises(ValueError, match=r"trains a geqlib\.models\.PARD"):
+        trainer().fit(GraphDiffusion(PPGNpp(1, 1)), data)
+    with pytest.raises(ValueError, match="raise them"):
+        trainer().fit(GraphDiffusion(PARD(5, 2, **SMALL)), data)
