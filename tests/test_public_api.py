@@ -23,7 +23,8 @@ PUBLIC = {
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
         Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
-        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces energy_forces
+        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces
+        energy_forces
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData GraphGeneration LevelsData MD17Data MoleculeData
