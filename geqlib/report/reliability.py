@@ -96,7 +96,7 @@ def reliability_table(labels: Sequence[Reliability]) -> Table:
 
 
 def _rank_correlation(label: Reliability) -> float:
-    return float(spearmanr(label.deviations, np.abs(label.errors)).statistic)
+    return float(spearmanr(label.deviations, np.abs(label.errors))[0])
 
 
 def draw_reliability(name: str, labels: Sequence[Reliability], path: Path) -> bool:

@@ -36,6 +36,7 @@ LATER = {
     "EdgePONITA",
     "GaussianCharges",
     "NeighborhoodAttention",
+    "PARD",
     "PPGNpp",
 }
 

@@ -191,7 +191,8 @@ def make_frame(
         ValueError: what is wrong with it, without file and number.
     """
     if labels.molecules:
-        atoms.pbc, atoms.cell = False, None
+        atoms.set_pbc(False)
+        atoms.set_cell(None)
     z = atoms.numbers.astype(np.int64)
     pos, cell = atoms.positions * labels.length, atoms.cell.array * labels.length
     check_structure(z, pos, cell, atoms.pbc)

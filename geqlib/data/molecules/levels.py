@@ -78,7 +78,8 @@ class LevelsData(StructureLoaders):
         if not levels:
             raise ValueError("levels is empty: name at least one, with the files of its data.")
         self.cutoff = None if cutoff is None else float(cutoff)
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.batch_size = batch_size
+        self.eval_batch_size: int = eval_batch_size
         self.data_seed, self.shuffle_seed, self.workers = data_seed, shuffle_seed, workers
         self.weights: dict[str, float | None] = {}
         self.parts: dict[str, MoleculeData] = {}

@@ -198,7 +198,7 @@ def adapt_statistics(
     )
     if references == "keep":
         if (own & ~before).any():
-            missing = (own & ~before).reshape(-1, ELEMENTS).any(0)
+            missing = np.asarray((own & ~before).reshape(-1, ELEMENTS).any(0))
             raise ValueError(
                 f"The checkpoint has no reference energy of {_symbols(missing)}: leave out "
                 'references="keep", or give energies by symbol.'

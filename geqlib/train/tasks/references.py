@@ -99,9 +99,10 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
     if not counts:
         raise ValueError("The training set is empty: there is nothing to fit references to.")
     rms = (squares / components) ** 0.5 if components else float("nan")
-    occurring = (torch.cat(v).unique() if v else None for v in electrons.values())
+    charges, multiplicities = (torch.cat(v).unique() if v else None for v in electrons.values())
     named = np.concatenate(levels) if levels else None
-    return TrainingSet(np.concatenate(counts), np.concatenate(energies), rms, *occurring, named)
+    compositions, totals = np.concatenate(counts), np.concatenate(energies)
+    return TrainingSet(compositions, totals, rms, charges, multiplicities, named)
 
 
 def joined_sets(sets: Sequence[TrainingSet]) -> TrainingSet:
