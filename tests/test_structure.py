@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def test_reports_are_made_from_run_folders_alone() -> None:
 def test_the_picture_shows_these_levels() -> None:
     # `python -m docs.draw_architecture` draws it anew
     assert PICTURE.read_text(encoding="utf-8") == picture()
+
+
+def test_no_source_is_ignored_by_git() -> None:
+    """A wheel leaves out what .gitignore names, such as a package called runs."""
+    names = [f"{path}\n" for path in DOCUMENT.parents[1].glob("geqlib/**/*.py")]
+    command = ["git", "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(
+        command, input="".join(names), cwd=DOCUMENT.parents[1], capture_output=True, text=True
+    )
+    if done.returncode > 1:
+        pytest.skip("this is no clone of the repository")
+    assert done.stdout == ""
 
 
 def test_public_packages_only_export() -> None:

@@ -67,7 +67,7 @@ USAGE = """usage: geqlib COMMAND [options]
   select    structures to label next: geqlib select CALIBRATED FILE --count 20 --out FILE
   export    one file to use elsewhere: geqlib export CHECKPOINT --out FILE.geqlib
   motifs    which networks can count a motif: geqlib motifs C6 K4 --data MUTAG
-  sample    molecules by diffusion: geqlib sample CHECKPOINT --count 10000 --out samples.xyz
+  sample    molecules or graphs: geqlib sample CHECKPOINT --count 10000 --out samples.xyz
   brec      pairs of graphs that a network separates: geqlib brec --config FILE
 
 Models with code of your own: --trust MODULE lets commands build it from checkpoints.

@@ -1,10 +1,10 @@
-"""`geqlib sample`: molecules of a trained denoiser, resumable, with their scores."""
+"""`geqlib sample`: molecules or graphs of a trained model, resumable."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geqlib.generation import Molecules
     from geqlib.train.tasks.diffusion import MoleculeDiffusion
+    from geqlib.train.tasks.graph_generation import GraphDiffusion
 
-DESCRIPTION = """Sample molecules from a checkpoint of MoleculeDiffusion, and print their scores.
+DESCRIPTION = """Sample molecules from a checkpoint of MoleculeDiffusion, and print their scores, or
+graphs from one of GraphDiffusion.
 Finished batches are kept beside the output until it is whole: the same command goes on where it was
 stopped, with the same result. Molecules that end in NaN are left out of the file and counted."""
 
@@ -22,19 +24,23 @@ stopped, with the same result. Molecules that end in NaN are left out of the fil
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(args)
-    from geqlib.files.molecule_files import check_ending
-
-    check_ending(options.out)
     folder = options.out.with_name(f"{options.out.name}.parts")
     if options.out.exists() and not options.overwrite and not folder.exists():
         raise ValueError(f"{options.out} exists: name another file, or --overwrite it.")
-    molecules, task = _sampled(options, folder)
-    write(options.out, molecules)
-    from geqlib.train.samples import remove_samples
+    import torch
 
+    from geqlib.train.samples import load_generator, remove_samples
+    from geqlib.train.tasks.graph_generation import GraphDiffusion
+
+    task = load_generator(options.checkpoint)
+    task.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if options.overwrite:
+        remove_samples(folder)
+    if isinstance(task, GraphDiffusion):
+        _write_graphs(options, task, folder)
+    else:
+        _write_molecules(options, task, folder)
     remove_samples(folder)
-    report(molecules, task)
-    sys.stdout.write(f"wrote {options.out}: {len(molecules) - dropped(molecules)} molecules\n")
     return 0
 
 
@@ -86,64 +92,93 @@ def histogram_line(histogram: Mapping[int, int]) -> str:
     return f"{few} to {most} atoms, most often {mode}, as in {total} training molecules"
 
 
-def _sampled(options: Any, folder: Path) -> tuple[Molecules, MoleculeDiffusion]:
-    import torch
-    from rich.console import Console
-    from rich.progress import track
+def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> None:
+    from geqlib.files.molecule_files import check_ending
+    from geqlib.train.samples import SampleSettings, complete_samples
 
-    from geqlib.train.samples import (
-        SampleSettings,
-        complete_samples,
-        load_diffusion,
-        remove_samples,
-    )
-
-    task = load_diffusion(options.checkpoint)
-    task.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    check_ending(options.out)
+    _refuse(options, ("max_nodes",), "graphs, and the checkpoint generates molecules")
     changes = {"steps": options.steps, "sigma_max": options.sigma_max, "churn": options.churn}
     named = {name: value for name, value in changes.items() if value is not None}
     settings = SampleSettings(
         options.seed,
-        options.batch_size,
+        options.batch_size or SampleSettings.at_once,
         replace(task.sampler, **named),
         options.atoms,
         options.property,
-        options.guidance,
+        options.guidance or 0.0,
     )
     sizes = histogram_line(task.histogram)
     if options.atoms is not None:
         sizes = f"{options.atoms} atoms each, in place of the checkpoint's ({sizes})"
     sys.stdout.write(f"species {', '.join(task.denoiser.species)}; {sizes}\n")
     sys.stdout.flush()
-    if options.overwrite:
-        remove_samples(folder)
-    console = Console(stderr=True)
     molecules = complete_samples(
-        task,
-        options.checkpoint,
-        folder,
-        options.count,
-        settings,
-        progress=lambda batches: track(
-            batches, "samples", console=console, disable=not console.is_terminal
-        ),
+        task, options.checkpoint, folder, options.count, settings, progress=_progress
     )
-    return molecules, task
+    write(options.out, molecules)
+    report(molecules, task)
+    sys.stdout.write(f"wrote {options.out}: {len(molecules) - dropped(molecules)} molecules\n")
+
+
+def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
+    from geqlib.data.graphs.sampled_files import check_ending, write_graphs
+    from geqlib.train.graph_samples import as_networkx
+    from geqlib.train.samples import GraphSettings, complete_graphs
+
+    check_ending(options.out)
+    others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance")
+    _refuse(options, others, "molecules, and the checkpoint generates graphs")
+    at_once = options.batch_size or GraphSettings.at_once
+    settings = GraphSettings(options.seed, at_once, options.max_nodes)
+    batches = complete_graphs(
+        task, options.checkpoint, folder, options.count, settings, progress=_progress
+    )
+    graphs = as_networkx(batches, task.network.hops)
+    write_graphs(options.out, graphs)
+    sizes = sorted(len(graph) for graph in graphs)
+    same = sum(graph.graph["follows"] for graph in graphs)
+    stopped = sum(int(part.stopped.sum()) for part in batches)
+    sys.stdout.write(f"{sizes[0]} to {sizes[-1]} nodes, median {sizes[len(sizes) // 2]}\n")
+    sys.stdout.write(f"{same} of {len(graphs)} have the order of blocks by which they were drawn\n")
+    if stopped:
+        sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
+    sys.stdout.write(f"wrote {options.out}: {len(graphs)} graphs\n")
+
+
+def _refuse(options: Any, names: Sequence[str], what: str) -> None:
+    """Options of another kind of model are refused, not left out."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} is for {what}: leave it out.")
+
+
+def _progress(batches: Iterable[range]) -> Iterable[range]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(batches, "samples", console=console, disable=not console.is_terminal)
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser("geqlib sample", description=DESCRIPTION)
-    parser.add_argument("checkpoint", type=Path, help="of MoleculeDiffusion, or folder of its run")
-    parser.add_argument("--count", type=int, default=10_000, help="of molecules, 10 000 by default")
-    parser.add_argument("--out", type=Path, required=True, help=".xyz, .extxyz or .sdf to write")
+    parser.add_argument("checkpoint", type=Path, help="of a run, or its folder")
+    parser.add_argument("--count", type=int, default=10_000, help="of samples, 10 000 by default")
+    parser.add_argument(
+        "--out", type=Path, required=True, help=".xyz, .extxyz or .sdf; of graphs .g6 or .json"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all samples")
-    parser.add_argument("--batch-size", type=int, default=100, help="molecules at once")
-    parser.add_argument("--atoms", type=int, help="of each, in place of the training histogram")
-    parser.add_argument("--steps", type=int, help="noise levels; by default as in training")
-    parser.add_argument("--sigma-max", type=float, help="largest noise level; the same")
-    parser.add_argument("--churn", type=float, help="noise added on the way; the same")
-    parser.add_argument("--property", type=float, help="of conditional models, in the data's unit")
-    parser.add_argument("--guidance", type=float, default=0.0, help="how far it is overdone")
+    parser.add_argument("--batch-size", type=int, help="at once: 100 molecules, or 40 graphs")
     parser.add_argument("--device", help="cpu or cuda; a GPU by default where there is one")
     parser.add_argument("--overwrite", action="store_true", help="replace the file and its parts")
+    molecules = parser.add_argument_group("molecules")
+    molecules.add_argument("--atoms", type=int, help="of each, in place of the training histogram")
+    molecules.add_argument("--steps", type=int, help="noise levels; by default as in training")
+    molecules.add_argument("--sigma-max", type=float, help="largest noise level; the same")
+    molecules.add_argument("--churn", type=float, help="noise added on the way; the same")
+    molecules.add_argument("--property", type=float, help="in the data's unit, if conditional")
+    molecules.add_argument("--guidance", type=float, help="how far it is overdone, 0 by default")
+    graphs = parser.add_argument_group("graphs")
+    graphs.add_argument("--max-nodes", type=int, help="twice the largest of training by default")
     return parser

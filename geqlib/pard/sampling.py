@@ -23,14 +23,13 @@ class SampledGraphs:
         edge_index: [2, E] both directions of every edge, graph by graph.
         edge_attr: [E] kinds of edges, from 1.
         batch: [N] graph of each node.
-        num_graphs: G.
         block: [N] block by which each node came.
         stopped: [G] whether a graph had so many nodes that no further block was drawn.
 
     Example:
         >>> none = torch.zeros(0, dtype=torch.long)
         >>> whole = torch.zeros(1, dtype=torch.bool)
-        >>> SampledGraphs(none, none.view(2, 0), none, none, 1, none, whole).num_graphs
+        >>> SampledGraphs(none, none.view(2, 0), none, none, none, whole).num_graphs
         1
     """
 
@@ -38,9 +37,12 @@ class SampledGraphs:
     edge_index: Tensor
     edge_attr: Tensor
     batch: Tensor
-    num_graphs: int
     block: Tensor
     stopped: Tensor
+
+    @property
+    def num_graphs(self) -> int:
+        return len(self.stopped)
 
     def follows(self, hops: int) -> Tensor:
         """[G] whether a graph's own partial order is the one by which it was drawn."""
@@ -117,7 +119,7 @@ def sample_graphs(
         number += 1
         if progress is not None:
             progress(count - len(active))
-    return _ordered(state, count, stopped)
+    return _ordered(state, stopped)
 
 
 def _next_blocks(
@@ -196,7 +198,7 @@ def _drawn(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
 
 
-def _ordered(state: _State, count: int, stopped: Tensor) -> SampledGraphs:
+def _ordered(state: _State, stopped: Tensor) -> SampledGraphs:
     """Nodes and edges graph by graph."""
     order = state.batch.argsort(stable=True)
     place = torch.empty_like(order)
@@ -207,7 +209,6 @@ def _ordered(state: _State, count: int, stopped: Tensor) -> SampledGraphs:
         place[state.edge_index[:, edges]],
         state.edge_attr[edges],
         state.batch[order],
-        count,
         state.block[order],
         stopped,
     )

@@ -1,16 +1,15 @@
-"""Graphs of a trained `GraphDiffusion`, written to a file."""
+"""Graphs of a trained `GraphDiffusion`, for networkx and files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 
 from geqlib.data.graphs.sampled_files import write_graphs
-from geqlib.files.checkpoint import model_file, read_checkpoint
 from geqlib.pard.sampling import SampledGraphs
-from geqlib.train.predictor import trained_task
+from geqlib.train.samples import load_generator
 from geqlib.train.tasks.graph_generation import GraphDiffusion
 
 
@@ -24,7 +23,8 @@ def draw_graphs(
 ) -> list[nx.Graph]:
     """Draw graphs from a checkpoint of `geqlib fit`, with averaged weights where there are any.
 
-    The same arguments give the same graphs, on one machine.
+    The same arguments give the same graphs, on one machine. `geqlib sample` does the same, and goes
+    on where it was stopped.
 
     Args:
         checkpoint: or the folder of a run.
@@ -34,9 +34,7 @@ def draw_graphs(
         at_once: how many are drawn side by side.
 
     Returns:
-        Graphs of networkx, in which `kind` is that of a node or edge, `block` says when a node
-        came, and `follows` of the graph whether its own partial order is the one by which it was
-        drawn.
+        See `as_networkx`.
 
     Raises:
         ValueError: a file that is missing, damaged or of another task, or fewer than one graph.
@@ -46,44 +44,49 @@ def draw_graphs(
     """
     if count < 1 or at_once < 1:
         raise ValueError(f"There is nothing to draw: count is {count}, and {at_once} at once.")
-    file = model_file(checkpoint)
-    task: Any = trained_task(file, read_checkpoint(file))
+    task = load_generator(checkpoint)
     if not isinstance(task, GraphDiffusion):
         raise ValueError(
-            f"{file} is a model of {type(task).__name__}: name one that was trained by "
+            f"{checkpoint} is a model of {type(task).__name__}: name one that was trained by "
             "GraphDiffusion."
         )
     ranges = [range(k, min(k + at_once, count)) for k in range(0, count, at_once)]
-    graphs = []
-    for part in ranges:
-        samples = task.sample(part, seed=seed)
-        follows = samples.follows(task.network.hops).tolist()
-        for graph, same in zip(as_networkx(samples), follows, strict=True):
-            graph.graph["follows"] = same
-            graphs.append(graph)
+    graphs = as_networkx([task.sample(part, seed=seed) for part in ranges], task.network.hops)
     if out is not None:
         write_graphs(out, graphs)
     return graphs
 
 
-def as_networkx(graphs: SampledGraphs) -> list[nx.Graph]:
+def as_networkx(batches: Sequence[SampledGraphs], hops: int) -> list[nx.Graph]:
     """Graphs of networkx, with nodes 0, 1, ... in the order in which they came.
+
+    Args:
+        batches: samples, graph by graph.
+        hops: of the partial order of the model.
+
+    Returns:
+        Graphs in which `kind` is that of a node or edge, `block` says when a node came, and
+        `follows` of the graph whether its own partial order is the one by which it was drawn.
 
     Example:
         >>> import torch
         >>> one = torch.ones(1, dtype=torch.long)
         >>> none = one[:0]
-        >>> single = SampledGraphs(one, none.view(2, 0), none, one - 1, 1, one, one.bool())
-        >>> as_networkx(single)[0].nodes(data=True)
-        NodeDataView({0: {'kind': 1, 'block': 1}})
+        >>> single = SampledGraphs(one, none.view(2, 0), none, one - 1, one - 1, one.bool())
+        >>> as_networkx([single], 1)[0].nodes(data=True)
+        NodeDataView({0: {'kind': 1, 'block': 0}})
     """
-    whole = [nx.Graph() for _ in range(graphs.num_graphs)]
+    return [graph for samples in batches for graph in _graphs(samples, hops)]
+
+
+def _graphs(samples: SampledGraphs, hops: int) -> list[nx.Graph]:
+    whole = [nx.Graph(follows=same) for same in samples.follows(hops).tolist()]
     place = []
-    nodes = zip(graphs.x.tolist(), graphs.block.tolist(), graphs.batch.tolist(), strict=True)
-    for kind, block, graph in nodes:
+    owner = samples.batch.tolist()
+    for kind, block, graph in zip(samples.x.tolist(), samples.block.tolist(), owner, strict=True):
         place.append(len(whole[graph]))
         whole[graph].add_node(place[-1], kind=kind, block=block)
-    owner = graphs.batch.tolist()
-    for (i, j), kind in zip(graphs.edge_index.T.tolist(), graphs.edge_attr.tolist(), strict=True):
+    edges = zip(samples.edge_index.T.tolist(), samples.edge_attr.tolist(), strict=True)
+    for (i, j), kind in edges:
         whole[owner[i]].add_edge(place[i], place[j], kind=kind)
     return whole

@@ -1,10 +1,10 @@
-"""Many samples of a trained denoiser, batch by batch into a folder, so that a stop loses one."""
+"""Many samples of a trained model, batch by batch into a folder, so that a stop loses one."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,38 +14,60 @@ from safetensors.torch import load_file, save_file
 from geqlib.files.atomic import file_hash, reading, replace_file
 from geqlib.files.checkpoint import model_file, read_stored
 from geqlib.generation import HeunSampler, Molecules
+from geqlib.pard.sampling import SampledGraphs
 from geqlib.train.predictor import trained_task
 from geqlib.train.tasks.diffusion import MoleculeDiffusion
+from geqlib.train.tasks.graph_generation import GraphDiffusion
+
+Progress = Callable[[Iterable[range]], Iterable[range]]
 
 
-def load_diffusion(path: str | Path) -> MoleculeDiffusion:
+def load_generator(path: str | Path) -> MoleculeDiffusion | GraphDiffusion:
     """The task of a checkpoint, with its averaged weights where there are any, ready to sample.
 
     Args:
         path: a checkpoint of `geqlib fit`, or the folder of a run.
 
     Raises:
-        ValueError: a file that is missing or damaged, or of another task.
+        ValueError: a file that is missing or damaged, or of a task that generates nothing.
 
     Example:
-        >>> load_diffusion("runs/qm9").sample(range(10)).dropped.sum()  # doctest: +SKIP
+        >>> load_generator("runs/qm9").sample(range(10)).dropped.sum()  # doctest: +SKIP
         tensor(0)
     """
     file = model_file(path)
     stored = read_stored(file)
-    task = trained_task(file, stored)
+    task: Any = trained_task(file, stored)
+    if isinstance(task, GraphDiffusion):
+        return task
     if not isinstance(task, MoleculeDiffusion):
         raise ValueError(
             f"{file} is a model of {type(task).__name__}, which generates nothing: name one that "
-            "was trained by MoleculeDiffusion."
+            "was trained by MoleculeDiffusion or GraphDiffusion."
         )
     task.on_load_checkpoint(dict(stored))
     return task
 
 
+def load_diffusion(path: str | Path) -> MoleculeDiffusion:
+    """As `load_generator`, for molecules alone.
+
+    Raises:
+        ValueError: a model of graphs, too.
+
+    Example:
+        >>> load_diffusion("runs/qm9").denoiser.species  # doctest: +SKIP
+        ('H', 'C', 'N', 'O', 'F')
+    """
+    task = load_generator(path)
+    if not isinstance(task, MoleculeDiffusion):
+        raise ValueError(f"{path} generates graphs, not molecules.")
+    return task
+
+
 @dataclass(frozen=True)
 class SampleSettings:
-    """What samples depend on, beside the checkpoint.
+    """What samples of molecules depend on, beside the checkpoint.
 
     Args:
         seed: of all samples.
@@ -64,6 +86,21 @@ class SampleSettings:
     guidance: float = 0.0
 
 
+@dataclass(frozen=True)
+class GraphSettings:
+    """What samples of graphs depend on, beside the checkpoint.
+
+    Args:
+        seed: of all samples.
+        at_once: graphs that are drawn together, on which their random numbers depend.
+        max_nodes: a graph is stopped before it has more; by default twice the largest of training.
+    """
+
+    seed: int = 0
+    at_once: int = 40
+    max_nodes: int | None = None
+
+
 def complete_samples(
     task: MoleculeDiffusion,
     checkpoint: str | Path,
@@ -71,7 +108,7 @@ def complete_samples(
     count: int,
     settings: SampleSettings,
     *,
-    progress: Callable[[Iterable[range]], Iterable[range]] = iter,
+    progress: Progress = iter,
 ) -> Molecules:
     """The samples 0 to count - 1: those of finished batches are read, the others drawn.
 
@@ -90,6 +127,32 @@ def complete_samples(
         ValueError: fewer than one sample or batch, a folder with samples of another checkpoint or
             other settings.
     """
+    parts = _sampled(Molecules, task, checkpoint, folder, count, settings, progress)
+    return Molecules.joined(parts)
+
+
+def complete_graphs(
+    task: GraphDiffusion,
+    checkpoint: str | Path,
+    folder: Path,
+    count: int,
+    settings: GraphSettings,
+    *,
+    progress: Progress = iter,
+) -> list[SampledGraphs]:
+    """Graphs 0 to count - 1, batch by batch; arguments and errors as of `complete_samples`."""
+    return _sampled(SampledGraphs, task, checkpoint, folder, count, settings, progress)
+
+
+def _sampled(
+    kind: Callable[..., Any],
+    task: MoleculeDiffusion | GraphDiffusion,
+    checkpoint: str | Path,
+    folder: Path,
+    count: int,
+    settings: SampleSettings | GraphSettings,
+    progress: Progress,
+) -> list[Any]:
     if count < 1 or settings.at_once < 1:
         raise ValueError(
             f"There is nothing to sample: count is {count}, and {settings.at_once} at once."
@@ -97,7 +160,9 @@ def complete_samples(
     _claim(folder, checkpoint, settings)
     size = settings.at_once
     batches = [range(k, min(k + size, count)) for k in range(0, count, size)]
-    return Molecules.joined([_batch(task, folder, part, settings) for part in progress(batches)])
+    options = dict(vars(settings))
+    del options["at_once"]
+    return [_batch(kind, task, folder, part, options) for part in progress(batches)]
 
 
 def remove_samples(folder: Path) -> None:
@@ -106,10 +171,10 @@ def remove_samples(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings) -> None:
+def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings | GraphSettings) -> None:
     """Write what the samples of a folder depend on, or see that it is the same."""
     current: dict[str, Any] = {"checkpoint": file_hash(model_file(checkpoint)), **asdict(settings)}
-    current |= {f"sampler.{k}": value for k, value in current.pop("sampler").items()}
+    current |= {f"sampler.{k}": value for k, value in current.pop("sampler", {}).items()}
     path = folder / "settings.json"
     if path.exists():
         with reading(path, "does not say how its samples were drawn", "delete its folder"):
@@ -127,19 +192,17 @@ def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings) -> No
 
 
 def _batch(
-    task: MoleculeDiffusion, folder: Path, numbers: range, settings: SampleSettings
-) -> Molecules:
+    kind: Callable[..., Any],
+    task: MoleculeDiffusion | GraphDiffusion,
+    folder: Path,
+    numbers: range,
+    options: Mapping[str, Any],
+) -> Any:
     path = folder / f"{numbers.start:08}-{numbers.stop:08}.safetensors"
     if path.exists():
         with reading(path, "holds no samples, or is damaged", "delete it, and go on"):
-            return Molecules(**load_file(path))
-    molecules = task.sample(
-        numbers,
-        seed=settings.seed,
-        atoms=settings.atoms,
-        sampler=settings.sampler,
-        value=settings.value,
-        guidance=settings.guidance,
-    )
-    replace_file(path, lambda part: save_file(dict(vars(molecules)), part))
-    return molecules
+            return kind(**load_file(path))
+    samples = task.sample(numbers, **options)
+    tensors = {name: x.cpu().contiguous() for name, x in vars(samples).items()}
+    replace_file(path, lambda part: save_file(tensors, part))
+    return kind(**tensors)

@@ -33,6 +33,7 @@ TESTED = {
     "loggers.md": "tests/cli/test_training_pages.py",
     "new_model.md": "tests/test_new_model.py",
     "own_data.md": "tests/test_own_data.py",
+    "pard.md": "tests/train/tasks/test_graph_generation.py",
     "simulation.md": "tests/train/test_calibration.py",
     "sweeps.md": "tests/cli/test_training_pages.py",
     "training.md": "tests/cli/test_training_pages.py",

@@ -163,7 +163,6 @@ def test_a_few_graphs_are_learnt() -> None:
 
 def right(net: PARD) -> int:
     """Of 40 samples, those that are a training graph."""
-    graphs = sample_graphs(net, 40, generator=torch.Generator().manual_seed(0))
-    return sum(
-        any(nx.is_isomorphic(sample, graph) for graph in GRAPHS) for sample in as_networkx(graphs)
-    )
+    samples = sample_graphs(net, 40, generator=torch.Generator().manual_seed(0))
+    graphs = as_networkx([samples], net.hops)
+    return sum(any(nx.is_isomorphic(sample, graph) for graph in GRAPHS) for sample in graphs)

@@ -13,6 +13,16 @@ from geqlib.files.atomic import replace_file
 ENDINGS = (".g6", ".json")
 
 
+def check_ending(path: Path) -> None:
+    """Refuse a path with another ending than these files have.
+
+    Raises:
+        ValueError: naming the endings.
+    """
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"{path} must end in {' or '.join(ENDINGS)}, which say how to write it.")
+
+
 def write_graphs(path: str | Path, graphs: Sequence[nx.Graph]) -> None:
     """Write graphs, whole or not at all.
 
@@ -28,8 +38,7 @@ def write_graphs(path: str | Path, graphs: Sequence[nx.Graph]) -> None:
         >>> write_graphs("rings.g6", [nx.cycle_graph(4)])  # doctest: +SKIP
     """
     path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise ValueError(f"{path} must end in {' or '.join(ENDINGS)}, which say how to write it.")
+    check_ending(path)
     if path.suffix == ".g6":
         kinds = {kind for graph in graphs for kind in _as_json(graph)["nodes"]}
         bonds = {kind for graph in graphs for *_, kind in _as_json(graph)["edges"]}

@@ -24,8 +24,8 @@ from geqlib.quiet import quiet
 from geqlib.train.runs.folders import DEFAULT
 from geqlib.train.runs.init_arguments import with_model_of_init
 from geqlib.train.runs.loggers import into_folder
-from geqlib.train.steps.optimisation import ReduceLROnPlateau
 from geqlib.train.runs.parser_messages import innermost
+from geqlib.train.steps.optimisation import ReduceLROnPlateau
 from geqlib.train.tasks.task import Task
 
 Command = Literal["fit", "validate", "test", "predict"]
@@ -54,7 +54,7 @@ class Run:
         seed: of the random numbers of training steps. For reproducible weights call
             `lightning.seed_everything` before the task is built, as configurations do.
         ema: decay per step of averaged weights, which are then validated and saved.
-        monitor: metric that chooses checkpoints/best.ckpt.
+        monitor: metric that chooses checkpoints/best.ckpt; by default the `monitor` of the task.
         monitor_mode: whether that metric is an error ("min") or a score ("max").
         early_stopping: number of validations without an improvement of that metric after which
             training ends.
@@ -63,7 +63,8 @@ class Run:
         callbacks: of training, beside those that every run has.
         init: a checkpoint, folder of a run or exported model whose weights the run begins with:
             see `geqlib.train.fine_tuning.initial`.
-        freeze: names of parts of the model that are not trained: see `geqlib.train.fine_tuning.frozen.freeze`.
+        freeze: names of parts of the model that are not trained: see
+            `geqlib.train.fine_tuning.frozen.freeze`.
 
     Example:
         >>> from geqlib.data import NBodyData
@@ -80,7 +81,7 @@ class Run:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     ema: float | None = None
-    monitor: str = "val/mse"
+    monitor: str = ""
     monitor_mode: Literal["min", "max"] = "min"
     early_stopping: int | None = None
     optimizer: Mapping[str, Any] | None = None
@@ -88,6 +89,9 @@ class Run:
     callbacks: Sequence[L.Callback] = ()
     init: str | Path | None = None
     freeze: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.monitor = self.monitor or self.task.monitor
 
     @property
     def folder(self) -> Path:
@@ -185,7 +189,10 @@ class ConfigReader(LightningCLI):
             help="decay per step of the averaged weights, which are validated and saved",
         )
         parser.add_argument(
-            "--monitor", type=str, default="val/mse", help="metric that chooses best.ckpt"
+            "--monitor",
+            type=str | None,
+            default=None,
+            help="metric that chooses best.ckpt; by default that of the task",
         )
         parser.add_argument(
             "--monitor_mode",
@@ -250,6 +257,8 @@ class ConfigReader(LightningCLI):
             self.config["trainer"].get("logger"), self.config["trainer"]["default_root_dir"]
         )
         super().instantiate_classes()
+        if written["monitor"] is None:  # the run's files say what it was
+            written["monitor"] = self.config_init["monitor"] = self.model.monitor
         self.config = written
 
     def instantiate_trainer(self, **options: Any) -> Any:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from geqlib.files.atomic import replace_file
-from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.runs.record import write_structures
+from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.task import Task
 
 STRUCTURES = (".xyz", ".extxyz")

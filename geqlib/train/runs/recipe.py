@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from geqlib.files.atomic import reading, replace_file
-from geqlib.train.tasks.agreement import share_cutoff
 from geqlib.train.runs.configuration import Config, Overrides, read_configuration
 from geqlib.train.runs.digests import code_digest, data_digest
+from geqlib.train.tasks.agreement import share_cutoff
 
 FILE = "recipe.json"
 # what does not change a result: where it is written, what is shown, and who makes batches

@@ -26,9 +26,9 @@ from geqlib.data.shares import ShareOfBatches, is_padding
 from geqlib.files.atomic import replace_file
 from geqlib.files.plain import plain
 from geqlib.train.runs.digests import test_set_digest
-from geqlib.train.tasks.label_checks import check_values
 from geqlib.train.steps.processes import PredictedBatch, gathered, joined_predictions
 from geqlib.train.steps.throughput import Throughput, graphs_of
+from geqlib.train.tasks.label_checks import check_values
 
 
 class RunRecord(L.Callback):

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 
 from geqlib.quiet import ignore_advice
+from geqlib.train.run import fit, predict, test
 from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
-from geqlib.train.run import fit, predict, test
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SweepRun:
         checkpoint: which one is tested.
         predict: whether predictions belong to the run.
         threads: number of threads; torch's own number by default.
-        recipe: of `geqlib.train.runs.recipe.read_recipe`, and what else tells this run from others. It
-            is kept with the run, which counts only as long as it is the same.
+        recipe: of `geqlib.train.runs.recipe.read_recipe`, and what else tells this run from others.
+            It is kept with the run, which counts only as long as it is the same.
 
     Example:
         >>> SweepRun(Path("runs/size50"), "tiny.yaml", ("--data.init_args.num_train=50",)).finished

@@ -78,6 +78,7 @@ class MoleculeDiffusion(Task):
         "batch": "batch",
     }
     outputs: ClassVar = {"denoised": "vector", "elements": "scalar"}
+    monitor = "val/loss"
     shown: ClassVar = ("molecule_stability",)
 
     def __init__(

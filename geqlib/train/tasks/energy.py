@@ -123,6 +123,7 @@ class EnergyForces(Task):
     }
     outputs: ClassVar = {"energy": "graph:scalar", "forces": "vector"}
     units: ClassVar = UNITS
+    monitor = "val/loss"
     shown: ClassVar = ("energy_per_atom_mae", "forces_mae")
     labels_may_miss: ClassVar = LABELS
     stretches: ClassVar = False  # energies of stretched structures are others

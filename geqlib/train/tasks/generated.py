@@ -40,6 +40,8 @@ class MultitaskTask(Task):
     outputs: ClassVar = {"node": "scalar", "graph": "graph:scalar"}
     labels: ClassVar = ("y_node", "y_graph")
 
+    monitor = "val/log_mse"
+
     def __init__(
         self,
         model: nn.Module,
@@ -135,6 +137,7 @@ class BitsTask(Task):
     inputs: ClassVar = {"x": "index", "batch": "batch"}
     outputs: ClassVar = {"logits": "graph:scalar"}
     labels: ClassVar = ("y",)
+    monitor = "val/loss"
     shown: ClassVar = ("accuracy",)
 
     def __init__(

@@ -62,6 +62,7 @@ class GraphDiffusion(Task):
 
     inputs: ClassVar = {"x": "scalar", "edge_index": "edge_index", "batch": "batch"}
     outputs: ClassVar = {"entropy": "graph:scalar", "sizes": "graph:scalar"}
+    monitor = "val/loss"
     shown: ClassVar = ("bound",)
     units: ClassVar = {"bound": "nats"}
 

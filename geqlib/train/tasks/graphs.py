@@ -56,6 +56,7 @@ class ClassificationTask(Task):
     }
     outputs: ClassVar = {"logits": "graph:scalar"}
     labels: ClassVar = ("y",)
+    monitor = "val/loss"
     shown: ClassVar = ("accuracy",)
 
     def __init__(
@@ -201,6 +202,7 @@ class RegressionTask(Task):
     }
     outputs: ClassVar = {"y": "graph:scalar"}
     labels: ClassVar = ("y",)
+    monitor = "val/mae"
     shown: ClassVar = ("mae", "rmse")
 
     def __init__(

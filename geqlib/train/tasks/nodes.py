@@ -118,6 +118,7 @@ class LinkPredictionTask(Task):
 
     inputs: ClassVar = INPUTS
     outputs: ClassVar = {"nodes": "scalar"}
+    monitor = "val/loss"
     shown: ClassVar = ("auroc", "average_precision")
 
     def __init__(

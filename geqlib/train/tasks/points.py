@@ -140,6 +140,7 @@ class NormalsTask(Task):
     outputs: ClassVar = {"normal": "vector"}
     labels: ClassVar = ("normal",)
     stretches: ClassVar = False  # under which normals are no vectors
+    monitor = "val/error"
     shown: ClassVar = ("error", "degrees")
 
     def __init__(

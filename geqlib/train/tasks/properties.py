@@ -54,6 +54,7 @@ class PropertyTask(Task):
         "batch": "batch",
     }
     # in the tables of cross-validation: properties have units of their own
+    monitor = "val/loss"
     shown: ClassVar = ("loss",)
     model: AtomProperties
 

@@ -187,6 +187,7 @@ class MaskedRegressionTask(TargetsTask):
             raise ValueError(f'loss must be "mae" or "mse", got {loss!r}.')
         # of this task, not of the class
         self.outputs = {"y": "graph:scalar" if level == "graph" else "scalar"}  # pyright: ignore[reportAttributeAccessIssue]
+        self.monitor = "val/mae" if num_targets == 1 else "val/std_mae"
         self.loss_name = loss
         self.mean: Tensor
         self.std: Tensor
@@ -251,6 +252,7 @@ class MaskedClassificationTask(TargetsTask):
         >>> task = MaskedClassificationTask(net, 12)
     """
 
+    monitor = "val/loss"
     shown: ClassVar = ("auroc", "accuracy")
 
     def __init__(

@@ -98,6 +98,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
     # of metrics, for reports
     units: ClassVar[dict[str, str]] = {}
     # metrics that the progress bar shows
+    monitor: str = "val/mse"  # chooses the best checkpoint; the less, the better
     shown: ClassVar[tuple[str, ...]] = ()
     # whether groups of stretches, such as GL+, act on inputs and labels as their types say
     stretches: ClassVar[bool] = True

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from geqlib.train import Task
 from geqlib.train.run import Run, fit
-from tests.train.every_task import Points, small_run
+from tests.train.every_task import TASKS, Points, small_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -42,6 +42,14 @@ def test_a_wrong_metric(task: str, wrong: str, near: str, tmp_path: Path) -> Non
         fit(run)
     assert " and " in str(error.value)
     assert not steps
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_a_metric_of_its_own(name: str, tmp_path: Path) -> None:
+    run = small_run(name, tmp_path / "run", max_epochs=1)
+    run.monitor = run.task.monitor
+    fit(run)
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
 
 def test_early_stopping_too(tmp_path: Path) -> None:

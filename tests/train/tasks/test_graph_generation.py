@@ -96,6 +96,14 @@ def test_a_run_is_checked_and_sampled(
     assert all("follows" in graph.graph for graph in graphs)
     with pytest.raises(ValueError, match="nothing to draw: count is 0"):
         draw_graphs(run, count=0)
+    words = ["sample", str(run), "--count", "5", "--batch-size", "3", "--seed", "1"]
+    assert main([*words, "--out", str(tmp_path / "command.g6")]) == 0
+    assert (tmp_path / "command.g6").read_bytes() == out.read_bytes()
+    assert "wrote" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "other.g6"), "--steps", "3"]) == 2
+    assert "--steps is for molecules" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "other.xyz")]) == 2
+    assert "must end in .g6 or .json" in capsys.readouterr().err
 
 
 def test_samples_depend_on_seed_and_numbers() -> None:
@@ -133,3 +141,20 @@ def test_other_models_and_larger_graphs_are_refused() -> None:
         trainer().fit(GraphDiffusion(PPGNpp(1, 1)), data)
     with pytest.raises(ValueError, match="raise them"):
         trainer().fit(GraphDiffusion(PARD(5, 2, **SMALL)), data)
+
+
+@pytest.mark.slow
+def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pard.md: trained with a small network, few samples."""
+    from tests.cli.test_documented_commands import FEW, TOP, commands
+    from tests.test_configs import on_small_data
+
+    monkeypatch.chdir(tmp_path)
+    fit_words, sample_words = commands(TOP / "docs" / "pard.md")
+    small = on_small_data(TOP / fit_words[2], [], tmp_path, monkeypatch)
+    net = [f"--model.model.{name}={size}" for name, size in SMALL.items()]
+    words = [*fit_words[:2], str(TOP / fit_words[2]), *small, "--data.batch_size=4", *net]
+    words += [*fit_words[3:], *FEW]
+    assert main(words) == 0
+    assert main(["3" if word == "40" else word for word in sample_words]) == 0
+    assert len((tmp_path / "samples.g6").read_text().split()) == 3
