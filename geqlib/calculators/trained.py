@@ -14,7 +14,9 @@ from torch import Tensor
 from geqlib.atoms.potential import Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
+from geqlib.graph.complete import complete_graphs
 from geqlib.graph.neighbors import Neighbors
+from geqlib.graph.segments import segment_lengths, segment_ptr
 
 
 def trained_potential(
@@ -81,12 +83,7 @@ def rotation_averaged(potential: Potential, rotations: int) -> Potential:
 
 
 def all_pairs(pos: Tensor, batch: Tensor | None = None) -> Neighbors:
-    """All pairs of different atoms of a structure; batch [N] is the structure of each atom."""
-    count, device = len(pos), pos.device
-    graph = torch.zeros(count, dtype=torch.long, device=device) if batch is None else batch
-    pairs = graph[:, None] == graph
-    target, source = pairs.fill_diagonal_(False).nonzero().T
-    number = torch.zeros(count, count, dtype=torch.long, device=device)
-    number[target, source] = torch.arange(len(source), device=device)
-    shift = torch.zeros(len(source), 3, dtype=torch.long, device=device)
-    return Neighbors(torch.stack([source, target]), shift, number[source, target])
+    """All pairs of different atoms of a structure; batch [N], in order, of several."""
+    if batch is None:
+        return complete_graphs(torch.tensor([0, len(pos)], device=pos.device))
+    return complete_graphs(segment_ptr(segment_lengths(batch, int(batch[-1]) + 1)))

@@ -124,14 +124,14 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
 def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     from geqlib.data.graphs.sampled_files import check_ending, write_graphs
     from geqlib.train.graph_samples import as_networkx
-    from geqlib.train.samples import GraphSettings, complete_graphs
+    from geqlib.train.samples import GraphSettings, complete_graph_samples
 
     check_ending(options.out)
     others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance")
     _refuse(options, others, "molecules, and the checkpoint generates graphs")
     at_once = options.batch_size or GraphSettings.at_once
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
-    batches = complete_graphs(
+    batches = complete_graph_samples(
         task, options.checkpoint, folder, options.count, settings, progress=_progress
     )
     graphs = as_networkx(batches, task.network.hops)

@@ -131,7 +131,7 @@ def complete_samples(
     return Molecules.joined(parts)
 
 
-def complete_graphs(
+def complete_graph_samples(
     task: GraphDiffusion,
     checkpoint: str | Path,
     folder: Path,
