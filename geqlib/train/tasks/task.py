@@ -30,7 +30,7 @@ from geqlib.train.steps.optimised import BEGUN, OptimisedModule
 from geqlib.train.steps.precision import cast_to, check_precision
 from geqlib.train.steps.prepared import PlanInLoader
 from geqlib.train.steps.processes import Uncounted
-from geqlib.train.steps.replay import Replay
+from geqlib.train.steps.replayed import ReplayedModule
 from geqlib.train.steps.schedule import Schedule, schedule_settings
 from geqlib.train.steps.watched import WatchedModule
 from geqlib.train.tasks.agreement import check_features, share_cutoff
@@ -44,7 +44,7 @@ from geqlib.train.tasks.augmentation import (
 from geqlib.train.tasks.label_checks import check_labels, without_labels
 
 
-class Task(PlainArguments, WatchedModule, OptimisedModule):
+class Task(ReplayedModule, PlainArguments, WatchedModule, OptimisedModule):
     """A model with a loss, metrics, and the optimisation of Bekkers et al. (ICLR 2024): Adam,
     linear warm-up and cosine decay per step, no weight decay on biases, norms and other vectors,
     training batches under random rotations. `geqlib fit --optimizer` and `--lr_scheduler` replace
@@ -135,8 +135,7 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         # what callbacks add to the loss of a batch in each step
         self.penalties: list[Callable[[Any], Tensor]] = []
         self.cuda_graphs = cuda_graphs
-        # made in the first step: copies of a task are made before, and weights move
-        self._replay: Replay | None = None
+        self._replay = None
         self._replayed = False
         self._unchecked = {"train", "val"}
         self._watched = {}
@@ -256,46 +255,6 @@ class Task(PlainArguments, WatchedModule, OptimisedModule):
         for part in self.frozen:
             part.eval()
         return self
-
-    # --- replayed steps --------------------------------------------------------------------------
-
-    def _replayed_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor] | None:
-        """Loss and gradients of a batch by a recorded step; None if there is none."""
-        self._replayed = False
-        if not self.cuda_graphs or self._trainer is None:
-            return None
-        if self._replay is None:
-            self._replay = Replay(self)
-        count = self.trainer.accumulate_grad_batches
-        outputs = self._replay.step(batch, count, first=batch_idx % count == 0)
-        self._replayed = outputs is not None
-        return outputs
-
-    def _outside_training(self, function: Callable[[Any], Any], batch: Any, name: str = "") -> Any:
-        """function(batch), in evaluation by what was recorded."""
-        if not self.cuda_graphs or self._trainer is None or self.trainer.training:
-            return function(batch)
-        if self._replay is None:
-            self._replay = Replay(self)
-        if self._replay.running:  # to be recorded
-            return function(batch)
-        outputs = self._replay.evaluate(batch, function, name)
-        return function(batch) if outputs is None else outputs[0]
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        if not self._replayed:  # which has made the gradients
-            super().backward(loss, *args, **kwargs)
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
-        if self._replayed:
-            return
-        if self._replay is not None and self._replay.grads:
-            self._replay.zero_grad()
-        else:
-            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
-
-    def teardown(self, stage: str) -> None:
-        self._replay = None  # weights move after this
 
     # --- precision -------------------------------------------------------------------------------
 
