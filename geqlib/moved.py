@@ -192,6 +192,8 @@ MOVED: dict[str, tuple[str, ...]] = {
     "geqlib.train.record": ("geqlib.train.runs.record",),
     "geqlib.train.references": ("geqlib.train.tasks.references",),
     "geqlib.train.task": ("geqlib.train.tasks.task",),
+    "geqlib.train.means": ("geqlib.train.tasks.means",),
+    "geqlib.train.sweep": ("geqlib.train.runs.sweep",),
     "geqlib.train.energy": ("geqlib.train.tasks.energy",),
     "geqlib.train.generated_tasks": ("geqlib.train.tasks.generated",),
     "geqlib.train.node_tasks": ("geqlib.train.tasks.nodes",),

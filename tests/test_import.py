@@ -65,7 +65,8 @@ def from_name(name):
     return installed(name)
 Distribution.from_name = from_name
 from importlib import import_module
-for name in ("nn", "models", "graph", "data", "train", "train.run", "train.sweep", "testing",
+for name in ("nn", "models", "graph", "data", "train", "train.run", "train.runs.sweep",
+             "testing",
              "calculators", "files.export", "cli.main", "cli.check"):
     import_module("geqlib." + name)
 try:

@@ -30,6 +30,7 @@ TESTED = {
     "fine_tuning.md": "tests/cli/test_training_pages.py",
     "first_steps.md": "tests/cli/test_first_steps.py",
     "generation.md": "tests/cli/test_sample.py",
+    "levels.md": "tests/cli/test_training_pages.py",
     "loggers.md": "tests/cli/test_training_pages.py",
     "new_model.md": "tests/test_new_model.py",
     "own_data.md": "tests/test_own_data.py",
