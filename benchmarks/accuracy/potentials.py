@@ -5,7 +5,8 @@ each run as many steps as take them by the seconds of a step, measured once and 
 benchmarks/budgets (MACE, which validates every epoch: epochs, by the seconds of an epoch with its
 validation). Networks and recipes are those of configs/3bpa_*.yaml, nothing was searched for a data
 set; the cosine of the learning rate ends with the last step (MACE: 32x0e + 32x1o, max_ell 2,
-correlation 3, two interactions, its exponential schedule falls to a thousandth in the last epoch).
+correlation 3, two interactions, its learning rate falls exponentially, by the best of four factors
+in validation, each trained for the whole budget).
 Batches of {batch} structures, 5 angstrom, energies and forces without stress, averaged weights, the
 epoch of least force error in validation. Data: 3BPA at 300 K (450 / 50, 1669 for the test), aspirin
 of revised MD17 (950 / 50, 1800), periodic silicon of mlearn (0.9 / 0.1, 25) and boxes of a liquid
@@ -253,7 +254,7 @@ def _of_mace(name: str, seeds: list[int], minutes: float) -> tuple[dict[str, Cel
     seconds = kept_seconds("potentials", f"{name}-mace epoch", timing)
     epochs = max(round(60 * minutes / seconds), 1)
     begun = recorded(folder, running())
-    outcome = mace.train(folder, splits, energies, epochs)
+    outcome = mace.best_of_decays(folder, splits, energies, epochs)
     _, forces = next(iter(outcome["test"].values()))
     cells: dict[str, Cell] = {"forces": Value(forces), "epochs": outcome["epochs"]}
     steps = -(-len(splits["train"]) // mace.SETTINGS["batch_size"])

@@ -15,7 +15,7 @@ from ase.io import write
 from benchmarks.measure import processor_seconds
 
 BIN = Path(".peers/mace/bin")
-DECAY = 1e-3  # of the learning rate over all epochs
+DECAYS = (1.0, 0.1, 1e-2, 1e-3)  # of the learning rate over all epochs
 TIMED = 3  # epochs
 # of the 3BPA example, smaller: 32x0e + 32x1o, correlation 3, two interactions
 SETTINGS = {
@@ -60,22 +60,35 @@ def epoch_seconds(
     folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float]
 ) -> float:
     """Processor seconds of an epoch with its validation, from the last `TIMED` of a short run."""
-    curve = _timed(folder, _command(folder, splits, energies, TIMED + 1))
+    curve = _timed(folder, _command(folder, splits, energies, TIMED + 1, DECAYS[0]))
     return 60 * (curve[-1][0] - curve[0][0]) / TIMED
 
 
-def train(
+def best_of_decays(
     folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float], epochs: int
+) -> dict[str, Any]:
+    """`train` with each of `DECAYS`, in folders of their own: that of least validation error."""
+    runs = [train(folder / f"decay-{d:g}", splits, energies, epochs, d) for d in DECAYS]
+    return min(runs, key=lambda run: min(error for _, error in run["curve"]))
+
+
+def train(
+    folder: Path,
+    splits: dict[str, list[Atoms]],
+    energies: dict[int, float],
+    epochs: int,
+    decay: float,
 ) -> dict[str, Any]:
     """Train for some epochs, then test that of least validation loss with averaged weights.
 
-    The learning rate falls by one factor an epoch, to `DECAY` of its first value at the end.
+    The learning rate falls by one factor an epoch, to `decay` of its first value at the end.
 
     Args:
         folder: of the run, relative to the current one; results.json ends up there.
         splits: "train", "val" and "test".
         energies: of isolated atoms.
         epochs: of training.
+        decay: of the learning rate over all of them.
 
     Returns:
         "curve", rows of (CPU minutes, force RMSE in meV/angstrom on the validation frames), and
@@ -84,11 +97,12 @@ def train(
     outcome = folder / "results.json"
     if outcome.exists():
         return json.loads(outcome.read_text())
-    curve = _timed(folder, _command(folder, splits, energies, epochs))
+    curve = _timed(folder, _command(folder, splits, energies, epochs, decay))
     # the command has loaded the best checkpoint and written its table of errors
     result = {
         "curve": curve,
         "epochs": epochs,
+        "decay": decay,
         "test": _errors((folder / "train.log").read_text()),
     }
     outcome.write_text(json.dumps(result, indent=1))
@@ -96,7 +110,11 @@ def train(
 
 
 def _command(
-    folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float], epochs: int
+    folder: Path,
+    splits: dict[str, list[Atoms]],
+    energies: dict[int, float],
+    epochs: int,
+    decay: float,
 ) -> list[str]:
     command = [str((BIN / "mace_run_train").absolute()), "--name=mace", "--ema", "--amsgrad"]
     command += [f"--{key}={value}" for key, value in SETTINGS.items()]
@@ -106,7 +124,7 @@ def _command(
         write(folder / f"{part}.xyz", splits[part], format="extxyz")
         command.append(f"--{option}={part}.xyz")
     command += [f"--E0s={energies}", f"--max_num_epochs={epochs}", "--scheduler=ExponentialLR"]
-    return [*command, f"--lr_scheduler_gamma={DECAY ** (1 / epochs):.8f}"]
+    return [*command, f"--lr_scheduler_gamma={decay ** (1 / epochs):.8f}"]
 
 
 def _timed(folder: Path, command: list[str]) -> list[list[float]]:
