@@ -26,6 +26,7 @@ LEVELS = (
         "spen",
         "motifs",
         "pard",
+        "subsets",
         "baselines",
     ),
     ("atoms", "generation"),
@@ -36,7 +37,18 @@ LEVELS = (
     ("proposals",),
     ("cli",),
 )
-FAMILIES = ("ponita", "gaunt", "escaip", "dpa3", "frames", "monoid", "spen", "motifs", "pard")
+FAMILIES = (
+    "ponita",
+    "gaunt",
+    "escaip",
+    "dpa3",
+    "frames",
+    "monoid",
+    "spen",
+    "motifs",
+    "pard",
+    "subsets",
+)
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 
 

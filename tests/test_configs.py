@@ -42,6 +42,7 @@ RUNS = [(path, None) for path in FITTED] + [
 ]
 SMALL = {
     "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
+    "SubsetData": ["train=8", "val=4", "test=2", "size=20", "chosen=3"],
     "SetData": ["train=64", "val=8", "test=4"],
     "MoleculeData": ["val=2", "num_train=8"],
     "MD17Data": ["stride=40"],

@@ -22,7 +22,8 @@ PUBLIC = {
     """,
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
-        Energies FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel MonoidGNN
+        Energies EquiVSet FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel
+        MonoidGNN
         PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces
         energy_forces
     """,
@@ -30,7 +31,8 @@ PUBLIC = {
         CloudData DigitsData EgoNets GraphData GraphGeneration LevelsData MD17Data MoleculeData
         MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
-        PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SuperpixelData
+        PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SubsetData
+        SuperpixelData
         ZincData
         from_networkx
     """,
@@ -49,7 +51,7 @@ PUBLIC = {
         GraphDiffusion InvarianceConstraint LinkPredictionTask MaskedClassificationTask
         MaskedRegressionTask MoleculeDiffusion
         MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
-        SafeCheckpointIO Task
+        SafeCheckpointIO SubsetTask Task
     """,
     "geqlib.train.run": "Run fit predict read_run test validate",
     "geqlib.testing": """

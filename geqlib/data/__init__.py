@@ -21,6 +21,7 @@ from geqlib.data.points.images import DigitsData, SuperpixelData
 from geqlib.data.points.nbody import NBodyData
 from geqlib.data.points.own import CloudData
 from geqlib.data.sets import SetData
+from geqlib.data.subsets import SubsetData
 
 from_networkx = GraphData.from_networkx
 
@@ -45,6 +46,7 @@ __all__ = [
     "QM9Data",
     "QM9Generation",
     "SetData",
+    "SubsetData",
     "SuperpixelData",
     "ZincData",
     "from_networkx",

@@ -20,6 +20,7 @@ from geqlib.pard.model import PARD
 from geqlib.ponita.edge_lift import EdgePONITA
 from geqlib.ponita.network import PONITA
 from geqlib.spen.network import IGN, SPEN
+from geqlib.subsets.model import EquiVSet
 
 __all__ = [
     "DGCNN",
@@ -36,6 +37,7 @@ __all__ = [
     "EScAIP",
     "EdgePONITA",
     "Energies",
+    "EquiVSet",
     "FALocalPointNet",
     "FAPointNet",
     "GauntNet",

@@ -10,6 +10,7 @@ from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTas
 from geqlib.train.tasks.nodes import LinkPredictionTask, NodeClassificationTask
 from geqlib.train.tasks.points import DisplacementTask, NormalsTask
 from geqlib.train.tasks.properties import PropertyTask
+from geqlib.train.tasks.subsets import SubsetTask
 from geqlib.train.tasks.targets import MaskedClassificationTask, MaskedRegressionTask
 from geqlib.train.tasks.task import Task
 
@@ -32,5 +33,6 @@ __all__ = [
     "RegressionTask",
     "ReseedBatches",
     "SafeCheckpointIO",
+    "SubsetTask",
     "Task",
 ]

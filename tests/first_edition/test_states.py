@@ -34,6 +34,7 @@ LATER = {
     "DPA3",
     "EScAIP",
     "EdgePONITA",
+    "EquiVSet",
     "GaussianCharges",
     "NeighborhoodAttention",
     "PARD",
