@@ -54,6 +54,7 @@ class SubsetData(SplitLoaders):
         (torch.Size([20, 2]), 6)
     """
 
+    name: str
     noun: ClassVar[str] = "set"
 
     def __init__(

@@ -180,9 +180,17 @@ def test_memory_grows_as_the_elements(background: Any) -> None:
         assert largest.numbers <= 2 * n * samples * max(2 * C, hidden)
 
 
+def wrong(value: Any) -> Any:
+    """What the types do not allow."""
+    return value
+
+
 ERRORS = {
     "channels": (partial(SetFunction, 2, 0), "must be positive"),
-    "background": (partial(SetFunction, 2, background="set"), '"superset", "complement" or None'),
+    "background": (
+        lambda: SetFunction(2, background=wrong("set")),
+        '"superset", "complement" or None',
+    ),
     "features": (lambda: function()(torch.ones(2, 3), torch.ones(2, 1)), "in_channels"),
     "subsets": (lambda: function()(torch.ones(2, 2), torch.ones(3, 1)), "subsets has shape"),
     "sets": (

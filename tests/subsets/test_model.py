@@ -149,7 +149,7 @@ def test_the_bound_is_the_mean_value_and_the_entropy() -> None:
     nn.init.zeros_(head.logit.bias)
     nn.init.zeros_(net.function.of_subset[-1].weight)  # F is constant
     constant = net.function.of_subset[-1].bias.detach()
-    expected = -constant - N * torch.tensor(2.0).log().double()
+    expected = -constant - N * torch.tensor(2.0).double().log()
     torch.testing.assert_close(net.recognition_loss(x), expected, atol=1e-12, rtol=0)
 
 

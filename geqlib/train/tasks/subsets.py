@@ -97,10 +97,10 @@ class SubsetTask(Task):
         logits = self.predict_outputs(batch)["logits"]
         errors = cross_entropies(logits, batch.y, batch.batch, batch.num_graphs, others=True)
         loss = mean_over("graph", errors, batch)
-        if isinstance(self.model, EquiVSet) and self.model.recognition is not None:
-            bound = self.model.recognition_loss(batch.x, batch.batch, batch.num_graphs)
-            loss = loss + mean_over("graph", bound, batch)
-        return loss
+        if not isinstance(self.model, EquiVSet):
+            return loss
+        bound = self.model.recognition_loss(batch.x, batch.batch, batch.num_graphs)
+        return loss if bound is None else loss + mean_over("graph", bound, batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits, true = self.predict_outputs(batch)["logits"], batch.y > 0

@@ -97,27 +97,25 @@ def test_relabelling_changes_nothing() -> None:
     net.function.of_subset = nn.Linear(4, 1)  # type: ignore[assignment]
     data = SubsetData(batch_size=2, size=6, chosen=2, train=4, val=2, test=2, test_sizes=(6,))
     errors = symmetry_errors(SubsetTask(net), data, samples=2)
-    assert max(errors.values()) < 1e-4
+    assert errors["relabelling S_n"]["float64"] < 1e-12
 
 
 @pytest.mark.slow
-def test_a_background_tells_the_few_from_the_many() -> None:
-    """Which moon has few points is seen in the whole set alone."""
-    data = SubsetData(batch_size=64, size=20, chosen=3, train=256, val=64, test=1, test_sizes=(20,))
+def test_subsets_are_learnt() -> None:
+    """A random subset has a Jaccard index of 0.09."""
+    data = SubsetData(batch_size=32, size=20, chosen=3, train=128, val=64, test=1, test_sizes=(20,))
     data.setup()
-    overlap = {}
-    for background in (None, "superset"):
-        torch.manual_seed(0)
-        net = EquiVSet(2, 32, hidden=64, background=background)  # type: ignore[arg-type]
-        task = SubsetTask(net)
-        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-        for step in range(160):
-            start = 64 * (step % 4)
-            made: Any = data.splits["train"].__getitems__(range(start, start + 64))
-            optimizer.zero_grad()
-            task.loss(made).backward()
-            optimizer.step()
-        net.eval()
-        held: Any = data.splits["val"].__getitems__(range(64))
-        overlap[background] = float(task.metrics(held, "val")["jaccard"])  # type: ignore[arg-type]
-    assert overlap["superset"] > overlap[None] + 0.1
+    torch.manual_seed(0)
+    net = EquiVSet(2, 16, hidden=32, background="superset", samples=4)
+    task = SubsetTask(net)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for step in range(80):
+        start = 32 * (step % 4)
+        made: Any = data.splits["train"].__getitems__(range(start, start + 32))
+        optimizer.zero_grad()
+        task.loss(made).backward()
+        optimizer.step()
+    net.eval()
+    held: Any = data.splits["val"].__getitems__(range(64))
+    found: Any = task.metrics(held, "val")
+    assert float(found["jaccard"]) > 0.35
