@@ -95,7 +95,7 @@ class SetFunction(nn.Module):
         num_graphs: int | None = None,
     ) -> Tensor:
         """Values [num_graphs, M]; with sums, `subsets` may hold shares between 0 and 1."""
-        batch, num_graphs = graph_index(batch, num_graphs, len(x), x.device)
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         h, subsets = self._embedded(x, subsets)
         chosen = self._pooled(h, subsets, batch, num_graphs)
         rest = None
@@ -128,7 +128,7 @@ class SetFunction(nn.Module):
             >>> count.gains(torch.ones(2, 1), torch.tensor([[1.0], [0.0]])).shape
             torch.Size([2, 1])
         """
-        batch, num_graphs = graph_index(batch, num_graphs, len(x), x.device)
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         h, subsets = self._embedded(x, subsets)
         more, less = self._changed(h, subsets, batch, num_graphs)
         rest_more = rest_less = None
@@ -153,10 +153,10 @@ class SetFunction(nn.Module):
                 f"x has shape {tuple(x.shape)}, expected [elements, {self.in_channels}]: set "
                 "in_channels to the number of features of an element."
             )
-        if subsets.dim() != 2 or len(subsets) != len(x):
+        if subsets.dim() != 2 or subsets.size(0) != x.size(0):
             raise ValueError(
-                f"subsets has shape {tuple(subsets.shape)}, expected [{len(x)}, M]: whether each "
-                "element is in each of M subsets."
+                f"subsets has shape {tuple(subsets.shape)}, expected [{x.size(0)}, M]: whether "
+                "each element is in each of M subsets."
             )
         h = self.embed(x)
         return h, subsets.to(h.dtype)
@@ -194,14 +194,14 @@ class SetFunction(nn.Module):
 
     def _exchanged(self, h: Tensor, member: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """[N, M, C] statistics of S with i if it lacks it, and without i if it has it."""
-        pairs = pair_plan(len(h), batch, num_graphs, device=h.device)
+        pairs = pair_plan(h.size(0), batch, num_graphs, device=h.device)
         itself = pairs.row == pairs.column
         parts = []
         for inside in member.unbind(1):
             there = inside[pairs.column] ^ itself
             rows, columns = pairs.row[there], pairs.column[there]
             order = rows.argsort(stable=True)  # as many aggregations ask for
-            parts.append(self.aggr(h[columns[order]], rows[order], dim_size=len(h)))
+            parts.append(self.aggr(h[columns[order]], rows[order], dim_size=h.size(0)))
         return torch.stack(parts, 1)
 
     def __repr__(self) -> str:

@@ -104,9 +104,9 @@ class EquiVSet(nn.Module):
         num_graphs: int | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
-        batch, num_graphs = graph_index(batch, num_graphs, len(x), x.device)
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         draws = self._draws(x, noise)
-        q = x.new_full((len(x),), 0.5)
+        q = x.new_full((x.size(0),), 0.5)
         if self.recognition is not None:
             q = self.recognition(x).logits.detach().sigmoid()
         for uniform in draws[:-1]:
@@ -125,9 +125,9 @@ class EquiVSet(nn.Module):
         """
         if self.recognition is None:
             return None
-        batch, num_graphs = graph_index(batch, num_graphs, len(x), x.device)
+        batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         marginals = self.recognition(x)
-        shape = (len(x), self.samples)
+        shape = (x.size(0), self.samples)
         if self.recognition.rank:
             own = torch.randn(shape, dtype=x.dtype, device=x.device)
             shared = own.new_empty(num_graphs, self.recognition.rank, self.samples).normal_()
@@ -150,7 +150,7 @@ class EquiVSet(nn.Module):
 
     def _draws(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
         """[N, M] for each step."""
-        shape = (len(x), self.steps * self.samples)
+        shape = (x.size(0), self.steps * self.samples)
         if noise is None:
             generator = None
             if not self.training:

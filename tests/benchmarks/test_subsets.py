@@ -27,8 +27,8 @@ def test_methods_give_a_logit_for_each_point(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(TOP)
     x, batch = torch.randn(5, 2), torch.tensor([0, 0, 1, 1, 1])
     found = {}
-    for method, options in subsets.METHODS.items():
-        run: Any = read_run(subsets.CONFIG, options)
+    for method, (config, options) in subsets.METHODS.items():
+        run: Any = read_run(config, options)
         found[method] = run.task.model
         assert run.task.model.eval()(x, batch, 2).shape == (5,)
     backgrounds = [getattr(net, "function", None) for net in found.values()]
@@ -46,8 +46,10 @@ def test_methods_give_a_logit_for_each_point(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_rows_of_two_seeds() -> None:
+def test_rows_of_two_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subsets, "measured_by", lambda runs: {"stamp": f"{len(runs)} runs"})
     metrics = {f"test/jaccard_{n}": 0.5 for n in subsets.TEST_SIZES}
     run = {"metrics": metrics | {"test/jaccard_half_100": 0.25}, "fit": {"parameters": 7}}
-    row = subsets.row(("moons", "DeepSet"), [run | {"provenance": {}}] * 2)
+    row = subsets.row(("moons", "DeepSet"), [run] * 2)
     assert row.number("100") == 0.5 and row.number("half_100") == 0.25 and row.origin == "peer"
+    assert row.stamp == "2 runs"
