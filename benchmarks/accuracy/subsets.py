@@ -6,8 +6,8 @@ Protocol: two moons and two Gaussians, 1000 sets each for training, validation a
 {epochs} epochs, of which the one with the highest validation index is tested; seeds {seeds} of
 weights and of the sets. Mean Jaccard index of the subsets of the |S*| highest marginals, which are
 told the true size; a random subset of a tenth has {random}. DeepSet scores elements beside a sum
-over their set and is trained by the same loss. Points are drawn by the papers' rules, and are others
-than theirs.
+over their set and is trained by the same loss. Points are drawn by the papers' rules, and are not
+theirs.
 
 The result file is written after every run; runs that are complete are read.
 
