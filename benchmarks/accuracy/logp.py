@@ -73,7 +73,7 @@ def main() -> None:
         table = joined(NAME, Table(("network",), COLUMNS, tuple(rows), "mae"))
         ordered = sorted(table.rows, key=lambda row: NETWORKS.index(row.labels[0]))
         facts = {"minutes": command.minutes, "seeds": command.seeds}
-        publish(measured(NAME, __doc__, [replace(table, rows=tuple(ordered))], facts))
+        publish(measured("accuracy/logp", __doc__, [replace(table, rows=tuple(ordered))], facts))
 
 
 def settings(name: str) -> tuple[Path, dict[str, object]]:

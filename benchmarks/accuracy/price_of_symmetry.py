@@ -178,7 +178,9 @@ def main() -> None:
     table = Table(("group", "method"), COLUMNS, tuple(rows), "mean", note=note)
     picture = "The dual variable of SO(2) returns to 0, that of SO(3) grows without bound"
     settings = {"seconds": options.seconds, "seeds": tuple(options.seeds)}
-    publish(measured(NAME, __doc__, [table], settings, picture=picture), figure)
+    publish(
+        measured("accuracy/price_of_symmetry", __doc__, [table], settings, picture=picture), figure
+    )
 
 
 if __name__ == "__main__":

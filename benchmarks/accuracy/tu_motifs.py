@@ -103,7 +103,7 @@ def main() -> None:
         own = tuple(own_row(name, model, outcomes) for model in outcomes)
         table = joined(NAME, Table(("", "model"), COLUMNS, own, "fold-wise"))
         whole = replace(table, rows=with_published(table.rows))
-        publish(measured(NAME, __doc__, [whole], {"epochs": command.epochs}))
+        publish(measured("accuracy/tu_motifs", __doc__, [whole], {"epochs": command.epochs}))
 
 
 def choice(command: Namespace) -> list[str]:

@@ -23,8 +23,8 @@ import geqlib.data
 import geqlib.train
 from geqlib.data import GraphData, MoleculeData, MultitaskData, NBodyData, PointCloudData, SetData
 from geqlib.files.checkpoint import read_checkpoint
-from geqlib.models import PONITA
-from geqlib.train import DisplacementTask, Task
+from geqlib.models import PARD, PONITA
+from geqlib.train import DisplacementTask, GraphDiffusion, Task
 from geqlib.train.resume import SafeCheckpointIO
 
 quiet = pytest.mark.filterwarnings("ignore")  # advice of Lightning's to scripts
@@ -47,6 +47,7 @@ NEEDED = {
     "properties": {"y": "vector"},
     "targets": ["a", "b"],
     "file": "molecules.csv",
+    "levels": {"low": {"train": "frames.xyz"}, "high": {"train": "frames.xyz"}},
     "source": "frames.xyz",
 }
 NAMES = {
@@ -114,7 +115,9 @@ def test_arguments_of_numpy_are_kept_as_plain_ones(cls: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize("cls", TASKS, ids=lambda cls: cls.__name__)
 def test_checkpoints_of_every_task_are_read_and_resumed(cls: Any, tmp_path: Path) -> None:
     """With the states of optimiser and schedule."""
-    model = PONITA(1, 1, 1, 1, channels=4, layers=1)
+    small = {"channels": 4, "layers": 1}
+    pairs = {"pair_channels": 4, "heads": 2}
+    model = PARD(5, 4, **small, **pairs) if cls is GraphDiffusion else PONITA(1, 1, 1, 1, **small)
     task = cls(model, **(odd(defaults(cls), tmp_path) | {"lr": np.float64(0.1)}))
     data = NBodyData(4, train=8, val=2, test=2, input_frame=3, target_frame=5)
     trainer = started(task, data)
