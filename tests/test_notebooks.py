@@ -53,6 +53,10 @@ def test_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     book = read(path)
     cells = {"__name__": "__main__"}
-    with torch.random.fork_rng():
-        for cell in codes(book):
-            exec(compile(cell.source, str(path), "exec"), cells)
+    dtype = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng():
+            for cell in codes(book):
+                exec(compile(cell.source, str(path), "exec"), cells)
+    finally:
+        torch.set_default_dtype(dtype)

@@ -21,6 +21,7 @@ class MoleculeModel(AtomNetwork):
         charge: whether it knows the total charge and the spin multiplicity of each molecule.
 
     Example:
+        >>> import torch
         >>> from geqlib.graph import neighbor_list
         >>> from geqlib.models import PONITA
         >>> pos, z = torch.tensor([[0.0, 0, 0], [0.0, 0, 0.74]]), torch.tensor([1, 1])

@@ -87,4 +87,4 @@ def _merged(one: Any, two: Any) -> Any:
 
 
 def test_the_pages_have_commands() -> None:
-    assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 6]
+    assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 6, 4]
