@@ -236,7 +236,7 @@ class TestContract(Contract):
             Case(
                 f"PARD, {training}",
                 partial(
-                    PARD, 5, 4, training=training, **KINDS, channels=4, pair_channels=4, layers=1,
+                    PARD, 40, 39, training=training, **KINDS, channels=4, pair_channels=4, layers=1,
                     heads=2, steps=3,
                 ),
                 kinds,

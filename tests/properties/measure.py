@@ -98,7 +98,9 @@ def _owners(samples: list[Sample]) -> dict[str, Tensor]:
     """The graph of each row."""
     number = torch.arange(len(samples))
     sizes = torch.tensor([len(s.pos) for s in samples])
-    return {"graph": number, "node": number.repeat_interleave(sizes)}
+    edges = torch.tensor([s.edge_index.size(1) for s in samples])
+    by_graph = {"node": sizes, "edge": edges}
+    return {"graph": number} | {k: number.repeat_interleave(n) for k, n in by_graph.items()}
 
 
 def _largest(x: Tensor, owner: Tensor, graphs: int) -> Tensor:
