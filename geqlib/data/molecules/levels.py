@@ -243,12 +243,12 @@ def settings_of_level(arguments: Mapping[str, Any], name: str | None) -> dict[st
     """
     levels = arguments["levels"]
     if name not in levels:
-        known = ", ".join(levels)
+        names = ", ".join(levels)
         raise ValueError(
-            f"The data has the levels {known}: name the one whose keys and units the file has "
+            f"The data has the levels {names}: name the one whose keys and units the file has "
             "(--level)."
             if name is None
-            else f"The data has no level {name!r}: it has {known}."
+            else f"The data has no level {name!r}: it has {names}."
         )
     common = {key: value for key, value in arguments.items() if key in COMMON}
     return common | {key: value for key, value in levels[name].items() if key != WEIGHT}

@@ -23,6 +23,7 @@ from geqlib.generation import (
     sample_molecules,
 )
 from geqlib.graph.segments import segment_lengths
+from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.task import Task
@@ -33,7 +34,7 @@ VALIDATION_SEED = 0
 LOG_SIGMA = (-1.2, 1.2)  # mean and standard deviation of ln sigma in training
 
 
-class MoleculeDiffusion(Task):
+class MoleculeDiffusion(SampledModule, Task):
     """Denoising of molecules at all levels of noise, from which molecules are then sampled.
 
     Source: Karras et al. (NeurIPS 2022), with the settings of Bekkers et al. (ICLR 2024) for QM9.
@@ -269,31 +270,18 @@ class MoleculeDiffusion(Task):
             )
         sizes = {atoms: 1} if atoms is not None else self.histogram
         lengths = drawn_sizes(sizes, seed, numbers)
-        known = None if value is None else self.condition(torch.full((len(lengths),), value))
+        condition = None if value is None else self.condition(torch.full((len(lengths),), value))
         return sample_molecules(
             self.denoiser,
             lengths,
             seed=seed,
             numbers=numbers,
             sampler=sampler or self.sampler,
-            condition=known,
+            condition=condition,
             guidance=guidance,
         )
 
-    def on_validation_epoch_start(self) -> None:
-        # averaged weights are put back before the module's own hook at the epoch's end
-        super().on_validation_epoch_start()
-        fitting = self.trainer.state.fn == "fit"
-        due = self.sample_every and (self.trainer.current_epoch + 1) % self.sample_every == 0
-        if not self.trainer.sanity_checking and (due if fitting else self.sample_every):
-            self._log_samples("val")
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        if self.sample_every:
-            self._log_samples("test")
-
-    def _log_samples(self, stage: str) -> None:
+    def log_samples(self, stage: str) -> None:
         """Each process draws its share."""
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         own = range(rank, self.samples, processes)

@@ -18,6 +18,7 @@ from geqlib.motifs.homomorphisms import Graphs, simple_graphs
 from geqlib.pard.model import PARD, BlockLosses
 from geqlib.pard.order import partial_order
 from geqlib.pard.sampling import SampledGraphs, sample_graphs
+from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.task import Task
@@ -25,7 +26,7 @@ from geqlib.train.tasks.task import Task
 VALIDATION_SEED = 0
 
 
-class GraphDiffusion(Task):
+class GraphDiffusion(SampledModule, Task):
     """Training of a `PARD`, from which graphs are then sampled.
 
     The loss of a graph is that of Zhao et al. (NeurIPS 2024),
@@ -182,20 +183,7 @@ class GraphDiffusion(Task):
         self.network.train(training)
         return graphs
 
-    def on_validation_epoch_start(self) -> None:
-        # averaged weights are put back before the module's own hook at the epoch's end
-        super().on_validation_epoch_start()
-        fitting = self.trainer.state.fn == "fit"
-        due = self.sample_every and (self.trainer.current_epoch + 1) % self.sample_every == 0
-        if not self.trainer.sanity_checking and (due if fitting else self.sample_every):
-            self._log_samples("val")
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        if self.sample_every:
-            self._log_samples("test")
-
-    def _log_samples(self, stage: str) -> None:
+    def log_samples(self, stage: str) -> None:
         """Of several processes, each draws all of them."""
         data = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get(stage)
         if not isinstance(data, PackedGraphs):

@@ -106,13 +106,13 @@ class SubsetTask(Task):
         logits, true = self.predict_outputs(batch)["logits"], batch.y > 0
         sets = batch.batch, batch.num_graphs
         top = top_subsets(logits, _chosen(batch), *sets)
-        found = {
+        measures = {
             "jaccard": jaccard(top, true, *sets).mean(),
             "jaccard_half": jaccard(logits > 0, true, *sets).mean(),
             "loss": cross_entropies(logits, batch.y, *sets, others=False).mean(),
         }
         size = len(batch.x) // batch.num_graphs
-        return {f"{k}_{size}": v for k, v in found.items()} if stage == "test" else found
+        return {f"{k}_{size}": v for k, v in measures.items()} if stage == "test" else measures
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log_metrics(batch, "test")

@@ -1,0 +1,31 @@
+"""When a task draws samples as a metric."""
+
+from __future__ import annotations
+
+import lightning as L
+
+
+class SampledModule(L.LightningModule):
+    """Draws samples in every `sample_every`-th validation of a fit, and in each one outside of it.
+
+    With 0 none are drawn. They come from the weights that are validated: averaged ones are put back
+    before a module's own hook at the end of an epoch.
+    """
+
+    sample_every: int
+
+    def log_samples(self, stage: str) -> None:
+        """Draw samples and log their metrics as STAGE/NAME."""
+        raise NotImplementedError(f"{type(self).__name__} must define log_samples(stage).")
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        fitting = self.trainer.state.fn == "fit"
+        due = self.sample_every and (self.trainer.current_epoch + 1) % self.sample_every == 0
+        if not self.trainer.sanity_checking and (due if fitting else self.sample_every):
+            self.log_samples("val")
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        if self.sample_every:
+            self.log_samples("test")
