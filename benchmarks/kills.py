@@ -57,6 +57,8 @@ COLUMNS = (
 )
 EPOCHS = 12
 TRIES = 20
+# what jobs import while they run; some versions of Python do not import the script's own modules
+PRELOADED = ["benchmarks.kills", "geqlib.cli.train", "geqlib.cli.cv", "geqlib.report.page"]
 Outcome = dict[str, Any]
 
 
@@ -195,6 +197,7 @@ def differences(outcome: Outcome, expected: Outcome, kills: int = 1) -> list[str
 def start(name: str, folder: Path) -> Any:
     """A job in a process that has imported all it needs before."""
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=work, args=(name, str(folder)))
     process.start()
     return process
