@@ -20,7 +20,7 @@ from geqlib.report.runs import read_history
 from tests.train import tiny
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
-EPOCHS = 40
+EPOCHS = 12
 
 
 @pytest.mark.slow

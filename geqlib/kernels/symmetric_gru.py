@@ -1,14 +1,15 @@
 """The symmetric GRU, and a reduction tree with it, whose derivative is written out.
 
 On a GPU a level of the tree runs as two kernels forward and two backward (`symmetric_gru_triton`),
-beside batched matrix products; else in plain torch, with few operations.
+beside batched matrix products; else in plain torch, with few operations and no tensor of more than
+one level: larger ones would be fetched anew from the system in every step, which takes a CPU a
+quarter of its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -162,38 +163,30 @@ def _of_joint(by_joint: Tensor) -> Tensor:
     return torch.stack([other + own, other - own]).flatten(1, 2)
 
 
-def _starts(levels: Sequence[Level]) -> list[int]:
-    """Where the pairs of each level begin among all pairs, and the last ones end."""
-    return [0, *accumulate(pairs for _, pairs, _ in levels)]
-
-
 def _plain_forward(
     x: Tensor, weight: Tensor, bias: Tensor, levels: list[Level]
-) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, Tensor]]:
-    """New members and finished ones of each level; partners [P, 2 C] and gates [P, 5, 2 C].
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """New members and finished ones of each level; its partners [P, 2 C] and gates [P, 5, 2 C].
 
-    The gates are those of `_gates`, of all levels.
+    The gates are those of `_gates`.
     """
-    channels, starts = x.size(-1), _starts(levels)
-    dtype = _product_dtype(x)
+    channels, dtype = x.size(-1), _product_dtype(x)
     joint = _joint(weight.detach().to(dtype)).view(8 * channels, 2 * channels).T
     biases = bias.detach().to(dtype).unflatten(0, (4, 1, -1)).expand(-1, 2, -1).flatten()
-    partners, gates = (
-        x.new_empty(starts[-1], 2 * channels),
-        x.new_empty(starts[-1], 5, 2 * channels),
-    )
-    states, finished = [x], []
-    for (order, pairs, waiting), (a, b) in zip(levels, pairwise(starts), strict=True):
+    states, finished, saved = [x], [], []
+    for order, pairs, waiting in levels:
         members, ends = states[-1], 2 * pairs + waiting
-        torch.index_select(members, 0, order[: 2 * pairs], out=partners[a:b].view(-1, channels))
+        partners = members.index_select(0, order[: 2 * pairs]).view(pairs, 2 * channels)
+        gates = x.new_empty(pairs, 5, 2 * channels)
+        both = _gates(partners, gates, joint, biases)
         new = x.new_empty(pairs + waiting, channels)
-        both = _gates(partners[a:b], gates[a:b], joint, biases)
         torch.mean(both.view(pairs, 2, channels), 1, out=new[:pairs])
         if waiting:
             torch.index_select(members, 0, order[2 * pairs : ends], out=new[pairs:])
         states.append(new)
         finished.append(members.index_select(0, order[ends:]) if ends < len(order) else x[:0])
-    return states[1:], finished, (partners, gates)
+        saved += [partners, gates]
+    return states[1:], finished, saved
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -225,23 +218,25 @@ def _plain_backward(
     x: Tensor,
     weight: Tensor,
     levels: list[Level],
-    partners: Tensor,
-    gates: Tensor,
+    *saved: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives by x, weight and bias."""
-    channels, starts = x.size(-1), _starts(levels)
+    channels = x.size(-1)
     joint = _joint(weight.to(x.dtype)).roll(1, 0).view(8 * channels, 2 * channels)
-    slopes = torch.empty_like(gates)
+    by_joint, by_biases = torch.zeros_like(joint), x.new_zeros(8 * channels)
+    half = x.new_full((max(pairs for _, pairs, _ in levels),), 0.5)
     by_x: Any = None
     for n in reversed(range(len(levels))):
-        order, pairs, waiting = levels[n]
+        (order, pairs, waiting), (partners, gates) = levels[n], saved[2 * n : 2 * n + 2]
         by_new = x.new_zeros(pairs + waiting, channels) if by_x is None else by_x
         if (by_state := by_states[n]) is not None:
             by_new = by_state if by_x is None else by_new + by_state
-        rows = slice(starts[n], starts[n + 1])
-        by_products = _slopes(by_new[:pairs], gates[rows], slopes[rows])
+        slopes = _slopes(by_new[:pairs], gates)
+        by_products = slopes[:, 1:].flatten(1)
         # half of each, as the result is the mean of both orders
-        by_partners = torch.addmm(slopes[rows, 0], by_products, joint, beta=0.5, alpha=0.5)
+        by_partners = torch.addmm(slopes[:, 0], by_products, joint, beta=0.5, alpha=0.5)
+        by_joint.addmm_(by_products.mT, partners, alpha=0.5)
+        by_biases.addmv_(by_products.mT, half[:pairs])
         by_x = x.new_empty(order.size(0), channels)
         by_x.index_copy_(0, order[: 2 * pairs], by_partners.view(-1, channels))
         alone, ended = order[2 * pairs :].tensor_split((waiting,))
@@ -252,31 +247,28 @@ def _plain_backward(
             by_x.index_fill_(0, ended, 0)
         elif ended.size(0):
             by_x.index_copy_(0, ended, done)
-    by_products = slopes[:, 1:].flatten(1)
-    by_joint = torch.mm(by_products.mT, partners).view(4, 2, channels, 2, channels) / 2
-    by_bias = by_products.sum(0).view(4, 2, channels).sum(1) / 2
-    return by_x, _of_joint(by_joint.roll(-1, 0)), by_bias.roll(-1, 0).flatten()
+    by_weight = _of_joint(by_joint.view(4, 2, channels, 2, channels).roll(-1, 0))
+    return by_x, by_weight, by_biases.view(4, 2, channels).sum(1).roll(-1, 0).flatten()
 
 
-def _slopes(by_mean: Tensor, gates: Tensor, slopes: Tensor) -> Tensor:
-    """[P, 8 C] twice the derivatives by what the gates see, in the order W_hn h, r, z, n.
-
-    Writes [P, 5, 2 C]: these, and before them twice those by h past the gates.
+def _slopes(by_mean: Tensor, gates: Tensor) -> Tensor:
+    """[P, 5, 2 C] twice the derivatives by h past the gates, and by W_hn h, r, z and n.
 
     Args:
         by_mean: [P, C] by the mean of both orders.
         gates: [P, 5, 2 C] see `_gates`.
     """
-    gates, slopes = (t.unflatten(2, (2, -1)) for t in (gates, slopes))
+    slopes = torch.empty_like(gates)
+    gates, parts = (t.unflatten(2, (2, -1)) for t in (gates, slopes))
     by_mean = by_mean[:, None]
-    torch.mul(gates[:, 1::3], by_mean[:, None], out=slopes[:, 0:4:3])  # z and t: by h and by z
-    by_input = slopes[:, 4]
-    torch.sub(by_mean, slopes[:, 0], out=by_input)
+    torch.mul(gates[:, 1::3], by_mean[:, None], out=parts[:, 0:4:3])  # z and t: by h and by z
+    by_input = parts[:, 4]
+    torch.sub(by_mean, parts[:, 0], out=by_input)
     torch.ops.aten.tanh_backward.grad_input(by_input, gates[:, 2], grad_input=by_input)
-    torch.mul(gates[:, 0:4:3], by_input[:, None], out=slopes[:, 1:3])  # r and W_hn h: by W_hn h, r
-    both = slopes[:, 2:4]
+    torch.mul(gates[:, 0:4:3], by_input[:, None], out=parts[:, 1:3])  # r and W_hn h: by W_hn h, r
+    both = parts[:, 2:4]
     torch.ops.aten.sigmoid_backward.grad_input(both, gates[:, :2], grad_input=both)
-    return slopes[:, 1:].flatten(1)
+    return slopes
 
 
 def _with_graph(

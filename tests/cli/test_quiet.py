@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,16 @@ from tests.train import tiny
 
 LIGHT = ("cv", "learning-curve", "price", "check", "bench", "report", "export", "motifs", "brec")
 HEAVY = {"torch", "lightning", "torch_geometric", "e3nn", "matplotlib", "sklearn", "jsonargparse"}
+
+# in one process, as most of the time of a command is its imports; each is named above its warnings
+ONE_AFTER_ANOTHER = """
+import json, sys
+from geqlib.cli import main
+for arguments in json.loads(sys.argv[1]):
+    print("geqlib", *arguments, file=sys.stderr)
+    if code := main(arguments):
+        raise SystemExit(code)
+"""
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -45,9 +57,14 @@ def test_no_warnings(tmp_path: Path) -> None:
         ["report", str(run), "--out", str(tmp_path / "report")],
         ["export", best, "--out", str(tmp_path / "model.geqlib")],
     ]
-    for arguments in commands:
-        code, error = tiny.finish(tiny.start(arguments))
-        assert code == 0, error
-        error = error.replace(tmp_path.name, "")  # which pytest names after this test
-        # what remains is the seed, and which devices there are
-        assert "arning" not in error and "deprecat" not in error, f"{arguments[0]}: {error}"
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    error = done.stderr.replace(tmp_path.name, "")  # which pytest names after this test
+    # what remains is the seed, and which devices there are
+    assert "arning" not in error and "deprecat" not in error, error

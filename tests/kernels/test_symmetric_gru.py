@@ -105,6 +105,7 @@ def test_derivatives_are_those_of_finite_differences(form: str, tree: str, where
 
 
 def test_every_level_takes_the_same_few_operations() -> None:
+    """Plain ones; `benchmarks/operations.py` counts those of the kernels, which a GPU takes."""
     x, weight, bias = arguments("pairs", (3,))
     counts = []
     for depth in (1, 2, 3):
@@ -115,7 +116,7 @@ def test_every_level_takes_the_same_few_operations() -> None:
             torch.autograd.grad(states[-1].sum(), (weight, bias))
         counts.append(operations.total)
     assert counts[2] - counts[1] == counts[1] - counts[0]
-    assert counts[1] - counts[0] <= 15
+    assert counts[1] - counts[0] <= 17
 
 
 def test_forward_mode() -> None:

@@ -6,8 +6,9 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import Popen
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import History, read_history
-from tests.train.tiny import command, finish, start
+from tests.train.forked import start
+from tests.train.tiny import command
 
 pytestmark = pytest.mark.slow
 EPOCHS = 16
@@ -28,37 +30,37 @@ Stop = tuple[Path, int, str]
 def whole(tmp_path_factory):
     """The folder of an uninterrupted run, as a function that waits for it."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    process = start(command("fit", run, epochs=EPOCHS))
+    running = start(command("fit", run, epochs=EPOCHS), run.parent)
     answer = []
 
     def wait() -> Path:
-        answer[:] = answer or [finish(process)]
+        answer[:] = answer or [running.finish()]
         assert answer[0][0] == 0, answer[0][1]
         return run
 
     yield wait
-    process.kill()
+    running.process.kill()
 
 
 def version(path: Path) -> int:
     return path.stat().st_ino if path.exists() else 0
 
 
-def stopped(folder: Path, send: Callable[[Popen[str]], None]) -> Stop:
+def stopped(folder: Path, send: Callable[[Any], None]) -> Stop:
     """Run, exit code and message of a run that is sent a signal at a random moment.
 
     The moment: after one to four checkpoints, and then up to the time that an epoch takes.
     """
     run = folder / "run"
-    process = start(command("fit", run, epochs=EPOCHS))
+    running = start(command("fit", run, epochs=EPOCHS), folder)
     last, seen, since, epoch = run / "checkpoints" / "last.ckpt", 0, 0.0, 0.0
     for _ in range(1 + random.randint(1, 4)):
-        while version(last) == seen and process.poll() is None:
+        while version(last) == seen and running.process.is_alive():
             time.sleep(0.001)
         seen, since, epoch = version(last), time.perf_counter(), time.perf_counter() - since
     time.sleep(random.uniform(0, min(epoch, 1.0)))
-    send(process)
-    return run, *finish(process)
+    send(running.process)
+    return run, *running.finish()
 
 
 def tensors(value: object, path: str = "") -> dict[str, object]:
@@ -87,7 +89,8 @@ def assert_continues(run: Path, whole: Path) -> None:
     before = read_history(run)
     last = run / "checkpoints" / "last.ckpt"
     assert read_checkpoint(last)["epoch"] < EPOCHS - 1
-    code, error = finish(start(command("fit", run, "--ckpt_path", last, epochs=EPOCHS)))
+    resumed = command("fit", run, "--ckpt_path", last, epochs=EPOCHS)
+    code, error = start(resumed, run.parent).finish()
     assert code == 0, error
     for name in ("last.ckpt", "best.ckpt"):
         assert_same(run / "checkpoints" / name, whole / "checkpoints" / name)
@@ -108,14 +111,14 @@ def assert_same_curves(found: History, expected: History) -> None:
 
 
 def test_killed(tmp_path, whole):
-    run, code, error = stopped(tmp_path, Popen.kill)
+    run, code, error = stopped(tmp_path, BaseProcess.kill)
     assert code == -signal.SIGKILL, error
     assert not (run / "fit.json").exists()
     assert_continues(run, whole())
 
 
 def test_terminated(tmp_path, whole):
-    run, code, error = stopped(tmp_path, Popen.terminate)
+    run, code, error = stopped(tmp_path, BaseProcess.terminate)
     assert code == 143, error
     assert "geqlib: stopped by SIGTERM; resume with --ckpt_path" in error
     assert "Traceback" not in error

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -60,23 +57,3 @@ def geqlib(arguments: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return main(arguments)
-
-
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    """`geqlib ARGUMENTS` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "geqlib", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str]:
-    """Exit code and standard error."""
-    try:
-        error = process.communicate(timeout=timeout)[1]
-    finally:
-        process.kill()
-    return process.returncode, error
