@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from benchmarks.kills import JOBS, STATE, differences, digest
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import read_history
 from tests.train import tiny
+from tests.train.forked import Command, start
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 EPOCHS = 12
@@ -48,43 +51,59 @@ def test_differences_are_found() -> None:
 
 @pytest.mark.slow
 def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
-    """First both are killed, then the second one alone, which ends the first."""
+    """First both are killed, then the second one alone, which ends the one that started it."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.config(EPOCHS)))
     sound, run = tmp_path / "sound", tmp_path / "run"
-    finished(training(tmp_path, sound))
-    for whole in (True, False):
-        process = training(tmp_path, run)
-        wait_for_epoch(process, run)
-        second = children(process.pid)
-        os.killpg(process.pid, signal.SIGKILL) if whole else os.kill(second[0], signal.SIGKILL)
-        process.communicate(timeout=300)
-        assert process.returncode != 0
-    finished(training(tmp_path, run))
+    finished(two_processes(tmp_path, sound))
+    first, second = two_processes(tmp_path, run)
+    wait_for_epoch(first.process.is_alive, run)
+    for command in (first, second):
+        command.process.kill()
+    assert [command.finish()[0] for command in (first, second)] == [-signal.SIGKILL] * 2
+    whole = launched(tmp_path, run)
+    wait_for_epoch(lambda: whole.poll() is None, run)
+    os.kill(children(whole.pid)[0], signal.SIGKILL)
+    whole.communicate(timeout=300)
+    assert whole.returncode != 0
+    finished(two_processes(tmp_path, run))
     assert not differences(outcome(run), outcome(sound), kills=2)
     assert json.loads((run / "fit.json").read_text())["epochs"] == EPOCHS
 
 
-def training(folder: Path, run: Path) -> subprocess.Popen[str]:
-    """`geqlib fit` on two processes, which goes on where an earlier one stopped."""
+def arguments(folder: Path, run: Path) -> list[str]:
+    """Of `geqlib fit` on two processes, which goes on where an earlier one stopped."""
     last = run / "checkpoints" / "last.ckpt"
     place = ["--config", str(folder / "tiny.yaml"), "--trainer.default_root_dir", str(run)]
     several = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    resumed = ["--ckpt_path", str(last)] if last.exists() else []
+    return ["fit", *place, *several, *(["--ckpt_path", str(last)] if last.exists() else [])]
+
+
+def two_processes(folder: Path, run: Path) -> list[Command]:
+    """Both are started here, as a cluster does it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    rank = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    words = arguments(folder, run)
+    return [start(words, folder, **rank, LOCAL_RANK=str(number)) for number in range(2)]
+
+
+def launched(folder: Path, run: Path) -> subprocess.Popen[str]:
+    """The first starts the second, as on one machine."""
     return subprocess.Popen(
-        [sys.executable, "-m", "geqlib", "fit", *place, *several, *resumed],
+        [sys.executable, "-m", "geqlib", *arguments(folder, run)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
 
 
-def wait_for_epoch(process: subprocess.Popen[str], run: Path) -> None:
+def wait_for_epoch(alive: Callable[[], bool], run: Path) -> None:
     """Until a checkpoint is written that was not there."""
     last = run / "checkpoints" / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
-    while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > before):
+    while alive() and not (last.exists() and last.stat().st_mtime_ns > before):
         time.sleep(0.005)
 
 
@@ -92,9 +111,10 @@ def children(pid: int) -> list[int]:
     return [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def finished(process: subprocess.Popen[str]) -> None:
-    error = process.communicate(timeout=900)[1]
-    assert process.returncode == 0, error[-2000:]
+def finished(commands: list[Command]) -> None:
+    for command in commands:
+        code, error = command.finish(900)
+        assert code == 0, error[-2000:]
 
 
 def outcome(run: Path) -> dict[str, Any]:

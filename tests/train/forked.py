@@ -28,13 +28,20 @@ class Command:
         return self.process.exitcode, self.messages.read_text()
 
 
-def start(arguments: list[str], folder: Path) -> Command:
-    """`geqlib ARGUMENTS`; what it writes to the terminal goes to files in a folder."""
+def start(arguments: list[str], folder: Path, **environment: str) -> Command:
+    """`geqlib ARGUMENTS`; what it writes to the terminal goes to files in a folder.
+
+    Args:
+        arguments: of the command.
+        folder: of its messages.
+        environment: variables beside those of this process.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     messages = folder / f"messages-{len(list(folder.glob('messages-*')))}"
     messages.touch()
-    process = context.Process(target=_run, args=(arguments, str(messages), dict(os.environ)))
+    variables = dict(os.environ) | environment
+    process = context.Process(target=_run, args=(arguments, str(messages), variables))
     process.start()
     return Command(process, messages)
 
