@@ -19,6 +19,7 @@ from geqlib.escaip.neighborhoods import (
     neighborhoods,
 )
 from geqlib.graph.checks import check_atoms
+from geqlib.graph.functional import transformed
 from geqlib.radial import GaussianBasis
 from geqlib.sphere.harmonics import SolidHarmonics
 
@@ -143,16 +144,19 @@ class EScAIP(nn.Module):
             edge_index: [2, E] source and target of all pairs within the cutoff.
             x: [N, in_scalars] features of atoms.
             edge_shift: [E, 3] added to pos[source] - pos[target], for periodic images.
-            plan: made before by `plan(...)`: needed for compile and export.
+            plan: made before by `plan(...)`: needed for compile and export. Without one there are
+                fewer slots, as the positions are known.
 
         Returns:
             [N, out_scalars]; with `direct_forces` also [N, 1, 3].
         """
         check_atoms(pos, x, self.in_scalars)
+        # values of a batch in disguise cannot be read
+        trimmed = plan is None and not transformed()
         if plan is None:
             plan = self.plan(edge_index, pos.size(0))
         with torch.autocast(pos.device.type, enabled=False):
-            slots = neighborhoods(pos, plan, self.envelope, edge_shift)
+            slots = neighborhoods(pos, plan, self.envelope, edge_shift, trimmed=trimmed)
             weight = slots.log_weight.exp()
             harmonics = self.harmonics(slots.direction.flatten(0, 1))
             harmonics = harmonics.unflatten(0, slots.neighbor.shape)

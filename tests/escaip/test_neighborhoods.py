@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -104,6 +105,11 @@ def test_the_table_holds_all_that_count(k: int, scale: float) -> None:
         slots = neighborhoods(pos, plan, envelope)
         assert torch.equal(slots.log_weight.isfinite().sum(1), count + 1)
         assert slots.neighbor.size(1) <= most_neighbors(k) + 1
+        trimmed = neighborhoods(pos, plan, envelope, trimmed=True)
+        width = int(count.max()) + 1
+        assert trimmed.neighbor.size(1) == width
+        for one, other in zip(astuple(trimmed), astuple(slots), strict=True):
+            assert torch.equal(one, other[:, :width])
 
 
 def test_the_atom_itself_stands_first() -> None:

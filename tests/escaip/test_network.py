@@ -254,6 +254,21 @@ def test_program_of_forces() -> None:
             torch.testing.assert_close(out[name], value, atol=1e-11, rtol=1e-11)
 
 
+@pytest.mark.parametrize("nodes", [(1,), (1, 1), (30, 1, 7)])
+def test_without_a_plan_there_are_fewer_slots_and_the_same_results(nodes: tuple[int, ...]) -> None:
+    net = small()
+    tensors = values(join(random_graphs(case("", (), "scalar"), nodes, kept=1.0)), leaf=True)
+    plan = net.plan(tensors["edge_index"], len(tensors["pos"]))
+    results = []
+    for options in ({}, {"plan": plan}):
+        out = net(**tensors, **options)
+        (forces,) = torch.autograd.grad(out.sum(), tensors["pos"], create_graph=True)
+        (second,) = torch.autograd.grad(forces.square().sum(), tensors["pos"])
+        results.append((out, forces, second))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
 def test_rounded_plans_change_nothing() -> None:
     net = small()
     tensors = values(join(random_graphs(case("", (), "scalar"), (18, 1, 7), kept=1.0)))
