@@ -80,15 +80,14 @@ def run(
 ) -> dict[str, Any]:
     """Measure what is missing, and write results.json: counts by seed and category, and the pairs
     lost against exact features."""
-    import torch
-
+    from geqlib.cli.device import chosen_device
     from geqlib.data.graphs.expressivity import graph_pairs
     from geqlib.files.atomic import replace_file
     from geqlib.motifs.brec import SEEDS
     from geqlib.train.brec import BRECSetup, best_seed, complete, read_measurements, totals
     from geqlib.train.exact_pairs import compared_with_exact, exactly_separated
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device(options.device)
     seeds = list(dict.fromkeys(options.seeds or SEEDS))
     setup, pairs = BRECSetup(options.config, overrides), graph_pairs(options.set)
     numbers = range(len(pairs.pairs)) if numbers is None else numbers

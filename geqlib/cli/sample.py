@@ -27,13 +27,13 @@ def main(args: Sequence[str]) -> int:
     folder = options.out.with_name(f"{options.out.name}.parts")
     if options.out.exists() and not options.overwrite and not folder.exists():
         raise ValueError(f"{options.out} exists: name another file, or --overwrite it.")
-    import torch
-
+    from geqlib.cli.device import chosen_device
     from geqlib.train.samples import load_generator, remove_samples
     from geqlib.train.tasks.graph_generation import GraphDiffusion
 
+    device = chosen_device(options.device)
     task = load_generator(options.checkpoint)
-    task.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    task.to(device)
     if options.overwrite:
         remove_samples(folder)
     if isinstance(task, GraphDiffusion):
@@ -102,7 +102,7 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     named = {name: value for name, value in changes.items() if value is not None}
     settings = SampleSettings(
         options.seed,
-        options.batch_size or SampleSettings.at_once,
+        SampleSettings.at_once if options.batch_size is None else options.batch_size,
         replace(task.sampler, **named),
         options.atoms,
         options.property,
@@ -129,7 +129,13 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     check_ending(options.out)
     others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance")
     _refuse(options, others, "molecules, and the checkpoint generates graphs")
-    at_once = options.batch_size or GraphSettings.at_once
+    kinds = task.network.node_diffusion.classes, task.network.pair_diffusion.classes
+    if options.out.suffix == ".g6" and kinds != (1, 2):  # before hours of drawing
+        raise ValueError(
+            f"{options.out}: graph6 has no kinds of nodes and edges, and the model has several: "
+            "write .json."
+        )
+    at_once = GraphSettings.at_once if options.batch_size is None else options.batch_size
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
     batches = complete_graph_samples(
         task, options.checkpoint, folder, options.count, settings, progress=_progress

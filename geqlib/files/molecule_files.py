@@ -15,6 +15,8 @@ from geqlib.graph.segments import segment_index
 
 ENDINGS = (".xyz", ".extxyz", ".sdf")
 LARGEST = 999  # atoms or bonds that the columns of a V2000 table hold
+# angstrom, which are written as -9999.9999 and 99999.9999 in columns that nothing separates
+FARTHEST = (-9999.9999, 99999.9999)
 
 
 def check_ending(path: Path) -> None:
@@ -49,7 +51,8 @@ def write_molecules(
         rules: of the bonds of an SDF.
 
     Raises:
-        ValueError: another ending, or a molecule with more than 999 atoms or bonds for SDF.
+        ValueError: another ending; for SDF, a molecule with more than 999 atoms or bonds, or with
+            atoms farther from the origin than its columns hold.
     """
     path = Path(path)
     check_ending(path)
@@ -91,6 +94,13 @@ def _sdf(
             raise ValueError(
                 f"Sample {name} has {atoms} atoms and {count} bonds, of which an SDF holds "
                 f"{LARGEST}: write an .xyz file."
+            )
+        rounded = pos.double().round(decimals=4)
+        inside = (rounded >= FARTHEST[0]) & (rounded <= FARTHEST[1])
+        if not bool(inside.all()):
+            raise ValueError(
+                f"Sample {name} has a coordinate of {float(pos[~inside][0]):g} angstrom, and an "
+                f"SDF holds {FARTHEST[0]} to {FARTHEST[1]}: write an .xyz file."
             )
         lines = [f"sample {name}", "  geqlib", ""]
         lines.append(f"{atoms:3}{count:3}  0  0  0  0  0  0  0  0999 V2000")

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from geqlib.frames.copies import FrameCopies
+from geqlib.graph.checks import values_readable
+from geqlib.graph.functional import readable
 from geqlib.symmetry.types import TensorType
 
 Confidence = Callable[[Any], Tensor]
@@ -45,8 +47,12 @@ def preferred_weights(plan: FrameCopies, confidence: Tensor) -> Tensor:
             "number for each."
         )
     score = confidence.detach()
-    if bool(score.isnan().any()):
+    if not score.is_floating_point():
+        score = score.to(torch.get_default_dtype())
+    unsure = score.isnan().any()
+    if values_readable() and readable(unsure) and bool(unsure):
         raise ValueError("confidence returned NaN: no copy is the most confident one.")
+    score = score.clamp(max=torch.finfo(score.dtype).max)  # infinite ones are alike
     lowest = score.new_full((plan.num_graphs,), -torch.inf)
     best = lowest.scatter_reduce(0, plan.sample, score, "amax")[plan.sample]
     # copies that differ by rounding, as those of symmetric samples, are alike

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 from torch import Tensor
@@ -52,9 +52,9 @@ class HeunSampler:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise ValueError(f"steps must be at least 2, got {self.steps}.")
-        if not 0 < self.sigma_min < self.sigma_max:
+        if not 0 < self.sigma_min < self.sigma_max < inf:
             raise ValueError(
-                f"sigma_min must be positive and below sigma_max, got {self.sigma_min} and "
+                f"sigma_min must be positive and below a finite sigma_max, got {self.sigma_min} and "
                 f"{self.sigma_max}."
             )
         if not (self.rho > 0 and self.churn >= 0):

@@ -46,6 +46,19 @@ def segment_index(lengths: Tensor, total: int | None = None) -> Tensor:
     return torch.repeat_interleave(lengths, output_size=total)
 
 
+def segment_places(index: Tensor, num_segments: int) -> Tensor:
+    """[n] place of each element in its segment, from 0, by the index in any order.
+
+    Example:
+        >>> segment_places(torch.tensor([1, 0, 1, 1]), 2).tolist()
+        [0, 0, 1, 2]
+    """
+    order = index.argsort(stable=True)
+    first = segment_ptr(segment_lengths(index, num_segments))[index[order]]
+    places = torch.arange(index.size(0), device=index.device) - first
+    return torch.empty_like(places).index_copy(0, order, places)
+
+
 def ragged_ranges(start: Tensor | int, lengths: Tensor, total: int | None = None) -> Tensor:
     """[total] start, start + 1, ..., start + length - 1 of each segment, one after the other.
 

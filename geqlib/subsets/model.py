@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph.pool import graph_index, sum_pool
+from geqlib.graph.segments import segment_places
 from geqlib.subsets.function import Background, SetFunction
 from geqlib.subsets.recognition import Recognition, copula_noise, relaxed_subsets
 
@@ -44,7 +45,7 @@ class EquiVSet(nn.Module):
 
     Shapes:
         x [N, in_channels], batch [N], noise [N, steps M] uniform in [0, 1), drawn by default, in
-        evaluation always alike; returns the logits [N] of q.
+        evaluation always alike, for the elements of each set; returns the logits [N] of q.
 
     Raises:
         ValueError: options out of range, batch without num_graphs, x or noise of another shape.
@@ -105,7 +106,7 @@ class EquiVSet(nn.Module):
         noise: Tensor | None = None,
     ) -> Tensor:
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
-        draws = self._draws(x, noise)
+        draws = self._draws(x, noise, batch, num_graphs)
         q = x.new_full((x.size(0),), 0.5)
         if self.recognition is not None:
             q = self.recognition(x).logits.detach().sigmoid()
@@ -148,14 +149,17 @@ class EquiVSet(nn.Module):
         subsets = (uniform < q[:, None]).to(x.dtype)
         return self.function.gains(x, subsets, batch, num_graphs).mean(1)
 
-    def _draws(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+    def _draws(
+        self, x: Tensor, noise: Tensor | None, batch: Tensor, num_graphs: int
+    ) -> tuple[Tensor, ...]:
         """[N, M] for each step."""
         shape = (x.size(0), self.steps * self.samples)
-        if noise is None:
-            generator = None
-            if not self.training:
-                generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
-            noise = torch.rand(shape, generator=generator, dtype=x.dtype, device=x.device)
+        if noise is None and self.training:
+            noise = torch.rand(shape, dtype=x.dtype, device=x.device)
+        elif noise is None:  # by the place in the set, so that other sets beside it change nothing
+            generator = torch.Generator().manual_seed(EVALUATION_SEED)
+            noise = torch.rand(shape, generator=generator, dtype=x.dtype).to(x.device)
+            noise = noise.index_select(0, segment_places(batch, num_graphs))
         if noise.shape != shape:
             raise ValueError(
                 f"noise has shape {tuple(noise.shape)}, expected {shape}: uniform numbers for "

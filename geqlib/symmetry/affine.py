@@ -12,13 +12,13 @@ over the Haar measure.
 
 from __future__ import annotations
 
-from math import log, pi
+from math import inf, log, pi
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from geqlib.symmetry.polar import check_proper, check_special, polar_basis
+from geqlib.symmetry.polar import check_proper, check_special, matrix_exp, polar_basis
 from geqlib.symmetry.rotations import random_rotation, random_rotations
 
 Linear = Literal["GL+", "SL", "R+"]  # R+: scalings x -> s x with s > 0
@@ -48,7 +48,7 @@ def random_matrices(
         generator: of the draws; torch's own random stream by default.
 
     Raises:
-        ValueError: another group, or a scale below 0.
+        ValueError: another group, or a scale that is negative, infinite or NaN.
 
     Example:
         >>> g = random_matrices(4, 3, "SL", dtype=torch.float64)
@@ -56,10 +56,11 @@ def random_matrices(
         True
     """
     basis = stretch_basis(dim, group).to(dtype=dtype or torch.get_default_dtype(), device=device)
-    if scale < 0:
-        raise ValueError(f"scale is a standard deviation, at least 0, got {scale}.")
+    if not 0 <= scale < inf:
+        raise ValueError(f"scale is a standard deviation, at least 0 and finite, got {scale}.")
     normal = torch.randn(count, len(basis), dtype=basis.dtype, device=device, generator=generator)
-    stretch = torch.linalg.matrix_exp(torch.einsum("bk,kij->bij", scale * normal, basis))
+    logarithm = torch.einsum("bk,kij->bij", scale * normal, basis)
+    stretch = matrix_exp(logarithm)
     if group == "R+":
         return stretch
     if dim in (2, 3):
@@ -68,7 +69,7 @@ def random_matrices(
         )
     own = generator or torch.default_generator
     rotations = [random_rotation(dim, own) for _ in range(count)]
-    return stretch @ torch.stack(rotations).to(stretch)
+    return stretch @ torch.stack(rotations).to(stretch) if count else stretch
 
 
 def haar_weights(matrix: Tensor, group: Linear = "GL+", *, scale: float = SCALE) -> Tensor:
@@ -99,7 +100,7 @@ def haar_weights(matrix: Tensor, group: Linear = "GL+", *, scale: float = SCALE)
     """
     dim = matrix.size(-1)
     count = len(stretch_basis(dim, group))
-    if scale <= 0:
+    if not 0 < scale < inf:
         raise ValueError(f"Samples of scale {scale} have no density: take one above 0.")
     (check_special if group == "SL" else check_proper)(matrix)
     y = torch.linalg.svdvals(matrix.detach()).log()

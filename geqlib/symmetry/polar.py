@@ -24,6 +24,7 @@ from torch import Tensor
 NEAR = 0.25  # of the identity, in the largest row sum: where the series below is exact to rounding
 NODES = 8  # of Gauss-Legendre quadrature: the diagonal Padé approximant of the logarithm
 MOST_STEPS = 100
+DTYPES = (torch.float32, torch.float64)
 
 
 def polar(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,7 @@ def exp(matrix: Tensor) -> Tensor:
                 [0., 1.]])
     """
     symmetric, antisymmetric = (matrix + matrix.mT) / 2, (matrix - matrix.mT) / 2
-    return torch.linalg.matrix_exp(symmetric) @ torch.linalg.matrix_exp(antisymmetric)
+    return matrix_exp(symmetric) @ matrix_exp(antisymmetric)
 
 
 def coordinates(matrix: Tensor, *, traceless: bool = False) -> Tensor:
@@ -170,16 +171,29 @@ def polar_basis(dim: int, *, traceless: bool = False) -> Tensor:
     return torch.stack(rows) if rows else identity.new_zeros(0, dim, dim)
 
 
+def matrix_exp(matrix: Tensor) -> Tensor:
+    """The matrix exponential; of 16-bit matrices by way of float32, as torch's own is wrong there.
+
+    Example:
+        >>> matrix_exp(torch.eye(1, dtype=torch.bfloat16))
+        tensor([[2.7188]], dtype=torch.bfloat16)
+    """
+    if torch.finfo(matrix.dtype).bits >= 32:
+        return torch.linalg.matrix_exp(matrix)
+    return torch.linalg.matrix_exp(matrix.float()).to(matrix.dtype)
+
+
 def check_invertible(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix [..., n, n] without an inverse, or with NaN."""
     shape = list(matrix.shape)
-    if len(shape) < 2 or shape[-1] != shape[-2] or not matrix.is_floating_point():
+    if len(shape) < 2 or shape[-1] != shape[-2] or matrix.dtype not in DTYPES:
         raise ValueError(
-            f"matrices must be floating point of shape [..., n, n], got {matrix.dtype} of {shape}."
+            f"matrices must be float32 or float64 of shape [..., n, n], got {matrix.dtype} of "
+            f"{shape}."
         )
-    flat = matrix.detach().reshape(-1, *shape[-2:])
-    if not len(flat) or not shape[-1]:
+    if not matrix.numel():
         return
+    flat = matrix.detach().reshape(-1, *shape[-2:])
     finite = flat.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         raise ValueError(f"matrix {int((~finite).nonzero()[0])} is NaN or infinite.")
@@ -197,7 +211,7 @@ def check_invertible(matrix: Tensor) -> None:
 def check_proper(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix that is not in GL+(n)."""
     check_invertible(matrix)
-    bad = (torch.linalg.det(matrix.detach().double()).reshape(-1) < 0).nonzero()
+    bad = (torch.linalg.slogdet(matrix.detach().double()).sign.reshape(-1) < 0).nonzero()
     if len(bad):
         raise ValueError(
             f"matrix {int(bad[0])} has a negative determinant: it is not in GL+(n), which the "
@@ -208,7 +222,10 @@ def check_proper(matrix: Tensor) -> None:
 def check_special(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix whose determinant is not 1."""
     det = torch.linalg.det(matrix.detach().double()).reshape(-1)
-    limit = matrix.size(-1) ** 2 * torch.finfo(matrix.dtype).eps ** 0.75
+    values = torch.linalg.svdvals(matrix.detach().double()).flatten(0, -2)
+    stretched = values.amax(-1) / values.amin(-1) if values.numel() else 1.0
+    eps = torch.finfo(matrix.dtype).eps
+    limit = matrix.size(-1) ** 2 * (eps**0.75 + eps * stretched)  # rounded entries change it so
     bad = (~((det - 1).abs() <= limit)).nonzero()
     if len(bad):
         raise ValueError(
@@ -223,11 +240,10 @@ def _orthogonal_factor(matrix: Tensor) -> Tensor:
     accurate = torch.finfo(x.dtype).eps ** 0.5
     last = False  # once the error is at rounding, one more step has that of derivatives there
     for _ in range(MOST_STEPS):
-        inverse = torch.linalg.inv(x)
         # which makes the determinant 1, and leaves the limit as it is
-        scale = torch.linalg.det(x.detach()).abs() ** (-1 / n)
-        scale = scale[..., None, None]
-        following = (x * scale + inverse.mT / scale) / 2
+        scale = torch.exp(torch.linalg.slogdet(x.detach()).logabsdet / -n)
+        x = x * scale.clamp(max=torch.finfo(x.dtype).max)[..., None, None]
+        following = (x + torch.linalg.inv(x).mT) / 2
         change = float((following - x).detach().abs().amax())
         x = following
         if last:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from geqlib.train.predictor import trained_task
 from geqlib.train.tasks.diffusion import MoleculeDiffusion
 from geqlib.train.tasks.graph_generation import GraphDiffusion
 
+SETTINGS = "settings.json"
+PARTS = "[0-9]*-[0-9]*.safetensors"
 Progress = Callable[[Iterable[range]], Iterable[range]]
 
 
@@ -157,6 +158,8 @@ def _sampled(
         raise ValueError(
             f"There is nothing to sample: count is {count}, and {settings.at_once} at once."
         )
+    if settings.seed < 0:
+        raise ValueError(f"seed is {settings.seed}: take an integer from 0.")
     _claim(folder, checkpoint, settings)
     size = settings.at_once
     batches = [range(k, min(k + size, count)) for k in range(0, count, size)]
@@ -166,19 +169,23 @@ def _sampled(
 
 
 def remove_samples(folder: Path) -> None:
-    """Delete a folder of `complete_samples`, and none that is something else."""
-    if (folder / "settings.json").exists():
-        shutil.rmtree(folder)
+    """Delete what `complete_samples` wrote into a folder, and the folder if that was all of it."""
+    if not folder.is_dir():
+        return
+    for path in (folder / SETTINGS, *folder.glob(PARTS)):
+        path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings | GraphSettings) -> None:
     """Write what the samples of a folder depend on, or see that it is the same."""
     current: dict[str, Any] = {"checkpoint": file_hash(model_file(checkpoint)), **asdict(settings)}
     current |= {f"sampler.{k}": value for k, value in current.pop("sampler", {}).items()}
-    path = folder / "settings.json"
-    if path.exists():
+    path = folder / SETTINGS
+    if any(folder.glob(PARTS)):  # settings under which nothing was drawn bind nobody
         with reading(path, "does not say how its samples were drawn", "delete its folder"):
-            stored = json.loads(path.read_text())
+            stored = {**json.loads(path.read_text())}
         other = [name for name, value in current.items() if stored.get(name) != value]
         if other:
             raise ValueError(

@@ -177,6 +177,54 @@ def test_dropped_molecules_are_counted(
     assert lines[7:9] == ["  1  2  1  0  0  0  0", "  1  3  1  0  0  0  0"]
 
 
+def test_refused_words_bind_nobody(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, few = tmp_path / "a.xyz", ["--count", "2", "--steps", "2"]
+    wrong = {
+        "knows no property": ["--property", "3"],
+        "0 at once": ["--batch-size", "0"],
+        "seed is -1": ["--seed", "-1"],
+        "below a finite sigma_max": ["--sigma-max", "inf"],
+        "--device gpu7 cannot be used here": ["--device", "gpu7"],
+    }
+    for message, words in wrong.items():
+        assert sample(run, out, *few, *words) == 2
+        assert message in capsys.readouterr().err
+    assert sample(run, out, *few) == 0
+
+
+def test_only_what_was_written_is_deleted(run: Path, tmp_path: Path) -> None:
+    """A folder of the name of the parts may be somebody's."""
+    own = tmp_path / "a.xyz.parts"
+    own.mkdir()
+    (own / "precious.txt").write_text("x")
+    assert sample(run, tmp_path / "a.xyz", "--count", "2", "--steps", "2") == 0
+    assert [path.name for path in own.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "3"])
+def test_damaged_settings_are_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    task, settings = load_diffusion(run), SampleSettings(at_once=2, sampler=HeunSampler(2))
+    folder = tmp_path / "a.xyz.parts"
+    complete_samples(task, run, folder, 2, settings)
+    (folder / "settings.json").write_text(text)
+    with pytest.raises(ValueError, match="does not say how its samples were drawn"):
+        complete_samples(task, run, folder, 4, settings)
+
+
+@pytest.mark.parametrize("place", [-10_000.0, 99_999.99996])
+def test_columns_of_an_sdf_do_not_run_together(tmp_path: Path, place: float) -> None:
+    far = Molecules(torch.tensor([6]), torch.tensor([[place, 0, 0]]).double(), torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"an SDF holds -9999.9999 to 99999.9999: write an .xyz"):
+        write(tmp_path / "a.sdf", far)
+    write(tmp_path / "a.xyz", far)
+    frame: Any = read(tmp_path / "a.xyz")
+    assert frame.positions[0, 0] == pytest.approx(place, abs=1e-7)
+
+
 def test_other_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sample(tmp_path / "none.ckpt", tmp_path / "a.xyz") == 2
     assert "There is no checkpoint" in capsys.readouterr().err

@@ -108,3 +108,55 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def test_bad_confidences(confidence: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         preferred(confidence=confidence)(pos=cloud())
+
+
+class Batched(nn.Module):
+    """Logits of graphs of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points = nn.Linear(3, 4)
+
+    def forward(self, pos: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        y = torch.sin(2 * self.points(pos))
+        return y.new_zeros(num_graphs, 4).index_add(0, batch, y)
+
+
+def batched(confidence: Any = None) -> FrameAveraging:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"mode": "argmax", "confidence": confidence}
+    outputs = "graph:scalar"
+    return FrameAveraging(Batched().double(), "E(3)", inputs=TYPES, outputs=outputs, **options)
+
+
+def test_with_a_plan_it_compiles_exports_and_is_vectorised() -> None:
+    net, pos, batch = batched(), torch.cat([cloud(), cloud(1)]), torch.arange(2).repeat_interleave(6)
+    plan, expected = net.plan(pos=pos, batch=batch), net(pos=pos, batch=batch)
+    fixed = {"batch": batch, "num_graphs": 2, "plan": plan}
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(pos=pos, **fixed), expected)
+    program = torch.export.export(net, (), {"pos": pos, **fixed})
+    assert torch.equal(program.module()(pos=pos, **fixed), expected)
+    many = torch.func.vmap(lambda x: net(pos=x, **fixed))(torch.stack([pos, pos]))
+    assert torch.equal(many, torch.stack([expected, expected]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[torch.inf, 0.0], [torch.inf, torch.inf], [-torch.inf, -torch.inf], [1, 0], [True, False]],
+)
+def test_confidences_of_any_number(values: list[float]) -> None:
+    """Infinite ones and integers: the weights are those of equally confident copies."""
+    count = 8
+
+    def confidence(y: Tensor) -> Tensor:
+        few = torch.tensor(values)
+        return torch.cat([few, few[1:].expand(count - 2)])
+
+    net, pos = batched(confidence), cloud()
+    seen = net.plan(pos=pos, batch=torch.zeros(6).long())
+    copies = torch.stack([net.module((pos - seen.shift[0]) @ m, torch.zeros(6).long(), 1)[0]
+                          for m in seen.matrix])  # fmt: skip
+    alike = torch.tensor(values + values[1:] * (count - 2))
+    expected = copies[alike == alike.max()].mean(0)
+    assert (net(pos=pos, batch=torch.zeros(6).long())[0] - expected).abs().max() < 1e-12

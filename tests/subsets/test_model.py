@@ -182,3 +182,14 @@ def test_errors(name: str) -> None:
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_sets_beside_it_change_nothing_in_evaluation(steps: int) -> None:
+    """Of sizes 1 to 4, also with elements that do not stand set by set."""
+    net, sizes = model(steps=steps, samples=3), [3, 1, 4, 2]
+    x, batch = torch.randn(10, 2).double(), torch.arange(4).repeat_interleave(torch.tensor(sizes))
+    alone = torch.cat([net(x[batch == k]) for k in range(4)])
+    torch.testing.assert_close(net(x, batch, 4), alone)
+    order = torch.tensor([0, 4, 3, 8, 1, 5, 2, 9, 6, 7])  # each set in its own order
+    torch.testing.assert_close(net(x[order], batch[order], 4), alone[order])

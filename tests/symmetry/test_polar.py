@@ -249,3 +249,49 @@ def test_no_frames_of_groups_that_are_not_compact() -> None:
 
     with pytest.raises(ValueError, match="not compact"):
         FrameAveraging(torch.nn.Identity(), "GL+(3)", inputs={"input": "vector"}, outputs="vector")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_matrices_whose_determinant_is_no_number(dtype: torch.dtype) -> None:
+    """Of 1e20 or 1e-120, with others of size 1 beside them."""
+    size = 20 if dtype == torch.float32 else 120
+    scales = torch.tensor([10.0**size, 1.0, 10.0**-size], dtype=torch.float64)
+    g = (scales[:, None, None] * drawn(3, 3)).to(dtype)
+    rounding = 1e3 * torch.finfo(dtype).eps
+    stretch, rotation = polar(g)
+    assert ((stretch @ rotation - g).abs().amax((1, 2)) / scales).max() < rounding
+    expected = log(drawn(3, 3)) + scales.log()[:, None, None] * torch.eye(3)
+    assert apart(log(g).double(), expected) < 1e2 * rounding
+    with pytest.raises(ValueError, match="matrix 2 has a negative determinant"):
+        log(torch.stack([g[1], g[1], -g[2]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    """Drawn and multiplied in it, and refused where it is inverted."""
+    torch.manual_seed(0)
+    g = random_matrices(50, 3, "SL", dtype=dtype)
+    assert g.dtype == dtype and (torch.linalg.det(g.double()) - 1).abs().max() < 0.1
+    x = 0.2 * torch.randn(3, 3, dtype=torch.float64)
+    assert apart(exp(x.to(dtype)).double(), exp(x)) < 0.05
+    with pytest.raises(ValueError, match="must be float32 or float64"):
+        polar(g)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_no_matrices(dim: int) -> None:
+    assert random_matrices(0, dim).shape == haar_weights(random_matrices(0, dim)).shape + (dim, dim)
+    assert log(torch.zeros(2, 0, 0)).shape == (2, 0, 0)
+
+
+def test_far_stretches_keep_their_determinant_to_rounding() -> None:
+    g = drawn(100, 4, "SL", scale=3.0).float()
+    assert haar_weights(g, "SL", scale=3.0).isfinite().all()
+    with pytest.raises(ValueError, match="has determinant"):
+        haar_weights(1.01 * drawn(1, 4, "SL").float(), "SL")
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, -1.0])
+def test_scales_are_finite(scale: float) -> None:
+    with pytest.raises(ValueError, match="scale is a standard deviation"):
+        random_matrices(2, 3, scale=scale)

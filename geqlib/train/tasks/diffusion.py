@@ -285,19 +285,21 @@ class MoleculeDiffusion(SampledModule, Task):
         """Each process draws its share."""
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         own = range(rank, self.samples, processes)
-        if not own or not self.histogram:
+        if not self.histogram:
             return
-        parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
-        molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
-        scores = scores_of(molecules, validity=False)
-        metrics = {
-            "atom_stability": scores.atom_stability,
-            "molecule_stability": scores.molecule_stability,
-            "dropped": float(molecules.dropped.double().mean()),
-        }
-        for name, value in metrics.items():
-            shown = name in self.shown
-            self.log(f"{stage}/{name}", value, prog_bar=shown, batch_size=len(molecules))
+        metrics = {"atom_stability": (0, 0), "molecule_stability": (0, 0), "dropped": (0, 0)}
+        if own:  # a process without a share logs, too: the others wait for it
+            parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
+            molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
+            scores = scores_of(molecules, validity=False)
+            metrics = {
+                "atom_stability": (scores.stable_atoms, scores.atoms),
+                "molecule_stability": (scores.stable_molecules, scores.molecules),
+                "dropped": (int(molecules.dropped.sum()), len(molecules)),
+            }
+        for name, (count, total) in metrics.items():
+            shown, value = name in self.shown, count / max(total, 1)
+            self.log(f"{stage}/{name}", value, prog_bar=shown, batch_size=total)
 
 
 def scores_of(molecules: Molecules, **options: Any) -> MoleculeScores:
