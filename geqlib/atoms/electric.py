@@ -59,6 +59,7 @@ def born_charges(
     batch: Tensor | None = None,
     cell: Tensor | None = None,
     *,
+    num_graphs: int | None = None,
     create_graph: bool = False,
 ) -> Tensor:
     """Born effective charges: derivatives of the polarisation by the positions.
@@ -77,7 +78,7 @@ def born_charges(
     Args:
         charges: [N], a function of `pos`, of which each graph has a constant sum.
         pos: [N, 3] in angstrom, with gradients.
-        batch: [N] graph of each atom.
+        batch: [N] graph of each atom, and num_graphs: their number, needed with it.
         cell: [G, 3, 3] cell vectors in rows; zeros for molecules.
         create_graph: whether the results can be differentiated again.
 
@@ -95,12 +96,14 @@ def born_charges(
     unit = torch.eye(3, dtype=pos.dtype, device=pos.device)
     own = charges.to(pos.dtype)[:, None, None] * unit
     fixed = pos.detach()
-    offset = fixed - fixed.mean(0)
+    graph = torch.zeros(len(pos), dtype=torch.long, device=pos.device) if batch is None else batch
+    # of each structure alone, as others may be far away
+    sums = sum_pool(torch.cat([fixed, torch.ones_like(fixed[:, :1])], 1), batch, num_graphs)
+    offset = fixed - (sums[:, :3] / sums[:, 3:].clamp(min=1)).index_select(0, graph)
     open_ = torch.stack([derivative(offset[:, a]) for a in range(3)], 1)
     repeats = None if cell is None or cell.numel() == 0 else periodic(cell)
     if repeats is None or cell is None or not bool(repeats.any()):
         return own + open_
-    graph = torch.zeros(len(pos), dtype=torch.long, device=pos.device) if batch is None else batch
     vectors = torch.where(repeats[:, None, None], cell, unit).index_select(0, graph)
     waves = 2 * math.pi * torch.linalg.inv(vectors.double()).mT.to(pos.dtype)
     phase = (waves @ fixed[:, :, None])[..., 0]

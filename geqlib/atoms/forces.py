@@ -227,7 +227,12 @@ def _electric(
     )
     if born:
         results["born_charges"] = born_charges(
-            energies.charges, pos, batch, cell, create_graph=create_graph
+            energies.charges,
+            pos,
+            batch,
+            cell,
+            num_graphs=fields["num_graphs"],
+            create_graph=create_graph,
         )
     return results
 

@@ -194,7 +194,7 @@ class GeqCalculator(Calculator):
             "forces": outputs["forces"].double().cpu().numpy(),
         }
         for name, key in ELECTRIC.items():
-            if key in outputs and not (name == "dipole" and structure.cell.rank):
+            if key in outputs and not (name == "dipole" and periodic):
                 value = outputs[key] if key in PER_ATOM else outputs[key][0]
                 self.results[name] = value.detach().double().cpu().numpy()
         if self.calibrated and {"energy_std", "forces_std"} & set(properties):

@@ -33,12 +33,14 @@ class Reliability:
         unit: of both.
         deviations: [M], positive.
         errors: [M] predicted minus true.
+        lost: how many further errors, or their deviations, are not finite, or deviations are 0.
     """
 
     name: str
     unit: str
     deviations: np.ndarray
     errors: np.ndarray
+    lost: int = 0
 
     @property
     def scaled(self) -> np.ndarray:
@@ -65,17 +67,24 @@ def reliabilities(arrays: Mapping[str, np.ndarray]) -> list[Reliability]:
     if {"energy", "energy_std", "energy_true"} <= arrays.keys():
         atoms = np.bincount(arrays["batch"], minlength=len(arrays["energy"]))
         error = arrays["energy"].astype(float) - arrays["energy_true"]
-        labels.append(_label("Energy", "meV per atom", arrays["energy_std"] / atoms, error / atoms))
+        true = arrays["energy_true"]
+        labels.append(
+            _label("Energy", "meV per atom", arrays["energy_std"] / atoms, error / atoms, true)
+        )
     if {"forces", "forces_std", "forces_true"} <= arrays.keys():
         errors = arrays["forces"].astype(float) - arrays["forces_true"]
         deviations = np.repeat(arrays["forces_std"], 3)
-        labels.append(_label("Force", "meV/Å", deviations, errors.ravel()))
+        true = arrays["forces_true"].ravel()
+        labels.append(_label("Force", "meV/Å", deviations, errors.ravel(), true))
     return [label for label in labels if len(label.errors) >= LEAST]
 
 
-def _label(name: str, unit: str, deviations: np.ndarray, errors: np.ndarray) -> Reliability:
+def _label(
+    name: str, unit: str, deviations: np.ndarray, errors: np.ndarray, true: np.ndarray
+) -> Reliability:
     shown = np.isfinite(errors) & np.isfinite(deviations) & (deviations > 0)
-    return Reliability(name, unit, MILLI * deviations[shown], MILLI * errors[shown])
+    lost = int((~shown & ~np.isnan(true)).sum())  # NaN is no label
+    return Reliability(name, unit, MILLI * deviations[shown], MILLI * errors[shown], lost)
 
 
 def reliability_table(labels: Sequence[Reliability]) -> Table:
@@ -84,7 +93,7 @@ def reliability_table(labels: Sequence[Reliability]) -> Table:
     rows = tuple(
         (
             f"{label.name} ({label.unit})",
-            str(len(label.errors)),
+            f"{len(label.errors)}{f', {label.lost} not finite' if label.lost else ''}",
             number(float(np.sqrt(np.square(label.deviations).mean())), 3),
             number(float(np.sqrt(np.square(label.errors).mean())), 3),
             f"{_rank_correlation(label):.2f}",

@@ -96,10 +96,18 @@ def changed_settings(
     Example:
         >>> changed_settings({"seed": 0, "lr": 1.0}, {"seed": 7, "lr": 2.0}, free=("lr",))
         ['seed was 0 and is 7']
+        >>> changed_settings({"levels": {"a": 1, "b": 2}}, {"levels": {"b": 2, "a": 1}}, free=())
+        ['the order of levels was a, b and is b, a']
     """
-    owner = f" of {of}" if of else ""
-    return [
-        f"{name}{owner} was {stored[name]!r} and is {current[name]!r}"
-        for name in stored
-        if name in current and name not in free and stored[name] != current[name]
-    ]
+    owner, changes = f" of {of}" if of else "", []
+    for name in stored:
+        if name not in current or name in free:
+            continue
+        before, now = stored[name], current[name]
+        if before != now:
+            changes.append(f"{name}{owner} was {before!r} and is {now!r}")
+        elif isinstance(before, Mapping) and list(before) != list(now):
+            # levels are numbered by it, properties take channels in it, and files are read in it
+            orders = (", ".join(map(str, part)) for part in (before, now))
+            changes.append("the order of {}{} was {} and is {}".format(name, owner, *orders))
+    return changes

@@ -130,7 +130,11 @@ def batched(confidence: Any = None) -> FrameAveraging:
 
 
 def test_with_a_plan_it_compiles_exports_and_is_vectorised() -> None:
-    net, pos, batch = batched(), torch.cat([cloud(), cloud(1)]), torch.arange(2).repeat_interleave(6)
+    net, pos, batch = (
+        batched(),
+        torch.cat([cloud(), cloud(1)]),
+        torch.arange(2).repeat_interleave(6),
+    )
     plan, expected = net.plan(pos=pos, batch=batch), net(pos=pos, batch=batch)
     fixed = {"batch": batch, "num_graphs": 2, "plan": plan}
     compiled = torch.compile(net, backend="eager", fullgraph=True)

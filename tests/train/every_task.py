@@ -12,23 +12,48 @@ import lightning as L
 import networkx as nx
 import numpy as np
 import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from geqlib.data import GraphData, MoleculeData, MultitaskData, NBodyData, SetData
+from geqlib.data import (
+    GraphData,
+    GraphGeneration,
+    LevelsData,
+    MoleculeData,
+    MultitaskData,
+    NBodyData,
+    PropertyData,
+    SetData,
+    SubsetData,
+)
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import PackedGraphs
-from geqlib.models import DGCNN, PONITA, SPEN, GauntNet, MonoidGNN, SetNetwork
+from geqlib.generation import Denoiser
+from geqlib.models import (
+    DGCNN,
+    PARD,
+    PONITA,
+    SPEN,
+    EquiVSet,
+    GauntNet,
+    MonoidGNN,
+    SetNetwork,
+)
 from geqlib.train import (
     BitsTask,
     ClassificationTask,
     DisplacementTask,
     EnergyForces,
     GraphClassificationTask,
+    GraphDiffusion,
+    MoleculeDiffusion,
     MultitaskTask,
     NormalsTask,
+    PropertyTask,
     RegressionTask,
+    SubsetTask,
     Task,
 )
 from geqlib.train.run import Run
@@ -141,6 +166,60 @@ def copper_frames() -> list[Any]:
     return frames
 
 
+def molecule_diffusion(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    write(folder / "water.xyz", water_frames(), format="extxyz")
+    network = PONITA(3, 1, 2, 1, **SMALL, orientations=4)
+    task = MoleculeDiffusion(Denoiser(network, ["H", "O"]), samples=3, sample_every=1, steps=2)
+    data = MoleculeData(str(folder / "water.xyz"), 3, 3, forces_key=None, batch_size=2)
+    return task, data, "val/loss"
+
+
+def graph_diffusion(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    data = GraphGeneration.from_networkx([nx.path_graph(n) for n in range(1, 13)], 2)
+    net = PARD(2, 2, channels=4, pair_channels=4, layers=1, heads=2, steps=2)
+    return GraphDiffusion(net, samples=2, sample_every=1), data, "val/loss"
+
+
+def subsets(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    sizes: dict[str, Any] = {"size": 6, "chosen": 2, "test_sizes": (6, 9)}
+    data = SubsetData("moons", 2, train=4, val=4, test=4, **sizes)
+    net = EquiVSet(2, 4, hidden=4, background="superset", samples=2, start="copula", rank=2)
+    return SubsetTask(net, lr=1e-3), data, "val/loss"
+
+
+def properties(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    write(folder / "water.xyz", water_frames(), format="extxyz")
+    named = {"mu": "graph:vector", "q": "scalar"}
+    data = PropertyData(str(folder / "water.xyz"), named, 0.25, 0.25, batch_size=2, cutoff=4.0)
+    return PropertyTask(PONITA(4, 0, 1, 1, **SMALL, cutoff=4.0), named), data, "val/loss"
+
+
+def levels(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    frames = water_frames()
+    write(folder / "low.xyz", frames, format="extxyz")
+    write(folder / "high.xyz", frames[:8], format="extxyz")
+    settings: dict[str, Any] = {"val": 2, "test": 2, "forces_key": None}
+    names = {name: settings | {"train": str(folder / f"{name}.xyz")} for name in ("low", "high")}
+    data = LevelsData(names, cutoff=4.0, batch_size=3, eval_batch_size=2)
+    return (
+        EnergyForces(PONITA(4, 0, 1, 0, **SMALL, cutoff=4.0), forces_weight=0.0),
+        data,
+        "val/loss",
+    )
+
+
+def water_frames() -> list[Any]:
+    """Molecules with an energy, a vector, and a number of each atom."""
+    draw, frames = np.random.default_rng(0), []
+    for _ in range(12):
+        atoms = Atoms("OH2", [[0, 0, 0], [0, 0.8, 0.6], [0, -0.8, 0.6]])
+        atoms.positions += 0.1 * draw.normal(size=(3, 3))
+        atoms.info |= {"energy": float(draw.normal()), "mu": atoms.positions.sum(0)}
+        atoms.arrays["q"] = draw.normal(size=3)
+        frames.append(atoms)
+    return frames
+
+
 MAKERS: dict[str, Callable[[Path], tuple[Task, L.LightningDataModule, str]]] = {
     maker.__name__: maker
     for maker in (
@@ -153,6 +232,11 @@ MAKERS: dict[str, Callable[[Path], tuple[Task, L.LightningDataModule, str]]] = {
         bits,
         energy,
         energy_gaunt,
+        molecule_diffusion,
+        graph_diffusion,
+        subsets,
+        properties,
+        levels,
     )
 }
 TASKS = tuple(MAKERS)

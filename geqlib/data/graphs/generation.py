@@ -30,6 +30,7 @@ GENERATORS: dict[str, Callable[[np.random.Generator], nx.Graph]] = {
     "sbm": block_model_graph,
 }
 TEST = 0.2
+OWN = "networkx"  # name of graphs that no file holds
 
 
 class GraphGeneration(SplitLoaders):
@@ -82,7 +83,7 @@ class GraphGeneration(SplitLoaders):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if name not in (*get_args(Name), "networkx"):
+        if name not in (*get_args(Name), OWN):
             raise ValueError(f"name is {name!r}: choose one of {', '.join(get_args(Name))}.")
         if batch_size < 1 or count < 5 or (eval_batch_size is not None and eval_batch_size < 1):
             raise ValueError(
@@ -119,7 +120,7 @@ class GraphGeneration(SplitLoaders):
                     f"graphs[{k}] is not a simple undirected graph: make it a networkx.Graph "
                     "without loops."
                 )
-        data = cls("networkx", batch_size, count=len(graphs), data_seed=data_seed)
+        data = cls(OWN, batch_size, count=len(graphs), data_seed=data_seed)
         data.own_graphs = list(graphs)
         return data
 
@@ -154,6 +155,11 @@ class GraphGeneration(SplitLoaders):
         if self.name in GENERATORS:
             draw = GENERATORS[self.name]
             return [draw(np.random.default_rng([self.data_seed, k])) for k in range(self.count)]
+        if self.name == OWN:
+            raise ValueError(
+                "These graphs came from Python, and no file holds them: make the data again by "
+                "GraphGeneration.from_networkx, or name one of the sets."
+            )
         path = needed_file(f"graph_generation/{FILES[self.name]}", "its graphs in graph6")
         with reading(path, "does not hold graphs in the graph6 format"):
             return [nx.from_graph6_bytes(line) for line in path.read_bytes().split()]

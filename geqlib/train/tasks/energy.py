@@ -47,6 +47,7 @@ from geqlib.train.tasks.label_checks import (
     check_measured,
     check_outputs,
     check_volumes,
+    unused_labels,
     volumes,
 )
 from geqlib.train.tasks.level_errors import ErrorsOfLevels
@@ -190,12 +191,8 @@ class EnergyForces(Task):
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)
-        if getattr(getattr(data, "labels", None), "energies", None):
-            warnings.warn(
-                "energies_key is read and not trained on: EnergyForces learns total energies, "
-                "forces and stress. null leaves it out.",
-                stacklevel=2,
-            )
+        for sentence in unused_labels(self.model, data):
+            warnings.warn(sentence, stacklevel=2)
         if share_charge(self.model, data):
             self._describe(charge=True)
         if (names := share_levels(self.model, data)) is not None:

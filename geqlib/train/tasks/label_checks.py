@@ -60,6 +60,31 @@ def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
         )
 
 
+def unused_labels(potential: Any, data: Any) -> list[str]:
+    """A sentence for each label that the data reads, and nothing is compared with.
+
+    Args:
+        potential: a `Potential`.
+        data: its data module, with `labels`, or with `parts` that have them; or any other.
+    """
+    parts = list(getattr(data, "parts", {}).values()) or [data]
+    labels = [part.labels for part in parts if hasattr(part, "labels")]
+    unused = {
+        "energies": "EnergyForces learns total energies, forces and stress",
+        "dipole": "the potential has no charges: build it with long_range",
+        "polarisability": "the potential has none: build it with polarisability=True",
+    }
+    if potential.long_range is not None:
+        del unused["dipole"]
+    if potential.polarisability:
+        del unused["polarisability"]
+    return [
+        f"{name}_key is read and not trained on: {reason}. null leaves it out."
+        for name, reason in unused.items()
+        if any(getattr(label, name, None) for label in labels)
+    ]
+
+
 def check_measured(split: str, structures: Any, names: Iterable[str]) -> None:
     """Refuse to measure a split in memory, none of whose structures has a label.
 

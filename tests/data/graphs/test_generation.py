@@ -98,6 +98,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: GraphGeneration.from_networkx([*RINGS, nx.empty_graph(0)]).setup(),
         "Graph 10 of networkx has no nodes",
     ),
+    "no file": (lambda: GraphGeneration("networkx").setup(), "no file holds them"),
     "corner": (lambda: planar_graph(np.random.default_rng(0), 2), "at least 3 nodes"),
 }
 
