@@ -54,8 +54,8 @@ class HeunSampler:
             raise ValueError(f"steps must be at least 2, got {self.steps}.")
         if not 0 < self.sigma_min < self.sigma_max < inf:
             raise ValueError(
-                f"sigma_min must be positive and below a finite sigma_max, got {self.sigma_min} and "
-                f"{self.sigma_max}."
+                f"sigma_min must be positive and below a finite sigma_max, got {self.sigma_min} "
+                f"and {self.sigma_max}."
             )
         if not (self.rho > 0 and self.churn >= 0):
             raise ValueError(

@@ -205,6 +205,7 @@ class PARD(nn.Module):
             generator: of times and noise, on the device of the model.
         """
         batch, num_graphs = graph_index(batch, num_graphs, len(x), edge_index.device)
+        x = x if x.is_floating_point() else x.long()
         plan = self.plan(edge_index, len(x), batch, num_graphs) if plan is None else plan
         if plan.hops != self.hops:
             raise ValueError(

@@ -66,12 +66,15 @@ def partial_order(
 
     Raises:
         ValueError: negative hops, so many that 64 bits do not hold the counts, an edge without its
-            reverse, a loop or a repeated edge, `batch` without `num_graphs`.
+            reverse, a loop, a repeated edge, or one between two graphs, `batch` without
+            `num_graphs`.
     """
     if hops < 0:
         raise ValueError(f"hops must be at least 0, got {hops}.")
     batch, num_graphs = graph_index(batch, num_graphs, num_nodes, edge_index.device)
     source, target = simple_edges(edge_index, num_nodes)
+    if bool((batch[source] != batch[target]).any()):
+        raise ValueError("An edge joins nodes of two graphs: number nodes through the batch.")
     most = int(segment_lengths(batch, num_graphs).max()) if num_nodes else 0
     if most**hops > LARGEST:
         raise ValueError(

@@ -204,3 +204,29 @@ def test_what_a_network_cannot_give_is_said() -> None:
         EnergyForces(plain, dipole_weight=1.0)
     with pytest.raises(ValueError, match=r"polarisability_weight is 1\.0"):
         EnergyForces(plain, polarisability_weight=1.0)
+
+
+def test_structures_far_apart_do_not_round_each_other() -> None:
+    """A batch in float32, of a molecule and another one a hundred thousand angstrom away."""
+    net, inputs = potential().float(), one()
+    alone = {k: v.float() if v.is_floating_point() else v for k, v in inputs.items()}
+    expected = energy_forces(net, **alone, born=True)["born_charges"]
+    count = len(inputs["pos"])
+    pair = {
+        "pos": torch.cat([alone["pos"], alone["pos"] + 1e5]),
+        "z": alone["z"].repeat(2),
+        "edge_index": torch.cat([alone["edge_index"], alone["edge_index"] + count], 1),
+        "batch": torch.arange(2).repeat_interleave(count),
+        "num_graphs": 2,
+    }
+    born = energy_forces(net, **pair, born=True)["born_charges"]
+    torch.testing.assert_close(born[:count], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_molecule_in_a_box_has_a_dipole(model: Potential) -> None:
+    """A cell along which nothing repeats is none."""
+    pos, z, _ = system(4, periodic=False)
+    free, boxed = (Atoms(z.numpy(), pos.numpy(), cell=cell) for cell in (None, [9.0, 9.0, 9.0]))
+    for atoms in (free, boxed):
+        atoms.calc = GeqCalculator(model)
+    np.testing.assert_allclose(boxed.get_dipole_moment(), free.get_dipole_moment())

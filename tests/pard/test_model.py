@@ -97,6 +97,10 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "features": (lambda: model()(X.float(), PATH), "as integers"),
     "directed": (lambda: model()(X, PATH[:, :1]), "both directions of every edge"),
     "graphs": (lambda: model()(X, PATH, batch=X), "without num_graphs"),
+    "between": (
+        lambda: model()(X, PATH, batch=torch.tensor([0, 0, 1]), num_graphs=2),
+        "joins nodes of two graphs",
+    ),
     "plan": (lambda: model()(X, PATH, plan=model(hops=2).plan(PATH, 3)), "made for hops=2"),
     "not trained": (lambda: sample_graphs(model(), 1), "has seen no graphs"),
     "count": (lambda: sample_graphs(seen(model()), -1), "count must be at least 0"),
@@ -166,3 +170,12 @@ def right(net: PARD) -> int:
     samples = sample_graphs(net, 40, generator=torch.Generator().manual_seed(0))
     graphs = as_networkx([samples], net.hops)
     return sum(any(nx.is_isomorphic(sample, graph) for graph in GRAPHS) for sample in graphs)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_kinds_are_integers_of_any_size(dtype: torch.dtype) -> None:
+    net = model(node_classes=2, edge_classes=3)
+    kinds, bonds = torch.tensor([0, 1, 1]), torch.tensor([1, 1, 2, 2])
+    losses = net(kinds.to(dtype), PATH.to(torch.int32), bonds.to(dtype), noise=False)
+    for part, expected in zip(losses, net(kinds, PATH, bonds, noise=False), strict=True):
+        assert torch.equal(part, expected)

@@ -65,6 +65,18 @@ def test_energies_are_per_atom_and_missing_labels_left_out() -> None:
     assert row.rows[0][:2] == ("Energy (meV per atom)", "10")
 
 
+def test_what_is_not_finite_is_counted() -> None:
+    """A deviation or a prediction that is no number is no missing label."""
+    values = arrays()
+    values["energy_std"][:3] = np.nan
+    values["energy"][3], values["energy_true"][4] = np.inf, np.nan
+    values["forces_std"][7] = 0.0
+    labels = reliabilities(values)
+    assert [label.lost for label in labels] == [4, 3]
+    rows = reliability_table(labels).rows
+    assert [row[1] for row in rows] == ["55, 4 not finite", "717, 3 not finite"]
+
+
 def test_without_deviations_nothing_is_drawn(tmp_path: Path) -> None:
     """With them, the report of a calibrated run has the section: tests/train/test_calibration.py"""
     plain = {k: v for k, v in arrays().items() if not k.endswith("_std")}

@@ -177,13 +177,13 @@ def molecule_diffusion(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
 def graph_diffusion(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
     data = GraphGeneration.from_networkx([nx.path_graph(n) for n in range(1, 13)], 2)
     net = PARD(2, 2, channels=4, pair_channels=4, layers=1, heads=2, steps=2)
-    return GraphDiffusion(net, samples=2, sample_every=1), data, "val/loss"
+    return GraphDiffusion(net, samples=1, sample_every=1), data, "val/loss"
 
 
 def subsets(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
     sizes: dict[str, Any] = {"size": 6, "chosen": 2, "test_sizes": (6, 9)}
     data = SubsetData("moons", 2, train=4, val=4, test=4, **sizes)
-    net = EquiVSet(2, 4, hidden=4, background="superset", samples=2, start="copula", rank=2)
+    net = EquiVSet(2, 4, hidden=4, background="superset", samples=2)
     return SubsetTask(net, lr=1e-3), data, "val/loss"
 
 

@@ -17,14 +17,17 @@ import lightning as L
 import networkx as nx
 from safetensors.torch import load_file
 
-from geqlib.data import GraphData, MoleculeData, MultitaskData, NBodyData, SetData
-from geqlib.models import PONITA, SPEN, MonoidGNN, SetNetwork
+from geqlib.data import GraphData, MoleculeData, MultitaskData, NBodyData, SetData, SubsetData
+from geqlib.generation import Denoiser
+from geqlib.models import PONITA, SPEN, EquiVSet, MonoidGNN, SetNetwork
 from geqlib.train import (
     BitsTask,
     DisplacementTask,
     EnergyForces,
     GraphClassificationTask,
+    MoleculeDiffusion,
     MultitaskTask,
+    SubsetTask,
 )
 from geqlib.train.run import Run, fit, predict, test, validate
 
@@ -68,7 +71,30 @@ def classes(batch: int) -> Any:
     return GraphClassificationTask(SPEN(2, 2, channels=4, layers=1), 2), data
 
 
+def drawn(samples: int) -> Any:
+    """Molecules that are drawn as a metric, each process its share."""
+
+    def make(test: int, batch: int) -> Any:
+        network = PONITA(5, 1, 4, 1, **SMALL)
+        denoiser = Denoiser(network, ["H", "C", "N", "O"])
+        task = MoleculeDiffusion(denoiser, samples=samples, steps=2, sigma_max=2.0)
+        task.histogram = {2: 1, 5: 1}
+        options = {"forces_key": None, "energy_key": "E", "molecules": True}
+        return task, MoleculeData("frames.xyz", 3, test, eval_batch_size=batch, **options)
+
+    return make
+
+
+def chosen(test: int, batch: int) -> Any:
+    sizes = {"size": 6, "chosen": 2, "test_sizes": (6, 9)}
+    data = SubsetData("moons", batch, train=4, val=2, test=test, **sizes)
+    return SubsetTask(EquiVSet(2, 4, hidden=4, background="superset")), data
+
+
 CASES = {
+    "molecules that are drawn": (drawn(5), 3, 2, 2),
+    "fewer molecules than processes": (drawn(1), 4, 2, 3),
+    "subsets": (chosen, 5, 2, 2),
     "energies, remainder": (energies, 5, 2, 2),
     "energies, batches of one": (energies, 3, 1, 2),
     "energies, fewer than processes": (energies, 1, 2, 2),

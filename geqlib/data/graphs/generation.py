@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -104,6 +105,8 @@ class GraphGeneration(SplitLoaders):
     ) -> GraphGeneration:
         """The same for graphs of your own: simple and undirected, split at random as SPECTRE does.
 
+        Attributes of nodes and edges are not read, which a warning says.
+
         Raises:
             ValueError: fewer than five graphs, directed ones, loops, or a graph without nodes.
 
@@ -120,6 +123,12 @@ class GraphGeneration(SplitLoaders):
                     f"graphs[{k}] is not a simple undirected graph: make it a networkx.Graph "
                     "without loops."
                 )
+        if names := _attributes(graphs):
+            warnings.warn(
+                f"The attributes {', '.join(names)} of nodes or edges are not read: these graphs "
+                "have one kind of both.",
+                stacklevel=2,
+            )
         data = cls(OWN, batch_size, count=len(graphs), data_seed=data_seed)
         data.own_graphs = list(graphs)
         return data
@@ -181,6 +190,13 @@ class GraphGeneration(SplitLoaders):
         train = round((1 - TEST) * (count - test))
         parts = np.split(order, [train, count - test])
         return dict(zip(("train", "val", "test"), map(np.sort, parts), strict=True))
+
+
+def _attributes(graphs: Sequence[nx.Graph]) -> list[str]:
+    """Names of attributes of nodes and edges."""
+    records = [record for graph in graphs for _, record in graph.nodes(data=True)]
+    records += [record for graph in graphs for *_, record in graph.edges(data=True)]
+    return sorted({str(name) for record in records for name in record})
 
 
 def packed(graphs: Sequence[nx.Graph]) -> PackedGraphs:

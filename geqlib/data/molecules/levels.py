@@ -45,8 +45,8 @@ class LevelsData(StructureLoaders):
         workers: processes that make batches.
 
     Raises:
-        ValueError: if there are no levels, a setting is none of `MoleculeData`, or a weight is no
-            positive number.
+        ValueError: if there are no levels, one has no name, a setting is none of `MoleculeData`, or
+            a weight is no positive number.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -77,6 +77,9 @@ class LevelsData(StructureLoaders):
         self.save_hyperparameters()
         if not levels:
             raise ValueError("levels is empty: name at least one, with the files of its data.")
+        wrong = [name for name in levels if not isinstance(name, str) or not name.strip()]
+        if wrong:
+            raise ValueError(f"A level is called {wrong[0]!r}: give it a name, in quotes.")
         self.cutoff = None if cutoff is None else float(cutoff)
         self.batch_size = batch_size
         self.eval_batch_size: int = eval_batch_size

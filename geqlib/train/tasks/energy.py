@@ -56,6 +56,7 @@ from geqlib.train.tasks.references import References
 from geqlib.train.tasks.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
+LEVELS = "levels"  # of a checkpoint: their names, in the order of their numbers
 
 
 class EnergyForces(Task):
@@ -188,6 +189,20 @@ class EnergyForces(Task):
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test", "old")})
         self.of_levels: ErrorsOfLevels | None = None
         self._measure_levels()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.model.levels is not None:
+            checkpoint[LEVELS] = list(self.model.levels.names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        before, now = checkpoint.get(LEVELS), self.model.levels
+        if before is not None and now is not None and list(now.names) != list(before):
+            raise ValueError(
+                f"The levels are {now.listed}, but the checkpoint has {', '.join(before)}, by "
+                "whose numbers it knows them: name these, in this order."
+            )
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)

@@ -115,6 +115,16 @@ class PropertyTask(Task):
             )
         return super().configure_callbacks()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        before = (checkpoint.get("hyper_parameters") or {}).get("properties", self.properties)
+        if list(before) != list(self.properties):
+            raise ValueError(
+                f"The properties are {', '.join(self.properties)}, but those of the checkpoint "
+                f"{', '.join(before)}, in whose order they take channels of the network: name "
+                "these, in this order."
+            )
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
         train: Any = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")

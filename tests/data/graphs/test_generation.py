@@ -118,3 +118,10 @@ def test_files_that_are_missing_or_damaged(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "graph_generation" / "grid.g6").write_bytes(b"\x01\x02\n")
     with pytest.raises(ValueError, match="does not hold graphs in the graph6 format"):
         GraphGeneration("grid").setup()
+
+
+def test_attributes_that_are_not_read_are_named() -> None:
+    bonds = nx.Graph([(0, 1, {"kind": 2})])
+    bonds.nodes[0]["charge"] = 1
+    with pytest.warns(UserWarning, match="The attributes charge, kind of nodes or edges are not"):
+        GraphGeneration.from_networkx([*RINGS, bonds])

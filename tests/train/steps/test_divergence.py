@@ -86,7 +86,12 @@ def spoilt_outputs(task: Task, value: float) -> None:
 
     def bad(*args: Any, **kwargs: Any) -> Any:
         out = forward(*args, **kwargs)
-        return tuple(x * value for x in out) if isinstance(out, tuple) else out * value
+        if isinstance(out, dict):
+            return {name: x * value for name, x in out.items()}
+        if isinstance(out, tuple):
+            parts = [x * value for x in out]
+            return type(out)(*parts) if hasattr(out, "_fields") else tuple(parts)
+        return out * value
 
     bad.__signature__ = __import__("inspect").signature(forward)  # type: ignore[attr-defined]
     model.forward = bad

@@ -158,3 +158,16 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert main(words) == 0
     assert main(["3" if word == "40" else word for word in sample_words]) == 0
     assert len((tmp_path / "samples.g6").read_text().split()) == 3
+
+
+def test_kinds_are_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """graph6 holds none, which hours of drawing would not change."""
+    bonds = GraphDiffusion(PARD(6, 2, edge_classes=3, **SMALL))
+    monkeypatch.setattr("geqlib.train.samples.load_generator", lambda path: bonds)
+    words = ["sample", str(tmp_path), "--out", str(tmp_path / "a.g6"), "--device", "cpu"]
+    assert main(words) == 2
+    assert "graph6 has no kinds of nodes and edges, and the model has several" in (
+        capsys.readouterr().err
+    )

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from geqlib.atoms.long_range import GaussianCharges
+from geqlib.data import LevelsData, MoleculeData
+from geqlib.models import PONITA, Potential
 from geqlib.train.run import fit, predict, validate
 from geqlib.train.run import test as run_test
-from geqlib.train.tasks.label_checks import check_values
+from geqlib.train.tasks.label_checks import check_values, unused_labels
 from tests.train.every_task import small_run
 
 LABELS = {
@@ -144,3 +147,20 @@ def test_a_monitored_metric_without_labels(tmp_path: Path) -> None:
     run.task.weights["forces"] = 0.0
     with pytest.raises(ValueError, match="monitored metric val/forces_rmse is NaN"):
         fit(run)
+
+
+def test_labels_that_nothing_learns_are_said() -> None:
+    """Of a data set, and of a part of several."""
+    keys: dict[str, Any] = {"energies_key": "e", "dipole_key": "mu", "polarisability_key": "alpha"}
+    plain = PONITA(4, 0, 1, 0, channels=4, layers=1, cutoff=3.0)
+    charged = PONITA(4, 0, 2, 0, channels=4, layers=1, cutoff=3.0)
+    levels = LevelsData({"a": {"train": "a.xyz"}, "b": {"train": "b.xyz", **keys}}, cutoff=3.0)
+    for data in (MoleculeData("a.xyz", **keys), levels):
+        sentences = unused_labels(Potential(plain), data)
+        names = [sentence.partition(" ")[0] for sentence in sentences]
+        assert names == ["energies_key", "dipole_key", "polarisability_key"]
+    of_charges = Potential(charged, long_range=GaussianCharges())
+    names = [sentence.partition(" ")[0] for sentence in unused_labels(of_charges, levels)]
+    assert names == ["energies_key", "polarisability_key"]
+    assert not unused_labels(Potential(plain), MoleculeData("a.xyz"))
+    assert not unused_labels(Potential(plain), None)

@@ -209,6 +209,29 @@ def test_the_checkpoint_is_one_potential_for_each_level(
     assert out[0].info["REF_energy"] == pytest.approx(frames[0].info["REF"] / 1e3)
 
 
+@pytest.mark.parametrize("names", [("high", "low"), ("low", "other")])
+def test_levels_of_a_checkpoint_keep_their_numbers(
+    trained: Any, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """Resumed or measured in another order, each level would have what another one learnt."""
+    run, levels = trained
+    parts = {"other": levels["high"], **levels}
+    options = configuration({name: parts[name] for name in names}, tmp_path / "run")
+    last = run / "checkpoints" / "last.ckpt"
+    for command in (fit, measure):
+        with pytest.raises(ValueError, match="but the checkpoint has low, high, by whose numbers"):
+            command(options, ckpt_path=last)
+    options = configuration(levels, tmp_path / "same")
+    options["trainer"]["max_epochs"] = 2
+    assert fit(options, ckpt_path=last).task.model.levels.names == ("low", "high")
+
+
+@pytest.mark.parametrize("name", ["", " ", 1])
+def test_levels_have_names(name: Any) -> None:
+    with pytest.raises(ValueError, match="give it a name, in quotes"):
+        LevelsData({name: {"train": "a.xyz"}})
+
+
 def test_one_more_level_begins_with_the_others(trained: Any, tmp_path: Path) -> None:
     """Vectors and energies of atoms go by name; a new one is fitted to what is left."""
     run, levels = trained

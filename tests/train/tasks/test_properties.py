@@ -179,3 +179,15 @@ def test_from_a_file_to_predictions(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["check", str(checkpoint)]) == 0
     assert main(["fit", chosen, run, "--overwrite", "--data.properties={gap: graph:scalar}"]) == 2
     assert "The properties of the task are" in capsys.readouterr().err
+
+
+def test_properties_keep_the_order_of_the_checkpoint() -> None:
+    """In which they take the channels of the network."""
+    first, second = (
+        PropertyTask(Numbers(), dict.fromkeys(names, "graph:scalar"))
+        for names in (("a", "b"), ("b", "a"))
+    )
+    stored = {"hyper_parameters": dict(first.hparams)}
+    first.on_load_checkpoint(dict(stored))
+    with pytest.raises(ValueError, match="are b, a, but those of the checkpoint a, b"):
+        second.on_load_checkpoint(dict(stored))
