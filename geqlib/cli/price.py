@@ -61,8 +61,8 @@ def plan_runs(out: Path, options: Namespace, overrides: Sequence[str]) -> dict[s
     """The run of each group, finished or not.
 
     Raises:
-        ValueError: groups or numbers that `InvarianceConstraint` refuses, a group named twice, or
-            what is wrong with the configuration.
+        ValueError: groups or numbers that `InvarianceConstraint` refuses, a group named twice, a
+            configuration that has a constraint already, or what is wrong with it.
     """
     from geqlib.train import InvarianceConstraint
     from geqlib.train.runs.configuration import read_run
@@ -74,7 +74,15 @@ def plan_runs(out: Path, options: Namespace, overrides: Sequence[str]) -> dict[s
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"--groups names {twice} twice: leave one of them out.")
-    seed = read_run(options.config, overrides).seed
+    first = read_run(options.config, overrides)
+    callbacks = first.trainer.get("callbacks") or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    if any(isinstance(callback, InvarianceConstraint) for callback in callbacks):
+        raise ValueError(
+            f"{options.config} has an InvarianceConstraint among its callbacks, and geqlib price "
+            "adds one for each group: leave it out."
+        )
+    seed = first.seed
     recipe, runs = None, {}
     for group, name in zip(options.groups, names, strict=True):
         described = {"class_path": CALLBACK, "init_args": {"group": group, **settings}}

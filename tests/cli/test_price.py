@@ -49,6 +49,17 @@ def test_bad_groups(
     assert message in capsys.readouterr().err
 
 
+def test_a_constraint_beside_those_of_the_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose price would be read for theirs, after all of the training."""
+    described = {"group": "S_n", "eps": 0.1}
+    one = {"class_path": "geqlib.train.InvarianceConstraint", "init_args": described}
+    words = [*command(tmp_path, "SO(3)"), f"--trainer.callbacks={json.dumps([one])}"]
+    assert tiny.geqlib(words) == 2
+    assert "has an InvarianceConstraint among its callbacks" in capsys.readouterr().err
+
+
 def test_the_table_has_a_row_for_each_group(tmp_path: Path) -> None:
     price = {"dual": 0.0, "half": 0.25, "loss": 0.05, "eps": 0.1, "metric": ("test/mse", 0.5)}
     console = Console(file=io.StringIO(), width=100)

@@ -50,13 +50,12 @@ from geqlib.train.tasks.label_checks import (
     unused_labels,
     volumes,
 )
-from geqlib.train.tasks.level_errors import ErrorsOfLevels
+from geqlib.train.tasks.level_errors import LEVELS, ErrorsOfLevels, check_numbers
 from geqlib.train.tasks.loss_stages import check_reached, loss_stages, weights_at
 from geqlib.train.tasks.references import References
 from geqlib.train.tasks.task import Task
 
 POTENTIAL = "geqlib.models.Potential"
-LEVELS = "levels"  # of a checkpoint: their names, in the order of their numbers
 
 
 class EnergyForces(Task):
@@ -197,12 +196,7 @@ class EnergyForces(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        before, now = checkpoint.get(LEVELS), self.model.levels
-        if before is not None and now is not None and list(now.names) != list(before):
-            raise ValueError(
-                f"The levels are {now.listed}, but the checkpoint has {', '.join(before)}, by "
-                "whose numbers it knows them: name these, in this order."
-            )
+        check_numbers(checkpoint.get(LEVELS), self.model.levels)
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)

@@ -8,8 +8,10 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from geqlib.atoms.levels import LevelEmbedding
 from geqlib.train.tasks.atomic_errors import LABELS, PER_ATOM, AtomicErrors, LabelErrors
 
+LEVELS = "levels"  # of a checkpoint: their names, in the order of their numbers
 STAGES = ("val", "test")
 
 
@@ -83,6 +85,23 @@ def labels_of_levels(structures: Any) -> dict[int, set[str]]:
         for number in each[present].unique().tolist():
             labelled[number].add(name)
     return labelled
+
+
+def check_numbers(stored: Sequence[str] | None, levels: LevelEmbedding | None) -> None:
+    """Refuse weights of a checkpoint for levels whose numbers there are others.
+
+    Args:
+        stored: names of the levels of the checkpoint; None if it has none.
+        levels: of the potential that takes its weights.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if stored is not None and levels is not None and list(stored) != list(levels.names):
+        raise ValueError(
+            f"The levels are {levels.listed}, but the checkpoint has {', '.join(stored)}, by whose "
+            "numbers it knows them: name these, in this order."
+        )
 
 
 def errors_of_level(
