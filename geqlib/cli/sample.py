@@ -25,12 +25,12 @@ def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(args)
     folder = options.out.with_name(f"{options.out.name}.parts")
-    if options.out.exists() and not options.overwrite and not folder.exists():
-        raise ValueError(f"{options.out} exists: name another file, or --overwrite it.")
     from geqlib.cli.device import chosen_device
-    from geqlib.train.samples import load_generator, remove_samples
+    from geqlib.train.samples import has_samples, load_generator, remove_samples
     from geqlib.train.tasks.graph_generation import GraphDiffusion
 
+    if options.out.exists() and not options.overwrite and not has_samples(folder):
+        raise ValueError(f"{options.out} exists: name another file, or --overwrite it.")
     device = chosen_device(options.device)
     task = load_generator(options.checkpoint)
     task.to(device)

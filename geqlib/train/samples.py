@@ -168,6 +168,11 @@ def _sampled(
     return [_batch(kind, task, folder, part, options) for part in progress(batches)]
 
 
+def has_samples(folder: Path) -> bool:
+    """Whether there are finished batches of `complete_samples` in a folder."""
+    return any(folder.glob(PARTS))
+
+
 def remove_samples(folder: Path) -> None:
     """Delete what `complete_samples` wrote into a folder, and the folder if that was all of it."""
     if not folder.is_dir():
@@ -183,7 +188,7 @@ def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings | Grap
     current: dict[str, Any] = {"checkpoint": file_hash(model_file(checkpoint)), **asdict(settings)}
     current |= {f"sampler.{k}": value for k, value in current.pop("sampler", {}).items()}
     path = folder / SETTINGS
-    if any(folder.glob(PARTS)):  # settings under which nothing was drawn bind nobody
+    if has_samples(folder):  # settings under which nothing was drawn bind nobody
         with reading(path, "does not say how its samples were drawn", "delete its folder"):
             stored = {**json.loads(path.read_text())}
         other = [name for name, value in current.items() if stored.get(name) != value]

@@ -201,6 +201,9 @@ def test_only_what_was_written_is_deleted(run: Path, tmp_path: Path) -> None:
     (own / "precious.txt").write_text("x")
     assert sample(run, tmp_path / "a.xyz", "--count", "2", "--steps", "2") == 0
     assert [path.name for path in own.iterdir()] == ["precious.txt"]
+    before = (tmp_path / "a.xyz").read_bytes()
+    assert sample(run, tmp_path / "a.xyz", "--count", "3", "--steps", "2") == 2
+    assert (tmp_path / "a.xyz").read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "3"])
