@@ -220,7 +220,8 @@ def test_damaged_settings_are_named(
 
 @pytest.mark.parametrize("place", [-10_000.0, 99_999.99996])
 def test_columns_of_an_sdf_do_not_run_together(tmp_path: Path, place: float) -> None:
-    far = Molecules(torch.tensor([6]), torch.tensor([[place, 0, 0]]).double(), torch.tensor([1]))
+    pos = torch.tensor([[place, 0, 0]], dtype=torch.float64)
+    far = Molecules(torch.tensor([6]), pos, torch.tensor([1]))
     with pytest.raises(ValueError, match=r"an SDF holds -9999.9999 to 99999.9999: write an .xyz"):
         write(tmp_path / "a.sdf", far)
     write(tmp_path / "a.xyz", far)
