@@ -83,7 +83,8 @@ def sample_graphs(
         progress: called after each block with the number of graphs that are complete.
 
     Raises:
-        ValueError: a negative count, a model that has seen no graphs, or max_nodes below 1.
+        ValueError: a negative count, a model that has seen no graphs or whose logits are NaN, or
+            max_nodes below 1.
 
     Example:
         >>> net = PARD(3, 2, channels=8, pair_channels=4, layers=1, heads=2, steps=2).eval()
@@ -165,6 +166,8 @@ def _append(
         t = torch.full((len(active),), step, device=device)
         kinds = with_pairs(kinds, copies, drawn)
         logits, pair_logits = model.denoiser(x, kinds, t, degrees, copies)
+        _refuse_nan(logits[new])
+        _refuse_nan(pair_logits)
         nodes = model.node_diffusion.step(logits[new], x[new], t[copies.part[new]], generator)
         x = x.index_copy(0, new, nodes)
         drawn = model.pair_diffusion.step(pair_logits, drawn, t[of.graph[unknown]], generator)
@@ -195,7 +198,16 @@ def _copies(model: PARD, state: _State, active: Tensor, new: int | None):
 
 
 def _drawn(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    _refuse_nan(logits)
     return torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+
+def _refuse_nan(logits: Tensor) -> None:
+    if not bool(logits.isfinite().all()):
+        raise ValueError(
+            "The logits of the model are NaN or infinite in a block that is drawn: its weights "
+            "have diverged, so take an earlier checkpoint."
+        )
 
 
 def _ordered(state: _State, stopped: Tensor) -> SampledGraphs:

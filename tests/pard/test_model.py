@@ -83,6 +83,14 @@ def test_sizes_are_a_chain_of_probabilities(hops: int) -> None:
     torch.testing.assert_close(net(X, PATH).sizes[0], expected)
 
 
+def spoilt(part: str) -> PARD:
+    """A trained model of which one network has diverged."""
+    net = seen(model())
+    for weight in getattr(net, part).parameters():
+        torch.nn.init.constant_(weight, torch.nan)
+    return net
+
+
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "training": (lambda: model(training="both"), 'must be "parallel" or "prefixes"'),
     "classes": (lambda: model(edge_classes=1), "at least 1, 0, 0, 1 and 2"),
@@ -102,6 +110,11 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         "joins nodes of two graphs",
     ),
     "plan": (lambda: model()(X, PATH, plan=model(hops=2).plan(PATH, 3)), "made for hops=2"),
+    "diverged sizes": (lambda: sample_graphs(spoilt("sizes"), 1), "logits of the model are NaN"),
+    "diverged blocks": (
+        lambda: sample_graphs(spoilt("denoiser"), 1),
+        "logits of the model are NaN",
+    ),
     "not trained": (lambda: sample_graphs(model(), 1), "has seen no graphs"),
     "count": (lambda: sample_graphs(seen(model()), -1), "count must be at least 0"),
     "most": (lambda: sample_graphs(seen(model()), 1, max_nodes=0), "max_nodes must be"),
