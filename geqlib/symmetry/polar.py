@@ -188,8 +188,8 @@ def check_invertible(matrix: Tensor) -> None:
     shape = list(matrix.shape)
     if len(shape) < 2 or shape[-1] != shape[-2] or matrix.dtype not in DTYPES:
         raise ValueError(
-            f"matrices must be float32 or float64 of shape [..., n, n], got {matrix.dtype} of "
-            f"{shape}."
+            f"matrices must be floating point, float32 or float64, of shape [..., n, n], got "
+            f"{matrix.dtype} of {shape}."
         )
     if not matrix.numel():
         return
@@ -222,8 +222,8 @@ def check_proper(matrix: Tensor) -> None:
 def check_special(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix whose determinant is not 1."""
     det = torch.linalg.det(matrix.detach().double()).reshape(-1)
-    values = torch.linalg.svdvals(matrix.detach().double()).flatten(0, -2)
-    stretched = values.amax(-1) / values.amin(-1) if values.numel() else 1.0
+    values = torch.linalg.svdvals(matrix.detach().double())
+    stretched = (values.amax(-1) / values.amin(-1)).reshape(-1) if values.numel() else 1.0
     eps = torch.finfo(matrix.dtype).eps
     limit = matrix.size(-1) ** 2 * (eps**0.75 + eps * stretched)  # rounded entries change it so
     bad = (~((det - 1).abs() <= limit)).nonzero()
