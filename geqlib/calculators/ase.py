@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
@@ -55,7 +55,8 @@ class GeqCalculator(Calculator):
     calibrate`) also has `energy_std` and `forces_std`, by `calculator.get_property(name, atoms)`,
     one with charges (`long_range`) `charges` in e, `dipole` of structures that do not repeat in
     e angstrom, and `born_effective_charges` [N, 3, 3], the polarisation by the position, in e; one
-    that learns it `polarizability` [3, 3] in angstrom^3.
+    that learns it `polarizability` [3, 3] in angstrom^3. A `DirectPotential`, whose forces are not
+    conservative, has no stress; a warning says so.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
@@ -152,6 +153,8 @@ class GeqCalculator(Calculator):
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
+            if cuda_graphs:
+                derivatives_only(self.potential, "Recorded forces (cuda_graphs)")
             if cuda_graphs and self.potential.long_range is not None:
                 raise ValueError(
                     "cuda_graphs cannot replay a potential with long_range, whose sums depend on "
@@ -159,6 +162,11 @@ class GeqCalculator(Calculator):
                 )
             if cuda_graphs:
                 self.compute = ReplayedForces(self.potential)
+        self.conservative = self.potential is None or self.potential.conservative
+        if not self.conservative:
+            self.implemented_properties = tuple(
+                name for name in self.implemented_properties if name != "stress"
+            )
         self.calibrated = isinstance(self.potential, CalibratedPotential)
         if self.calibrated:
             self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
@@ -182,7 +190,7 @@ class GeqCalculator(Calculator):
         structure: Any = self.atoms
         self._last = self._electrons(structure)
         periodic = bool(structure.pbc.any())
-        stress = periodic and structure.cell.rank == 3
+        stress = self.conservative and periodic and structure.cell.rank == 3
         inputs = self._inputs(structure, periodic)
         born = {"born": True} if BORN in properties and BORN in self._electric() else {}
         outputs = self.compute(**inputs, stress=stress, **born)
@@ -261,6 +269,8 @@ class GeqCalculator(Calculator):
             ValueError: for a program, which has no second derivatives, or without a structure.
         """
         structure: Any = self.atoms if atoms is None else atoms
+        if self.potential is not None:
+            derivatives_only(self.potential, "Second derivatives")
         if self.potential is None:
             raise ValueError(
                 "get_hessian needs a checkpoint or a potential: an exported program has no second "

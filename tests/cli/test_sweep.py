@@ -88,7 +88,9 @@ def test_another_model_to_begin_with_is_another_recipe(sweep: Path, tmp_path: Pa
     assert difference(tmp_path / "run", read_recipe(config, [f"--init={moved}"], recipe)) is None
     shutil.copy(runs_in(sweep / "out")[1] / "checkpoints" / "best.ckpt", first)
     sentence = "the model that init names has changed"
-    assert difference(tmp_path / "run", read_recipe(config, [f"--init={first}"], recipe)) == sentence
+    assert (
+        difference(tmp_path / "run", read_recipe(config, [f"--init={first}"], recipe)) == sentence
+    )
     assert difference(tmp_path / "run", read_recipe(config, (), recipe)) == sentence
     write_recipe(tmp_path / "run", read_recipe(config, (), recipe))
     assert difference(tmp_path / "run", recipe) == sentence

@@ -1,4 +1,4 @@
-"""How a run was made: configuration, data, code, first model and seed, kept with it and compared."""
+"""How a run was made: configuration, data, code, first model, seed, kept with it and compared."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def difference(folder: Path, recipe: Mapping[str, Any]) -> str | None:
         old = {**before.pop("configuration"), **before}
     now = json.loads(json.dumps(dict(recipe), default=str))
     new = {**now.pop("configuration"), **now}
-    digests = [sentence for key, sentence in DIGESTS.items() if old.pop(key, None) != new.pop(key, None)]
+    digests = [
+        sentence for key, sentence in DIGESTS.items() if old.pop(key, None) != new.pop(key, None)
+    ]
     sentences = [
         f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
         for key in {**old, **new}
