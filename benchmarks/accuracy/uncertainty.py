@@ -4,10 +4,10 @@ Protocol: the run of configs/3bpa_gaunt.yaml that accuracy/potential_3bpa trains
 `geqlib calibrate` on its 450 training and 50 validation frames, all of train_300K: with the
 covariance of its last layer, and with an ensemble of {members} last layers (seed {seed}). Both are
 tested on every {every}th of the 1669 frames of test_300K and on the last third of train_mixedT,
-which is at 1200 K; nothing was chosen by these frames. The correlation is Spearman's, of errors with
-standard deviations: of energies frame by frame, of forces atom by atom. "Told apart" is the area
-under the ROC curve by which the largest deviation of a force in a frame tells the hot frames from
-those at 300 K.
+which is at 1200 K; nothing was chosen by these frames. The correlation is Spearman's, of errors
+with standard deviations: of energies frame by frame, of forces atom by atom. "Told apart" is the
+area under the ROC curve by which the largest deviation of a force in a frame tells the hot frames
+from those at 300 K.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/uncertainty.py [KIND ...]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -21,6 +22,7 @@ from geqlib.atoms.forces import (
     energy_forces,
     potential_inputs,
 )
+from geqlib.atoms.halves import in_halves
 from geqlib.atoms.potential import Potential
 from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
@@ -401,7 +403,8 @@ class EnergyForces(Task):
         def predict(batch: Any) -> dict[str, Tensor]:
             with torch.inference_mode(False):
                 fields = _copied(potential_inputs(batch, *more))
-                outputs = energy_forces(self.model, **fields, stress=stress, check=False)
+                evaluate = partial(energy_forces, self.model, stress=stress, check=False)
+                outputs = in_halves(evaluate, fields)
             return {name: outputs[name] for name in LABELS if name in outputs}
 
         predicted = self._outside_training(predict, batch, f"{more} {stress}")
@@ -417,7 +420,7 @@ class EnergyForces(Task):
         if not isinstance(self.model, CalibratedPotential):
             return {}
         with torch.inference_mode(False):
-            return self.model.deviations(**_copied(potential_inputs(batch, *more)))
+            return in_halves(self.model.deviations, _copied(potential_inputs(batch, *more)))
 
     def _training_outputs(self, batch: Any) -> dict[str, Tensor]:
         """Predictions that can be differentiated again, compiled on request."""
