@@ -46,7 +46,7 @@ def in_halves(evaluate: Callable[..., Outputs], fields: Mapping[str, Any]) -> Ou
     warnings.warn(
         "Batches do not fit into the memory of the device and are split: a smaller eval_batch_size "
         "or batch_size saves the attempts.",
-        stacklevel=2,
+        stacklevel=1,  # one place, so that it is shown once
     )
     parts = [in_halves(evaluate, half) for half in halves(fields)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

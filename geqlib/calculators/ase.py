@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
@@ -43,6 +47,7 @@ ELECTRIC = {
     BORN: "born_charges",
     "polarizability": "polarisability",
 }
+DEVIATIONS = ("energy_std", "forces_std")
 PER_ATOM = ("charges", "born_charges")
 
 
@@ -169,7 +174,7 @@ class GeqCalculator(Calculator):
             )
         self.calibrated = isinstance(self.potential, CalibratedPotential)
         if self.calibrated:
-            self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
+            self.implemented_properties = (*self.implemented_properties, *DEVIATIONS)
         self.implemented_properties = (*self.implemented_properties, *self._electric())
         self.cutoff = neighbor_cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
@@ -205,11 +210,30 @@ class GeqCalculator(Calculator):
             if key in outputs and not (name == "dipole" and structure.cell.rank):
                 value = outputs[key] if key in PER_ATOM else outputs[key][0]
                 self.results[name] = value.detach().double().cpu().numpy()
-        if self.calibrated and {"energy_std", "forces_std"} & set(properties):
+        if self.calibrated and set(DEVIATIONS) & set(properties):
             self.results |= self._deviations(inputs)
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A property by its name: ASE calls it.
+
+        Raises:
+            PropertyNotImplementedError: if the potential does not have it, saying why.
+        """
+        if name in DEVIATIONS and not self.calibrated:
+            raise PropertyNotImplementedError(
+                f"This potential has no {name}, as it was not calibrated: run `geqlib calibrate`, "
+                "and use the checkpoint that it writes."
+            )
+        if name == "stress" and not self.conservative:
+            raise PropertyNotImplementedError(
+                "This potential has no stress, because its forces are no derivatives of its energy."
+            )
+        return super().get_property(name, atoms, allow_calculation)
 
     def _electric(self) -> tuple[str, ...]:
         """Properties of a potential with charges or polarisabilities."""

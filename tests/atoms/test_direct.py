@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import read
 
 import geqlib
@@ -118,6 +119,12 @@ def test_a_run_says_that_its_forces_are_not_conservative(
         atoms.calc = GeqCalculator(best, dtype=torch.float64)
     assert atoms.get_forces().shape == (len(atoms), 3) and not atoms.calc.conservative
     assert "stress" not in atoms.calc.results
+    with pytest.raises(PropertyNotImplementedError, match="no stress, because its forces are no"):
+        atoms.get_stress()
+    with pytest.raises(
+        PropertyNotImplementedError, match="no forces_std, as it was not calibrated"
+    ):
+        atoms.calc.get_property("forces_std", atoms)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = {row.name: row for row in check_potential(best, [frames[1]])}
