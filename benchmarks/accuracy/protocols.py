@@ -166,7 +166,7 @@ PROTOCOLS = {
         {
             (molecule, "", *model): errors
             for model, rows in OF_RMD17.items()
-            for molecule, *errors in zip(MOLECULES, *rows, strict=True)
+            for molecule, errors in zip(MOLECULES, zip(*rows, strict=True), strict=True)
         },
     ),
     "qm9": Protocol(
@@ -274,7 +274,7 @@ def table_of(name: str, row: Row | None = None) -> Table:
     protocol = PROTOCOLS[name]
     empty = Table(protocol.labels, protocol.columns, () if row is None else (row,))
     own = list(joined(NAME, empty, list(PROTOCOLS).index(name)).rows)
-    order = [key[:2] if key[1] else key[:1] for key in protocol.published]
+    order: list[tuple[str, ...]] = [key[:2] if key[1] else key[:1] for key in protocol.published]
     order += [(run, test) if test else (run,) for run in protocol.runs for test in protocol.tests]
     rows = sorted([*own, *published_rows(protocol)], key=lambda r: order.index(r.labels[:-1]))
     return replace(empty, rows=tuple(rows))
