@@ -21,6 +21,7 @@ tested on two, in a folder of its own, and nothing is written.
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -227,6 +228,7 @@ def measure(name: str, run: str, seeds: list[int], *, trial: bool = False) -> li
     word = run.split(",")[0].replace(" ", "")
     top = RUNS / ("protocols-trial" if trial else "protocols")
     options = QUIET | dict(protocol.runs[run]) | (TRIAL if trial else {})
+    folders = [top / f"{name}-{word}-seed{seed}" for seed in seeds]
     rows = []
     for test, candidates in protocol.tests.items():
         changes = {} if candidates is None else _tested(candidates)
@@ -234,10 +236,12 @@ def measure(name: str, run: str, seeds: list[int], *, trial: bool = False) -> li
             sys.stdout.write(f"{name}: no frames at {test}, no {candidates[-1]}\n")  # type: ignore
             continue
         results = [
-            trained(top / f"{name}-{word}-seed{seed}", protocol.config, options, seed, changes)
-            for seed in seeds
+            trained(folder, protocol.config, options, seed, changes)
+            for folder, seed in zip(folders, seeds, strict=True)
         ]
-        rows.append(own_row(protocol, run, test, results))
+        # results of a test of its own do not hold how the run was trained
+        fit = json.loads((folders[0] / "fit.json").read_text())
+        rows.append(own_row(protocol, run, test, results, fit))
     return rows
 
 
@@ -246,11 +250,12 @@ def _tested(candidates: tuple[str, ...]) -> dict[str, str] | None:
     return None if path is None else {"data.init_args.test": path}
 
 
-def own_row(protocol: Protocol, run: str, test: str, results: list[dict[str, Any]]) -> Row:
+def own_row(
+    protocol: Protocol, run: str, test: str, results: list[dict[str, Any]], fit: dict[str, Any]
+) -> Row:
     cells: dict[str, Cell] = {
         column.key: metric(results, column.key) for column in protocol.columns
     }
-    fit = results[0]["fit"]
     cells |= {"parameters": fit["parameters"], "epochs": fit["epochs"]}
     setup = f"{fit['epochs']} epochs, {len(results)} seed{'s' * (len(results) > 1)}"
     labels = (run, test, protocol.model) if test else (run, protocol.model)
