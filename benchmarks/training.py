@@ -180,6 +180,20 @@ def kept_seconds(name: str, key: str, measure: Callable[[], float]) -> float:
     return seconds[key]
 
 
+def epochs_within(minutes: float, name: str, key: str, measure: Callable[[], float]) -> int:
+    """Epochs that take these minutes, by the seconds of one: see `kept_seconds`."""
+    return max(round(60 * minutes / kept_seconds(name, key, measure)), 1)
+
+
+def epoch_seconds(
+    folder: Path, config: Path, options: Mapping[str, object], seed: int, epochs: int
+) -> float:
+    """Processor seconds of an epoch with its validation, in the mean over a run of some epochs."""
+    fitted(folder, config, {**options, "trainer.max_epochs": epochs}, seed)
+    fit = json.loads((folder / "fit.json").read_text())
+    return fit["processor_seconds"] / epochs
+
+
 def _budgets(name: str) -> dict[str, Any]:
     path = _budget_file(name)
     return json.loads(path.read_text()) if path.exists() else {}

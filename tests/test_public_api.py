@@ -21,7 +21,8 @@ PUBLIC = {
         PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
-        CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
+        CalibratedPotential DGCNN DPA3 DirectPotential EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP
+        IGN PONITA SPEN
         Energies EquiVSet FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel
         MonoidGNN
         PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces

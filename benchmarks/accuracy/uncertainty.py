@@ -1,13 +1,18 @@
 """Standard deviations of GauntNet on 3BPA: calibration, correlation, and other temperatures.
 
 Protocol: the run of configs/3bpa_gaunt.yaml that accuracy/potential_3bpa trains, calibrated by
-`geqlib calibrate` on its 450 training and 50 validation frames, all of train_300K, and tested on
-every {every}th of the 1669 frames of test_300K and on the last third of train_mixedT, which is at
-1200 K. The correlation is Spearman's, of errors with standard deviations: of energies frame by
-frame, of forces atom by atom. "Told apart" is the area under the ROC curve by which the largest
-deviation of a force in a frame tells the hot frames from those at 300 K.
+`geqlib calibrate` on its 450 training and 50 validation frames, all of train_300K: with the
+covariance of its last layer, and with an ensemble of {members} last layers (seed {seed}). Both are
+tested on every {every}th of the 1669 frames of test_300K and on the last third of train_mixedT,
+which is at 1200 K; nothing was chosen by these frames. The correlation is Spearman's, of errors
+with standard deviations: of energies frame by frame, of forces atom by atom. "Told apart" is the
+area under the ROC curve by which the largest deviation of a force in a frame tells the hot frames
+from those at 300 K.
 
-    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/uncertainty.py
+    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/uncertainty.py [KIND ...]
+
+With KIND, covariance or ensemble, that one alone is measured. Its rows are written when it has
+ended.
 """
 
 from __future__ import annotations
@@ -26,14 +31,17 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.potential_3bpa import trained_on_frames
 from benchmarks.provenance import start
-from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.rows import Cell, Column, Row, Table, joined, measured
 from benchmarks.tables import publish
 from benchmarks.training import measured_by
 from geqlib.data import MoleculeData
 from geqlib.train.calibration import calibrate, miscalibration_area
 from geqlib.train.predictor import load_predictor
 
+NAME = "accuracy/uncertainty"
 EVERY = 4
+MEMBERS, SEED = 16, 0
+KINDS = {"covariance": "covariance", "ensemble": f"ensemble of {MEMBERS}"}
 FILES = {"300 K": "3bpa/test_300K.xyz.xz", "1200 K": "3bpa/train_mixedT.xyz.xz"}
 COLUMNS = (
     Column("rmse", "RMSE", "meV, meV/Å", ".1f"),
@@ -54,20 +62,30 @@ class Frames(NamedTuple):
 
 
 def main() -> None:
+    for kind in sys.argv[1:] or KINDS:
+        table = Table(("last layer", "test frames"), COLUMNS, tuple(measure(kind)), "area")
+        publish(measured(NAME, __doc__, [joined(NAME, table)]))
+
+
+def measure(kind: str) -> list[Row]:
+    """Of the forces and the energies, at both temperatures."""
     folder, runs = trained_on_frames("gaunt")
-    run = runs["300 K"]
-    path = folder / "checkpoints" / "calibrated.ckpt"
-    calibrate(folder, path)
+    path = folder / "checkpoints" / f"calibrated-{kind}.ckpt"
+    calibrate(folder, path, members=MEMBERS if kind == "ensemble" else None, seed=SEED)
     frames = {name: _predicted(path, name) for name in FILES}
+    rows = rows_of(KINDS[kind], frames)
+    return [replace(row, **measured_by([runs["300 K"]])) for row in rows]
+
+
+def rows_of(kind: str, frames: dict[str, Frames]) -> list[Row]:
+    """The rows of a kind of last layer."""
     auroc = separation(frames["300 K"].largest, frames["1200 K"].largest)
     rows = []
     for name, part in frames.items():
         cells: dict[str, Cell] = {"auroc": auroc} if name == "1200 K" else {}
-        rows.append(_row(f"forces, {name}", part.forces, part.forces_std, cells))
-        rows.append(_row(f"energies, {name}", part.energy, part.energy_std, {}))
-    rows = [replace(row, **measured_by([run])) for row in rows]
-    table = Table(("test frames",), COLUMNS, tuple(rows), "area")
-    publish(measured("accuracy/uncertainty", __doc__, [table]))
+        rows.append(_row((kind, f"forces, {name}"), part.forces, part.forces_std, cells))
+        rows.append(_row((kind, f"energies, {name}"), part.energy, part.energy_std, {}))
+    return rows
 
 
 def separation(cold: Tensor, hot: Tensor) -> float:
@@ -76,7 +94,9 @@ def separation(cold: Tensor, hot: Tensor) -> float:
     return float((ranks.sum() - len(hot) * (len(hot) + 1) / 2) / (len(hot) * len(cold)))
 
 
-def _row(name: str, errors: Tensor, deviations: Tensor, cells: dict[str, Cell]) -> Row:
+def _row(
+    labels: tuple[str, str], errors: Tensor, deviations: Tensor, cells: dict[str, Cell]
+) -> Row:
     each = deviations if errors.dim() == 1 else deviations[:, None].expand_as(errors)
     size = errors.abs() if errors.dim() == 1 else errors.norm(dim=1)
     rank_correlation: Any = spearmanr(size.numpy(), deviations.numpy())
@@ -85,7 +105,7 @@ def _row(name: str, errors: Tensor, deviations: Tensor, cells: dict[str, Cell]) 
         "area": miscalibration_area((errors / each).flatten()),
         "correlation": float(rank_correlation.statistic),
     }
-    return Row((name,), cells, "geqlib", "last-layer covariance")
+    return Row(labels, cells, "geqlib")
 
 
 def _predicted(path: Path, name: str) -> Frames:

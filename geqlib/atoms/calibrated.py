@@ -1,4 +1,4 @@
-"""Uncertainty of energies and forces, from the covariance of a potential's last layer."""
+"""Uncertainty of energies and forces, from a potential's last layer: covariances, ensembles."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ class CalibratedPotential(Potential):
     with a and b so that squared errors in validation are on average what is predicted, and s^2 of
     the greatest likelihood there. `geqlib calibrate` makes one of a trained potential.
 
+    With `members` it is an ensemble of that many last layers w + d_k instead, in the mean w, which
+    are trained (`geqlib.train.ensemble`): C = sum_k d_k d_k^T / (members - 1).
+
     Args:
         model, zbl, charge, levels, level, long_range, polarisability: as of `Potential`.
         last: names of the parameters of the network in which its output is linear, all together.
         features: their number of elements.
+        members: of an ensemble, at least 2; None for a covariance.
 
     Raises:
-        ValueError: if the network has no such parameters, or another number of elements.
+        ValueError: if the network has no such parameters, or another number of elements; or an
+            ensemble has less than two members.
 
     Example:
         >>> from geqlib.models import PONITA
@@ -49,6 +54,7 @@ class CalibratedPotential(Potential):
         *,
         last: Sequence[str],
         features: int,
+        members: int | None = None,
         zbl: bool = False,
         charge: bool = False,
         levels: Sequence[str] | None = None,
@@ -66,7 +72,10 @@ class CalibratedPotential(Potential):
                 f"features is {features}, but the parameters {', '.join(self.last)} of "
                 f"{type(model).__name__} have {size} elements."
             )
-        self.covariance = LastLayerCovariance(features)
+        if members is not None and members < 2:
+            raise ValueError(f"members must be at least 2, got {members}: one has no deviation.")
+        self.members = members
+        self.covariance = LastLayerCovariance(features, members)
 
     @property
     def calibrated(self) -> bool:
@@ -142,13 +151,41 @@ class CalibratedPotential(Potential):
             raise ValueError("This potential has no covariance: run `geqlib calibrate` on it.")
         covariance = self.covariance
         inputs = {"pos": pos, "z": z, "edge_index": edge_index, **fields}
-        energy, atoms = self.squares(covariance.whitening, forces=forces, **inputs)
-        deviations = {"energy_std": covariance.energy_factor * energy.sum(1).sqrt()}
-        if atoms is not None:
-            deviations["forces_std"] = covariance.forces_factor * atoms.sum(1).sqrt()
+        energy, slopes = self.along(covariance.whitening, forces=forces, **inputs)
+        deviations = {"energy_std": covariance.energy_factor * energy.square().sum(1).sqrt()}
+        if slopes is not None:
+            each = slopes.square().mean(1).sum(1).sqrt()
+            deviations["forces_std"] = covariance.forces_factor * each
         return deviations
 
-    def squares(
+    def of_members(
+        self, pos: Tensor, z: Tensor, edge_index: Tensor, **fields: Any
+    ) -> dict[str, Tensor]:
+        """What the members of an ensemble add to energies and forces, 0 in the mean over them.
+
+        For deviations of what is made of several energies or forces, such as their differences,
+        whose errors are not independent.
+
+        Args:
+            pos, z, edge_index, fields: see `Potential.forward`.
+
+        Returns:
+            "energy" [G, members] in eV, "forces" [N, 3, members] in eV/angstrom. Their standard
+            deviations are those of `deviations`.
+
+        Raises:
+            ValueError: if the potential is no ensemble.
+        """
+        if self.members is None or not self.calibrated:
+            raise ValueError(
+                "This potential is no ensemble: run `geqlib calibrate --ensemble 16` on its run."
+            )
+        covariance, size = self.covariance, (self.members - 1) ** 0.5
+        energy, slopes = self.along(covariance.whitening, pos, z, edge_index, **fields)
+        forces = -covariance.forces_factor * size * torch.as_tensor(slopes)
+        return {"energy": covariance.energy_factor * size * energy, "forces": forces}
+
+    def along(
         self,
         directions: Tensor,
         pos: Tensor,
@@ -158,7 +195,7 @@ class CalibratedPotential(Potential):
         forces: bool = True,
         **fields: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Squares of energies and forces along directions of the last weights.
+        """Energies, and their derivatives, along directions of the last weights.
 
         Args:
             directions: [n, m], one a column q.
@@ -166,22 +203,18 @@ class CalibratedPotential(Potential):
             forces: whether to return the second.
 
         Returns:
-            (f q)^2 [G, m] and, in the mean over the three components of a position, (df/dr q)^2
-            [N, m].
+            f q [G, m], and df/dr q [N, 3, m] by the positions.
         """
         pos = pos.detach().requires_grad_(forces)
         with torch.enable_grad():
             along = self.features(pos, z, edge_index, **fields) @ directions
             if not forces:
-                return along.square(), None
-            atoms = [
+                return along, None
+            slopes = [
                 torch.autograd.grad(column, pos, retain_graph=True, materialize_grads=True)[0]
-                .double()
-                .square()
-                .mean(1)
                 for column in along.sum(0)
             ]
-        return along.detach().square(), torch.stack(atoms, 1)
+        return along.detach(), torch.stack(slopes, 2).double()
 
 
 class LastLayerCovariance(Constants):
@@ -189,16 +222,18 @@ class LastLayerCovariance(Constants):
 
     Args:
         features: n, number of weights.
+        members: of an ensemble; None for a covariance of full rank.
     """
 
     whitening: Tensor
     energy_factor: Tensor
     forces_factor: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, members: int | None = None) -> None:
         super().__init__()
-        # W with W W^T = C
-        self.register_buffer("whitening", torch.zeros(features, features, dtype=torch.float64))
+        # W with W W^T = C; of an ensemble d_k / sqrt(members - 1) in its columns
+        columns = features if members is None else members
+        self.register_buffer("whitening", torch.zeros(features, columns, dtype=torch.float64))
         self.register_buffer("energy_factor", torch.zeros((), dtype=torch.float64))
         self.register_buffer("forces_factor", torch.zeros((), dtype=torch.float64))
 
@@ -206,7 +241,7 @@ class LastLayerCovariance(Constants):
         """Write a covariance C = W W^T, and the factors a and b of deviations.
 
         Args:
-            whitening: W [n, n].
+            whitening: W [n, n], of an ensemble [n, members].
             energy_factor, forces_factor: positive.
 
         Raises:

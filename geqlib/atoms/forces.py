@@ -48,6 +48,8 @@ def energy_forces(
 ) -> dict[str, Tensor]:
     """Energy, forces -dE/dpos, and the stress dE/dstrain / volume by a symmetric strain.
 
+    Forces of a `DirectPotential` are those of its network, and no derivatives.
+
     The strain moves positions and cells alike, pos -> pos (1 + strain). Works inside `no_grad`.
 
     Args:
@@ -68,7 +70,8 @@ def energy_forces(
         [N, 3, 3] in e; of one with `polarisability` that, [G, 3, 3] in angstrom^3.
 
     Raises:
-        ValueError: see `Potential.check`; or Born charges of a potential without charges.
+        ValueError: see `Potential.check`; or Born charges of a potential without charges; or the
+            stress of one whose forces are no derivatives.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -84,6 +87,11 @@ def energy_forces(
         raise ValueError(
             "Born charges are derivatives of charges, and this potential has none: build it with "
             "long_range=GaussianCharges()."
+        )
+    if stress and not getattr(potential, "conservative", True):
+        raise ValueError(
+            "This potential has no stress, because its forces are no derivatives of its energy: "
+            "use one of geqlib.models.Potential."
         )
     state = {"charge": charge, "multiplicity": multiplicity, "level": level}
     fields = {key: value for key, value in state.items() if value is not None} | {
@@ -119,14 +127,15 @@ def compiled_energy_forces(
         A function with the arguments of `energy_forces` but `potential` and the last two.
 
     Raises:
-        ValueError: if this torch cannot trace derivatives; in the first call, if a layer is an
-            `autograd.Function`.
+        ValueError: if this torch cannot trace derivatives, or the forces are none; in the first
+            call, if a layer is an `autograd.Function`.
 
     Example:
         >>> from geqlib.models import PONITA
         >>> potential = Potential(PONITA(8, 0, 1, 0, channels=8, layers=1, cutoff=5.0))
         >>> run = compiled_energy_forces(potential)  # run(pos, z, edge_index)["forces"]
     """
+    derivatives_only(potential, "Compiled forces")
     settings: Any = torch._dynamo.config
     if not hasattr(settings, TRACING):
         raise ValueError(
@@ -160,6 +169,23 @@ def compiled_energy_forces(
             raise error.inner_exception from error
 
     return run
+
+
+def derivatives_only(potential: Potential, what: str) -> None:
+    """Refuse a potential whose forces are no derivatives of its energy.
+
+    Args:
+        potential: any.
+        what: needs derivatives, in the plural.
+
+    Raises:
+        ValueError: if it is a `DirectPotential`.
+    """
+    if not potential.conservative:
+        raise ValueError(
+            f"{what} are derivatives of an energy, and the forces of this potential are not: train "
+            "one of geqlib.models.Potential, with a network without direct_forces."
+        )
 
 
 def _twice_differentiable(backend: str) -> Callable[..., Any]:
@@ -199,6 +225,9 @@ def _derivatives(
     if strain is not None:
         moved, fields = _strained(pos, strain, fields)
     energies = potential(moved, **fields)
+    if energies.direct_forces is not None:
+        results = {"energy": energies.total, "energies": energies.atoms}
+        return results | {"forces": energies.direct_forces}
     electric = _electric(energies, pos, fields | {"cell": cell}, born, create_graph)
     forces, *by_strain = torch.autograd.grad(
         energies.total,

@@ -50,6 +50,9 @@ class Potential(AtomNetwork):
             tensor of a structure, the sum of one symmetric matrix (0e + 2e) an atom, after the
             scalars above: `GauntNet(..., irreps_out="3x0e+2e")` with charges, "2x0e+2e" without.
 
+    Attributes:
+        conservative: whether forces are derivatives of the energy: of all but `DirectPotential`.
+
     Raises:
         ValueError: if the network has forces that are no derivatives (an attribute `direct_forces`
             that is true).
@@ -63,6 +66,8 @@ class Potential(AtomNetwork):
         torch.Size([1])
     """
 
+    conservative: bool = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -74,11 +79,11 @@ class Potential(AtomNetwork):
         long_range: GaussianCharges | None = None,
         polarisability: bool = False,
     ) -> None:
-        if getattr(model, "direct_forces", False):
+        if self.conservative and getattr(model, "direct_forces", False):
             raise ValueError(
                 f"{type(model).__name__} has direct_forces, which no energy has, but forces of a "
-                "potential are derivatives: build it with direct_forces=False, or learn its forces "
-                "as a property of atoms (geqlib.train.PropertyTask)."
+                "potential are derivatives: build it with direct_forces=False, or use "
+                "geqlib.models.DirectPotential, whose forces are not conservative."
             )
         super().__init__(model, charge=charge)
         self.zbl = ZBL() if zbl else None
@@ -244,7 +249,12 @@ class Potential(AtomNetwork):
         atoms = atoms + self.statistics.isolated(z, graph, level)
         total = sum_pool(atoms, batch, num_graphs)
         response = None if matrices is None else sum_pool(matrices, batch, num_graphs)
-        return with_response(Energies(total, interaction, atoms), charges, response)
+        energies = Energies(total, interaction, atoms)
+        return with_response(energies, charges, response, self._direct(output))
+
+    def _direct(self, output: Any) -> Tensor | None:
+        """Forces [N, 3] that the network gives itself: see `DirectPotential`."""
+        return None
 
     def _outputs(self, output: Any) -> tuple[Tensor, Tensor | None]:
         """The scalars of the network, and polarisabilities [N, 3, 3] of atoms."""

@@ -12,6 +12,8 @@ from geqlib.atoms.network import ELEMENTS
 from geqlib.elements import chemical_symbols
 from geqlib.sphere.tables import Constants
 
+NONE = (None, None, None)
+
 
 class Energies(NamedTuple):
     """Energies in eV; totals are float64, as they may be -10^4 eV with differences of 10^-3.
@@ -32,33 +34,42 @@ class Energies(NamedTuple):
     @property
     def charges(self) -> Tensor | None:
         """[N] latent charges in units of the elementary charge, of a potential that has some."""
-        return getattr(self, "response", (None, None))[0]
+        return getattr(self, "response", NONE)[0]
 
     @property
     def polarisability(self) -> Tensor | None:
         """[G, 3, 3] in angstrom^3, of a potential that learns it."""
-        return getattr(self, "response", (None, None))[1]
+        return getattr(self, "response", NONE)[1]
+
+    @property
+    def direct_forces(self) -> Tensor | None:
+        """[N, 3] in eV/angstrom, of a potential whose forces are no derivatives."""
+        return getattr(self, "response", NONE)[2]
 
 
-class ElectricEnergies(Energies):
-    """`Energies`, still three, of a potential that has charges or a polarisability.
+class OtherEnergies(Energies):
+    """`Energies`, still three, of a potential that has charges, a polarisability or direct forces.
 
     Attributes:
-        response: both of them; None for what it does not have.
+        response: all of them; None for what it does not have.
     """
 
-    response: tuple[Tensor | None, Tensor | None]
+    response: tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def with_response(
-    energies: Energies, charges: Tensor | None, polarisability: Tensor | None
+    energies: Energies,
+    charges: Tensor | None,
+    polarisability: Tensor | None,
+    direct_forces: Tensor | None,
 ) -> Energies:
-    """The same energies, with charges and polarisabilities where there are some."""
-    if charges is None and polarisability is None:
+    """The same energies, with charges, polarisabilities and direct forces where there are some."""
+    response = charges, polarisability, direct_forces
+    if all(part is None for part in response):
         return energies
-    electric = ElectricEnergies(*energies)
-    electric.response = charges, polarisability
-    return electric
+    more = OtherEnergies(*energies)
+    more.response = response
+    return more
 
 
 class AtomicStatistics(Constants):

@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.charge import is_plain
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
@@ -43,6 +47,7 @@ ELECTRIC = {
     BORN: "born_charges",
     "polarizability": "polarisability",
 }
+DEVIATIONS = ("energy_std", "forces_std")
 PER_ATOM = ("charges", "born_charges")
 
 
@@ -55,7 +60,8 @@ class GeqCalculator(Calculator):
     calibrate`) also has `energy_std` and `forces_std`, by `calculator.get_property(name, atoms)`,
     one with charges (`long_range`) `charges` in e, `dipole` of structures that do not repeat in
     e angstrom, and `born_effective_charges` [N, 3, 3], the polarisation by the position, in e; one
-    that learns it `polarizability` [3, 3] in angstrom^3.
+    that learns it `polarizability` [3, 3] in angstrom^3. A `DirectPotential`, whose forces are not
+    conservative, has no stress; a warning says so.
 
     Args:
         model: a checkpoint of `geqlib fit`, a file of `geqlib export`, or a potential in memory,
@@ -152,6 +158,8 @@ class GeqCalculator(Calculator):
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]
             weights = next(self.potential.parameters())
             self.device, self.dtype = weights.device, weights.dtype
+            if cuda_graphs:
+                derivatives_only(self.potential, "Recorded forces (cuda_graphs)")
             if cuda_graphs and self.potential.long_range is not None:
                 raise ValueError(
                     "cuda_graphs cannot replay a potential with long_range, whose sums depend on "
@@ -159,9 +167,14 @@ class GeqCalculator(Calculator):
                 )
             if cuda_graphs:
                 self.compute = ReplayedForces(self.potential)
+        self.conservative = self.potential is None or self.potential.conservative
+        if not self.conservative:
+            self.implemented_properties = tuple(
+                name for name in self.implemented_properties if name != "stress"
+            )
         self.calibrated = isinstance(self.potential, CalibratedPotential)
         if self.calibrated:
-            self.implemented_properties = (*self.implemented_properties, "energy_std", "forces_std")
+            self.implemented_properties = (*self.implemented_properties, *DEVIATIONS)
         self.implemented_properties = (*self.implemented_properties, *self._electric())
         self.cutoff = neighbor_cutoff(cutoff, *cutoffs)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
@@ -182,7 +195,7 @@ class GeqCalculator(Calculator):
         structure: Any = self.atoms
         self._last = self._electrons(structure)
         periodic = bool(structure.pbc.any())
-        stress = periodic and structure.cell.rank == 3
+        stress = self.conservative and periodic and structure.cell.rank == 3
         inputs = self._inputs(structure, periodic)
         born = {"born": True} if BORN in properties and BORN in self._electric() else {}
         outputs = self.compute(**inputs, stress=stress, **born)
@@ -197,11 +210,30 @@ class GeqCalculator(Calculator):
             if key in outputs and not (name == "dipole" and periodic):
                 value = outputs[key] if key in PER_ATOM else outputs[key][0]
                 self.results[name] = value.detach().double().cpu().numpy()
-        if self.calibrated and {"energy_std", "forces_std"} & set(properties):
+        if self.calibrated and set(DEVIATIONS) & set(properties):
             self.results |= self._deviations(inputs)
         if stress:
             matrix = outputs["stress"][0].double().cpu().numpy()
             self.results["stress"] = full_3x3_to_voigt_6_stress(matrix)
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A property by its name: ASE calls it.
+
+        Raises:
+            PropertyNotImplementedError: if the potential does not have it, saying why.
+        """
+        if name in DEVIATIONS and not self.calibrated:
+            raise PropertyNotImplementedError(
+                f"This potential has no {name}, as it was not calibrated: run `geqlib calibrate`, "
+                "and use the checkpoint that it writes."
+            )
+        if name == "stress" and not self.conservative:
+            raise PropertyNotImplementedError(
+                "This potential has no stress, because its forces are no derivatives of its energy."
+            )
+        return super().get_property(name, atoms, allow_calculation)
 
     def _electric(self) -> tuple[str, ...]:
         """Properties of a potential with charges or polarisabilities."""
@@ -261,6 +293,8 @@ class GeqCalculator(Calculator):
             ValueError: for a program, which has no second derivatives, or without a structure.
         """
         structure: Any = self.atoms if atoms is None else atoms
+        if self.potential is not None:
+            derivatives_only(self.potential, "Second derivatives")
         if self.potential is None:
             raise ValueError(
                 "get_hessian needs a checkpoint or a potential: an exported program has no second "

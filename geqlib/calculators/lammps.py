@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.ase import GeqCalculator
 
@@ -55,6 +56,8 @@ class LammpsForces:
         self.lammps, self.fix = lammps, fix
         self.numbers = np.array([0, *(atomic_numbers[name] for name in species)])
         self.calculator = GeqCalculator(model, **options)
+        if self.calculator.potential is not None:
+            derivatives_only(self.calculator.potential, "Virials of LAMMPS")
         lammps.command(f"fix {fix} all external pf/callback 1 1")
         lammps.command(f"fix_modify {fix} energy yes virial yes")
         lammps.set_fix_external_callback(fix, self._callback, lammps)

@@ -12,6 +12,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor, nn
 
+from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import neighbor_cutoff, trained_potential
@@ -195,6 +196,7 @@ def ghosts_exchanged(network: nn.Module, data: Any) -> Iterator[None]:
 
 
 def _check(potential: Potential) -> None:
+    derivatives_only(potential, "Forces of ML-IAP")
     name = type(potential.model).__name__
     if potential.long_range is not None:
         raise ValueError(

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from torch import Tensor
 
+from geqlib.atoms.direct import NOT_CONSERVATIVE
 from geqlib.atoms.forces import compiled_energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.ase import GeqCalculator
@@ -50,6 +51,7 @@ def check_potential(
     calculator = GeqCalculator(model, dtype=torch.float64, cutoff=cutoff)
     approximate = GRID if has_grid(calculator.potential) else ""
     rows = check_calculator(calculator, structures, approximate=approximate, seed=seed)
+    rows = [*forces_of(calculator), *rows]
     moved = [displaced_at_random(structure, seed + k) for k, structure in enumerate(structures)]
     subjects = [Subject(calculator, atoms, calculator.cutoff, approximate, seed) for atoms in moved]
     single = GeqCalculator(calculator.potential, dtype=torch.float32, cutoff=calculator.cutoff)
@@ -75,6 +77,13 @@ def compared(
         slopes = np.abs(twin.forces(subject.atoms) - subject.forces(subject.atoms)).max() / scale
         rows.append(Row(name, max(change, float(slopes)), tolerance, reason))
     return worst(rows)
+
+
+def forces_of(calculator: GeqCalculator) -> list[Row]:
+    """A row that fails if the forces are no derivatives; none otherwise."""
+    if calculator.conservative:
+        return []
+    return [Row("forces are derivatives", np.inf, 0.0, f"forces are {NOT_CONSERVATIVE}")]
 
 
 class _Compiled(GeqCalculator):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geqlib.atoms.charge import is_plain
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import all_pairs, neighbor_cutoff, trained_potential
@@ -86,6 +86,8 @@ class TorchSimModel(ModelInterface):
         weights = next(self.potential.parameters())
         self._device, self._dtype = weights.device, weights.dtype
         self._compute_forces, self._compute_stress = compute_forces, compute_stress
+        if compute_stress:
+            derivatives_only(potential, "Stresses")
         self.cutoff = neighbor_cutoff(cutoff, network_cutoff(potential.model), trained_cutoff)
         self.near = None if self.cutoff is None else SkinNeighbors(self.cutoff, skin=skin)
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.atoms.direct import NOT_CONSERVATIVE
+from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.potential import Potential
 from geqlib.atoms.rotation_average import RotationAverage
 from geqlib.files.checkpoint import data_cutoff, load, read_stored
@@ -24,6 +26,8 @@ def trained_potential(
 ) -> tuple[Potential, float | None]:
     """A potential that no other object uses, and the cutoff of its training data.
 
+    A warning says if its forces are no derivatives of its energy.
+
     Args:
         model: a file or a potential.
         level: of theory, of a potential that was trained on several.
@@ -32,15 +36,20 @@ def trained_potential(
         ValueError: if the model is no potential, or the level is none of its; of several none is
             named.
     """
-    if isinstance(model, Potential):
-        return deepcopy(model).at_level(level), None
-    loaded: Any = load(model) if isinstance(model, str | Path) else model
+    in_memory = isinstance(model, Potential)
+    loaded: Any = load(model) if isinstance(model, str | Path) else deepcopy(model)
     if not isinstance(loaded, Potential):
         raise ValueError(
             f"{type(loaded).__name__} is not a potential: use a checkpoint of the task "
             "EnergyForces."
         )
-    return loaded.at_level(level), data_cutoff(read_stored(model))
+    if not loaded.conservative:
+        warnings.warn(
+            f"Forces of this potential are {NOT_CONSERVATIVE}. Dynamics with them do not conserve "
+            "energy.",
+            stacklevel=3,
+        )
+    return loaded.at_level(level), None if in_memory else data_cutoff(read_stored(model))
 
 
 def neighbor_cutoff(
@@ -69,6 +78,7 @@ def neighbor_cutoff(
 
 def rotation_averaged(potential: Potential, rotations: int) -> Potential:
     """A potential whose energy is the mean over this many rotations of a structure."""
+    derivatives_only(potential, "Forces of an average over rotations")
     if potential.polarisability:
         raise ValueError(
             f"rotations={rotations} averages energies, and this potential has a polarisability: "

@@ -9,8 +9,9 @@ from pathlib import Path
 
 DESCRIPTION = """Write a checkpoint of a potential that also gives standard deviations of energies
 and forces: from the covariance of its last layer over the training structures of its run, scaled by
-the errors on the validation structures. geqlib predict writes them as energy_std and forces_std,
-GeqCalculator has them as properties."""
+the errors on the validation structures. With --ensemble, from an ensemble of last layers, which is
+trained on the errors on the training structures. geqlib predict writes them as energy_std and
+forces_std, GeqCalculator has them as properties."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -24,9 +25,15 @@ def main(args: Sequence[str]) -> int:
         "--last", nargs="+", metavar="NAME", help="parameters of the network's last layers"
     )
     parser.add_argument("--ridge", type=float, help="s^2; by default the likeliest in validation")
+    parser.add_argument(
+        "--ensemble", type=int, metavar="N", help="members; without, the covariance of the layer"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the ensemble")
     options = parser.parse_args(args)
     if options.ridge is not None and options.ridge < 0:
         raise ValueError(f"--ridge must not be negative, got {options.ridge}.")
+    if options.ensemble is not None and options.ensemble < 2:
+        raise ValueError(f"--ensemble must be at least 2 members, got {options.ensemble}.")
     from rich.console import Console
     from rich.table import Table
 
@@ -34,15 +41,24 @@ def main(args: Sequence[str]) -> int:
     from geqlib.train.calibration import calibrate
 
     out = options.out or model_file(options.run).with_name("calibrated.ckpt")
-    done = calibrate(options.run, out, last=options.last, ridge=options.ridge)
+    done = calibrate(
+        options.run,
+        out,
+        last=options.last,
+        ridge=options.ridge,
+        members=options.ensemble,
+        seed=options.seed,
+    )
     table = Table("", "energies", "forces")
     table.add_row("factor", *(f"{factor:.3g}" for factor in done.factors))
     table.add_row("miscalibration area", *(f"{area:.3f}" for area in done.areas))
+    table.add_row("mean log-likelihood", *(f"{value:.3f}" for value in done.likelihoods))
     console = Console()
     console.print(table)
     console.print(
         f"{done.features} features of {done.structures} training structures, ridge "
-        f"{done.ridge:.2g}; areas are those of the validation structures, 0 is best"
+        f"{done.ridge:.2g}; areas (0 is best) and likelihoods (the greater the better) are those "
+        "of the validation structures"
     )
     sys.stdout.write(f"wrote {out}\n")
     return 0

@@ -207,6 +207,7 @@ def check_model(
         task, data = task_and_data(checkpoint)
     errors = symmetry_errors(task, data, samples, groups)
     show(errors, type(task.model).__name__, console)
+    show_forces(task.model, console)
     turned = next((e for name, e in errors.items() if name.startswith("rotations SO")), None)
     if degree and turned is not None and turned["float64"] > BROKEN:
         show_degrees(degree_errors(task, data, degree), console)
@@ -232,6 +233,16 @@ def show(
     console = console or Console()
     console.print(table)
     console.print("max |f(g x) - g f(x)| / max(1, max |f|), on the validation split")
+
+
+def show_forces(model: Any, console: Console | None = None) -> None:
+    """Say where forces are no derivatives of an energy."""
+    from rich.console import Console
+
+    from geqlib.atoms.direct import NOT_CONSERVATIVE
+
+    if not getattr(model, "conservative", True):
+        (console or Console()).print(f"Forces are {NOT_CONSERVATIVE}.")
 
 
 def show_degrees(errors: Mapping[int | str, float], console: Console | None = None) -> None:

@@ -23,7 +23,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from geqlib import __version__
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.atoms.statistics import Energies
@@ -126,6 +126,7 @@ def export_program(
         raise ValueError(
             "Programs take no charge: use the format geqlib for a potential that knows them."
         )
+    derivatives_only(loaded, "Forces of programs")
     potential = deepcopy(loaded).to(device="cpu", dtype=dtype).at_level(level)
     notes = notes_of(_facts(potential, trained_cutoff), compiled=compiled)
     program = forces_program(potential)

@@ -1,6 +1,7 @@
 """Models: tensors in, tensors out."""
 
 from geqlib.atoms.calibrated import CalibratedPotential
+from geqlib.atoms.direct import DirectPotential
 from geqlib.atoms.forces import compiled_energy_forces, energy_forces
 from geqlib.atoms.molecule_model import MoleculeModel
 from geqlib.atoms.potential import Potential
@@ -34,6 +35,7 @@ __all__ = [
     "PONITA",
     "SPEN",
     "CalibratedPotential",
+    "DirectPotential",
     "EScAIP",
     "EdgePONITA",
     "Energies",

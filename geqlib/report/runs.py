@@ -20,7 +20,12 @@ __all__ = ["History", "Metrics", "Run", "read_history", "read_predictions", "rea
 
 Metrics = dict[str, float]
 History = dict[str, np.ndarray]
-WRAPPERS = ("Potential", "AtomProperties")  # which make energies or properties of any network
+DIRECT = "DirectPotential"
+WRAPPERS = (
+    "Potential",
+    DIRECT,
+    "AtomProperties",
+)  # which make energies or properties of any network
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class Run:
     test_set: str | None
     partly: bool
     history: History
+
+    @property
+    def conservative(self) -> bool:
+        """Whether its forces, if it has any, are derivatives of energies."""
+        return DIRECT not in _classes(self.config.get("model"))
 
 
 def read_run(folder: Path) -> Run:
@@ -140,14 +150,20 @@ def read_history(folder: Path) -> History:
 
 def _network(task: Any) -> str | None:
     """The network that the configuration of a task describes."""
+    names = _classes(task)
+    names = [name for name in names if name not in WRAPPERS] or names
+    return " of ".join(names) or None
+
+
+def _classes(task: Any) -> list[str]:
+    """Names of the classes that the model of a task is made of, from the outside."""
     network = (_arguments(task) or {}).get("model")
     names = []
     while isinstance(network, dict) and isinstance(network.get("class_path"), str):
         names.append(network["class_path"].rpartition(".")[2])
         arguments = _arguments(network) or {}
         network = arguments.get("model", arguments.get("module"))
-    names = [name for name in names if name not in WRAPPERS] or names
-    return " of ".join(names) or None
+    return names
 
 
 def _arguments(described: Any) -> dict[str, Any] | None:

@@ -69,7 +69,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups in the order of their first run, seeds in ascending order.
 
     Runs of one configuration that differ in their seeds are one group, whatever their folders are
-    called. A second run with the same seed is no further sample: it is a group of its own.
+    called. A second run with the same seed is no further sample: it is a group of its own. Names of
+    runs whose forces are not conservative say so.
     """
     by_configuration: dict[str, list[list[Run]]] = {}
     for run in runs:
@@ -82,7 +83,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             group.append(run)
     groups = []
     for members in (group for same in by_configuration.values() for group in same):
-        name = _common_name(members)
+        conservative = all(run.conservative for run in members)
+        name = _common_name(members) + ("" if conservative else " (forces not conservative)")
         members.sort(key=lambda run: (run.seed is None, run.seed))
         groups.append(Group(name, tuple(members)))
     names = [group.name for group in groups]

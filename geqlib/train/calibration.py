@@ -1,4 +1,4 @@
-"""Calibration of a trained potential: its last-layer covariance, from the data of its run."""
+"""Calibration of a trained potential: the covariance of its last layer, or an ensemble of them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential, count_features
-from geqlib.atoms.forces import energy_forces
+from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.miscalibration import miscalibration_area
 from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import model_file, read_checkpoint
 from geqlib.train.check import task_and_data
+from geqlib.train.ensemble import STRUCTURES, mean_log_likelihood, slopes_of, train_members
 from geqlib.train.tasks.energy import EnergyForces, potential_inputs
 
 CLASS = "geqlib.models.CalibratedPotential"
@@ -36,9 +36,10 @@ class Calibration(NamedTuple):
         ridge: s^2.
         factors: a and b of `CalibratedPotential`.
         areas: miscalibration areas of energies and forces, see `miscalibration_area`.
+        likelihoods: mean logarithms of the likelihood of both, less a constant.
 
     Example:
-        >>> Calibration(450, 80, 0.0, (1.0, 1.0), (0.02, 0.03)).structures
+        >>> Calibration(450, 80, 0.0, (1.0, 1.0), (0.02, 0.03), (4.1, 2.8)).structures
         450
     """
 
@@ -47,6 +48,7 @@ class Calibration(NamedTuple):
     ridge: float
     factors: tuple[float, float]
     areas: tuple[float, float]
+    likelihoods: tuple[float, float]
 
 
 class Squares(NamedTuple):
@@ -70,8 +72,12 @@ class Squares(NamedTuple):
 
     def log_likelihood(self, variances: Tensor) -> float:
         """In the mean over the errors, with `factor`, less a constant."""
-        predicted = (self.along @ variances).log().mean() / 2
-        return -float(predicted) - float(np.log(self.factor(variances)))
+        return float(mean_log_likelihood(self.errors, self.along @ variances))
+
+    def area(self, variances: Tensor) -> float:
+        """Miscalibration area, with `factor`."""
+        scaled = (self.errors / (self.along @ variances)).sqrt()
+        return miscalibration_area(scaled / self.factor(variances))
 
 
 def calibrate(
@@ -80,6 +86,8 @@ def calibrate(
     *,
     last: Sequence[str] | None = None,
     ridge: float | None = None,
+    members: int | None = None,
+    seed: int = 0,
 ) -> Calibration:
     """Write a checkpoint whose potential knows its deviations: see `CalibratedPotential`.
 
@@ -89,10 +97,13 @@ def calibrate(
         last: names of the parameters of the network's last layers; by default those that the
             network gives as `last_weights`.
         ridge: s^2; by default that of the greatest likelihood in validation.
+        members: of an ensemble, which is trained in place of the covariance
+            (`geqlib.train.ensemble`).
+        seed: of what an ensemble begins with.
 
     Raises:
         ValueError: if the run has no potential, no such parameters, or no validation structures
-            with labels.
+            with labels; or an ensemble has less than two members.
     """
     task, data = task_and_data(run)
     if not isinstance(task, EnergyForces):
@@ -100,32 +111,44 @@ def calibrate(
             f"{run} was trained by {type(task).__name__}: uncertainties are for potentials, which "
             "EnergyForces trains."
         )
+    derivatives_only(task.model, "Deviations of forces")
     potential = with_covariance(task.model, last)
     data.prepare_data()
     data.setup("fit")
-    potential.check_linear(**potential_inputs(piece(data, "train", 0), "reverse"))
+    first = piece(data, "train", range(min(AT_ONCE, len(split(data, "train")))))
+    potential.check_linear(**potential_inputs(first, "reverse"))
     eigenvalues, directions = principal_directions(
         features_per_atom(potential, batch) for batch in batches(data, "train")
     )
-    measured = [squared_errors(potential, directions, batch) for batch in batches(data, "val")]
-    energy, forces = (
-        _joined([pair[part] for pair in measured], name)
-        for part, name in enumerate(("energy", "forces"))
-    )
-    used = best_ridge(eigenvalues, (energy, forces)) if ridge is None else ridge
-    variances = 1 / (eigenvalues + used)
+    squares = measured(potential, directions, data)
+    used = best_ridge(eigenvalues, squares) if ridge is None else ridge
+    whitening, variances = directions / (eigenvalues + used).sqrt(), 1 / (eigenvalues + used)
+    if members is not None:
+        train = slopes_of(potential, batches(data, "train", STRUCTURES), seed)
+        val = slopes_of(potential, batches(data, "val"), seed)
+        potential = with_covariance(task.model, last, members)
+        layers = train_members(train, val, whitening, members, seed)
+        whitening = layers / (members - 1) ** 0.5
+        squares = measured(potential, whitening, data)
+        variances = torch.ones(members, dtype=torch.float64)
+    energy, forces = squares
     factors = energy.factor(variances), forces.factor(variances)
-    potential.covariance.set(directions * variances.sqrt(), *factors)
+    potential.covariance.set(whitening, *factors)
     _write(Path(out), read_checkpoint(model_file(run)), potential)
-    areas = (
-        miscalibration_area((energy.errors / (energy.along @ variances)).sqrt() / factors[0]),
-        miscalibration_area((forces.errors / (forces.along @ variances)).sqrt() / factors[1]),
+    return Calibration(
+        len(split(data, "train")),
+        len(eigenvalues),
+        used,
+        factors,
+        (energy.area(variances), forces.area(variances)),
+        (energy.log_likelihood(variances), forces.log_likelihood(variances)),
     )
-    return Calibration(len(split(data, "train")), len(eigenvalues), used, factors, areas)
 
 
-def with_covariance(potential: Potential, last: Sequence[str] | None = None) -> CalibratedPotential:
-    """The same potential, sharing its parts, with a covariance that is not set yet.
+def with_covariance(
+    potential: Potential, last: Sequence[str] | None = None, members: int | None = None
+) -> CalibratedPotential:
+    """The same potential, sharing its parts, with a covariance or an ensemble that is not set yet.
 
     Raises:
         ValueError: if the network does not say what its last layers are, and `last` is None.
@@ -137,6 +160,7 @@ def with_covariance(potential: Potential, last: Sequence[str] | None = None) -> 
         network,
         last=names,
         features=features,
+        members=members,
         zbl=potential.zbl is not None,
         long_range=potential.long_range,
         polarisability=potential.polarisability,
@@ -179,31 +203,57 @@ def best_ridge(eigenvalues: Tensor, measured: Sequence[Squares]) -> float:
     return max(ridges, key=lambda s: sum(m.log_likelihood(1 / (eigenvalues + s)) for m in measured))
 
 
+def measured(potential: CalibratedPotential, directions: Tensor, data: Any) -> list[Squares]:
+    """Of the energies and the forces of all validation structures.
+
+    Raises:
+        ValueError: if there is no label of one of them.
+    """
+    parts = [squared_errors(potential, directions, batch) for batch in batches(data, "val")]
+    return [
+        _joined([pair[k] for pair in parts], name) for k, name in enumerate(("energy", "forces"))
+    ]
+
+
 def squared_errors(
     potential: CalibratedPotential, directions: Tensor, batch: Any
 ) -> tuple[Squares, Squares]:
-    """Of the energies and of the components of forces that have a label."""
+    """Of the energies and of the components of forces that have a label.
+
+    Atoms without neighbours are left out: their forces are 0 whatever the weights.
+    """
     fields = potential_inputs(batch, "reverse")
     outputs = energy_forces(potential, **fields, check=False)
-    energy, atoms = potential.squares(directions, **fields)
+    energy, slopes = potential.along(directions, **fields)
+    atoms = torch.as_tensor(slopes).square().mean(1)
     errors = (outputs["energy"] - batch.energy).square()
     components = (outputs["forces"] - batch.forces).double().square()
-    one, all_three = ~errors.isnan(), ~components.isnan()
-    each = torch.as_tensor(atoms).unsqueeze(1).expand(-1, 3, -1)
-    return Squares(errors[one], energy[one]), Squares(components[all_three], each[all_three])
+    one = ~errors.isnan() & energy.any(1)
+    all_three = ~components.isnan() & atoms.any(1, keepdim=True)
+    each = atoms.unsqueeze(1).expand(-1, 3, -1)
+    return Squares(errors[one], energy[one].square()), Squares(
+        components[all_three], each[all_three]
+    )
 
 
-def batches(data: L.LightningDataModule, name: str) -> Iterator[Any]:
-    """All structures of a split in order, with a progress bar."""
-    starts = range(0, len(split(data, name)), AT_ONCE)
-    for start in track(starts, description=f"{name} structures"):
-        yield piece(data, name, start)
+def batches(data: L.LightningDataModule, name: str, most: int | None = None) -> Iterator[Any]:
+    """All structures of a split in order, with a progress bar.
+
+    Args:
+        data: whose split.
+        name: of the split.
+        most: number of structures, which are then spread evenly over it.
+    """
+    size = len(split(data, name))
+    count = size if most is None else min(most, size)
+    numbers = [k * size // count for k in range(count)]
+    for start in track(range(0, count, AT_ONCE), description=f"{name} structures"):
+        yield piece(data, name, numbers[start : start + AT_ONCE])
 
 
-def piece(data: Any, name: str, start: int) -> Any:
-    """A batch of the structures of a split from `start` on."""
-    structures = split(data, name)
-    batch = structures.__getitems__(range(start, min(start + AT_ONCE, len(structures))))
+def piece(data: Any, name: str, numbers: Sequence[int]) -> Any:
+    """A batch of some structures of a split."""
+    batch = split(data, name).__getitems__(numbers)
     batch.plan = None
     return batch
 
@@ -238,6 +288,7 @@ def _write(out: Path, content: dict[str, Any], potential: CalibratedPotential) -
     stored = content["hyper_parameters"]["model"]
     arguments = {**(stored.get("init_args") or {}), "last": list(potential.last)}
     arguments["features"] = len(potential.covariance.whitening)
+    arguments["members"] = potential.members
     content["hyper_parameters"]["model"] = {"class_path": CLASS, "init_args": arguments}
     content["state_dict"] = content["state_dict"] | potential.state_dict(prefix="model.")
     state = {key: value for key, value in content.items() if key not in TRAINING_STATE}

@@ -96,6 +96,38 @@ def test_deviations_are_those_of_the_definition(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_members_are_potentials_with_other_last_layers(name: str) -> None:
+    """Energies and forces less those of the mean, times the factors; deviations over members."""
+    model, fields = potential(name), batch()
+    size, count = len(model.covariance.whitening), 5
+    ensemble = CalibratedPotential(model.model, last=model.last, features=size, members=count)
+    ensemble.share(model).double()
+    generator = torch.Generator().manual_seed(1)
+    layers = torch.randn(size, count, generator=generator, dtype=torch.float64)
+    layers = layers - layers.mean(1, keepdim=True)
+    ensemble.covariance.set(layers / 2, 2.0, 3.0)  # sqrt(count - 1)
+    added = ensemble.of_members(**fields)
+
+    own = dict(model.model.named_parameters())
+    mean = torch.cat([own[key].detach().flatten() for key in model.last])
+    pos = fields["pos"].requires_grad_()
+    plain = with_weights(model, mean, {**fields, "pos": pos})
+    forces = torch.autograd.grad(-plain.sum(), pos)[0]
+    for k in range(count):
+        energies = with_weights(model, mean + layers[:, k], {**fields, "pos": pos})
+        other = torch.autograd.grad(-energies.sum(), pos)[0]
+        difference = 2.0 * (energies - plain).detach()
+        assert torch.allclose(added["energy"][:, k], difference, rtol=1e-9, atol=1e-10)
+        difference = 3.0 * (other - forces)
+        assert torch.allclose(added["forces"][..., k], difference, rtol=1e-8, atol=1e-9)
+
+    result = ensemble.deviations(**fields)
+    assert torch.allclose(result["energy_std"], added["energy"].std(1), rtol=1e-10, atol=1e-12)
+    each = added["forces"].var(2).mean(1).sqrt()
+    assert torch.allclose(result["forces_std"], each, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_deviations_are_invariant(name: str) -> None:
     model, fields = potential(name), batch()
     size = len(model.covariance.whitening)
@@ -136,6 +168,10 @@ def test_what_cannot_be_used_is_refused() -> None:
         CalibratedPotential(model.model, last=model.last, features=7)
     with pytest.raises(ValueError, match="does not say in which parameters"):
         CalibratedPotential(nn.Linear(2, 1), last=(), features=1)
+    with pytest.raises(ValueError, match="members must be at least 2, got 1"):
+        CalibratedPotential(model.model, last=model.last, features=8, members=1)
+    with pytest.raises(ValueError, match="is no ensemble: run `geqlib calibrate --ensemble"):
+        model.of_members(**batch())
 
 
 def test_casts_keep_the_covariance_exact() -> None:

@@ -56,6 +56,10 @@ def test_the_whole_chain_on_tiny_frames(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(training, "_geqlib", run_here)
     tiny: dict[str, Any] = {
         "CONFIG": tmp_path / "tiny.yaml",
+        "folder_of": lambda run: tmp_path / "runs" / f"first-{run}",
+        "trained_on_aspirin": lambda run: training.trained(
+            tmp_path / "runs" / f"first-{run}", tmp_path / "tiny.yaml", training.QUIET, 0
+        ),
         "PAIRS": {"b": pair},
         "OLD": str(tmp_path / "old.xyz"),
         "OLD_TEST": str(tmp_path / "old_test.xyz"),
@@ -67,9 +71,11 @@ def test_the_whole_chain_on_tiny_frames(tmp_path: Path, monkeypatch: pytest.Monk
     }
     for name, value in tiny.items():
         monkeypatch.setattr(fine_tuning, name, value)
-    rows = fine_tuning.measure("b")
+    rows = list(fine_tuning.measure("b"))
     assert [row.labels[1] for row in rows] == list(fine_tuning.WAYS.values())
     assert all(row.number("forces") > 0 for row in rows)
     assert "old" not in rows[0].cells and rows[1].number("old") > 0
+    share = rows[1].number("forces") / rows[0].number("forces")
+    assert "share" not in rows[0].cells and rows[1].number("share") == pytest.approx(share)
     monkeypatch.setattr(training, "_geqlib", lambda *_: pytest.fail("trained again"))
-    assert fine_tuning.measure("b") == rows
+    assert list(fine_tuning.measure("b")) == rows

@@ -29,6 +29,10 @@ def test_configurations_differ_in_the_data_and_the_elements_alone(
             config, changes = potentials.configuration(name, model)
             own = yaml.safe_load(config.read_text())["model"]["init_args"]
             network = own["model"]["init_args"]
+            if model == "escaip_direct":
+                assert own["model"]["class_path"] == "geqlib.models.DirectPotential"
+                assert own["rotate"] and network["model"]["init_args"]["direct_forces"]
+                network = network["model"]["init_args"]
             assert network["cutoff"] == potentials.CUTOFF and "stress_weight" not in own
             assert ("elements" in network) == (f"{NETWORK}.elements" in changes)
             references = changes.pop("model.init_args.references")
@@ -115,3 +119,10 @@ def test_a_tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.number("drift") >= 0 and row.cells["trust"] == "0 passed"
     monkeypatch.setattr(training, "_geqlib", lambda *_: pytest.fail("trained again"))
     assert potentials.measure("tiny", "gaunt", [0, 1], 1e-3) == row
+
+    def explode(*_: Any) -> float:
+        raise ValueError("atoms fly apart")
+
+    monkeypatch.setattr(potentials, "drift", explode)
+    used = potentials.in_use("tiny", tmp_path / "runs/potentials/tiny-gaunt-0.001min-seed0")
+    assert used["drift"] is None

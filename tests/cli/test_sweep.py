@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rich.console import Console
 from geqlib.cli.sweep import listed_values, short_names
 from geqlib.report.runs import read_history
 from geqlib.report.sweeps import runs_in, write_sweep
+from geqlib.train.runs.recipe import difference, read_recipe, write_recipe
 from tests.report.test_report import write_run
 from tests.train import tiny
 
@@ -72,6 +74,26 @@ def test_other_settings_are_refused(sweep: Path, capsys: pytest.CaptureFixture[s
     more = ["--model.lr", *RATES, "--model.warmup", "0.2"]
     assert tiny.geqlib(command(sweep, *more)) == 2
     assert "model.init_args.warmup was 0.05 and is 0.2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_another_model_to_begin_with_is_another_recipe(sweep: Path, tmp_path: Path) -> None:
+    """By its content: neither its name nor its place counts."""
+    first = tmp_path / "first.ckpt"
+    shutil.copy(runs_in(sweep / "out")[0] / "checkpoints" / "best.ckpt", first)
+    config = str(sweep / "tiny.yaml")
+    recipe = read_recipe(config, [f"--init={first}"])
+    write_recipe(tmp_path / "run", recipe)
+    moved = shutil.copy(first, tmp_path / "moved.ckpt")
+    assert difference(tmp_path / "run", read_recipe(config, [f"--init={moved}"], recipe)) is None
+    shutil.copy(runs_in(sweep / "out")[1] / "checkpoints" / "best.ckpt", first)
+    sentence = "the model that init names has changed"
+    assert (
+        difference(tmp_path / "run", read_recipe(config, [f"--init={first}"], recipe)) == sentence
+    )
+    assert difference(tmp_path / "run", read_recipe(config, (), recipe)) == sentence
+    write_recipe(tmp_path / "run", read_recipe(config, (), recipe))
+    assert difference(tmp_path / "run", recipe) == sentence
 
 
 @pytest.mark.slow

@@ -185,8 +185,9 @@ def test_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     Path("runs", "water", "checkpoints", "calibrated.ckpt").unlink()
     for name in ("new.xyz", "pool.xyz"):
         shutil.copy(run / "train.xyz", name)
-    (block,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines():
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for line in "".join(blocks).splitlines():
         program, *words = shlex.split(line, comments=True)
         assert program == "geqlib" and tiny.geqlib(words) == 0, line
     assert len(read("to_label.xyz", ":")) == 5 and Path("predicted.xyz").exists()

@@ -117,7 +117,7 @@ def _uncalibrated(model: dict[str, Any]) -> dict[str, Any]:
     if not str(model.get("class_path")).endswith(".CalibratedPotential"):
         return model
     arguments = dict(model.get("init_args") or {})
-    for name in ("last", "features"):
+    for name in ("last", "features", "members"):
         arguments.pop(name, None)
     return {"class_path": POTENTIAL, "init_args": arguments}
 

@@ -1,4 +1,4 @@
-"""How a run was made: configuration, data, code and seed, kept with it and compared."""
+"""How a run was made: configuration, data, code, first model, seed, kept with it and compared."""
 
 from __future__ import annotations
 
@@ -10,42 +10,56 @@ from typing import Any
 import yaml
 
 from geqlib.files.atomic import reading, replace_file
+from geqlib.train.fine_tuning.initial import read_origin
 from geqlib.train.runs.configuration import Config, Overrides, read_configuration
 from geqlib.train.runs.digests import code_digest, data_digest
 from geqlib.train.tasks.agreement import share_cutoff
 
 FILE = "recipe.json"
-# what does not change a result: where it is written, what is shown, and who makes batches
+# what does not change a result: where it is written, what is shown, and who makes batches; of the
+# model that a run begins with, its content is compared
 NOT_COMPARED = {
     "config",
     "seed_everything",
     "ckpt_path",
     "weights_only",
+    "init",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "data.init_args.workers",
     "data.init_args.cache",
 }
+DIGESTS = {
+    "data": "the data has changed",
+    "code": "the code has changed",
+    "init": "the model that init names has changed",
+}
 Recipe = dict[str, Any]
 
 
 def read_recipe(config: Config, overrides: Overrides = (), data_of: Recipe | None = None) -> Recipe:
-    """What all runs of a sweep share: `{"configuration": {...}, "data": ..., "code": ...}`.
+    """What all runs of a sweep share: settings, and digests of what these do not tell.
 
     Args:
         config, overrides: as of `geqlib.train.runs.configuration.read_run`.
         data_of: a recipe of the same data, which is then not read again.
+
+    Returns:
+        `{"configuration": {...}, "data": ..., "code": ...}`, and "init" of runs that begin with
+        another model, whose file can change under the same name.
     """
     reader = read_configuration(config, overrides)
     settings = yaml.safe_load(reader.parser.dump(reader.config, skip_none=False))
     data, parts = reader.run.data, reader.run.task.modules()
     share_cutoff(reader.run.task.model, data)  # without which neighbours cannot be found
-    return {
+    recipe = {
         "configuration": {k: v for k, v in flat(settings).items() if k not in NOT_COMPARED},
         "data": data_digest(data) if data_of is None else data_of["data"],
         "code": code_digest({type(data), *map(type, parts)}),
     }
+    init = reader.run.init
+    return recipe if init is None else recipe | {"init": read_origin(init).sha256}
 
 
 def write_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -68,14 +82,15 @@ def difference(folder: Path, recipe: Mapping[str, Any]) -> str | None:
         old = {**before.pop("configuration"), **before}
     now = json.loads(json.dumps(dict(recipe), default=str))
     new = {**now.pop("configuration"), **now}
-    digests = [name for name in ("data", "code") if old.pop(name, None) != new.pop(name)]
+    digests = [
+        sentence for key, sentence in DIGESTS.items() if old.pop(key, None) != new.pop(key, None)
+    ]
     sentences = [
         f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]
-    sentences += [f"the {name} has changed" for name in digests]
-    return "; ".join(sentences[:3]) or None
+    return "; ".join([*sentences, *digests][:3]) or None
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.atoms.calibrated import CalibratedPotential
+from geqlib.atoms.direct import NOT_CONSERVATIVE
 from geqlib.atoms.electric import periodic
 from geqlib.atoms.forces import (
     STATE,
     compiled_energy_forces,
+    derivatives_only,
     energy_forces,
     potential_inputs,
 )
+from geqlib.atoms.halves import in_halves
 from geqlib.atoms.potential import Potential
 from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
@@ -83,7 +87,8 @@ class EnergyForces(Task):
     `polarisability` in angstrom^3.
 
     Args:
-        model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`.
+        model: a network with one scalar per atom or graph, or a `geqlib.models.Potential`, or a
+            `DirectPotential`, whose forces are not conservative.
         references: energies of atoms: see `geqlib.train.tasks.references.fit_statistics`. In a run
             that begins with another model they are corrected by what that model leaves
             (`geqlib.train.fine_tuning.energy_refit.adapt_statistics`); "keep" leaves them as they
@@ -183,6 +188,8 @@ class EnergyForces(Task):
                 "A potential with long_range cannot be compiled or replayed: leave out compile and "
                 "cuda_graphs."
             )
+        if compile or cuda_graphs:
+            derivatives_only(potential, "Compiled or recorded steps")
         self.amsgrad, self.compile_forces = amsgrad, compile
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self.errors = nn.ModuleDict({stage: AtomicErrors() for stage in ("val", "test", "old")})
@@ -202,6 +209,8 @@ class EnergyForces(Task):
         data = getattr(self.trainer, "datamodule", None)
         for sentence in unused_labels(self.model, data):
             warnings.warn(sentence, stacklevel=2)
+        if not self.model.conservative:
+            warnings.warn(f"Forces of this model are {NOT_CONSERVATIVE}.", stacklevel=2)
         if share_charge(self.model, data):
             self._describe(charge=True)
         if (names := share_levels(self.model, data)) is not None:
@@ -320,7 +329,7 @@ class EnergyForces(Task):
         return "val" if trainer.validating or trainer.sanity_checking else "test"
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
-        return self._evaluate(batch, stress="stress" in batch) | self._deviations(batch)
+        return self._evaluate(batch, stress=self._stress(batch)) | self._deviations(batch)
 
     def loss(self, batch: Any) -> Tensor:
         return self.weighted_loss(label_errors(self._training_outputs(batch), batch))
@@ -335,7 +344,7 @@ class EnergyForces(Task):
         super().backward(loss, *args, inputs=weights, **kwargs)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
-        errors = label_errors(self._evaluate(batch, "reverse", stress="stress" in batch), batch)
+        errors = label_errors(self._evaluate(batch, "reverse", stress=self._stress(batch)), batch)
         metrics = cast(AtomicErrors, self.errors[stage]).update(errors)
         last = self.stages[-1].weights if len(self.stages) > 1 else self.weights
         if self.of_levels is not None:
@@ -364,7 +373,7 @@ class EnergyForces(Task):
         return torch.stack([penalty.float() for penalty in penalties]).sum()
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        stress = "stress" in batch or self._largest_weights()["stress"] > 0
+        stress = self._stress(batch) or self._largest_weights()["stress"] > 0
         predicted = self._evaluate(batch, "reverse", stress=stress)
         if stress:
             real = volumes(batch)[:, None, None]
@@ -400,19 +409,24 @@ class EnergyForces(Task):
         def predict(batch: Any) -> dict[str, Tensor]:
             with torch.inference_mode(False):
                 fields = _copied(potential_inputs(batch, *more))
-                outputs = energy_forces(self.model, **fields, stress=stress, check=False)
+                evaluate = partial(energy_forces, self.model, stress=stress, check=False)
+                outputs = in_halves(evaluate, fields)
             return {name: outputs[name] for name in LABELS if name in outputs}
 
         predicted = self._outside_training(predict, batch, f"{more} {stress}")
         self.watch(predicted)
         return predicted
 
+    def _stress(self, batch: Any) -> bool:
+        """Whether a batch has labels of the stress, and the potential has one."""
+        return self.model.conservative and "stress" in batch
+
     def _deviations(self, batch: Any, *more: str) -> dict[str, Tensor]:
         """Standard deviations of a calibrated potential; of others nothing."""
         if not isinstance(self.model, CalibratedPotential):
             return {}
         with torch.inference_mode(False):
-            return self.model.deviations(**_copied(potential_inputs(batch, *more)))
+            return in_halves(self.model.deviations, _copied(potential_inputs(batch, *more)))
 
     def _training_outputs(self, batch: Any) -> dict[str, Tensor]:
         """Predictions that can be differentiated again, compiled on request."""

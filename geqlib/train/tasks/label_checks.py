@@ -53,6 +53,11 @@ def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
             f"dipole_weight is {weights['dipole']}, but the potential has no charges: build it "
             "with long_range, a geqlib.nn.GaussianCharges, and a network of two scalars an atom."
         )
+    if weights["stress"] and not potential.conservative:
+        raise ValueError(
+            f"stress_weight is {weights['stress']}, but this potential has no stress, because its "
+            "forces are no derivatives of its energy: set stress_weight to 0."
+        )
     if weights["polarisability"] and not potential.polarisability:
         raise ValueError(
             f"polarisability_weight is {weights['polarisability']}, but the potential has none: "
