@@ -13,7 +13,7 @@ from geqlib.graph.segments import segment_lengths, segment_ptr
 def top_subsets(
     scores: Tensor, sizes: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
 ) -> Tensor:
-    """The elements of the highest scores, as many of each set as its size says.
+    """The elements of the highest scores, `sizes` of each set.
 
     Args:
         scores: [N]; of equal ones, the first in the set is taken.

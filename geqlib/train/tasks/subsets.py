@@ -20,15 +20,15 @@ from geqlib.train.tasks.task import Task, with_positions
 
 
 class SubsetTask(Task):
-    """The subset S* of each set, by cross-entropy of its elements and as many others at random.
+    """The subset S* of each set, by cross-entropy of its elements and random others.
 
     The loss of Ou et al. (NeurIPS 2022): of each set the mean of -log q_i over S* and of
-    -log(1 - q_i) over the others that were drawn, |S*| or as many as there are. An `EquiVSet` with
+    -log(1 - q_i) over |S*| random others, or all if they are fewer. An `EquiVSet` with
     a recognition network adds the loss of that network; as neither loss moves the parameters of the
     other, both are minimised in one step, where the paper takes two.
 
     Metrics: `jaccard` is the mean over sets of |S & S*| / |S or S*| for the S of the |S*| highest
-    marginals, which is told the true size; `jaccard_half` for the S of the marginals above 1/2;
+    marginals, where the true size is an input; `jaccard_half` for the S of the marginals above 1/2;
     `loss`, over all elements. On the test split each has the size of the sets in its name, as
     `test/jaccard_100`.
 
@@ -139,8 +139,8 @@ def cross_entropies(
         y: [N] 1 or 0.
         batch: [N] set of each element.
         num_graphs: how many sets there are.
-        others: whether of the elements with y = 0 only as many as have y = 1 count, drawn at
-            random.
+        others: whether of the elements with y = 0 a random part counts, equal in number to those
+            with y = 1.
     """
     true = y > 0
     weight = torch.ones_like(logits)
