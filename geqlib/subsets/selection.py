@@ -60,10 +60,19 @@ def jaccard(
         first, second: [N] booleans.
         batch: [N] set of each element, and num_graphs: how many sets there are.
 
+    Raises:
+        ValueError: anything but booleans of one shape.
+
     Example:
         >>> jaccard(torch.tensor([True, True, False]), torch.tensor([False, True, True]))
         tensor([0.3333])
     """
+    if first.shape != second.shape or {first.dtype, second.dtype} != {torch.bool}:
+        raise ValueError(
+            f"Subsets have shapes {tuple(first.shape)} and {tuple(second.shape)} and dtypes "
+            f"{first.dtype} and {second.dtype}, expected booleans [N]: compare scores with a "
+            "threshold first."
+        )
     counts = torch.stack([first & second, first | second], 1).to(torch.get_default_dtype())
     both, either = sum_pool(counts, batch, num_graphs).unbind(1)
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
