@@ -4,15 +4,16 @@ Protocol: two moons and two Gaussians, 10 of 100 points chosen, and the same sha
 200, 400 and 1000 without further training; two moons with 3 of 10 points; and the 5 most lipophilic
 of 30 compounds (lipo of MoleculeNet, fingerprints of 512 counts, scaffold split by molecule). 1000
 sets for training, 200 for validation, 200 of points and 500 of compounds for testing;
-configs/moons_inset.yaml and lipo_inset.yaml: {channels} channels, width {hidden} (the papers: 256
-and 500), an embedding with a hidden layer where theirs is linear, one mean-field step, 8 samples
-for INSET and 5 for EquiVSet, Adam at 3e-3 with a cosine schedule (compounds 1e-3, constant),
-batches of 32, {moons}, {gaussians}, {few} and {compounds} epochs, of which the one with the highest
-validation index is tested; seeds {seeds} of weights, sets and points. Mean Jaccard index of the
-subsets of the |S*| highest marginals; beside it that of the marginals above 1/2. "Best possible" is
-the ratio of the densities that points were drawn from, with the true background; "random" a random
-subset. DeepSet scores elements beside a sum over their set, by the same loss. Points are drawn by
-the papers' rules, and are not theirs. About {total} minutes of processor time in all.
+configurations moons and lipo, _inset and _equivset: {channels} channels, width {hidden} (compounds
+64 and 64; the papers 256 and 500), an embedding with a hidden layer where theirs is linear, one
+mean-field step, 8 samples for INSET and 5 for EquiVSet, Adam at 3e-3 with a cosine schedule
+(compounds 1e-3, constant), batches of 32, {moons}, {gaussians}, {few} and {compounds} epochs, of
+which the one with the highest validation index is tested; seeds {seeds} of weights, sets and
+points. Mean Jaccard index of the subsets of the |S*| highest marginals; beside it that of the
+marginals above 1/2. "Best possible" is the ratio of the densities that points were drawn from, with
+the true background; "random" a random subset. DeepSet scores elements beside a sum over their set,
+by the same loss. Points are drawn by the papers' rules, and are not theirs. At most {total} minutes
+of processor time in all.
 
 The result file is written after every run; runs that are complete are read.
 
@@ -45,22 +46,22 @@ from geqlib.data.subsets import TEST_SIZES
 from geqlib.subsets.selection import jaccard, top_subsets
 
 NAME = "accuracy/subsets"
-POINTS, COMPOUNDS_CONFIG = Path("configs/moons_inset.yaml"), Path("configs/lipo_inset.yaml")
+POINTS, MOLECULES = "moons", "lipo"  # of configurations: configs/NAME_inset.yaml
 SEEDS = (0, 1, 2, 3, 4)
-MOONS, GAUSSIANS, FEW, COMPOUNDS = 20, 8, 40, 10  # epochs
+MOONS, GAUSSIANS, FEW, COMPOUNDS = 8, 4, 40, 10  # epochs
 CHANNELS, HIDDEN, TOTAL = 32, 64, 60
+BEST_OF = 200  # sets
 TASK, NETWORK = "model.init_args", "model.init_args.model.init_args"
 DATA = "data.init_args"
-ALONE: dict[str, object] = {f"{NETWORK}.background": None, f"{NETWORK}.samples": 5}
-LINEAR: dict[str, object] = {f"{NETWORK}.embed": None}
+LINEAR: dict[str, object] = {f"{NETWORK}.embed.init_args.channel_list": [2, CHANNELS]}
 METHODS: dict[str, dict[str, object]] = {
     "INSET, superset": {},
     "INSET, complement": {f"{NETWORK}.background": "complement"},
     "INSET, all negatives": {f"{TASK}.negatives": "all"},
     "INSET, linear embedding": LINEAR,
-    "EquiVSet": ALONE,
-    "EquiVSet, copula": ALONE | {f"{NETWORK}.start": "copula"},
-    "EquiVSet, linear embedding": ALONE | LINEAR,
+    "EquiVSet": {},
+    "EquiVSet, copula": {f"{NETWORK}.start": "copula"},
+    "EquiVSet, linear embedding": LINEAR,
     "DeepSet": {},
 }
 MAIN = ("INSET, superset", "EquiVSet", "DeepSet")
@@ -71,8 +72,8 @@ class Problem(NamedTuple):
 
     Args:
         title: in the table.
-        config: of INSET.
-        options: changes to it.
+        config: first word of the names of its configurations.
+        options: changes to them.
         features: of an element.
         size, chosen: of the sets and of their subsets.
         epochs: of training.
@@ -80,7 +81,7 @@ class Problem(NamedTuple):
     """
 
     title: str
-    config: Path
+    config: str
     options: Mapping[str, object]
     features: int
     size: int
@@ -104,7 +105,7 @@ PROBLEMS = {
         FEW,
         (MAIN[0], "INSET, complement", *MAIN[1:]),
     ),
-    "lipo": Problem("compounds, 5 of 30", COMPOUNDS_CONFIG, {}, 512, 30, 5, COMPOUNDS),
+    "lipo": Problem("compounds, 5 of 30", MOLECULES, {}, 512, 30, 5, COMPOUNDS),
 }
 LARGER = TEST_SIZES[1:]
 COLUMNS = (
@@ -179,7 +180,7 @@ def best_index(problem: str, seed: int) -> float:
     """Of the ratio of densities, with the background of each set, on the test sets of a seed."""
     chosen = PROBLEMS[problem]
     own = {key.removeprefix(f"{DATA}."): value for key, value in chosen.options.items()}
-    sizes: Any = {"test_sizes": [chosen.size], "train": 1, "val": 1, "test": 200}
+    sizes: Any = {"test_sizes": [chosen.size], "train": 1, "val": 1, "test": BEST_OF}
     data = SubsetData(**(own | sizes), data_seed=seed)
     data.setup()
     sets = data.splits[f"test {chosen.size}"]
@@ -193,8 +194,13 @@ def best_index(problem: str, seed: int) -> float:
     return float(jaccard(top, y.flatten(), sets.batch, len(sets)).mean())
 
 
+def config_of(problem: str, method: str) -> Path:
+    name = "inset" if method.startswith("INSET") else "equivset"
+    return Path(f"configs/{PROBLEMS[problem].config}_{name}.yaml")
+
+
 def options_of(problem: str, method: str) -> dict[str, object]:
-    """Changes to the configuration of a problem."""
+    """Changes to the configuration of a method."""
     chosen = PROBLEMS[problem]
     options = QUIET | dict(chosen.options) | METHODS[method]
     if method == "DeepSet":
@@ -211,7 +217,7 @@ def run(problem: str, method: str, seed: int, epochs: int | None) -> dict[str, A
     words = method.replace(",", "").replace(" ", "-")
     folder = RUNS / f"subsets-{problem}-{words}-{epochs}-{seed}"
     changes = options_of(problem, method) | options
-    return trained_here(folder, PROBLEMS[problem].config, changes, seed)
+    return trained_here(folder, config_of(problem, method), changes, seed)
 
 
 if __name__ == "__main__":

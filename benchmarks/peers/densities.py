@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geqlib.data.subsets import GAUSSIAN_STD, MOON_NOISE
 
-STEPS = 2000  # along a half circle
+STEPS = 500  # along a half circle
 
 
 def density_ratios(name: str, points: Tensor, chosen: Tensor) -> Tensor:

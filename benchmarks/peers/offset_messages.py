@@ -73,7 +73,8 @@ class OffsetMessages(nn.Module):
         x: Tensor | None = None,
         vec: Tensor | None = None,
         edge_attr: Tensor | None = None,
-        batch: Tensor | None = None,  # which no message needs; frames pass it
+        batch: Tensor | None = None,  # which no message needs; frames pass both
+        num_graphs: int | None = None,
     ) -> Tensor:
         parts = [x] if x is not None and self.in_scalars else []
         parts += [] if vec is None else [vec.flatten(1)]

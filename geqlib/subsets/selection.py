@@ -24,7 +24,7 @@ def top_subsets(
         [N] booleans.
 
     Raises:
-        ValueError: a size below 0, or larger than its set.
+        ValueError: a size below 0, or larger than its set; scores and batch of different lengths.
 
     Example:
         >>> top_subsets(torch.tensor([0.1, 0.9, 0.5, 0.7]), torch.tensor([2])).tolist()
@@ -35,6 +35,11 @@ def top_subsets(
         raise ValueError(
             f"sizes has shape {tuple(sizes.shape)} and dtype {sizes.dtype}, expected a number of "
             f"elements for each of {num_graphs} sets, as integers."
+        )
+    if batch.shape != scores.shape:
+        raise ValueError(
+            f"scores has shape {tuple(scores.shape)} and batch {tuple(batch.shape)}: give the set "
+            "of each element."
         )
     lengths = segment_lengths(batch, num_graphs)
     wrong = (sizes < 0) | (sizes > lengths)

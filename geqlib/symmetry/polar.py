@@ -89,11 +89,15 @@ def exp(matrix: Tensor) -> Tensor:
     Returns:
         [..., n, n] of positive determinant exp(tr X).
 
+    Raises:
+        ValueError: tensors of another shape or dtype.
+
     Example:
         >>> exp(torch.zeros(2, 2))
         tensor([[1., 0.],
                 [0., 1.]])
     """
+    _check_square(matrix)
     symmetric, antisymmetric = (matrix + matrix.mT) / 2, (matrix - matrix.mT) / 2
     return torch.linalg.matrix_exp(symmetric) @ torch.linalg.matrix_exp(antisymmetric)
 
@@ -172,11 +176,8 @@ def polar_basis(dim: int, *, traceless: bool = False) -> Tensor:
 
 def check_invertible(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix [..., n, n] without an inverse, or with NaN."""
+    _check_square(matrix)
     shape = list(matrix.shape)
-    if len(shape) < 2 or shape[-1] != shape[-2] or not matrix.is_floating_point():
-        raise ValueError(
-            f"matrices must be floating point of shape [..., n, n], got {matrix.dtype} of {shape}."
-        )
     flat = matrix.detach().reshape(-1, *shape[-2:])
     if not len(flat) or not shape[-1]:
         return
@@ -191,6 +192,14 @@ def check_invertible(matrix: Tensor) -> None:
             f"matrix {int(bad[0])} is singular: its singular values go from "
             f"{float(values[bad[0], 0]):.3g} to {float(values[bad[0], -1]):.3g}, so that it has no "
             "inverse."
+        )
+
+
+def _check_square(matrix: Tensor) -> None:
+    shape = list(matrix.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2] or not matrix.is_floating_point():
+        raise ValueError(
+            f"matrices must be floating point of shape [..., n, n], got {matrix.dtype} of {shape}."
         )
 
 

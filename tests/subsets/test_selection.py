@@ -46,6 +46,11 @@ def test_sizes_of_another_shape() -> None:
         top_subsets(torch.zeros(len(BATCH)), torch.ones(3).long(), BATCH, 4)
 
 
+def test_a_batch_of_another_length() -> None:
+    with pytest.raises(ValueError, match="give the set of each element"):
+        top_subsets(torch.zeros(3), torch.tensor([1]), torch.zeros(2).long(), 1)
+
+
 def test_nothing_from_empty_sets() -> None:
     batch = torch.zeros(0, dtype=torch.long)
     assert top_subsets(torch.zeros(0), torch.zeros(2).long(), batch, 2).shape == (0,)
