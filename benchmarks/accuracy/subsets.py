@@ -48,7 +48,7 @@ from geqlib.subsets.selection import jaccard, top_subsets
 NAME = "accuracy/subsets"
 POINTS, MOLECULES = "moons", "lipo"  # of configurations: configs/NAME_inset.yaml
 SEEDS = (0, 1, 2, 3, 4)
-MOONS, GAUSSIANS, FEW, COMPOUNDS = 8, 4, 40, 10  # epochs
+MOONS, GAUSSIANS, FEW, COMPOUNDS = 8, 4, 25, 10  # epochs
 CHANNELS, HIDDEN, TOTAL = 32, 64, 60
 BEST_OF = 200  # sets
 TASK, NETWORK = "model.init_args", "model.init_args.model.init_args"

@@ -115,6 +115,7 @@ TINY = {
     "aspirin": {
         "data.init_args.num_train": 6,
         "data.init_args.val": 4,
+        "data.init_args.batch_size": 3,
         "data.init_args.eval_batch_size": 5,
         "trainer.limit_test_batches": 1,
     },
