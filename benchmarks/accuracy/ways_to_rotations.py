@@ -165,7 +165,7 @@ def options_of(problem: str, method: str, *, tiny: bool) -> dict[str, object]:
 def budget_of(problem: str, command: Namespace) -> dict[str, dict[str, float]]:
     """Trainer options of each method: two steps if tiny, else those of the minutes."""
     if command.tiny:
-        two = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2}
+        two: dict[str, float] = {"trainer.max_epochs": 1, "trainer.limit_train_batches": 2}
         return {method: two for method in METHODS}
     config = PROBLEMS[problem].config
     runs = {

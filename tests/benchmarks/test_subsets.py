@@ -98,7 +98,9 @@ def test_a_run_of_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(TOP)
     monkeypatch.setattr(subsets, "RUNS", tmp_path)
     sizes = {"train": 32, "val": 4, "test": 2}
-    tiny = subsets.PROBLEMS["few"].options | {f"data.init_args.{k}": n for k, n in sizes.items()}
+    tiny = dict(subsets.PROBLEMS["few"].options) | {
+        f"data.init_args.{k}": n for k, n in sizes.items()
+    }
     problem = subsets.PROBLEMS["few"]._replace(options=tiny)
     monkeypatch.setitem(subsets.PROBLEMS, "few", problem)
     run = subsets.run("few", "EquiVSet", 0, 1)

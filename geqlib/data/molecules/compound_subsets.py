@@ -63,6 +63,7 @@ class CompoundSubsetData(SplitLoaders):
         >>> data = CompoundSubsetData("lipo", size=30, chosen=5)  # data.setup() reads the file
     """
 
+    name: str
     noun: ClassVar[str] = "set"
 
     def __init__(

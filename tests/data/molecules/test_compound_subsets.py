@@ -27,9 +27,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compounds(folder: Path, **options: Any) -> CompoundSubsetData:
-    small = {"size": 4, "chosen": 2, "train": 9, "val": 5, "test": 6, "bits": 64}
-    cache = str(folder / "cache")
-    data = CompoundSubsetData("lipo", 4, cache=cache, **({"split": "random"} | small | options))
+    small: dict[str, Any] = {"size": 4, "chosen": 2, "train": 9, "val": 5, "test": 6, "bits": 64}
+    small |= {"split": "random", "cache": str(folder / "cache")}
+    data = CompoundSubsetData("lipo", 4, **(small | options))
     data.setup()
     return data
 
