@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 from math import ceil, isnan
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from benchmarks.provenance import UNRECORDED, oldest, present, recorded, running
 from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
+from geqlib.train import InvarianceConstraint
 from geqlib.train.runs.configuration import as_arguments, read_run
 from geqlib.train.runs.sweep import SweepRun, complete
 from geqlib.train.steps.peak_memory import PeakMemory
@@ -260,6 +262,9 @@ def _step(config: Path, options: Mapping[str, object]) -> tuple[int, Callable[[]
     """Steps of an epoch, and one of them."""
     run = read_run(config, options)
     task, data = run.task.train(), run.data
+    callbacks = run.trainer.get("callbacks") or []
+    constraints = [c for c in callbacks if isinstance(c, InvarianceConstraint)]
+    task.penalties += [partial(constraint.penalty, task) for constraint in constraints]
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()

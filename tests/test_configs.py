@@ -43,6 +43,7 @@ RUNS = [(path, None) for path in FITTED] + [
 SMALL = {
     "NBodyData": ["train=8", "val=4", "test=4", "input_frame=0", "target_frame=1"],
     "SubsetData": ["train=8", "val=4", "test=2", "size=20", "chosen=3"],
+    "CompoundSubsetData": ["train=8", "val=4", "test=2", "size=3", "chosen=1"],
     "SetData": ["train=64", "val=8", "test=4"],
     "MoleculeData": ["val=2", "num_train=8"],
     "MD17Data": ["stride=40"],
@@ -66,6 +67,10 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
         changes = [*changes, f"--data.files=[{lipo}]"]
     if "MoleculeNetData" in text or "PenalisedLogPData" in text:
         pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
+    if "CompoundSubsetData" in text:
+        pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
+        monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+        raw_molecules.write_compounds(tmp_path)
     if "geqlib.data.MoleculeData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_frames.write_files(settings(config, changes)["data"]["init_args"], tmp_path)

@@ -29,8 +29,8 @@ PUBLIC = {
         energy_forces
     """,
     "geqlib.data": """
-        CloudData DigitsData EgoNets GraphData GraphGeneration LevelsData MD17Data MoleculeData
-        MoleculeNetData
+        CloudData CompoundSubsetData DigitsData EgoNets GraphData GraphGeneration LevelsData
+        MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SubsetData
         SuperpixelData

@@ -5,6 +5,7 @@ from geqlib.data.graphs.generation import GraphGeneration
 from geqlib.data.graphs.module import GraphData
 from geqlib.data.graphs.multitask import MultitaskData
 from geqlib.data.graphs.own import OwnGraphData
+from geqlib.data.molecules.compound_subsets import CompoundSubsetData
 from geqlib.data.molecules.levels import LevelsData
 from geqlib.data.molecules.md17 import MD17Data
 from geqlib.data.molecules.module import MoleculeData
@@ -27,6 +28,7 @@ from_networkx = GraphData.from_networkx
 
 __all__ = [
     "CloudData",
+    "CompoundSubsetData",
     "DigitsData",
     "EgoNets",
     "GraphData",

@@ -24,7 +24,7 @@ class SubsetData(SplitLoaders):
     The few are the subset S* that is to be chosen. Source: the synthetic sets of Ou et al. (NeurIPS
     2022) and Xie et al. (ICLR 2024): 1000 sets of 100 points each for training, validation and
     testing, 10 of them chosen, and here the same share of larger test sets. Which class is the
-    background is drawn for each set, so that a subset can be told only in the sight of its set.
+    background is drawn for each set, so that only its set says which points a subset is made of.
 
     - "moons": two half circles of radius 1, of n points each, (cos t, sin t) and (1 - cos t, 1/2 -
       sin t) with t even from 0 to pi; with noise of 0.1, times 2, plus (-1, -0.2).

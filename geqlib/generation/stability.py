@@ -1,4 +1,4 @@
-"""Stability: does every atom have as many bonds as its element should have?"""
+"""Stability: does every atom have the valence of its element?"""
 
 from __future__ import annotations
 

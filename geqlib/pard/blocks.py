@@ -69,7 +69,7 @@ def parallel_blocks(order: BlockOrder, batch: Tensor, num_graphs: int) -> BlockP
     return block_plan(node, batch[node], num_graphs, order.block[node], new, causal=True)
 
 
-def known_blocks(order: BlockOrder, batch: Tensor, num_graphs: int) -> BlockPlan:
+def clean_blocks(order: BlockOrder, batch: Tensor, num_graphs: int) -> BlockPlan:
     """Every node once, as it is: one part a graph."""
     node = torch.arange(len(batch), device=batch.device)
     new = torch.zeros_like(node, dtype=torch.bool)

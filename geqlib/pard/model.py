@@ -15,7 +15,7 @@ from geqlib.graph.pairs import PairPlan, pair_plan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import segment_lengths, segment_ptr
-from geqlib.pard.blocks import BlockPlan, known_blocks, parallel_blocks, prefix_blocks
+from geqlib.pard.blocks import BlockPlan, clean_blocks, parallel_blocks, prefix_blocks
 from geqlib.pard.diffusion import DiscreteDiffusion
 from geqlib.pard.network import BlockSizes, Denoiser
 from geqlib.pard.order import BlockOrder, partial_order
@@ -29,7 +29,7 @@ class PARDPlan(Plan):
         block: [N] block of each node.
         graph, size, degree: [B] of each block, see `BlockOrder`.
         pairs: of the nodes as they are.
-        drawn: copies for the diffusion of blocks, and known: for their sizes.
+        drawn: copies for the diffusion of blocks, and clean: those without noise, for their sizes.
         hops: of the order.
     """
 
@@ -39,7 +39,7 @@ class PARDPlan(Plan):
     degree: Tensor
     pairs: PairPlan
     drawn: BlockPlan
-    known: BlockPlan
+    clean: BlockPlan
     hops: int
 
     @property
@@ -158,12 +158,12 @@ class PARD(nn.Module):
         order = partial_order(edge_index, num_nodes, batch, num_graphs, hops=self.hops)
         if self.parallel:
             drawn = parallel_blocks(order, batch, num_graphs)
-            known = known_blocks(order, batch, num_graphs)
+            clean = clean_blocks(order, batch, num_graphs)
         else:
             drawn = prefix_blocks(order, batch, generated=True)
-            known = prefix_blocks(order, batch, generated=False)
+            clean = prefix_blocks(order, batch, generated=False)
         pairs = pair_plan(num_nodes, batch, num_graphs, device=edge_index.device)
-        return PARDPlan(*order, pairs=pairs, drawn=drawn, known=known, hops=self.hops)
+        return PARDPlan(*order, pairs=pairs, drawn=drawn, clean=clean, hops=self.hops)
 
     def observe(self, sizes: Tensor, blocks: BlockOrder) -> None:
         """Keep what sampling draws from: the first sizes and the largest graph of training graphs.
@@ -291,7 +291,7 @@ class PARD(nn.Module):
 
     def totals(self, x: Tensor, kinds: Tensor, degree: Tensor, plan: PARDPlan) -> Tensor:
         """[B, channels] sums over the nodes of each block and of earlier ones of its graph."""
-        copies = plan.known
+        copies = plan.clean
         nodes, pairs = copied(x, kinds, plan.pairs, copies)
         h = self.sizes.nodes(nodes, pairs, degree[copies.node], copies)
         if not self.parallel:

@@ -112,6 +112,7 @@ class SetFunction(nn.Module):
     ) -> Tensor:
         """What each element is worth to each subset, F(S + i; V) - F(S - i; V).
 
+        One of S + i and S - i is S itself, so that F is evaluated once for S and once for each i.
         With sums, memory is of order N M C: a(S) is computed once, and phi(x_i) added or taken
         away. With other aggregations, each changed subset is aggregated anew: the sum over sets of
         their squared sizes times C, for one of the M at a time until it is differentiated.
@@ -130,13 +131,14 @@ class SetFunction(nn.Module):
         """
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         h, subsets = self._embedded(x, subsets)
-        more, less = self._changed(h, subsets, batch, num_graphs)
-        rest_more = rest_less = None
-        if self.of_rest is not None:  # where S has an element more, V without S has one less
-            rest_less, rest_more = self._changed(h, 1 - subsets, batch, num_graphs)
-        whole = self._whole(h, batch, num_graphs)
+        whole, rest, rest_exchanged = self._whole(h, batch, num_graphs), None, None
+        chosen, exchanged = self._with_exchanges(h, subsets, batch, num_graphs)
+        if self.of_rest is not None:
+            rest, rest_exchanged = self._with_exchanges(h, 1 - subsets, batch, num_graphs)
+        value = self._value(chosen, rest, whole).index_select(0, batch)
         whole = None if whole is None else whole.index_select(0, batch)
-        return self._value(more, rest_more, whole) - self._value(less, rest_less, whole)
+        change = self._value(exchanged, rest_exchanged, whole) - value
+        return torch.where(subsets > 0.5, -change, change)
 
     def _value(self, chosen: Tensor, rest: Tensor | None, whole: Tensor | None) -> Tensor:
         """[R, M] of statistics [R, M, C] of S and of the rest, and [R, C] of V."""
@@ -179,18 +181,14 @@ class SetFunction(nn.Module):
         ]
         return torch.stack(parts, 1)
 
-    def _changed(
+    def _with_exchanges(
         self, h: Tensor, subsets: Tensor, batch: Tensor, num_graphs: int
     ) -> tuple[Tensor, Tensor]:
-        """[N, M, C] statistics of S + i and of S - i, for each element i of the set of S."""
-        base = self._pooled(h, subsets, batch, num_graphs).index_select(0, batch)
-        if self.sums:
-            less = base - subsets[..., None] * h[:, None]
-            return less + h[:, None], less
-        member = subsets > 0.5
-        other = self._exchanged(h, member, batch, num_graphs)
-        inside = member[..., None]
-        return torch.where(inside, base, other), torch.where(inside, other, base)
+        """[num_graphs, M, C] statistics of S, and [N, M, C] of S with i in the other state."""
+        chosen = self._pooled(h, subsets, batch, num_graphs)
+        if not self.sums:
+            return chosen, self._exchanged(h, subsets > 0.5, batch, num_graphs)
+        return chosen, chosen.index_select(0, batch) + (1 - 2 * subsets)[..., None] * h[:, None]
 
     def _exchanged(self, h: Tensor, member: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """[N, M, C] statistics of S with i if it lacks it, and without i if it has it."""
@@ -200,7 +198,7 @@ class SetFunction(nn.Module):
         for inside in member.unbind(1):
             there = inside[pairs.column] ^ itself
             rows, columns = pairs.row[there], pairs.column[there]
-            order = rows.argsort(stable=True)  # as many aggregations ask for
+            order = rows.argsort(stable=True)  # some aggregations take sorted indices alone
             parts.append(self.aggr(h[columns[order]], rows[order], dim_size=h.size(0)))
         return torch.stack(parts, 1)
 

@@ -13,7 +13,7 @@ from geqlib.graph.segments import segment_lengths, segment_ptr
 def top_subsets(
     scores: Tensor, sizes: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
 ) -> Tensor:
-    """The elements of the highest scores, as many of each set as its size says.
+    """The elements of the highest scores, `sizes` of each set.
 
     Args:
         scores: [N]; of equal ones, the first in the set is taken.
@@ -24,7 +24,7 @@ def top_subsets(
         [N] booleans.
 
     Raises:
-        ValueError: a size below 0, or larger than its set.
+        ValueError: a size below 0, or larger than its set; scores and batch of different lengths.
 
     Example:
         >>> top_subsets(torch.tensor([0.1, 0.9, 0.5, 0.7]), torch.tensor([2])).tolist()
@@ -35,6 +35,11 @@ def top_subsets(
         raise ValueError(
             f"sizes has shape {tuple(sizes.shape)} and dtype {sizes.dtype}, expected a number of "
             f"elements for each of {num_graphs} sets, as integers."
+        )
+    if batch.shape != scores.shape:
+        raise ValueError(
+            f"scores has shape {tuple(scores.shape)} and batch {tuple(batch.shape)}: give the set "
+            "of each element."
         )
     lengths = segment_lengths(batch, num_graphs)
     wrong = (sizes < 0) | (sizes > lengths)
@@ -60,10 +65,19 @@ def jaccard(
         first, second: [N] booleans.
         batch: [N] set of each element, and num_graphs: how many sets there are.
 
+    Raises:
+        ValueError: anything but booleans of one shape.
+
     Example:
         >>> jaccard(torch.tensor([True, True, False]), torch.tensor([False, True, True]))
         tensor([0.3333])
     """
+    if first.shape != second.shape or {first.dtype, second.dtype} != {torch.bool}:
+        raise ValueError(
+            f"Subsets have shapes {tuple(first.shape)} and {tuple(second.shape)} and dtypes "
+            f"{first.dtype} and {second.dtype}, expected booleans [N]: compare scores with a "
+            "threshold first."
+        )
     counts = torch.stack([first & second, first | second], 1).to(torch.get_default_dtype())
     both, either = sum_pool(counts, batch, num_graphs).unbind(1)
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)

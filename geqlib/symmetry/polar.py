@@ -90,11 +90,15 @@ def exp(matrix: Tensor) -> Tensor:
     Returns:
         [..., n, n] of positive determinant exp(tr X).
 
+    Raises:
+        ValueError: tensors of another shape or dtype.
+
     Example:
         >>> exp(torch.zeros(2, 2))
         tensor([[1., 0.],
                 [0., 1.]])
     """
+    _check_square(matrix)
     symmetric, antisymmetric = (matrix + matrix.mT) / 2, (matrix - matrix.mT) / 2
     return matrix_exp(symmetric) @ matrix_exp(antisymmetric)
 
@@ -185,8 +189,9 @@ def matrix_exp(matrix: Tensor) -> Tensor:
 
 def check_invertible(matrix: Tensor) -> None:
     """Raise a ValueError that names a matrix [..., n, n] without an inverse, or with NaN."""
+    _check_square(matrix)
     shape = list(matrix.shape)
-    if len(shape) < 2 or shape[-1] != shape[-2] or matrix.dtype not in DTYPES:
+    if matrix.dtype not in DTYPES:
         raise ValueError(
             f"matrices must be floating point, float32 or float64, of shape [..., n, n], got "
             f"{matrix.dtype} of {shape}."
@@ -205,6 +210,14 @@ def check_invertible(matrix: Tensor) -> None:
             f"matrix {int(bad[0])} is singular: its singular values go from "
             f"{float(values[bad[0], 0]):.3g} to {float(values[bad[0], -1]):.3g}, so that it has no "
             "inverse."
+        )
+
+
+def _check_square(matrix: Tensor) -> None:
+    shape = list(matrix.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2] or not matrix.is_floating_point():
+        raise ValueError(
+            f"matrices must be floating point of shape [..., n, n], got {matrix.dtype} of {shape}."
         )
 
 

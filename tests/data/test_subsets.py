@@ -66,7 +66,7 @@ def test_gaussians_have_their_mean_and_deviation() -> None:
 
 
 def test_chosen_points_are_of_the_other_class() -> None:
-    """Classes that are told by their sign: a set has one sign but for its subset."""
+    """Classes that differ in their sign: a set has one sign but for its subset."""
     made = mixed_sets("gaussians", 400, 30, 3, np.random.default_rng(0))
     side = (made.x.sum(1) > 0).view(400, 30)
     chosen = made.y.view(400, 30) > 0

@@ -151,10 +151,10 @@ def test_the_noise_level_and_the_property_are_seen() -> None:
     pos, x = torch.randn(4, 3), torch.randn(4, 2)
     level = torch.tensor([1.0])
     unknown = module(pos, x, level, edges).x
-    told = module(pos, x, level, edges, condition=torch.tensor([[0.0, 1.0]])).x
+    conditional = module(pos, x, level, edges, condition=torch.tensor([[0.0, 1.0]])).x
     other = module(pos, x, level, edges, condition=torch.tensor([[2.0, 1.0]])).x
     torch.testing.assert_close(unknown, module(pos, x, level, edges, condition=torch.zeros(1, 2)).x)
-    assert not torch.allclose(unknown, told) and not torch.allclose(told, other)
+    assert not torch.allclose(unknown, conditional) and not torch.allclose(conditional, other)
     with pytest.raises(ValueError, match="build it with conditional=True"):
         denoiser()(pos, x, level, edges, condition=torch.zeros(1, 2))
 

@@ -130,17 +130,17 @@ def test_nan_drops_the_molecule_and_no_other() -> None:
 
 
 def test_guidance_is_linear() -> None:
-    """At one step without correction, guidance w gives (1 + w) told - w untold."""
+    """At one step without correction, guidance w gives (1 + w) conditional - w unconditional."""
     module = denoiser(conditional=True).double().eval()
     sampler = HeunSampler(2, sigma_max=1.0, sigma_min=0.999999, churn=0.0)
-    told = torch.tensor([[1.5, 1.0]])
+    condition = torch.tensor([[1.5, 1.0]])
     options: dict[str, Any] = {"sampler": sampler, "seed": 5}
 
     def pos(**more: Any) -> Tensor:
         return sample_molecules(module, torch.tensor([4]), **options, **more).pos
 
-    plain, known = pos(), pos(condition=told)
-    overdone = pos(condition=told, guidance=0.5)
+    plain, known = pos(), pos(condition=condition)
+    overdone = pos(condition=condition, guidance=0.5)
     torch.testing.assert_close(overdone, known + 0.5 * (known - plain), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(plain, known, atol=1e-5)
     with pytest.raises(ValueError, match="guidance overdoes a property"):

@@ -99,14 +99,14 @@ def test_parallel_equals_block_by_block() -> None:
         expected = of_pair[whole[plan.unknown]]
         torch.testing.assert_close(slow_pairs, expected, atol=1e-12, rtol=0)
 
-        known = noisy.plan.known
-        before = (noisy.batch == graph) & (known.block <= block)
-        plan, whole = restricted(known, before)
+        clean = noisy.plan.clean
+        before = (noisy.batch == graph) & (clean.block <= block)
+        plan, whole = restricted(clean, before)
         h = net.sizes.nodes(noisy.x[before], noisy.kinds[whole], noisy.degree[plan.node], plan)
         torch.testing.assert_close(h.sum(0), totals[number], atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("half", ["noise", "known"])
+@pytest.mark.parametrize("half", ["noise", "clean"])
 def test_no_block_moves_what_may_not_see_it(half: str) -> None:
     """Every node and pair of a block is changed: those logits move that may see it, no others."""
     noisy = Noisy(model(hops=2))
@@ -121,9 +121,9 @@ def test_no_block_moves_what_may_not_see_it(half: str) -> None:
         ends = (touched[of.row] & copies.sees) | (touched[of.column] & copies.sees[of.transpose])
         pairs = torch.where(ends & (of.row != of.column), (noisy.pairs + 1) % 3, noisy.pairs)
         after, pairs_after = noisy.logits(nodes, pairs)
-        later = copies.block > number if half == "known" else copies.block == number
+        later = copies.block > number if half == "clean" else copies.block == number
         moves = copies.new & later
-        if half == "known":  # of graphs that have such a block
+        if half == "clean":  # of graphs that have such a block
             moves &= torch.isin(copies.part, copies.part[touched])
         still, moved = (after == before).all(1), (pairs_after != pairs_before).any(1)
         assert still[copies.new & ~moves].all() and not still[moves].any()

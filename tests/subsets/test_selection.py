@@ -44,3 +44,21 @@ def test_sizes_out_of_range(sizes: list[int]) -> None:
 def test_sizes_of_another_shape() -> None:
     with pytest.raises(ValueError, match="expected a number of elements for each of 4 sets"):
         top_subsets(torch.zeros(len(BATCH)), torch.ones(3).long(), BATCH, 4)
+
+
+def test_a_batch_of_another_length() -> None:
+    with pytest.raises(ValueError, match="give the set of each element"):
+        top_subsets(torch.zeros(3), torch.tensor([1]), torch.zeros(2).long(), 1)
+
+
+def test_nothing_from_empty_sets() -> None:
+    batch = torch.zeros(0, dtype=torch.long)
+    assert top_subsets(torch.zeros(0), torch.zeros(2).long(), batch, 2).shape == (0,)
+    none = torch.zeros(0, dtype=torch.bool)
+    assert jaccard(none, none, batch, 2).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("other", [torch.zeros(3), torch.zeros(2, dtype=torch.bool)])
+def test_subsets_that_are_none(other: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="expected booleans"):
+        jaccard(torch.zeros(3, dtype=torch.bool), other)

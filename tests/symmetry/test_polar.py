@@ -138,6 +138,9 @@ def test_bad_matrices(matrix: Tensor, message: str) -> None:
 def test_other_bad_input() -> None:
     with pytest.raises(ValueError, match=r"determinant 4: those of SL\(n\) have 1"):
         coordinates(2 * torch.eye(2), traceless=True)
+    for shape in ((3,), (2, 3)):
+        with pytest.raises(ValueError, match=r"of shape \[\.\.\., n, n\]"):
+            exp(torch.zeros(shape))
     with pytest.raises(ValueError, match=r"GL\+\(2\) has 4 coordinates"):
         from_coordinates(torch.zeros(3), 2)
     with pytest.raises(ValueError, match="scale is a standard deviation"):

@@ -36,9 +36,9 @@ class LevelsData(StructureLoaders):
     Args:
         levels: name -> settings of a `MoleculeData`, and `weight`: how often structures of the
             level are drawn, relative to those of the others. By default it is its number of
-            training structures, so that an epoch is one pass over all. An epoch has as many
-            structures as all levels together; those of a level are drawn without repetition until
-            all were drawn.
+            training structures, so that an epoch is one pass over all. The number of structures in
+            an epoch is that of all levels together; those of a level are drawn without repetition
+            until all were drawn.
         cutoff: of the neighbours, in angstrom; see `MoleculeData`.
         batch_size, eval_batch_size: structures in a batch of training, and outside of it.
         data_seed, shuffle_seed: of the splits, and of the order in training.
@@ -183,9 +183,9 @@ class LevelsData(StructureLoaders):
 class LevelSampler(DistributedSampler):
     """Numbers of structures, those of each level as often as its weight says, in a random order.
 
-    An epoch has as many structures as there are. Those of a level are drawn without repetition
-    until all were drawn. Everything is decided by (seed, epoch), so that resumed runs equal
-    uninterrupted ones.
+    The structures of an epoch are equal in number to those of the data. Those of a level are drawn
+    without repetition until all were drawn. Everything is decided by (seed, epoch), so that resumed
+    runs equal uninterrupted ones.
 
     Args:
         counts: structures of each level, which are numbered level by level.

@@ -116,13 +116,7 @@ class MoleculeNetData(SplitLoaders):
 
 def read_molecules(path: Path, smiles: int, target: int) -> Arrays:
     """Graphs of a CSV file with a header; `smiles` and `target` are the numbers of its columns."""
-    with reading(path, "is not a table of molecules", "correct or drop that line"):
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row][1:]
-        molecules = [(row[smiles].strip(), float(row[target])) for row in rows]
-        infinite = [name for name, value in molecules if not isfinite(value)]
-        if infinite or not molecules:
-            raise ValueError(f"{infinite[0]} has no finite value" if infinite else "it has no rows")
+    molecules = read_values(path, smiles, target)
     console = Console(stderr=True)
     steps = track(molecules, path.name, console=console, disable=not console.is_terminal)
     graphs = [_molecule(path, *row) for row in steps]
@@ -131,6 +125,26 @@ def read_molecules(path: Path, smiles: int, target: int) -> Arrays:
     for graph in graphs:
         graph["scaffold"] = np.array([numbers.setdefault(graph["scaffold"], len(numbers))])
     return joined(graphs, FIELDS)
+
+
+def read_values(path: Path, smiles: int, target: int) -> list[tuple[str, float]]:
+    """SMILES and value of each molecule of a CSV file with a header.
+
+    Args:
+        path: of the file.
+        smiles, target: numbers of the columns.
+
+    Raises:
+        ValueError: a file that is no such table, has no molecules, or a value that is not finite.
+    """
+    with reading(path, "is not a table of molecules", "correct or drop that line"):
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row][1:]
+        molecules = [(row[smiles].strip(), float(row[target])) for row in rows]
+        infinite = [name for name, value in molecules if not isfinite(value)]
+        if infinite or not molecules:
+            raise ValueError(f"{infinite[0]} has no finite value" if infinite else "it has no rows")
+    return molecules
 
 
 def scaffold_split(scaffold: np.ndarray) -> list[np.ndarray]:

@@ -86,8 +86,10 @@ class InvarianceConstraint(L.Callback):
         for name, value in (("eps", self.eps), ("dual_lr", self.dual_lr), ("bound", self.bound)):
             if not (0 < value < math.inf):
                 raise ValueError(f"{name} must be positive and finite, got {value}.")
-        if self.steps < 0:
-            raise ValueError(f"steps must be at least 0, got {steps}.")
+        if self.steps < 0 or self.steps != steps:
+            raise ValueError(f"steps must be a whole number of at least 0, got {steps}.")
+        if not (0 <= self.scale < math.inf):
+            raise ValueError(f"scale must be finite and at least 0, got {scale}.")
         self.name = self.group.label.replace(" ", "")
         self.dual = 0.0
         self.last_loss = math.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,25 +20,27 @@ from geqlib.train.tasks.task import Task, with_positions
 
 
 class SubsetTask(Task):
-    """The subset S* of each set, by cross-entropy of its elements and as many others at random.
+    """The subset S* of each set, by cross-entropy of its elements and random others.
 
     The loss of Ou et al. (NeurIPS 2022): of each set the mean of -log q_i over S* and of
-    -log(1 - q_i) over the others that were drawn, |S*| or as many as there are. An `EquiVSet` with
+    -log(1 - q_i) over |S*| random others, or all if they are fewer. An `EquiVSet` with
     a recognition network adds the loss of that network; as neither loss moves the parameters of the
     other, both are minimised in one step, where the paper takes two.
 
     Metrics: `jaccard` is the mean over sets of |S & S*| / |S or S*| for the S of the |S*| highest
-    marginals, which is told the true size; `jaccard_half` for the S of the marginals above 1/2;
+    marginals, where the true size is an input; `jaccard_half` for the S of the marginals above 1/2;
     `loss`, over all elements. On the test split each has the size of the sets in its name, as
     `test/jaccard_100`.
 
     Args:
         model: returns a logit for each element, [N].
+        negatives: "equal" takes |S*| other elements into the loss, as published; "all" takes all of
+            them, which makes q a probability at their true ratio: for a threshold of 1/2.
         lr, warmup, weight_decay, schedule: see `Task`.
 
     Raises:
-        ValueError: labels other than 0 and 1, sets that are empty or of which nothing is to be
-            chosen, outputs of another shape.
+        ValueError: negatives of another name; labels other than 0 and 1, sets that are empty or of
+            which nothing is to be chosen, outputs of another shape.
 
     Example:
         >>> from geqlib.models import EquiVSet
@@ -55,6 +57,7 @@ class SubsetTask(Task):
         self,
         model: nn.Module,
         *,
+        negatives: Literal["equal", "all"] = "equal",
         lr: float = 1e-4,
         warmup: float = 0.0,
         weight_decay: float = 1e-5,
@@ -68,6 +71,9 @@ class SubsetTask(Task):
             schedule=schedule,
             rotate=False,
         )
+        if negatives not in ("equal", "all"):
+            raise ValueError(f'negatives must be "equal" or "all", got {negatives!r}.')
+        self.negatives = negatives
 
     def check_batch(self, batch: Any) -> None:
         check_graph(with_positions(batch))
@@ -95,12 +101,15 @@ class SubsetTask(Task):
 
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
-        errors = cross_entropies(logits, batch.y, batch.batch, batch.num_graphs, others=True)
-        loss = mean_over("graph", errors, batch)
+        loss = mean_over("graph", self._errors(logits, batch), batch)
         if not isinstance(self.model, EquiVSet):
             return loss
         bound = self.model.recognition_loss(batch.x, batch.batch, batch.num_graphs)
         return loss if bound is None else loss + mean_over("graph", bound, batch)
+
+    def _errors(self, logits: Tensor, batch: Any) -> Tensor:
+        sets = batch.batch, batch.num_graphs
+        return cross_entropies(logits, batch.y, *sets, equal=self.negatives == "equal")
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits, true = self.predict_outputs(batch)["logits"], batch.y > 0
@@ -109,7 +118,7 @@ class SubsetTask(Task):
         measures = {
             "jaccard": jaccard(top, true, *sets).mean(),
             "jaccard_half": jaccard(logits > 0, true, *sets).mean(),
-            "loss": cross_entropies(logits, batch.y, *sets, others=False).mean(),
+            "loss": cross_entropies(logits, batch.y, *sets, equal=False).mean(),
         }
         size = len(batch.x) // batch.num_graphs
         return {f"{k}_{size}": v for k, v in measures.items()} if stage == "test" else measures
@@ -130,7 +139,7 @@ class SubsetTask(Task):
 
 
 def cross_entropies(
-    logits: Tensor, y: Tensor, batch: Tensor, num_graphs: int, *, others: bool
+    logits: Tensor, y: Tensor, batch: Tensor, num_graphs: int, *, equal: bool
 ) -> Tensor:
     """[num_graphs] mean cross-entropy of each set's elements.
 
@@ -139,12 +148,12 @@ def cross_entropies(
         y: [N] 1 or 0.
         batch: [N] set of each element.
         num_graphs: how many sets there are.
-        others: whether of the elements with y = 0 only as many as have y = 1 count, drawn at
-            random.
+        equal: whether of the elements with y = 0 a random part counts, equal in number to those
+            with y = 1.
     """
     true = y > 0
     weight = torch.ones_like(logits)
-    if others:
+    if equal:
         sizes, chosen = (segment_lengths(batch, num_graphs), _sums(true.long(), batch, num_graphs))
         drawn = torch.rand(len(y), device=y.device) - 2 * true.to(torch.get_default_dtype())
         few = top_subsets(drawn, torch.minimum(chosen, sizes - chosen), batch, num_graphs)

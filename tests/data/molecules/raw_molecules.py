@@ -22,6 +22,20 @@ J,2.25,Clc1ccccc1
 """
 
 
+def write_compounds(folder: Path, molecules: int = 60) -> None:
+    """MoleculeNet's lipo and esol of chains of carbon that end in rings, for GEQLIB_DATA."""
+    ends = ("O", "c1ccccc1", "C1CC1", "C1CCC1", "C1CCCC1", "C1CCCCC1", "c1ccncc1", "c1ccoc1")
+    ends += ("c1ccsc1", "C1CCNCC1", "C1CCOCC1", "C1CO1")
+    lines = ["CMPD_CHEMBLID,exp,smiles"]  # with the value and the SMILES last, as esol has them
+    for k in range(molecules):
+        carbons, end = divmod(k, len(ends))
+        lines.append(f"{k},{0.37 * carbons - 0.41 * end:.2f},{'C' * (carbons + 1)}{ends[end]}")
+    for name in ("lipo/raw/Lipophilicity.csv", "esol/raw/delaney-processed.csv"):
+        path = folder / "MoleculeNet" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(lines) + "\n")
+
+
 def write(folder: Path) -> None:
     """MoleculeNet/lipo and ZINC below a folder, for GEQLIB_DATA."""
     lipo = folder / "MoleculeNet" / "lipo" / "raw" / "Lipophilicity.csv"

@@ -196,7 +196,10 @@ def test_resumed_runs_and_learning_curves(tmp_path: Path) -> None:
         ({"group": "SU(2)"}, "group 'SU.2.' is unknown"),
         ({"eps": 0.0}, "eps must be positive"),
         ({"dual_lr": -1.0}, "dual_lr must be positive"),
-        ({"steps": -1}, "steps must be at least 0"),
+        ({"steps": -1}, "steps must be a whole number of at least 0"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"scale": float("nan")}, "scale must be finite"),
+        ({"eps": float("nan")}, "eps must be positive"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

@@ -56,10 +56,20 @@ def test_the_loss_draws_as_many_others_as_there_are_chosen() -> None:
     logits = torch.tensor(LOGITS)
     errors = binary_cross_entropy_with_logits(logits, Y.float(), reduction="none")
     torch.manual_seed(0)
-    draws = torch.stack([cross_entropies(logits, Y, BATCH, 2, others=True) for _ in range(60)])
+    draws = torch.stack([cross_entropies(logits, Y, BATCH, 2, equal=True) for _ in range(60)])
     expected = {round(float(errors[0] + errors[k]) / 2, 5) for k in (1, 2, 3)}
     assert {round(float(v), 5) for v in draws[:, 0]} == expected
     torch.testing.assert_close(draws[:, 1], errors[4:].mean().expand(60))  # there are no others
+
+
+def test_all_others_count_on_request() -> None:
+    """Each element of a set once, without a draw."""
+    task = SubsetTask(Constant(LOGITS), negatives="all")
+    errors = binary_cross_entropy_with_logits(torch.tensor(LOGITS), Y.float(), reduction="none")
+    mean = (errors[:4].mean() + errors[4:].mean()) / 2
+    torch.testing.assert_close(task.loss(batch()).detach(), mean)
+    with pytest.raises(ValueError, match='"equal" or "all"'):
+        SubsetTask(Constant(LOGITS), negatives="some")  # type: ignore[arg-type]
 
 
 def test_the_recognition_network_is_trained_in_the_same_step() -> None:
