@@ -32,7 +32,7 @@ PUBLIC = {
         MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SubsetData
-        SuperpixelData
+        SubsetTableData SuperpixelData
         ZincData
         from_networkx
     """,
