@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from benchmarks.provenance import FIRST_EDITION
 from benchmarks.rows import Column, Result, Row, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
+UNMEASURED = "not measured yet"
 HEADER = ("problem", "begin with", "measured", "beside it")
 
 
@@ -59,6 +61,26 @@ PROBLEMS = (
         "forces, 300 K",
         ("geqlib GauntNet",),
         ("MACE",),
+    ),
+    Problem(
+        "atoms, large data sets, by plain attention on invariants",
+        "`EScAIP`",
+        "escaip.md",
+        "accuracy/potentials",
+        "forces of 3BPA at equal processor time, meV/Å",
+        "forces",
+        ("3BPA, 300 K", "geqlib EScAIP"),
+        ("3BPA, 300 K", "MACE"),
+    ),
+    Problem(
+        "atoms, when data are large or mixed and training is long",
+        "`DPA3`",
+        "dpa3.md",
+        "accuracy/potentials",
+        "forces of 3BPA at equal processor time, meV/Å",
+        "forces",
+        ("3BPA, 300 K", "geqlib DPA3"),
+        ("3BPA, 300 K", "MACE"),
     ),
     Problem(
         "tensors of molecules as outputs",
@@ -111,6 +133,16 @@ PROBLEMS = (
         ("1-WL",),
     ),
     Problem(
+        "numbers that depend on the rings of a molecule",
+        "counts of motifs, `PPGNpp`",
+        "motifs.md",
+        "accuracy/logp",
+        "penalised logP, mean absolute error",
+        "mae",
+        ("PPGN++, cycles",),
+        ("GIN, cycles",),
+    ),
+    Problem(
         "sets larger than those of the training",
         "`MonoidAggregation`",
         "monoid.md",
@@ -120,12 +152,42 @@ PROBLEMS = (
         ("second minimum", "monoid, selection"),
         ("second minimum", "PNA"),
     ),
+    Problem(
+        "the subset of a set that is right",
+        "`EquiVSet`",
+        "subsets.md",
+        "accuracy/subsets",
+        "Jaccard index of the odd points of 100 in two moons",
+        "100",
+        ("moons", "INSET, superset"),
+        ("moons", "DeepSet"),
+    ),
+    Problem(
+        "new molecules like those of a data set",
+        "`MoleculeDiffusion`",
+        "generation.md",
+        "accuracy/generation",
+        "stable molecules of QM9's elements, %",
+        "molecule",
+        ("geqlib PONITA", "1"),
+        ("EGNN", "1"),
+    ),
+    Problem(
+        "new graphs like those of a data set",
+        "`PARD`",
+        "pard.md",
+        "accuracy/graph_generation",
+        "discrepancy of the degrees of small communities",
+        "degree",
+        ("community_small", "PARD, K = 3"),
+        ("community_small", "training graphs"),
+    ),
 )
 
 
 def families(
     folder: Path,
-    read: Callable[[str], Result],
+    read: Callable[[str], Result | None],
     text: Callable[[Row, Column], str],
     mark: Callable[[Row, str], str],
 ) -> tuple[tuple[str, ...], list[list[str]], bool]:
@@ -133,7 +195,7 @@ def families(
 
     Args:
         folder: of the document.
-        read: a result by its name.
+        read: a result by its name; None if it was not measured yet.
         text: a cell of a row.
         mark: of a row of that result, if it would be measured otherwise today.
 
@@ -141,34 +203,45 @@ def families(
         Header, lines, and whether a number was measured by the first edition.
 
     Raises:
-        ValueError: if a result has no such row or column.
+        ValueError: if a result has no such column.
     """
     lines, old = [], False
     for problem in PROBLEMS:
         result = read(problem.result)
-        column, ours = _found(result, problem, problem.ours)
-        _, others = _found(result, problem, problem.others)
-        old |= any(FIRST_EDITION in row.stamp for row in (ours, others))
+        shown = []
+        for labels in (problem.ours, problem.others):
+            column, row = (None, None) if result is None else _found(result, problem, labels)
+            if column is None or row is None:
+                shown.append(UNMEASURED)
+                continue
+            old |= FIRST_EDITION in row.stamp
+            shown.append(f"{text(row, column)}{mark(row, problem.result)}")
+        ours, others = shown
         page = os.path.relpath(DOCS / problem.page, folder)
-        shown = [f"{text(row, column)}{mark(row, result.name)}" for row in (ours, others)]
         lines.append(
             [
                 problem.text,
                 f"{problem.model} ([page]({page}))",
-                f"{problem.quantity}: **{shown[0]}**",
-                f"{others.labels[-1]}: {shown[1]}",
+                f"{problem.quantity}: {ours if ours == UNMEASURED else f'**{ours}**'}",
+                f"{_beside(problem)}: {others}",
             ]
         )
     return HEADER, lines, old
 
 
-def _found(result: Result, problem: Problem, labels: tuple[str, ...]) -> tuple[Column, Row]:
-    for table in result.tables:
-        if (column := _column(table, problem.column)) is None:
-            continue
-        for row in _named(table, labels):
-            return column, row
-    raise ValueError(f"{result.name} has no row {labels} with {problem.column!r}.")
+def _beside(problem: Problem) -> str:
+    """What tells the row to compare with from that of the model."""
+    pairs = zip(problem.others, problem.ours, strict=True)
+    return ", ".join(other for other, own in pairs if other != own)
+
+
+def _found(result: Result, problem: Problem, labels: tuple[str, ...]) -> tuple[Column, Row | None]:
+    tables = [table for table in result.tables if _column(table, problem.column)]
+    if not tables:
+        raise ValueError(f"{result.name} has no column {problem.column!r}.")
+    rows = ((table, row) for table in tables for row in _named(table, labels))
+    table, row = next(rows, (tables[0], None))
+    return cast(Column, _column(table, problem.column)), row
 
 
 def _column(table: Table, key: str) -> Column | None:

@@ -77,7 +77,10 @@ def families_markdown(folder: Path) -> str:
         reasons.update(why)
         return f" {MARK}" if why else ""
 
-    header, lines, old = families(folder, read_result, text, mark)
+    def read(name: str) -> Result | None:
+        return read_result(name) if (RESULTS / f"{name}.json").exists() else None
+
+    header, lines, old = families(folder, read, text, mark)
     notes = [OLD] if old else []
     notes += [f"{MARK} Measured with {' or '.join(sorted(reasons))}."] if reasons else []
     return "\n".join([markdown(header, lines), *(f"{note}\n" for note in notes)])

@@ -33,7 +33,7 @@ PUBLIC = {
         MD17Data MoleculeData MoleculeNetData
         MoleculeTableData MultitaskData NBodyData OgbMoleculeData OwnGraphData
         PenalisedLogPData PointCloudData PropertyData QM9Data QM9Generation SetData SubsetData
-        SuperpixelData
+        SubsetTableData SuperpixelData
         ZincData
         from_networkx
     """,

@@ -63,22 +63,39 @@ POTENTIALS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Lengths(nn.Module):
-    """A module of tensors alone: numbers are the lengths of some of them."""
+    """A module of tensors alone: numbers are the lengths of some of them, and switches stay."""
 
     def __init__(self, module: nn.Module, example: dict[str, Any]) -> None:
         super().__init__()
         self.module = module
         leaves, self.spec = pytree.tree_flatten(example)
-        self.numbers = [isinstance(leaf, int) for leaf in leaves]
+        self.numbers = [is_number(leaf) for leaf in leaves]
+        # True and False decide which operations there are
+        self.switches = {k: leaf for k, leaf in enumerate(leaves) if isinstance(leaf, bool)}
 
     def inputs(self, arguments: dict[str, Any]) -> list[Tensor]:
         leaves = pytree.tree_leaves(arguments)
-        return [torch.empty(leaf, 0) if isinstance(leaf, int) else leaf for leaf in leaves]
+        return [
+            torch.empty(leaf, 0) if is_number(leaf) else leaf
+            for leaf in leaves
+            if not isinstance(leaf, bool)
+        ]
 
     def forward(self, tensors: list[Tensor]) -> Any:
-        pairs = zip(tensors, self.numbers, strict=True)
-        leaves = [x.size(0) if number else x for x, number in pairs]
+        rest = iter(tensors)
+        leaves = []
+        for k, number in enumerate(self.numbers):
+            if k in self.switches:
+                leaves.append(self.switches[k])
+                continue
+            x = next(rest)
+            leaves.append(x.size(0) if number else x)
         return self.module(**pytree.tree_unflatten(leaves, self.spec))
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether an argument is a number, such as `num_graphs`, and no switch."""
+    return isinstance(leaf, int) and not isinstance(leaf, bool)
 
 
 def models() -> dict[str, Case]:

@@ -11,7 +11,7 @@ from torch.nn.functional import leaky_relu
 from torch_geometric.nn.inits import reset
 
 from geqlib.graph.checks import as_index
-from geqlib.graph.neighbors import nearest
+from geqlib.graph.neighbors import most_points, nearest
 
 Level = Literal["graph", "node"]
 SLOPE = 0.2
@@ -99,7 +99,8 @@ class NearestEdgeConv(nn.Module):
         neighbors: number of j.
 
     Shapes:
-        h [N, in_channels], batch [N], ascending; output [N, out_channels].
+        h [N, in_channels], batch [N], ascending; output [N, out_channels]. `widest`, the points of
+        the largest graph (`geqlib.graph.neighbors.most_points`), spares a device the wait for it.
 
     Example:
         >>> conv = NearestEdgeConv(3, 8, 4)
@@ -119,8 +120,10 @@ class NearestEdgeConv(nn.Module):
         self.difference.reset_parameters()
         self.own.reset_parameters()
 
-    def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        near = nearest(h, batch, num_graphs, self.neighbors)
+    def forward(
+        self, h: Tensor, batch: Tensor, num_graphs: int, widest: int | None = None
+    ) -> Tensor:
+        near = nearest(h, batch, num_graphs, self.neighbors, widest=widest)
         moved = self.difference(h)
         with torch.no_grad():  # so that derivatives are of [N, C], not of all pairs
             largest = near.gather(1, moved[near].max(1).indices)
@@ -192,9 +195,9 @@ class DGCNN(nn.Module):
         self, pos: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
     ) -> tuple[Tensor, Tensor]:
         batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
-        h, states = pos, []
+        h, states, widest = pos, [], most_points(batch, num_graphs)  # one wait for all layers
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = norm(conv(h, batch, num_graphs))
+            h = norm(conv(h, batch, num_graphs, widest))
             states.append(h)
         h = self.join(torch.cat(states, 1))
         return read_out(self, self.head, h, batch, num_graphs)

@@ -7,7 +7,8 @@ Calculators need no more than ASE's interface.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -33,6 +34,7 @@ def check_calculator(
     cutoff: float | None = None,
     approximate: str = "",
     seed: int = 0,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Row]:
     """Run all checks on all structures; the worst row of each check.
 
@@ -41,6 +43,7 @@ def check_calculator(
         structures: a few small ones, periodic ones among them: see `displaced_at_random`.
         cutoff: as of `Subject`; by default what the calculator says of itself.
         approximate, seed: as of `Subject`.
+        progress: around the structures, for a progress bar.
 
     Raises:
         ValueError: no structures, or one without atoms.
@@ -56,7 +59,7 @@ def check_calculator(
         raise ValueError("there are no structures to check on: give at least one.")
     cutoff = own_cutoff(calculator) if cutoff is None else cutoff
     results: dict[str, list[Row]] = {}
-    for k, structure in enumerate(structures):
+    for k, structure in progress(list(enumerate(structures))):
         if not len(structure):
             raise ValueError(f"structure {k} has no atoms: leave it out.")
         atoms = displaced_at_random(structure, seed + k)

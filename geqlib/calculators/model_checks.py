@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,6 +35,7 @@ def check_potential(
     cutoff: float | None = None,
     backend: str = "inductor",
     seed: int = 0,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Row]:
     """The checks of any calculator, in float64, and of float32, compiled and exported forms.
 
@@ -44,13 +45,16 @@ def check_potential(
         cutoff: for networks that have none.
         backend: of `torch.compile`.
         seed: of all random numbers.
+        progress: around the structures, for a progress bar.
 
     Raises:
         ValueError: see `GeqCalculator` and `check_calculator`.
     """
     calculator = GeqCalculator(model, dtype=torch.float64, cutoff=cutoff)
     approximate = GRID if has_grid(calculator.potential) else ""
-    rows = check_calculator(calculator, structures, approximate=approximate, seed=seed)
+    rows = check_calculator(
+        calculator, structures, approximate=approximate, seed=seed, progress=progress
+    )
     rows = [*forces_of(calculator), *rows]
     moved = [displaced_at_random(structure, seed + k) for k, structure in enumerate(structures)]
     subjects = [Subject(calculator, atoms, calculator.cutoff, approximate, seed) for atoms in moved]

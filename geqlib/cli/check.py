@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from geqlib.cli.bar import bar
+
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -76,11 +78,17 @@ def check_physics(options: Namespace, console: Console | None = None) -> int:
     structures = read_structures(options.structures)
     if options.calculator is None:
         rows = check_potential(
-            options.checkpoint, structures, cutoff=options.cutoff, backend=options.backend
+            options.checkpoint,
+            structures,
+            cutoff=options.cutoff,
+            backend=options.backend,
+            progress=bar("structures"),
         )
     else:
         calculator = import_calculator(options.calculator)
-        rows = check_calculator(calculator, structures, cutoff=options.cutoff)
+        rows = check_calculator(
+            calculator, structures, cutoff=options.cutoff, progress=bar("structures")
+        )
     show_rows(rows, options.calculator or str(options.checkpoint), console)
     return int(any(row.passed is False or not row.tested for row in rows))
 
@@ -205,7 +213,7 @@ def check_model(
         task, data = run.task, run.data
     else:
         task, data = task_and_data(checkpoint)
-    errors = symmetry_errors(task, data, samples, groups)
+    errors = symmetry_errors(task, data, samples, groups, progress=bar("symmetries"))
     show(errors, type(task.model).__name__, console)
     show_forces(task.model, console)
     turned = next((e for name, e in errors.items() if name.startswith("rotations SO")), None)

@@ -7,6 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from geqlib.cli.bar import waiting
+
 DTYPES = ("float32", "float64")
 DESCRIPTION = """Write a trained model into one file. The format geqlib holds weights and how to
 build the model, for geqlib.load and GeqCalculator. The others hold a potential as a program without
@@ -37,6 +39,7 @@ def main(args: Sequence[str]) -> int:
         compiled = options.format == "compiled"
         dtype = None if options.dtype is None else getattr(torch, options.dtype)
         kind = {"compiled": compiled, "dtype": dtype, "level": options.level}
-        export_program(options.checkpoint, options.out, **kind)
+        with waiting("compiling" if compiled else "tracing"):
+            export_program(options.checkpoint, options.out, **kind)
     sys.stdout.write(f"wrote {options.out}\n")
     return 0

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from geqlib.cli.renamed import with_todays_configuration
+from geqlib.cli.shipped import with_shipped_configurations
 from geqlib.extras import missing_package
 from geqlib.quiet import ignore_advice
 
@@ -120,7 +121,7 @@ def _run(command: str, args: list[str]) -> int:
         modules, args = trusted_modules(args)
         with trusting(*modules):
             return _run(command, args)
-    args = with_todays_configuration(args)
+    args = with_shipped_configurations(with_todays_configuration(args))
     if command in USING and args and not args[0].startswith("-"):
         return import_module("geqlib.cli.use").main(command, args)
     if command in TRAINING:

@@ -7,6 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from geqlib.cli.bar import bar
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -79,7 +81,7 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
     node = np.zeros((arrays["nodes"].sum(), 0), np.float32)
     graphs = PackedGraphs(arrays | {"x": node}, {"x": "node"})
     counts = np.zeros(len(patterns), int)
-    for start in range(0, len(graphs), GRAPHS_AT_ONCE):
+    for start in bar("graphs")(range(0, len(graphs), GRAPHS_AT_ONCE)):
         numbers = range(start, min(start + GRAPHS_AT_ONCE, len(graphs)))
         batch: Any = graphs.__getitems__(numbers)
         counter = Counter(

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geqlib.cli.bar import waiting
+
 if TYPE_CHECKING:
     from geqlib.proposals import Proposal
 
@@ -29,6 +31,13 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("kind", choices=KINDS, help="what is learnt")
     parser.add_argument("file", nargs="?", help="file or folder of the data")
     parser.add_argument("--minutes", type=float, default=5.0, help="of training, 5 by default")
+    parser.add_argument(
+        "--keys",
+        nargs="+",
+        default=[],
+        metavar="LABEL=KEY",
+        help="of a potential: energy=U0 forces=grad stress=s, where they are not found",
+    )
     parser.add_argument("--out", type=Path, help="configuration to write, NAME.yaml by default")
     options = parser.parse_args(args)
     if not options.minutes > 0:
@@ -36,7 +45,7 @@ def main(args: Sequence[str]) -> int:
 
     from geqlib.proposals import propose
 
-    proposal = propose(options.kind, options.file)
+    proposal = propose(options.kind, options.file, _pairs(options.keys))
     out = options.out or Path(f"{proposal.name}.yaml")
     if out.exists():
         raise ValueError(f"{out} exists: remove it, or name another file (--out).")
@@ -54,6 +63,13 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    for word in words:
+        if not all(word.partition("=")):
+            raise ValueError(f"--keys {word} is not LABEL=KEY, such as energy=U0.")
+    return dict(word.split("=", 1) for word in words)
+
+
 def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
     """The configuration, with as many epochs as the budget has."""
     from geqlib.proposals.proposal import EPOCHS, MOST_EPOCHS
@@ -64,7 +80,8 @@ def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
 
     from geqlib.proposals.pace import measure
 
-    pace = measure(yaml.safe_load(proposal.text(1, "a trial")))
+    with waiting("a few steps, to measure the pace"):
+        pace = measure(yaml.safe_load(proposal.text(1, "a trial")))
     epochs = pace.epochs(options.minutes, MOST_EPOCHS)
     spent = f"{epochs * pace.epoch / 60:.2g} minutes"
     measured = f"{pace.step:.2g} s a step and {pace.epoch:.2g} s an epoch"

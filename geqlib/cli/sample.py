@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from geqlib.cli.bar import bar
 
 if TYPE_CHECKING:
     from geqlib.generation import Molecules
@@ -114,7 +116,7 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     sys.stdout.write(f"species {', '.join(task.denoiser.species)}; {sizes}\n")
     sys.stdout.flush()
     molecules = complete_samples(
-        task, options.checkpoint, folder, options.count, settings, progress=_progress
+        task, options.checkpoint, folder, options.count, settings, progress=bar("samples")
     )
     write(options.out, molecules)
     report(molecules, task)
@@ -138,7 +140,7 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     at_once = GraphSettings.at_once if options.batch_size is None else options.batch_size
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
     batches = complete_graph_samples(
-        task, options.checkpoint, folder, options.count, settings, progress=_progress
+        task, options.checkpoint, folder, options.count, settings, progress=bar("samples")
     )
     graphs = as_networkx(batches, task.network.hops)
     write_graphs(options.out, graphs)
@@ -157,14 +159,6 @@ def _refuse(options: Any, names: Sequence[str], what: str) -> None:
     for name in names:
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} is for {what}: leave it out.")
-
-
-def _progress(batches: Iterable[range]) -> Iterable[range]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(batches, "samples", console=console, disable=not console.is_terminal)
 
 
 def _parser() -> ArgumentParser:

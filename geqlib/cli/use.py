@@ -49,6 +49,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     from geqlib.train.predictor import load_predictor
 
     predictor = load_predictor(options.model, options.level)
+    predictor.bar = True
     data = predictor.data(options.file, settings)
     if command == "test":
         from geqlib.train.runs.record import metric_units
@@ -80,7 +81,9 @@ def leave_results(command: Literal["predict", "test"], run: Path, checkpoint: st
     if _is_calibrated(checkpoint):  # which the configuration does not describe
         from geqlib.train.predictor import load_predictor
 
-        load_predictor(checkpoint).leave(command, run.parent)
+        predictor = load_predictor(checkpoint)
+        predictor.bar = True
+        predictor.leave(command, run.parent)
     else:
         from geqlib.cli.train import main as with_configuration
 

@@ -22,6 +22,7 @@ from geqlib.data.points.images import DigitsData, SuperpixelData
 from geqlib.data.points.nbody import NBodyData
 from geqlib.data.points.own import CloudData
 from geqlib.data.sets import SetData
+from geqlib.data.subset_table import SubsetTableData
 from geqlib.data.subsets import SubsetData
 
 from_networkx = GraphData.from_networkx
@@ -49,6 +50,7 @@ __all__ = [
     "QM9Generation",
     "SetData",
     "SubsetData",
+    "SubsetTableData",
     "SuperpixelData",
     "ZincData",
     "from_networkx",

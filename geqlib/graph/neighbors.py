@@ -188,7 +188,9 @@ class SkinNeighbors:
 
 
 @torch.no_grad()
-def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
+def nearest(
+    x: Tensor, batch: Tensor, num_graphs: int, k: int, *, widest: int | None = None
+) -> Tensor:
     """[N, k] indices of the k points of the same graph nearest to each point, itself first.
 
     Where a graph has fewer points, the index of the point itself fills the rest: maxima over
@@ -200,6 +202,8 @@ def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
         batch: [N] graph of each point, ascending.
         num_graphs: number of graphs.
         k: number of neighbours, the point itself among them.
+        widest: points of the largest graph, by `most_points`; the host waits for the device to
+            count them where it is None.
 
     Raises:
         ValueError: k below 1.
@@ -213,7 +217,7 @@ def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
         raise ValueError(f"the number of neighbours must be at least 1, got {k}.")
     batch = as_index(batch, "batch")
     count = segment_lengths(batch, num_graphs)
-    widest = max(int(count.max()) if num_graphs else 0, k)
+    widest = max(most_points(batch, num_graphs) if widest is None else widest, k)
     first, columns = segment_ptr(count)[:-1], torch.arange(widest, device=x.device)
     rank = ragged_ranges(0, count, len(x))
     dense = x.new_zeros(num_graphs, widest, x.size(1), dtype=torch.promote_types(x.dtype, LEAST))
@@ -228,6 +232,20 @@ def nearest(x: Tensor, batch: Tensor, num_graphs: int, k: int) -> Tensor:
     smallest = distance.topk(k, largest=False)
     number = torch.where(smallest.values < torch.inf, smallest.indices, columns[:, None])
     return (number + first[:, None, None])[batch, rank]
+
+
+def most_points(batch: Tensor, num_graphs: int) -> int:
+    """How many points the largest graph has, for which the host waits once.
+
+    Args:
+        batch: [N] graph of each point.
+        num_graphs: number of graphs.
+
+    Example:
+        >>> most_points(torch.tensor([0, 0, 0, 1]), 2)
+        3
+    """
+    return int(segment_lengths(batch, num_graphs).max()) if num_graphs else 0
 
 
 def _on_device(

@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import mean
 
 from geqlib.data.download import find_folder
+from geqlib.data.points.cloud_files import read_cloud
 from geqlib.data.points.clouds import mesh_files, read_off
-from geqlib.data.points.own import CloudData
+from geqlib.data.points.own import listed_files
 from geqlib.proposals.proposal import Line, Proposal, run_name, written
 
 POINTS = 256
@@ -74,30 +75,39 @@ def look(file: str) -> Proposal:
 
 
 def _look_at_clouds(file: str) -> Proposal:
-    """Clouds or meshes in a folder for each class, of which shares are for testing."""
-    data = CloudData(file, points=None)
-    data.setup()
-    counts = {name: split.counts["node"] for name, split in data.splits.items()}
-    clouds = sum(map(len, counts.values()))
-    classes = list(data.classes or [])
+    """Clouds or surfaces in a folder for each class, of which shares are for testing."""
+    files = listed_files(file, ["label"])
+    classes = sorted({name for _, name in files})
     if len(classes) < 2:
         raise ValueError(f"{file} has {len(classes)} classes: a classifier needs two or more.")
-    sizes = [int(n) for count in counts.values() for n in count]
-    points = min(POINTS, int(mean(sizes)))
+    read = [read_cloud(path) for path, _ in files]
+    sizes = [len(cloud.pos) for cloud in read if cloud.face is None]
+    clouds, surfaces = len(read), len(read) - len(sizes)
+    points = POINTS if surfaces else min(POINTS, int(mean(sizes)))
     settings = {
         "classes": len(classes),
         "data": Line(CLOUDS.format(file=written(file), points=points)),
         "batch": max(min(32, clouds // 20), 1),
     }
-    few, many = min(sizes), max(sizes)
-    each = f"{few} to {many}" if few < many else f"{few}"
     reasons = (
-        f"{len(classes)} classes ({_listed(classes)}); {clouds} clouds of {each} points",
-        f"points {points} of each cloud, drawn once",
+        f"{len(classes)} classes ({_listed(classes)}); {_counted(sizes, surfaces)}",
+        f"points {points} of each, drawn once; of surfaces uniformly by area"
+        if surfaces
+        else f"points {points} of each cloud, drawn once",
         "group SE(3): turned clouds have the same class, and mirror images may have another",
         "a tenth of the clouds for validation (val), another for testing (test)",
     )
     return Proposal("points", run_name(file), settings, reasons)
+
+
+def _counted(sizes: Sequence[int], surfaces: int) -> str:
+    """How many clouds there are of how many points, and how many surfaces."""
+    parts = []
+    if sizes:
+        few, many = min(sizes), max(sizes)
+        each = f"{few} to {many}" if few < many else f"{few}"
+        parts.append(f"{len(sizes)} clouds of {each} points")
+    return " and ".join(parts + ([f"{surfaces} surfaces"] if surfaces else []))
 
 
 def _listed(classes: Sequence[str]) -> str:

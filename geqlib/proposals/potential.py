@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,20 @@ NAMES = {
     "charge": ("charge", "total_charge"),
     "multiplicity": ("multiplicity", "spin_multiplicity"),
 }
+INITIALS = {"energy": "e", "forces": "f"}  # words of keys such as E_dft and F_dft
 NOT_TOTAL = ("free", "per_atom", "peratom", "kinetic", "ionic", "correction")
+NO_ENERGY = ("gap", "fermi", "hull", "formation", "vacuum")
 
 
-def look(file: str) -> Proposal:
+def look(file: str, named: Mapping[str, str] | None = None) -> Proposal:
     """Propose a potential for a file of structures with energies, forces, or both.
 
+    Args:
+        file: of the structures.
+        named: the keys of labels, where they are not guessed.
+
     Raises:
-        ValueError: if there are neither.
+        ValueError: if there are neither, or a label or key that is named is not there.
     """
     (path,) = find_files(file)
     frames = list(atoms_of(path))
@@ -47,11 +54,12 @@ def look(file: str) -> Proposal:
             f"{file} has {len(bulk)} structures of more than one atom: a potential needs some to "
             "train on and some to be measured on."
         )
-    keys = {name: _key(name, bulk) for name in NAMES}
+    named = _checked(named or {}, bulk, file)
+    keys = {name: named.get(name) or _key(name, bulk) for name in NAMES}
     if keys["energy"] is None and keys["forces"] is None:
         raise ValueError(
             f"{file} has no key that names an energy or forces, only {', '.join(_keys(bulk))}: "
-            "write a configuration by `geqlib new potential` without the file, and name them."
+            "say which they are, such as --keys energy=U0 forces=grad."
         )
     if keys["stress"] is not None:
         keys["virial"] = None
@@ -136,12 +144,31 @@ def _key(name: str, frames: Sequence[Atoms]) -> str | None:
         for key in occurring
         if name.removesuffix("s") in key.lower() and not any(w in key.lower() for w in NOT_TOTAL)
     ]
-    fitting = [key for key in [*usual, *like] if _fits(name, key, frames)]
+    initial = INITIALS.get(name)
+    short = [
+        key
+        for key in occurring
+        if initial in re.split(r"[^a-z]+", key.lower())
+        and not any(w in key.lower() for w in (*NOT_TOTAL, *NO_ENERGY))
+    ]
+    fitting = [key for key in [*usual, *like, *short] if _fits(name, key, frames)]
     if name in ("charge", "multiplicity"):  # inputs, which all need and which have to differ
         values = [{float(v) for a in frames if (v := _value(a, k)) is not None} for k in fitting]
         whole = (all(_value(a, k) is not None for a in frames) for k in fitting)
         fitting = [k for k, v, w in zip(fitting, values, whole, strict=True) if w and len(v) > 1]
     return next(iter(fitting), None)
+
+
+def _checked(named: Mapping[str, str], frames: Sequence[Atoms], file: str) -> Mapping[str, str]:
+    """Keys that the user names, if they are labels of the file."""
+    for name, key in named.items():
+        if name not in NAMES:
+            raise ValueError(f"--keys names {name!r}: choose from {', '.join(NAMES)}.")
+        if key not in _keys(frames):
+            raise ValueError(f"{file} has no key {key!r}, only {', '.join(_keys(frames))}.")
+        if not _fits(name, key, frames):
+            raise ValueError(f"The values of {key!r} in {file} have not the shape of {name}.")
+    return named
 
 
 def _fits(name: str, key: str, frames: Sequence[Atoms]) -> bool:

@@ -51,12 +51,13 @@ class Proposal:
         return Template(template).substitute({k: written(v) for k, v in values.items()})
 
 
-def propose(kind: Kind, file: str | None) -> Proposal:
+def propose(kind: Kind, file: str | None, keys: Mapping[str, str] | None = None) -> Proposal:
     """Look at a file, or take the examples of the template without one.
 
     Args:
         kind: what is learnt.
         file: of the data; None to fill in later.
+        keys: of the labels of a potential, where they are not guessed.
 
     Raises:
         ValueError: an unknown kind, or a file in which there is nothing to learn.
@@ -64,8 +65,12 @@ def propose(kind: Kind, file: str | None) -> Proposal:
     if kind not in get_args(Kind):
         raise ValueError(f"there is no kind {kind!r}: choose one of {', '.join(get_args(Kind))}.")
     module = import_module(f"geqlib.proposals.{kind}")
-    look: Callable[[str], Proposal] = module.look
-    return module.EXAMPLE if file is None else look(file)
+    look: Callable[..., Proposal] = module.look
+    if keys and (kind != "potential" or file is None):
+        raise ValueError("--keys are those of the labels of a potential's file: leave them out.")
+    if file is None:
+        return module.EXAMPLE
+    return look(file, keys) if keys else look(file)
 
 
 def written(value: Any) -> str:

@@ -24,6 +24,7 @@ PROTOCOLS = ("published", "selected")
 MEASURES = {
     "auroc": False,
     "accuracy": False,
+    "jaccard": False,
     "std_mae": True,
     "mae": True,
     "rmse": True,

@@ -13,7 +13,7 @@ from torch_geometric.nn.resolver import aggregation_resolver
 from geqlib.graph.pairs import pair_plan
 from geqlib.graph.pool import graph_index, sum_pool
 
-Background = Literal["superset", "complement"]
+Background = Literal["none", "superset", "complement"]
 
 
 class SetFunction(nn.Module):
@@ -34,7 +34,7 @@ class SetFunction(nn.Module):
         in_channels: of x.
         channels: C, what phi maps to.
         hidden: width of f and g, which have two hidden layers.
-        background: what F knows of V beside S.
+        background: what F knows of V beside S; "none", which command lines can say, is None.
         embed: phi, a module from [N, in_channels] to [N, C]; a linear map by default.
         aggr: a, an aggregation of torch_geometric or geqlib from C to C channels, or its name. It
             has to give numbers for empty sets.
@@ -70,8 +70,9 @@ class SetFunction(nn.Module):
             )
         if background not in (None, *get_args(Background)):
             raise ValueError(
-                f'background must be "superset", "complement" or None, got {background!r}.'
+                f'background must be "superset", "complement", "none" or None, got {background!r}.'
             )
+        background = None if background == "none" else background
         self.in_channels, self.channels, self.background = in_channels, channels, background
         self.embed = nn.Linear(in_channels, channels) if embed is None else embed
         self.aggr = aggregation_resolver(aggr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ GRAPHS = 4
 
 
 def symmetry_errors(
-    task: Task, data: L.LightningDataModule, samples: int = 8, groups: Sequence[str] = ()
+    task: Task,
+    data: L.LightningDataModule,
+    samples: int = 8,
+    groups: Sequence[str] = (),
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> dict[str, dict[str, float]]:
     """The equivariance errors of a task's outputs on a few graphs of the validation split.
 
@@ -41,6 +45,7 @@ def symmetry_errors(
         data: with validation graphs.
         samples: random elements of each group.
         groups: further ones by name, such as "GL+(3)".
+        progress: around the symmetries in each precision, for a progress bar.
 
     Returns:
         {symmetry: {"float32": error, "float64": error}}.
@@ -64,7 +69,7 @@ def symmetry_errors(
             samples=samples,
         )
         every = _symmetries(batch) | {name: name for name in groups}
-        measured = {name: measure(group) for name, group in every.items()}
+        measured = {name: measure(every[name]) for name in progress(list(every))}
         for name, error in (measured | _order_errors(task, measure)).items():
             errors.setdefault(name, {})[str(dtype).removeprefix("torch.")] = error
     return errors

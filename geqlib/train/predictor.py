@@ -27,6 +27,7 @@ from geqlib.files.checkpoint import (
 )
 from geqlib.train.run import start_trainer
 from geqlib.train.runs.configuration import Run
+from geqlib.train.steps.progress import watched
 from geqlib.train.tasks.energy import EnergyForces
 from geqlib.train.tasks.task import Task
 
@@ -66,7 +67,10 @@ class Predictor:
     Attributes:
         task: with the trained model, in evaluation mode.
         path: of the file.
+        bar: whether a terminal shows a progress bar, as commands do.
     """
+
+    bar = False
 
     def __init__(self, path: str | Path, level: str | None = None) -> None:
         self.path, self.level = model_file(path), level
@@ -188,7 +192,7 @@ class Predictor:
         double = next(self.task.model.parameters()).dtype == torch.float64
         trainer = {
             "default_root_dir": folder,
-            "enable_progress_bar": False,
+            "enable_progress_bar": self.bar and watched(),
             "precision": "64-true" if double else "32-true",
         }
         return Run(self.task, data, trainer)

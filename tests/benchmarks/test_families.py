@@ -47,10 +47,30 @@ def test_a_line_has_the_numbers_of_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert drawn(monkeypatch, PROBLEM, " †")[2:] == ["error: **0.25 †**", "theirs: 0.50"]
 
 
-@pytest.mark.parametrize("change", [{"ours": ("nobody",)}, {"column": "mae"}])
-def test_what_no_file_has(monkeypatch: pytest.MonkeyPatch, change: dict) -> None:
-    with pytest.raises(ValueError, match=r"accuracy/some has no row"):
-        drawn(monkeypatch, replace(PROBLEM, **change))
+def test_a_column_that_no_file_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"accuracy/some has no column 'mae'"):
+        drawn(monkeypatch, replace(PROBLEM, column="mae"))
+
+
+def test_what_was_not_measured_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = drawn(monkeypatch, replace(PROBLEM, ours=("nobody",)))
+    assert line[2:] == ["error: not measured yet", "theirs: 0.50"]
+    monkeypatch.setattr(families, "PROBLEMS", (PROBLEM,))
+    _, lines, old = families.families(Path(families.DOCS), lambda name: None, format, format)
+    assert lines[0][2:] == ["error: not measured yet", "theirs: not measured yet"] and not old
+
+
+def test_rows_are_told_apart_by_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        families, "PROBLEMS", (replace(PROBLEM, ours=("ours", "1"), others=("theirs", "1")),)
+    )
+    _, lines, _ = families.families(Path(families.DOCS), lambda name: None, format, format)
+    assert lines[0][3] == "theirs: not measured yet"
+
+
+def test_every_family_has_a_page_in_the_table() -> None:
+    pages = {problem.page for problem in families.PROBLEMS}
+    assert {"escaip.md", "dpa3.md", "motifs.md", "pard.md", "subsets.md", "generation.md"} <= pages
 
 
 def test_the_documents_have_every_problem() -> None:

@@ -6,10 +6,12 @@ can run is in NOT_RUN, with the reason.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from ase.build import bulk
@@ -73,7 +75,7 @@ CONFIGURED = [
 
 
 def test_every_page_has_its_test() -> None:
-    here = {"molecules.md", "motifs.md", "point_clouds.md"} | {
+    here = {"molecules.md", "motifs.md", "point_clouds.md", "subsets.md"} | {
         page.name for page in PAGES if page.name not in TESTED and not _others(page)
     }
     for page in PAGES:
@@ -165,3 +167,34 @@ def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert tiny.geqlib(words) == 0, shlex.join(words)
         if words[0] == "new":
             assert tiny.geqlib(["fit", "--config", "copper.yaml", *FEW]) == 0
+
+
+def test_sets_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    sizes = draw.integers(2, 6, 15)
+    lines = [
+        f"{k},{draw.normal():.3f},{draw.normal():.3f},{int(n == 0)}"
+        for k, size in enumerate(sizes)
+        for n in range(size)
+    ]
+    Path("baskets.csv").write_text("set,price,weight,chosen\n" + "\n".join(lines))
+    Path("new_baskets.csv").write_text("set,price,weight\nx,1,2\nx,0,1\ny,3,3\n")
+    page = TOP / "docs" / "subsets.md"
+    text = page.read_text().partition("and `baskets.yaml`")[2]
+    config = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
+    Path("baskets.yaml").write_text(config)
+    assert [words[0] for words in _others(page)] == ["cv", "fit", "test", "predict"]
+    for words in _others(page):
+        few = [*FEW, "--trainer.accelerator=cpu"] if "--config" in words else []
+        none = ["--model.model.background", "none"] if words[0] == "fit" else []
+        assert tiny.geqlib([*words, *few, *none]) == 0, shlex.join(words)
+    description = yaml.safe_load(Path("runs/baskets/config.yaml").read_text())
+    network = description["model"]["init_args"]["model"]["init_args"]
+    assert network["background"] in (None, "none")
+    metrics = json.loads(Path("runs/baskets/results.json").read_text())["metrics"]
+    assert {"test/jaccard", "test/loss"} <= set(metrics)  # without the size of sets
+    header, *rows = Path("new_baskets_predictions.csv").read_text().split()
+    assert header == "node,graph,marginal,chosen"
+    assert [row.split(",")[1] for row in rows] == ["0", "0", "1"]
+    assert {row.split(",")[3] for row in rows} <= {"0", "1"}

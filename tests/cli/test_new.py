@@ -207,6 +207,36 @@ def test_labels_of_other_names():
     assert any("some structures lack the energy" in reason for reason in proposal.reasons)
 
 
+def test_labels_by_their_initials():
+    values = {"E_dft": 2.0, "E_gap": 1.0, "F_dft": np.zeros((3, 3)), "f_max": 1.0}
+    frames = [labelled(molecule("H2O"), **values) for _ in range(4)]
+    write("water.xyz", frames, format="extxyz")
+    data = yaml.safe_load(propose("potential", "water.xyz").text(1, "none"))["data"]["init_args"]
+    assert data["energy_key"] == "E_dft" and data["forces_key"] == "F_dft"
+
+
+def test_labels_that_are_named(capsys):
+    frames = [labelled(molecule("H2O"), U0=float(k), grad=np.zeros((3, 3))) for k in range(4)]
+    write("water.xyz", frames, format="extxyz")
+    said = refused(["new", "potential", "water.xyz"], capsys)
+    assert "such as --keys energy=U0 forces=grad" in said
+    keys = {"energy": "U0", "forces": "grad"}
+    config = yaml.safe_load(propose("potential", "water.xyz", keys).text(1, "none"))
+    assert (
+        config["data"]["init_args"] | {"energy_key": "U0", "forces_key": "grad"}
+        == (config["data"]["init_args"])
+    )
+    for wrong, message in (
+        ("energy=E", "has no key 'E', only"),
+        ("energy=grad", "have not the shape of energy"),
+        ("potential=U0", "--keys names 'potential'"),
+        ("U0", "is not LABEL=KEY"),
+    ):
+        assert message in refused(["new", "potential", "water.xyz", "--keys", wrong], capsys)
+    with pytest.raises(ValueError, match="leave them out"):
+        propose("graphs", "rings.json", keys)
+
+
 def test_energies_alone():
     frames = [labelled(molecule("CH4"), energy_dft=float(k)) for k in range(4)]
     write("methane.xyz", frames, format="extxyz")
@@ -265,6 +295,25 @@ def test_clouds_in_arrays_train(capsys):
     assert settings("clouds.yaml")["data"]["class_path"] == "CloudData"
     assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
     assert tiny.geqlib(["test", "runs/clouds", "clouds"]) == 0
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_surfaces_in_a_folder_for_each_class_train(beside, capsys):
+    """Of PLY and STL too, and beside clouds of points."""
+    draw = np.random.default_rng(0)
+    for name, stretch in (("flat", 1), ("tall", 5)):
+        Path("parts", name).mkdir(parents=True)
+        for k in range(10):
+            Path("parts", name, f"{k}.off").write_text(TETRAHEDRON.format(stretch))
+    if beside:
+        Path("parts", "balls").mkdir()
+        for k in range(10):
+            np.save(f"parts/balls/{k}.npy", draw.normal(size=(30, 3)))
+    assert tiny.geqlib(["new", "points", "parts", "--minutes", "0.001"]) == 0
+    out = capsys.readouterr().out
+    assert ("10 clouds of 30 points and 20 surfaces" if beside else "; 20 surfaces") in out
+    assert settings("parts.yaml")["data"]["init_args"]["points"] == 256
+    assert tiny.geqlib(["fit", "--config", "parts.yaml", *FEW]) == 0
 
 
 def test_meshes_without_a_test_split(capsys):

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch_geometric.nn import EdgeConv
 
 from geqlib.baselines.points import NearestEdgeConv
-from geqlib.graph.neighbors import nearest
+from geqlib.graph.neighbors import most_points, nearest
 from geqlib.models import DGCNN, FADGCNN, FALocalPointNet, FAPointNet, PointNet
 from tests.contract import Case, Contract, Typed
+from tests.waits import waits
 
 FRAMES = "the number of frames depends on the points"
 LARGEST = "the largest cloud decides how many distances there are"
@@ -214,3 +215,19 @@ def test_errors(build: Any) -> None:
     if build in (DGCNN, FADGCNN):
         with pytest.raises(ValueError, match="layers must be at least 1, got 0"):
             build(1, layers=0)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_dgcnn_waits_for_the_device_once(layers: int) -> None:
+    pos, batch, graphs = clouds()
+    net = DGCNN(2, layers=layers, channels=4, neighbors=3).double()
+    seen = waits(lambda: net(pos, batch=batch, num_graphs=graphs))
+    assert seen == ["_local_scalar_dense"]
+
+
+def test_the_size_of_the_largest_cloud_may_be_said() -> None:
+    x, batch, graphs = clouds()
+    assert most_points(batch, graphs) == 9 and most_points(batch[:0], 0) == 0
+    for k in (2, 20):
+        counted, said = (nearest(x, batch, graphs, k, widest=n) for n in (None, 9))
+        assert torch.equal(counted, said)

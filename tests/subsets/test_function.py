@@ -189,7 +189,7 @@ ERRORS = {
     "channels": (partial(SetFunction, 2, 0), "must be positive"),
     "background": (
         lambda: SetFunction(2, background=wrong("set")),
-        '"superset", "complement" or None',
+        '"superset", "complement", "none" or None',
     ),
     "features": (lambda: function()(torch.ones(2, 3), torch.ones(2, 1)), "in_channels"),
     "subsets": (lambda: function()(torch.ones(2, 2), torch.ones(3, 1)), "subsets has shape"),
@@ -205,3 +205,9 @@ def test_errors(name: str) -> None:
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_none_by_name_is_no_background() -> None:
+    by_name, without = (SetFunction(2, C, hidden=6, background=b) for b in ("none", None))
+    assert by_name.background is None and by_name.of_rest is None
+    assert by_name.of_subset[0].weight.shape == without.of_subset[0].weight.shape

@@ -86,8 +86,10 @@ def packed_clouds(
 ) -> PackedGraphs:
     """Clouds as graphs without edges, and their targets if there are any.
 
+    There are normals where all clouds have them.
+
     Raises:
-        ValueError: clouds of several dimensions, or of which some have normals or features.
+        ValueError: clouds of several dimensions, or of which some have features.
     """
     arrays = {"nodes": np.array([len(cloud.pos) for cloud in clouds])}
     fields: dict[str, str] = {}
@@ -95,6 +97,8 @@ def packed_clouds(
         arrays["y"], fields["y"] = y, "graph"
     for name in ("pos", "normal", "x"):
         parts = [getattr(cloud, name) for cloud in clouds]
+        if name == "normal" and any(part is None for part in parts):
+            continue  # surfaces beside clouds of points alone
         widths = [0 if part is None else part.shape[1] for part in parts]
         other = next((k for k, width in enumerate(widths) if width != widths[0]), None)
         if other is not None:

@@ -85,6 +85,11 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
             if k in predictions
         }
         return _columns(columns, "graph", names)
+    if "marginal" in predictions:
+        columns = {
+            k: predictions[k] for k in ("batch", "marginal", "chosen", "true") if k in predictions
+        }
+        return _columns(columns | {"chosen": predictions["chosen"].long()}, "node", [])
     if "predicted" not in predictions:
         raise ValueError(
             f"{type(task).__name__} predicts {', '.join(predictions)}, for which there is no "

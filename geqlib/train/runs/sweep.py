@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from geqlib.quiet import ignore_advice
 from geqlib.train.run import fit, predict, test
 from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
+from geqlib.train.steps.progress import watched
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class SweepRun:
 def complete(run: SweepRun) -> None:
     """Train, test and predict, as far as that is missing; training resumes from its last epoch.
 
+    A terminal shows a progress bar, if no other process writes to it.
+
     Raises:
         ValueError, OSError, KeyboardInterrupt: see `geqlib.train.run.fit`.
     """
@@ -64,7 +67,7 @@ def complete(run: SweepRun) -> None:
     own = {
         "seed_everything": run.seed,
         "trainer.default_root_dir": str(run.folder),
-        "trainer.enable_progress_bar": False,
+        "trainer.enable_progress_bar": parent_process() is None and watched(),
     }
     overrides = [*run.overrides, *as_arguments(own)]
     last = run.folder / "checkpoints" / "last.ckpt"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from geqlib.symmetry.affine import SCALE
 from geqlib.symmetry.groups import Group, parse_group
+from geqlib.train.steps.watched import READ_EVERY
 from geqlib.train.tasks.augmentation import GraphElements
 from geqlib.train.tasks.task import Task
 
@@ -48,7 +49,8 @@ class InvarianceConstraint(L.Callback):
     Epochs log `train/dual_GROUP`, `train/constraint_GROUP` (the mean of the constrained loss) and
     `train/acceptance_GROUP`; checkpoints hold the dual variable, so that a resumed run equals an
     uninterrupted one. Each step costs `steps` + 1 more forward passes, or one more if `steps` is 0,
-    and one more backward pass.
+    and one more backward pass. The dual variable stays on the device; on an accelerator the host
+    looks at it, for what follows under Raises and `bound`, every few steps alone.
 
     Args:
         group: name of a group, such as "SO(3)", "S_n x E(3)" or "GL+(2)": see
@@ -91,10 +93,25 @@ class InvarianceConstraint(L.Callback):
         if not (0 <= self.scale < math.inf):
             raise ValueError(f"scale must be finite and at least 0, got {scale}.")
         self.name = self.group.label.replace(" ", "")
-        self.dual = 0.0
-        self.last_loss = math.nan
-        self._said = False
+        self._dual = torch.zeros((), dtype=torch.float64)
+        self._loss = torch.tensor(math.nan, dtype=torch.float64)
+        self._lowest = torch.tensor(math.inf, dtype=torch.float64)  # of all losses since a look
+        self._unread, self._said = 0, False
         self._trainer: L.Trainer | None = None
+
+    @property
+    def dual(self) -> float:
+        """The dual variable; the host waits for the device to read it."""
+        return float(self._dual)
+
+    @dual.setter
+    def dual(self, value: float) -> None:
+        self._dual = torch.tensor(float(value), dtype=torch.float64, device=self._dual.device)
+
+    @property
+    def last_loss(self) -> float:
+        """The transformed loss of the last step, NaN before the first."""
+        return float(self._loss)
 
     @property
     def state_key(self) -> str:
@@ -104,7 +121,8 @@ class InvarianceConstraint(L.Callback):
         return {"dual": self.dual, "loss": self.last_loss, "eps": self.eps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.dual, self.last_loss = float(state_dict["dual"]), float(state_dict["loss"])
+        self.dual = float(state_dict["dual"])
+        self._loss = torch.tensor(float(state_dict["loss"]), dtype=torch.float64)
 
     # --- hooks -----------------------------------------------------------------------------------
 
@@ -123,6 +141,7 @@ class InvarianceConstraint(L.Callback):
         pl_module.penalties.append(partial(self.penalty, pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._look(cast(Task, pl_module))
         pl_module.log(f"{DUAL}_{self.name}", self.dual)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -140,8 +159,11 @@ class InvarianceConstraint(L.Callback):
         loss = task.loss(task.transformed(batch, self.elements(task, batch)))
         task._watched = before
         task.watch({f"loss under {self.name}": loss})
-        dual = self.dual
+        dual = self._dual.to(loss)
         self._ascend(task, loss.detach(), int(batch.num_graphs))
+        self._unread += 1
+        if not task._reads_late() or self._unread >= READ_EVERY:
+            self._look(task)
         return dual * loss
 
     def elements(self, task: Task, batch: Any) -> GraphElements:
@@ -170,30 +192,37 @@ class InvarianceConstraint(L.Callback):
         transformed = task.transformed(batch, elements)
         losses = task.graph_losses(transformed)
         losses = task.loss(transformed)[None] if losses is None else losses
-        lowest = float(losses.detach().amin())
-        if lowest < 0:
-            raise ValueError(
-                f"A loss of {type(task).__name__} is {lowest:.3g}, and Metropolis-Hastings weighs "
-                "transforms by losses, which must not be negative: add a constant to the loss, or "
-                "set steps=0."
-            )
+        self._lowest = torch.minimum(self._lowest.to(losses.device), losses.detach().amin())
         return losses.detach()
 
     def _ascend(self, task: Task, loss: Tensor, graphs: int) -> None:
         trainer = self._trainer
         if trainer is not None and trainer.world_size > 1:  # all processes have one dual variable
             loss = cast(Tensor, trainer.strategy.reduce(loss, reduce_op="mean"))
-        self.last_loss = float(loss)
         self._log(task, LOSS, loss, graphs)
-        if math.isfinite(self.last_loss):  # else the step is refused
-            self.dual = max(0.0, self.dual + self.dual_lr * (self.last_loss - self.eps))
-        if self.dual > self.bound and not self._said:
+        self._loss = loss.double()
+        dual = self._dual.to(loss.device)
+        raised = (dual + self.dual_lr * (self._loss - self.eps)).clamp(min=0)
+        self._dual = torch.where(self._loss.isfinite(), raised, dual)  # else the step is refused
+
+    def _look(self, task: Task) -> None:
+        """What has to be said about losses and the dual variable, which the host reads here."""
+        self._unread = 0
+        lowest, dual = float(self._lowest), self.dual
+        self._lowest = torch.full_like(self._lowest, math.inf)
+        if lowest < 0:
+            raise ValueError(
+                f"A loss of {type(task).__name__} is {lowest:.3g}, and Metropolis-Hastings weighs "
+                "transforms by losses, which must not be negative: add a constant to the loss, or "
+                "set steps=0."
+            )
+        if dual > self.bound and not self._said:
             self._said = True
             warnings.warn(
                 f"The dual variable of {self.name} has passed {self.bound:g}, with a constrained "
                 f"loss of {self.last_loss:.3g} and eps={self.eps:g}: no weights may keep this eps. "
                 "Raise eps, or take a smaller group.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _log(self, task: Task, name: str, value: Tensor, graphs: int) -> None:

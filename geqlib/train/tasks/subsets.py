@@ -29,8 +29,8 @@ class SubsetTask(Task):
 
     Metrics: `jaccard` is the mean over sets of |S & S*| / |S or S*| for the S of the |S*| highest
     marginals, where the true size is an input; `jaccard_half` for the S of the marginals above 1/2;
-    `loss`, over all elements. On the test split each has the size of the sets in its name, as
-    `test/jaccard_100`.
+    `loss`, over all elements. On test sets of several sizes (`SubsetData`) each has the size in its
+    name, as `test/jaccard_100`.
 
     Args:
         model: returns a logit for each element, [N].
@@ -120,8 +120,15 @@ class SubsetTask(Task):
             "jaccard_half": jaccard(logits > 0, true, *sets).mean(),
             "loss": cross_entropies(logits, batch.y, *sets, equal=False).mean(),
         }
+        if stage != "test" or not self._sizes_apart():
+            return measures
         size = len(batch.x) // batch.num_graphs
-        return {f"{k}_{size}": v for k, v in measures.items()} if stage == "test" else measures
+        return {f"{k}_{size}": v for k, v in measures.items()}
+
+    def _sizes_apart(self) -> bool:
+        """Whether test sets of each size are measured apart, as data with loaders for each are."""
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        return getattr(data, "sizes_apart", True)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log_metrics(batch, "test")

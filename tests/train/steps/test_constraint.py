@@ -18,7 +18,9 @@ from geqlib.report.runs import read_history
 from geqlib.train import InvarianceConstraint, Task
 from geqlib.train.run import fit
 from geqlib.train.steps.constraint import dual_prices
+from geqlib.train.steps.watched import READ_EVERY
 from tests.train.every_task import TASKS, small_run
+from tests.waits import waits
 
 POINTS = 256
 
@@ -247,3 +249,39 @@ def test_a_bound_that_nothing_keeps_is_said_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         constraint.penalty(task, batch)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_the_host_of_an_accelerator_reads_nothing_in_a_step(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, batch = Plane(nn.Linear(2, 1).double()), plane(8)
+    early = InvarianceConstraint("SE(2)", 0.1, steps=steps)
+    late = InvarianceConstraint("SE(2)", 0.1, steps=steps)
+    torch.manual_seed(0)
+    expected = [early.penalty(task, batch) for _ in range(3)]
+    monkeypatch.setattr(Task, "_reads_late", lambda self: True)
+    torch.manual_seed(0)
+    penalties: list[Tensor] = []
+    assert waits(lambda: penalties.extend(late.penalty(task, batch) for _ in range(3))) == []
+    assert torch.equal(torch.stack(penalties), torch.stack(expected))
+    assert late.dual == early.dual > 0
+
+
+def test_an_accelerator_learns_of_negative_losses_some_steps_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Task, "_reads_late", lambda self: True)
+    constraint, task = InvarianceConstraint("SO(2)", 0.1), Negative(nn.Linear(2, 1).double())
+    with pytest.raises(ValueError, match="must not be negative"):
+        for _ in range(READ_EVERY):
+            constraint.penalty(task, plane(4))
+
+
+def test_losses_that_are_not_finite_leave_the_dual_variable() -> None:
+    constraint, task = InvarianceConstraint("SO(2)", 0.1, steps=0), Plane(nn.Linear(2, 1).double())
+    constraint.dual = 2.0
+    batch = plane(4)
+    batch.y = torch.full_like(batch.y, torch.nan)
+    constraint.penalty(task, batch)
+    assert constraint.dual == 2.0
