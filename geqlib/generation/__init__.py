@@ -2,6 +2,7 @@
 
 from geqlib.generation.bonds import EDM_RULES, BondRules, Bonds, bond_orders
 from geqlib.generation.denoiser import Denoised, Denoiser
+from geqlib.generation.gaunt_net import DenoisingGauntNet
 from geqlib.generation.mmd import GraphScores, graph_scores, squared_mmd
 from geqlib.generation.molecules import Molecules, drawn_sizes, sample_molecules
 from geqlib.generation.preconditioning import (
@@ -21,6 +22,7 @@ __all__ = [
     "Bonds",
     "Denoised",
     "Denoiser",
+    "DenoisingGauntNet",
     "GraphScores",
     "HeunSampler",
     "MoleculeDefects",
