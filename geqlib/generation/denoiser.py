@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.elements import atomic_numbers, chemical_symbols
 from geqlib.generation.preconditioning import centred, preconditioning
+from geqlib.graph.checks import values_readable
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import graph_index
 
@@ -115,8 +116,7 @@ class Denoiser(nn.Module):
             ValueError: an element that is not one of the species.
         """
         same = numbers[:, None].eq(self.numbers)
-        strange = numbers[~same.any(1)]
-        if len(strange):
+        if values_readable() and len(strange := numbers[~same.any(1)]):
             raise ValueError(
                 f"{chemical_symbols[int(strange[0])]} is not one of the species of the denoiser "
                 f"({', '.join(self.species)}): add it to `species`, or leave such molecules out."
