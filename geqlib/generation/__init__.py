@@ -1,5 +1,6 @@
 """Molecules by diffusion, and scores of generated molecules and graphs."""
 
+from geqlib.generation.bonded import bonded_scores, bonded_smiles
 from geqlib.generation.bonds import EDM_RULES, BondRules, Bonds, bond_orders
 from geqlib.generation.denoiser import Denoised, Denoiser
 from geqlib.generation.gaunt_net import DenoisingGauntNet
@@ -31,6 +32,8 @@ __all__ = [
     "Preconditioning",
     "Stability",
     "bond_orders",
+    "bonded_scores",
+    "bonded_smiles",
     "centred",
     "drawn_sizes",
     "graph_scores",

@@ -11,8 +11,9 @@ import torch
 from ase.io import read
 
 from geqlib.cli import main
-from geqlib.cli.sample import report, write
+from geqlib.cli.sample import report
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.files.molecule_files import write_samples
 from geqlib.generation import HeunSampler, Molecules
 from geqlib.train.run import fit
 from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
@@ -163,7 +164,7 @@ def test_dropped_molecules_are_counted(
     water = torch.tensor([[0.0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
     pos = torch.cat([torch.full((2, 3), torch.nan), water])
     molecules = Molecules(torch.tensor([1, 1, 8, 1, 1]), pos, torch.tensor([2, 3]))
-    write(tmp_path / "water.sdf", molecules)
+    write_samples(tmp_path / "water.sdf", molecules)
     task = load_diffusion(run)
     task.rules = "theirs"
     report(molecules, task)

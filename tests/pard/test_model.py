@@ -166,3 +166,34 @@ def right(net: PARD) -> int:
     samples = sample_graphs(net, 40, generator=torch.Generator().manual_seed(0))
     graphs = as_networkx([samples], net.hops)
     return sum(any(nx.is_isomorphic(sample, graph) for graph in GRAPHS) for sample in graphs)
+
+
+@pytest.mark.parametrize("training", ["parallel", "prefixes"])
+def test_nan_drops_the_graph_and_no_other(training: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are drawn first, so that those of the others are the same; none is replaced."""
+    net = seen(model(training=training))
+    whole = sample_graphs(net, 4, generator=torch.Generator().manual_seed(0))
+    assert not whole.dropped.any()
+    first = net.sizes.first_degree
+    pick = torch.tensor([1.0, torch.nan, 1.0, 1.0])[:, None]
+    monkeypatch.setattr(net.sizes, "first_degree", lambda size: first(size) * pick)
+    drawn = sample_graphs(net, 4, generator=torch.Generator().manual_seed(0))
+    assert drawn.dropped.tolist() == [False, True, False, False]
+    assert drawn.num_graphs == 4 and not (drawn.batch == 1).any()
+    assert {0, 2, 3} == set(drawn.batch.tolist())
+    owners = drawn.batch[drawn.edge_index]
+    assert torch.equal(owners[0], owners[1])
+    assert drawn.follows(net.hops).tolist()[1] is False
+    assert len(as_networkx([drawn], net.hops)) == 3
+    both = SampledGraphs.joined([drawn, whole])
+    assert both.num_graphs == 8 and int(both.dropped.sum()) == 1
+    graphs = as_networkx([drawn], net.hops) + as_networkx([whole], net.hops)
+    assert all(map(nx.utils.graphs_equal, as_networkx([both], net.hops), graphs))
+
+
+def test_weights_of_nan_drop_all_graphs() -> None:
+    net = seen(model())
+    for parameter in net.denoiser.parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+    drawn = sample_graphs(net, 3, generator=torch.Generator().manual_seed(0))
+    assert drawn.dropped.all() and not len(drawn.x) and not drawn.edge_index.numel()

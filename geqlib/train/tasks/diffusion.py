@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.data.packed import PackedGraphs
+from geqlib.files.molecule_files import write_samples
 from geqlib.generation import (
     EDM_RULES,
     Denoiser,
@@ -23,6 +24,7 @@ from geqlib.generation import (
     molecule_scores,
     sample_molecules,
 )
+from geqlib.graph.recordings import CudaGraphs
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
@@ -63,8 +65,8 @@ class MoleculeDiffusion(SampledModule, Task):
         steps, sigma_max, churn: of `geqlib.generation.HeunSampler`.
         lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`. With a finite grid of
             orientations, equivariance is approximate, which rotations of the training molecules
-            (`rotate`) amend. With `cuda_graphs`, training steps are replayed, and validation is
-            not.
+            (`rotate`) amend. With `cuda_graphs`, training steps are replayed and, on a GPU, the
+            steps of sampling; the validation loss is not.
 
     Raises:
         ValueError: a share outside [0, 1), negative numbers, or a sampler that is none.
@@ -299,6 +301,7 @@ class MoleculeDiffusion(SampledModule, Task):
             sampler=sampler or self.sampler,
             condition=condition,
             guidance=guidance,
+            recorder=CudaGraphs() if self.cuda_graphs and self.device.type == "cuda" else None,
         )
 
     def log_samples(self, stage: str) -> None:
@@ -310,6 +313,8 @@ class MoleculeDiffusion(SampledModule, Task):
         parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
         molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
         scores = scores_of(molecules, validity=False)
+        if path := self.samples_path("samples.xyz"):
+            write_samples(path, molecules)
         metrics = {
             "atom_stability": scores.atom_stability,
             "molecule_stability": scores.molecule_stability,

@@ -188,7 +188,7 @@ def ponita() -> Denoiser:
 @pytest.mark.filterwarnings("ignore:cuda_graphs. cpu")
 @pytest.mark.parametrize("build", [ponita, gaunt])
 def test_replayed_steps_are_plain_steps(data: QM9Generation, build: Any) -> None:
-    """With the noise that was drawn before: losses and gradients, padded to buckets of two sizes."""
+    """With the noise that was drawn before: losses and gradients, in buckets of two sizes."""
     torch.manual_seed(0)
     module = MoleculeDiffusion(build()).double()
     module._trainer = Fitting()  # type: ignore[assignment]
