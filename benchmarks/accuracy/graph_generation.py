@@ -189,9 +189,12 @@ def equal_epochs(
     keys = {f"{name}, K = {hops}": (config, changes) for hops, changes in runs.items()}
     timed = step_seconds("graph_generation", keys)
     slowest = max((timed[key] for key in keys), key=lambda one: one["step"])
-    epochs = schedule(60 * minutes / slowest["step"], slowest)
-    every = max(int(epochs["trainer.max_epochs"]) // VALIDATIONS, 1)
-    return epochs | {"trainer.check_val_every_n_epoch": every}
+    options = schedule(60 * minutes / slowest["step"], slowest)
+    epochs = int(options["trainer.max_epochs"])
+    every = max(epochs // VALIDATIONS, 1)
+    # the last epoch is validated, and so it is kept
+    whole = {"trainer.max_epochs": epochs // every * every}
+    return options | whole | {"trainer.check_val_every_n_epoch": every}
 
 
 def samples(folder: Path, options: Mapping[str, Any], data: GraphGeneration) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def test_rows_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[0].number("degree") < 0.2 < rows[1].number("degree")
     assert rows[1].number("follows") == 100 and rows[1].setup == "7 training steps"
     # equal steps of training, those of the slowest; equal steps of diffusion in all
-    assert {options["trainer.max_epochs"] for options in shown} == {90}
+    assert {options["trainer.max_epochs"] for options in shown} == {88}
+    assert {options["trainer.check_val_every_n_epoch"] for options in shown} == {4}
     total = [row.number("blocks") * row.number("diffusion") for row in rows[1:]]
     assert rows[1].number("blocks") == 1 and rows[2].number("blocks") > 1
     assert all(abs(steps - total[1]) <= row.number("blocks") / 2 + 1e-9
