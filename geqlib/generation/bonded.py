@@ -86,13 +86,22 @@ def bonded_scores(
 def bonded_smiles(
     numbers: Tensor, edge_index: Tensor, order: Tensor, batch: Tensor, num_graphs: int
 ) -> list[str | None]:
-    """Canonical SMILES of the largest fragment of each molecule that is valid; arguments as above.
+    """Canonical SMILES of the largest fragment of each molecule that is valid.
+
+    Args:
+        numbers, edge_index, order, batch, num_graphs: as of `bonded_scores`.
 
     Returns:
         M texts, None for molecules without atoms and for those that RDKit cannot sanitise.
 
     Raises:
         ValueError: RDKit not installed.
+
+    Example:
+        >>> water, bonds = torch.tensor([8, 1, 1]), torch.tensor([[0, 1, 0, 2], [1, 0, 2, 0]])
+        >>> batch, one = torch.zeros(3, dtype=torch.long), torch.ones(4, dtype=torch.long)
+        >>> bonded_smiles(water, bonds, one, batch, 1)  # doctest: +SKIP
+        ['[H]O[H]']
     """
     extra_module("rdkit", "molecules")
     from rdkit import rdBase  # pyright: ignore[reportMissingImports]
