@@ -36,7 +36,14 @@ def main(args: Sequence[str]) -> int:
     from geqlib.train.tasks.graph_generation import GraphDiffusion
 
     task = load_generator(options.checkpoint)
-    task.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        task.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise ValueError(
+            f"--device {device} cannot be used ({reason}): name cpu or cuda."
+        ) from error
     if options.overwrite:
         remove_samples(folder)
     if isinstance(task, GraphDiffusion):
@@ -94,7 +101,7 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     named = {name: value for name, value in changes.items() if value is not None}
     settings = SampleSettings(
         options.seed,
-        options.batch_size or SampleSettings.at_once,
+        SampleSettings.at_once if options.batch_size is None else options.batch_size,
         replace(task.sampler, **named),
         options.atoms,
         options.property,
@@ -130,7 +137,7 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
         )
     others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance", "cuda_graphs")
     _refuse(options, others, "molecules, and the checkpoint generates graphs")
-    at_once = options.batch_size or GraphSettings.at_once
+    at_once = GraphSettings.at_once if options.batch_size is None else options.batch_size
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
     count = options.count
     if count is None:

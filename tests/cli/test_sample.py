@@ -158,6 +158,36 @@ def test_what_is_overridden_is_said(
     assert "knows no property" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--count", "0"], "nothing to sample: count is 0"),
+        (["--batch-size", "0"], "and 0 at once"),
+        (["--atoms", "0"], "has no molecules to draw"),
+        (["--steps", "1"], "steps must be at least 2"),
+        (["--sigma-max", "0"], "below sigma_max"),
+        (["--device", "mars"], "--device mars cannot be used"),
+        (["--max-nodes", "3"], "--max-nodes is for graphs"),
+    ],
+)
+def test_bad_settings_are_named(
+    words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample(run, tmp_path / "a.xyz", "--count", "2", *words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "a.xyz").exists()
+
+
+def test_samples_that_all_end_in_nan(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A noise level beyond the numbers of the network: an empty file, and a count."""
+    words = ["--count", "2", "--steps", "2", "--sigma-max", "1e200"]
+    assert sample(run, tmp_path / "a.xyz", *words) == 0
+    out = capsys.readouterr().out
+    assert "dropped: 2 of 2 ended in NaN" in out and "0 of 2 molecules" in out
+    assert (tmp_path / "a.xyz").read_bytes() == b""
+
+
 def test_dropped_molecules_are_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
