@@ -199,7 +199,7 @@ class _Sampled:
 
     def at_levels(self, state: Tensor, sigma: Tensor) -> Tensor:
         """D of a state, with the noise level [M] of each molecule."""
-        finite = self.finite(state)[self.batch][:, None]
+        finite = self.finite(state.to(self.dtype))[self.batch][:, None]
         estimate = self._denoised(torch.where(finite, state, 0.0), sigma, self.condition)
         if self.guidance:
             plain = self._denoised(torch.where(finite, state, 0.0), sigma, None)
