@@ -38,9 +38,10 @@ PUBLIC = {
         from_networkx
     """,
     "geqlib.generation": """
-        EDM_RULES BondRules Bonds Denoised Denoiser GraphScores HeunSampler MoleculeDefects
-        MoleculeScores Molecules Preconditioning Stability bond_orders centred drawn_sizes
-        graph_scores loss_weight molecule_defects molecule_scores molecule_smiles preconditioning
+        EDM_RULES BondRules Bonds Denoised Denoiser DenoisingGauntNet GraphScores HeunSampler
+        MoleculeDefects MoleculeScores Molecules Preconditioning Stability bond_orders
+        bonded_scores bonded_smiles centred drawn_sizes graph_scores loss_weight molecule_defects
+        molecule_scores molecule_smiles preconditioning
         sample_molecules squared_mmd stability
     """,
     "geqlib.graph": """

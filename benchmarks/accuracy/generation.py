@@ -2,19 +2,22 @@
 
 Protocol: the split of EDM (Hoogeboom et al. 2022), 100 000 molecules for training;
 configs/qm9_generation_ponita.yaml with the smaller networks of this file, whose parameters are
-equal within 10 %, batches of {batch}, averaged weights (decay {ema}), rotated training molecules,
-one cosine schedule over the training steps that took {minutes} minutes of processor time on one
-thread; the epoch of least validation loss on {val} molecules is sampled; seed {seed}. All take the
-same preconditioning, loss, noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10.
-Scores are those of {samples} samples by the rules of EDM, ± the deviation over sampling seeds
-{sampling_seeds}; molecules that end in NaN count as failures. Published rows were trained a
-thousand times as long and are scores of 10 000 samples.
+equal within 10 %, batches of {batch}, a rate of {rate}, averaged weights (decay {ema}, which
+forgets the first weights in a budget of minutes), rotated training molecules, one cosine schedule
+over the training steps that took {minutes} minutes of processor time on one thread; the epoch of
+least validation loss on {val} molecules is sampled; seed {seed}. All take the same preconditioning,
+loss, noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10. Scores are those of
+{samples} samples by the rules of EDM, ± the deviation over sampling seeds {sampling_seeds};
+molecules that end in NaN count as failures. Rows of the ablation change one thing of the first.
+Published rows were trained a thousand times as long and are scores of 10 000 samples.
 
-Finished runs and batches of samples stay in runs/. With --overfit 50, PONITA is trained on 50
+The result file is written after every row; rows that were measured before are kept. Runs that were
+stopped go on, and so do batches of samples, both in runs/; each budget has runs of its own. With
+--ablation the rows of the ablation come, too. With --overfit 50, PONITA is trained on 50
 molecules alone for these minutes, and the scores of its samples are printed, to prove the
 machinery: at least 90 % of molecules should be stable.
 
-    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/generation.py [--minutes 45]
+    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/generation.py [--ablation]
 """
 
 from __future__ import annotations
@@ -35,11 +38,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.provenance import start
-from benchmarks.rows import Cell, Column, Row, Table, measured, over
-from benchmarks.tables import publish
-from benchmarks.training import QUIET, RUNS, budgeted, finished, fitted, measured_by
+from benchmarks.rows import Cell, Column, Row, Table, joined, measured, over
+from benchmarks.tables import drawn, markdown, publish
+from benchmarks.training import (
+    QUIET,
+    RUNS,
+    budgeted,
+    finished,
+    fitted,
+    measured_by,
+    step_memory,
+)
 from geqlib.data import QM9Generation
-from geqlib.files.checkpoint import trusting
+from geqlib.files.checkpoint import read_checkpoint, trusting
 from geqlib.generation import Molecules
 from geqlib.train.run import read_run
 from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
@@ -50,8 +61,9 @@ MODEL = "model.init_args.model.init_args.network"
 PEERS = "benchmarks.peers.denoisers"
 FEATURES = {"in_scalars": 6, "out_scalars": 5}
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
-BATCH, EMA, VAL = 64, 0.999, 960
-LEARNING_RATE = 2e-3  # for few molecules; the configuration's is for all
+BATCH, RATE, EMA, VAL = 64, 1e-3, 0.995, 960
+SIGMA_MAX, PUBLISHED_SIGMA_MAX = 5.0, 1.0
+LEARNING_RATE = 2e-3  # for few molecules
 NETWORKS: dict[str, dict[str, Any]] = {
     "geqlib PONITA": {
         "class_path": "geqlib.models.PONITA",
@@ -74,6 +86,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
 }
 OURS = next(iter(NETWORKS))
+# changes to the run of the first network, which are trained anew
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "not rotated": {"model.init_args.rotate": False},
+    "20 orientations": {f"{MODEL}.init_args.orientations": 20},
+    "elements not scaled": {"model.init_args.model.init_args.type_scale": 1.0},
+}
+NOT_AVERAGED = "weights not averaged"
 COLUMNS = (
     Column("molecule", "molecule stability", "%", ".1f"),
     Column("atom", "atom stability", "%", ".2f"),
@@ -82,32 +101,52 @@ COLUMNS = (
     Column("dropped", "NaN", "%", ".1f"),
     Column("parameters", "parameters"),
     Column("rate", "steps a second", "", ".2f"),
+    Column("memory", "memory of a step", "MiB", ".0f"),
 )
 # atom and molecule stability, valid, valid and unique, in %
 PUBLISHED = {
     "EDM": ((98.7, 82.0, 91.9, 90.7), "Hoogeboom et al. 2022"),
     "GeoLDM": ((98.9, 89.4, 93.8, 92.7), "Xu et al. 2023"),
+    "PONITA": ((98.9, 87.8), "Bekkers et al. 2024, quoted from memory"),
 }
 
 
 def main() -> None:
     command = _arguments()
     if command.overfit:
-        sys.stdout.write(f"{overfitted(command.overfit, command.minutes, command.samples)}\n")
+        sys.stdout.write(f"{overfitted(command)}\n")
         return
     runs = {name: (CONFIG, options(name)) for name in NETWORKS}
+    runs |= {name: (CONFIG, options(OURS) | change) for name, change in ABLATIONS.items()}
     budget = budgeted("generation", runs, command.minutes)
     rows: list[Row] = []
-    for name in command.only or runs:
-        folder = RUNS / f"generation-{name.split()[-1]}-{command.minutes:g}min"
+    whole = (command.minutes, command.samples) == (MINUTES, SAMPLES)
+    for label, name, sigma_max, averaged in planned(command):
+        words = name.replace(",", "").replace(" ", "-")
+        folder = RUNS / f"generation-{words}-{command.minutes:g}min"
         fitted(folder, CONFIG, runs[name][1] | budget[name], SEED)
-        for sigma_max in command.sigma_max:
-            scores = [
-                sampled(folder, command.samples, seed, sigma_max) for seed in command.sampling_seeds
-            ]
-            rows.append(own_row(name, sigma_max, folder, scores))
-    if not command.only:
-        publish(measured("accuracy/generation", __doc__, [compared(rows)], vars(command)))
+        scores = [
+            sampled(folder, command.samples, seed, sigma_max, averaged)
+            for seed in command.sampling_seeds
+        ]
+        memory = finished(f"{folder.name}/memory", partial(step_memory, *runs[name]))["mebibytes"]
+        rows.append(own_row((label, f"{sigma_max:g}"), name, folder, scores, memory))
+        if whole:
+            table = joined("accuracy/generation", compared(rows))
+            publish(measured("accuracy/generation", __doc__, [table], vars(command)))
+    if not whole:
+        sys.stdout.write(markdown(*drawn(compared(rows))))
+
+
+def planned(command: Namespace) -> list[tuple[str, str, float, bool]]:
+    """Label, run, largest noise level and whether weights are averaged, row by row."""
+    sigma_max = command.sigma_max
+    rows = [(name, name, sigma_max, True) for name in command.only or NETWORKS]
+    if command.ablation:
+        rows += [(f"PONITA, {name}", name, sigma_max, True) for name in ABLATIONS]
+        rows.append((f"PONITA, {NOT_AVERAGED}", OURS, sigma_max, False))
+        rows.append(("PONITA, another start", OURS, PUBLISHED_SIGMA_MAX, True))
+    return rows
 
 
 def options(name: str) -> dict[str, object]:
@@ -115,6 +154,7 @@ def options(name: str) -> dict[str, object]:
     return QUIET | {
         MODEL: NETWORKS[name],
         "model.init_args.sample_every": 0,
+        "model.init_args.lr": RATE,
         "data.init_args.split": "EDM",
         "data.init_args.batch_size": BATCH,
         "trainer.limit_val_batches": VAL // 96,
@@ -122,19 +162,26 @@ def options(name: str) -> dict[str, object]:
     }
 
 
-def sampled(folder: Path, count: int, seed: int, sigma_max: float) -> dict[str, Any]:
+def sampled(
+    folder: Path, count: int, seed: int, sigma_max: float, averaged: bool = True
+) -> dict[str, Any]:
     """Scores of samples of the best checkpoint of a run, which are kept beside it."""
     name = f"{folder.name}/samples-{count}-sigma{sigma_max:g}-seed{seed}"
-    return finished(name, partial(_sampled, folder, count, seed, sigma_max, RUNS / name))
+    name += "" if averaged else "-not-averaged"
+    settings = (count, seed, sigma_max, averaged)
+    return finished(name, partial(_sampled, folder, settings, RUNS / name))
 
 
-def _sampled(folder: Path, count: int, seed: int, sigma_max: float, parts: Path) -> dict[str, Any]:
+def _sampled(folder: Path, settings: tuple[int, int, float, bool], parts: Path) -> dict[str, Any]:
+    count, seed, sigma_max, averaged = settings
     checkpoint = folder / "checkpoints" / "best.ckpt"
     with trusting(PEERS):
         task = load_diffusion(checkpoint)
-    settings = SampleSettings(seed, sampler=replace(task.sampler, sigma_max=sigma_max))
+    if not averaged:
+        task.load_state_dict(read_checkpoint(checkpoint)["current_model_state"])
+    how = SampleSettings(seed, sampler=replace(task.sampler, sigma_max=sigma_max))
     molecules = complete_samples(
-        task, checkpoint, parts, count, settings, progress=partial(track, description=parts.name)
+        task, checkpoint, parts, count, how, progress=partial(track, description=parts.name)
     )
     return percentages(molecules)
 
@@ -150,30 +197,38 @@ def percentages(molecules: Molecules) -> dict[str, float]:
     }
 
 
-def own_row(name: str, sigma_max: float, folder: Path, scores: list[dict[str, Any]]) -> Row:
+def own_row(
+    labels: tuple[str, str],
+    name: str,
+    folder: Path,
+    scores: list[dict[str, Any]],
+    memory: float | None,
+) -> Row:
     fit = json.loads((folder / "fit.json").read_text())
     cells: dict[str, Cell] = {
         column.key: over([score[column.key] for score in scores]) for column in COLUMNS[:5]
     }
     cells |= {"parameters": fit["parameters"], "steps": fit["steps"]}
     cells["rate"] = fit["steps"] / fit["processor_seconds"]
+    cells |= {} if memory is None else {"memory": memory}
     minutes = fit["processor_seconds"] / 60
-    setup = f"sigma_max {sigma_max:g}, {fit['steps']} steps in {minutes:.0f} CPU minutes"
-    origin = "geqlib" if name == OURS else "peer"
-    return Row((name, f"{sigma_max:g}"), cells, origin, setup, **measured_by(scores))
+    setup = f"{fit['steps']} steps in {minutes:.0f} CPU minutes"
+    origin = "geqlib" if name == OURS or name in ABLATIONS else "peer"
+    return Row(labels, cells, origin, setup, **measured_by(scores))
 
 
 def compared(rows: list[Row]) -> Table:
     published = []
     for name, (values, source) in PUBLISHED.items():
         keys = ("atom", "molecule", "valid", "valid and unique")
-        cells: dict[str, Cell] = dict(zip(keys, values, strict=True))
+        cells: dict[str, Cell] = dict(zip(keys, values, strict=False))
         published.append(Row((name, ""), cells, "published", source=source))
     return Table(("", "sigma_max"), COLUMNS, (*rows, *published), "molecule")
 
 
-def overfitted(molecules: int, minutes: float, samples: int) -> str:
+def overfitted(command: Namespace) -> str:
     """Scores of samples after training on a few molecules alone, with averaged weights."""
+    molecules, minutes, samples = command.overfit, command.minutes, command.samples
     torch.manual_seed(SEED)
     data = QM9Generation("EDM", num_train=molecules)
     data.setup()
@@ -198,9 +253,10 @@ def overfitted(molecules: int, minutes: float, samples: int) -> str:
         steps += 1
     task.model.load_state_dict(averaged.module.state_dict())
     task.eval()
+    sampler = replace(task.sampler, sigma_max=command.sigma_max)
     parts = [range(k, min(k + 100, samples)) for k in range(0, samples, 100)]
-    drawn = Molecules.joined([task.sample(part) for part in track(parts, "samples")])
-    scores = scores_of(drawn, validity=False)
+    each = [task.sample(part, sampler=sampler) for part in track(parts, "samples")]
+    scores = scores_of(Molecules.joined(each), validity=False)
     return f"{steps} steps, last loss {float(loss.detach()):.3f}\n{scores}"
 
 
@@ -209,7 +265,8 @@ def _arguments() -> Namespace:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of processor time per run")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="for each sampling seed")
     parser.add_argument("--sampling-seeds", type=int, nargs="+", default=list(SAMPLING_SEEDS))
-    parser.add_argument("--sigma-max", type=float, nargs="+", default=[1.0, 5.0])
+    parser.add_argument("--sigma-max", type=float, default=SIGMA_MAX)
+    parser.add_argument("--ablation", action="store_true", help="also of PONITA with one change")
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), help="train these alone")
     parser.add_argument("--overfit", type=int, metavar="MOLECULES", help="train on these alone")
     return parser.parse_args()

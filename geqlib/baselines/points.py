@@ -58,6 +58,7 @@ class PointNet(nn.Module):
         super().__init__()
         check_level(level)
         self.out_scalars, self.out_vectors, self.level = out_scalars, out_vectors, level
+        self.in_scalars, self.in_vectors = in_scalars, in_vectors
         features, outputs = 3 + in_scalars + 3 * in_vectors, out_scalars + 3 * out_vectors
         self.points = nn.Sequential(*perceptron(features, channels, channels, 4 * channels))
         width = (4 if level == "graph" else 8) * channels

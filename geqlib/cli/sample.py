@@ -14,9 +14,12 @@ from geqlib.cli.bar import bar
 
 if TYPE_CHECKING:
     from geqlib.generation import Molecules
+    from geqlib.pard.sampling import SampledGraphs
     from geqlib.train.tasks.diffusion import MoleculeDiffusion
     from geqlib.train.tasks.graph_generation import GraphDiffusion
 
+# what published scores are of: those of QM9, with positions or as graphs, and MMDs of graphs
+MOLECULES, GRAPHS = 10_000, 40
 DESCRIPTION = """Sample molecules from a checkpoint of MoleculeDiffusion, and print their scores, or
 graphs from one of GraphDiffusion.
 Finished batches are kept beside the output until it is whole: the same command goes on where it was
@@ -44,17 +47,6 @@ def main(args: Sequence[str]) -> int:
         _write_molecules(options, task, folder)
     remove_samples(folder)
     return 0
-
-
-def write(path: Path, molecules: Molecules) -> None:
-    """Write all molecules but the dropped ones."""
-    from geqlib.files.molecule_files import write_molecules
-
-    whole = ~molecules.dropped
-    atoms = whole[molecules.batch]
-    names = whole.nonzero()[:, 0].tolist()
-    lengths = molecules.lengths[whole]
-    write_molecules(path, molecules.numbers[atoms], molecules.pos[atoms], lengths, names)
 
 
 def report(molecules: Molecules, task: MoleculeDiffusion) -> None:
@@ -95,7 +87,7 @@ def histogram_line(histogram: Mapping[int, int]) -> str:
 
 
 def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> None:
-    from geqlib.files.molecule_files import check_ending
+    from geqlib.files.molecule_files import check_ending, write_samples
     from geqlib.train.samples import SampleSettings, complete_samples
 
     check_ending(options.out)
@@ -110,48 +102,68 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
         options.property,
         options.guidance or 0.0,
     )
+    task.cuda_graphs = bool(options.cuda_graphs or task.cuda_graphs)
+    if options.cuda_graphs and task.device.type != "cuda":
+        sys.stdout.write(f"{task.device.type} has no CUDA graphs: steps are not replayed\n")
     sizes = histogram_line(task.histogram)
     if options.atoms is not None:
         sizes = f"{options.atoms} atoms each, in place of the checkpoint's ({sizes})"
     sys.stdout.write(f"species {', '.join(task.denoiser.species)}; {sizes}\n")
     sys.stdout.flush()
+    count = MOLECULES if options.count is None else options.count
     molecules = complete_samples(
-        task, options.checkpoint, folder, options.count, settings, progress=bar("samples")
+        task, options.checkpoint, folder, count, settings, progress=bar("samples")
     )
-    write(options.out, molecules)
+    write_samples(options.out, molecules)
     report(molecules, task)
     sys.stdout.write(f"wrote {options.out}: {len(molecules) - dropped(molecules)} molecules\n")
 
 
 def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
-    from geqlib.data.graphs.sampled_files import check_ending, write_graphs
-    from geqlib.train.graph_samples import as_networkx
+    from geqlib.data.graphs.sampled_files import as_networkx, check_ending, write_graphs
     from geqlib.train.samples import GraphSettings, complete_graph_samples
 
     check_ending(options.out)
-    others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance")
-    _refuse(options, others, "molecules, and the checkpoint generates graphs")
     kinds = task.network.node_diffusion.classes, task.network.pair_diffusion.classes
-    if options.out.suffix == ".g6" and kinds != (1, 2):  # before hours of drawing
+    if options.out.suffix == ".g6" and kinds != (1, 2):
         raise ValueError(
-            f"{options.out}: graph6 has no kinds of nodes and edges, and the model has several: "
-            "write .json."
+            f"{options.out}: graph6 has no kinds of nodes and edges, and the checkpoint draws "
+            f"{kinds[0]} kinds of nodes and {kinds[1] - 1} of edges: write .json."
         )
+    others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance", "cuda_graphs")
+    _refuse(options, others, "molecules, and the checkpoint generates graphs")
     at_once = GraphSettings.at_once if options.batch_size is None else options.batch_size
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
+    count = options.count
+    if count is None:
+        count = MOLECULES if task.species else GRAPHS
     batches = complete_graph_samples(
-        task, options.checkpoint, folder, options.count, settings, progress=bar("samples")
+        task, options.checkpoint, folder, count, settings, progress=bar("samples")
     )
     graphs = as_networkx(batches, task.network.hops)
     write_graphs(options.out, graphs)
-    sizes = sorted(len(graph) for graph in graphs)
+    sizes = sorted(len(graph) for graph in graphs) or [0]
     same = sum(graph.graph["follows"] for graph in graphs)
     stopped = sum(int(part.stopped.sum()) for part in batches)
     sys.stdout.write(f"{sizes[0]} to {sizes[-1]} nodes, median {sizes[len(sizes) // 2]}\n")
     sys.stdout.write(f"{same} of {len(graphs)} have the order of blocks by which they were drawn\n")
+    if lost := sum(int(part.dropped.sum()) for part in batches):
+        sys.stdout.write(f"dropped: {lost} of {count} ended in NaN, not in the file\n")
+    if task.species:
+        _report_molecules(batches, task)
     if stopped:
         sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
     sys.stdout.write(f"wrote {options.out}: {len(graphs)} graphs\n")
+
+
+def _report_molecules(batches: Sequence[SampledGraphs], task: GraphDiffusion) -> None:
+    """Scores of samples that are molecules, and what the kinds in their file are."""
+    from geqlib.pard.sampling import SampledGraphs
+    from geqlib.train.tasks.graph_generation import molecule_scores_of
+
+    kinds = ", ".join(f"{kind} {symbol}" for kind, symbol in enumerate(task.species))
+    sys.stdout.write(f"kinds of nodes: {kinds}; of edges: orders of bonds\n")
+    sys.stdout.write(f"{molecule_scores_of(SampledGraphs.joined(batches), task.species)}\n")
 
 
 def _refuse(options: Any, names: Sequence[str], what: str) -> None:
@@ -164,7 +176,7 @@ def _refuse(options: Any, names: Sequence[str], what: str) -> None:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser("geqlib sample", description=DESCRIPTION)
     parser.add_argument("checkpoint", type=Path, help="of a run, or its folder")
-    parser.add_argument("--count", type=int, default=10_000, help="of samples, 10 000 by default")
+    parser.add_argument("--count", type=int, help="10 000 molecules, or 40 graphs, by default")
     parser.add_argument(
         "--out", type=Path, required=True, help=".xyz, .extxyz or .sdf; of graphs .g6 or .json"
     )
@@ -179,6 +191,9 @@ def _parser() -> ArgumentParser:
     molecules.add_argument("--churn", type=float, help="noise added on the way; the same")
     molecules.add_argument("--property", type=float, help="in the data's unit, if conditional")
     molecules.add_argument("--guidance", type=float, help="how far it is overdone, 0 by default")
+    molecules.add_argument(
+        "--cuda-graphs", action="store_true", default=None, help="replay the steps on a GPU"
+    )
     graphs = parser.add_argument_group("graphs")
     graphs.add_argument("--max-nodes", type=int, help="twice the largest of training by default")
     return parser

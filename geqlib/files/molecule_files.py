@@ -11,6 +11,7 @@ from torch import Tensor
 from geqlib.elements import chemical_symbols
 from geqlib.files.atomic import replace_file
 from geqlib.generation.bonds import EDM_RULES, BondRules, bond_orders
+from geqlib.generation.molecules import Molecules
 from geqlib.graph.segments import segment_index
 
 ENDINGS = (".xyz", ".extxyz", ".sdf")
@@ -64,6 +65,15 @@ def write_molecules(
         texts = (_frame(name, *atoms) for name, *atoms in parts)
     text = "".join(texts)
     replace_file(path, lambda part: part.write_text(text))
+
+
+def write_samples(path: str | Path, molecules: Molecules) -> None:
+    """Write samples by their numbers, but for those that ended in NaN; see `write_molecules`."""
+    whole = ~molecules.dropped
+    atoms = whole[molecules.batch]
+    names = whole.nonzero()[:, 0].tolist()
+    lengths = molecules.lengths[whole]
+    write_molecules(path, molecules.numbers[atoms], molecules.pos[atoms], lengths, names)
 
 
 def _frame(name: int, numbers: Tensor, pos: Tensor) -> str:

@@ -210,7 +210,8 @@ class FrameAveraging(nn.Module):
         count = copies.sample.size(0)
         if not batch.single:
             extra: dict[str, Any] = {} if self.dense else {"batch": copies.node_copy}
-            if not self.dense and (batch.sized or "num_graphs" in (self.takes or ())):
+            sized = batch.sized if self.takes is None else "num_graphs" in self.takes
+            if sized and not self.dense:
                 extra["num_graphs"] = count
             return [self.module(**seen, **extra)]
         results = []

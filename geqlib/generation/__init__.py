@@ -1,7 +1,9 @@
 """Molecules by diffusion, and scores of generated molecules and graphs."""
 
+from geqlib.generation.bonded import bonded_scores, bonded_smiles
 from geqlib.generation.bonds import EDM_RULES, BondRules, Bonds, bond_orders
 from geqlib.generation.denoiser import Denoised, Denoiser
+from geqlib.generation.gaunt_net import DenoisingGauntNet
 from geqlib.generation.mmd import GraphScores, graph_scores, squared_mmd
 from geqlib.generation.molecules import Molecules, drawn_sizes, sample_molecules
 from geqlib.generation.preconditioning import (
@@ -21,6 +23,7 @@ __all__ = [
     "Bonds",
     "Denoised",
     "Denoiser",
+    "DenoisingGauntNet",
     "GraphScores",
     "HeunSampler",
     "MoleculeDefects",
@@ -29,6 +32,8 @@ __all__ = [
     "Preconditioning",
     "Stability",
     "bond_orders",
+    "bonded_scores",
+    "bonded_smiles",
     "centred",
     "drawn_sizes",
     "graph_scores",

@@ -12,10 +12,12 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.elements import atomic_numbers, chemical_symbols
 from geqlib.generation.preconditioning import centred, preconditioning
+from geqlib.graph.checks import values_readable
 from geqlib.graph.plan import accepted
 from geqlib.graph.pool import graph_index
 
 SPECIES = ("H", "C", "N", "O", "F")
+AVERAGED = ("pos", "x", "vec", "edge_index")  # what a frame average may take
 TYPE_SCALE = 4.0  # one-hot elements are divided by it, so that positions are settled first
 
 
@@ -53,14 +55,16 @@ class Denoiser(nn.Module):
         network: its `forward` takes what it names of `pos`, `x` [N, `features`], `vec` [N, 1, 3]
             (the positions once more, if its attribute `in_vectors` is 1), `edge_index`,
             `reverse`, `batch`, `num_graphs` and `plan`, and it returns scalars [N, species] and
-            vectors [N, 1, 3]. Of a `FrameAveraging`, `inputs` says what it takes.
+            vectors [N, 1, 3]. Of a `FrameAveraging`, `inputs` says what it takes of `pos`, `x`,
+            `vec` and `edge_index`. GauntNet takes elements, and for a denoiser it is a
+            `DenoisingGauntNet`.
         species: symbols of the elements.
         type_scale: one-hot elements are divided by it.
         conditional: whether it knows one property of each molecule, or that it is not known.
 
     Raises:
-        ValueError: a network without vector outputs or with other numbers of inputs and outputs,
-            species that are no elements or come twice.
+        ValueError: a network without vector outputs or with other numbers of inputs and outputs, a
+            frame average of other inputs, species that are no elements or come twice.
 
     Example:
         >>> from geqlib.models import PONITA
@@ -112,8 +116,7 @@ class Denoiser(nn.Module):
             ValueError: an element that is not one of the species.
         """
         same = numbers[:, None].eq(self.numbers)
-        strange = numbers[~same.any(1)]
-        if len(strange):
+        if values_readable() and len(strange := numbers[~same.any(1)]):
             raise ValueError(
                 f"{chemical_symbols[int(strange[0])]} is not one of the species of the denoiser "
                 f"({', '.join(self.species)}): add it to `species`, or leave such molecules out."
@@ -200,8 +203,9 @@ class Denoiser(nn.Module):
         )
 
     def _check_network(self) -> None:
-        name = type(self.network).__name__
-        if getattr(self.network, "out_vectors", 1) == 0:
+        network = self._averaged()
+        name = type(network).__name__
+        if getattr(network, "out_vectors", 1) == 0:
             raise ValueError(
                 f"{name} returns no vectors, along which a denoiser moves atoms: build it with "
                 "out_vectors=1, or take a network that has them."
@@ -209,14 +213,27 @@ class Denoiser(nn.Module):
         expected = {"in_scalars": self.features, "out_scalars": len(self.species)}
         expected |= {"out_vectors": 1}
         for argument, value in expected.items():
-            actual = getattr(self.network, argument, value)
+            actual = getattr(network, argument, value)
             if actual != value:
                 raise ValueError(
                     f"{name} has {argument}={actual}, and a denoiser of {', '.join(self.species)} "
                     f"takes {value}: build it with {argument}={value}."
                 )
-        if getattr(self.network, "level", "node") != "node":
+        if getattr(network, "level", "node") != "node":
             raise ValueError(f'{name} gives outputs of graphs: build it with level="node".')
+
+    def _averaged(self) -> nn.Module:
+        """The network, or the one that a frame average is of."""
+        inputs = getattr(self.network, "inputs", None)
+        if not isinstance(inputs, Mapping):
+            return self.network
+        if strange := [name for name in inputs if name not in AVERAGED]:
+            raise ValueError(
+                f"The frame average takes {strange[0]!r}, and a denoiser has "
+                f"{', '.join(AVERAGED)}: name some of these in its `inputs`."
+            )
+        module = getattr(self.network, "module", None)
+        return module if isinstance(module, nn.Module) else self.network
 
 
 def zero_readouts(network: nn.Module) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from geqlib.generation.denoiser import Denoiser
 from geqlib.generation.preconditioning import centred
+from geqlib.generation.replayed import replayed
 from geqlib.generation.sampler import HeunSampler
 from geqlib.graph.complete import complete_graphs
+from geqlib.graph.recordings import Recorder
 from geqlib.graph.segments import segment_index, segment_lengths, segment_ptr
 
 HEUN = HeunSampler()
@@ -109,6 +111,7 @@ def sample_molecules(
     sampler: HeunSampler = HEUN,
     condition: Tensor | None = None,
     guidance: float = 0.0,
+    recorder: Recorder | None = None,
 ) -> Molecules:
     """Draw molecules by a denoiser.
 
@@ -126,6 +129,10 @@ def sample_molecules(
         sampler: noise levels and churn.
         condition: [M, 2], see `Denoiser.forward`.
         guidance: how much the property is overdone; 0 for plain conditioning.
+        recorder: records D once and replays it at every step, such as
+            `geqlib.graph.recordings.CudaGraphs()` on a GPU; for networks that no step makes wait
+            for the host. Where it cannot be recorded, a warning says so and D is computed as
+            without it.
 
     Returns:
         Molecules, with NaN in those of which a number was not finite. The network is not shown
@@ -151,7 +158,11 @@ def sample_molecules(
         raise ValueError("guidance overdoes a property: give `condition`, too.")
     state = _Sampled(denoiser, lengths, condition, guidance)
     noise = _noise(seed, numbers, lengths, sampler.steps + 1, 3 + len(denoiser.species))
-    final = sampler(state.denoise, noise.to(denoiser.numbers.device), state.project)
+    noise = noise.to(denoiser.numbers.device)
+    denoise = state.denoise
+    if recorder is not None and len(lengths):
+        denoise = replayed(state.at_levels, noise[0], len(lengths), recorder)
+    final = sampler(denoise, noise, state.project)
     finite = state.finite(final)[state.batch]
     pos = torch.where(finite[:, None], final[:, :3], torch.nan)
     elements = denoiser.decode(torch.where(finite[:, None], final[:, 3:], 0.0))
@@ -184,16 +195,19 @@ class _Sampled:
         return state.new_zeros(self.count).index_add(0, self.batch, strange.to(state.dtype)) == 0
 
     def denoise(self, state: Tensor, sigma: float) -> Tensor:
-        finite = self.finite(state)[self.batch][:, None]
+        return self.at_levels(state, state.new_full((self.count,), sigma))
+
+    def at_levels(self, state: Tensor, sigma: Tensor) -> Tensor:
+        """D of a state, with the noise level [M] of each molecule."""
+        finite = self.finite(state.to(self.dtype))[self.batch][:, None]
         estimate = self._denoised(torch.where(finite, state, 0.0), sigma, self.condition)
         if self.guidance:
             plain = self._denoised(torch.where(finite, state, 0.0), sigma, None)
             estimate = estimate + self.guidance * (estimate - plain)
         return torch.where(finite, estimate, torch.nan)
 
-    def _denoised(self, state: Tensor, sigma: float, condition: Tensor | None) -> Tensor:
-        inside = state.to(self.dtype)
-        level = inside.new_full((self.count,), sigma)
+    def _denoised(self, state: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        inside, level = state.to(self.dtype), sigma.to(self.dtype)
         own = self.fixed | ({} if condition is None else {"condition": condition})
         return torch.cat(self.denoiser(inside[:, :3], inside[:, 3:], level, **own), 1).to(state)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor
+
+LARGEST = 1e100  # noise level, whose square is a number
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class HeunSampler:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise ValueError(f"steps must be at least 2, got {self.steps}.")
-        if not 0 < self.sigma_min < self.sigma_max < inf:
+        if not 0 < self.sigma_min < self.sigma_max < LARGEST:
             raise ValueError(
-                f"sigma_min must be positive and below a finite sigma_max, got {self.sigma_min} "
-                f"and {self.sigma_max}."
+                f"sigma_min must be positive and below sigma_max, and this below {LARGEST:g}, got "
+                f"{self.sigma_min} and {self.sigma_max}."
             )
         if not (self.rho > 0 and self.churn >= 0):
             raise ValueError(

@@ -66,7 +66,9 @@ def molecule_smiles(
         for molecule, count in enumerate(number):
             own = bonds[begin : begin + count]
             begin += count
-            texts.append(None if defect[molecule] else _smiles(atoms[molecule].tolist(), own))
+            texts.append(
+                None if defect[molecule] else smiles_of_bonds(atoms[molecule].tolist(), own)
+            )
     return texts
 
 
@@ -77,7 +79,13 @@ def _position(batch: Tensor, num_graphs: int) -> Tensor:
     return place
 
 
-def _smiles(numbers: list[int], bonds: list[tuple[int, int, int]]) -> str | None:
+def smiles_of_bonds(numbers: list[int], bonds: list[tuple[int, int, int]]) -> str | None:
+    """Canonical SMILES of the largest fragment of one molecule; None if it is not valid.
+
+    Args:
+        numbers: atomic numbers.
+        bonds: two atoms and the order of each bond.
+    """
     from rdkit import Chem  # pyright: ignore[reportMissingImports]
 
     types = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)

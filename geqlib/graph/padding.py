@@ -22,10 +22,12 @@ from geqlib.graph.segments import segment_lengths, segment_ptr
 Level = Literal["node", "edge", "graph", "pair"]
 STEPS = 8  # sizes of buckets between a number and its double
 LEVELS: dict[str, Level] = {
-    **dict.fromkeys(("pos", "x", "vec", "z", "ori", "batch", "forces", "normal", "y_node"), "node"),
+    **dict.fromkeys(
+        ("pos", "x", "vec", "z", "ori", "batch", "forces", "normal", "y_node", "noise"), "node"
+    ),
     **dict.fromkeys(("edge_index", "edge_attr", "edge_shift", "cell_shift", "reverse"), "edge"),
     **dict.fromkeys(("cell", "pbc", "energy", "stress", "charge", "multiplicity"), "graph"),
-    **dict.fromkeys(("index", "level", "y_graph"), "graph"),
+    **dict.fromkeys(("index", "level", "y_graph", "sigma", "told"), "graph"),
     **dict.fromkeys(("edge_label", "edge_label_index"), "pair"),
 }
 OF_NODES = ("edge_index", "edge_label_index")  # [2, n] numbers of nodes

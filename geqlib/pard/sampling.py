@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,11 +25,13 @@ class SampledGraphs:
         batch: [N] graph of each node.
         block: [N] block by which each node came.
         stopped: [G] whether a graph had so many nodes that no further block was drawn.
+        dropped: [G] whether its probabilities were NaN or infinite: it has no nodes here, and
+            counts as a failure.
 
     Example:
         >>> none = torch.zeros(0, dtype=torch.long)
         >>> whole = torch.zeros(1, dtype=torch.bool)
-        >>> SampledGraphs(none, none.view(2, 0), none, none, none, whole).num_graphs
+        >>> SampledGraphs(none, none.view(2, 0), none, none, none, whole, whole).num_graphs
         1
     """
 
@@ -39,16 +41,36 @@ class SampledGraphs:
     batch: Tensor
     block: Tensor
     stopped: Tensor
+    dropped: Tensor
 
     @property
     def num_graphs(self) -> int:
         return len(self.stopped)
 
+    @staticmethod
+    def joined(parts: Sequence[SampledGraphs]) -> SampledGraphs:
+        """All graphs of several sets."""
+        nodes = graphs = 0
+        shifted = []
+        for part in parts:
+            shifted.append((part.edge_index + nodes, part.batch + graphs))
+            nodes, graphs = nodes + len(part.x), graphs + part.num_graphs
+        edges, batches = zip(*shifted, strict=True)
+        return SampledGraphs(
+            torch.cat([part.x for part in parts]),
+            torch.cat(edges, 1),
+            torch.cat([part.edge_attr for part in parts]),
+            torch.cat(batches),
+            torch.cat([part.block for part in parts]),
+            torch.cat([part.stopped for part in parts]),
+            torch.cat([part.dropped for part in parts]),
+        )
+
     def follows(self, hops: int) -> Tensor:
         """[G] whether a graph's own partial order is the one by which it was drawn."""
         order = partial_order(self.edge_index, len(self.x), self.batch, self.num_graphs, hops=hops)
         other = segment_lengths(self.batch[order.block != self.block], self.num_graphs)
-        return other == 0
+        return (other == 0) & ~self.dropped
 
 
 @dataclass
@@ -61,6 +83,13 @@ class _State:
     degree: Tensor
     edge_index: Tensor
     edge_attr: Tensor
+    bad: Tensor
+
+    def usable(self, logits: Tensor, graph: Tensor) -> Tensor:
+        """Logits [n, C], zeros where they are not finite: their graphs [n] are bad."""
+        strange = ~logits.isfinite().all(1)
+        self.bad[graph[strange]] = True
+        return torch.where(strange[:, None], 0.0, logits)
 
 
 @torch.no_grad()
@@ -82,9 +111,11 @@ def sample_graphs(
         generator: of all random numbers, on the device of the model.
         progress: called after each block with the number of graphs that are complete.
 
+    Returns:
+        Graphs. One of which a probability was not finite is dropped, and not replaced.
+
     Raises:
-        ValueError: a negative count, a model that has seen no graphs or whose logits are NaN, or
-            max_nodes below 1.
+        ValueError: a negative count, a model that has seen no graphs, or max_nodes below 1.
 
     Example:
         >>> net = PARD(3, 2, channels=8, pair_channels=4, layers=1, heads=2, steps=2).eval()
@@ -104,16 +135,16 @@ def sample_graphs(
         raise ValueError(f"max_nodes must be at least 1, got {max_nodes}.")
     device = model.first_size.device
     none = torch.zeros(0, dtype=torch.long, device=device)
-    state = _State(none, none, none, none, none.view(2, 0), none)
+    stopped, bad = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
+    state = _State(none, none, none, none, none.view(2, 0), none, bad)
     active = torch.arange(count, device=device)
-    stopped = torch.zeros(count, dtype=torch.bool, device=device)
     number = 0
     while len(active):
         size, degree = _next_blocks(model, state, active, generator)
         nodes = segment_lengths(state.batch, count)[active]
         over = nodes + size > max_nodes
         stopped[active[over & (size > 0)]] = True
-        goes_on = (size > 0) & ~over
+        goes_on = (size > 0) & ~over & ~bad[active]
         active, size, degree = active[goes_on], size[goes_on], degree[goes_on]
         if len(active):
             _append(model, state, active, size, degree, number, generator)
@@ -131,14 +162,14 @@ def _next_blocks(
     if not len(state.x):
         share = model.first_size.double()
         size = torch.multinomial(share, len(active), replacement=True, generator=generator)
-        return size, _drawn(sizes.first_degree(size), generator)
+        return size, _drawn(state.usable(sizes.first_degree(size), active), generator)
     if model.hops == 0:  # a graph is one block
         return torch.zeros_like(active), torch.zeros_like(active)
     copies, degree, x, kinds = _copies(model, state, active, None)
     h = sizes.nodes(x, kinds, degree, copies)
     total = h.new_zeros(len(active), h.size(1)).index_add(0, copies.part, h)
-    size = _drawn(sizes.next_size(total), generator)
-    return size, _drawn(sizes.next_degree(total, size), generator)
+    size = _drawn(state.usable(sizes.next_size(total), active), generator)
+    return size, _drawn(state.usable(sizes.next_degree(total, size), active), generator)
 
 
 def _append(
@@ -166,9 +197,9 @@ def _append(
         t = torch.full((len(active),), step, device=device)
         kinds = with_pairs(kinds, copies, drawn)
         logits, pair_logits = model.denoiser(x, kinds, t, degrees, copies)
-        _refuse_nan(logits[new])
-        _refuse_nan(pair_logits)
-        nodes = model.node_diffusion.step(logits[new], x[new], t[copies.part[new]], generator)
+        logits = state.usable(logits[new], active[copies.part[new]])
+        pair_logits = state.usable(pair_logits, active[of.graph[unknown]])
+        nodes = model.node_diffusion.step(logits, x[new], t[copies.part[new]], generator)
         x = x.index_copy(0, new, nodes)
         drawn = model.pair_diffusion.step(pair_logits, drawn, t[of.graph[unknown]], generator)
     state.x[old:] = x[new]
@@ -198,24 +229,18 @@ def _copies(model: PARD, state: _State, active: Tensor, new: int | None):
 
 
 def _drawn(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    _refuse_nan(logits)
     return torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
 
 
-def _refuse_nan(logits: Tensor) -> None:
-    if not bool(logits.isfinite().all()):
-        raise ValueError(
-            "The logits of the model are NaN or infinite in a block that is drawn: its weights "
-            "have diverged, so take an earlier checkpoint."
-        )
-
-
 def _ordered(state: _State, stopped: Tensor) -> SampledGraphs:
-    """Nodes and edges graph by graph."""
+    """Nodes and edges graph by graph, without those of bad graphs."""
     order = state.batch.argsort(stable=True)
-    place = torch.empty_like(order)
+    order = order[~state.bad[state.batch[order]]]
+    place = torch.zeros_like(state.batch)
     place[order] = torch.arange(len(order), device=order.device)
-    edges = state.batch[state.edge_index[0]].argsort(stable=True)
+    owner = state.batch[state.edge_index[0]]
+    edges = owner.argsort(stable=True)
+    edges = edges[~state.bad[owner[edges]]]
     return SampledGraphs(
         state.x[order],
         place[state.edge_index[:, edges]],
@@ -223,4 +248,5 @@ def _ordered(state: _State, stopped: Tensor) -> SampledGraphs:
         state.batch[order],
         state.block[order],
         stopped,
+        state.bad,
     )

@@ -24,7 +24,8 @@ from geqlib.report.page import (
     to_markdown,
 )
 from geqlib.report.runs import Run, read_run
-from geqlib.report.sections import draw_section, first_predictions
+from geqlib.report.samples import first_samples
+from geqlib.report.sections import draw_samples, draw_section, first_predictions
 from geqlib.report.tables import (
     NAME,
     WIDTH,
@@ -52,7 +53,8 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
     Writes `report.md`, `report.html`, `learning_curves.png` and, for runs with predictions:
     `trajectories.png` of moving points, `parity.png` of energies, forces and numbers,
     `structures.png` of the structures with the largest errors, `confusion.png` and `roc.png` of
-    classes. Each file appears whole or not at all, the reports after the pictures.
+    classes, `sampled_molecules.png` and `sampled_graphs.png` of what generative runs drew. Each
+    file appears whole or not at all, the reports after the pictures.
 
     Args:
         runs: run folders; one named twice counts once.
@@ -75,7 +77,7 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
     # before anything is written, so that a damaged file leaves no half report
-    predicted = first_predictions(groups)
+    predicted, samples = first_predictions(groups), first_samples(groups)
     tables, training = build_tables(groups), training_table(groups)
     title = "Report: " + ", ".join(group.name for group in groups[:3])
     title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
@@ -88,6 +90,7 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         *_forgetting(groups),
         *_draw_curves(groups, out / "learning_curves.png"),
         *(block for section in predicted for block in draw_section(section, out)),
+        *(block for section in samples for block in draw_samples(section, out)),
         *_origin(groups),
     ]
     page, markdown = to_html(title, blocks), to_markdown(title, blocks)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geqlib.report.page import Block, Heading, Paragraph, Picture, Subheading
 from geqlib.report.predictions import Predictions, read_predictions, read_structures
 from geqlib.report.runs import Run
+from geqlib.report.samples import Samples
 from geqlib.report.tables import Group, Table
 
 if TYPE_CHECKING:
@@ -228,6 +229,30 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
         Picture(out / "parity.png", caption),
         *_table("Largest errors", worst_table(predicted.predictions), note),
     ]
+
+
+def draw_samples(samples: Samples, out: Path) -> list[Block]:
+    """Write the picture of what a run drew to the folder `out`."""
+    from geqlib.report.sample_pictures import SHOWN, draw_graphs, draw_molecules
+
+    drawn = samples.molecules or samples.graphs
+    number = f"The first {SHOWN} of {len(drawn)}" if len(drawn) > SHOWN else "All"
+    if samples.molecules:
+        path = out / "sampled_molecules.png"
+        draw_molecules(samples.molecules, path)
+        caption = (
+            f"{number} samples that {samples.run} drew last. Each molecule is seen along its "
+            "flattest direction, all in one scale; bonds are those by the rules of EDM, and a red "
+            "ring is around an atom that has not as many of them as its element should have."
+        )
+        return [Heading("Sampled molecules"), Picture(path, caption)]
+    path = out / "sampled_graphs.png"
+    draw_graphs(samples.graphs, path)
+    caption = (
+        f"{number} samples that {samples.run} drew last, one colour for each kind of nodes; an "
+        "edge of a higher kind is wider."
+    )
+    return [Heading("Sampled graphs"), Picture(path, caption)]
 
 
 def _left_out(labels: Sequence[Parity]) -> str:

@@ -45,7 +45,7 @@ def draw_worst_structures(errors: StructureErrors, path: Path) -> bool:
         elements: dict[str, Any] = {}
         for axes, k in zip(panels, numbers, strict=True):
             elements |= _draw_structure(axes, errors, k)
-        entries = [_entry(name, shade) for name, shade in elements.items()]
+        entries = [entry(name, shade) for name, shade in elements.items()]
         figure.legend(handles=entries, loc="outside lower center", ncols=min(len(entries), 8))
         save_figure(figure, path)
     return True
@@ -60,7 +60,7 @@ def _draw_structure(axes: Axes, errors: StructureErrors, k: int) -> dict[str, An
     pos = atoms.positions - atoms.positions.mean(0)
     cell = _cell_lines(atoms)
     flat, *lines = project(pos, pos, *(line - atoms.positions.mean(0) for line in cell))
-    depth = pos @ _depth(pos)
+    depth = pos @ depth_axis(pos)
     for line in lines:
         axes.plot(*line.T, color="#BBBBBB", linewidth=0.8, zorder=0)
     for place, atom in enumerate(np.argsort(depth)):
@@ -99,11 +99,12 @@ def _cell_lines(atoms: Any) -> list[np.ndarray]:
     ]
 
 
-def _depth(pos: np.ndarray) -> np.ndarray:
-    """The direction along which the points are flattest."""
-    return np.linalg.svd(pos, full_matrices=True)[2][2]
+def depth_axis(pos: np.ndarray) -> np.ndarray:
+    """The direction along which the points, whose mean is subtracted, are flattest."""
+    return np.linalg.svd(pos - pos.mean(0), full_matrices=True)[2][2]
 
 
-def _entry(name: str, shade: Any) -> Line2D:
+def entry(name: str, shade: Any) -> Line2D:
+    """A ball of the legend."""
     options: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 9}
     return Line2D([], [], mfc=shade, mec=INK, mew=0.6, label=name, **options)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import networkx as nx
 
-from geqlib.data.graphs.sampled_files import write_graphs
-from geqlib.pard.sampling import SampledGraphs
+from geqlib.data.graphs.sampled_files import as_networkx, write_graphs
 from geqlib.train.samples import load_generator
 from geqlib.train.tasks.graph_generation import GraphDiffusion
 
@@ -55,38 +53,3 @@ def draw_graphs(
     if out is not None:
         write_graphs(out, graphs)
     return graphs
-
-
-def as_networkx(batches: Sequence[SampledGraphs], hops: int) -> list[nx.Graph]:
-    """Graphs of networkx, with nodes 0, 1, ... in the order in which they came.
-
-    Args:
-        batches: samples, graph by graph.
-        hops: of the partial order of the model.
-
-    Returns:
-        Graphs in which `kind` is that of a node or edge, `block` says when a node came, and
-        `follows` of the graph whether its own partial order is the one by which it was drawn.
-
-    Example:
-        >>> import torch
-        >>> one = torch.ones(1, dtype=torch.long)
-        >>> none = one[:0]
-        >>> single = SampledGraphs(one, none.view(2, 0), none, one - 1, one - 1, one.bool())
-        >>> as_networkx([single], 1)[0].nodes(data=True)
-        NodeDataView({0: {'kind': 1, 'block': 0}})
-    """
-    return [graph for samples in batches for graph in _graphs(samples, hops)]
-
-
-def _graphs(samples: SampledGraphs, hops: int) -> list[nx.Graph]:
-    whole = [nx.Graph(follows=same) for same in samples.follows(hops).tolist()]
-    place = []
-    owner = samples.batch.tolist()
-    for kind, block, graph in zip(samples.x.tolist(), samples.block.tolist(), owner, strict=True):
-        place.append(len(whole[graph]))
-        whole[graph].add_node(place[-1], kind=kind, block=block)
-    edges = zip(samples.edge_index.T.tolist(), samples.edge_attr.tolist(), strict=True)
-    for (i, j), kind in edges:
-        whole[owner[i]].add_edge(place[i], place[j], kind=kind)
-    return whole

@@ -39,9 +39,7 @@ def load_generator(path: str | Path) -> MoleculeDiffusion | GraphDiffusion:
     file = model_file(path)
     stored = read_stored(file)
     task: Any = trained_task(file, stored)
-    if isinstance(task, GraphDiffusion):
-        return task
-    if not isinstance(task, MoleculeDiffusion):
+    if not isinstance(task, MoleculeDiffusion | GraphDiffusion):
         raise ValueError(
             f"{file} is a model of {type(task).__name__}, which generates nothing: name one that "
             "was trained by MoleculeDiffusion or GraphDiffusion."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -10,10 +11,24 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.accuracy.generation import COLUMNS, NETWORKS, OURS, compared, own_row, percentages
+from benchmarks.accuracy import generation
+from benchmarks.accuracy.generation import (
+    ABLATIONS,
+    COLUMNS,
+    CONFIG,
+    NETWORKS,
+    OURS,
+    PUBLISHED,
+    compared,
+    options,
+    own_row,
+    percentages,
+    planned,
+)
 from benchmarks.training import UNRECORDED
 from geqlib.generation import Denoiser, HeunSampler, sample_molecules
 from geqlib.testing import equivariance_error
+from geqlib.train.run import read_run
 
 
 def network(name: str, **changes: int) -> nn.Module:
@@ -57,8 +72,28 @@ def test_rows(tmp_path: Path) -> None:
     score = percentages(molecules) | {"provenance": UNRECORDED}
     fit = {"parameters": 7, "steps": 120, "processor_seconds": 60.0}
     (tmp_path / "fit.json").write_text(json.dumps(fit))
-    row = own_row(OURS, 5.0, tmp_path, [score, score])
+    row = own_row((OURS, "5"), OURS, tmp_path, [score, score], 300.0)
     table = compared([row])
-    assert row.cells["rate"] == 2.0 and "sigma_max 5, 120 steps in 1 CPU minutes" in row.setup
+    assert row.cells["rate"] == 2.0 and "120 steps in 1 CPU minutes" in row.setup
     assert {column.key for column in COLUMNS} <= row.cells.keys()
-    assert [line.labels[0] for line in table.rows] == [OURS, "EDM", "GeoLDM"]
+    assert [line.labels[0] for line in table.rows] == [OURS, *PUBLISHED]
+
+
+def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the run of the first network, and each is planned once."""
+    plain = read_run(CONFIG, options(OURS)).task
+    assert plain.rotate and plain.denoiser.type_scale == 4
+    tasks = {
+        name: read_run(CONFIG, options(OURS) | change).task for name, change in ABLATIONS.items()
+    }
+    assert not tasks["not rotated"].rotate
+    assert tasks["elements not scaled"].denoiser.type_scale == 1
+    counts = [sum(p.numel() for p in task.parameters()) for task in (plain, *tasks.values())]
+    assert len(set(counts)) == 1  # orientations share their weights
+    assert "orientations=20" in repr(tasks["20 orientations"].model)
+    monkeypatch.setattr(sys, "argv", ["generation.py", "--ablation"])
+    plan = planned(generation._arguments())
+    assert len(plan) == len({(label, sigma) for label, _, sigma, _ in plan}) == len(NETWORKS) + 5
+    assert {run for _, run, _, _ in plan} == {*NETWORKS, *ABLATIONS}
+    assert [sigma for *_, sigma, _ in plan].count(1.0) == 1
+    assert [averaged for *_, averaged in plan].count(False) == 1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import pytest
 
+from benchmarks import rows as rows_module
 from benchmarks.accuracy import graph_generation
 from benchmarks.accuracy.graph_generation import is_grid, is_planar
+from benchmarks.rows import Result, Row, to_json
 from tests.data.graphs.raw_graphs import star, write_generated
 
 
@@ -37,16 +40,48 @@ def test_rows_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = [nx.cycle_graph(4), star(5)] * 10
     write_generated(tmp_path, "ego_small", graphs)
 
-    def fitted(folder: Path, *arguments: Any) -> Path:
+    def fitted(folder: Path, config: Path, options: dict[str, Any], seed: int) -> Path:
         folder.mkdir(parents=True)
         content = [{"nodes": 4, "edges": list(nx.cycle_graph(4).edges()), "follows": True}] * 4
         for seed in range(graph_generation.SEEDS):
             (folder / f"samples-{seed}.json").write_text(json.dumps(content))
+        (folder / "fit.json").write_text(json.dumps({"steps": 7}))
+        shown.append(options)
         return folder
 
+    def timed(name: str, runs: dict[str, Any]) -> dict[str, dict[str, float]]:
+        seconds = dict(zip(runs, (0.5, 1.0, 0.25), strict=True))
+        return {key: {"step": step, "steps_an_epoch": 2} for key, step in seconds.items()}
+
+    shown: list[dict[str, Any]] = []
     monkeypatch.setattr(graph_generation, "fitted", fitted)
-    rows = graph_generation.rows_of("ego_small", 3)
+    monkeypatch.setattr(graph_generation, "step_seconds", timed)
+    rows = list(graph_generation.rows_of("ego_small", 3))
     assert [row.labels[1] for row in rows] == ["training graphs", "PARD, K = 0", "PARD, K = 1",
                                                "PARD, K = 3"]  # fmt: skip
     assert rows[0].number("degree") < 0.2 < rows[1].number("degree")
-    assert rows[1].number("follows") == 100
+    assert rows[1].number("follows") == 100 and rows[1].setup == "7 training steps"
+    # equal steps of training, those of the slowest; equal steps of diffusion in all
+    assert {options["trainer.max_epochs"] for options in shown} == {88}
+    assert {options["trainer.check_val_every_n_epoch"] for options in shown} == {4}
+    total = [row.number("blocks") * row.number("diffusion") for row in rows[1:]]
+    assert rows[1].number("blocks") == 1 and rows[2].number("blocks") > 1
+    assert all(abs(steps - total[1]) <= row.number("blocks") / 2 + 1e-9
+               for steps, row in zip(total, rows[1:], strict=True))  # fmt: skip
+
+
+def test_rows_are_beside_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set by set, with those of an earlier result."""
+    monkeypatch.setattr(rows_module, "RESULTS", tmp_path)
+    first = Row(("grid", "PARD, K = 1"), {"degree": 0.1}, stamp="now")
+    table = replace(graph_generation.compared([first]), rows=graph_generation.ordered([first]))
+    path = tmp_path / f"{graph_generation.NAME}.json"
+    path.parent.mkdir()
+    path.write_text(to_json(Result(graph_generation.NAME, "", "", (table,))))
+    second = Row(("ego_small", "PARD, K = 0"), {"degree": 0.2}, stamp="now")
+    names = [row.labels for row in graph_generation.ordered([second])]
+    assert names[:3] == [("community_small", model) for model in ("GraphRNN", "EDP-GNN", "GDSS")]
+    assert names[3] == ("ego_small", "PARD, K = 0") and ("grid", "PARD, K = 1") in names
+    assert len(names) == len(set(names)) == 2 + 9

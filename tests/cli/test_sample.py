@@ -11,8 +11,9 @@ import torch
 from ase.io import read
 
 from geqlib.cli import main
-from geqlib.cli.sample import report, write
+from geqlib.cli.sample import report
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.files.molecule_files import write_samples
 from geqlib.generation import HeunSampler, Molecules
 from geqlib.train.run import fit
 from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
@@ -157,13 +158,44 @@ def test_what_is_overridden_is_said(
     assert "knows no property" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--count", "0"], "nothing to sample: count is 0"),
+        (["--batch-size", "0"], "and 0 at once"),
+        (["--atoms", "0"], "has no molecules to draw"),
+        (["--steps", "1"], "steps must be at least 2"),
+        (["--sigma-max", "0"], "below sigma_max"),
+        (["--sigma-max", "1e200"], "below sigma_max"),
+        (["--device", "mars"], "--device mars cannot be used"),
+        (["--max-nodes", "3"], "--max-nodes is for graphs"),
+    ],
+)
+def test_bad_settings_are_named(
+    words: list[str], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample(run, tmp_path / "a.xyz", "--count", "2", *words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "a.xyz").exists()
+
+
+def test_samples_that_all_end_in_nan(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A noise level beyond the numbers of the network: an empty file, and a count."""
+    words = ["--count", "2", "--steps", "2", "--sigma-max", "1e90"]
+    assert sample(run, tmp_path / "a.xyz", *words) == 0
+    out = capsys.readouterr().out
+    assert "dropped: 2 of 2 ended in NaN" in out and "0 of 2 molecules" in out
+    assert (tmp_path / "a.xyz").read_bytes() == b""
+
+
 def test_dropped_molecules_are_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     water = torch.tensor([[0.0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
     pos = torch.cat([torch.full((2, 3), torch.nan), water])
     molecules = Molecules(torch.tensor([1, 1, 8, 1, 1]), pos, torch.tensor([2, 3]))
-    write(tmp_path / "water.sdf", molecules)
+    write_samples(tmp_path / "water.sdf", molecules)
     task = load_diffusion(run)
     task.rules = "theirs"
     report(molecules, task)
@@ -185,7 +217,7 @@ def test_refused_words_bind_nobody(
         "knows no property": ["--property", "3"],
         "0 at once": ["--batch-size", "0"],
         "seed is -1": ["--seed", "-1"],
-        "below a finite sigma_max": ["--sigma-max", "inf"],
+        "below sigma_max, and this below": ["--sigma-max", "inf"],
         "--device gpu7 cannot be used here": ["--device", "gpu7"],
     }
     for message, words in wrong.items():
@@ -223,8 +255,8 @@ def test_columns_of_an_sdf_do_not_run_together(tmp_path: Path, place: float) -> 
     pos = torch.tensor([[place, 0, 0]], dtype=torch.float64)
     far = Molecules(torch.tensor([6]), pos, torch.tensor([1]))
     with pytest.raises(ValueError, match=r"an SDF holds -9999.9999 to 99999.9999: write an .xyz"):
-        write(tmp_path / "a.sdf", far)
-    write(tmp_path / "a.xyz", far)
+        write_samples(tmp_path / "a.sdf", far)
+    write_samples(tmp_path / "a.xyz", far)
     frame: Any = read(tmp_path / "a.xyz")
     assert frame.positions[0, 0] == pytest.approx(place, abs=1e-7)
 

@@ -18,6 +18,7 @@ from geqlib.generation import (
     molecule_scores,
     sample_molecules,
 )
+from geqlib.graph.recordings import Rerun
 from tests.generation.test_denoiser import denoiser
 
 FEW = HeunSampler(6, sigma_max=5.0)
@@ -174,3 +175,29 @@ def test_molecules_are_joined() -> None:
     one = Molecules(torch.tensor([1]), torch.zeros(1, 3), torch.tensor([1]))
     two = Molecules(torch.tensor([6, 8]), torch.ones(2, 3), torch.tensor([2]))
     assert Molecules.joined([one, two]).batch.tolist() == [0, 1, 1]
+
+
+def test_replayed_samples_are_plain_samples() -> None:
+    """Bit for bit, with molecules that end in NaN and a property; a failure is said."""
+    lengths, levels = torch.tensor([3, 1, 4]), HeunSampler(4, sigma_max=5.0)
+    known = torch.tensor([[0.5, 1.0]] * 3)
+    cases: list[tuple[Denoiser, dict[str, Any]]] = [
+        (denoiser(), {}),
+        (denoiser(conditional=True), {"condition": known, "guidance": 0.3}),
+        (Denoiser(Wild(nan_at=3), ["H", "C"]), {}),
+    ]
+    for module, options in cases:
+        plain = sample_molecules(module, lengths, sampler=levels, **options)
+        replayed = sample_molecules(module, lengths, sampler=levels, recorder=Rerun(), **options)
+        assert torch.equal(plain.numbers, replayed.numbers)
+        torch.testing.assert_close(plain.pos, replayed.pos, rtol=0, atol=0, equal_nan=True)
+    assert plain.dropped.any() and not plain.dropped.all()
+
+    def failing(function: Any) -> Any:
+        raise RuntimeError("operation not permitted")
+
+    with pytest.warns(UserWarning, match="sampling is not replayed, because .* not permitted"):
+        drawn = sample_molecules(cases[0][0], lengths, sampler=levels, recorder=failing)
+    torch.testing.assert_close(
+        drawn.pos, sample_molecules(cases[0][0], lengths, sampler=levels).pos, rtol=0, atol=0
+    )

@@ -83,14 +83,6 @@ def test_sizes_are_a_chain_of_probabilities(hops: int) -> None:
     torch.testing.assert_close(net(X, PATH).sizes[0], expected)
 
 
-def spoilt(part: str) -> PARD:
-    """A trained model of which one network has diverged."""
-    net = seen(model())
-    for weight in getattr(net, part).parameters():
-        torch.nn.init.constant_(weight, torch.nan)
-    return net
-
-
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "training": (lambda: model(training="both"), 'must be "parallel" or "prefixes"'),
     "classes": (lambda: model(edge_classes=1), "at least 1, 0, 0, 1 and 2"),
@@ -110,11 +102,6 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
         "joins nodes of two graphs",
     ),
     "plan": (lambda: model()(X, PATH, plan=model(hops=2).plan(PATH, 3)), "made for hops=2"),
-    "diverged sizes": (lambda: sample_graphs(spoilt("sizes"), 1), "logits of the model are NaN"),
-    "diverged blocks": (
-        lambda: sample_graphs(spoilt("denoiser"), 1),
-        "logits of the model are NaN",
-    ),
     "not trained": (lambda: sample_graphs(model(), 1), "has seen no graphs"),
     "count": (lambda: sample_graphs(seen(model()), -1), "count must be at least 0"),
     "most": (lambda: sample_graphs(seen(model()), 1, max_nodes=0), "max_nodes must be"),
@@ -192,3 +179,35 @@ def test_kinds_are_integers_of_any_size(dtype: torch.dtype) -> None:
     losses = net(kinds.to(dtype), PATH.to(torch.int32), bonds.to(dtype), noise=False)
     for part, expected in zip(losses, net(kinds, PATH, bonds, noise=False), strict=True):
         assert torch.equal(part, expected)
+
+
+@pytest.mark.parametrize("training", ["parallel", "prefixes"])
+def test_nan_drops_the_graph_and_no_other(training: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are drawn first, so that those of the others are the same; none is replaced."""
+    net = seen(model(training=training))
+    whole = sample_graphs(net, 4, generator=torch.Generator().manual_seed(0))
+    assert not whole.dropped.any()
+    first = net.sizes.first_degree
+    pick = torch.tensor([1.0, torch.nan, 1.0, 1.0])[:, None]
+    monkeypatch.setattr(net.sizes, "first_degree", lambda size: first(size) * pick)
+    drawn = sample_graphs(net, 4, generator=torch.Generator().manual_seed(0))
+    assert drawn.dropped.tolist() == [False, True, False, False]
+    assert drawn.num_graphs == 4 and not (drawn.batch == 1).any()
+    assert {0, 2, 3} == set(drawn.batch.tolist())
+    owners = drawn.batch[drawn.edge_index]
+    assert torch.equal(owners[0], owners[1])
+    assert drawn.follows(net.hops).tolist()[1] is False
+    assert len(as_networkx([drawn], net.hops)) == 3
+    both = SampledGraphs.joined([drawn, whole])
+    assert both.num_graphs == 8 and int(both.dropped.sum()) == 1
+    graphs = as_networkx([drawn], net.hops) + as_networkx([whole], net.hops)
+    assert all(map(nx.utils.graphs_equal, as_networkx([both], net.hops), graphs))
+
+
+@pytest.mark.parametrize("part", ["sizes", "denoiser"])
+def test_weights_of_nan_drop_all_graphs(part: str) -> None:
+    net = seen(model())
+    for parameter in getattr(net, part).parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+    drawn = sample_graphs(net, 3, generator=torch.Generator().manual_seed(0))
+    assert drawn.dropped.all() and not len(drawn.x) and not drawn.edge_index.numel()

@@ -12,12 +12,15 @@ import torch
 
 from geqlib.data.download import needed_file
 from geqlib.data.graphs.networkx_graphs import directed_edges
-from geqlib.data.graphs.random_graphs import block_model_graph, planar_graph
+from geqlib.data.graphs.random_graphs import block_model_graph, planar_graph, small_grid_graph
 from geqlib.data.loaders import SplitLoaders
+from geqlib.data.molecules.bonded import SPECIES, qm9_graphs
 from geqlib.data.packed import PackedGraphs
 from geqlib.files.atomic import reading
 
-Name = Literal["community_small", "ego_small", "grid", "community", "planar", "sbm"]
+Name = Literal[
+    "community_small", "ego_small", "grid", "community", "planar", "sbm", "small_grids", "qm9"
+]
 FILES = {
     "community_small": "community_small.g6",
     "ego_small": "ego_small.g6",
@@ -29,9 +32,12 @@ GDSS = ("community_small", "ego_small", "grid")
 GENERATORS: dict[str, Callable[[np.random.Generator], nx.Graph]] = {
     "planar": planar_graph,
     "sbm": block_model_graph,
+    "small_grids": small_grid_graph,
 }
 TEST = 0.2
 OWN = "networkx"  # name of graphs that no file holds
+# of the molecules of QM9: those for training and for testing, as EDM splits them
+QM9_TRAIN, QM9_TEST = 100_000 / 130_831, 0.1
 
 
 class GraphGeneration(SplitLoaders):
@@ -40,15 +46,20 @@ class GraphGeneration(SplitLoaders):
     "community_small", "ego_small" and "grid" are files of Jo et al. (GDSS, ICML 2022), "community"
     of Martinkus et al. (SPECTRE, ICML 2022), one graph a line in graph6, below the folder
     graph_generation of GEQLIB_DATA. "planar" and "sbm" are drawn by the rules of SPECTRE: not the
-    published graphs, but others of the same distribution.
+    published graphs, but others of the same distribution. "small_grids" have 3 to 8 nodes a side.
 
     Splits are the published ones: of GDSS's sets the first fifth, in the order of the file, is the
     test set; of SPECTRE's, a permutation by torch's generator of seed 0 has 64 % for training, 16 %
     for validation and 20 % for testing. GDSS has no validation graphs: here they are a share of the
     training graphs, drawn with `data_seed`, which published models are trained on too.
 
+    "qm9" are the molecules of `QM9Generation`, from the same file and in the split of EDM: 100 000
+    for training, 17 748 for validation, 13 083 for testing. Hydrogens are nodes, and bonds go by
+    the distances of atoms, by the rules of EDM.
+
     Batches hold `x` [N] zeros (one kind of nodes), `edge_index` [2, E] both directions, `batch`,
-    `ptr`.
+    `ptr`; of "qm9", `x` is the place of the element in `species`, and `edge_attr` [E] the order of
+    the bond.
 
     Args:
         name: of the set.
@@ -60,6 +71,9 @@ class GraphGeneration(SplitLoaders):
 
     Raises:
         ValueError: an unknown set, a missing or damaged file, sizes or a share out of range.
+
+    Attributes:
+        species: elements that kinds of nodes stand for, where graphs are molecules; else none.
 
     Example:
         >>> data = GraphGeneration("planar", count=10)
@@ -97,6 +111,7 @@ class GraphGeneration(SplitLoaders):
         self.count, self.validation = count, validation
         self.data_seed, self.shuffle_seed = data_seed, shuffle_seed
         self.own_graphs: list[nx.Graph] | None = None
+        self.species = SPECIES if name == "qm9" else ()
         self.splits: dict[str, PackedGraphs] = {}
 
     @classmethod
@@ -136,12 +151,9 @@ class GraphGeneration(SplitLoaders):
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        graphs = self._graphs()
-        empty = next((k for k, graph in enumerate(graphs) if not len(graph)), None)
-        if empty is not None:
-            raise ValueError(f"Graph {empty} of {self.name} has no nodes: leave it out.")
-        whole = packed(graphs)
-        parts = self._first_fifth(len(whole)) if self.name in GDSS else self._permuted(len(whole))
+        whole = self._whole()
+        split = {"qm9": _as_edm} | dict.fromkeys(GDSS, self._first_fifth)
+        parts = split.get(self.name, self._permuted)(len(whole))
         self.splits = {name: whole.subset(part) for name, part in parts.items()}
 
     def limits(self, hops: int) -> tuple[int, int]:
@@ -157,6 +169,15 @@ class GraphGeneration(SplitLoaders):
             largest = max(largest, int(order.size.max()))
             highest = max(highest, int(order.degree.max()))
         return largest, highest
+
+    def _whole(self) -> PackedGraphs:
+        if self.name == "qm9":
+            return qm9_graphs()
+        graphs = self._graphs()
+        empty = next((k for k, graph in enumerate(graphs) if not len(graph)), None)
+        if empty is not None:
+            raise ValueError(f"Graph {empty} of {self.name} has no nodes: leave it out.")
+        return packed(graphs)
 
     def _graphs(self) -> list[nx.Graph]:
         if self.own_graphs is not None:
@@ -197,6 +218,14 @@ def _attributes(graphs: Sequence[nx.Graph]) -> list[str]:
     records = [record for graph in graphs for _, record in graph.nodes(data=True)]
     records += [record for graph in graphs for *_, record in graph.edges(data=True)]
     return sorted({str(name) for record in records for name in record})
+
+
+def _as_edm(count: int) -> dict[str, np.ndarray]:
+    """The split of Hoogeboom et al. (ICML 2022), in shares of a file with fewer molecules."""
+    order = np.random.RandomState(0).permutation(count)
+    train, test = round(QM9_TRAIN * count), int(QM9_TEST * count)
+    parts = np.split(order, [train, count - test])
+    return dict(zip(("train", "val", "test"), parts, strict=True))
 
 
 def packed(graphs: Sequence[nx.Graph]) -> PackedGraphs:

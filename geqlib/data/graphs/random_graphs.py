@@ -9,6 +9,7 @@ from scipy.spatial import Delaunay
 PLANAR_NODES = 64
 COMMUNITIES, COMMUNITY_NODES = (2, 5), (20, 40)
 INSIDE, BETWEEN = 0.3, 0.005
+SIDES = (3, 8)  # of a small grid, in nodes
 
 
 def planar_graph(rng: np.random.Generator, nodes: int = PLANAR_NODES) -> nx.Graph:
@@ -28,6 +29,18 @@ def planar_graph(rng: np.random.Generator, nodes: int = PLANAR_NODES) -> nx.Grap
     for corners in Delaunay(rng.random((nodes, 2))).simplices.tolist():
         nx.add_cycle(graph, corners)
     return graph
+
+
+def small_grid_graph(rng: np.random.Generator) -> nx.Graph:
+    """A grid of two dimensions, of 3 to 8 nodes a side: what a processor can train on, where those
+    of GDSS have up to 361 nodes.
+
+    Example:
+        >>> 9 <= len(small_grid_graph(np.random.default_rng(0))) <= 64
+        True
+    """
+    sides = rng.integers(*SIDES, size=2, endpoint=True).tolist()
+    return nx.convert_node_labels_to_integers(nx.grid_2d_graph(*sides))
 
 
 def block_model_graph(rng: np.random.Generator) -> nx.Graph:

@@ -1,4 +1,4 @@
-"""Files of graphs that a model drew: graph6, or JSON with kinds of nodes and edges."""
+"""Graphs that a model drew, for networkx and in files: graph6, or JSON with all kinds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import networkx as nx
 
 from geqlib.files.atomic import replace_file
+from geqlib.pard.sampling import SampledGraphs
 
 ENDINGS = (".g6", ".json")
 
@@ -58,3 +59,41 @@ def _as_json(graph: nx.Graph) -> dict[str, list]:
         "nodes": [int(record.get("kind", 0)) for _, record in graph.nodes(data=True)],
         "edges": [[i, j, int(record.get("kind", 1))] for i, j, record in graph.edges(data=True)],
     }
+
+
+def as_networkx(batches: Sequence[SampledGraphs], hops: int) -> list[nx.Graph]:
+    """Graphs of networkx, with nodes 0, 1, ... in the order in which they came.
+
+    Args:
+        batches: samples, graph by graph.
+        hops: of the partial order of the model.
+
+    Returns:
+        Graphs in which `kind` is that of a node or edge, `block` says when a node came, and
+        `follows` of the graph whether its own partial order is the one by which it was drawn. Those
+        that were dropped are left out.
+
+    Example:
+        >>> import torch
+        >>> one = torch.ones(1, dtype=torch.long)
+        >>> none = one[:0]
+        >>> whole = torch.zeros(1, dtype=torch.bool)
+        >>> single = SampledGraphs(one, none.view(2, 0), none, one - 1, one - 1, whole, whole)
+        >>> as_networkx([single], 1)[0].nodes(data=True)
+        NodeDataView({0: {'kind': 1, 'block': 0}})
+    """
+    return [graph for samples in batches for graph in _graphs(samples, hops)]
+
+
+def _graphs(samples: SampledGraphs, hops: int) -> list[nx.Graph]:
+    whole = [nx.Graph(follows=same) for same in samples.follows(hops).tolist()]
+    place = []
+    owner = samples.batch.tolist()
+    for kind, block, graph in zip(samples.x.tolist(), samples.block.tolist(), owner, strict=True):
+        place.append(len(whole[graph]))
+        whole[graph].add_node(place[-1], kind=kind, block=block)
+    edges = zip(samples.edge_index.T.tolist(), samples.edge_attr.tolist(), strict=True)
+    for (i, j), kind in edges:
+        whole[owner[i]].add_edge(place[i], place[j], kind=kind)
+    lost = samples.dropped.tolist()
+    return [graph for graph, drop in zip(whole, lost, strict=True) if not drop]

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 DEFAULT = Path("runs/default")
 RESULTS = ("fit.json", "results.json", "predictions.safetensors", "predictions.xyz")
+RESULTS += ("samples.xyz", "samples.json")
 LOGS = ("metrics", "tensorboard")
 
 

@@ -1,6 +1,8 @@
-"""When a task draws samples as a metric."""
+"""When a task draws samples as a metric, and where the last of them stay."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import lightning as L
 
@@ -17,6 +19,13 @@ class SampledModule(L.LightningModule):
     def log_samples(self, stage: str) -> None:
         """Draw samples and log their metrics as STAGE/NAME."""
         raise NotImplementedError(f"{type(self).__name__} must define log_samples(stage).")
+
+    def samples_path(self, name: str) -> Path | None:
+        """Where the first process keeps its samples in the folder of a run, for its report; None of
+        other processes, and where there is no run of `geqlib fit`."""
+        folder = Path(self.trainer.default_root_dir)
+        run = (folder / "config.yaml").exists() and self.trainer.is_global_zero
+        return folder / name if run else None
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from geqlib.data.packed import PackedGraphs
+from geqlib.files.molecule_files import write_samples
 from geqlib.generation import (
     EDM_RULES,
     Denoiser,
@@ -22,6 +24,7 @@ from geqlib.generation import (
     molecule_scores,
     sample_molecules,
 )
+from geqlib.graph.recordings import CudaGraphs
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
@@ -60,8 +63,10 @@ class MoleculeDiffusion(SampledModule, Task):
         sample_every: epochs between two samplings; 0 for none, in tests neither.
         samples: molecules of each.
         steps, sigma_max, churn: of `geqlib.generation.HeunSampler`.
-        lr, warmup, weight_decay, schedule, rotate: see `Task`. With a finite grid of orientations,
-            equivariance is approximate, which rotations of the training molecules (`rotate`) amend.
+        lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`. With a finite grid of
+            orientations, equivariance is approximate, which rotations of the training molecules
+            (`rotate`) amend. With `cuda_graphs`, training steps are replayed and, on a GPU, the
+            steps of sampling; the validation loss is not.
 
     Raises:
         ValueError: a share outside [0, 1), negative numbers, or a sampler that is none.
@@ -97,9 +102,16 @@ class MoleculeDiffusion(SampledModule, Task):
         weight_decay: float = 1e-12,
         schedule: Schedule = "cosine",
         rotate: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__(
-            model, lr=lr, warmup=warmup, weight_decay=weight_decay, schedule=schedule, rotate=rotate
+            model,
+            lr=lr,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            rotate=rotate,
+            cuda_graphs=cuda_graphs,
         )
         if not 0 <= unconditional < 1:
             raise ValueError(f"unconditional is a share in [0, 1), got {unconditional}.")
@@ -181,33 +193,50 @@ class MoleculeDiffusion(SampledModule, Task):
         pos, x = self._denoised(batch, batch.pos, self._elements(batch), sigma, None)
         return {"denoised": pos, "elements": x}
 
+    def augmented(self, batch: Any) -> Any:
+        return self.noised(self.rotated(batch))
+
+    def noised(self, batch: Any, generator: torch.Generator | None = None) -> Any:
+        """A copy of the batch with what is drawn for its loss: `sigma` [G], `noise` [N, 3 +
+        species], and `told` [G], whether a conditional model is told the property.
+
+        Args:
+            batch: of molecules.
+            generator: of the random numbers; by default the state of the process.
+        """
+        device = self.device if generator is None else None
+
+        def normal(*shape: int) -> Tensor:
+            options: dict[str, Any] = {"generator": generator, "device": device}
+            return torch.randn(*shape, **options, dtype=batch.pos.dtype).to(self.device)
+
+        mean, deviation = LOG_SIGMA
+        atoms, molecules = len(batch.pos), batch.num_graphs
+        noisy = copy(batch)
+        noisy.sigma = (mean + deviation * normal(molecules)).exp()
+        noisy.noise = torch.cat([normal(atoms, 3), normal(atoms, len(self.denoiser.species))], 1)
+        if self.denoiser.conditional and "y" in batch:
+            noisy.told = torch.special.ndtr(normal(molecules)) >= self.unconditional
+        return noisy
+
     def loss(self, batch: Any) -> Tensor:
-        return self.error(batch)
+        return self.error(batch if "noise" in batch else self.noised(batch))
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         first = int(batch.index[0]) if "index" in batch and len(batch.index) else 0
-        return {"loss": self.error(batch, torch.Generator().manual_seed(first))}
+        return {"loss": self.error(self.noised(batch, torch.Generator().manual_seed(first)))}
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return self.predict_outputs(batch) | {"batch": batch.batch}
 
-    def error(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of a batch, with noise of the generator, or of the state of the process."""
-        count, molecule = batch.num_graphs, batch.batch
-
-        def normal(*shape: int) -> Tensor:
-            device = None if generator is not None else self.device
-            drawn = torch.randn(*shape, generator=generator, device=device, dtype=batch.pos.dtype)
-            return drawn.to(self.device)
-
-        mean, deviation = LOG_SIGMA
-        sigma = (mean + deviation * normal(count)).exp()
-        pos, x = centred(batch.pos, molecule, count), self._elements(batch)
-        noise = centred(normal(*pos.shape), molecule, count), normal(*x.shape)
-        level = sigma.index_select(0, molecule)[:, None]
-        condition = self._condition(batch, normal(count) if "y" in batch else None)
-        noisy = pos + level * noise[0], x + level * noise[1]
-        estimate = self._denoised(batch, *noisy, sigma, condition)
+    def error(self, batch: Any) -> Tensor:
+        """The loss of a batch, with the noise that `noised` gave it."""
+        pos, x = centred(batch.pos, batch.batch, batch.num_graphs), self._elements(batch)
+        shift = centred(batch.noise[:, :3], batch.batch, batch.num_graphs)
+        level = batch.sigma.index_select(0, batch.batch)[:, None]
+        condition = self.condition(batch.y) * batch.told[:, None] if "told" in batch else None
+        noisy = pos + level * shift, x + level * batch.noise[:, 3:]
+        estimate = self._denoised(batch, *noisy, batch.sigma, condition)
         weight = loss_weight(level)
         errors = [
             mean_over("node", weight * (a - b).square(), batch).mean()
@@ -225,13 +254,6 @@ class MoleculeDiffusion(SampledModule, Task):
         structure |= {"batch": batch.batch, "num_graphs": batch.num_graphs}
         structure["plan"] = getattr(batch, "plan", None)
         return self.denoiser(pos, x, sigma, **structure, condition=condition)
-
-    def _condition(self, batch: Any, drawn: Tensor | None) -> Tensor | None:
-        """[G, 2] properties, of which a share is not told."""
-        if drawn is None or not self.denoiser.conditional:
-            return None
-        hidden = torch.special.ndtr(drawn) < self.unconditional
-        return self.condition(batch.y) * (~hidden)[:, None]
 
     def condition(self, values: Tensor) -> Tensor:
         """[G, 2] of properties [G] in the unit of the data: standardised, and 1 for known."""
@@ -279,6 +301,7 @@ class MoleculeDiffusion(SampledModule, Task):
             sampler=sampler or self.sampler,
             condition=condition,
             guidance=guidance,
+            recorder=CudaGraphs() if self.cuda_graphs and self.device.type == "cuda" else None,
         )
 
     def log_samples(self, stage: str) -> None:
@@ -292,6 +315,8 @@ class MoleculeDiffusion(SampledModule, Task):
             parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
             molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
             scores = scores_of(molecules, validity=False)
+            if path := self.samples_path("samples.xyz"):
+                write_samples(path, molecules)
             metrics = {
                 "atom_stability": (scores.stable_atoms, scores.atoms),
                 "molecule_stability": (scores.stable_molecules, scores.molecules),

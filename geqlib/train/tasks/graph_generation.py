@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from geqlib.data.graphs.sampled_files import as_networkx, write_graphs
 from geqlib.data.packed import PackedGraphs
-from geqlib.generation import GraphScores, graph_scores
+from geqlib.elements import atomic_numbers
+from geqlib.generation import GraphScores, MoleculeScores, bonded_scores, graph_scores
 from geqlib.generation.mmd import Convention
 from geqlib.graph.segments import segment_lengths
 from geqlib.motifs.homomorphisms import Graphs, simple_graphs
@@ -23,6 +26,7 @@ from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.task import Task
 
+KEY = "generation"  # of a checkpoint
 VALIDATION_SEED = 0
 
 
@@ -41,8 +45,11 @@ class GraphDiffusion(SampledModule, Task):
     Every `sample_every` epochs, and in tests, `samples` graphs are drawn with the weights that are
     validated, and compared with the validation (or test) graphs: `degree`, `clustering`, `orbits`
     and `spectrum` are the discrepancies of `geqlib.generation.graph_scores`, `follows` the share of
-    samples whose own partial order is the one by which they were drawn. Without samples that have
-    nodes there are no discrepancies.
+    samples whose own partial order is the one by which they were drawn, `dropped` the share that
+    ended in NaN. Without samples that have nodes there are no discrepancies. Where the kinds of
+    nodes are elements (`species` of the data, as of QM9), checkpoints keep them, and
+    `atom_stability`, `molecule_stability` and, with RDKit, `valid` of the samples take the place of
+    the discrepancies.
 
     Args:
         model: a `geqlib.models.PARD`.
@@ -97,6 +104,7 @@ class GraphDiffusion(SampledModule, Task):
             raise ValueError(f'convention must be "TV" or "EMD", got {convention!r}.')
         self.cross_entropy, self.convention = float(cross_entropy), convention
         self.sample_every, self.samples = int(sample_every), int(samples)
+        self.species: tuple[str, ...] = ()  # that kinds of nodes stand for
 
     @property
     def network(self) -> PARD:
@@ -110,7 +118,9 @@ class GraphDiffusion(SampledModule, Task):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         network = self.network
-        train = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
+        data = getattr(self.trainer, "datamodule", None)
+        train = getattr(data, "splits", {}).get("train")
+        self.species = tuple(getattr(data, "species", self.species))
         if stage != "fit" or not isinstance(train, PackedGraphs):
             return
         batch: Any = train.__getitems__(range(len(train)))
@@ -118,6 +128,14 @@ class GraphDiffusion(SampledModule, Task):
             batch.edge_index, int(batch.num_nodes), batch.batch, len(train), hops=network.hops
         )
         network.observe(segment_lengths(batch.batch, len(train)), order)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[KEY] = {"species": list(self.species)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.species = tuple(map(str, checkpoint.get(KEY, {}).get("species", ())))
 
     def check_batch(self, batch: Any) -> None:
         """The model checks its graphs itself."""
@@ -189,11 +207,19 @@ class GraphDiffusion(SampledModule, Task):
         if not isinstance(data, PackedGraphs):
             return
         graphs = self.sample(range(self.samples), seed=VALIDATION_SEED)
-        follows = graphs.follows(self.network.hops)
-        metrics = {"follows": float(follows.double().mean())}
-        scores = scores_of(graphs, reference(data), self.convention)
-        names = ("degree", "clustering", "orbits", "spectrum")
-        metrics |= {name: getattr(scores, name) for name in names}
+        if path := self.samples_path("samples.json"):
+            write_graphs(path, as_networkx([graphs], self.network.hops))
+        metrics = {"follows": float(graphs.follows(self.network.hops).double().mean())}
+        metrics["dropped"] = float(graphs.dropped.double().mean())
+        if self.species:
+            molecules = molecule_scores_of(graphs, self.species)
+            metrics["atom_stability"] = molecules.atom_stability
+            metrics["molecule_stability"] = molecules.molecule_stability
+            metrics |= {} if molecules.validity is None else {"valid": molecules.validity}
+        else:
+            scores = scores_of(graphs, reference(data), self.convention)
+            names = ("degree", "clustering", "orbits", "spectrum")
+            metrics |= {name: getattr(scores, name) for name in names}
         for name, value in metrics.items():
             self.log(f"{stage}/{name}", value, batch_size=self.samples)
 
@@ -204,6 +230,19 @@ def scores_of(graphs: SampledGraphs, reference: Graphs, convention: Any = "TV") 
         graphs.edge_index.cpu(), len(graphs.x), graphs.batch.cpu(), graphs.num_graphs
     )
     return graph_scores(samples, reference, convention)
+
+
+def molecule_scores_of(graphs: SampledGraphs, species: Sequence[str]) -> MoleculeScores:
+    """Scores of samples whose kinds of nodes are elements, and kinds of edges orders of bonds.
+
+    Args:
+        graphs: samples.
+        species: the element of each kind. Without RDKit there is no validity.
+    """
+    numbers = torch.tensor([atomic_numbers[symbol] for symbol in species])[graphs.x.cpu()]
+    bonds = graphs.edge_index.cpu(), graphs.edge_attr.cpu()
+    chemistry = find_spec("rdkit") is not None
+    return bonded_scores(numbers, *bonds, graphs.batch.cpu(), graphs.num_graphs, validity=chemistry)
 
 
 def reference(graphs: PackedGraphs) -> Graphs:

@@ -12,9 +12,16 @@ import pytest
 import torch
 
 from geqlib.data import GraphGeneration
-from geqlib.data.graphs.random_graphs import block_model_graph, planar_graph
+from geqlib.data.graphs.random_graphs import (
+    block_model_graph,
+    planar_graph,
+    small_grid_graph,
+)
 from geqlib.data.graphs.sampled_files import write_graphs
+from geqlib.data.molecules import bonded
+from geqlib.generation import bond_orders
 from tests.data.graphs.raw_graphs import write_generated
+from tests.data.molecules.raw_qm9 import arrays, write_npz
 
 
 def sizes(data: GraphGeneration, split: str) -> list[int]:
@@ -56,6 +63,9 @@ def test_random_graphs() -> None:
     assert nx.utils.graphs_equal(planar, again)
     # a triangulation of n points with h of them on the hull has 3 n - 3 - h edges
     assert 3 * 64 - 3 - 64 < planar.number_of_edges() <= 3 * 64 - 6
+    small = small_grid_graph(np.random.default_rng(1))
+    sides = [(a, b) for a in range(3, 9) for b in range(3, 9)]
+    assert any(nx.is_isomorphic(small, nx.grid_2d_graph(a, b)) for a, b in sides)
     inside, between = [], []
     for seed in range(20):
         graph = block_model_graph(np.random.default_rng(seed))
@@ -125,3 +135,34 @@ def test_attributes_that_are_not_read_are_named() -> None:
     bonds.nodes[0]["charge"] = 1
     with pytest.warns(UserWarning, match="The attributes charge, kind of nodes or edges are not"):
         GraphGeneration.from_networkx([*RINGS, bonds])
+
+
+def test_molecules_of_qm9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Atoms and bonds of the npz, by the rules one molecule at a time, in EDM's split."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(bonded, "CHUNK", 3)
+    write_npz(tmp_path)
+    stored, (train, test) = arrays(), (round(20 * 100_000 / 130_831), 2)
+    order = np.random.RandomState(0).permutation(20)
+    begins = np.cumsum(stored["n_atoms"], dtype=int) - stored["n_atoms"]
+    data = GraphGeneration("qm9", batch_size=4)
+    data.setup()
+    assert data.species == ("H", "C", "N", "O", "F")
+    parts = {"train": order[:train], "val": order[train : 20 - test], "test": order[20 - test :]}
+    some = 0
+    for split, numbers in parts.items():
+        graphs = data.splits[split]
+        assert len(graphs) == len(numbers)
+        for k, number in enumerate(numbers):
+            own = slice(begins[number], begins[number] + stored["n_atoms"][number])
+            z = torch.from_numpy(stored["z"][own].astype(np.int64))
+            assert torch.tensor([1, 6, 7, 8, 9])[graphs[k].x].tolist() == z.tolist()
+            bonds = bond_orders(z, torch.from_numpy(stored["pos"][own]))
+            pairs = zip(*bonds.pair.tolist(), bonds.order.tolist(), strict=True)
+            expected = {(i, j, kind) for a, b, kind in pairs for i, j in ((a, b), (b, a))}
+            edges = zip(*graphs[k].edge_index.tolist(), graphs[k].edge_attr.tolist(), strict=True)
+            assert set(edges) == expected and graphs[k].edge_index.size(1) == len(expected)
+            some += len(expected)
+    assert some
+    batch = next(iter(data.train_dataloader()))
+    assert batch.num_graphs == 4 and batch.edge_attr.dtype == torch.long

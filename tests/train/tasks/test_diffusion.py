@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor
 
 from geqlib.data import QM9Generation
 from geqlib.data.packed import PackedGraphs
-from geqlib.generation import Denoiser, HeunSampler
+from geqlib.generation import Denoiser, DenoisingGauntNet, HeunSampler
 from geqlib.generation.denoiser import Denoised
-from geqlib.models import PONITA
+from geqlib.models import PONITA, PointNet
+from geqlib.nn import FrameAveraging
 from geqlib.train import MoleculeDiffusion
+from geqlib.train.steps.replay import Replay
 from tests.data.molecules.raw_qm9 import write_npz
+from tests.train.ragged import double
+from tests.train.tasks.test_padding import Fitting, gradients
 
 SMALL: dict[str, Any] = {"channels": 4, "layers": 1, "basis": 4}
 
@@ -163,3 +169,67 @@ def test_splits_are_those_of_the_papers(data: QM9Generation) -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             QM9Generation(**options)
+
+
+def on_frames() -> Denoiser:
+    network = PointNet(5, 1, level="node", in_scalars=6, channels=4)
+    inputs = {"pos": "point", "x": "scalar"}
+    return Denoiser(FrameAveraging(network, "E(3)", inputs=inputs, outputs=("scalar", "vector")))
+
+
+def gaunt() -> Denoiser:
+    return Denoiser(DenoisingGauntNet(6, 5, channels=2, degree=1, order=2, count=3))
+
+
+def ponita() -> Denoiser:
+    return Denoiser(PONITA(8, 1, 5, 1, **SMALL), conditional=True)
+
+
+@pytest.mark.filterwarnings("ignore:cuda_graphs. cpu")
+@pytest.mark.parametrize("build", [ponita, gaunt])
+def test_replayed_steps_are_plain_steps(data: QM9Generation, build: Any) -> None:
+    """With the noise that was drawn before: losses and gradients, in buckets of two sizes."""
+    torch.manual_seed(0)
+    module = MoleculeDiffusion(build()).double()
+    module._trainer = Fitting()  # type: ignore[assignment]
+    replay = Replay(module)
+    for part in (range(4), range(4, 12), range(4)):
+        batch = module.noised(double(data.splits["train"].__getitems__(part)))
+        loss, grads = gradients(module, batch)
+        outputs = replay.step(batch, 1, first=True)
+        assert outputs is not None and not replay.refused
+        torch.testing.assert_close(outputs["total"], loss, rtol=1e-11, atol=0)
+        own = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+        assert own.keys() == grads.keys()
+        for key, grad in grads.items():
+            torch.testing.assert_close(own[key], grad, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:cuda_graphs. cpu")
+def test_frames_are_not_replayed(data: QM9Generation) -> None:
+    """One sentence says why."""
+    module = MoleculeDiffusion(on_frames())
+    module._trainer = Fitting()  # type: ignore[assignment]
+    replay, batch = Replay(module), module.noised(batch_of(data))
+    with pytest.warns(UserWarning, match="training of MoleculeDiffusion with .* is not replayed"):
+        assert replay.step(batch, 1, first=True) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_with_replayed_steps(data: QM9Generation) -> None:
+    """On a CPU one sentence says that there are no CUDA graphs, and the weights are the same."""
+    states = []
+    for cuda_graphs in (False, True):
+        torch.manual_seed(0)
+        module = MoleculeDiffusion(gaunt(), sample_every=0, cuda_graphs=cuda_graphs)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = L.Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, **quiet)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            torch.manual_seed(1)
+            trainer.fit(module, data)
+        told = [str(one.message) for one in said if "cuda_graphs" in str(one.message)]
+        assert len(told) == int(cuda_graphs), told
+        states.append({k: x.clone() for k, x in module.state_dict().items()})
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=1e-4, atol=1e-5)

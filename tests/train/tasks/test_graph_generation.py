@@ -17,6 +17,7 @@ from geqlib.models import PARD, PPGNpp
 from geqlib.train import GraphDiffusion
 from geqlib.train.graph_samples import draw_graphs
 from tests.data.graphs.raw_graphs import write_generated
+from tests.data.molecules.raw_qm9 import write_npz
 
 RINGS = [nx.cycle_graph(n) for n in range(3, 7)] * 5
 SMALL = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
@@ -160,14 +161,69 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len((tmp_path / "samples.g6").read_text().split()) == 3
 
 
-def test_kinds_are_refused_before_anything_is_drawn(
+MOLECULES = {"max_size": 6, "max_degree": 4, "node_classes": 5, "edge_classes": 4} | SMALL
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_molecules_of_qm9_are_scored_as_molecules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """graph6 holds none, which hours of drawing would not change."""
-    bonds = GraphDiffusion(PARD(6, 2, edge_classes=3, **SMALL))
-    monkeypatch.setattr("geqlib.train.samples.load_generator", lambda path: bonds)
-    words = ["sample", str(tmp_path), "--out", str(tmp_path / "a.g6"), "--device", "cpu"]
-    assert main(words) == 2
-    assert "graph6 has no kinds of nodes and edges, and the model has several" in (
-        capsys.readouterr().err
-    )
+    """While training, by `geqlib sample`, and in the report of the run."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    write_npz(tmp_path)
+    run = tmp_path / "run"
+    options = {"sample_every": 1, "samples": 4}
+    options["model"] = {"class_path": "geqlib.models.PARD", "init_args": MOLECULES}
+    quiet = {"enable_progress_bar": False, "accelerator": "cpu", "max_epochs": 1}
+    config = {
+        "model": {"class_path": "geqlib.train.GraphDiffusion", "init_args": options},
+        "data": {"class_path": "geqlib.data.GraphGeneration", "init_args": {"name": "qm9"}},
+        "trainer": quiet | {"default_root_dir": str(run)},
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "a.yaml")]) == 0
+    header = next(run.glob("metrics/version_*/metrics.csv")).read_text().splitlines()[0]
+    assert "val/molecule_stability" in header and "val/degree" not in header
+    assert (run / "samples.json").exists()
+    capsys.readouterr()
+    words = ["sample", str(run), "--count", "5", "--out"]
+    assert main([*words, str(tmp_path / "a.json")]) == 0
+    out = capsys.readouterr().out
+    assert "kinds of nodes: 0 H, 1 C, 2 N, 3 O, 4 F; of edges: orders of bonds" in out
+    assert "[valences of EDM]" in out and "5 molecules" in out
+    # before anything is sampled
+    assert main([*words, str(tmp_path / "a.g6")]) == 2
+    assert "5 kinds of nodes and 3 of edges: write .json" in capsys.readouterr().err
+    assert not (tmp_path / "a.g6.parts").exists()
+    assert main(["report", str(run), "--out", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "sampled_graphs.png").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_kinds_that_the_model_has_not_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    write_npz(tmp_path)
+    with pytest.raises(ValueError, match="set node_classes and edge_classes to those of the data"):
+        trainer().fit(GraphDiffusion(PARD(6, 4, **SMALL)), GraphGeneration("qm9"))
+
+
+@pytest.mark.parametrize(("species", "count"), [((), 40), (("H", "C"), 10_000)])
+def test_how_many_samples_by_default(
+    species: tuple[str, ...], count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """40 graphs, and as many molecules as published scores are of."""
+    model, asked = task(), []
+    model.species = species
+
+    def drawn(
+        task: Any, checkpoint: Any, folder: Path, number: int, *rest: Any, **more: Any
+    ) -> Any:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geqlib.train.samples.load_generator", lambda path: model)
+    monkeypatch.setattr("geqlib.train.samples.complete_graph_samples", drawn)
+    assert main(["sample", "run", "--out", str(tmp_path / "a.json"), "--device", "cpu"]) == 130
+    assert asked == [count]
