@@ -143,6 +143,7 @@ class SoftOrder(nn.Module):
             pairs: of its nodes.
         """
         scores, number = self._scores(batch, pairs), batch.samples["node"]
+        copy = number.sort().values
         order = scores.detach().argsort(stable=True)
         order = order[number[order].argsort(stable=True)]
         edge_index, edges = number.new_zeros(2, 0), number.new_zeros(0)
@@ -160,9 +161,9 @@ class SoftOrder(nn.Module):
             weight=scores.new_ones(batch.count),
             shift=None,
             nodes=order,
-            node_copy=number[order],
+            node_copy=copy,
             edges=edges,
-            edge_copy=number[order][edge_index[0]],
+            edge_copy=copy[edge_index[0]],
             edge_index=edge_index,
             wigner=(),
             num_nodes=len(order),

@@ -44,7 +44,7 @@ def odd_even(keys: list[float], steepness: float, swap: str) -> tuple[np.ndarray
     for layer in range(len(keys)):
         step = np.eye(len(keys))
         for i in range(layer % 2, len(keys) - 1, 2):
-            share = functions[swap](steepness * (k[i + 1] - k[i]))
+            share = functions[swap](float(steepness * (k[i + 1] - k[i])))
             step[i : i + 2, i : i + 2] = [[share, 1 - share], [1 - share, share]]
         k, product = step @ k, step @ product
     return k, product

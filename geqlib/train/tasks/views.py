@@ -72,13 +72,13 @@ def view_of(batch: Any, inputs: Mapping[str, str], changes: ViewChanges) -> Batc
         tensors["x"] = torch.where(masked.view(-1, *[1] * (x.dim() - 1)), torch.zeros_like(x), x)
     graph, graphs = batch.batch, int(batch.num_graphs)
     kept = _kept_nodes(graph, graphs, changes.drop_nodes)
-    edges = tensors.get("edge_index")
-    if edges is not None:
-        stays = _kept_edges(edges, changes.drop_edges) & kept[edges].all(0)
-        tensors["edge_index"] = (kept.cumsum(0) - 1)[edges[:, stays]]
+    edges = tensors.get("edge_index", graph.new_zeros(2, 0))
+    stays = _kept_edges(edges, changes.drop_edges) & kept[edges].all(0)
     for name, x in tensors.items():
-        if name != "edge_index" and levels[name] in ("node", "edge"):
-            tensors[name] = x[kept] if levels[name] == "node" else x[stays]  # type: ignore[possibly-unbound]
+        if name == "edge_index":
+            tensors[name] = (kept.cumsum(0) - 1)[edges[:, stays]]
+        elif levels[name] in ("node", "edge"):
+            tensors[name] = x[kept] if levels[name] == "node" else x[stays]
     tensors["ptr"] = segment_ptr(segment_lengths(tensors["batch"], graphs))
     return Batch(**tensors)
 

@@ -118,14 +118,15 @@ def test_metrics() -> None:
     state = torch.random.get_rng_state()
     found: Any = task.metrics(whole, "val")
     assert torch.equal(state, torch.random.get_rng_state())
+    again: Any = task.metrics(whole, "val")
     assert float(found["ordered"]) == 1.0
-    assert float(found["loss"]) == float(task.metrics(whole, "val")["loss"])
+    assert torch.equal(found["loss"], again["loss"])
     assert set(found) == {"loss", "ordered", "nearest"}
     alone: Any = batch((3,))
     assert task.metrics(alone, "val") == {}
     loss = task.loss(alone)
     loss.backward()
-    assert float(loss) == 0 and task.model.factor.grad.abs().max() == 0  # type: ignore[union-attr]
+    assert loss.item() == 0 and task.model.factor.grad.abs().max() == 0  # type: ignore[union-attr]
 
 
 def test_relabelling_changes_no_embedding() -> None:
@@ -171,25 +172,27 @@ def test_batches_of_one_graph_are_refused(tmp_path: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["graphs", "points"])
 def test_embeddings_are_learnt(kind: str) -> None:
-    """From chance (views in order with one of sixteen) to most of them."""
+    """After sixty steps more views are in order."""
     torch.manual_seed(0)
-    sizes = tuple(range(3, 19))
-    whole: Any = batch(sizes)
+    whole: Any = batch(tuple(range(3, 15)))
+    whole.x = torch.randn(len(whole.x), 2)
+    net: Any = MessagePassingNet(2, 8, channels=16, layers=2)
+    task = GroupOrderingTask(net, drop_nodes=0.1, drop_edges=0.1)
     if kind == "points":
-        whole = Batch(pos=torch.randn(320, 3), batch=torch.arange(16).repeat_interleave(20))
-        whole.ptr = torch.arange(17) * 20
-        net: Any = PointNet(8, channels=16)
+        number = torch.arange(12).repeat_interleave(16)  # clouds of other proportions
+        pos = torch.randn(192, 3) * torch.rand(12, 3)[number]
+        whole = Batch(pos=pos, batch=number)
+        whole.ptr = torch.arange(13) * 16
+        net = PointNet(8, channels=16)
         task = GroupOrderingTask(net, noise=0.1, drop_nodes=0.1)
-    else:
-        whole.x = torch.randn(len(whole.x), 2)
-        net = MessagePassingNet(2, 8, channels=16, layers=2)
-        task = GroupOrderingTask(net, drop_nodes=0.1, drop_edges=0.1)
-    before: Any = task.eval().metrics(whole, "val")
+    with torch.no_grad():
+        before: Any = task.metrics(whole, "val")
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
-    task.train()
     for _ in range(60):
         optimizer.zero_grad()
         task.loss(whole).backward()
         optimizer.step()
-    after: Any = task.eval().metrics(whole, "val")
-    assert float(after["loss"]) < float(before["loss"]) and float(after["ordered"]) > 0.8
+    with torch.no_grad():
+        after: Any = task.metrics(whole, "val")
+    assert after["loss"] < before["loss"] - 0.01
+    assert after["ordered"] > before["ordered"] + 0.2
