@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def read(name: str) -> tuple[list[PlainGraph], list[tuple[int, int]] | None]:
 def separation(
     graphs: Sequence[PlainGraph],
     pairs: Sequence[tuple[int, int]] | None,
-    models: dict[str, Callable[[], Network]],
+    models: Mapping[str, Callable[[], Network]],
     part: int = 1000,
     most: int = MOST,
 ) -> dict[str, dict[str, Any]]:

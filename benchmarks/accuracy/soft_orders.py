@@ -24,7 +24,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.provenance import start
-from benchmarks.rows import Cell, Column, Row, Table, measured
+from benchmarks.rows import Cell, Column, Origin, Row, Table, measured
 from benchmarks.tables import drawn, markdown, publish
 from geqlib.frames.soft_orders import soft_permutation
 from geqlib.frames.sorting_network import odd_even_sort
@@ -111,7 +111,7 @@ def table(ties: int, shuffles: int) -> Table:
     return Table(("nodes", "order"), COLUMNS, rows)
 
 
-def origin(name: str) -> str:
+def origin(name: str) -> Origin:
     return "geqlib" if name in ("SoftSort", "Sinkhorn") else "peer"
 
 

@@ -149,8 +149,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("message", OPTIONS)
 def test_bad_options(message: str) -> None:
+    options: dict[str, Any] = {"noise": 0.1} | OPTIONS[message]
     with pytest.raises(ValueError, match=message):
-        GroupOrderingTask(Means(), **({"noise": 0.1} | OPTIONS[message]))
+        GroupOrderingTask(Means(), **options)
 
 
 def test_other_embeddings_are_refused() -> None:
