@@ -7,6 +7,8 @@ pairs), untrained networks, at most {most} seeds; then classification of EXP, {e
 with the perceptron; "T" is their temperature. Nodes that a symmetry of the graph exchanges have one
 score, and a soft order leaves them mixed: rows of soft orders are expected below the canonical one.
 
+The whole takes about half an hour of a CPU core.
+
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/soft_separation.py [--graphs 40] [--epochs 1]
 """
 
