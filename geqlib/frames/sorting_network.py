@@ -28,12 +28,12 @@ def odd_even_sort(
     1/2 + v / (4 + 2 |v|) for "reciprocal"; for "optimal" 1/2 + v where |v| < 1/4, and
     1 - 1 / (16 v) beyond, v > 0.
 
-    Symmetry: **none**. P depends on the order in which keys come, and for GroCo they are sorted
-    before. Sorted keys make the result invariant, and still not continuous: where two neighbours
-    tie it jumps, unless the first layer compares them. `python benchmarks/accuracy/soft_orders.py`
-    measures both. Keys are drawn towards each other in each layer, so that places far from each
-    other are mixed more than close ones. For orders that are invariant and continuous take
-    `geqlib.frames.soft_orders`; this is for reproduction of GroCo.
+    Symmetry: **none**. P depends on the order in which keys come: of 8 Gaussian keys at steepness
+    10, entries of P differ by up to 0.2 in the mean over random orders, and by 0.5 at most. GroCo
+    sorts the keys before. That makes the result invariant, and still not continuous: where two
+    neighbours tie it jumps, by up to 0.2, unless the first layer compares them
+    (`python benchmarks/accuracy/soft_orders.py`). For orders that are invariant and continuous take
+    `geqlib.frames.soft_orders`; this is for the reproduction of GroCo.
 
     Source: Petersen et al., "Monotonic differentiable sorting networks" (ICLR 2022).
 
