@@ -74,7 +74,7 @@ class GroupOrderingTask(Task):
         views: int = 2,
         negatives: int = 10,
         steepness: float = 1.0,
-        drop_nodes: float = 0.0,
+        drop_nodes: float = 0.1,
         drop_edges: float = 0.0,
         mask: float = 0.0,
         noise: float = 0.0,

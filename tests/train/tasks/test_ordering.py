@@ -137,7 +137,7 @@ def test_relabelling_changes_no_embedding() -> None:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "all views of a graph would be alike": {"noise": 0.0},
+    "all views of a graph would be alike": {"noise": 0.0, "drop_nodes": 0.0},
     "views=1, negatives=10": {"views": 1},
     "views=2, negatives=0": {"negatives": 0},
     "steepness=0.0": {"steepness": 0.0},
