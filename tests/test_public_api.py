@@ -18,7 +18,8 @@ PUBLIC = {
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
         GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
         MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
-        PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
+        PositionOrientationConv RadialNetwork SelfMix SoftOrder SubgraphConv
+        auxiliary_loss
     """,
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 DirectPotential EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP
@@ -50,8 +51,8 @@ PUBLIC = {
     """,
     "geqlib.train": """
         BitsTask ClassificationTask DisplacementTask EnergyForces GraphClassificationTask
-        GraphDiffusion InvarianceConstraint LinkPredictionTask MaskedClassificationTask
-        MaskedRegressionTask MoleculeDiffusion
+        GraphDiffusion GroupOrderingTask InvarianceConstraint LinkPredictionTask
+        MaskedClassificationTask MaskedRegressionTask MoleculeDiffusion
         MultitaskTask NodeClassificationTask NormalsTask PropertyTask RegressionTask ReseedBatches
         SafeCheckpointIO SubsetTask Task
     """,

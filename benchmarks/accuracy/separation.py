@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from geqlib.data.download import find_file
 from geqlib.data.graphs.expressivity import PlainGraph, graph_pairs, plain
 from geqlib.frames.copies import FrameCopies
 from geqlib.frames.graph_networks import FAGIN, FAMLP
+from geqlib.graph.pairs import PairPlan
 
 ALIKE, MOST, OUT = 1e-3, 100, 10
 Network = FAMLP | FAGIN
@@ -67,7 +68,7 @@ class Joined:
     edge_index: Tensor
     batch: Tensor
     count: int
-    plan: FrameCopies | None = None
+    plan: FrameCopies | PairPlan | None = None
 
     def planned(self, net: Network) -> Joined:
         with torch.no_grad():
@@ -101,10 +102,14 @@ def read(name: str) -> tuple[list[PlainGraph], list[tuple[int, int]] | None]:
 def separation(
     graphs: Sequence[PlainGraph],
     pairs: Sequence[tuple[int, int]] | None,
-    models: dict[str, Callable[[], Network]],
+    models: Mapping[str, Callable[[], Network]],
     part: int = 1000,
+    most: int = MOST,
 ) -> dict[str, dict[str, Any]]:
-    """For each model: pairs that stay alike, copies that do not, seeds, and copies' differences."""
+    """For each model: pairs that stay alike, copies that do not, seeds, and copies' differences.
+
+    Networks in canonical orders, whose names begin with "FA", share these.
+    """
     rng = np.random.default_rng(0)
     kinds = 1 + max(int(graph.kind.max()) for graph in graphs)
     sides = (graphs, [graph.relabelled(rng) for graph in graphs])
@@ -113,7 +118,7 @@ def separation(
     order = next(build() for name, build in models.items() if name.startswith("FA"))
     labelled = [[b.planned(order) for b in track(side, "labelling")] for side in both]
     return {
-        name: _separated(build, labelled if name.startswith("FA") else both, pairs)
+        name: _separated(build, labelled if name.startswith("FA") else both, pairs, most)
         for name, build in models.items()
     }
 
@@ -123,10 +128,11 @@ def _separated(
     build: Callable[[], Network],
     batches: list[list[Joined]],
     pairs: Sequence[tuple[int, int]] | None,
+    most: int,
 ) -> dict[str, Any]:
     left = None if pairs is None else np.array(pairs)
     apart, largest, seed = None, 0.0, 0
-    while seed < MOST and (left is None or len(left)):
+    while seed < most and (left is None or len(left)):
         torch.manual_seed(seed)
         net = build().double()
         one, copy = (torch.cat([b.seen_by(net) for b in side]).numpy() for side in batches)
@@ -145,16 +151,22 @@ def _separated(
 Batches = dict[str, list[tuple[Joined, Tensor]]]
 
 
-def labelled_batches(net: Network, size: int = 100) -> Batches:
-    """EXP by split, in batches with their canonical orders."""
-    graphs, _ = read("EXP")
-    truth = (torch.arange(len(graphs)) % 2).float()  # the graphs of a pair have unlike labels
+def labelled_batches(net: Network, size: int = 100, graphs: int | None = None) -> Batches:
+    """EXP by split, in batches with their canonical orders, or the pairs of nodes of soft ones.
+
+    Args:
+        net: whose plans these are.
+        size: of batches.
+        graphs: how many of each split; None for all.
+    """
+    every, _ = read("EXP")
+    truth = (torch.arange(len(every)) % 2).float()  # the graphs of a pair have unlike labels
     batches: Batches = {}
     for split, part_of in SPLIT.items():
-        numbers = torch.arange(len(graphs))[part_of]
+        numbers = torch.arange(len(every))[part_of][:graphs]
         numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]
         batches[split] = [
-            (joined([graphs[k] for k in part], 2, torch.float32).planned(net), truth[part])
+            (joined([every[k] for k in part], 2, torch.float32).planned(net), truth[part])
             for part in track(numbers.split(size), f"labelling, {split}")
         ]
     return batches

@@ -12,7 +12,7 @@ F(g x) = g F(x),
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ from geqlib.frames.batches import Batch, typed_batch
 from geqlib.frames.copies import FrameCopies, frame_copies
 from geqlib.frames.learned_frames import LearnedFrame
 from geqlib.frames.node_orders import sorted_copies
+from geqlib.frames.outputs import OutputTypes, output, output_types
 from geqlib.frames.point_frames import Frames, check_frames, drawn, point_frames
 from geqlib.frames.preferred import (
     Confidence,
@@ -32,15 +33,16 @@ from geqlib.frames.preferred import (
     preferred_weights,
 )
 from geqlib.frames.quotient import quotient
+from geqlib.frames.soft_orders import SoftOrder, check_soft
 from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.frames.weighted_frames import weighted_frames
 from geqlib.graph.functional import outside_vmap
+from geqlib.graph.pairs import PairPlan, pair_plan
 from geqlib.symmetry.groups import Group, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_type, rotate
 
-Mode = Literal["full", "stochastic", "weighted", "minimal", "learned", "argmax"]
+Mode = Literal["full", "stochastic", "weighted", "minimal", "learned", "argmax", "soft"]
 FrameFunction = Callable[..., Frames]
-OutputTypes = str | Sequence[str] | Mapping[str, str]
 
 
 def transformed(plan: FrameCopies, x: Tensor, type_: TensorType) -> Tensor:
@@ -48,6 +50,8 @@ def transformed(plan: FrameCopies, x: Tensor, type_: TensorType) -> Tensor:
     if type_.kind == "edge_index":
         return plan.edge_index
     index, copy = plan.of(type_.level)
+    if plan.mixing is not None and type_.level != "graph":
+        x = plan.mixing.mixed(x, type_)
     x = x.index_select(0, index)
     if not type_.rotates or plan.matrix.size(-1) == 0:
         return x
@@ -66,6 +70,8 @@ def averaged(plan: FrameCopies, y: Tensor, type_: TensorType) -> Tensor:
         y = _class_means(y, plan.orbit)[plan.orbit]
     mean = y.new_zeros(plan.count(type_.level), *y.shape[1:])
     mean = mean.index_add(0, index, _like(plan.weight[copy], y) * y)
+    if plan.mixing is not None and type_.level == "node":
+        mean = plan.mixing.transposed(mean)
     if type_.kind == "point" and plan.shift is not None:
         sample = index.new_zeros(mean.size(0)).index_put((index,), plan.sample[copy])
         mean = (mean.double() + _like(plan.shift[sample], mean.double())).to(mean.dtype)
@@ -105,10 +111,14 @@ class FrameAveraging(nn.Module):
             "learned": the frame of a small equivariant network, and the full one where that has
             none. "argmax": of the full frame the one copy of which the module is most confident
             (`geqlib.frames.preferred`); as exact, but it jumps where the preference changes.
+            "soft": for "S_n", one soft order, continuous where scores of nodes tie
+            (`geqlib.frames.soft_orders`): y = P^T module(P x, P A P^T). The module sees weighted
+            edges between all pairs of nodes.
         samples: for mode "stochastic".
         confidence: for mode "argmax": of the outputs of all copies, as the module returns them, to
             [copies] numbers. By default the log-probability of the most probable class of the
             first output of type "graph:scalar".
+        order: for mode "soft": where the scores of nodes come from, and how they make an order.
         dense: whether tensors have a first axis of samples, [B, points, ...], in place of `batch`.
 
     Shapes:
@@ -137,19 +147,20 @@ class FrameAveraging(nn.Module):
         group: str | FrameFunction,
         *,
         inputs: Mapping[str, str],
-        outputs: str | Sequence[str] | Mapping[str, str],
+        outputs: OutputTypes,
         mode: Mode = "full",
         samples: int = 1,
         dense: bool = False,
         confidence: Confidence | None = None,
+        order: SoftOrder | None = None,
     ) -> None:
         super().__init__()
         self.module, self.group, self.mode = module, group, mode
-        self.confidence = confidence
+        self.confidence, self.order = confidence, order
         self.samples, self.dense = samples, dense
         self.inputs, self.outputs = dict(inputs), outputs
         self.types = {name: parse_type(f"input {name!r}", text) for name, text in inputs.items()}
-        self.output_types = _output_types(outputs)
+        self.output_types = output_types(outputs)
         self.symmetry = frame_group(group) if isinstance(group, str) else None
         self.takes = _arguments(module)
         self._check()
@@ -161,28 +172,28 @@ class FrameAveraging(nn.Module):
             self.learned = LearnedFrame(self.symmetry.dim, proper=self.symmetry.proper)
 
     def reset_parameters(self) -> None:
-        for part in (self.module, self.learned):
+        for part in (self.module, self.learned, self.order):
             if part is not None and hasattr(part, "reset_parameters"):
                 part.reset_parameters()  # type: ignore[operator]
 
-    def forward(self, *, plan: FrameCopies | None = None, **tensors: Any) -> Any:
+    def forward(self, *, plan: FrameCopies | PairPlan | None = None, **tensors: Any) -> Any:
         """The averaged output: a tensor, a tuple or a dictionary, as the module returns it.
 
         Args:
-            plan: computed before by `plan(...)` from these very inputs; compile and export need it.
+            plan: computed before by `plan(...)` from these very inputs, or in mode "soft" by
+                `pairs(...)`; compile and export need it.
             tensors: the inputs by name, `batch` and `num_graphs`. What is None is left out.
         """
         batch = self._batch(tensors, check=plan is None)
         self._check_call(batch)
-        if plan is None:
-            with outside_vmap("FrameAveraging"):
-                plan = self._plan(batch, tensors)
+        with outside_vmap("FrameAveraging"):
+            plan = self._copies(batch, tensors, plan)
         copies = plan if plan.distinct is None else plan.distinct.copies
         seen = {name: _distinct(plan, *pair) for name, pair in _seen(plan, batch).items()}
         results = self._results(seen, copies, batch)
         of_copies, averages = {}, {}
         for key, type_ in self.output_types.items():
-            y = _output(results, self.outputs, key, type_, copies, batch.single)
+            y = output(results, self.outputs, key, type_, copies, batch.single)
             if plan.distinct is not None:
                 y = y.index_select(0, plan.distinct.same(type_.level))
             of_copies[key] = y
@@ -196,8 +207,18 @@ class FrameAveraging(nn.Module):
         return averages if isinstance(self.outputs, Mapping) else tuple(averages.values())
 
     def plan(self, **tensors: Any) -> FrameCopies:
-        """The frames of these inputs, and the nodes and edges of each copy."""
+        """The frames of these inputs, and the nodes and edges of each copy.
+
+        Raises:
+            ValueError: in mode "soft", whose orders depend on weights.
+        """
+        if self.order is not None:
+            raise ValueError('orders of mode "soft" depend on weights: their plan is pairs(...).')
         return self._plan(self._batch(tensors, check=True), tensors)
+
+    def pairs(self, **tensors: Any) -> PairPlan:
+        """The pairs of nodes of these inputs: the plan of mode "soft"."""
+        return _pairs(self._batch(tensors, check=True))
 
     def _confidences(self, outputs: Mapping[str | int, Tensor]) -> Tensor:
         """[copies] how confident the module is of each."""
@@ -227,6 +248,14 @@ class FrameAveraging(nn.Module):
                     part[name] = part[name][0]
             results.append(self.module(**part))
         return results
+
+    def _copies(
+        self, batch: Batch, tensors: Mapping[str, Any], plan: FrameCopies | PairPlan | None
+    ) -> FrameCopies:
+        """Those of a plan that was computed before, or of a new one."""
+        if self.order is not None:
+            return self.order(batch, plan if isinstance(plan, PairPlan) else _pairs(batch))
+        return plan if isinstance(plan, FrameCopies) else self._plan(batch, tensors)
 
     def _plan(self, batch: Batch, tensors: Mapping[str, Any]) -> FrameCopies:
         frames, geometry = self._frames(batch, tensors)
@@ -285,6 +314,7 @@ class FrameAveraging(nn.Module):
         if self.mode == "argmax" and self.confidence is None:
             class_confidence(self.output_types)
         group = self.symmetry
+        check_soft(self.mode, self.group, self.order, self.types.values())
         if group is None:
             if self.mode in ("weighted", "learned"):
                 raise ValueError(f"mode {self.mode!r} chooses frames, but you pass your own.")
@@ -348,13 +378,9 @@ def _none(geometry: Geometry | None, batch: Batch, units: float) -> Tensor:
     return torch.zeros(batch.count, dtype=torch.float64, device=batch.samples["graph"].device)
 
 
-def _output_types(outputs: OutputTypes) -> dict[str | int, TensorType]:
-    """Types by name, by position, or by the one position 0 of a module that returns a tensor."""
-    if isinstance(outputs, str):
-        return {0: parse_type("the output", outputs)}
-    if isinstance(outputs, Mapping):
-        return {key: parse_type(f"output {key!r}", text) for key, text in outputs.items()}
-    return {k: parse_type(f"output {k}", text) for k, text in enumerate(outputs)}
+def _pairs(batch: Batch) -> PairPlan:
+    node = batch.samples["node"]
+    return pair_plan(len(node), node, batch.count)
 
 
 def _seen(plan: FrameCopies, batch: Batch) -> Typed:
@@ -376,47 +402,6 @@ def _distinct(plan: FrameCopies, seen: Tensor, type_: TensorType) -> Tensor:
     if not seen.is_floating_point():
         return seen.new_empty(size, *seen.shape[1:]).index_copy(0, same, seen)
     return _class_means(seen, same)[:size]
-
-
-def _output(
-    results: list[Any],
-    outputs: OutputTypes,
-    key: str | int,
-    type_: TensorType,
-    copies: FrameCopies,
-    single: bool,
-) -> Tensor:
-    """One output for all copies, checked."""
-    parts = [_entry(result, outputs, key, type_) for result in results]
-    if single and type_.level == "graph":
-        parts = [part[None] for part in parts]
-    y, size = torch.cat(parts), copies.of(type_.level)[0].size(0)
-    shape = f"{type_.where} has type {type_.text!r}, but the module returned shape {list(y.shape)}"
-    if y.dim() == 0 or y.size(0) != size:
-        raise ValueError(f"{shape} for {size} {type_.level}s: return one entry for each.")
-    if not y.is_floating_point():
-        raise ValueError(f"{shape} of {y.dtype}: averages are of floating-point numbers.")
-    dim = copies.matrix.size(-1)
-    if type_.rotates and dim and (y.dim() < 2 or y.size(-1) != type_.width(dim)):
-        raise ValueError(f"{shape}: its last axis must be {type_.width(dim)}.")
-    return y
-
-
-def _entry(result: Any, outputs: OutputTypes, key: str | int, type_: TensorType) -> Tensor:
-    """The output `key` in what the module returned."""
-    if isinstance(outputs, str):
-        value = result
-    elif isinstance(outputs, Mapping):
-        value = result.get(key) if isinstance(result, Mapping) else None
-    else:
-        complete = isinstance(result, (tuple, list)) and len(result) == len(outputs)
-        value = result[int(key)] if complete else None
-    if not isinstance(value, Tensor):
-        raise ValueError(
-            f"{type_.where} is no tensor in the {type(result).__name__} that the module returned: "
-            "say in `outputs` what it returns."
-        )
-    return value
 
 
 def _like(x: Tensor, y: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from geqlib.frames.point_frames import Frames
+from geqlib.graph.pairs import PairPlan
 from geqlib.graph.plan import Plan
 from geqlib.graph.segments import ragged_ranges, segment_index, segment_lengths, segment_ptr
-from geqlib.symmetry.types import wigner_matrices
+from geqlib.symmetry.types import TensorType, wigner_matrices
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class FrameCopies(Plan):
         orbit: [M] class of each node of the copies; outputs are averaged over classes. None
             where each node is a class by itself.
         distinct: the copies that are computed, where others equal them; None if all are.
+        mixing: how a soft order mixes nodes before it sorts them; None for all other frames. Edges
+            are then all pairs of nodes.
     """
 
     matrix: Tensor
@@ -47,6 +50,7 @@ class FrameCopies(Plan):
     num_graphs: int
     orbit: Tensor | None = None
     distinct: DistinctCopies | None = None
+    mixing: Mixing | None = None
 
     def of(self, level: str) -> tuple[Tensor, Tensor]:
         """For each node, edge or graph of the copies: its number in the batch, and its copy."""
@@ -77,6 +81,58 @@ class DistinctCopies(Plan):
 
     def same(self, level: str) -> Tensor:
         return {"node": self.node, "edge": self.edge, "graph": self.graph}[level]
+
+
+@dataclass(frozen=True)
+class Mixing(Plan):
+    """A matrix M for each graph: nodes become M x, weights of edges M A M^T.
+
+    Args:
+        weight: [P, 1] M_ij of each pair (i, j).
+        pairs: of nodes.
+        edge: [E] the pair of each edge.
+    """
+
+    weight: Tensor
+    pairs: PairPlan
+    edge: Tensor
+
+    def mixed(self, x: Tensor, type_: TensorType) -> Tensor:
+        """M x [N, ...] of nodes, or M A M^T [P, ...], where A holds the x [E, ...] of edges.
+
+        Raises:
+            ValueError: integers, which have no mean.
+        """
+        if not x.is_floating_point():
+            raise ValueError(
+                f"{type_.where} holds {x.dtype}, which soft orders cannot mix: give floating-point "
+                "numbers, such as one-hot vectors of kinds."
+            )
+        if type_.level == "node":
+            return self._products(x, transpose=False)
+        columns = x.flatten(1) if x.dim() > 1 else x[:, None]
+        matrix = columns.new_zeros(len(self.weight), columns.size(1))
+        matrix = matrix.index_add(0, self.edge, columns)
+        weight = self.weight.to(x.dtype).expand_as(matrix)
+        with torch.autocast(x.device.type, enabled=False):
+            product = self.pairs.matmul(weight, matrix)
+            product = self.pairs.matmul(product, weight[self.pairs.transpose])
+        return product.view(len(product), *x.shape[1:])
+
+    def transposed(self, y: Tensor) -> Tensor:
+        """M^T y [N, ...]."""
+        return self._products(y, transpose=True)
+
+    def _products(self, x: Tensor, *, transpose: bool) -> Tensor:
+        columns = x.flatten(1) if x.dim() > 1 else x[:, None]
+        products = torch.zeros_like(columns)
+        weights = self.pairs.blocks(self.weight.to(x.dtype))
+        for weight, rows in zip(weights, self.pairs.blocks(self.pairs.row[:, None]), strict=True):
+            node, matrix = rows[:, :, 0, 0], weight[..., 0]
+            with torch.autocast(x.device.type, enabled=False):
+                product = (matrix.mT if transpose else matrix) @ columns[node]
+            products = products.index_copy(0, node.flatten(), product.flatten(0, 1))
+        return products.view(x.shape)
 
 
 torch.export.register_dataclass(FrameCopies)

@@ -7,7 +7,7 @@ arXiv 2110.03336), sections 3.2 and 4.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,13 @@ from torch_geometric.nn.models import GIN
 from geqlib.frames.averaging import FrameAveraging
 from geqlib.frames.copies import FrameCopies
 from geqlib.frames.node_orders import laplacian_frame, random_frame
+from geqlib.frames.node_scores import WalkScores
+from geqlib.frames.soft_orders import Relaxation, SoftOrder
+from geqlib.graph.pairs import PairPlan
 from geqlib.graph.pool import graph_index, sum_pool
 
 Orders = Literal["canonical", "laplacian", "random"]
+SoftOrders = Literal["canonical", "laplacian", "random", "softsort", "sinkhorn"]
 
 
 class AdjacencyMLP(nn.Module):
@@ -36,7 +40,8 @@ class AdjacencyMLP(nn.Module):
         act: "relu" or "tanh".
 
     Shapes:
-        x [N, in_channels], edge_index [2, E], output [num_graphs, out_channels].
+        x [N, in_channels], edge_index [2, E], edge_weight [E] or [E, 1], 1 if it is left out,
+        output [num_graphs, out_channels].
 
     Raises:
         ValueError: a graph of more than `max_nodes` nodes.
@@ -69,14 +74,16 @@ class AdjacencyMLP(nn.Module):
         edge_index: Tensor,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
+        edge_weight: Tensor | None = None,
     ) -> Tensor:
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
         position = positions(batch, self.max_nodes)
         matrix = x.new_zeros(num_graphs, self.max_nodes, self.max_nodes)
         source, target = edge_index
-        ones = torch.ones_like(x[:1, :1]).expand(edge_index.size(1), 1)[:, 0]
+        if edge_weight is None:
+            edge_weight = x.new_ones(edge_index.size(1))
         at = (batch[source], position[source], position[target])
-        matrix = matrix.index_put(at, ones, accumulate=True)
+        matrix = matrix.index_put(at, edge_weight.reshape(-1).to(x.dtype), accumulate=True)
         features = x.new_zeros(num_graphs, self.max_nodes, x.size(1))
         features = features.index_put((batch, position), x)
         return self.layers(torch.cat([matrix, features], 2).flatten(1))
@@ -147,10 +154,21 @@ class OrderAverage(nn.Module):
         module: from x and edge_index, with batch and num_graphs, to [num_graphs, out_channels].
         orders: "canonical", "laplacian" or "random".
         bound: of enumerated Laplacian frames.
+        soft: a soft order in place of these, of a module that takes edge_weight, too.
     """
 
-    def __init__(self, module: nn.Module, orders: Orders, bound: int) -> None:
+    def __init__(
+        self, module: nn.Module, orders: str, bound: int, soft: SoftOrder | None = None
+    ) -> None:
         super().__init__()
+        inputs = {"x": "scalar", "edge_index": "edge_index"}
+        self.soft = soft is not None
+        if soft is not None:
+            inputs["edge_weight"] = "edge:scalar"
+            self.average = FrameAveraging(
+                module, "S_n", inputs=inputs, outputs="graph:scalar", mode="soft", order=soft
+            )
+            return
         frames = {
             "canonical": "S_n",
             "laplacian": laplacian_frame(bound=bound),
@@ -160,7 +178,6 @@ class OrderAverage(nn.Module):
             raise ValueError(
                 f'orders must be "canonical", "laplacian" or "random", got {orders!r}.'
             )
-        inputs = {"x": "scalar", "edge_index": "edge_index"}
         self.average = FrameAveraging(module, frames[orders], inputs=inputs, outputs="graph:scalar")
 
     def reset_parameters(self) -> None:
@@ -172,9 +189,13 @@ class OrderAverage(nn.Module):
         edge_index: Tensor,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
-    ) -> FrameCopies:
-        """The orders of a batch: they depend on the graphs alone, so compute them once."""
-        return self.average.plan(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
+    ) -> FrameCopies | PairPlan:
+        """The orders of a batch: they depend on the graphs alone, so compute them once.
+
+        Of soft orders the pairs of nodes: these orders depend on weights, too.
+        """
+        make = self.average.pairs if self.soft else self.average.plan
+        return make(x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs)
 
     def forward(
         self,
@@ -182,13 +203,14 @@ class OrderAverage(nn.Module):
         edge_index: Tensor,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
-        plan: FrameCopies | None = None,
+        plan: FrameCopies | PairPlan | None = None,
     ) -> Tensor:
         """Features x [N, in_channels] to [num_graphs, out_channels]."""
         if batch is None:
             batch, num_graphs = edge_index.new_zeros(x.size(0)), 1
+        weights = {"edge_weight": x.new_ones(edge_index.size(1), 1)} if self.soft else {}
         return self.average(
-            x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs, plan=plan
+            x=x, edge_index=edge_index, batch=batch, num_graphs=num_graphs, plan=plan, **weights
         )
 
 
@@ -197,17 +219,24 @@ class FAMLP(OrderAverage):
 
     Symmetry: relabelling of nodes, exactly, with `orders="canonical"`: one pass in a canonical
     order is the exact average. With "laplacian" exactly for graphs with at most `bound` orders, on
-    average for the others; with "random" (GA-MLP of the paper) on average only.
+    average for the others; with "random" (GA-MLP of the paper) on average only. With the soft
+    orders "softsort" and "sinkhorn" exactly, and continuously in features (`geqlib.nn.SoftOrder`):
+    the perceptron sees P A P^T and P x, where scores of nodes come from
+    `geqlib.frames.node_scores.WalkScores`.
 
     Source: Puny et al. (ICLR 2022, arXiv 2110.03336), sections 3.2 and 4.2.
 
     Args:
         in_channels, out_channels, max_nodes, hidden, act: see `AdjacencyMLP`.
-        orders: the frame.
+        orders: the frame, "canonical", "laplacian" or "random", or the soft order.
         bound: of enumerated Laplacian frames.
+        temperature: of soft orders.
 
     Shapes:
         x [N, in_channels], edge_index [2, E], output [num_graphs, out_channels].
+
+    Raises:
+        ValueError: other orders, a graph of more than `max_nodes` nodes.
 
     Example:
         >>> net = FAMLP(1, 2, max_nodes=4)
@@ -224,13 +253,18 @@ class FAMLP(OrderAverage):
         max_nodes: int,
         hidden: Sequence[int] = (128, 128),
         act: Literal["relu", "tanh"] = "relu",
-        orders: Orders = "canonical",
+        orders: SoftOrders = "canonical",
         bound: int = 1000,
+        temperature: float = 0.1,
     ) -> None:
         module = AdjacencyMLP(
             in_channels, out_channels, max_nodes=max_nodes, hidden=hidden, act=act
         )
-        super().__init__(module, orders, bound)
+        soft = None
+        if orders in get_args(Relaxation):
+            scores = WalkScores(in_channels)
+            soft = SoftOrder(scores, relaxation=orders, temperature=temperature)  # type: ignore[arg-type]
+        super().__init__(module, orders, bound, soft)
 
 
 class FAGIN(OrderAverage):

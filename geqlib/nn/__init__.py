@@ -4,6 +4,7 @@ from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
 from geqlib.escaip.attention import NeighborhoodAttention
 from geqlib.frames.averaging import FrameAveraging
+from geqlib.frames.soft_orders import SoftOrder
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.product import GauntTensorProduct
@@ -43,6 +44,7 @@ __all__ = [
     "PositionOrientationConv",
     "RadialNetwork",
     "SelfMix",
+    "SoftOrder",
     "SubgraphConv",
     "auxiliary_loss",
 ]

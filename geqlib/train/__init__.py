@@ -8,6 +8,7 @@ from geqlib.train.tasks.generated import BitsTask, MultitaskTask
 from geqlib.train.tasks.graph_generation import GraphDiffusion
 from geqlib.train.tasks.graphs import ClassificationTask, GraphClassificationTask, RegressionTask
 from geqlib.train.tasks.nodes import LinkPredictionTask, NodeClassificationTask
+from geqlib.train.tasks.ordering import GroupOrderingTask
 from geqlib.train.tasks.points import DisplacementTask, NormalsTask
 from geqlib.train.tasks.properties import PropertyTask
 from geqlib.train.tasks.subsets import SubsetTask
@@ -21,6 +22,7 @@ __all__ = [
     "EnergyForces",
     "GraphClassificationTask",
     "GraphDiffusion",
+    "GroupOrderingTask",
     "InvarianceConstraint",
     "LinkPredictionTask",
     "MaskedClassificationTask",

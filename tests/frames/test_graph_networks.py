@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
@@ -32,12 +33,23 @@ def plan(net: Any, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
     return {"num_graphs": graphs, "plan": net.plan(**tensors, num_graphs=graphs)}
 
 
-def case(build: Any, **options: Any) -> Case:
+def case(build: Any, exceptions: Any = MappingProxyType({}), **options: Any) -> Case:
     given = {"max_nodes": 20} | options
     name = f"{build.__name__} {given.get('orders', 'canonical')}"
     return Case(
-        name, partial(build, 1, 2, **given), graph, "graph:scalar", extra=plan, backend="eager"
+        name,
+        partial(build, 1, 2, **given),
+        graph,
+        "graph:scalar",
+        extra=plan,
+        backend="eager",
+        exceptions=exceptions,
     )
+
+
+BLOCKS = "matrices are those of each size of graphs, whose number differs between batches"
+KINKS = "equal features tie, and there derivatives differ from side to side"
+SOFT = {"compile": BLOCKS, "export": BLOCKS, "derivatives": KINKS}
 
 
 # the contract's graphs without edges are larger than `bound`; all orders of them are alike
@@ -47,6 +59,8 @@ class TestContract(Contract):
         case(FAMLP, hidden=(8,)),
         case(FAGIN, channels=4, layers=2),
         case(FAMLP, hidden=(8,), orders="laplacian", bound=10**4),
+        case(FAMLP, SOFT, hidden=(8,), orders="softsort"),
+        case(FAMLP, SOFT, hidden=(8,), orders="sinkhorn"),
     )
 
 
