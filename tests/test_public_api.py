@@ -16,16 +16,16 @@ PUBLIC = {
     """,
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
-        GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
-        MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
+        FrameTransport GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis
+        LocalFrames LogGaussianBasis MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
         PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN
         Energies EquiVSet FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel
         MonoidGNN
-        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces
-        energy_forces
+        PARD PointNet Potential PPGNpp RotationAverage SetNetwork TransportNet
+        compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         CloudData DigitsData EgoNets GraphData GraphGeneration LevelsData MD17Data MoleculeData

@@ -98,9 +98,14 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
     clear = (top > 0) & ~geometry.blurred()
     gap = torch.where(clear, gaps / torch.where(clear, top, 1.0), 0.0)
-    for shares in _WATCHING:
-        shares.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
+    count_frames(gap <= geometry.gap_tolerance())
     return axes, gap
+
+
+def count_frames(degenerate: Tensor) -> None:
+    """Tell `watch_frames` of frames [n], and which of them are degenerate."""
+    for shares in _WATCHING:
+        shares.append((len(degenerate), int(degenerate.sum())))
 
 
 @contextmanager
@@ -108,7 +113,8 @@ def watch_frames() -> Iterator[list[tuple[int, int]]]:
     """Counts of frames that are computed inside the block, and of degenerate ones among them.
 
     Degenerate are samples whose covariance has repeated eigenvalues: their frame comes from extreme
-    points, and jumps nearby (`geqlib.frames.degenerate`).
+    points, and jumps nearby (`geqlib.frames.degenerate`). Of local frames (`geqlib.nn.LocalFrames`)
+    they are nodes with an axis that is not certain.
 
     Yields:
         a list to which each batch of samples appends (samples, degenerate ones).

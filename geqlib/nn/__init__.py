@@ -4,6 +4,8 @@ from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
 from geqlib.escaip.attention import NeighborhoodAttention
 from geqlib.frames.averaging import FrameAveraging
+from geqlib.frames.local_frames import LocalFrames
+from geqlib.frames.transport import FrameTransport
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.product import GauntTensorProduct
@@ -30,11 +32,13 @@ __all__ = [
     "CategoryEmbedding",
     "FiberConv",
     "FrameAveraging",
+    "FrameTransport",
     "GauntConvolution",
     "GauntPower",
     "GauntTensorProduct",
     "GaussianCharges",
     "KernelBasis",
+    "LocalFrames",
     "LogGaussianBasis",
     "MonoidAggregation",
     "NeighborhoodAttention",
