@@ -43,7 +43,7 @@ def case(build: Any, level: str, group: str = "", inputs: Any = cloud, **options
         given["group"] = group
     vectors = f"{level}:vector" if group else f"{level}:scalar"  # no symmetry but order
     return Case(
-        f"{build.__name__} {level} {group}",
+        " ".join([build.__name__, level, group, *filter(None, [options.get("mode")])]),
         partial(build, **given),
         inputs,
         (f"{level}:scalar", vectors),
@@ -63,6 +63,7 @@ class TestContract(Contract):
         case(PointNet, "node"),
         case(FAPointNet, "graph", "E(3)", exceptions=VARIABLE, **FEATURES),
         case(FAPointNet, "node", "SE(3)", exceptions=VARIABLE),
+        case(FAPointNet, "node", "SE(3)", mode="argmax", exceptions=VARIABLE),
         case(DGCNN, "node", layers=2, exceptions=NEAREST),
         case(FADGCNN, "node", "E(3)", layers=2, exceptions=VARIABLE),
         case(FALocalPointNet, "node", "E(3)", exceptions=VARIABLE),
@@ -140,6 +141,29 @@ def test_averages_are_explicit_sums(build: Any) -> None:
     ]
     for got, parts in zip((scalars, vectors), zip(*found, strict=True), strict=True):
         torch.testing.assert_close(got, torch.stack(parts).mean(0), atol=1e-12, rtol=0)
+
+
+def test_preferred_frames_have_the_longest_vectors() -> None:
+    """Cloud by cloud, of ragged ones; and a mode that networks without vectors do not have."""
+    torch.manual_seed(0)
+    net = FADGCNN(1, 2, level="node", channels=8, mode="argmax").double()
+    pos, batch, graphs = clouds()
+    pos = pos + 0.1 * torch.randn_like(pos)
+    scalars, vectors = net(pos, batch, graphs)
+    for cloud in (0, 3):
+        own = pos[batch == cloud]
+        seen = [
+            (s, v @ frame.T)
+            for frame in explicit_frames(own)
+            for s, v in [net.average.module.net((own - own.mean(0)) @ frame)]
+        ]
+        lengths = torch.stack([v.norm(dim=2).mean() for _, v in seen])
+        best = seen[int(lengths.argmax())]
+        torch.testing.assert_close(scalars[batch == cloud], best[0], atol=1e-11, rtol=0)
+        torch.testing.assert_close(vectors[batch == cloud], best[1], atol=1e-11, rtol=0)
+        assert lengths.std() > 1e-4
+    with pytest.raises(ValueError, match="chooses by the lengths of vectors"):
+        FADGCNN(1, level="node", mode="argmax")
 
 
 def test_local_frames_are_explicit_sums() -> None:
