@@ -17,8 +17,8 @@ PUBLIC = {
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
         FrameTransport GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis
-        LocalFrames LogGaussianBasis MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
-        PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
+        LocalFrames LogGaussianBasis MonoidAggregation NeighborhoodAttention PolynomialCutoff
+        PolynomialFeatures PositionOrientationConv RadialNetwork SelfMix SubgraphConv auxiliary_loss
     """,
     "geqlib.models": """
         CalibratedPotential DGCNN DPA3 EScAIP EdgePONITA FADGCNN FAGIN FAGNN FAMLP IGN PONITA SPEN

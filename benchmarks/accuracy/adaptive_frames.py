@@ -1,15 +1,16 @@
 """The frame that a network prefers, beside the mean over frames and the plain network.
 
-Protocol: normals of analytic surfaces (configs/normals_dgcnn.yaml and configs/normals_fa_dgcnn.yaml)
-and classes of the 40 meshes of GeometricShapes (configs/shapes_pointnet.yaml and
-configs/shapes_fa_pointnet.yaml), 128 points a cloud, trained upright and tested on clouds that are
-turned, each by a random rotation of its own. The plain network, the same on clouds that are turned
-anew in each step, the mean over the four frames of SE(3), and of these the one of which the network
-is most confident (mode "argmax"): the one with the longest vectors on average for normals, the one
-of the most probable class for classes. Beside them learnt local frames (TransportNet,
-configs/normals_transport.yaml and configs/shapes_transport.yaml). One learning rate schedule over
-the training steps that took {minutes} minutes of processor time, the same for all; the epoch with
-the best validation metric under averaged weights is tested. Seeds {seeds}.
+Protocol: normals of analytic surfaces (configs/normals_dgcnn.yaml and
+configs/normals_fa_dgcnn.yaml) and classes of the 40 meshes of GeometricShapes
+(configs/shapes_pointnet.yaml and configs/shapes_fa_pointnet.yaml), 128 points a cloud, trained
+upright and tested on clouds that are turned, each by a random rotation of its own. The plain
+network, the same on clouds that are turned anew in each step, the mean over the four frames of
+SE(3), and of these the one of which the network is most confident (mode "argmax"): the one with the
+longest vectors on average for normals, the one of the most probable class for classes. Beside them
+learnt local frames (TransportNet, configs/normals_transport.yaml and
+configs/shapes_transport.yaml). One learning rate schedule over the training steps that took
+{minutes} minutes of processor time, the same for all; the epoch with the best validation metric
+under averaged weights is tested. Seeds {seeds}.
 
     GEQLIB_DATA=FOLDER python benchmarks/accuracy/adaptive_frames.py [--minutes 1] [--seeds 0 1 2]
     python benchmarks/accuracy/adaptive_frames.py --tiny         # some steps, nothing is written

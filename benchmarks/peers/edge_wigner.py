@@ -1,4 +1,4 @@
-"""Messages between local frames with Wigner matrices of each edge, as one would write them first."""
+"""Messages between local frames with a Wigner matrix of each edge, as one writes them first."""
 
 from __future__ import annotations
 

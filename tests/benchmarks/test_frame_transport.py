@@ -1,4 +1,4 @@
-"""The benchmark of frame transport: methods with the same messages are compared, and tables say so."""
+"""The benchmark of frame transport: the methods that it compares have the same messages."""
 
 from __future__ import annotations
 

@@ -102,12 +102,12 @@ def test_budgets_are_steps(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adaptive_frames(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = {"preferred frame", "local frames"}
-    normals = {name: value for name, value in adaptive_frames.METHODS["normals"].items() if name in kept}
+    names = ["preferred frame", "local frames"]
+    normals = {name: adaptive_frames.METHODS["normals"][name] for name in names}
     monkeypatch.setitem(adaptive_frames.METHODS, "normals", normals)
     tiny(adaptive_frames, monkeypatch, "--data", "normals")
     shown = capsys.readouterr().out
-    assert all(name in shown for name in kept) and "normals, turned" in shown
+    assert all(name in shown for name in names) and "normals, turned" in shown
     assert (runs / "adaptive_frames-normals-preferred-frame-tiny-seed0").is_dir()
     monkeypatch.setattr(training, "complete", lambda run: None)  # what is finished is read
     tiny(adaptive_frames, monkeypatch, "--data", "normals")
