@@ -46,7 +46,8 @@ class LocalFrames(nn.Module):
 
         v_k = sum_j a_k(|r_ij|, x_i, x_j) r_ij + sum_v b_kv vec_iv,
 
-    v_1 gives the axis y, v_2 z by Gram-Schmidt, and x = y x z, with "E(3)" on the side of v_3.
+    a_k a sum of the radial functions with learnt weights, which begin with random signs, so that
+    v_1, v_2, ... begin with different directions. v_1 gives the axis y, v_2 z by Gram-Schmidt, and x = y x z, with "E(3)" on the side of v_3.
 
     The length of v_k without its parts along the axes before, over that of a sum of the same terms
     in random directions, says how certain an axis is: not at all below a hundredth, wholly above a
@@ -90,7 +91,9 @@ class LocalFrames(nn.Module):
         self.radial = LogGaussianBasis(8, 0.03, 3.0) if radial is None else radial
         vectors, features = (3 if group == "E(3)" else 2), self.radial.count + 2 * in_scalars
         self.weigh = nn.Sequential(
-            nn.Linear(features, channels), nn.SiLU(), nn.Linear(channels, vectors)
+            nn.Linear(features, channels),
+            nn.SiLU(),
+            nn.Linear(channels, vectors * self.radial.count),
         )
         self.own = nn.Linear(in_vectors, vectors, bias=False) if in_vectors else None
 
@@ -104,7 +107,7 @@ class LocalFrames(nn.Module):
         self._check_inputs(pos, x, vec)
         vectors, scale = self._vectors(pos, as_index(edge_index), x, vec)
         frames = orthonormal(vectors, scale)
-        count_frames((frames.certainty.detach() < 1).any(1))
+        count_frames(frames.certainty[:, 2] == 0)
         return frames
 
     def _vectors(
@@ -114,10 +117,12 @@ class LocalFrames(nn.Module):
         source, target = edge_index
         offset = pos.index_select(0, source) - pos.index_select(0, target)
         square = offset.square().sum(1)
-        features = [self.radial(safe_sqrt(square))]
+        radial = self.radial(safe_sqrt(square))
+        features = [radial]
         if x is not None:
             features += [x.index_select(0, target), x.index_select(0, source)]
-        weight = self.weigh(torch.cat(features, 1)).to(pos.dtype)
+        weight = self.weigh(torch.cat(features, 1)).unflatten(1, (-1, self.radial.count))
+        weight = (weight.to(pos.dtype) * radial[:, None]).sum(2)
         terms = weight[:, :, None] * offset[:, None]
         vectors = pos.new_zeros(len(pos), *terms.shape[1:]).index_add(0, target, terms)
         squares = weight.square() * (square + SOFT)[:, None]
@@ -193,4 +198,4 @@ def _along(v: Tensor, axis: Tensor) -> Tensor:
 def _across(axis: Tensor) -> Tensor:
     """A vector across each of [N, 3]: the basis vector that is least along it."""
     least = axis.detach().abs().argmin(1)
-    return torch.nn.functional.one_hot(least, 3).to(axis.dtype)
+    return (torch.arange(3, device=axis.device) == least[:, None]).to(axis.dtype)

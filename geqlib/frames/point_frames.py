@@ -114,7 +114,7 @@ def watch_frames() -> Iterator[list[tuple[int, int]]]:
 
     Degenerate are samples whose covariance has repeated eigenvalues: their frame comes from extreme
     points, and jumps nearby (`geqlib.frames.degenerate`). Of local frames (`geqlib.nn.LocalFrames`)
-    they are nodes with an axis that is not certain.
+    they are nodes with an arbitrary axis.
 
     Yields:
         a list to which each batch of samples appends (samples, degenerate ones).

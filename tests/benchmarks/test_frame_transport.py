@@ -13,8 +13,8 @@ def test_methods_have_the_same_messages(degree: int) -> None:
     ours, *others = (
         frame_transport.step(degree, name, nodes=6)() for name in frame_transport.METHODS[:3]
     )
-    for other in others:  # e3nn's matrices are rounded to 1e-6
-        torch.testing.assert_close(other, ours, atol=1e-4, rtol=0)
+    for other in others:  # e3nn goes by angles, in single precision
+        torch.testing.assert_close(other, ours, atol=2e-3, rtol=0)
     product = frame_transport.step(degree, frame_transport.PRODUCT, nodes=6)()
     assert product.shape == ours.shape and product.isfinite().all()
 

@@ -100,7 +100,6 @@ class TestContract(Contract):
             ("O(3)",),
         ),
         frames("E(3)"),
-        frames("SE(3)"),
         network("node", "SE(3)", "3x0e+2x1o+1x2e"),
         network("graph", "E(3)", "3x0e+1x0o+2x1o+1x1e"),
     )
@@ -180,12 +179,13 @@ def test_frames_are_those_of_gram_schmidt(group: Any) -> None:
     layer = LocalFrames(group=group).double()
     axes, certainty = layer(pos, edges)
     offset = pos[edges[0]] - pos[edges[1]]
-    weight = layer.weigh(layer.radial(offset.norm(dim=1)))
+    radial = layer.radial(offset.norm(dim=1))
+    weight = torch.einsum("ekn,en->ek", layer.weigh(radial).unflatten(1, (-1, 8)), radial)
     for i in range(6):
         mine = edges[1] == i
         expected = naive_frame(weight[mine].T @ offset[mine])
         torch.testing.assert_close(axes[i], expected, atol=1e-12, rtol=0)
-    assert certainty.shape == (6, 3) and certainty.min() > 0.9
+    assert certainty.shape == (6, 3) and certainty.median() > 0.99
     handed = torch.linalg.det(axes)
     assert (handed > 0).all() if group == "SE(3)" else (handed < 0).any()
 
@@ -204,6 +204,7 @@ def test_certainties_of_symmetric_neighbourhoods() -> None:
     assert right_handed(planar, all_edges(len(planar))).certainty[0, 2] > 0.9
 
 
+@torch.no_grad()
 def test_outputs_are_continuous_where_frames_become_arbitrary() -> None:
     """From a flat set, a line and a tetrahedron, whose frames lack axes, to sets beside them."""
     torch.manual_seed(0)
@@ -212,8 +213,7 @@ def test_outputs_are_continuous_where_frames_become_arbitrary() -> None:
     for name in ("planar", "collinear", "tetrahedron", "coincident"):
         pos = degenerate_sets()[name]
         noise = torch.randn(pos.shape, generator=generator, dtype=torch.float64)
-        at = torch.cat(net(pos)[0:1]), net(pos)[1]
-        steps = []
+        at, steps = net(pos), []
         for scale in (1e-3, 1e-5, 1e-7):
             near = net(pos + scale * noise)
             steps.append(max(float((a - b).abs().max()) for a, b in zip(near, at, strict=True)))
@@ -221,12 +221,13 @@ def test_outputs_are_continuous_where_frames_become_arbitrary() -> None:
 
 
 def test_degenerate_frames_are_counted() -> None:
-    pos = torch.cat([torch.zeros(1, 3), torch.randn(5, 3, generator=torch.Generator())])
+    torch.manual_seed(0)
+    pos = torch.randn(6, 3)
     edges = torch.cat([all_edges(5) + 1, torch.tensor([[0], [0]])], 1)  # node 0 alone
     with watch_frames() as counts:
         LocalFrames(group="SE(3)")(pos, edges)
     ((nodes, bad),) = counts
-    assert nodes == 6 and 1 <= bad < 6
+    assert nodes == 6 and bad == 1
 
 
 @pytest.mark.parametrize(
