@@ -47,7 +47,8 @@ class LocalFrames(nn.Module):
         v_k = sum_j a_k(|r_ij|, x_i, x_j) r_ij + sum_v b_kv vec_iv,
 
     a_k a sum of the radial functions with learnt weights, which begin with random signs, so that
-    v_1, v_2, ... begin with different directions. v_1 gives the axis y, v_2 z by Gram-Schmidt, and x = y x z, with "E(3)" on the side of v_3.
+    v_1, v_2, ... begin with different directions. v_1 gives the axis y, v_2 z by Gram-Schmidt, and
+    x = y x z, with "E(3)" on the side of v_3.
 
     The length of v_k without its parts along the axes before, over that of a sum of the same terms
     in random directions, says how certain an axis is: not at all below a hundredth, wholly above a
