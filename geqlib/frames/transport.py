@@ -126,7 +126,7 @@ class FrameTransport(nn.Module):
                 if (name := str(ir)) not in maps:
                     matrix = matrices[ir.l]
                     if ir.p != (-1) ** ir.l and self.group == "E(3)":
-                        matrix = matrix * torch.linalg.det(axes)[:, None, None]
+                        matrix = matrix * _handedness(axes)[:, None, None]
                     maps[name] = matrix if certainty is None else self._mask(ir, certainty) * matrix
             return [maps[str(ir)] for _, ir in self.irreps]
 
@@ -161,6 +161,12 @@ def check_space(group: SpaceGroup) -> SpaceGroup:
     if group not in get_args(SpaceGroup):
         raise ValueError(f'group must be "E(3)" or "SE(3)", got {group!r}.')
     return group
+
+
+def _handedness(axes: Tensor) -> Tensor:
+    """[N] determinants as triple products: torch's have no second derivative in some transforms."""
+    x, y, z = axes.unbind(1)
+    return (x * torch.linalg.cross(y, z)).sum(1)
 
 
 def _product(x: Tensor, maps: Sequence[Tensor], irreps: o3.Irreps) -> Tensor:
