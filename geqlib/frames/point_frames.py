@@ -98,14 +98,9 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
     clear = (top > 0) & ~geometry.blurred()
     gap = torch.where(clear, gaps / torch.where(clear, top, 1.0), 0.0)
-    count_frames(gap <= geometry.gap_tolerance())
-    return axes, gap
-
-
-def count_frames(degenerate: Tensor) -> None:
-    """Tell `watch_frames` of frames [n], and which of them are degenerate."""
     for shares in _WATCHING:
-        shares.append((len(degenerate), int(degenerate.sum())))
+        shares.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
+    return axes, gap
 
 
 @contextmanager
