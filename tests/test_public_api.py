@@ -16,9 +16,9 @@ PUBLIC = {
     """,
     "geqlib.nn": """
         ZBL AggregateConv Basis BesselBasis CategoryEmbedding FiberConv FrameAveraging
-        GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis LogGaussianBasis
-        MonoidAggregation NeighborhoodAttention PolynomialCutoff PolynomialFeatures
-        PositionOrientationConv RadialNetwork SelfMix SoftOrder SubgraphConv
+        FrameTransport GaussianCharges GauntConvolution GauntPower GauntTensorProduct KernelBasis
+        LocalFrames LogGaussianBasis MonoidAggregation NeighborhoodAttention PolynomialCutoff
+        PolynomialFeatures PositionOrientationConv RadialNetwork SelfMix SoftOrder SubgraphConv
         auxiliary_loss
     """,
     "geqlib.models": """
@@ -26,8 +26,8 @@ PUBLIC = {
         IGN PONITA SPEN
         Energies EquiVSet FALocalPointNet FAPointNet GauntNet MessagePassingNet MoleculeModel
         MonoidGNN
-        PARD PointNet Potential PPGNpp RotationAverage SetNetwork compiled_energy_forces
-        energy_forces
+        PARD PointNet Potential PPGNpp RotationAverage SetNetwork TransportNet
+        compiled_energy_forces energy_forces
     """,
     "geqlib.data": """
         CloudData CompoundSubsetData DigitsData EgoNets GraphData GraphGeneration LevelsData

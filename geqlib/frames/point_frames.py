@@ -108,7 +108,8 @@ def watch_frames() -> Iterator[list[tuple[int, int]]]:
     """Counts of frames that are computed inside the block, and of degenerate ones among them.
 
     Degenerate are samples whose covariance has repeated eigenvalues: their frame comes from extreme
-    points, and jumps nearby (`geqlib.frames.degenerate`).
+    points, and jumps nearby (`geqlib.frames.degenerate`). Of local frames (`geqlib.nn.LocalFrames`)
+    they are nodes with an arbitrary axis.
 
     Yields:
         a list to which each batch of samples appends (samples, degenerate ones).

@@ -15,6 +15,7 @@ from torch_geometric.nn.inits import reset
 from geqlib.baselines.points import DGCNN, Level, PointNet, perceptron, sample_numbers
 from geqlib.frames.averaging import FrameAveraging, Mode
 from geqlib.graph.neighbors import nearest
+from geqlib.radial import safe_sqrt
 
 CloudGroup = Literal["E(3)", "SE(3)"]
 SOFT = 1e-6  # squared extent of a neighbourhood at which its vectors are halved
@@ -30,7 +31,8 @@ class FAPointNet(nn.Module):
         out_scalars, out_vectors, level, in_scalars, in_vectors, channels: see `PointNet`.
         group: with "E(3)" a cloud and its mirror image are the same; vectors at points of a plane
             then lie in it. "SE(3)" distinguishes them, with half of the frames.
-        mode: of `FrameAveraging`.
+        mode: of `FrameAveraging`. "argmax" takes the frame of the most probable class, or, for
+            outputs per point, that of the longest vectors on average (`VectorLengths`).
 
     Shapes:
         As for `PointNet`; x are invariant and vec turn with pos.
@@ -72,7 +74,7 @@ class FAPointNet(nn.Module):
         num_graphs: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
-        return self.average(pos=pos, x=x, vec=vec, batch=batch, num_graphs=num_graphs)
+        return self.average(pos=pos, x=x, vec=vec, batch=batch, num_graphs=num_graphs)[:2]
 
 
 class FADGCNN(nn.Module):
@@ -121,7 +123,7 @@ class FADGCNN(nn.Module):
         self, pos: Tensor, batch: Tensor | None = None, num_graphs: int | None = None
     ) -> tuple[Tensor, Tensor]:
         batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
-        return self.average(pos=pos, batch=batch, num_graphs=num_graphs)
+        return self.average(pos=pos, batch=batch, num_graphs=num_graphs)[:2]
 
 
 class Neighbourhood(nn.Module):
@@ -229,10 +231,56 @@ class FALocalPointNet(nn.Module):
         return self.cloud(pos, x, vec * extent / (extent + SOFT), batch, num_graphs)
 
 
+class VectorLengths(nn.Module):
+    """A network on points, beside the mean length of its vectors in each cloud.
+
+    Where a network hesitates between directions its vectors are means of them, and short: their
+    length says how sure it is in each of the frames among which mode "argmax" chooses.
+
+    Symmetry: that of the network.
+
+    Args:
+        net: from points to scalars and vectors per point, [N, V, 3].
+
+    Shapes:
+        Those of the network, and [clouds, 1]; 0 for a cloud without points.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def reset_parameters(self) -> None:
+        reset(self.net)
+
+    def forward(self, *, batch: Tensor, num_graphs: int, **inputs: Tensor) -> tuple[Tensor, ...]:
+        scalars, vectors = self.net(**inputs, batch=batch, num_graphs=num_graphs)
+        length = safe_sqrt(vectors.square().sum(2)).mean(1)
+        total = length.new_zeros(num_graphs).index_add(0, batch, length)
+        count = length.new_zeros(num_graphs).index_add(0, batch, torch.ones_like(length))
+        return scalars, vectors, (total / count.clamp(min=1))[:, None]
+
+
 def averaged_cloud(net: nn.Module, level: Level, group: CloudGroup, mode: Mode) -> FrameAveraging:
-    """A network from points and their features to scalars and vectors, averaged over frames."""
+    """A network from points and their features to scalars and vectors, averaged over frames.
+
+    In mode "argmax", of outputs per point, it returns lengths of vectors besides.
+    """
     if group not in ("E(3)", "SE(3)"):
         raise ValueError(f'group must be "E(3)" or "SE(3)", got {group!r}.')
     inputs = {"pos": "point", "x": "scalar", "vec": "vector"}
     outputs = (f"{level}:scalar", f"{level}:vector")
-    return FrameAveraging(net, group, inputs=inputs, outputs=outputs, mode=mode)
+    if mode != "argmax" or level == "graph":
+        return FrameAveraging(net, group, inputs=inputs, outputs=outputs, mode=mode)
+    if not getattr(net, "out_vectors", 0):
+        raise ValueError(
+            'mode "argmax" at the level of points chooses by the lengths of vectors: set '
+            "out_vectors, or wrap the network in FrameAveraging with a confidence of your own."
+        )
+    outputs = (*outputs, "graph:scalar")
+    average = {"inputs": inputs, "outputs": outputs, "mode": mode, "confidence": _length}
+    return FrameAveraging(VectorLengths(net), group, **average)
+
+
+def _length(outputs: tuple[Tensor, ...]) -> Tensor:
+    return outputs[2][:, 0]

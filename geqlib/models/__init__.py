@@ -14,6 +14,7 @@ from geqlib.escaip.network import EScAIP
 from geqlib.frames.graph_networks import FAGIN, FAMLP
 from geqlib.frames.message_network import FAGNN
 from geqlib.frames.point_networks import FADGCNN, FALocalPointNet, FAPointNet
+from geqlib.frames.transport_network import TransportNet
 from geqlib.gaunt.network import GauntNet
 from geqlib.monoid.networks import MonoidGNN, SetNetwork
 from geqlib.motifs.network import PPGNpp
@@ -51,6 +52,7 @@ __all__ = [
     "Potential",
     "RotationAverage",
     "SetNetwork",
+    "TransportNet",
     "compiled_energy_forces",
     "energy_forces",
 ]

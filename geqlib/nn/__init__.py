@@ -4,7 +4,9 @@ from geqlib.atoms.long_range import GaussianCharges
 from geqlib.atoms.zbl import ZBL
 from geqlib.escaip.attention import NeighborhoodAttention
 from geqlib.frames.averaging import FrameAveraging
+from geqlib.frames.local_frames import LocalFrames
 from geqlib.frames.soft_orders import SoftOrder
+from geqlib.frames.transport import FrameTransport
 from geqlib.gaunt.convolution import GauntConvolution
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.product import GauntTensorProduct
@@ -31,11 +33,13 @@ __all__ = [
     "CategoryEmbedding",
     "FiberConv",
     "FrameAveraging",
+    "FrameTransport",
     "GauntConvolution",
     "GauntPower",
     "GauntTensorProduct",
     "GaussianCharges",
     "KernelBasis",
+    "LocalFrames",
     "LogGaussianBasis",
     "MonoidAggregation",
     "NeighborhoodAttention",

@@ -35,10 +35,13 @@ LATER = {
     "EScAIP",
     "EdgePONITA",
     "EquiVSet",
+    "FrameTransport",
     "GaussianCharges",
+    "LocalFrames",
     "NeighborhoodAttention",
     "PARD",
     "PPGNpp",
+    "TransportNet",
 }
 
 

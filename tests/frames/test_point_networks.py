@@ -13,6 +13,7 @@ from torch_geometric.nn import EdgeConv
 from geqlib.baselines.points import NearestEdgeConv
 from geqlib.graph.neighbors import most_points, nearest
 from geqlib.models import DGCNN, FADGCNN, FALocalPointNet, FAPointNet, PointNet
+from geqlib.testing import equivariance_error
 from tests.contract import Case, Contract, Typed
 from tests.waits import waits
 
@@ -141,6 +142,31 @@ def test_averages_are_explicit_sums(build: Any) -> None:
     ]
     for got, parts in zip((scalars, vectors), zip(*found, strict=True), strict=True):
         torch.testing.assert_close(got, torch.stack(parts).mean(0), atol=1e-12, rtol=0)
+
+
+def test_preferred_frames_have_the_longest_vectors() -> None:
+    """Cloud by cloud, of ragged ones; and a mode that networks without vectors do not have."""
+    torch.manual_seed(0)
+    net = FADGCNN(1, 2, level="node", channels=8, mode="argmax").double()
+    pos, batch, graphs = clouds()
+    pos = pos + 0.1 * torch.randn_like(pos)
+    scalars, vectors = net(pos, batch, graphs)
+    for cloud in (0, 3):
+        own = pos[batch == cloud]
+        seen = [
+            (s, v @ frame.T)
+            for frame in explicit_frames(own)
+            for s, v in [net.average.module.net((own - own.mean(0)) @ frame)]
+        ]
+        lengths = torch.stack([v.norm(dim=2).mean() for _, v in seen])
+        best = seen[int(lengths.argmax())]
+        torch.testing.assert_close(scalars[batch == cloud], best[0], atol=1e-11, rtol=0)
+        torch.testing.assert_close(vectors[batch == cloud], best[1], atol=1e-11, rtol=0)
+        assert lengths.std() > 1e-4
+    types = ("scalar", "vector")
+    assert equivariance_error(net, {"pos": (pos[batch == 0], "point")}, types, "E(3)") < 1e-11
+    with pytest.raises(ValueError, match="chooses by the lengths of vectors"):
+        FADGCNN(1, level="node", mode="argmax")
 
 
 def test_local_frames_are_explicit_sums() -> None:
