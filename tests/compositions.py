@@ -354,6 +354,6 @@ def fit(case: Case, steps: int, graphs: int = 16, seed: int = 0) -> tuple[list[f
     return [*losses, last.item()], module
 
 
-def _distance(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    pairs = zip(found, wanted, strict=True)
+def _distance(actual: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    pairs = zip(actual, wanted, strict=True)
     return torch.stack([(x - y).square().mean() for x, y in pairs]).mean()

@@ -89,11 +89,11 @@ class Case:
             pairs = [(result[key], text) for key, text in self.outputs.items()]
         else:
             pairs = list(zip(result, self.outputs, strict=True))
-        found: dict[str, list[Tensor]] = {"node": [], "edge": [], "graph": []}
+        actual: dict[str, list[Tensor]] = {"node": [], "edge": [], "graph": []}
         for x, text in pairs:
             if text is not None:
-                found[parse_type(self.name, text).level].append(x)
-        return found
+                actual[parse_type(self.name, text).level].append(x)
+        return actual
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [x for rows in self.results(result).values() for x in rows]
@@ -196,9 +196,9 @@ class Contract:
         moved = {k: x for k, x in inputs.items() if isinstance(x, Tensor) and x.requires_grad}
 
         def fn(*tensors: Tensor) -> tuple[Tensor, ...]:
-            given = dict(zip(moved, tensors, strict=False))
+            supplied = dict(zip(moved, tensors, strict=False))
             parameters = dict(zip(state, tensors[len(moved) :], strict=True))
-            result = functional_call(module, parameters, (), inputs | given)
+            result = functional_call(module, parameters, (), inputs | supplied)
             return tuple(case.tensors(result))
 
         points = (*moved.values(), *state.values())
@@ -423,12 +423,12 @@ def _assert_same(case: Case, module: nn.Module, other: Any, sizes: Sequence[int]
     keywords = _keywords(case, module, sizes)
     points = [x for x in keywords.values() if isinstance(x, Tensor) and x.requires_grad]
     points += list(module.parameters())
-    found = []
+    actual = []
     for fn in (module, other):
         result = fn(**keywords)
         grads = grad(case.loss(result), points, materialize_grads=True)
-        found.append([*case.tensors(result), *grads])
-    for expected, got in zip(*found, strict=True):
+        actual.append([*case.tensors(result), *grads])
+    for expected, got in zip(*actual, strict=True):
         _close(got, expected, 1e-10)
 
 

@@ -44,12 +44,12 @@ def test_hessians_that_make_their_own_plans(name: str) -> None:
     """As a user writes them: no plan, a module in a closure."""
     fn = _networks()[name]
     loop = torch.autograd.functional.hessian(fn, POS)
-    for found in (
+    for actual in (
         torch.autograd.functional.hessian(fn, POS, vectorize=True),
         hessian(fn)(POS),
         jacrev(jacrev(fn))(POS),
     ):
-        torch.testing.assert_close(found, loop, atol=1e-11, rtol=1e-10)
+        torch.testing.assert_close(actual, loop, atol=1e-11, rtol=1e-10)
 
 
 class Plain(nn.Module):
@@ -92,10 +92,10 @@ def test_gradients_of_each_sample_by_parameters() -> None:
         return functional_call(net, weights, (pos, EDGES), {"x": ones})[0].square().sum()
 
     several = torch.stack([POS, 1.1 * POS, POS.roll(1, 0) + 0.1])
-    found = vmap(grad(loss), in_dims=(None, 0))(weights, several)
+    actual = vmap(grad(loss), in_dims=(None, 0))(weights, several)
     for k, pos in enumerate(several):
         for name, value in grad(loss)(weights, pos).items():
-            torch.testing.assert_close(found[name][k], value, atol=1e-12, rtol=1e-10)
+            torch.testing.assert_close(actual[name][k], value, atol=1e-12, rtol=1e-10)
 
 
 def test_nan_is_still_seen_outside_of_vmap() -> None:
@@ -137,8 +137,8 @@ def test_operators_along_any_axis(name: str, dims: int) -> None:
     several = torch.stack([POS, POS + 0.1, POS.cos()])
     alone = torch.stack([fn(x) for x in several])
     moved = several.movedim(0, dims)
-    found = vmap(fn, in_dims=dims)(moved)
-    torch.testing.assert_close(found, alone, atol=1e-12, rtol=1e-10)
+    actual = vmap(fn, in_dims=dims)(moved)
+    torch.testing.assert_close(actual, alone, atol=1e-12, rtol=1e-10)
     slopes = torch.stack([jacrev(fn)(x) for x in several])
     for jacobian in (jacrev, jacfwd):
         got = vmap(jacobian(fn), in_dims=dims)(moved)

@@ -27,8 +27,8 @@ def loaded(statement):
 
 
 def test_import_is_light():
-    found = loaded("import geqlib")
-    assert "geqlib" in found and not found & set(HEAVY)
+    actual = loaded("import geqlib")
+    assert "geqlib" in actual and not actual & set(HEAVY)
 
 
 def test_import_shows_no_warning():
@@ -40,11 +40,11 @@ def test_import_shows_no_warning():
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["nope"]])
 def test_command_line_answers_without_loading_anything(arguments):
-    found = loaded(
+    actual = loaded(
         f"import os, geqlib.cli as c; o = sys.stdout; sys.stdout = open(os.devnull, 'w')\n"
         f"c.main({arguments!r}); sys.stdout.close(); sys.stdout = o"
     )
-    assert not found & {*HEAVY, "torch"}
+    assert not actual & {*HEAVY, "torch"}
 
 
 # package -> the name that it is installed by

@@ -118,8 +118,8 @@ def finished(commands: list[Command]) -> None:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
     for name in ("last", "best"):
         state = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
-        found |= {f"{name}.{key}": digest(state.get(key)) for key in STATE}
-    return found | {"curves": {key: x.tolist() for key, x in read_history(run).items()}}
+        actual |= {f"{name}.{key}": digest(state.get(key)) for key in STATE}
+    return actual | {"curves": {key: x.tolist() for key, x in read_history(run).items()}}

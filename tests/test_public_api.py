@@ -84,8 +84,8 @@ def test_public_names_are_these(package: str) -> None:
 
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names_have_an_example(package: str) -> None:
-    found = {name: getattr(import_module(package), name) for name in public(package)}
-    things = {name: thing for name, thing in found.items() if isclass(thing) or isroutine(thing)}
+    actual = {name: getattr(import_module(package), name) for name in public(package)}
+    things = {name: thing for name, thing in actual.items() if isclass(thing) or isroutine(thing)}
     lacking = [name for name, thing in things.items() if ">>>" not in (thing.__doc__ or "")]
     assert not lacking, f"{package}: the docstrings of {', '.join(lacking)} show no example"
 

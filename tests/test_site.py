@@ -90,7 +90,7 @@ def test_search_from_the_disk(site, chromium):
         "field.value = 'frame averaging'; field.dispatchEvent(new Event('input'));"
         "field.dispatchEvent(new KeyboardEvent('keyup'))"
     )
-    found = page.until(
+    actual = page.until(
         "Array.from(document.querySelectorAll('.md-search-result__link')).map(a => a.href).join()"
     )
-    assert "frames.html" in found and page.errors == []
+    assert "frames.html" in actual and page.errors == []

@@ -64,10 +64,13 @@ def fields(
 ) -> dict[str, Any]:
     """What a potential takes, with neighbours."""
     near = neighbor_list(pos, CUTOFF, cell=cell, batch=batch)
-    found = {"pos": pos, "z": z, "edge_index": near.edge_index, "reverse": near.reverse}
+    actual = {"pos": pos, "z": z, "edge_index": near.edge_index, "reverse": near.reverse}
     if batch is not None:
-        found |= {"batch": batch, "num_graphs": int(batch.max()) + 1 if cell is None else len(cell)}
-    return found if cell is None else found | {"cell": cell, "cell_shift": near.cell_shift}
+        actual |= {
+            "batch": batch,
+            "num_graphs": int(batch.max()) + 1 if cell is None else len(cell),
+        }
+    return actual if cell is None else actual | {"cell": cell, "cell_shift": near.cell_shift}
 
 
 def system(nodes: int, *, periodic: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,16 +20,16 @@ MAKERS = {"pairs": pairs, "PONITA": ponita}
 
 def numeric(potential: Potential, tensors: dict[str, Any], step: float = 1e-4) -> Tensor:
     """Forces by central differences; their error is step^2 times a third derivative."""
-    found = torch.zeros_like(tensors["pos"])
-    for atom in range(len(found)):
+    actual = torch.zeros_like(tensors["pos"])
+    for atom in range(len(actual)):
         for axis in range(3):
             energies = []
             for way in (step, -step):
                 pos = tensors["pos"].clone()
                 pos[atom, axis] += way
                 energies.append(potential(**(tensors | {"pos": pos})).total.sum())
-            found[atom, axis] = (energies[1] - energies[0]) / (2 * step)
-    return found.detach()
+            actual[atom, axis] = (energies[1] - energies[0]) / (2 * step)
+    return actual.detach()
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -44,8 +44,8 @@ def test_forces_are_the_slope_of_the_energy(maker: str) -> None:
 @pytest.mark.parametrize("maker", MAKERS)
 def test_stress_is_the_slope_under_strain(maker: str) -> None:
     potential, tensors = MAKERS[maker](), batch(*MIXED)
-    found = energy_forces(potential, **tensors, stress=True)["stress"]
-    torch.testing.assert_close(found, found.mT, rtol=0, atol=1e-12)
+    actual = energy_forces(potential, **tensors, stress=True)["stress"]
+    torch.testing.assert_close(actual, actual.mT, rtol=0, atol=1e-12)
     step, volume = 1e-4, torch.linalg.det(tensors["cell"]).abs()
     for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)):
         energies = []
@@ -58,10 +58,10 @@ def test_stress_is_the_slope_under_strain(maker: str) -> None:
             energies.append(potential(**(tensors | {"pos": pos, "cell": cell})).total)
         slope = (energies[0] - energies[1]) / (2 * step)
         expected = torch.where(volume > 0, slope / volume.clamp(min=1e-9), 0.0).detach()
-        largest = float(found.abs().max())
-        torch.testing.assert_close(found[:, i, j], expected, rtol=0, atol=1e-5 * largest)
+        largest = float(actual.abs().max())
+        torch.testing.assert_close(actual[:, i, j], expected, rtol=0, atol=1e-5 * largest)
     molecules = ~torch.tensor(MIXED[1])
-    assert not found[molecules].any() and found[~molecules].abs().amax((1, 2)).min() > 0
+    assert not actual[molecules].any() and actual[~molecules].abs().amax((1, 2)).min() > 0
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -83,8 +83,8 @@ def test_atoms_may_be_written_in_any_image() -> None:
     potential = ponita()
     pos, z, cell = system(4, periodic=True)
     moved = pos + torch.tensor([[0.0, 0, 0], [3, -1, 0], [0, 2, 0], [-5, 0, 1]]).double() @ cell
-    found = [energy_forces(potential, **fields(p, z, cell[None])) for p in (pos, moved)]
-    torch.testing.assert_close(found[0]["forces"], found[1]["forces"], rtol=0, atol=1e-10)
+    actual = [energy_forces(potential, **fields(p, z, cell[None])) for p in (pos, moved)]
+    torch.testing.assert_close(actual[0]["forces"], actual[1]["forces"], rtol=0, atol=1e-10)
 
 
 def test_symmetries_of_crystals() -> None:
@@ -146,10 +146,10 @@ def test_degenerate_frames_are_finite(dtype: torch.dtype, zbl: bool) -> None:
     apart = torch.tensor([[0.0, 0, 0], [9.0, 0, 0], [0.0, 9, 0]], dtype=dtype)
     for pos in (apart[:1], apart, torch.zeros(2, 3, dtype=dtype), apart[[0, 1, 1]]):
         tensors = fields(pos, torch.full((len(pos),), 6))
-        found = energy_forces(potential, **tensors, stress=True, create_graph=True)
-        loss = torch.stack([value.float().square().sum() for value in found.values()]).sum()
+        actual = energy_forces(potential, **tensors, stress=True, create_graph=True)
+        loss = torch.stack([value.float().square().sum() for value in actual.values()]).sum()
         grads = grad(loss, list(potential.parameters()), materialize_grads=True)
-        assert all(bool(value.isfinite().all()) for value in (*found.values(), *grads))
+        assert all(bool(value.isfinite().all()) for value in (*actual.values(), *grads))
     alone = energy_forces(potential, **fields(apart, torch.full((3,), 6)))
     assert not alone["forces"].any()
     first = alone["energies"][:1].expand(3)
@@ -158,8 +158,8 @@ def test_degenerate_frames_are_finite(dtype: torch.dtype, zbl: bool) -> None:
 
 def test_no_atoms() -> None:
     empty = fields(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
-    found = energy_forces(ponita(torch.float32), **empty, stress=True)
-    assert found["energy"].tolist() == [0.0] and found["forces"].shape == (0, 3)
+    actual = energy_forces(ponita(torch.float32), **empty, stress=True)
+    assert actual["energy"].tolist() == [0.0] and actual["forces"].shape == (0, 3)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -171,12 +171,12 @@ def test_forces_need_no_gradient_mode(mode: Any) -> None:
         assert not energy_forces(potential, **tensors)["energy"].requires_grad
 
 
-def results(potential: Potential, found: dict[str, Tensor]) -> dict[str, Tensor]:
+def results(potential: Potential, actual: dict[str, Tensor]) -> dict[str, Tensor]:
     """Energies, forces, stress, and the gradients of a loss on all of them."""
-    loss = torch.stack([value.square().sum().float() for value in found.values()]).sum()
+    loss = torch.stack([value.square().sum().float() for value in actual.values()]).sum()
     names, parameters = zip(*potential.named_parameters(), strict=True)
     slopes = grad(loss, parameters, materialize_grads=True)
-    return {k: v.detach() for k, v in found.items()} | dict(zip(names, slopes, strict=True))
+    return {k: v.detach() for k, v in actual.items()} | dict(zip(names, slopes, strict=True))
 
 
 @pytest.mark.slow
@@ -197,9 +197,9 @@ def test_compiled_forces_train_alike(maker: str) -> None:
             edges, nodes = tensors["edge_index"], len(tensors["pos"])
             plan = potential.model.plan(edges, nodes, reverse=tensors["reverse"])
         with torch.compiler.set_stance("fail_on_recompile" if number else "default"):
-            found = compiled(**tensors, plan=plan, stress=True)
+            actual = compiled(**tensors, plan=plan, stress=True)
         expected = results(potential, eager)
-        for name, value in results(potential, found).items():
+        for name, value in results(potential, actual).items():
             scale = float(expected[name].abs().max().clamp(min=1e-6))
             torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-10 * scale)
         potential.statistics.scale.mul_(1.5)

@@ -57,12 +57,12 @@ def test_sums_over_the_atoms(level: str) -> None:
     pos, z = torch.randn(5, 3).double(), torch.tensor([1, 6, 7, 8, 9])
     edge_index = torch.tensor([[0, 1, 2, 3, 4], [1, 0, 3, 2, 3]])
     batch = torch.tensor([0, 0, 1, 1, 1])
-    found = molecule(pos, z, edge_index, batch=batch, num_graphs=3)
+    actual = molecule(pos, z, edge_index, batch=batch, num_graphs=3)
     network: Any = molecule.model
     network.level = "node"
     atoms = network(pos, edge_index, x=molecule.embedding(z))[0]  # type: ignore[misc]
     expected = torch.stack([atoms[:2].sum(0), atoms[2:].sum(0), torch.zeros(2).double()])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_a_network_may_embed_the_elements_itself() -> None:
@@ -72,5 +72,5 @@ def test_a_network_may_embed_the_elements_itself() -> None:
 
     molecule = MoleculeModel(Counts())
     assert molecule.embedding is None
-    found = molecule(torch.zeros(2, 3), torch.tensor([6, 8]), torch.zeros(2, 0, dtype=torch.long))
-    assert found.tolist() == [[14.0]]
+    actual = molecule(torch.zeros(2, 3), torch.tensor([6, 8]), torch.zeros(2, 0, dtype=torch.long))
+    assert actual.tolist() == [[14.0]]

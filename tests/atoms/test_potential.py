@@ -62,16 +62,16 @@ def test_large_references_lose_nothing() -> None:
     tensors = cast(batch(*MIXED), torch.float32)
     plain = potential(**tensors)
     potential.statistics.set(references, seen, 1.0, 0.0)
-    found = potential(**tensors)
-    assert found.total.dtype == found.atoms.dtype == torch.float64
-    assert found.interaction.dtype == torch.float32
+    actual = potential(**tensors)
+    assert actual.total.dtype == actual.atoms.dtype == torch.float64
+    assert actual.interaction.dtype == torch.float32
     count = torch.stack([(tensors["z"] == z) for z in (1, 6, 8)], 1).double()
     alone = torch.zeros(6, 3).double().index_add(0, tensors["batch"], count)
     expected = plain.total + alone @ references[[1, 6, 8]]
-    torch.testing.assert_close(found.total, expected, rtol=0, atol=1e-10)
-    torch.testing.assert_close(found.interaction, plain.interaction, rtol=0, atol=0)
-    summed = torch.zeros(6).double().index_add(0, tensors["batch"], found.atoms)
-    torch.testing.assert_close(summed, found.total, rtol=0, atol=1e-10)
+    torch.testing.assert_close(actual.total, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(actual.interaction, plain.interaction, rtol=0, atol=0)
+    summed = torch.zeros(6).double().index_add(0, tensors["batch"], actual.atoms)
+    torch.testing.assert_close(summed, actual.total, rtol=0, atol=1e-10)
 
 
 def test_scale_and_shift() -> None:
@@ -101,11 +101,11 @@ def test_a_network_may_give_one_scalar_a_graph() -> None:
     atoms, whole = pairs(), pairs(level="graph")
     for potential in (atoms, whole):
         potential.statistics.set(torch.ones(119), torch.ones(119, dtype=torch.bool), 2.0, 0.5)
-    found = [energy_forces(potential, **tensors) for potential in (atoms, whole)]
+    actual = [energy_forces(potential, **tensors) for potential in (atoms, whole)]
     for name in ("energy", "forces"):
-        torch.testing.assert_close(found[1][name], found[0][name], rtol=0, atol=1e-12)
-    summed = torch.zeros(6).double().index_add(0, tensors["batch"], found[1]["energies"])
-    torch.testing.assert_close(summed, found[1]["energy"])
+        torch.testing.assert_close(actual[1][name], actual[0][name], rtol=0, atol=1e-12)
+    summed = torch.zeros(6).double().index_add(0, tensors["batch"], actual[1]["energies"])
+    torch.testing.assert_close(summed, actual[1]["energy"])
     # graphs without atoms have no energy
     energy = whole(**(tensors | {"num_graphs": 7, "cell": None, "cell_shift": None})).total
     assert energy.shape == (7,) and energy[6] == 0
@@ -121,9 +121,9 @@ class Named(nn.Module):
 def test_the_network_gets_what_it_names() -> None:
     potential = Potential(Named())
     assert potential.embedding is None
-    found = energy_forces(potential, **fields(torch.zeros(2, 3), torch.tensor([1, 8])))
-    assert found["energies"].tolist() == [1.0, 8.0]
-    assert found["forces"].tolist() == [[-1.0, 0.0, 0.0]] * 2
+    actual = energy_forces(potential, **fields(torch.zeros(2, 3), torch.tensor([1, 8])))
+    assert actual["energies"].tolist() == [1.0, 8.0]
+    assert actual["forces"].tolist() == [[-1.0, 0.0, 0.0]] * 2
 
 
 def test_errors() -> None:

@@ -46,11 +46,11 @@ def test_is_the_mean_over_turned_structures() -> None:
     net = network()
     average = RotationAverage(net, 3)
     pos, z, _ = system(5, periodic=False)
-    given = fields(pos, z)
+    inputs = fields(pos, z)
     x = torch.randn(5, 3).double()
-    found = average(pos, given["edge_index"], x=x)
-    turned = [net(pos @ turn.T, given["edge_index"], x=x)[0] for turn in average.rotations]
-    torch.testing.assert_close(found, torch.stack(turned).mean(0))
+    actual = average(pos, inputs["edge_index"], x=x)
+    turned = [net(pos @ turn.T, inputs["edge_index"], x=x)[0] for turn in average.rotations]
+    torch.testing.assert_close(actual, torch.stack(turned).mean(0))
 
 
 def test_energies_turn_less() -> None:
@@ -76,10 +76,10 @@ def test_batches_and_forces(periodic: bool) -> None:
     sizes = (3, 1, 4)
     systems = [system(n, periodic=periodic) for n in sizes]
     alone = [energy_forces(potential, **fields(p, z, c[None])) for p, z, c in systems]
-    found = energy_forces(potential, **batch(sizes, [periodic] * 3))
+    actual = energy_forces(potential, **batch(sizes, [periodic] * 3))
     expected = torch.cat([one["energy"] for one in alone])
-    torch.testing.assert_close(found["energy"], expected)
-    torch.testing.assert_close(found["forces"], torch.cat([one["forces"] for one in alone]))
+    torch.testing.assert_close(actual["energy"], expected)
+    torch.testing.assert_close(actual["forces"], torch.cat([one["forces"] for one in alone]))
 
 
 def test_errors() -> None:

@@ -67,21 +67,21 @@ def tiny(clock: Clock = FOREVER) -> Setting:
 def test_every_stage_has_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # the contract suite compiles; here it would take minutes
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    found = list(STAGES[name].rows(tiny()))
-    labels = [row.labels for row in found]
+    actual = list(STAGES[name].rows(tiny()))
+    labels = [row.labels for row in actual]
     assert labels and len(set(labels)) == len(labels)
     assert {len(label) for label in labels} == {len(STAGES[name].heads)}
     shown = {column.key for column in STAGES[name].columns(False)}
-    for row in found:
+    for row in actual:
         assert row.cells and row.cells.keys() <= shown
         if name in CONTESTS and NOTE not in row.cells:
             assert row.number("eager") > 0
             assert "compile" in row.labels[1] or row.number("launches") > 0
-    missing = [row for row in found if NOTE in row.cells]
+    missing = [row for row in actual if NOTE in row.cells]
     assert all(row.origin == "peer" for row in missing), missing
     if name == "parity":
-        assert [row.labels for row in found if gpu.is_wrong(row)] == []
-        assert len(found) == len(all_cases())
+        assert [row.labels for row in actual if gpu.is_wrong(row)] == []
+        assert len(actual) == len(all_cases())
 
 
 def test_missing_peers_are_named() -> None:
@@ -276,11 +276,11 @@ def test_interleaved_medians_repeat_short_steps() -> None:
         return lambda: (order.append(name), time.sleep(seconds))
 
     steps = {"a": step("a", 2e-4), "b": step("b", 3e-3)}
-    found = timing.interleaved(steps, torch.device("cpu"), 0.0)
+    actual = timing.interleaved(steps, torch.device("cpu"), 0.0)
     assert order[:4] == ["a", "a", "b", "b"]  # to see how long they take
     rounds = "".join(order[4:]).split("b")
     assert len(rounds) == 4 and rounds[-1] == "" and all(map(set, rounds[:-1]))
-    assert found["b"] >= 3e-3 and found["a"] >= 2e-4
+    assert actual["b"] >= 3e-3 and actual["a"] >= 2e-4
 
 
 PEER = """
@@ -518,8 +518,8 @@ def test_minutes_add_up_and_one_recipe_is_tested(
     train("--minutes", "5", "--change", *SMALL, "model.init_args.lr=1e-12")
     tested = (tmp_path / "runs" / "gpu-nbody" / "tested.json").read_text()
     train("--test")  # the first one, again
-    found = [r for r in read_result("gpu/nbody").tables[0].rows if r.origin == "geqlib"]
-    assert ["test/mse" in r.cells for r in found] == [True, False]
+    actual = [r for r in read_result("gpu/nbody").tables[0].rows if r.origin == "geqlib"]
+    assert ["test/mse" in r.cells for r in actual] == [True, False]
     assert (tmp_path / "runs" / "gpu-nbody" / "tested.json").read_text() == tested
 
 

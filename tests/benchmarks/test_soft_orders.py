@@ -15,16 +15,16 @@ from geqlib.data.graphs.expressivity import plain
 
 
 def test_soft_orders_are_invariant_and_continuous_and_others_are_not() -> None:
-    found = soft_orders.table(ties=200, shuffles=40)
+    actual = soft_orders.table(ties=200, shuffles=40)
     for nodes in ("8", "16"):
         for name in ("SoftSort", "Sinkhorn"):
-            row = found.row(nodes, name)
+            row = actual.row(nodes, name)
             assert row.number("shuffled most") < 1e-12 and row.number("jump") < 1e-6
-        assert found.row(nodes, "odd-even").number("shuffled") > 0.05
-        assert found.row(nodes, "odd-even, sorted first").number("shuffled most") < 1e-12
-        assert found.row(nodes, "odd-even, sorted first").number("jump") > 0.01
-        assert found.row(nodes, "hard").number("jump") == 1
-        assert found.row(nodes, "Sinkhorn").number("lowest") == pytest.approx(1, abs=1e-9)
+        assert actual.row(nodes, "odd-even").number("shuffled") > 0.05
+        assert actual.row(nodes, "odd-even, sorted first").number("shuffled most") < 1e-12
+        assert actual.row(nodes, "odd-even, sorted first").number("jump") > 0.01
+        assert actual.row(nodes, "hard").number("jump") == 1
+        assert actual.row(nodes, "Sinkhorn").number("lowest") == pytest.approx(1, abs=1e-9)
 
 
 def read(name: str) -> tuple[list[Any], Any]:

@@ -28,65 +28,65 @@ def atoms(nodes: int = 5, *, periodic: bool, seed: int = 0) -> Atoms:
 @pytest.mark.parametrize("periodic", [False, True])
 def test_equals_the_potential(periodic):
     potential = ponita(zbl=True)
-    given = atoms(periodic=periodic)
-    given.calc = GeqCalculator(potential)
+    inputs = atoms(periodic=periodic)
+    inputs.calc = GeqCalculator(potential)
     pos, z, cell = system(5, periodic=periodic)
     expected = energy_forces(potential, **fields(pos, z, cell[None]), stress=True)
     # sums over edges in one order: nothing but the rounding of cell_shift @ cell can differ
-    np.testing.assert_allclose(given.get_potential_energy(), expected["energy"].item(), rtol=1e-12)
-    assert given.calc.get_property("free_energy") == given.get_potential_energy()
-    np.testing.assert_allclose(given.get_potential_energies(), expected["energies"], rtol=1e-12)
+    np.testing.assert_allclose(inputs.get_potential_energy(), expected["energy"].item(), rtol=1e-12)
+    assert inputs.calc.get_property("free_energy") == inputs.get_potential_energy()
+    np.testing.assert_allclose(inputs.get_potential_energies(), expected["energies"], rtol=1e-12)
     scale = expected["forces"].abs().max()
-    np.testing.assert_allclose(given.get_forces(), expected["forces"], atol=1e-12 * scale)
+    np.testing.assert_allclose(inputs.get_forces(), expected["forces"], atol=1e-12 * scale)
     if periodic:
-        got, matrix = given.get_stress(voigt=False), expected["stress"][0]
+        got, matrix = inputs.get_stress(voigt=False), expected["stress"][0]
         np.testing.assert_allclose(got, matrix, atol=1e-12 * matrix.abs().max())
     else:
         with pytest.raises(PropertyNotImplementedError):
-            given.get_stress()
+            inputs.get_stress()
 
 
 @pytest.mark.parametrize("periodic", [False, True])
 def test_forces_and_stress_are_derivatives(periodic):
-    given = atoms(4, periodic=periodic)
-    given.calc = GeqCalculator(ponita(torch.float32, layers=1), dtype=torch.float64)
-    forces = given.get_forces()
+    inputs = atoms(4, periodic=periodic)
+    inputs.calc = GeqCalculator(ponita(torch.float32, layers=1), dtype=torch.float64)
+    forces = inputs.get_forces()
     # central differences err by eps^2 and a third derivative, and by rounding / eps
-    numeric = calculate_numerical_forces(given, 1e-4)
+    numeric = calculate_numerical_forces(inputs, 1e-4)
     np.testing.assert_allclose(forces, numeric, atol=1e-6 * np.abs(forces).max())
     if periodic:
-        stress = given.get_stress()
-        numeric = calculate_numerical_stress(given, 1e-4)
+        stress = inputs.get_stress()
+        numeric = calculate_numerical_stress(inputs, 1e-4)
         np.testing.assert_allclose(stress, numeric, atol=1e-5 * np.abs(stress).max())
 
 
 def test_a_surface_repeats_in_two_directions():
-    given = atoms(4, periodic=True)
-    given.pbc = (True, True, False)
-    given.calc = GeqCalculator(pairs())
-    twice = given.repeat((2, 1, 1))
+    inputs = atoms(4, periodic=True)
+    inputs.pbc = (True, True, False)
+    inputs.calc = GeqCalculator(pairs())
+    twice = inputs.repeat((2, 1, 1))
     twice.calc = GeqCalculator(pairs())
-    assert twice.get_potential_energy() == pytest.approx(2 * given.get_potential_energy(), 1e-12)
-    doubled = given.repeat((1, 1, 2))
+    assert twice.get_potential_energy() == pytest.approx(2 * inputs.get_potential_energy(), 1e-12)
+    doubled = inputs.repeat((1, 1, 2))
     doubled.calc = GeqCalculator(pairs())
-    assert abs(doubled.get_potential_energy() - 2 * given.get_potential_energy()) > 1e-6
+    assert abs(doubled.get_potential_energy() - 2 * inputs.get_potential_energy()) > 1e-6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("periodic", [False, True])
 def test_dynamics_conserves_energy(periodic):
     """Verlet's energy oscillates by O(step^2) and does not drift."""
-    given = atoms(6, periodic=periodic)
-    given.calc = GeqCalculator(pairs(), skin=0.4)
-    thermalize_momenta(given, 300, rng=np.random.default_rng(0))
-    kinetic, errors = given.get_kinetic_energy(), []
+    inputs = atoms(6, periodic=periodic)
+    inputs.calc = GeqCalculator(pairs(), skin=0.4)
+    thermalize_momenta(inputs, 300, rng=np.random.default_rng(0))
+    kinetic, errors = inputs.get_kinetic_energy(), []
     for step in (0.5, 0.25):
-        moving = given.copy()
+        moving = inputs.copy()
         moving.calc = GeqCalculator(pairs(), skin=0.4)
         before = moving.get_total_energy()
         VelocityVerlet(moving, step * fs).run(round(100 / step))
         errors.append(abs(moving.get_total_energy() - before))
-        assert np.abs(moving.positions - given.positions).max() > 0.2
+        assert np.abs(moving.positions - inputs.positions).max() > 0.2
         assert moving.calc.near.searches < 100 / step / 2
     assert errors[1] < max(0.5 * errors[0], 1e-6 * kinetic)
     assert errors[0] < 1e-2 * kinetic
@@ -116,12 +116,12 @@ def test_a_skin_changes_nothing(periodic):
 
 
 def test_a_skin_sees_other_atoms_and_numbers_that_are_none():
-    given = atoms(5, periodic=False)
-    given.calc = GeqCalculator(pairs())
-    given.get_forces()
-    fewer = given[:3]
-    fewer.calc = given.calc
-    alone = given[:3]
+    inputs = atoms(5, periodic=False)
+    inputs.calc = GeqCalculator(pairs())
+    inputs.get_forces()
+    fewer = inputs[:3]
+    fewer.calc = inputs.calc
+    alone = inputs[:3]
     alone.calc = GeqCalculator(pairs())
     assert fewer.get_potential_energy() == alone.get_potential_energy()
     fewer.positions[0, 0] = np.nan
@@ -132,13 +132,13 @@ def test_a_skin_sees_other_atoms_and_numbers_that_are_none():
 def test_without_a_cutoff_all_pairs_of_molecules():
     torch.manual_seed(0)
     potential = Potential(PONITA(4, 0, 1, 0, channels=8, layers=1)).double()
-    given = atoms(4, periodic=False)
-    given.positions *= 10
-    given.calc = GeqCalculator(potential)
-    everything = neighbor_list(torch.tensor(given.positions), 1e3)
-    z = torch.tensor(given.numbers)
-    expected = energy_forces(potential, torch.tensor(given.positions), z, everything.edge_index)
-    np.testing.assert_allclose(given.get_forces(), expected["forces"], rtol=1e-9, atol=1e-12)
+    inputs = atoms(4, periodic=False)
+    inputs.positions *= 10
+    inputs.calc = GeqCalculator(potential)
+    everything = neighbor_list(torch.tensor(inputs.positions), 1e3)
+    z = torch.tensor(inputs.numbers)
+    expected = energy_forces(potential, torch.tensor(inputs.positions), z, everything.edge_index)
+    np.testing.assert_allclose(inputs.get_forces(), expected["forces"], rtol=1e-9, atol=1e-12)
     crystal = atoms(4, periodic=True)
     crystal.calc = GeqCalculator(potential)
     with pytest.raises(ValueError, match="no cutoff"):
@@ -156,9 +156,9 @@ def test_a_single_atom():
 def test_the_model_given_stays_as_it_is():
     potential = pairs(torch.float32)
     calculator = GeqCalculator(potential, dtype=torch.float64)
-    given = atoms(3, periodic=False)
-    given.calc = calculator
-    given.get_forces()
+    inputs = atoms(3, periodic=False)
+    inputs.calc = calculator
+    inputs.get_forces()
     assert all(p.dtype == torch.float32 and p.requires_grad for p in potential.parameters())
     assert calculator.dtype == torch.float64
 
@@ -168,10 +168,10 @@ def test_elements_and_models_it_does_not_know():
     seen = torch.zeros(119, dtype=torch.bool)
     seen[[1, 6]] = True
     potential.statistics.set(torch.zeros(119, dtype=torch.float64), seen, 1.0, 0.0)
-    given = Atoms("CHO", np.eye(3))
-    given.calc = GeqCalculator(potential)
+    inputs = Atoms("CHO", np.eye(3))
+    inputs.calc = GeqCalculator(potential)
     with pytest.raises(ValueError, match="atom 2 is O"):
-        given.get_potential_energy()
+        inputs.get_potential_energy()
     with pytest.raises(ValueError, match="not a potential"):
         GeqCalculator(PONITA(1, 0, 1, 0))
     with pytest.raises(ValueError, match="There is no checkpoint"):
@@ -182,31 +182,31 @@ def test_elements_and_models_it_does_not_know():
 
 
 def test_an_average_over_rotations():
-    given = atoms(4, periodic=False)
+    inputs = atoms(4, periodic=False)
     potential = ponita(layers=1)
-    given.calc = GeqCalculator(potential, rotations=2)
-    found = given.get_potential_energy()
+    inputs.calc = GeqCalculator(potential, rotations=2)
+    actual = inputs.get_potential_energy()
     energies = []
-    for turn in given.calc.potential.model.rotations.numpy():
-        turned = given.copy()
-        turned.positions = given.positions @ turn.T
+    for turn in inputs.calc.potential.model.rotations.numpy():
+        turned = inputs.copy()
+        turned.positions = inputs.positions @ turn.T
         turned.calc = GeqCalculator(potential)
         energies.append(turned.get_potential_energy())
-    assert found == pytest.approx(np.mean(energies), abs=1e-12)
+    assert actual == pytest.approx(np.mean(energies), abs=1e-12)
     assert energies[0] != pytest.approx(energies[1], abs=1e-9)
     with pytest.raises(ValueError, match="no grid of orientations"):
         GeqCalculator(pairs(), rotations=2)
 
 
-def _differences(given: Atoms, step: float = 1e-4) -> np.ndarray:
+def _differences(inputs: Atoms, step: float = 1e-4) -> np.ndarray:
     """The Hessian by central differences of the forces."""
     rows = []
-    for k in range(3 * len(given)):
+    for k in range(3 * len(inputs)):
         ends = []
         for sign in (1, -1):
-            moved = given.copy()
+            moved = inputs.copy()
             moved.positions[k // 3, k % 3] += sign * step
-            moved.calc = given.calc
+            moved.calc = inputs.calc
             ends.append(moved.get_forces().ravel())
         rows.append((ends[1] - ends[0]) / (2 * step))
     return np.stack(rows)
@@ -215,22 +215,22 @@ def _differences(given: Atoms, step: float = 1e-4) -> np.ndarray:
 @pytest.mark.parametrize("periodic", [False, True])
 @pytest.mark.parametrize("build", [ponita, pairs])
 def test_the_hessian_is_the_derivative_of_the_forces(build, periodic):
-    given = atoms(4, periodic=periodic)
-    given.calc = GeqCalculator(build())
-    found, expected = given.calc.get_hessian(given), _differences(given)
-    assert found.shape == (12, 12) and found.dtype == np.float64
-    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(found, found.T, atol=1e-10 * np.abs(found).max())
+    inputs = atoms(4, periodic=periodic)
+    inputs.calc = GeqCalculator(build())
+    actual, expected = inputs.calc.get_hessian(inputs), _differences(inputs)
+    assert actual.shape == (12, 12) and actual.dtype == np.float64
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(actual, actual.T, atol=1e-10 * np.abs(actual).max())
     # all atoms moved alike change no force
-    assert np.abs(found.reshape(12, 4, 3).sum(1)).max() < 1e-10 * np.abs(found).max()
+    assert np.abs(actual.reshape(12, 4, 3).sum(1)).max() < 1e-10 * np.abs(actual).max()
 
 
 def test_vibrations_are_those_of_ase(tmp_path):
     """Frequencies, imaginary ones too, beside ASE's finite differences."""
-    given = atoms(3, periodic=False)
-    given.calc = GeqCalculator(pairs())
-    ours = VibrationsData.from_2d(given, given.calc.get_hessian(given)).get_energies()
-    vibrations = Vibrations(given, delta=1e-3, name=str(tmp_path / "modes"))
+    inputs = atoms(3, periodic=False)
+    inputs.calc = GeqCalculator(pairs())
+    ours = VibrationsData.from_2d(inputs, inputs.calc.get_hessian(inputs)).get_energies()
+    vibrations = Vibrations(inputs, delta=1e-3, name=str(tmp_path / "modes"))
     vibrations.run()
     theirs = vibrations.get_vibrations().get_energies()
     scale = np.abs(ours**2).max()

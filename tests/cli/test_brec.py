@@ -42,9 +42,9 @@ def test_command(
     assert len(results["exact"]["lost"].get("basic", [])) == 1 - separated
     assert "Exact features (folklore 2-WL) separate 1 of these pairs." in out
     assert json.loads(Path("runs/net/exact.json").read_text())["features"] == "folklore 2-WL"
-    kept = {p: p.stat().st_mtime_ns for p in Path("runs").glob("net/seed*/*")}
-    assert len(kept) == 4 and main(command) == 0
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    remaining = {p: p.stat().st_mtime_ns for p in Path("runs").glob("net/seed*/*")}
+    assert len(remaining) == 4 and main(command) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in remaining.items())
     capsys.readouterr()
     assert main([*command, "--recipe.lr=1e-3"]) == 2
     assert "recipe.lr was 0.0001 and is 0.001" in capsys.readouterr().err

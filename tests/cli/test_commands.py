@@ -22,7 +22,7 @@ def commands(path: Path) -> list[list[str]]:
     blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines += [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", prose)]
+    lines += [" ".join(actual.split()) for actual in re.findall(r"`([^`]+)`", prose)]
     started = re.compile(r"(?:[A-Z_]+=\S+ )*(geqlib |make |(?:\.venv/bin/)?python benchmarks/)")
     return [shlex.split(line, comments=True) for line in lines if started.match(line)]
 

@@ -61,33 +61,33 @@ def read(out: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     out = tmp_path / "out"
-    given = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
-    assert cv(*given) == 0
+    inputs = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
+    assert cv(*inputs) == 0
     assert "each fold's epoch chosen by its validation split" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     runs = {"fold4-seed0", "fold7-seed0", "fold4-seed3", "fold7-seed3"}
     assert names == {*runs, "folds.json", "confusion.png", "learning_curves.png"}
-    found = read(out)
-    assert found["folds"] == [4, 7] and found["seeds"] == [0, 3] and found["epochs"] == EPOCHS
+    actual = read(out)
+    assert actual["folds"] == [4, 7] and actual["seeds"] == [0, 3] and actual["epochs"] == EPOCHS
     curves = {run: read_history(out / run)["val/test_accuracy"][:, 1] for run in runs}
     counts = np.zeros((2, 2), int)
     for row, seed in enumerate((0, 3)):
         mean = (curves[f"fold4-seed{seed}"] + curves[f"fold7-seed{seed}"]) / 2
         epoch = int(mean.argmax())
-        assert found["best_epochs"][row] == epoch + 1
+        assert actual["best_epochs"][row] == epoch + 1
         for column, fold in enumerate((4, 7)):
             folder = out / f"fold{fold}-seed{seed}"
             curve = curves[folder.name]
-            assert found["published"]["values"][row][column] == pytest.approx(curve[epoch])
+            assert actual["published"]["values"][row][column] == pytest.approx(curve[epoch])
             results = json.loads((folder / "results.json").read_text())
             accuracy = results["metrics"]["test/accuracy"]
-            assert found["selected"]["values"][row][column] == accuracy
+            assert actual["selected"]["values"][row][column] == accuracy
             saved = load_file(folder / "predictions.safetensors")
             right = saved["logits"].argmax(1) == saved["true"]
             assert right.mean() == pytest.approx(accuracy) and len(right) == 4
             np.add.at(counts, (saved["true"], saved["logits"].argmax(1)), 1)
-    assert found["confusion"] == counts.tolist()
-    for protocol in (found["published"], found["selected"]):
+    assert actual["confusion"] == counts.tolist()
+    for protocol in (actual["published"], actual["selected"]):
         means = np.mean(protocol["values"], 0)
         assert protocol["mean"] == pytest.approx(means.mean())
         assert protocol["std"] == pytest.approx(means.std(ddof=1))
@@ -99,7 +99,7 @@ def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     out, path = tmp_path / "out", config(tmp_path)
-    given = ("--config", path, "--out", out, "--folds", 0, 1)
+    inputs = ("--config", path, "--out", out, "--folds", 0, 1)
     complete = sweep.complete
 
     def killed(run) -> None:
@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
         complete(run)
 
     monkeypatch.setattr(sweep, "complete", killed)
-    assert cv(*given) == 143
+    assert cv(*inputs) == 143
     assert "geqlib: stopped by SIGTERM; the same command goes on" in capsys.readouterr().err
     assert not (out / "folds.json").exists()
     first = (out / "fold0-seed0" / "results.json").stat().st_mtime_ns
@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
     (folder / "fit.json").unlink()
     record = json.loads((out / "fold0-seed0" / "recipe.json").read_text()) | {"fold": 1}
     (folder / "recipe.json").write_text(json.dumps(record))
-    assert cv(*given) == 0
+    assert cv(*inputs) == 0
     assert (out / "fold0-seed0" / "results.json").stat().st_mtime_ns == first
     assert json.loads((folder / "fit.json").read_text())["epochs"] == EPOCHS
     assert len(read_history(folder)["val/accuracy"]) == EPOCHS
@@ -131,12 +131,12 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys) -> None:
 def test_finished_folds_count_only_if_they_were_made_alike(tmp_path, capsys) -> None:
     """Settings, data and code are compared; what differs is named, and nothing is changed."""
     out, path = tmp_path / "out", config(tmp_path)
-    given = ("--config", path, "--out", out, "--folds", 0, "--trainer.max_epochs=1")
-    assert cv(*given) == 0
+    inputs = ("--config", path, "--out", out, "--folds", 0, "--trainer.max_epochs=1")
+    assert cv(*inputs) == 0
     results = out / "fold0-seed0" / "results.json"
     before = results.stat().st_mtime_ns
-    assert cv(*given) == 0
-    assert cv(*given, "--trainer.enable_progress_bar=false") == 0
+    assert cv(*inputs) == 0
+    assert cv(*inputs, "--trainer.enable_progress_bar=false") == 0
     capsys.readouterr()
     for change, said in (
         ("--model.lr=0.5", "model.init_args.lr was 0.002 and is 0.5"),
@@ -144,20 +144,20 @@ def test_finished_folds_count_only_if_they_were_made_alike(tmp_path, capsys) -> 
         ("--model.model.channels=8", "model.init_args.model.init_args.channels was 4 and is 8"),
         ("--data.batch_size=4", "data.init_args.batch_size was 32 and is 4"),
     ):
-        assert cv(*given, change) == 2
+        assert cv(*inputs, change) == 2
         error = capsys.readouterr().err
         assert said in error and "fold0-seed0 holds a run that was made otherwise" in error
     record = out / "fold0-seed0" / "recipe.json"
     text = record.read_text()
     for key, said in (("data", "the data has changed"), ("code", "the code has changed")):
         record.write_text(json.dumps(json.loads(text) | {key: "0"}))
-        assert cv(*given) == 2
+        assert cv(*inputs) == 2
         assert said in capsys.readouterr().err
     record.unlink()
-    assert cv(*given) == 2
+    assert cv(*inputs) == 2
     assert "no record of how it was made" in capsys.readouterr().err
     assert results.stat().st_mtime_ns == before
-    assert cv(*given, "--model.lr=0.5", "--overwrite") == 0
+    assert cv(*inputs, "--model.lr=0.5", "--overwrite") == 0
     assert results.stat().st_mtime_ns != before
     saved = yaml.safe_load((out / "fold0-seed0" / "config.yaml").read_text())
     assert saved["model"]["init_args"]["lr"] == 0.5
@@ -167,9 +167,11 @@ def test_finished_folds_count_only_if_they_were_made_alike(tmp_path, capsys) -> 
 def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
     """Other options on the same graphs are; other graphs under the same name, and old files not."""
     short = ("--folds", 0, 1, "--trainer.max_epochs=1")
-    given = ("--config", config(tmp_path), *short)
-    assert cv(*given, "--out", tmp_path / "a") == 0
-    assert cv(*given, "--out", tmp_path / "b", "--data.hops=null", "--against", tmp_path / "a") == 0
+    inputs = ("--config", config(tmp_path), *short)
+    assert cv(*inputs, "--out", tmp_path / "a") == 0
+    assert (
+        cv(*inputs, "--out", tmp_path / "b", "--data.hops=null", "--against", tmp_path / "a") == 0
+    )
     assert read(tmp_path / "b")["against"]["a"].keys() == {"published", "selected"}
     summary = read(tmp_path / "a")
     old = {key: value for key, value in summary.items() if key != "test_sets"}
@@ -184,12 +186,12 @@ def test_only_the_same_folds_are_paired(tmp_path, capsys, monkeypatch) -> None:
         (tmp_path / "a" / "folds.json").write_text(json.dumps(changed))
         capsys.readouterr()
         again = ("--out", tmp_path / "b", "--data.hops=null", "--against", tmp_path / "a")
-        assert cv(*given, *again) == 2
+        assert cv(*inputs, *again) == 2
         assert said in capsys.readouterr().err
     raw_graphs.write(tmp_path / "mirror", "OTHER", kinds=3)
     other = ("--data.name=OTHER", "--data.folds=stratified", "--out", tmp_path / "c")
     (tmp_path / "a" / "folds.json").write_text(json.dumps(summary))
-    assert cv(*given, *other, "--against", tmp_path / "a") == 2
+    assert cv(*inputs, *other, "--against", tmp_path / "a") == 2
     assert "has another test set in fold 0" in capsys.readouterr().err
 
 
@@ -198,10 +200,10 @@ def test_training_on_all_of_the_training_part(tmp_path) -> None:
     out = tmp_path / "out"
     path = config(tmp_path, validation=0.0)
     assert cv("--config", path, "--out", out, "--folds", 2, "--trainer.max_epochs=1") == 0
-    found = read(out)
-    assert found["selected"] is None and found["epochs"] == 1
+    actual = read(out)
+    assert actual["selected"] is None and actual["epochs"] == 1
     curve = read_history(out / "fold2-seed0")["val/accuracy"]
-    assert found["published"]["values"] == [[pytest.approx(curve[0, 1])]]
+    assert actual["published"]["values"] == [[pytest.approx(curve[0, 1])]]
 
 
 @pytest.mark.slow
@@ -210,8 +212,8 @@ def test_several_at_a_time(tmp_path) -> None:
     names = [run.folder.name for run in runs]
     assert names == [f"fold{k}-seed0" for k in range(10)] and (runs[0].threads or 0) >= 1
     sweep.complete_all([], jobs=2)
-    given = ("--config", config(tmp_path), "--out", tmp_path / "out", "--folds", 0, 1)
-    assert cv(*given, "--jobs", 2, "--trainer.max_epochs=1") == 0
+    inputs = ("--config", config(tmp_path), "--out", tmp_path / "out", "--folds", 0, 1)
+    assert cv(*inputs, "--jobs", 2, "--trainer.max_epochs=1") == 0
     assert read(tmp_path / "out")["folds"] == [0, 1]
 
 

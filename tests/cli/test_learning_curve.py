@@ -29,16 +29,16 @@ def curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, *sizes: int) -> list[str]:
-    given = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "out")]
-    return ["learning-curve", *given, "--sizes", *map(str, sizes)]
+    inputs = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "out")]
+    return ["learning-curve", *inputs, "--sizes", *map(str, sizes)]
 
 
 @pytest.mark.slow
 def test_every_size_is_trained_on_so_many_examples(curve):
-    found = json.loads((curve / "out" / "learning_curve.json").read_text())
-    assert [(run["size"], run["seed"]) for run in found["runs"]] == [(4, 0), (12, 0)]
-    assert {"energy_rmse", "forces_rmse"} <= set(found["shown"])
-    for run in found["runs"]:
+    actual = json.loads((curve / "out" / "learning_curve.json").read_text())
+    assert [(run["size"], run["seed"]) for run in actual["runs"]] == [(4, 0), (12, 0)]
+    assert {"energy_rmse", "forces_rmse"} <= set(actual["shown"])
+    for run in actual["runs"]:
         folder = curve / "out" / f"size{run['size']}-seed0"
         results = json.loads((folder / "results.json").read_text())
         assert results["metrics"]["test/forces_rmse"] == run["metrics"]["forces_rmse"]

@@ -256,9 +256,9 @@ def test_what_a_fit_leaves(run):
     assert fit["epochs"] == tiny.EPOCHS and fit["steps"] == 3 * tiny.EPOCHS
     weights = geqlib.load(run / "checkpoints" / "last.ckpt").parameters()
     assert fit["parameters"] == sum(p.numel() for p in weights)
-    saved, given = yaml.safe_load((run / "config.yaml").read_text()), tiny.config()
+    saved, inputs = yaml.safe_load((run / "config.yaml").read_text()), tiny.config()
     assert saved["seed_everything"] == 0 and saved["ema"] == 0.9
-    assert saved["data"]["init_args"].items() >= given["data"]["init_args"].items()
+    assert saved["data"]["init_args"].items() >= inputs["data"]["init_args"].items()
 
 
 @pytest.mark.slow
@@ -282,21 +282,21 @@ def test_fit_can_be_repeated(run, tmp_path):
 
 def test_the_chain(run, tmp_path, capsys):
     best = str(run / "checkpoints" / "best.ckpt")
-    given = ["--config", str(run / "config.yaml"), "--ckpt_path", best]
+    inputs = ["--config", str(run / "config.yaml"), "--ckpt_path", best]
     for name in ("validate", "test", "predict"):
-        assert tiny.geqlib([name, *given]) == 0
+        assert tiny.geqlib([name, *inputs]) == 0
     results = json.loads((run / "results.json").read_text())
     assert results["name"] == "run" and results["model"] == "PONITA" and results["seed"] == 0
     assert results["baselines"].keys() == {"copy", "constant velocity", "linear"}
     assert results["environment"]["torch"] == version("torch")
-    found = load_file(run / "predictions.safetensors")
-    assert found["batch"].tolist() == np.repeat(np.arange(7), 5).tolist()
-    error = (found["predicted"] - found["true"]) ** 2
+    actual = load_file(run / "predictions.safetensors")
+    assert actual["batch"].tolist() == np.repeat(np.arange(7), 5).tolist()
+    error = (actual["predicted"] - actual["true"]) ** 2
     # float32
     assert results["metrics"]["test/mse"] == pytest.approx(error.mean(), rel=1e-5)
     median = np.median(error.reshape(7, -1).mean(1))
     assert results["metrics"]["test/median"] == pytest.approx(median, rel=1e-5)
-    copy = ((found["pos"] - found["true"]) ** 2).mean()
+    copy = ((actual["pos"] - actual["true"]) ** 2).mean()
     assert results["baselines"]["copy"]["mse"] == pytest.approx(copy, rel=1e-5)
     assert len(list((run / "metrics").iterdir())) == 1  # testing logs nothing into the run
     capsys.readouterr()
@@ -348,8 +348,8 @@ def test_classifiers_too(tmp_path, capsys):
     path.write_text(yaml.safe_dump(settings))
     assert tiny.geqlib(["fit", "--config", str(path)]) == 0
     assert tiny.geqlib(["predict", "--config", str(path), "--ckpt_path", last]) == 0
-    found = load_file(run / "predictions.safetensors")
-    assert found["logits"].shape == (8, 10) and found["true"].shape == (8,)
+    actual = load_file(run / "predictions.safetensors")
+    assert actual["logits"].shape == (8, 10) and actual["true"].shape == (8,)
     assert tiny.geqlib(["check", last, "--samples", "1"]) == 0
     assert "rotations SO(2)" in capsys.readouterr().out
 

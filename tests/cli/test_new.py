@@ -104,9 +104,9 @@ def test_a_potential_from_a_file_trains(capsys):
 def test_a_budget_is_turned_into_epochs(capsys):
     write("metal.xyz", metals(10))
     assert tiny.geqlib(["new", "potential", "metal.xyz", "--minutes", "1"]) == 0
-    found = re.search(r"max_epochs (\d+): (\S+) minutes", capsys.readouterr().out)
-    assert found and int(found[1]) == settings("metal.yaml")["trainer"]["max_epochs"] > 1
-    assert 0.5 < float(found[2]) <= 1
+    actual = re.search(r"max_epochs (\d+): (\S+) minutes", capsys.readouterr().out)
+    assert actual and int(actual[1]) == settings("metal.yaml")["trainer"]["max_epochs"] > 1
+    assert 0.5 < float(actual[2]) <= 1
 
 
 def test_classes_of_clouds_train(capsys):

@@ -12,7 +12,7 @@ from geqlib.data import SetData
 SMALL: dict[str, Any] = {"train": 300, "val": 5, "test": 4, "test_sizes": (1, 3, 40)}
 
 
-def made(task: Any = "second_minimum", **options: Any) -> SetData:
+def built(task: Any = "second_minimum", **options: Any) -> SetData:
     data = SetData(16, task=task, **(SMALL | options))
     data.setup()
     return data
@@ -48,24 +48,24 @@ ANSWERS = {
 
 @pytest.mark.parametrize("task", ANSWERS)
 def test_answers(task: str) -> None:
-    data = made(task)
+    data = built(task)
     for split in data.splits.values():
         batch: Any = split.__getitems__(range(len(split)))
         assert batch.y.tolist() == [ANSWERS[task](elements) for elements in sets(batch)]
 
 
 def test_answers_by_hand() -> None:
-    data = made(train=2000)
+    data = built(train=2000)
     batch: Any = data.splits["train"].__getitems__(range(2000))
-    found = dict(zip(map(tuple, sets(batch)), batch.y.tolist(), strict=True))
-    alone = [number(bits) for elements, bits in found.items() if len(elements) == 1]
+    actual = dict(zip(map(tuple, sets(batch)), batch.y.tolist(), strict=True))
+    alone = [number(bits) for elements, bits in actual.items() if len(elements) == 1]
     assert alone and set(alone) == {255}
-    twins = [e for e in found if len(e) > 2 and sorted(e)[0] == sorted(e)[1]]
-    assert twins and all(number(found[e]) == min(e) for e in twins)
+    twins = [e for e in actual if len(e) > 2 and sorted(e)[0] == sorted(e)[1]]
+    assert twins and all(number(actual[e]) == min(e) for e in twins)
 
 
 def test_sizes_and_numbers_are_uniform() -> None:
-    part = made(train=20_000).splits["train"]
+    part = built(train=20_000).splits["train"]
     batch: Any = part.__getitems__(range(20_000))
     sizes = torch.bincount(batch.batch)
     assert (int(sizes.min()), int(sizes.max())) == (1, 16)
@@ -76,7 +76,7 @@ def test_sizes_and_numbers_are_uniform() -> None:
 
 
 def test_batches_are_the_chosen_sets_in_order() -> None:
-    part = made().splits["train"]
+    part = built().splits["train"]
     some: Any = part.__getitems__([7, 2, 7])
     single: list[Any] = [part[k] for k in (7, 2, 7)]
     assert sets(some) == [s.x.tolist() for s in single]
@@ -86,27 +86,27 @@ def test_batches_are_the_chosen_sets_in_order() -> None:
 
 
 def test_each_test_size_has_its_loader_and_its_own_stream() -> None:
-    data, other = made(), made(test_sizes=(40,))
+    data, other = built(), built(test_sizes=(40,))
     loaders = data.test_dataloader()
     seen = [[len(s) for batch in loader for s in sets(batch)] for loader in loaders]
     assert seen == [[1] * 4, [3] * 4, [40] * 4]
     (first, second) = (d.splits["test 40"].x for d in (data, other))
     assert torch.equal(first, second)
-    assert not torch.equal(made(data_seed=1).splits["test 40"].x, first)
+    assert not torch.equal(built(data_seed=1).splits["test 40"].x, first)
     assert not torch.equal(
         data.splits["val"].x.view(5, -1)[:4, :3], data.splits["test 3"].x.view(4, 3)
     )
 
 
 def test_parity_is_validated_on_odd_and_even_sizes() -> None:
-    sizes = made("size_parity", val=100).splits["val"].counts["node"]
+    sizes = built("size_parity", val=100).splits["val"].counts["node"]
     assert 20 < int((sizes == 31).sum()) < 80  # six standard deviations
     assert set(sizes.tolist()) == {31, 32}
-    assert set(made("bit_parity").splits["val"].counts["node"].tolist()) == {32}
+    assert set(built("bit_parity").splits["val"].counts["node"].tolist()) == {32}
 
 
 def test_evaluation_takes_few_large_sets_at_once() -> None:
-    data = made(val=40, val_size=10_000)
+    data = built(val=40, val_size=10_000)
     assert max(batch.num_graphs for batch in data.val_dataloader()) == 3
     assert sum(batch.num_graphs for batch in data.val_dataloader()) == 40
 

@@ -14,9 +14,9 @@ from geqlib.data.subsets import gaussians, mixed_sets, moons
 
 def data(name: Any = "moons", **options: Any) -> SubsetData:
     small = {"size": 20, "chosen": 3, "train": 9, "val": 5, "test": 4, "test_sizes": (20, 50)}
-    made = SubsetData(name, 4, **(small | options))
-    made.setup()
-    return made
+    built = SubsetData(name, 4, **(small | options))
+    built.setup()
+    return built
 
 
 def test_sizes_of_sets_and_subsets() -> None:
@@ -67,9 +67,9 @@ def test_gaussians_have_their_mean_and_deviation() -> None:
 
 def test_chosen_points_are_of_the_other_class() -> None:
     """Classes that differ in their sign: a set has one sign but for its subset."""
-    made = mixed_sets("gaussians", 400, 30, 3, np.random.default_rng(0))
-    side = (made.x.sum(1) > 0).view(400, 30)
-    chosen = made.y.view(400, 30) > 0
+    built = mixed_sets("gaussians", 400, 30, 3, np.random.default_rng(0))
+    side = (built.x.sum(1) > 0).view(400, 30)
+    chosen = built.y.view(400, 30) > 0
     right = (side ^ chosen).float().mean(1)  # the side of the background, but for 2.3 %
     assert bool(((right < 0.25) | (right > 0.75)).all())
     assert 0.4 < float((right > 0.5).float().mean()) < 0.6

@@ -104,11 +104,11 @@ def test_arguments_of_numpy_are_kept_as_plain_ones(cls: Any, tmp_path: Path) -> 
     values = defaults(cls)
     cache = {"cache": str(tmp_path)} if "cache" in values else {}
     expected = cls(**model, **(values | cache)).hparams
-    kept = stored(cls(**model, **odd(values, tmp_path)).hparams, tmp_path / "a.ckpt")
-    assert kept.keys() == dict(expected).keys() and "model" not in kept
+    remaining = stored(cls(**model, **odd(values, tmp_path)).hparams, tmp_path / "a.ckpt")
+    assert remaining.keys() == dict(expected).keys() and "model" not in remaining
     for name, value in expected.items():
-        assert same_but_for_lists(kept[name]) == same_but_for_lists(value), name
-        assert isinstance(value, (list, tuple)) or type(kept[name]) is type(value), name
+        assert same_but_for_lists(remaining[name]) == same_but_for_lists(value), name
+        assert isinstance(value, (list, tuple)) or type(remaining[name]) is type(value), name
 
 
 @quiet
@@ -231,9 +231,9 @@ def test_arguments_of_tasks_of_ones_own(tmp_path: Path) -> None:
 
     task = Own(nn.Linear(1, 1), o3.Irreps("2x0e"), torch.ones(2), nn.Linear(1, 1), How.FAST)
     expected = {"irreps": "2x0e", "weights": [1.0, 1.0], "how": "fast"}
-    kept = stored(task.hparams, tmp_path / "a.ckpt")
-    assert kept == dict(task.hparams) and {k: kept[k] for k in expected} == expected
-    assert not kept.keys() & {"model", "head"}
+    remaining = stored(task.hparams, tmp_path / "a.ckpt")
+    assert remaining == dict(task.hparams) and {k: remaining[k] for k in expected} == expected
+    assert not remaining.keys() & {"model", "head"}
 
 
 @quiet

@@ -55,25 +55,25 @@ def only(root, name):
 
 
 @pytest.fixture
-def kept(tmp_path):
+def remaining(tmp_path):
     assert read(tmp_path)
     return tmp_path
 
 
-def test_arrays_are_built_once(kept):
-    assert [path.name for path in files(kept)] == ["arrays.safetensors", "manifest.json"]
-    assert not read(kept)
-    manifest = json.loads(only(kept, "manifest.json").read_text())
-    assert manifest["sha256"] == file_hash(only(kept, "arrays.safetensors"))
+def test_arrays_are_built_once(remaining):
+    assert [path.name for path in files(remaining)] == ["arrays.safetensors", "manifest.json"]
+    assert not read(remaining)
+    manifest = json.loads(only(remaining, "manifest.json").read_text())
+    assert manifest["sha256"] == file_hash(only(remaining, "arrays.safetensors"))
     assert manifest["parameters"] == {"seed": 1, "sizes": {"train": 3}, "frames": [0, 1]}
 
 
-def test_other_parameters_are_other_data(kept):
-    assert read(kept, PARAMETERS | {"seed": 2})
-    assert read(kept, name="other")
-    assert not read(kept) and not read(kept, PARAMETERS | {"seed": 2})
-    assert not read(kept, dict(reversed(PARAMETERS.items())))
-    assert len(files(kept)) == 6
+def test_other_parameters_are_other_data(remaining):
+    assert read(remaining, PARAMETERS | {"seed": 2})
+    assert read(remaining, name="other")
+    assert not read(remaining) and not read(remaining, PARAMETERS | {"seed": 2})
+    assert not read(remaining, dict(reversed(PARAMETERS.items())))
+    assert len(files(remaining)) == 6
 
 
 @pytest.mark.parametrize(
@@ -90,32 +90,32 @@ def test_other_parameters_are_other_data(kept):
         ("manifest.json", lambda raw: raw.replace(b'"seed": 1', b'"seed": 9')),
     ],
 )
-def test_damaged_files_are_made_again(kept, name, damage):
-    path = only(kept, name)
+def test_damaged_files_are_made_again(remaining, name, damage):
+    path = only(remaining, name)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.warns(UserWarning, match=r"cached data in .* is damaged: it is made again"):
-        assert read(kept)
-    assert not read(kept)
+        assert read(remaining)
+    assert not read(remaining)
 
 
-def test_a_hash_that_fits_a_file_of_another_kind(kept):
-    path, manifest = only(kept, "arrays.safetensors"), only(kept, "manifest.json")
+def test_a_hash_that_fits_a_file_of_another_kind(remaining):
+    path, manifest = only(remaining, "arrays.safetensors"), only(remaining, "manifest.json")
     content = json.loads(manifest.read_text())
     path.write_bytes(b"no arrays")
     manifest.write_text(json.dumps(content | {"sha256": file_hash(path)}))
     with pytest.warns(UserWarning, match="is damaged"):
-        assert read(kept)
+        assert read(remaining)
 
 
-def test_arrays_without_manifest_are_not_taken_for_data(kept):
-    only(kept, "manifest.json").unlink()
-    assert read(kept) and not read(kept)
+def test_arrays_without_manifest_are_not_taken_for_data(remaining):
+    only(remaining, "manifest.json").unlink()
+    assert read(remaining) and not read(remaining)
 
 
-def test_manifest_without_arrays(kept):
-    only(kept, "arrays.safetensors").unlink()
+def test_manifest_without_arrays(remaining):
+    only(remaining, "arrays.safetensors").unlink()
     with pytest.warns(UserWarning, match="is damaged"):
-        assert read(kept)
+        assert read(remaining)
 
 
 def test_killed_between_arrays_and_manifest(tmp_path):
@@ -236,16 +236,16 @@ def test_what_is_kept_in_memory_is_not_changed_by_its_users(tmp_path):
     assert not read(tmp_path)
 
 
-def test_data_of_a_cache_that_can_only_be_read_are_read(kept, monkeypatch):
+def test_data_of_a_cache_that_can_only_be_read_are_read(remaining, monkeypatch):
     """Another user's cache: what it has is taken, and nothing is said."""
 
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(atomic, "replace_file", refuse)
-    assert not read(kept)
+    assert not read(remaining)
     with pytest.warns(UserWarning, match="Read-only file system.*GEQLIB_CACHE"):
-        assert read(kept, {"seed": 3})
+        assert read(remaining, {"seed": 3})
 
 
 def test_a_user_without_a_home(monkeypatch):
@@ -261,8 +261,8 @@ def test_a_user_without_a_home(monkeypatch):
 
 
 def test_parameters_of_numpy_are_those_of_python(tmp_path):
-    given = {"seed": np.int64(1), "size": np.float32(0.5), "path": Path("a"), "axis": np.arange(2)}
-    assert read(tmp_path, given)
+    inputs = {"seed": np.int64(1), "size": np.float32(0.5), "path": Path("a"), "axis": np.arange(2)}
+    assert read(tmp_path, inputs)
     assert not read(tmp_path, {"seed": 1, "size": 0.5, "path": "a", "axis": [0, 1]})
 
 

@@ -236,15 +236,15 @@ def test_loaded_model_has_the_averaged_weights(trained):
 def test_loaded_model_predicts_as_the_command_does(run):
     path = checkpoint(run)
     assert tiny.geqlib(tiny.command("predict", run, "--ckpt_path", path)) == 0
-    found = load_file(run / "predictions.safetensors")
+    actual = load_file(run / "predictions.safetensors")
     data = NBodyData(**tiny.config()["data"]["init_args"])
     data.setup()
     (batch,) = data.test_dataloader()
     with torch.no_grad():
         _, moved = geqlib.load(path)(batch.pos, batch.edge_index, batch.x, batch.vec)
     # float32, of order one
-    assert torch.allclose(found["predicted"], batch.pos + moved[:, 0], rtol=0, atol=1e-6)
-    assert torch.equal(found["true"], batch.y) and torch.equal(found["batch"], batch.batch)
+    assert torch.allclose(actual["predicted"], batch.pos + moved[:, 0], rtol=0, atol=1e-6)
+    assert torch.equal(actual["true"], batch.y) and torch.equal(actual["batch"], batch.batch)
 
 
 @pytest.mark.filterwarnings("ignore")  # advice of Lightning's to scripts

@@ -85,15 +85,15 @@ def test_the_file_says_what_it_is(exported):
 
 def test_calculators_read_it_and_use_the_cutoff_of_the_data(exported):
     pos, z, _ = system(5, periodic=False)
-    found = []
+    actual = []
     for path in exported:
         # as the first edition allowed
         with pytest.warns(UserWarning, match=r"up to 2.5 angstrom, .* its network is 3.0"):
             calculator = GeqCalculator(path, dtype=torch.float64)
         atoms = Atoms(z.numpy(), pos.numpy(), calculator=calculator)
         assert atoms.calc.cutoff == 2.5
-        found.append(atoms.get_forces())
-    np.testing.assert_array_equal(*found)
+        actual.append(atoms.get_forces())
+    np.testing.assert_array_equal(*actual)
     assert GeqCalculator(exported[1], cutoff=3.0).cutoff == 3.0
 
 
@@ -190,11 +190,11 @@ def program(exported, tmp_path_factory) -> Path:
 SYSTEMS = ((8, True), (3, False), (1, False))  # others than the program was traced with
 
 
-def assert_same(found: dict, expected: dict, rounding: float = 1e-12) -> None:
-    assert found.keys() == expected.keys()
+def assert_same(actual: dict, expected: dict, rounding: float = 1e-12) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
         scale = max(1.0, float(value.abs().max()))
-        torch.testing.assert_close(found[name], value, rtol=0, atol=rounding * scale)
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=rounding * scale)
 
 
 @pytest.mark.slow
@@ -225,8 +225,8 @@ def test_an_energy_can_be_differentiated(space):
     total, atoms = program(**inputs)
     (slope,) = torch.autograd.grad(total.sum(), pos)
     expected = energy_forces(potential, **fields(pos.detach(), z, cell[None]))
-    found = {"energy": total.detach(), "energies": atoms.detach(), "forces": -slope}
-    assert_same(found, expected)
+    actual = {"energy": total.detach(), "energies": atoms.detach(), "forces": -slope}
+    assert_same(actual, expected)
     assert all(p.requires_grad for p in potential.parameters())
 
 
@@ -253,8 +253,8 @@ def test_calculators_run_programs(exported, program):
         calculators = GeqCalculator(exported[0]), GeqCalculator(program, trusted=True)
     assert all(c.cutoff == 2.5 and c.dtype == torch.float32 for c in calculators)
     for nodes, periodic in SYSTEMS:
-        found = [results(c, molecule(nodes, periodic=periodic)) for c in calculators]
-        for one, other in zip(*found, strict=True):
+        actual = [results(c, molecule(nodes, periodic=periodic)) for c in calculators]
+        for one, other in zip(*actual, strict=True):
             # float32: the same operations, fused or not
             scale = max(1, np.abs(one).max())
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * scale)
@@ -267,8 +267,8 @@ def test_calculators_run_programs(exported, program):
 def results(calculator: GeqCalculator, atoms: Atoms) -> list[np.ndarray]:
     """Energies, forces and, in a crystal, stress."""
     atoms.calc = calculator
-    found = [atoms.get_potential_energies(), atoms.get_forces()]
-    return [*found, atoms.get_stress()] if atoms.pbc.any() else found
+    actual = [atoms.get_potential_energies(), atoms.get_forces()]
+    return [*actual, atoms.get_stress()] if atoms.pbc.any() else actual
 
 
 @pytest.mark.slow
@@ -396,8 +396,8 @@ def test_calculators_run_compiled_programs(tmp_path):
         GeqCalculator(out, trusted=True),
     )
     for nodes, periodic in SYSTEMS:
-        found = [results(c, molecule(nodes, periodic=periodic)) for c in calculators]
-        for one, other in zip(*found, strict=True):
+        actual = [results(c, molecule(nodes, periodic=periodic)) for c in calculators]
+        for one, other in zip(*actual, strict=True):
             # sums may be taken in another order
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
     notes = read_notes(out) | {"processor": "ABACUS"}
@@ -412,8 +412,8 @@ def test_calculators_run_compiled_programs(tmp_path):
 
 def test_the_table_has_every_model():
     rows = {row.labels[0].strip("`") for row in read_result("accuracy/export").tables[0].rows}
-    found = {name: getattr(geqlib.models, name) for name in geqlib.models.__all__}
-    modules = {k for k, v in found.items() if isinstance(v, type) and issubclass(v, nn.Module)}
+    actual = {name: getattr(geqlib.models, name) for name in geqlib.models.__all__}
+    modules = {k for k, v in actual.items() if isinstance(v, type) and issubclass(v, nn.Module)}
     # a calibrated potential is exported as the potential that it is; those that draw random numbers
     # or sets of their own are not measured
     assert modules - {"Potential", "CalibratedPotential", "PARD", "EquiVSet"} <= rows

@@ -27,22 +27,22 @@ def evaluate(
 ) -> dict[str, Tensor]:
     """All outputs of a model, and the forces of a potential."""
     model = model.to(dtype)
-    given = {
+    arguments = {
         key: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
         for key, value in inputs.items()
     }
     if isinstance(model, Potential):
-        found = energy_forces(model, **given)
-        return {name: found[name].detach() for name in ("energy", "energies", "forces")}
+        actual = energy_forces(model, **arguments)
+        return {name: actual[name].detach() for name in ("energy", "energies", "forces")}
     with torch.no_grad():
-        result = model(**given)
+        result = model(**arguments)
     results = result if isinstance(result, tuple) else (result,)
     return {str(number): value for number, value in enumerate(results)}
 
 
 def computed(model: Path, structures: Path) -> dict[int, dict[str, Tensor]]:
     """Energies, forces and stress of the first two structures, a crystal and a molecule."""
-    found = {}
+    actual = {}
     for number in (0, 1):
         atoms: Any = read(structures, number)
         atoms.calc = GeqCalculator(model, dtype=torch.float64)
@@ -53,8 +53,8 @@ def computed(model: Path, structures: Path) -> dict[int, dict[str, Tensor]]:
         }
         if atoms.pbc.any():
             values["stress"] = atoms.get_stress()
-        found[number] = {k: torch.from_numpy(np.array(v)) for k, v in values.items()}
-    return found
+        actual[number] = {k: torch.from_numpy(np.array(v)) for k, v in values.items()}
+    return actual
 
 
 def first_batch(data: dict[str, Any]) -> Any:

@@ -113,7 +113,7 @@ def _choices(function: Callable[..., Any]) -> dict[str, list[Any]]:
         hints = get_type_hints(source)
     except (NameError, TypeError, AttributeError):
         return {}
-    return {name: found for name, hint in hints.items() if (found := _literals(hint))}
+    return {name: actual for name, hint in hints.items() if (actual := _literals(hint))}
 
 
 def _literals(hint: object) -> list[Any]:

@@ -109,8 +109,8 @@ def gaunt_convolution(method: str) -> Instance:
 
 def monoid(*operator: Any, order: str = "stable") -> Instance:
     def build() -> nn.Module:
-        made = [part() if callable(part) else part for part in operator]
-        return layers.MonoidAggregation(4, made if len(made) > 1 else made[0], order=order)
+        built = [part() if callable(part) else part for part in operator]
+        return layers.MonoidAggregation(4, built if len(built) > 1 else built[0], order=order)
 
     x, index = numbers("sets", 9, 4), torch.tensor([2, 0, 2, 2, 1, 1, 1, 1, 2])
     return Instance((layers.MonoidAggregation,), build, lambda net: net(x, index, dim_size=4))
@@ -174,7 +174,7 @@ def _energies(net: Any) -> Any:
     pos = 1.5 * POS
     cell = torch.stack([torch.zeros(3, 3), 2.5 * torch.eye(3)]).to(pos)
     near = neighbor_list(pos, 2.0, cell=cell, batch=BATCH)
-    found = models.energy_forces(
+    actual = models.energy_forces(
         net,
         pos=pos,
         z=Z,
@@ -184,7 +184,7 @@ def _energies(net: Any) -> Any:
         cell_shift=near.cell_shift,
         **GRAPHS,
     )
-    return {name: found[name].detach() for name in ("energy", "energies", "forces")}
+    return {name: actual[name].detach() for name in ("energy", "energies", "forces")}
 
 
 def gaunt_net(*elements: str, **options: Any) -> Callable[[], models.GauntNet]:
@@ -457,8 +457,8 @@ def filled(module: nn.Module) -> dict[str, Tensor]:
 
 def results(name: str, module: nn.Module) -> dict[str, Tensor]:
     """Outputs of an instance in float64, by names or numbers."""
-    found = INSTANCES[name].call(module.double().eval())
-    if isinstance(found, dict):
-        return {str(key): value.detach() for key, value in found.items()}
-    many = found if isinstance(found, tuple) else (found,)
+    actual = INSTANCES[name].call(module.double().eval())
+    if isinstance(actual, dict):
+        return {str(key): value.detach() for key, value in actual.items()}
+    many = actual if isinstance(actual, tuple) else (actual,)
     return {str(number): value.detach() for number, value in enumerate(many)}

@@ -79,12 +79,12 @@ def trained() -> None:
     for name, content in configs.CHECKPOINTS.items():
         config = WORK / f"{name}.yaml"
         config.write_text(yaml.safe_dump(content))
-        given = [f"--config={config}", f"--trainer.default_root_dir={name}"]
-        geqlib_command("fit", *given)
+        supplied = [f"--config={config}", f"--trainer.default_root_dir={name}"]
+        geqlib_command("fit", *supplied)
         best = WORK / name / "checkpoints" / "best.ckpt"
         batches: list[dict[str, Any]] = []
         with watched(batches):
-            geqlib_command("test", *given, f"--ckpt_path={best}")
+            geqlib_command("test", *supplied, f"--ckpt_path={best}")
         inputs = {k: v for k, v in batches[0].items() if isinstance(v, (Tensor, int))}
         # cloned, because tensors of inference mode allow no derivatives
         inputs = {k: v.clone() if isinstance(v, Tensor) else v for k, v in inputs.items()}
@@ -104,13 +104,13 @@ def run_folders() -> None:
         run, place = WORK / "runs" / name, emptied(f"folders/{name}")
         config = WORK / f"{name}.yaml"
         config.write_text(yaml.safe_dump(content))
-        given = [f"--config={config}", f"--trainer.default_root_dir=runs/{name}"]
+        supplied = [f"--config={config}", f"--trainer.default_root_dir=runs/{name}"]
         last, best = (run / "checkpoints" / f"{which}.ckpt" for which in ("last", "best"))
         with copied_half_way(last):
-            geqlib_command("fit", *given)
+            geqlib_command("fit", *supplied)
         for stage in ("test", "predict"):
-            geqlib_command(stage, *given, f"--ckpt_path={best}")
-        check_resuming(run, given[0])
+            geqlib_command(stage, *supplied, f"--ckpt_path={best}")
+        check_resuming(run, supplied[0])
         for path in run.rglob("*"):
             if path.is_file() and "tensorboard" not in path.parts:
                 target = place / path.relative_to(run)

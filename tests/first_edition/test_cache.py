@@ -39,6 +39,6 @@ def test_the_data_are_those_of_the_first_edition(
     inputs = {k.removeprefix("in."): v for k, v in tensors.items() if k.startswith("in.")}
     assert inputs.keys() > {"batch", "num_graphs"}
     for key, value in inputs.items():
-        found = torch.as_tensor(getattr(batch, key))
+        actual = torch.as_tensor(getattr(batch, key))
         # float32, of numbers that are themselves of float64
-        torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-6, check_dtype=True)
+        torch.testing.assert_close(actual, value, rtol=1e-6, atol=1e-6, check_dtype=True)

@@ -49,16 +49,16 @@ def unpacked(name: str, tmp_path: Path) -> Path:
 
 def geqlib_command(name: str, run: Path, *options: object) -> None:
     """A command with the run's own configuration, where the folder lies now."""
-    given = ("--config", run / "config.yaml", "--trainer.default_root_dir", run, *options)
-    code, _, error = commands.run(name, *given)
+    inputs = ("--config", run / "config.yaml", "--trainer.default_root_dir", run, *options)
+    code, _, error = commands.run(name, *inputs)
     assert code == 0, error
 
 
-def assert_close(found: Tensor, expected: Tensor, tolerance: float, name: str) -> None:
-    assert found.shape == expected.shape, name
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float, name: str) -> None:
+    assert actual.shape == expected.shape, name
     if expected.numel():
         scale = float(expected.double().abs().max())
-        error = float((found.double() - expected.double()).abs().max())
+        error = float((actual.double() - expected.double()).abs().max())
         assert error <= tolerance * scale, f"{name}: {error:.1e} of {scale:.1e}"
 
 
@@ -84,14 +84,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run: Path) -> None:
     assert_moments(new["optimizer_states"][0]["state"], old["optimizer_states"][0]["state"])
 
 
-def assert_moments(found: dict[int, Any], expected: dict[int, Any]) -> None:
+def assert_moments(actual: dict[int, Any], expected: dict[int, Any]) -> None:
     """Adam's moments, where they are more than rounding: they are attached to weights by number."""
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for number, state in expected.items():
-        assert found[number]["step"] == state["step"]
+        assert actual[number]["step"] == state["step"]
         if state["exp_avg_sq"].sqrt().max() > 1e-9:
             for name in ("exp_avg", "exp_avg_sq"):
-                assert_close(found[number][name], state[name], 1e-3, f"{name} of {number}")
+                assert_close(actual[number][name], state[name], 1e-3, f"{name} of {number}")
 
 
 def test_time_and_steps_of_the_parts_add_up(run: Path) -> None:
@@ -113,14 +113,14 @@ def test_test_gives_the_results_again(run: Path) -> None:
     expected = json.loads(path.read_text())
     path.unlink()
     geqlib_command("test", run, "--ckpt_path", run / "checkpoints" / "best.ckpt")
-    found = json.loads(path.read_text())
+    actual = json.loads(path.read_text())
     for key in ("name", "seed", "task", "model", "data", "fit"):
-        assert found[key] == expected[key], key
-    assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
-    assert found["baselines"].keys() == expected["baselines"].keys()
+        assert actual[key] == expected[key], key
+    assert actual["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
+    assert actual["baselines"].keys() == expected["baselines"].keys()
     for name, metrics in expected["baselines"].items():
-        assert found["baselines"][name] == pytest.approx(metrics, rel=1e-4)
-    assert found["environment"].keys() >= expected["environment"].keys()
+        assert actual["baselines"][name] == pytest.approx(metrics, rel=1e-4)
+    assert actual["environment"].keys() >= expected["environment"].keys()
 
 
 def test_predict_gives_the_predictions_again(run: Path) -> None:
@@ -129,11 +129,11 @@ def test_predict_gives_the_predictions_again(run: Path) -> None:
     frames = read(structures, ":") if structures.exists() else []
     path.unlink()
     geqlib_command("predict", run, "--ckpt_path", run / "checkpoints" / "best.ckpt")
-    found = load_file(path)
-    assert found.keys() == expected.keys()
+    actual = load_file(path)
+    assert actual.keys() == expected.keys()
     for key, value in expected.items():
-        assert found[key].dtype == value.dtype
-        assert_close(found[key], value, ROUNDING, key)
+        assert actual[key].dtype == value.dtype
+        assert_close(actual[key], value, ROUNDING, key)
     for atoms, before in zip(read(structures, ":") if frames else [], frames, strict=True):
         assert atoms.info.keys() == before.info.keys()
         assert atoms.calc.results.keys() == before.calc.results.keys()

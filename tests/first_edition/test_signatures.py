@@ -74,8 +74,8 @@ def current(path: str) -> Parameters:
     *owner, name = path.split(".")
     holder = resolved(".".join(owner)) if len(owner) > 1 else None
     if inspect.isclass(holder):
-        found = describe.methods(holder)
-        return found[name] if name in found else describe.parameters(getattr(holder, name))
+        actual = describe.methods(holder)
+        return actual[name] if name in actual else describe.parameters(getattr(holder, name))
     return describe.parameters(resolved(path))
 
 
@@ -84,13 +84,13 @@ def test_parameters(path: str) -> None:
     if (path, "") in REMOVED:
         return
     old, new = SIGNATURES[path], current(path)
-    kept = {name: about for name, about in old.items() if (path, name) not in REMOVED}
-    wrong = [f"{name} is gone" for name in kept if name not in new]
-    for name in kept.keys() & new.keys():
-        wrong += _differences(path, name, kept[name], new[name])
+    remaining = {name: about for name, about in old.items() if (path, name) not in REMOVED}
+    wrong = [f"{name} is gone" for name in remaining if name not in new]
+    for name in remaining.keys() & new.keys():
+        wrong += _differences(path, name, remaining[name], new[name])
     added = [n for n in new if n not in old and _needed(new[n])]
     wrong += [f"{name} is new and has no default" for name in added]
-    positional = [n for n in kept if kept[n]["kind"].startswith("POSITIONAL")]
+    positional = [n for n in remaining if remaining[n]["kind"].startswith("POSITIONAL")]
     order = [n for n in new if n in positional]
     if order != [n for n in positional if n in new]:
         wrong.append(f"the order {positional} became {order}")
@@ -98,19 +98,19 @@ def test_parameters(path: str) -> None:
 
 
 def _differences(path: str, name: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    found = []
+    actual = []
     if old["kind"] != new["kind"] and old["kind"] != "KEYWORD_ONLY":
-        found.append(f"{name} was {old['kind']} and is {new['kind']}")
+        actual.append(f"{name} was {old['kind']} and is {new['kind']}")
     if (path, name) not in DEFAULTS and "default" in old:
         if "default" not in new:
-            found.append(f"{name} has no default any more")
+            actual.append(f"{name} has no default any more")
         elif old["default"] != new["default"]:
-            found.append(f"the default of {name} was {old['default']} and is {new['default']}")
+            actual.append(f"the default of {name} was {old['default']} and is {new['default']}")
     if "choices" in new:
         lost = [c for c in old.get("choices", []) if c not in new["choices"]]
         lost = [c for c in lost if (path, f"{name}={c}") not in REMOVED]
-        found += [f"{name}={choice!r} is no choice any more" for choice in lost]
-    return found
+        actual += [f"{name}={choice!r} is no choice any more" for choice in lost]
+    return actual
 
 
 def _needed(about: dict[str, Any]) -> bool:

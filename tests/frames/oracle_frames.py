@@ -15,19 +15,19 @@ def eigen_frames(centred: Array, proper: bool) -> list[Array]:
     """All signs of the eigenvectors of sum_i x_i x_i^T, by descending eigenvalue."""
     _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1]
-    found = [axes * np.array(signs) for signs in product([1, -1], repeat=axes.shape[1])]
-    return [g for g in found if not proper or np.linalg.det(g) > 0]
+    actual = [axes * np.array(signs) for signs in product([1, -1], repeat=axes.shape[1])]
+    return [g for g in actual if not proper or np.linalg.det(g) > 0]
 
 
 def stabiliser(centred: Array, proper: bool) -> list[Array]:
     """All orthogonal matrices that map a set of rank 3 to itself, by trying all relabellings."""
-    found = []
+    actual = []
     for order in permutations(range(len(centred))):
         g = np.linalg.lstsq(centred, centred[list(order)], rcond=None)[0].T
         fits = np.allclose(centred @ g.T, centred[list(order)], atol=1e-9)
         if fits and np.allclose(g @ g.T, np.eye(3), atol=1e-9):
-            found.append(g)
-    return [g for g in found if not proper or np.linalg.det(g) > 0]
+            actual.append(g)
+    return [g for g in actual if not proper or np.linalg.det(g) > 0]
 
 
 def average(fn: Function, pos: Array, frames: Iterable[Array]) -> tuple[Array, Array]:

@@ -100,14 +100,14 @@ def test_symmetric_sets_have_a_coset_of_their_group(name: str, group: str) -> No
     pos, proper = SETS[name] - SETS[name].mean(0), group == "SE(3)"
     net = averaged(group)
     zeros = torch.zeros(len(pos), dtype=torch.long)
-    found = net.plan(pos=pos, batch=zeros).matrix.numpy()
-    coset = np.stack([g @ found[0] for g in stabiliser(pos.numpy(), proper)])
-    distance = np.abs(found[:, None] - coset).max((2, 3))
+    actual = net.plan(pos=pos, batch=zeros).matrix.numpy()
+    coset = np.stack([g @ actual[0] for g in stabiliser(pos.numpy(), proper)])
+    distance = np.abs(actual[:, None] - coset).max((2, 3))
     assert distance.min(0).max() < 1e-12
     if name == "prism" and proper:  # lengths and angles do not tell its two hands apart
-        assert len(found) == 2 * len(coset)
+        assert len(actual) == 2 * len(coset)
         return
-    assert distance.min(1).max() < 1e-12 and len(found) == len(coset)
+    assert distance.min(1).max() < 1e-12 and len(actual) == len(coset)
     mixed = Plain(len(pos))
     fn = lambda x: tuple(y.numpy() for y in mixed(torch.from_numpy(x)))  # noqa: E731
     plain = FrameAveraging(mixed, group, inputs={"pos": "point"}, outputs=("graph:scalar", "point"))
@@ -293,8 +293,8 @@ def test_stochastic_draws_differ() -> None:
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
 @pytest.mark.parametrize("irreps", ["1x0e+1x1o+1x2e", "1x4e", "1x0o+1x1e+1x2o"])
 def test_irreps_of_any_degree(irreps: str, group: str, mode: Any) -> None:
-    given: dict[str, Any] = {"inputs": {"pos": "vector"}, "outputs": {"irreps": irreps}}
-    net = FrameAveraging(Symmetric(irreps=9), group, mode=mode, **given)
+    arguments: dict[str, Any] = {"inputs": {"pos": "vector"}, "outputs": {"irreps": irreps}}
+    net = FrameAveraging(Symmetric(irreps=9), group, mode=mode, **arguments)
     for name, pos in SETS.items():
         if name == "far_away":
             continue

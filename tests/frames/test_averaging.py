@@ -58,14 +58,14 @@ TYPES = {
 
 def graph(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed:
     n = len(pos)
-    given = {
+    supplied = {
         "pos": pos,
         "vec": 0.0 * pos[:, None] if n < 2 else pos[:, None] - pos.roll(1, 0)[:, None],
         "x": torch.ones(n, 2, dtype=torch.float64),
         "edge_index": edge_index,
         "edge_attr": torch.ones(edge_index.size(1), 1, dtype=torch.float64),
     }
-    typed = {name: (x, TYPES[name]) for name, x in given.items()}
+    typed = {name: (x, TYPES[name]) for name, x in supplied.items()}
     return typed | {"batch": (torch.zeros(n, dtype=torch.long), "batch")}
 
 
@@ -100,13 +100,19 @@ class Named(nn.Module):
         num_graphs: int,
         plan: FrameCopies,
     ) -> Any:
-        given = {"pos": pos, "vec": vec, "x": x, "edge_index": edge_index, "edge_attr": edge_attr}
-        return self.net(**given, batch=batch, num_graphs=num_graphs, plan=plan)
+        supplied = {
+            "pos": pos,
+            "vec": vec,
+            "x": x,
+            "edge_index": edge_index,
+            "edge_attr": edge_attr,
+        }
+        return self.net(**supplied, batch=batch, num_graphs=num_graphs, plan=plan)
 
 
 @torch.no_grad()
-def plan(made: Named, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
-    return {"num_graphs": graphs, "plan": made.net.plan(**tensors, num_graphs=graphs)}
+def plan(built: Named, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
+    return {"num_graphs": graphs, "plan": built.net.plan(**tensors, num_graphs=graphs)}
 
 
 BOTH = ("scalar", "vector")

@@ -33,11 +33,11 @@ def labelled(graph: PlainGraph) -> Labelling:
 
 def matrix(edge_index: Array, order: Array, colour: Array | None = None) -> Array:
     """Edge colours (1 if there are none) with rows and columns in an order."""
-    found = np.zeros((len(order), len(order)), np.int64)
+    actual = np.zeros((len(order), len(order)), np.int64)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    found[place[edge_index[0]], place[edge_index[1]]] = 1 if colour is None else colour
-    return found
+    actual[place[edge_index[0]], place[edge_index[1]]] = 1 if colour is None else colour
+    return actual
 
 
 def orbits(edge_index: Array, kind: Array) -> list[int]:
@@ -52,20 +52,20 @@ def orbits(edge_index: Array, kind: Array) -> list[int]:
 def test_components_are_exchanged(name: str) -> None:
     """Equal ones in any order give one labelled graph, and their nodes one orbit."""
     rng, graph = np.random.default_rng(0), plain(DISCONNECTED[name])
-    found = labelled(graph)
-    wanted = matrix(graph.edge_index, found.order)
-    assert sorted(found.order) == list(range(len(graph.kind)))
+    actual = labelled(graph)
+    wanted = matrix(graph.edge_index, actual.order)
+    assert sorted(actual.order) == list(range(len(graph.kind)))
     for _ in range(5):
         copy = graph.relabelled(rng)
         other = labelled(copy)
-        assert other.certificate == found.certificate
+        assert other.certificate == actual.certificate
         np.testing.assert_array_equal(matrix(copy.edge_index, other.order), wanted)
-        assert len(set(other.orbit.tolist())) == len(set(found.orbit.tolist()))
+        assert len(set(other.orbit.tolist())) == len(set(actual.orbit.tolist()))
 
 
 def test_orbits_of_equal_components() -> None:
-    found = labelled(plain(DISCONNECTED["three equal paths"]))
-    assert found.orbit.tolist() == [0, 1, 1, 0] * 3
+    actual = labelled(plain(DISCONNECTED["three equal paths"]))
+    assert actual.orbit.tolist() == [0, 1, 1, 0] * 3
     assert set(labelled(plain(DISCONNECTED["two Petersen graphs"])).orbit.tolist()) == {0}
 
 
@@ -93,8 +93,8 @@ def test_orbits_equal_brute_force() -> None:
         known = plain(graph)
         kinds = (known.kind, np.arange(len(known.kind)) % 2)
         for kind in kinds:
-            found = canonical_labelling(known.edge_index, len(kind), kind)
-            assert found.orbit.tolist() == orbits(known.edge_index, kind), graph.edges
+            actual = canonical_labelling(known.edge_index, len(kind), kind)
+            assert actual.orbit.tolist() == orbits(known.edge_index, kind), graph.edges
 
 
 def test_certificates_decide_isomorphism() -> None:
@@ -108,22 +108,22 @@ def test_certificates_decide_isomorphism() -> None:
 def test_directed_edges_with_colours() -> None:
     rng = np.random.default_rng(2)
     graphs = [(rng.integers(0, 4, (2, 6)), rng.integers(0, 2, 6)) for _ in range(60)]
-    found = [canonical_labelling(e, 4, None, c).certificate for e, c in graphs]
-    made = [nx.MultiDiGraph() for _ in graphs]
-    for graph, (ends, colour) in zip(made, graphs, strict=True):
+    actual = [canonical_labelling(e, 4, None, c).certificate for e, c in graphs]
+    built = [nx.MultiDiGraph() for _ in graphs]
+    for graph, (ends, colour) in zip(built, graphs, strict=True):
         graph.add_nodes_from(range(4))
         graph.add_edges_from([(*e, {"c": int(k)}) for e, k in zip(ends.T, colour, strict=True)])
     match = nx.algorithms.isomorphism.categorical_multiedge_match("c", 0)
-    for (i, one), (j, two) in combinations(enumerate(made), 2):
-        assert nx.is_isomorphic(one, two, edge_match=match) is (found[i] == found[j])
+    for (i, one), (j, two) in combinations(enumerate(built), 2):
+        assert nx.is_isomorphic(one, two, edge_match=match) is (actual[i] == actual[j])
 
 
 def test_regular_graphs_that_refinement_leaves_whole() -> None:
     """One colour for all nodes: only the search tells these apart."""
     circulants = [nx.circulant_graph(16, [1, k]) for k in (2, 3, 4, 5, 6)]
-    found = [labelled(plain(g)).certificate for g in circulants]
+    actual = [labelled(plain(g)).certificate for g in circulants]
     for (i, one), (j, two) in combinations(enumerate(circulants), 2):
-        assert nx.is_isomorphic(one, two) is (found[i] == found[j])
+        assert nx.is_isomorphic(one, two) is (actual[i] == actual[j])
 
 
 def test_empty_graph_and_limit() -> None:

@@ -34,11 +34,11 @@ def plan(net: Any, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
 
 
 def case(build: Any, exceptions: Any = MappingProxyType({}), **options: Any) -> Case:
-    given = {"max_nodes": 20} | options
-    name = f"{build.__name__} {given.get('orders', 'canonical')}"
+    inputs = {"max_nodes": 20} | options
+    name = f"{build.__name__} {inputs.get('orders', 'canonical')}"
     return Case(
         name,
-        partial(build, 1, 2, **given),
+        partial(build, 1, 2, **inputs),
         graph,
         "graph:scalar",
         extra=plan,
@@ -80,14 +80,14 @@ def test_separates_what_colour_refinement_does_not(build: Any) -> None:
         (nx.circulant_graph(16, [1, 2]), nx.circulant_graph(16, [1, 3])),
     )
     for pair in pairs:
-        found = []
+        actual = []
         for g in pair:
             known = plain(g)
             for one in (known, known.relabelled(_rng())):
                 x = torch.ones(len(g), 1).double()
-                found.append(net(x, torch.from_numpy(one.edge_index)))
-        assert torch.equal(found[0], found[1]) and torch.equal(found[2], found[3])
-        assert (found[0] - found[2]).abs().max() > 1e-4
+                actual.append(net(x, torch.from_numpy(one.edge_index)))
+        assert torch.equal(actual[0], actual[1]) and torch.equal(actual[2], actual[3])
+        assert (actual[0] - actual[2]).abs().max() > 1e-4
 
 
 def _rng() -> Any:

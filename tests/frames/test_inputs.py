@@ -85,7 +85,7 @@ def frame(matrix: Any, sample: list[int], weight: list[float]) -> Frames:
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
+    ("built", "expected"),
     [
         (EYE, "your frame is a Tensor"),
         (
@@ -98,9 +98,9 @@ def frame(matrix: Any, sample: list[int], weight: list[float]) -> Frames:
         (frame(EYE.expand(3, 3, 3), [0, 1, 2], [1.0] * 3), "samples must ascend from 0 to 1"),
     ],
 )
-def test_frames_of_ones_own(made: Any, expected: str) -> None:
+def test_frames_of_ones_own(built: Any, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
-        wrap(lambda x, batch: made)(x=POS, batch=BATCH)
+        wrap(lambda x, batch: built)(x=POS, batch=BATCH)
     right = frame(EYE.expand(2, 3, 3), [0, 1], [1.0, 1.0])
     assert torch.equal(wrap(lambda x, batch: right)(x=POS, batch=BATCH), POS.sin())
 

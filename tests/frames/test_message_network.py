@@ -41,8 +41,10 @@ COUNT = "the number of frames depends on the points, and again on the features o
 
 def case(group: str, **more: Any) -> Case:
     build = partial(FAGNN, 1, 1, 2, 2, group=group, hidden_scalars=2, **SMALL)
-    given = {"extra": size, "exceptions": {"compile": COUNT, "export": COUNT, "vmap": COUNT}}
-    return Case(f"FAGNN {group}", build, graph, ("scalar", "vector"), (group,), **(given | more))
+    arguments = {"extra": size, "exceptions": {"compile": COUNT, "export": COUNT, "vmap": COUNT}}
+    return Case(
+        f"FAGNN {group}", build, graph, ("scalar", "vector"), (group,), **(arguments | more)
+    )
 
 
 class TestContract(Contract):
@@ -83,13 +85,13 @@ def batch_of(count: int, nodes: int, seed: int = 0) -> dict[str, Any]:
 def test_equals_the_published_algorithm(group: Any, scalars: int) -> None:
     torch.manual_seed(0)
     net = FAGNN(scalars, 1, scalars, 1, hidden_scalars=scalars, group=group, **SMALL).double()
-    given = batch_of(6, 5)
+    arguments = batch_of(6, 5)
     x = torch.randn(30, scalars).double() if scalars else None
-    expected = averaged(PlainGNN(net), **given, x=x, graphs=6)
-    found = net(**given, x=x, num_graphs=6)
-    for got, exact in zip(found, expected, strict=True):
+    expected = averaged(PlainGNN(net), **arguments, x=x, graphs=6)
+    actual = net(**arguments, x=x, num_graphs=6)
+    for got, exact in zip(actual, expected, strict=True):
         torch.testing.assert_close(got, exact, atol=1e-12, rtol=0)
-    assert found[1].norm() > 1e-2
+    assert actual[1].norm() > 1e-2
 
 
 def test_one_layer_equals_the_wrapper() -> None:
@@ -107,18 +109,20 @@ def test_one_layer_equals_the_wrapper() -> None:
 
     types = {"pos": "point", "vec": "vector", "edge_index": "edge_index"}
     wrapped = FrameAveraging(Vectors(), "E(3)", inputs=types, outputs="vector")
-    given = batch_of(4, 5)
-    del given["edge_attr"]
-    torch.testing.assert_close(net(**given, num_graphs=4)[1], wrapped(**given), atol=1e-12, rtol=0)
+    arguments = batch_of(4, 5)
+    del arguments["edge_attr"]
+    torch.testing.assert_close(
+        net(**arguments, num_graphs=4)[1], wrapped(**arguments), atol=1e-12, rtol=0
+    )
 
 
 def test_mirror_images() -> None:
-    given = batch_of(1, 5)
-    mirrored = given | {"pos": -given["pos"], "vec": -given["vec"]}
+    arguments = batch_of(1, 5)
+    mirrored = arguments | {"pos": -arguments["pos"], "vec": -arguments["vec"]}
     for group, apart in (("SE(3)", True), ("E(3)", False)):
         torch.manual_seed(0)
         net = FAGNN(0, 1, 1, 0, group=group, **SMALL).double()  # type: ignore[arg-type]
-        difference = (net(**given)[0] - net(**mirrored)[0]).abs().max()
+        difference = (net(**arguments)[0] - net(**mirrored)[0]).abs().max()
         assert bool(difference > 1e-4) is apart
 
 
@@ -145,9 +149,9 @@ def test_held_frames_have_the_same_values_and_other_derivatives() -> None:
     for detach in (False, True):
         torch.manual_seed(0)
         net = FAGNN(0, 1, 0, 1, detach=detach, **SMALL).double()
-        given = batch_of(2, 4)
-        pos = given.pop("pos").requires_grad_()
-        out = net(pos, **given, num_graphs=2)[1]
+        arguments = batch_of(2, 4)
+        pos = arguments.pop("pos").requires_grad_()
+        out = net(pos, **arguments, num_graphs=2)[1]
         grads.append((out.detach(), torch.autograd.grad(out.square().sum(), pos)[0]))
     assert torch.equal(grads[0][0], grads[1][0])
     assert (grads[0][1] - grads[1][1]).abs().max() > 1e-6
@@ -157,25 +161,25 @@ def test_options_and_the_plane() -> None:
     torch.manual_seed(0)
     radial = LogGaussianBasis(4)
     net = FAGNN(0, 1, 1, 1, channels=8, layers=2, radial=radial, group="E(2)").double()
-    given = batch_of(1, 5)
-    pos, vec = given["pos"][:, :2].contiguous(), given["vec"][..., :2].contiguous()
+    arguments = batch_of(1, 5)
+    pos, vec = arguments["pos"][:, :2].contiguous(), arguments["vec"][..., :2].contiguous()
     inputs = {
         "pos": (pos, "point"),
         "vec": (vec, "vector"),
-        "edge_index": (given["edge_index"], "edge_index"),
+        "edge_index": (arguments["edge_index"], "edge_index"),
     }
     assert equivariance_error(net, inputs, ("scalar", "vector"), "E(2)") < 1e-12
 
 
 def test_errors() -> None:
-    given = batch_of(1, 3)
+    arguments = batch_of(1, 3)
     net = FAGNN(0, 1, 0, 1, **SMALL).double()
     with pytest.raises(ValueError, match="vec is missing: the model was built for 1"):
-        net(**(given | {"vec": None}))
+        net(**(arguments | {"vec": None}))
     with pytest.raises(ValueError, match=r"edge_attr has shape \[6, 2\], expected \[6, 1\]"):
-        net(**(given | {"edge_attr": torch.zeros(6, 2)}))
+        net(**(arguments | {"edge_attr": torch.zeros(6, 2)}))
     with pytest.raises(ValueError, match="sample 0 has NaN or infinite points"):
-        net(**(given | {"pos": given["pos"] * torch.nan}))
+        net(**(arguments | {"pos": arguments["pos"] * torch.nan}))
     with pytest.raises(ValueError, match="group must be"):
         FAGNN(0, 0, 0, 1, group="S_n")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="must be positive, got 60, 0 and 20"):

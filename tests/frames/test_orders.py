@@ -60,14 +60,14 @@ def typed(graph: nx.Graph, attributes: bool = False) -> dict[str, tuple[Tensor, 
     ends = np.array(graph.to_directed().edges(), dtype=np.int64).reshape(-1, 2).T
     n = len(graph)
     batch, edges = torch.zeros(n, dtype=torch.long), torch.from_numpy(ends.copy())
-    found = {
+    actual = {
         "x": (torch.ones(n, 1).double(), "scalar"),
         "edge_index": (edges, "edge_index"),
         "batch": (batch, "batch"),
     }
     if attributes:
-        found["edge_attr"] = ((edges.sum(0) % 2)[:, None].double(), "edge_scalar")
-    return found
+        actual["edge_attr"] = ((edges.sum(0) % 2)[:, None].double(), "edge_scalar")
+    return actual
 
 
 GRAPHS = {
@@ -182,16 +182,16 @@ class Wrong(nn.Module):
 
 
 def message(fn: Any) -> str:
-    with pytest.raises(ValueError) as found:
+    with pytest.raises(ValueError) as actual:
         fn()
-    text = str(found.value)
+    text = str(actual.value)
     assert "\n" not in text and len(text) < 260
     return text
 
 
 def wrap(module: nn.Module, group: Any, **options: Any) -> FrameAveraging:
-    given: dict[str, Any] = {"inputs": {"pos": "point"}, "outputs": "point"} | options
-    return FrameAveraging(module, group, **given)
+    arguments: dict[str, Any] = {"inputs": {"pos": "point"}, "outputs": "point"} | options
+    return FrameAveraging(module, group, **arguments)
 
 
 def test_errors_are_one_clear_sentence() -> None:

@@ -40,13 +40,13 @@ def size(net: Any, tensors: dict[str, Tensor], graphs: int) -> dict[str, Any]:
 
 def case(build: Any, level: str, group: str = "", inputs: Any = cloud, **options: Any) -> Case:
     exceptions = options.pop("exceptions", {})
-    given: dict[str, Any] = COUNT | {"level": level} | options
+    arguments: dict[str, Any] = COUNT | {"level": level} | options
     if group:
-        given["group"] = group
+        arguments["group"] = group
     vectors = f"{level}:vector" if group else f"{level}:scalar"  # no symmetry but order
     return Case(
         f"{build.__name__} {level} {group}",
-        partial(build, **given),
+        partial(build, **arguments),
         inputs,
         (f"{level}:scalar", vectors),
         (group,) if group else (),
@@ -84,12 +84,12 @@ def clouds() -> tuple[Tensor, Tensor, int]:
 def test_nearest_are_the_nearest(k: int) -> None:
     x, batch, graphs = clouds()
     x = 1e-3 * x + 5.0  # far from the origin, where squares cancel
-    found = nearest(x, batch, graphs, k)
+    actual = nearest(x, batch, graphs, k)
     for i in range(len(x)):
         same = [j for j in range(len(x)) if batch[j] == batch[i]]
         same.sort(key=lambda j: (j != i, float((x[i] - x[j]).norm())))
         expected = same[:k] + [i] * (k - len(same))
-        assert found[i].tolist() == expected
+        assert actual[i].tolist() == expected
 
 
 def test_nearest_in_low_precision_is_that_of_single() -> None:
@@ -135,12 +135,12 @@ def test_averages_are_explicit_sums(build: Any) -> None:
     net = build(2, 1, level="node", channels=8).double()
     pos = torch.randn(12, 3, dtype=torch.float64)
     scalars, vectors = net(pos)
-    found = [
+    actual = [
         (s, v @ frame.T)
         for frame in explicit_frames(pos)
         for s, v in [net.average.module((pos - pos.mean(0)) @ frame)]
     ]
-    for got, parts in zip((scalars, vectors), zip(*found, strict=True), strict=True):
+    for got, parts in zip((scalars, vectors), zip(*actual, strict=True), strict=True):
         torch.testing.assert_close(got, torch.stack(parts).mean(0), atol=1e-12, rtol=0)
 
 

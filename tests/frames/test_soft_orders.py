@@ -295,8 +295,8 @@ def test_walks_by_powers_of_matrices() -> None:
     matrix = nx.to_numpy_array(graph)
     step = matrix / matrix.sum(1, keepdims=True).clip(1)
     powers = [np.diag(np.linalg.matrix_power(step, k)) for k in range(1, 5)]
-    found = return_probabilities(edges, 4, pair_plan(8))
-    np.testing.assert_allclose(found.numpy(), np.stack(powers, 1), atol=1e-15)
+    actual = return_probabilities(edges, 4, pair_plan(8))
+    np.testing.assert_allclose(actual.numpy(), np.stack(powers, 1), atol=1e-15)
 
 
 def test_scores_of_equal_nodes_tie_and_others_do_not() -> None:

@@ -16,19 +16,19 @@ from tests.gaunt.oracle_gaunt import product
 def powers(x: Tensor, order: int, out_degree: int) -> list[Tensor]:
     """Coefficients up to out_degree of f, ..., f^order, for x [..., (L + 1)^2]."""
     degree = round(x.size(-1) ** 0.5) - 1
-    found, known = [x], degree
+    actual, known = [x], degree
     for _ in range(order - 1):
-        found.append(product((known, degree, known + degree), found[-1], x))
+        actual.append(product((known, degree, known + degree), actual[-1], x))
         known += degree
     size = (out_degree + 1) ** 2
-    return [torch.nn.functional.pad(p, (0, max(size - p.size(-1), 0)))[..., :size] for p in found]
+    return [torch.nn.functional.pad(p, (0, max(size - p.size(-1), 0)))[..., :size] for p in actual]
 
 
 def weighted_powers(layer: Any, x: Tensor, element: int) -> Tensor:
     """`GauntPower` of x [C, (L + 1)^2] with natural irreps on both sides."""
     out = max(layer.irreps_out.ls)
-    found = power_variances(str(layer.irreps_in), str(layer.irreps_out), layer.order)
-    variances = torch.tensor(found, dtype=torch.float64)
+    actual = power_variances(str(layer.irreps_in), str(layer.irreps_out), layer.order)
+    variances = torch.tensor(actual, dtype=torch.float64)
     reached = (variances > 0).sum(0)
     total = torch.zeros(len(x), (out + 1) ** 2, dtype=x.dtype)
     for n, power in enumerate(powers(x, layer.order, out)):
@@ -106,12 +106,12 @@ class Atoms:
             near = linear(layer.before, x[j])
             total += product((hidden, self.degree, self.degree), near, kernel)
         z = self.element[i]
-        found = linear(layer.after, weighted_powers(layer.power, linear(layer.mix, total), z))
+        actual = linear(layer.after, weighted_powers(layer.power, linear(layer.mix, total), z))
         size = layer.shared
         own = torch.zeros(self.count, *x[i][:, :size].shape).double()
         own[z] = x[i][:, :size]
         own = linear(layer.skip, own.flatten(0, 1))
-        return torch.cat([found[:, :size] + own, found[:, size:]], 1)
+        return torch.cat([actual[:, :size] + own, actual[:, size:]], 1)
 
     def read(self, readout: Any, x: list[Tensor]) -> Tensor:
         return torch.stack([readout.maps[0](a[:, 0]) for a in x])

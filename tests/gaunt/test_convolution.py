@@ -123,13 +123,13 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and gradients are those of all edges at once, as compiled code has them."""
     layer = GauntConvolution(*SHAPES["pseudo"])
     *inputs, edges = graph(layer)
-    found = []
+    actual = []
     for pieces in (1, 2**30):
         monkeypatch.setattr("geqlib.kernels.edge_product.PIECE", pieces)
         leaves = [t.clone().requires_grad_() for t in inputs]
         z = layer(*leaves, edges)
-        found.append([z, *torch.autograd.grad(z.square().sum(), leaves)])
-    for some, all_ in zip(*found, strict=True):
+        actual.append([z, *torch.autograd.grad(z.square().sum(), leaves)])
+    for some, all_ in zip(*actual, strict=True):
         torch.testing.assert_close(some, all_, atol=1e-12, rtol=1e-10)
 
 

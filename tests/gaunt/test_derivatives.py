@@ -65,9 +65,9 @@ def test_third_derivatives(method: str) -> None:
 def test_gradients_of_one_argument(wanted: tuple[bool, bool]) -> None:
     layer, pair = build("grid"), inputs(5)
     expected = grad(layer(*pair).sin().sum(), pair)
-    given = [v.detach().requires_grad_(w) for v, w in zip(pair, wanted, strict=True)]
-    points = [v for v in given if v.requires_grad]
-    first = grad(layer(*given).sin().sum(), points, create_graph=True)
+    supplied = [v.detach().requires_grad_(w) for v, w in zip(pair, wanted, strict=True)]
+    points = [v for v in supplied if v.requires_grad]
+    first = grad(layer(*supplied).sin().sum(), points, create_graph=True)
     chosen = [e for e, w in zip(expected, wanted, strict=True) if w]
     torch.testing.assert_close(list(first), chosen, atol=1e-14, rtol=1e-13)
     assert first[0].requires_grad
@@ -85,18 +85,18 @@ def test_squares_count_both_arguments() -> None:
 
 def test_nothing_but_the_arguments_is_kept() -> None:
     layer, (x, y) = build("grid"), inputs(6)
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    remaining: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: remaining.append(t) or t, lambda t: t):
         layer(x, y)
-    assert sum(t.numel() for t in kept) == x.numel() + y.numel()
+    assert sum(t.numel() for t in remaining) == x.numel() + y.numel()
 
 
 def test_inputs_without_a_path_have_zero_gradients() -> None:
     """0o meets no other irrep on a path to the output."""
     layer = GauntTensorProduct("1x0o+1x1o", "1x1o", "1x0e+1x2e", method="grid")
     x = torch.randn(4, 4, requires_grad=True)
-    (found,) = grad(layer(x, torch.randn(4, 3)).sum(), x)
-    assert not found[:, 0].any() and bool(found[:, 1:].any())
+    (actual,) = grad(layer(x, torch.randn(4, 3)).sum(), x)
+    assert not actual[:, 0].any() and bool(actual[:, 1:].any())
 
 
 @pytest.mark.parametrize("irreps", ["3x1o+3x0e+3x2e+3x1e", "1x4e+1x0o", "5x0e"])

@@ -96,11 +96,11 @@ def test_aggregations_get_the_messages(degrees: dict[str, int]) -> None:
     """Summed by another module they make the network that sums by matrix products."""
     net, other = small(layers=3, **degrees), small(layers=3, aggr=OwnSum(), **degrees)
     tensors = batch((4, 3, 5, 1), (True, False, True, True))
-    found = [energy_forces(Potential(x), **tensors) for x in (net, other)]
+    actual = [energy_forces(Potential(x), **tensors) for x in (net, other)]
     for name in ("energy", "forces"):
-        torch.testing.assert_close(found[1][name], found[0][name], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(actual[1][name], actual[0][name], atol=1e-12, rtol=1e-12)
     smaller = energy_forces(Potential(small(layers=3, aggr="mean", **degrees)), **tensors)
-    assert (smaller["energy"] - found[0]["energy"]).abs().max() > 1e-4
+    assert (smaller["energy"] - actual[0]["energy"]).abs().max() > 1e-4
 
 
 def test_aggregations_belong_to_their_layer() -> None:
@@ -113,10 +113,10 @@ def test_reverse_changes_nothing() -> None:
     """Neither whether it is searched or given, nor whether opposite edges share a row."""
     tensors = batch((4, 3, 5, 1), (True, False, True, True))
     potential = Potential(small())
-    found = energy_forces(potential, **tensors)
+    actual = energy_forces(potential, **tensors)
     alone = energy_forces(potential, **(tensors | {"reverse": None}))
     for name in ("energy", "forces"):
-        torch.testing.assert_close(alone[name], found[name], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(alone[name], actual[name], atol=1e-12, rtol=1e-12)
 
 
 def test_forces_are_derivatives() -> None:
@@ -149,8 +149,8 @@ def test_smooth_at_the_cutoff() -> None:
 def test_single_precision() -> None:
     tensors = batch((4, 3), (True, False))
     exact = energy_forces(Potential(small()), **tensors)["forces"]
-    found = energy_forces(Potential(small().float()), **cast(tensors, torch.float32))["forces"]
-    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-4)
+    actual = energy_forces(Potential(small().float()), **cast(tensors, torch.float32))["forces"]
+    torch.testing.assert_close(actual.double(), exact, atol=1e-5, rtol=1e-4)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

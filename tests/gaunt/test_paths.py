@@ -27,14 +27,14 @@ def natural(degree: int, channels: int = 1) -> str:
 
 
 def gaunt_paths(degree: int) -> list[Path]:
-    found = product(range(degree + 1), repeat=3)
-    return [(a, b, c) for a, b, c in found if abs(a - b) <= c <= a + b and (a + b + c) % 2 == 0]
+    actual = product(range(degree + 1), repeat=3)
+    return [(a, b, c) for a, b, c in actual if abs(a - b) <= c <= a + b and (a + b + c) % 2 == 0]
 
 
 def odd_paths(degree: int) -> list[Path]:
     """Of Clebsch-Gordan products; degree 0 is in none of them."""
-    found = product(range(1, degree + 1), repeat=3)
-    return [(a, b, c) for a, b, c in found if abs(a - b) <= c <= a + b and (a + b + c) % 2]
+    actual = product(range(1, degree + 1), repeat=3)
+    return [(a, b, c) for a, b, c in actual if abs(a - b) <= c <= a + b and (a + b + c) % 2]
 
 
 def random(*shape: int) -> Tensor:
@@ -53,14 +53,14 @@ def test_every_path_to_degree_6_is_that_of_e3nn(method: Any) -> None:
 @cache
 def _by_e3nn(degree: int) -> Tensor:
     x, y = random(2, 3, (degree + 1) ** 2)
-    found = torch.zeros_like(x)
+    actual = torch.zeros_like(x)
     for a, b, c in gaunt_paths(degree):
         size = sqrt((2 * a + 1) * (2 * b + 1) * (2 * c + 1) / (4 * pi))
         factor = size * abs(float(N(wigner_3j(a, b, c, 0, 0, 0))))
         block = factor * o3.wigner_3j(a, b, c, dtype=torch.float64)
         parts = x[:, a * a : (a + 1) ** 2], y[:, b * b : (b + 1) ** 2]
-        found[:, c * c : (c + 1) ** 2] += torch.einsum("ni,nj,ijk->nk", *parts, block)
-    return found
+        actual[:, c * c : (c + 1) ** 2] += torch.einsum("ni,nj,ijk->nk", *parts, block)
+    return actual
 
 
 @pytest.mark.parametrize("path", odd_paths(6), ids=str)
@@ -93,11 +93,11 @@ def factors(paths: list[Path], rank: int) -> tuple[Any, Any]:
 
     def jacobian(flat: np.ndarray) -> np.ndarray:
         a, b, c = flat.reshape(shape)
-        found, rows = np.zeros((len(paths), *shape)), np.arange(len(paths))
-        found[rows, 0, first] = b[second] * c[out]
-        found[rows, 1, second] = a[first] * c[out]
-        found[rows, 2, out] = a[first] * b[second]
-        return found.reshape(len(paths), -1)
+        actual, rows = np.zeros((len(paths), *shape)), np.arange(len(paths))
+        actual[rows, 0, first] = b[second] * c[out]
+        actual[rows, 1, second] = a[first] * c[out]
+        actual[rows, 2, out] = a[first] * b[second]
+        return actual.reshape(len(paths), -1)
 
     return weights, jacobian
 
@@ -113,26 +113,26 @@ def test_rank_k_weights_have_the_freedom_of_path_weights(degree: int, rank: int)
     assert np.linalg.matrix_rank(few) < len(paths)
     for _ in range(3):
         wanted = generator.normal(size=len(paths))
-        found = _solve(weights, jacobian, wanted, 3 * (degree + 1) * rank, generator)
-        _assert_product_has(wanted, paths, found.reshape(3, degree + 1, rank))
+        actual = _solve(weights, jacobian, wanted, 3 * (degree + 1) * rank, generator)
+        _assert_product_has(wanted, paths, actual.reshape(3, degree + 1, rank))
 
 
 def _solve(weights: Any, jacobian: Any, wanted: Any, size: int, generator: Any) -> np.ndarray:
     for _ in range(20):
         start = generator.normal(size=size)
-        found = least_squares(lambda v: weights(v) - wanted, start, jacobian, ftol=1e-15)
-        if np.abs(found.fun).max() < 1e-6:
-            return found.x
+        actual = least_squares(lambda v: weights(v) - wanted, start, jacobian, ftol=1e-15)
+        if np.abs(actual.fun).max() < 1e-6:
+            return actual.x
     raise AssertionError(f"no factors give the path weights {wanted}")
 
 
-def _assert_product_has(wanted: np.ndarray, paths: list[Path], found: np.ndarray) -> None:
-    degree, rank = found.shape[1] - 1, found.shape[2]
+def _assert_product_has(wanted: np.ndarray, paths: list[Path], actual: np.ndarray) -> None:
+    degree, rank = actual.shape[1] - 1, actual.shape[2]
     irreps = natural(degree)
     layer = GauntTensorProduct(irreps, irreps, irreps, method="grid", weights=rank).double()
     scale = torch.tensor(layer.after.scales)[:, None, None]
     with torch.no_grad():
-        for part, values in zip((layer.before1, layer.before2, layer.after), found, strict=True):
+        for part, values in zip((layer.before1, layer.before2, layer.after), actual, strict=True):
             part.weight.copy_(torch.from_numpy(values)[..., None])
         layer.after.weight.div_(scale)
     x, y = random(2, 3, (degree + 1) ** 2)

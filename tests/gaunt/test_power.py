@@ -62,14 +62,14 @@ def iterated(layer: GauntPower, x: Tensor, element: Tensor | None = None) -> Ten
 
 def reached(first: Any, second: Any, candidates: str) -> str:
     """Those of the candidates that have a path."""
-    kept = []
+    remaining = []
     for part in candidates.split("+"):
         try:
             GauntTensorProduct(first, second, part, method="sparse")
         except ValueError:
             continue
-        kept.append(part)
-    return "+".join(kept)
+        remaining.append(part)
+    return "+".join(remaining)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

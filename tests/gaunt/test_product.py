@@ -68,13 +68,13 @@ def test_degree_20(method: Any) -> None:
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_methods_agree(name: str, dtype: torch.dtype, atol: float) -> None:
     *irreps, paths = IRREPS[name]
-    found = []
+    actual = []
     for method in METHODS:
         layer: Any = GauntTensorProduct(*irreps, method=method, paths=paths)  # type: ignore
-        found.append(layer(*inputs(layer, 3, 4, dtype=dtype)))
-    scale = float(found[0].abs().max().clamp(min=1))
-    for got in found[1:]:
-        torch.testing.assert_close(got, found[0], atol=atol * scale, rtol=0)
+        actual.append(layer(*inputs(layer, 3, 4, dtype=dtype)))
+    scale = float(actual[0].abs().max().clamp(min=1))
+    for got in actual[1:]:
+        torch.testing.assert_close(got, actual[0], atol=atol * scale, rtol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -163,8 +163,8 @@ def test_gradients_inside_autocast_are_not_rounded(method: Any) -> None:
     pair = [v.requires_grad_() for v in inputs(layer, 4, dtype=torch.float32)]
     expected = torch.autograd.grad(layer(*pair).square().sum(), pair)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = torch.autograd.grad(layer(*pair).square().sum(), pair)
-    for got, want in zip(found, expected, strict=True):
+        actual = torch.autograd.grad(layer(*pair).square().sum(), pair)
+    for got, want in zip(actual, expected, strict=True):
         assert torch.equal(got, want)
 
 

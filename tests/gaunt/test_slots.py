@@ -22,7 +22,7 @@ edge_lists = st.lists(st.tuples(node, node), max_size=12)
 def test_every_edge_has_one_slot(edges: list[tuple[int, int]], paired: bool) -> None:
     edge_index = torch.tensor(edges, dtype=torch.long).view(-1, 2).T.contiguous()
     slots = neighbor_slots(edge_index, NODES, paired=paired)
-    found: Counter[tuple[int, int]] = Counter()
+    actual: Counter[tuple[int, int]] = Counter()
     for target in range(NODES):
         for row, source, sign in zip(
             slots.row[target].tolist(),
@@ -36,8 +36,8 @@ def test_every_edge_has_one_slot(edges: list[tuple[int, int]], paired: bool) -> 
             ends = (int(slots.source[row]), int(slots.target[row]))
             assert ends == ((source, target) if sign > 0 else (target, source))
             assert edges[int(slots.edge[row])] == ends
-            found[source, target] += 1
-    assert found == Counter(edges)
+            actual[source, target] += 1
+    assert actual == Counter(edges)
     assert torch.equal(slots.filled, slots.sign.flatten().nonzero()[:, 0])
     assert slots.owners().tolist() == sorted(target for _, target in edges)
     assert torch.equal(slots.each(slots.neighbor), slots.neighbor[slots.sign != 0])

@@ -48,9 +48,9 @@ def random_system(rng, nodes):
 def as_set(near):
     rows = torch.cat([near.edge_index.flip(0).T, near.cell_shift], 1).tolist()
     assert rows == sorted(rows), "edges are not sorted"
-    found = {tuple(row) for row in rows}
-    assert len(found) == len(rows), "an edge stands twice"
-    return found
+    actual = {tuple(row) for row in rows}
+    assert len(actual) == len(rows), "an edge stands twice"
+    return actual
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -34,8 +34,8 @@ def aggregate(operator: Operator, x: Tensor, index: Tensor, num_sets: int) -> Te
     results = []
     for i in range(num_sets):
         state = operator.encode(x[index == i])
-        found = value(tree(list(state)), operator) if len(state) else operator.identity(state)
-        results.append(operator.decode(found[None])[0])
+        actual = value(tree(list(state)), operator) if len(state) else operator.identity(state)
+        results.append(operator.decode(actual[None])[0])
     return torch.stack(results) if results else x.new_zeros(0, operator.out_channels)
 
 
@@ -47,13 +47,13 @@ def triples(node: Node, f: Callable[[Tensor, Tensor], Tensor]) -> list[tuple[Ten
     if isinstance(node, Tensor):
         return []
     left, right = node
-    found = triples(left, f) + triples(right, f)
+    actual = triples(left, f) + triples(right, f)
     if isinstance(left, Tensor):
-        return found
+        return actual
     if height(right) == height(left):
         parts = [value(x, f) for x in (*left, *right)]
-        return [*found, tuple(parts[:3]), tuple(parts[1:])]
-    return [*found, (value(left[0], f), value(left[1], f), value(right, f))]
+        return [*actual, tuple(parts[:3]), tuple(parts[1:])]
+    return [*actual, (value(left[0], f), value(left[1], f), value(right, f))]
 
 
 def height(node: Node) -> int:
@@ -65,6 +65,6 @@ def associativity_loss(operator: Operator, x: Tensor, index: Tensor, num_sets: i
         return operator(a[None], b[None])[0]
 
     sets = [list(operator.encode(x[index == i])) for i in range(num_sets)]
-    found = [t for elements in sets if elements for t in triples(tree(elements), operator)]
-    errors = [(f(f(a, b), c) - f(a, f(b, c))).square().sum() for a, b, c in found]
+    actual = [t for elements in sets if elements for t in triples(tree(elements), operator)]
+    errors = [(f(f(a, b), c) - f(a, f(b, c))).square().sum() for a, b, c in actual]
     return torch.stack(errors).mean()

@@ -32,7 +32,7 @@ def slow(conv: AggregateConv, x: Tensor, edge_index: Tensor, edge_attr: Tensor |
     """Sets of messages one by one; the aggregation sees one tower at a time."""
     rows = []
     for node in range(len(x)):
-        found = []
+        actual = []
         for tower in range(conv.towers):
             part = slice(tower * C, (tower + 1) * C)
             messages = []
@@ -42,8 +42,8 @@ def slow(conv: AggregateConv, x: Tensor, edge_index: Tensor, edge_attr: Tensor |
                     message = message + conv.edge(edge_attr[edge])[part]
                 messages.append(message)
             stacked = torch.stack(messages) if messages else x.new_zeros(0, C)
-            found.append(conv.aggr(stacked, torch.zeros(len(messages)).long(), dim_size=1)[0])
-        rows.append(conv.update(torch.cat([x[node], *found])))
+            actual.append(conv.aggr(stacked, torch.zeros(len(messages)).long(), dim_size=1)[0])
+        rows.append(conv.update(torch.cat([x[node], *actual])))
     return torch.stack(rows)
 
 
@@ -124,8 +124,8 @@ CASES: dict[str, tuple[Any, dict[str, str]]] = {
 
 
 def build(aggr: Any) -> nn.Module:
-    made = aggr if isinstance(aggr, str) else aggr()
-    return AggregateConv(C, made, towers=2, edge_channels=E)
+    built = aggr if isinstance(aggr, str) else aggr()
+    return AggregateConv(C, built, towers=2, edge_channels=E)
 
 
 class TestContract(Contract):

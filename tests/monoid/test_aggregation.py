@@ -39,16 +39,16 @@ class Count(nn.Module):
 
 def layer(operator: Any = "gru", dtype: torch.dtype = torch.float64, **options: Any) -> Any:
     torch.manual_seed(0)
-    made = MonoidAggregation(C, operator=operator, **options).to(dtype).eval()
-    for parameter in made.parameters():
+    built = MonoidAggregation(C, operator=operator, **options).to(dtype).eval()
+    for parameter in built.parameters():
         nn.init.normal_(parameter, std=0.5)
-    return made
+    return built
 
 
-def expected(made: MonoidAggregation, x: Tensor, index: Tensor, sets: int) -> Tensor:
-    parts = [oracle.aggregate(f, x, index, sets) for f in made.operators]  # type: ignore
+def expected(built: MonoidAggregation, x: Tensor, index: Tensor, sets: int) -> Tensor:
+    parts = [oracle.aggregate(f, x, index, sets) for f in built.operators]  # type: ignore
     out = torch.cat(parts, -1)
-    return out if made.project is None else made.project(out)
+    return out if built.project is None else built.project(out)
 
 
 def mixed(sizes: list[int]) -> Tensor:
@@ -58,10 +58,10 @@ def mixed(sizes: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("operator", [*OPERATORS, ["gru", "topk"], nn.Bilinear(C, C, C)], ids=str)
 def test_values_and_gradients_are_those_of_the_recursion(operator: Any) -> None:
-    made, x = layer(operator), torch.randn(len(INDEX), C).double().requires_grad_()
-    results = made(x, INDEX, dim_size=7), expected(made, x, INDEX, 7)
+    built, x = layer(operator), torch.randn(len(INDEX), C).double().requires_grad_()
+    results = built(x, INDEX, dim_size=7), expected(built, x, INDEX, 7)
     torch.testing.assert_close(*results, atol=1e-12, rtol=0)
-    points = [x, *made.parameters()]
+    points = [x, *built.parameters()]
     slopes = [grad(out.sin().sum(), points, materialize_grads=True) for out in results]
     torch.testing.assert_close(*slopes, atol=1e-12, rtol=0)
 
@@ -69,10 +69,10 @@ def test_values_and_gradients_are_those_of_the_recursion(operator: Any) -> None:
 @settings(deadline=None, max_examples=15)
 @given(Sizes)
 def test_ragged_sets(sizes: list[int]) -> None:
-    made, index = layer(["gru", "topk"], torch.float32), mixed(sizes)
+    built, index = layer(["gru", "topk"], torch.float32), mixed(sizes)
     x = torch.randn(len(index), C)
-    out = made(x, index, dim_size=len(sizes))
-    torch.testing.assert_close(out, expected(made, x, index, len(sizes)), atol=1e-6, rtol=1e-6)
+    out = built(x, index, dim_size=len(sizes))
+    torch.testing.assert_close(out, expected(built, x, index, len(sizes)), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -85,18 +85,18 @@ def test_one_set_of_10000(dtype: torch.dtype) -> None:
     is; to the small channels as well, because every product mixes all of them. So each of the two
     results is exact to 14 (3 C + 8) u of the largest channel, and they differ by twice as much.
     """
-    made, x = layer("gated", dtype), torch.randn(10_000, C, dtype=dtype)
+    built, x = layer("gated", dtype), torch.randn(10_000, C, dtype=dtype)
     index = torch.zeros(len(x), dtype=torch.long)
-    out = made(x, index)
+    out = built(x, index)
     tolerance = 14 * (3 * C + 8) * torch.finfo(dtype).eps * float(out.detach().abs().max())
-    torch.testing.assert_close(out, expected(made, x, index, 1), atol=tolerance, rtol=0)
+    torch.testing.assert_close(out, expected(built, x, index, 1), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 9, 200])
 def test_products_and_steps(size: int) -> None:
-    made = layer(Count())
-    made(torch.randn(size + 3, C).double(), torch.tensor([0] * size + [2, 1, 2]))
-    counted = made.operators[0].module
+    built = layer(Count())
+    built(torch.randn(size + 3, C).double(), torch.tensor([0] * size + [2, 1, 2]))
+    counted = built.operators[0].module
     assert counted.rows == size - 1 + 1
     assert counted.calls == max((size - 1).bit_length(), 1)  # ceil(log2 n)
 
@@ -104,12 +104,12 @@ def test_products_and_steps(size: int) -> None:
 @pytest.mark.parametrize("operator", [*OPERATORS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_set_does_not_see_its_batch_mates(operator: str, dtype: torch.dtype) -> None:
-    made = layer(operator, dtype)
-    made.project = None  # a matrix product
+    built = layer(operator, dtype)
+    built.project = None  # a matrix product
     x, alone = torch.randn(13, C, dtype=dtype), torch.zeros(13, dtype=torch.long)
     mates = torch.randn(90, C, dtype=dtype)
     index = torch.cat([torch.arange(90) % 7, alone + 7])
-    got, own = made(torch.cat([mates, x]), index)[7], made(x, alone)[0]
+    got, own = built(torch.cat([mates, x]), index)[7], built(x, alone)[0]
     if operator in EXACT:
         assert torch.equal(got, own)
     else:
@@ -119,18 +119,18 @@ def test_a_set_does_not_see_its_batch_mates(operator: str, dtype: torch.dtype) -
 
 @pytest.mark.parametrize("operator", EXACT)
 def test_exact_operators_do_not_see_the_order(operator: str) -> None:
-    made, x = layer(operator, torch.float32), torch.randn(500, C)
-    made.project = None
+    built, x = layer(operator, torch.float32), torch.randn(500, C)
+    built.project = None
     scale = x.abs().sum(0).min()  # the sum of magnitudes
     for seed in range(3):
         turned = x[torch.randperm(500, generator=torch.Generator().manual_seed(seed))]
-        assert (made(turned) - made(x)).abs().max() <= 1e-6 * scale
+        assert (built(turned) - built(x)).abs().max() <= 1e-6 * scale
 
 
 def test_canonical_order_is_invariant() -> None:
-    made, x = layer(order="canonical"), torch.randn(len(INDEX), C).double()
+    built, x = layer(order="canonical"), torch.randn(len(INDEX), C).double()
     turn = torch.randperm(len(INDEX))
-    torch.testing.assert_close(made(x[turn], INDEX[turn]), made(x, INDEX), atol=1e-14, rtol=0)
+    torch.testing.assert_close(built(x[turn], INDEX[turn]), built(x, INDEX), atol=1e-14, rtol=0)
     assert (layer()(x.flip(0), INDEX.flip(0)) - layer()(x, INDEX)).abs().max() > 1e-3
 
 
@@ -145,93 +145,93 @@ def test_orders_at_evaluation() -> None:
 
 
 def test_training_shuffles_and_follows_the_seed() -> None:
-    x, made, plain = torch.randn(9, C).double(), layer().train(), layer(shuffle=False).train()
-    assert len({float(made(x).detach().sum()) for _ in range(8)}) > 1
+    x, built, plain = torch.randn(9, C).double(), layer().train(), layer(shuffle=False).train()
+    assert len({float(built(x).detach().sum()) for _ in range(8)}) > 1
     assert torch.equal(plain(x), layer()(x))
     torch.manual_seed(3)
-    first = made(x)
+    first = built(x)
     torch.manual_seed(3)
-    assert torch.equal(made(x), first)
+    assert torch.equal(built(x), first)
 
 
 def test_other_dimensions_ptr_and_plan() -> None:
-    made, x = layer(["gru", "topk"]), torch.randn(2, len(INDEX), 3, C).double()
-    out = made(x, INDEX, dim_size=7, dim=1)
+    built, x = layer(["gru", "topk"]), torch.randn(2, len(INDEX), 3, C).double()
+    out = built(x, INDEX, dim_size=7, dim=1)
     assert out.shape == (2, 7, 3, C)
-    torch.testing.assert_close(out[1, :, 2], made(x[1, :, 2], INDEX, dim_size=7))
+    torch.testing.assert_close(out[1, :, 2], built(x[1, :, 2], INDEX, dim_size=7))
     order = INDEX.argsort(stable=True)
     ptr = torch.searchsorted(INDEX[order].contiguous(), torch.arange(8))
-    torch.testing.assert_close(made(x[:, order], ptr=ptr, dim=1), out)
-    torch.testing.assert_close(made(x, plan=tree_plan(INDEX, 7), dim=-3), out)
+    torch.testing.assert_close(built(x[:, order], ptr=ptr, dim=1), out)
+    torch.testing.assert_close(built(x, plan=tree_plan(INDEX, 7), dim=-3), out)
 
 
 @pytest.mark.parametrize("operator", [*OPERATORS])
 def test_empty_sets_are_the_identity_and_finite(operator: str) -> None:
-    made = layer(operator)
+    built = layer(operator)
     x = torch.zeros(0, C).double().requires_grad_()
-    out = made(x, torch.zeros(0, dtype=torch.long), dim_size=2)
+    out = built(x, torch.zeros(0, dtype=torch.long), dim_size=2)
     assert out.shape == (2, C) and out.isfinite().all() and torch.equal(out[0], out[1])
-    assert made(x, dim_size=0).shape == (0, C)
+    assert built(x, dim_size=0).shape == (0, C)
     large = torch.full((300, C), 3e4).double()
-    assert made(large).isfinite().all()
+    assert built(large).isfinite().all()
 
 
 def test_associativity_loss_is_that_of_the_trees_triples() -> None:
-    made = layer(assoc=0.5, shuffle=False).train()
+    built = layer(assoc=0.5, shuffle=False).train()
     index = mixed([0, 1, 2, 3, 4, 5, 6, 7, 9])
     x = torch.randn(len(index), C).double()
-    made(x, index)
-    loss = oracle.associativity_loss(made.operators[0], x, index, 9)
-    torch.testing.assert_close(auxiliary_loss(made), 0.5 * loss, atol=1e-12, rtol=0)
+    built(x, index)
+    loss = oracle.associativity_loss(built.operators[0], x, index, 9)
+    torch.testing.assert_close(auxiliary_loss(built), 0.5 * loss, atol=1e-12, rtol=0)
 
 
 def test_identity_loss() -> None:
-    made, x = layer(identity=2.0).train(), torch.randn(5, C).double()
-    f = made.operators[0]
-    made(x)
-    made(x)
+    built, x = layer(identity=2.0).train(), torch.randn(5, C).double()
+    f = built.operators[0]
+    built(x)
+    built(x)
     once = (f(x, f.neutral.expand_as(x)) - x).square().sum(-1).mean()
-    total = auxiliary_loss(nn.Sequential(made))
+    total = auxiliary_loss(nn.Sequential(built))
     torch.testing.assert_close(total, 4 * once)
-    assert grad(total, f.neutral)[0].any() and auxiliary_loss(made) == 0.0
+    assert grad(total, f.neutral)[0].any() and auxiliary_loss(built) == 0.0
 
 
 def test_losses_are_kept_in_training_only_and_train_associativity() -> None:
-    made, x = layer(assoc=1.0), torch.randn(8, C).double()
-    made(x)
-    assert auxiliary_loss(made) == 0.0
-    made.train()(x)
-    assert auxiliary_loss(made.eval()) == 0.0  # what nobody took is dropped
-    optimizer, losses = torch.optim.Adam(made.train().parameters(), lr=0.02), []
+    built, x = layer(assoc=1.0), torch.randn(8, C).double()
+    built(x)
+    assert auxiliary_loss(built) == 0.0
+    built.train()(x)
+    assert auxiliary_loss(built.eval()) == 0.0  # what nobody took is dropped
+    optimizer, losses = torch.optim.Adam(built.train().parameters(), lr=0.02), []
     for _ in range(30):
         optimizer.zero_grad()
-        made(x)
-        loss: Any = auxiliary_loss(made)
+        built(x)
+        loss: Any = auxiliary_loss(built)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-    made(x[:1])
-    assert auxiliary_loss(made) == 0.0  # no triples
+    built(x[:1])
+    assert auxiliary_loss(built) == 0.0  # no triples
 
 
 def test_gradcheck_through_plan_and_losses() -> None:
-    made = layer(["gru", "topk"], assoc=1.0, identity=1.0, shuffle=False).train()
+    built = layer(["gru", "topk"], assoc=1.0, identity=1.0, shuffle=False).train()
     x, plan = torch.randn(6, C).double().requires_grad_(), tree_plan(torch.tensor([0] * 5 + [2]), 3)
 
     def fn(x: Tensor, *_: Tensor) -> tuple[Tensor, Any]:
-        return made(x, plan=plan), auxiliary_loss(made)
+        return built(x, plan=plan), auxiliary_loss(built)
 
-    assert gradcheck(fn, (x, *made.parameters()), fast_mode=True)
+    assert gradcheck(fn, (x, *built.parameters()), fast_mode=True)
 
 
 # raised by dynamo itself wherever it meets an autograd.Function
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compiles_with_a_plan() -> None:
-    made, plan = layer(["gru", "topk"]), tree_plan(INDEX, 7)
+    built, plan = layer(["gru", "topk"]), tree_plan(INDEX, 7)
     x = torch.randn(len(INDEX), C).double().requires_grad_()
-    compiled: Any = torch.compile(made, fullgraph=True, backend="aot_eager")
-    results = made(x, plan=plan), compiled(x, plan=plan)
+    compiled: Any = torch.compile(built, fullgraph=True, backend="aot_eager")
+    results = built(x, plan=plan), compiled(x, plan=plan)
     torch.testing.assert_close(*results, atol=1e-12, rtol=0)
     torch.testing.assert_close(*(grad(out.sin().sum(), x) for out in results), atol=1e-12, rtol=0)
 

@@ -50,7 +50,7 @@ def test_a_batch_is_the_recursion_of_each_graph(update: Any, depth: Any) -> None
     sizes = (9, 1, 2, 6)
     graphs = [(torch.randn(n, 2).double(), path(n)) for n in sizes]
     starts = [0, 9, 10, 12]
-    nodes, found = net(
+    nodes, actual = net(
         torch.cat([x for x, _ in graphs]),
         torch.cat([edges + start for (_, edges), start in zip(graphs, starts, strict=True)], 1),
         batch=torch.arange(4).repeat_interleave(torch.tensor(sizes)),
@@ -58,7 +58,7 @@ def test_a_batch_is_the_recursion_of_each_graph(update: Any, depth: Any) -> None
     )
     expected = [recursion(net, *graph) for graph in graphs]
     torch.testing.assert_close(nodes, torch.cat([e[0] for e in expected]), atol=1e-13, rtol=0)
-    torch.testing.assert_close(found, torch.cat([e[1] for e in expected]), atol=1e-13, rtol=0)
+    torch.testing.assert_close(actual, torch.cat([e[1] for e in expected]), atol=1e-13, rtol=0)
 
 
 def test_one_output_comes_alone() -> None:
@@ -156,7 +156,7 @@ def test_edges_of_every_pair() -> None:
 
 
 def test_copies_leave_the_given_aggregation_alone() -> None:
-    given: nn.Module = MonoidAggregation(C, "gru")
-    before = [p.detach().clone() for p in given.parameters()]
-    gnn(given)
-    assert all(torch.equal(p, q) for p, q in zip(given.parameters(), before, strict=True))
+    arguments: nn.Module = MonoidAggregation(C, "gru")
+    before = [p.detach().clone() for p in arguments.parameters()]
+    gnn(arguments)
+    assert all(torch.equal(p, q) for p, q in zip(arguments.parameters(), before, strict=True))

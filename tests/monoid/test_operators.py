@@ -60,13 +60,13 @@ def build(make: Callable[[], Operator], dtype: torch.dtype = torch.float64) -> O
 
 def states(operator: Operator, count: int, rows: int = 5) -> list[Tensor]:
     """States of sets of one to `count` elements."""
-    found = []
+    actual = []
     for elements in range(1, count + 1):
         state, *others = (operator.encode(torch.randn(rows, C).double()) for _ in range(elements))
         for other in others:
             state = operator(state, other)
-        found.append(state)
-    return found
+        actual.append(state)
+    return actual
 
 
 @pytest.mark.parametrize("name", EXACT | LEARNT)

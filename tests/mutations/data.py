@@ -52,8 +52,8 @@ def first_batches(data: Any) -> list[Any]:
     return [batch.to_dict() for batch in batches]
 
 
-def same_batches(found: Any, sound: Any) -> None:
-    for one, other in zip(found, sound, strict=True):
+def same_batches(actual: Any, sound: Any) -> None:
+    for one, other in zip(actual, sound, strict=True):
         same_arrays(one, other)
 
 
@@ -142,11 +142,11 @@ def write_exp() -> None:
 
 def pairs(name: Any) -> Callable[[], Any]:
     def read() -> Any:
-        found = graph_pairs(name)
-        for graph in found.graphs:
+        actual = graph_pairs(name)
+        for graph in actual.graphs:
             assert graph.edge_index.max(initial=-1) < len(graph.kind)
             assert graph.edge_index.min(initial=0) >= 0
-        return len(found.graphs)
+        return len(actual.graphs)
 
     return read
 
@@ -160,17 +160,17 @@ def write_dgcnn() -> None:
 
 
 def dgcnn() -> dict[str, np.ndarray]:
-    found = read_dgcnn(Path("TINY.txt"))
-    ends, nodes = found["edge_index"], np.repeat(found["nodes"], found["edges"])
-    assert ((ends >= 0) & (ends < nodes)).all() and len(found["y"]) == len(found["nodes"])
-    return found
+    actual = read_dgcnn(Path("TINY.txt"))
+    ends, nodes = actual["edge_index"], np.repeat(actual["nodes"], actual["edges"])
+    assert ((ends >= 0) & (ends < nodes)).all() and len(actual["y"]) == len(actual["nodes"])
+    return actual
 
 
 def superpixels() -> Any:
     return first_batches(SuperpixelData(4))
 
 
-def kept() -> dict[str, np.ndarray]:
+def remaining() -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is made again
         return cached_arrays("numbers", {"n": 20}, lambda: {"x": np.arange(20.0)}, Path("cache"))
@@ -202,8 +202,8 @@ READERS = {
     "meshes": Reader(write_mesh, mesh, "set/box/train/*.off", TEXT, 40),
     "graph6": Reader(write_g6, pairs("graph8c"), "expressivity/*.g6", TEXT, 20),
     "EXP": Reader(write_exp, pairs("EXP"), "expressivity/EXP/*", (*BINARY, *inside_xz(*TEXT)), 20),
-    "cache": Reader(kept, kept, "cache/*/*/*", TEXT, 30, same_arrays),
+    "cache": Reader(remaining, remaining, "cache/*/*/*", TEXT, 30, same_arrays),
     "cache, other manifest": Reader(
-        kept, kept, "cache/*/*/manifest.json", (other_json,), 10, same_arrays
+        remaining, remaining, "cache/*/*/manifest.json", (other_json,), 10, same_arrays
     ),
 }

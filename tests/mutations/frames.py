@@ -35,9 +35,9 @@ def streamed() -> list[Frame]:
     return list(frames.read(range(len(frames))))
 
 
-def check_frames(found: list[Frame], sound: Any) -> None:
+def check_frames(actual: list[Frame], sound: Any) -> None:
     """What the columns of the text say, read in the plainest way."""
-    for frame in found:
+    for frame in actual:
         raw = frame.path.read_bytes()
         if frame.path.suffix == ".xz":
             raw = lzma.decompress(raw)

@@ -57,8 +57,8 @@ def load() -> dict[str, Tensor]:
     return geqlib.load(path).state_dict()
 
 
-def weights_fit(found: Any, sound: Any) -> None:
-    for key, value in found.items():
+def weights_fit(actual: Any, sound: Any) -> None:
+    for key, value in actual.items():
         assert value.shape == sound[key].shape and value.dtype == sound[key].dtype, key
 
 
@@ -99,12 +99,12 @@ def foreign_code(raw: bytes, rng: Generator) -> bytes:
         b"\x80\x02ctorch\nload\n(X\x06\x00\x00\x00canarytR.",
     )
     program = programs[rng.integers(len(programs))]
-    found = io.BytesIO()
-    with ZipFile(io.BytesIO(raw)) as old, ZipFile(found, "w") as new:
+    actual = io.BytesIO()
+    with ZipFile(io.BytesIO(raw)) as old, ZipFile(actual, "w") as new:
         for info in old.infolist():
             content = program if info.filename.endswith("data.pkl") else old.read(info)
             new.writestr(info, content)
-    return found.getvalue()
+    return actual.getvalue()
 
 
 def other_header(raw: bytes, rng: Generator) -> bytes:

@@ -76,10 +76,10 @@ def drop_column(raw: bytes, rng: Generator) -> bytes:
 
 def change_word(raw: bytes, rng: Generator) -> bytes:
     """Another type, sign or size in place of one number or name."""
-    found = list(re.finditer(rb"[^\s,=\"{}\[\]:]+", raw))
-    if not found:
+    actual = list(re.finditer(rb"[^\s,=\"{}\[\]:]+", raw))
+    if not actual:
         return b"x"
-    start, end = found[rng.integers(len(found))].span()
+    start, end = actual[rng.integers(len(actual))].span()
     return raw[:start] + WORDS[rng.integers(len(WORDS))] + raw[end:]
 
 
@@ -121,7 +121,7 @@ def _containers(content: Any) -> list[Any]:
     if not isinstance(content, (dict, list)):
         return []
     parts = content.values() if isinstance(content, dict) else content
-    return [content, *(found for part in parts for found in _containers(part))]
+    return [content, *(actual for part in parts for actual in _containers(part))]
 
 
 def _keys(parent: Any) -> list[Any]:

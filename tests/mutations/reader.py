@@ -31,7 +31,7 @@ class Reader:
     files: str
     ways: tuple[Mutator, ...]
     count: int
-    check: Callable[[Any, Any], None] = lambda found, sound: None
+    check: Callable[[Any, Any], None] = lambda actual, sound: None
     says: str | None = None
 
 
@@ -42,8 +42,8 @@ class Payload:
         return Path.touch, (Path("canary"),)
 
 
-def same_arrays(found: Any, sound: Any) -> None:
+def same_arrays(actual: Any, sound: Any) -> None:
     """To the last bit: checksums let nothing else pass."""
-    assert found.keys() == sound.keys()
+    assert actual.keys() == sound.keys()
     for key, value in sound.items():
-        assert np.array_equal(np.asarray(found[key]), np.asarray(value)), key
+        assert np.array_equal(np.asarray(actual[key]), np.asarray(value)), key

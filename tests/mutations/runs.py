@@ -56,8 +56,8 @@ def energies() -> Any:
 def write_folds() -> None:
     for fold in (0, 1):
         folder = Path(f"fold{fold}-seed0")
-        made = write_run(Path(), f"fold{fold}")
-        made.rename(folder) if made != folder else None
+        built = write_run(Path(), f"fold{fold}")
+        built.rename(folder) if built != folder else None
         text = "epoch,step,val/accuracy,val/test_accuracy,train/loss\n0,9,0.5,0.6,\n0,9,,,0.1\n"
         (folder / "metrics/version_0/metrics.csv").write_text(text)
         results = json.loads((folder / "results.json").read_text())

@@ -70,7 +70,7 @@ def read(reader: Reader, path: Path, sound: object) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = reader.read()
+            actual = reader.read()
     except Exception as error:
         said = str(error)
         # subclasses, such as UnicodeDecodeError, are a parser's own words
@@ -79,7 +79,7 @@ def read(reader: Reader, path: Path, sound: object) -> str:
         clear = clear and any(name in said for name in names)
         return "" if clear else f"{type(error).__name__}: {said}"
     try:
-        reader.check(found, sound)
+        reader.check(actual, sound)
     except AssertionError as error:
         return f"it was read, and wrongly: {error}"
     return ""
@@ -94,7 +94,7 @@ def test_the_test_finds_faults() -> None:
         "numbers",
         BINARY,
         1,
-        lambda found, sound: None if found == sound else pytest.fail(),
+        lambda actual, sound: None if actual == sound else pytest.fail(),
     )
     assert not read(reader, Path("numbers"), [1, 2, 3])
     Path("numbers").write_bytes(b"1 2 4\n")

@@ -117,7 +117,7 @@ def sample(kernel: str, graph: str, attributes: str | None = None, **options: An
     nodes, edges = GRAPHS[graph]
     edge_index = torch.tensor(edges).long().view(2, -1)
     width = 1 if basis.grid is None else len(basis.grid)
-    made = Sample(
+    built = Sample(
         basis.double(),
         layer.double(),
         torch.randn(nodes, width, CHANNELS).double(),
@@ -126,11 +126,11 @@ def sample(kernel: str, graph: str, attributes: str | None = None, **options: An
         edge_features(edge_index, nodes, attributes),
         orientations(basis, nodes),
     )
-    for leaf in made.leaves:
+    for leaf in built.leaves:
         leaf.requires_grad_()
     if attributes == "both ways":  # equal ones share a row: see test_attributes_with_derivatives
-        made.edge_attr.requires_grad_(False)
-    return made
+        built.edge_attr.requires_grad_(False)
+    return built
 
 
 def edge_features(edge_index: Tensor, nodes: int, attributes: str | None) -> Tensor | None:
@@ -152,7 +152,7 @@ def orientations(kernel: KernelBasis, nodes: int) -> Tensor | None:
 
 def assert_literal(s: Sample, collect: Collect = total) -> None:
     """Values and gradients equal the oracle's."""
-    found = []
+    actual = []
     for y in (
         s.conv(s.x, s.kernel(*s.geometry)),
         position_orientation_conv(s.kernel, s.conv, s.x, *s.geometry, collect),
@@ -160,8 +160,8 @@ def assert_literal(s: Sample, collect: Collect = total) -> None:
         weights = torch.arange(y.numel(), dtype=y.dtype).cos().view_as(y)
         loss = (y * weights).sum()
         grads = torch.autograd.grad(loss, s.varied, materialize_grads=True)
-        found.append([y, *grads])
-    for got, expected in zip(*found, strict=True):
+        actual.append([y, *grads])
+    for got, expected in zip(*actual, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-10, rtol=1e-10)
 
 

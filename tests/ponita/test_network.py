@@ -242,12 +242,12 @@ def test_one_layer_is_the_formulas(options: dict[str, Any]) -> None:
     tensors = sample(net)
     for leaf in (tensors["pos"], tensors["x"], tensors["vec"]):
         leaf.requires_grad_()
-    found = []
+    actual = []
     for scalars, vectors in (net(**tensors), literal(net, tensors)):
         loss = (scalars.sin() * (1 + scalars)).sum() + (vectors**2 + vectors.cos()).sum()
         points = [tensors["pos"], tensors["x"], tensors["vec"], *net.parameters()]
-        found.append([scalars, vectors, *torch.autograd.grad(loss, points)])
-    for got, expected in zip(*found, strict=True):
+        actual.append([scalars, vectors, *torch.autograd.grad(loss, points)])
+    for got, expected in zip(*actual, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-10, rtol=1e-10)
 
 

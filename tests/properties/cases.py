@@ -31,13 +31,13 @@ FEWER = {"FAMLP laplacian": 5}
 
 def all_cases() -> dict[str, Case]:
     """By the layer or model and the variant."""
-    found = {}
+    actual = {}
     for path in sorted(TESTS.glob("*/test_*.py")):
         if "class TestContract(Contract)" in path.read_text():
             module = import_module(f"tests.{path.parent.name}.{path.stem}")
             about = f"{path.parent.name} {path.stem.removeprefix('test_')}"
-            found |= {f"{about}: {case.name}": case for case in module.TestContract.cases}
-    return found | {case.name: case for case in OTHERS}
+            actual |= {f"{about}: {case.name}": case for case in module.TestContract.cases}
+    return actual | {case.name: case for case in OTHERS}
 
 
 def average() -> nn.Module:

@@ -77,14 +77,14 @@ def _positions(name: str, nodes: int, dim: int, generator: Generator) -> Tensor:
 def _edge_index(name: str, nodes: int, generator: Generator) -> Tensor:
     pairs = all_edges(nodes)
     source, target = pairs
-    kept = torch.rand(pairs.size(1), generator=generator) < 0.5
+    remaining = torch.rand(pairs.size(1), generator=generator) < 0.5
     if name == "loops and repeats":
         loops = torch.arange(nodes).expand(2, nodes)
-        return torch.cat([pairs[:, kept], pairs[:, kept][:, ::2], loops], 1)
+        return torch.cat([pairs[:, remaining], pairs[:, remaining][:, ::2], loops], 1)
     chosen = {
-        "some": kept,
-        "none": torch.zeros_like(kept),
+        "some": remaining,
+        "none": torch.zeros_like(remaining),
         "one way": source < target,
         "star": (source == 0) | (target == 0),
     }
-    return pairs[:, chosen.get(name, torch.ones_like(kept))]
+    return pairs[:, chosen.get(name, torch.ones_like(remaining))]

@@ -42,31 +42,31 @@ def classes(count=3, examples=60, names=(), **more):
 def test_confusion_and_recall():
     logits = np.eye(3)[[0, 1, 1, 2, 0]]
     true = np.array([0, 1, 2, 2, -1])
-    given = Predictions("classes", {"logits": logits, "true": true}, classes=("a", "b", "c"))
+    inputs = Predictions("classes", {"logits": logits, "true": true}, classes=("a", "b", "c"))
     assert confusion(logits[:4], true[:4]).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
-    assert recall_table(given).rows[1:] == (("b", "1", "100", "50.0"), ("c", "2", "50.0", "100"))
-    assert [row[:3] for row in wrong_table(given).rows] == [("2", "c", "b")]
+    assert recall_table(inputs).rows[1:] == (("b", "1", "100", "50.0"), ("c", "2", "50.0", "100"))
+    assert [row[:3] for row in wrong_table(inputs).rows] == [("2", "c", "b")]
 
 
 def test_questions_of_classes_and_targets():
     assert [q.name for q in questions(classes(3, names="abc"))] == ["a", "b", "c"]
     assert [q.name for q in questions(classes(2, names=("no", "yes")))] == ["yes"]
     true = np.array([[0.0, 1.0, 1.0], [1.0, np.nan, 1.0], [np.nan, 0.0, 1.0]])
-    given = Predictions(
+    inputs = Predictions(
         "answers", {"predicted": np.zeros((3, 3)), "true": true}, targets=("a", "b", "c")
     )
-    assert [(q.name, len(q.true)) for q in questions(given)] == [("a", 2), ("b", 2)]
+    assert [(q.name, len(q.true)) for q in questions(inputs)] == [("a", 2), ("b", 2)]
 
 
 def test_errors_of_numbers():
     true = np.array([[0.0, 10.0], [1.0, np.nan], [2.0, 30.0]])
     predicted = true + np.array([[0.1, 0.0], [-0.2, 5.0], [0.0, 1.0]])
     arrays = {"predicted": predicted, "true": true, "index": np.array([7, 3, 5])}
-    given = Predictions("numbers", arrays, targets=("a", "b"))
-    a, b = target_table(columns(given)).rows
+    inputs = Predictions("numbers", arrays, targets=("a", "b"))
+    a, b = target_table(columns(inputs)).rows
     assert a == ("a", "3", "0.1000", "0.1291", "0.975") and b[:3] == ("b", "2", "0.5000")
-    assert worst_table(given).rows[0] == ("3", "a", "1.000", "0.8000", "-0.2000")
-    assert len(worst_table(given).rows) == 5
+    assert worst_table(inputs).rows[0] == ("3", "a", "1.000", "0.8000", "-0.2000")
+    assert len(worst_table(inputs).rows) == 5
     named = Predictions("numbers", arrays, names=("C", "CC", "CCC"))
     assert worst_table(named).rows[0][:2] == ("CC", "target 0")
 
@@ -74,9 +74,9 @@ def test_errors_of_numbers():
 def test_tensors_are_taken_together(tmp_path):
     arrays = {"mu": np.ones((4, 3)), "mu_true": np.zeros((4, 3)), "batch": np.zeros(4, int)}
     save_file(arrays, tmp_path / "predictions.safetensors")
-    given = read_predictions(tmp_path)
-    assert given.kind == "numbers" and [len(true) for _, _, true in columns(given)] == [12]
-    assert worst_table(given) is None
+    inputs = read_predictions(tmp_path)
+    assert inputs.kind == "numbers" and [len(true) for _, _, true in columns(inputs)] == [12]
+    assert worst_table(inputs) is None
 
 
 CASES = {

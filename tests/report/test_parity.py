@@ -88,11 +88,11 @@ def test_predictions_that_are_nan_are_counted(tmp_path, all_of_them):
 
 @pytest.mark.parametrize("copies", [1, 300])
 def test_few_points_and_many(tmp_path, copies):
-    given = predictions()
+    inputs = predictions()
     for key in ("forces", "forces_true"):
         rng = np.random.default_rng(1)
-        given[key] = np.concatenate([given[key]] * copies) + rng.normal(size=(11 * copies, 3))
-    assert draw_parity("a_$run$", parities(given), tmp_path / "parity.png")
+        inputs[key] = np.concatenate([inputs[key]] * copies) + rng.normal(size=(11 * copies, 3))
+    assert draw_parity("a_$run$", parities(inputs), tmp_path / "parity.png")
     assert (tmp_path / "parity.png").read_bytes().startswith(PNG)
 
 

@@ -56,9 +56,9 @@ def rows(table):
 
 def test_errors_by_element_and_type():
     """Against a loop over atoms."""
-    given, frames = arrays(), structures()
-    errors = structure_errors(given, frames)
-    difference = 1000 * (given["forces"] - given["forces_true"])
+    inputs, frames = arrays(), structures()
+    errors = structure_errors(inputs, frames)
+    difference = 1000 * (inputs["forces"] - inputs["forces_true"])
     symbols = [s for atoms in frames for s in atoms.get_chemical_symbols()]
     own = np.array([d for s, d in zip(symbols, difference, strict=True) if s == "H"])
     table = rows(errors_by_element(errors))
@@ -69,15 +69,15 @@ def test_errors_by_element_and_type():
     assert float(table["H"][3]) == pytest.approx(max(np.sqrt((own**2).sum(1))), rel=5e-3)
     kinds = rows(errors_by_type(errors))
     assert kinds["water"][0] == "2" and float(kinds["water"][1]) == pytest.approx(2.0)
-    water = difference[np.isin(given["batch"], (0, 2))]
+    water = difference[np.isin(inputs["batch"], (0, 2))]
     assert float(kinds["water"][3]) == pytest.approx(np.abs(water).mean(), rel=5e-3)
 
 
 def test_the_worst_come_first():
-    given = arrays()
-    given["forces"][given["batch"] == 2] = given["forces_true"][given["batch"] == 2]
-    given["forces"][4] += 5.0  # the second atom of the second structure: C H H H H
-    errors = structure_errors(given, structures())
+    inputs = arrays()
+    inputs["forces"][inputs["batch"] == 2] = inputs["forces_true"][inputs["batch"] == 2]
+    inputs["forces"][4] += 5.0  # the second atom of the second structure: C H H H H
+    errors = structure_errors(inputs, structures())
     table = worst_structures(errors)
     assert table.rows[0][:3] == ("11", "CH4", "methane") and table.rows[0][-1] == "H 1"
     assert table.rows[-1][0] == "12" and float(table.rows[-1][4]) == 0
@@ -85,21 +85,21 @@ def test_the_worst_come_first():
 
 
 def test_without_forces_or_types():
-    given = {k: v for k, v in arrays().items() if "forces" not in k}
+    inputs = {k: v for k, v in arrays().items() if "forces" not in k}
     frames = structures()
     for atoms in frames:
         del atoms.info["config_type"]
-    errors = structure_errors(given, frames)
+    errors = structure_errors(inputs, frames)
     assert errors_by_element(errors) is None and errors_by_type(errors) is None
     assert [row[0] for row in worst_structures(errors).rows] == ["13", "12", "11", "10"]
     assert "type" not in worst_structures(errors).header
 
 
 def test_missing_labels_and_infinite_predictions():
-    given = arrays()
-    given["energy_true"][0] = np.nan
-    given["forces"][:3] = np.inf
-    errors = structure_errors(given, structures())
+    inputs = arrays()
+    inputs["energy_true"][0] = np.nan
+    inputs["forces"][:3] = np.inf
+    errors = structure_errors(inputs, structures())
     assert [row[0] for row in worst_structures(errors).rows][-1] != "10"
     assert rows(errors_by_element(errors))["O"][0] == "1"
 

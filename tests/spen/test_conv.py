@@ -30,10 +30,10 @@ GRAPHS = {"ragged": (RAGGED, 9), "no edges": (NONE, 2), "complete": (all_edges(4
 def layer(**options: Any) -> Any:
     """3 to 2 channels, with weights that are nowhere 0."""
     torch.manual_seed(0)
-    made = SubgraphConv(3, 2, **options).double()
-    for parameter in made.parameters():
+    created = SubgraphConv(3, 2, **options).double()
+    for parameter in created.parameters():
         nn.init.normal_(parameter, std=0.4)
-    return made
+    return created
 
 
 def features(orders: Sequence[int], plan: EgoPlan, channels: int = 3) -> dict[int, Tensor]:
@@ -42,35 +42,37 @@ def features(orders: Sequence[int], plan: EgoPlan, channels: int = 3) -> dict[in
     return {k: torch.randn(rows[k], channels).double().requires_grad_() for k in orders}
 
 
-def dense(made: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> dict[int, Tensor]:
+def dense(created: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> dict[int, Tensor]:
     nets: list[list[int]] = [[] for _ in plan.size]
     for g, i in zip(plan.ego.tolist(), plan.node.tolist(), strict=True):
         nets[g].append(i)
     pairs = number_pairs(nets, plan.symmetric)
-    return dense_conv(made, x, nets, pairs, len(plan.diagonal))
+    return dense_conv(created, x, nets, pairs, len(plan.diagonal))
 
 
-def assert_dense(made: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> None:
+def assert_dense(created: SubgraphConv, x: dict[int, Tensor], plan: EgoPlan) -> None:
     """Values and gradients."""
-    found = []
-    for y in (made(x, plan), dense(made, x, plan)):
-        loss = torch.stack([(y[k].sin() * (k + 1)).sum() for k in made.orders]).sum()
-        points = [*x.values(), *made.parameters()]
-        found.append([*(y[k] for k in made.orders), *grad(loss, points, materialize_grads=True)])
-    for got, expected in zip(*found, strict=True):
+    actual = []
+    for y in (created(x, plan), dense(created, x, plan)):
+        loss = torch.stack([(y[k].sin() * (k + 1)).sum() for k in created.orders]).sum()
+        points = [*x.values(), *created.parameters()]
+        actual.append(
+            [*(y[k] for k in created.orders), *grad(loss, points, materialize_grads=True)]
+        )
+    for got, expected in zip(*actual, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("given", "wanted"), list(product(ORDERS, ORDERS)), ids=str)
+@pytest.mark.parametrize(("arguments", "wanted"), list(product(ORDERS, ORDERS)), ids=str)
 @pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_every_map_is_the_dense_one(
-    given: Sequence[int], wanted: Sequence[int], centre: bool, symmetric: bool
+    arguments: Sequence[int], wanted: Sequence[int], centre: bool, symmetric: bool
 ) -> None:
     plan = ego_plan(RAGGED, 9, symmetric=symmetric)
     assert sorted(plan.size.unique().tolist()) == [1, 2, 3]
-    made = layer(in_orders=given, orders=wanted, centre=centre, symmetric=symmetric)
-    assert_dense(made, features(given, plan), plan)
+    created = layer(in_orders=arguments, orders=wanted, centre=centre, symmetric=symmetric)
+    assert_dense(created, features(arguments, plan), plan)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -92,12 +94,12 @@ def test_weights_for_each_size(
 ) -> None:
     options = {"orders": (0, 1, 2), "weights": "size", "sizes": sizes, "put_back": put_back}
     plan = ego_plan(RAGGED, 9, symmetric=symmetric)
-    made = layer(centre=centre, symmetric=symmetric, **options)
+    created = layer(centre=centre, symmetric=symmetric, **options)
     x = features((0, 1, 2), plan)
-    assert_dense(made, x, plan)
-    given = made(x, plan, split_by_size(plan, sizes))
-    for order, y in made(x, plan).items():
-        assert torch.equal(y, given[order])
+    assert_dense(created, x, plan)
+    arguments = created(x, plan, split_by_size(plan, sizes))
+    for order, y in created(x, plan).items():
+        assert torch.equal(y, arguments[order])
 
 
 @pytest.mark.parametrize("weights", [{}, {"weights": "size", "sizes": (1, 3)}], ids=str)
@@ -125,8 +127,8 @@ def test_aggregations_see_the_result_of_each_ego_net(
 def test_whole_graphs_are_dense_invariant_networks() -> None:
     """With k at least the diameter every ego net is the graph, and so is the mean over them."""
     far, whole = ego_plan(all_edges(4)[:, 1:-1], 4, hops=3), graph_plan(NONE, 4)
-    made, x = layer(orders=(0, 1, 2), in_orders=(1, 2)), features((1, 2), whole)
-    one, other = made(x, far), made(x, whole)
+    created, x = layer(orders=(0, 1, 2), in_orders=(1, 2)), features((1, 2), whole)
+    one, other = created(x, far), created(x, whole)
     for order in (1, 2):
         torch.testing.assert_close(one[order], other[order], atol=1e-12, rtol=0)
     torch.testing.assert_close(one[0], other[0].expand(4, 2), atol=1e-12, rtol=0)
@@ -150,8 +152,8 @@ def basis(size: int) -> Tensor:
 @pytest.mark.parametrize(("size", "rank"), [(1, 1), (2, 8), (3, 14), (4, 15), (5, 15)])
 def test_the_basis_is_complete(size: int, rank: int) -> None:
     """As many maps as a numerical solution of the equivariance equations has."""
-    found = basis(size)
-    assert len(found) == 15 and torch.linalg.matrix_rank(found) == rank
+    actual = basis(size)
+    assert len(actual) == 15 and torch.linalg.matrix_rank(actual) == rank
     swaps = [torch.eye(size)[torch.randperm(size)] for _ in range(20)]
     moved = [torch.kron(p, p) for p in swaps]
     eye = torch.eye(size**2)
@@ -166,12 +168,12 @@ def test_symmetric_tensors_have_nine_maps() -> None:
 
 def test_symmetric_features_are_those_of_tied_weights() -> None:
     """On symmetric input a layer whose weights do not tell rows from columns stays symmetric."""
-    made = layer(symmetric=True, in_orders=(2,))
+    created = layer(symmetric=True, in_orders=(2,))
     tied = layer(in_orders=(2,))
-    one, two = made.maps[0], tied.maps[0]
+    one, two = created.maps[0], tied.maps[0]
     D = 2
     with torch.no_grad():
-        for name, x in made.embedding.named_parameters():
+        for name, x in created.embedding.named_parameters():
             tied.embedding.get_parameter(name).zero_() if "leave" in name else None
             x.zero_() if "leave" in name else None
         two.pair.copy_(torch.cat([one.pair, 0 * one.pair]))
@@ -188,7 +190,7 @@ def test_symmetric_features_are_those_of_tied_weights() -> None:
     }
     pairs = zip(whole.source.tolist(), whole.target.tolist(), strict=True)
     rows = [number[min(p), max(p)] for p in pairs]
-    expected, got = made({2: x}, half), tied({2: x[rows]}, whole)
+    expected, got = created({2: x}, half), tied({2: x[rows]}, whole)
     torch.testing.assert_close(got[1], expected[1], atol=1e-12, rtol=0)
     torch.testing.assert_close(got[2], expected[2][rows], atol=1e-12, rtol=0)
 
@@ -215,11 +217,11 @@ def test_initial_outputs_are_as_large_as_inputs() -> None:
 
 
 def test_sizes_that_do_not_occur_in_training() -> None:
-    made = layer(orders=(1,), in_orders=(2,))
+    created = layer(orders=(1,), in_orders=(2,))
     sizes = {}
     for nodes in (2, 3, 50):
         plan = ego_plan(all_edges(nodes), nodes)
-        sizes[nodes] = made({2: torch.ones(len(plan.target), 3).double()}, plan)[1][0]
+        sizes[nodes] = created({2: torch.ones(len(plan.target), 3).double()}, plan)[1][0]
     assert (sizes[2] - sizes[3]).abs().max() > 1e-3  # weights know the size
     assert sizes[50].isfinite().all()
 
@@ -292,8 +294,8 @@ class OnNodes(nn.Module):
 
     def forward(self, x: Tensor, edge_attr: Tensor, plan: EgoPlan) -> Tensor:
         pairs = (plan.edges @ edge_attr).index_add(0, plan.diagonal, x)
-        given = {0: plan.nets.mean(x), 1: x, 2: pairs}
-        y = self.conv({k: given[k] for k in self.conv.in_orders}, plan)
+        arguments = {0: plan.nets.mean(x), 1: x, 2: pairs}
+        y = self.conv({k: arguments[k] for k in self.conv.in_orders}, plan)
         known = {0: lambda v: plan.nets.T.mean(v), 1: lambda v: v, 2: partial(of_nodes, plan)}
         return torch.cat([known[k](v) for k, v in y.items()], 1)
 

@@ -185,9 +185,9 @@ def test_parts_by_size(seed: int) -> None:
     edge_index, batch = joined(random_graphs(seed))
     plan = ego_plan(edge_index, len(batch), symmetric=seed % 2 == 0)
     parts = split_by_size(plan, (1, 3, 4))
-    kept = torch.tensor([1, 3, 4])
+    remaining = torch.tensor([1, 3, 4])
     for k, part in enumerate(parts):
-        nearest = (plan.size[:, None] - kept).abs().argmin(1)
+        nearest = (plan.size[:, None] - remaining).abs().argmin(1)
         assert torch.equal(part.ego, (nearest == k).nonzero()[:, 0])
         own = part.plan
         assert torch.equal(part.node[own.node], plan.node[nearest[plan.ego] == k])

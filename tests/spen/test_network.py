@@ -23,11 +23,11 @@ EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 0, 3, 3, 4], [1, 0, 2, 1, 3, 2, 1, 3, 4
 
 def model(**options: Any) -> SPEN:
     torch.manual_seed(0)
-    made = SPEN(2, 3, **({"channels": 4, "layers": 2} | options)).double().eval()
-    for name, x in [*made.named_parameters(), *made.named_buffers()]:
+    created = SPEN(2, 3, **({"channels": 4, "layers": 2} | options)).double().eval()
+    for name, x in [*created.named_parameters(), *created.named_buffers()]:
         if x.is_floating_point():
             nn.init.uniform_(x, 0.5, 1.5) if "running_var" in name else nn.init.normal_(x, std=0.4)
-    return made
+    return created
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def model(**options: Any) -> SPEN:
     ids=str,
 )
 def test_values_and_gradients_are_the_dense_ones(options: dict[str, Any]) -> None:
-    made = model(**options)
+    created = model(**options)
     x = torch.randn(6, 2).double().requires_grad_()
-    edge_attr = torch.randn(10, 1).double().requires_grad_() if made.edge_dim else None
-    points = [p for p in (x, edge_attr, *made.parameters()) if p is not None]
-    found = []
-    for net in (made, DenseSPEN(made)):
+    edge_attr = torch.randn(10, 1).double().requires_grad_() if created.edge_dim else None
+    points = [p for p in (x, edge_attr, *created.parameters()) if p is not None]
+    actual = []
+    for net in (created, DenseSPEN(created)):
         out = net(x, EDGES, edge_attr)
-        found.append([out, *grad(out.sin().sum(), points, allow_unused=True)])
-    for got, expected in zip(*found, strict=True):
+        actual.append([out, *grad(out.sin().sum(), points, allow_unused=True)])
+    for got, expected in zip(*actual, strict=True):
         if got is None:
             assert expected is None
         else:
@@ -59,14 +59,14 @@ def test_values_and_gradients_are_the_dense_ones(options: dict[str, Any]) -> Non
 
 
 def test_plans_can_be_made_before() -> None:
-    made, x = model(weights="size", sizes=(2, 3)), torch.randn(6, 2).double()
-    expected = made(x, EDGES)
-    plan = made.plan(EDGES, 6)
-    assert torch.equal(made(x, EDGES, plan=plan), expected)
-    assert torch.equal(made(x, EDGES, plan=plan, parts=split_by_size(plan, (2, 3))), expected)
+    created, x = model(weights="size", sizes=(2, 3)), torch.randn(6, 2).double()
+    expected = created(x, EDGES)
+    plan = created.plan(EDGES, 6)
+    assert torch.equal(created(x, EDGES, plan=plan), expected)
+    assert torch.equal(created(x, EDGES, plan=plan, parts=split_by_size(plan, (2, 3))), expected)
     both = torch.cat([EDGES, EDGES + 6], 1)
     batch = torch.arange(12) // 6
-    twice = made(torch.cat([x, x]), both, batch=batch, num_graphs=2, plan=[plan, plan])
+    twice = created(torch.cat([x, x]), both, batch=batch, num_graphs=2, plan=[plan, plan])
     torch.testing.assert_close(twice, expected.expand(2, 3), atol=1e-12, rtol=0)
 
 
@@ -74,8 +74,8 @@ def test_plans_can_be_made_before() -> None:
 def test_ego_nets_of_their_own_are_separate_graphs(symmetric: bool) -> None:
     """Without sharing, SPEN is an IGN on the disjoint union of all ego nets."""
     options = {"orders": (0, 1, 2), "symmetric": symmetric, "layers": 3}
-    made, whole = model(shared=False, **options), model(hops=None, **options)
-    x, plan = torch.randn(6, 2).double(), made.plan(EDGES, 6)
+    created, whole = model(shared=False, **options), model(hops=None, **options)
+    x, plan = torch.randn(6, 2).double(), created.plan(EDGES, 6)
     copies = [
         [
             (s, t)
@@ -88,10 +88,10 @@ def test_ego_nets_of_their_own_are_separate_graphs(symmetric: bool) -> None:
     edges = torch.tensor([pair for pairs in copies for pair in pairs]).T
     # the normalised adjacency is that of the graph, which the union does not know
     with torch.no_grad():
-        made.embed_pair.weight[:, 1], whole.embed_pair.weight[:, 1] = 0, 0
+        created.embed_pair.weight[:, 1], whole.embed_pair.weight[:, 1] = 0, 0
     together = graph_plan(edges, len(plan.node), plan.ego, 6, symmetric=symmetric)
     out = whole(x[plan.origin], edges, plan=together)
-    torch.testing.assert_close(made(x, EDGES), out, atol=1e-12, rtol=0)
+    torch.testing.assert_close(created(x, EDGES), out, atol=1e-12, rtol=0)
 
 
 def test_whole_graphs_are_an_invariant_graph_network() -> None:
@@ -113,16 +113,16 @@ def test_graphs_that_message_passing_cannot_distinguish() -> None:
     ring = torch.arange(6)
     six = torch.cat([torch.stack([ring, (ring + s) % 6]) for s in (1, 5)], 1)
     three = torch.cat([torch.stack([ring, ring // 3 * 3 + (ring + s) % 3]) for s in (1, 2)], 1)
-    made, x = model(), torch.ones(6, 2).double()
-    assert (made(x, six) - made(x, three)).abs().max() > 1e-3
+    created, x = model(), torch.ones(6, 2).double()
+    assert (created(x, six) - created(x, three)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])
 def test_training_on_tiny_batches(norm: Any, rows: int) -> None:
-    made = SPEN(2, 3, channels=4, layers=2, norm=norm, dropout=0.5)
+    created = SPEN(2, 3, channels=4, layers=2, norm=norm, dropout=0.5)
     batch = torch.zeros(rows, dtype=torch.long)
-    out = made(torch.ones(rows, 2), EDGES[:, :0], batch=batch, num_graphs=2)
+    out = created(torch.ones(rows, 2), EDGES[:, :0], batch=batch, num_graphs=2)
     out.sum().backward()
     assert out.isfinite().all()
 

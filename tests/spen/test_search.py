@@ -59,10 +59,10 @@ def test_shrinking_takes_the_largest_number_of_hops_that_fits() -> None:
 
 def test_samples_hold_the_centre_and_nothing_strange() -> None:
     options = {"hops": 2, "direction": "both", "max_size": 5, "oversize": "sample"}
-    found = nets(STAR, 30, **options)
-    assert [len(set(net)) for net in found] == [5] * 30
-    assert all(i in net for i, net in enumerate(found))
-    assert found == nets(STAR, 30, **options) != nets(STAR, 30, seed=1, **options)
+    actual = nets(STAR, 30, **options)
+    assert [len(set(net)) for net in actual] == [5] * 30
+    assert all(i in net for i, net in enumerate(actual))
+    assert actual == nets(STAR, 30, **options) != nets(STAR, 30, seed=1, **options)
     small = nets(STAR[:, :3], 4, **options)
     assert small == [[0, 1, 2, 3]] * 4  # what fits is left alone
 

@@ -56,10 +56,10 @@ def plain(layer: EquivariantMaps, plan: EgoPlan, h: Tensor, *factors: Tensor) ->
 def results(outputs: list[Tensor], points: list[Tensor]) -> list[Tensor]:
     """Values, first and second derivatives."""
     loss = torch.stack([(y.sin() * (k + 1)).sum() for k, y in enumerate(outputs)]).sum()
-    kept = grad(loss, points, retain_graph=True, materialize_grads=True)
+    remaining = grad(loss, points, retain_graph=True, materialize_grads=True)
     first = grad(loss, points, create_graph=True, materialize_grads=True)
     total = torch.stack([g.square().sum() for g in first]).sum()
-    return [*outputs, *kept, *first, *grad(total, points, materialize_grads=True)]
+    return [*outputs, *remaining, *first, *grad(total, points, materialize_grads=True)]
 
 
 @pytest.mark.parametrize("in_orders", [(2,), (1, 2)], ids=str)

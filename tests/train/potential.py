@@ -19,10 +19,10 @@ def write_frames(path: Path, count: int = 30) -> list[Atoms]:
     for number in range(count):
         periodic = number % 2 == 0
         pos, z, cell = system(3 + number % 3, periodic=periodic, seed=number)
-        found = energy_forces(potential, **fields(pos, z, cell[None]))
+        actual = energy_forces(potential, **fields(pos, z, cell[None]))
         atoms = Atoms(z.numpy(), pos.numpy(), cell=cell.numpy(), pbc=periodic)
-        atoms.info["E"] = found["energy"].item()
-        atoms.arrays["F"] = found["forces"].numpy()
+        atoms.info["E"] = actual["energy"].item()
+        atoms.arrays["F"] = actual["forces"].numpy()
         frames.append(atoms)
     write(path, frames, format="extxyz")
     return frames
@@ -34,11 +34,11 @@ def config(frames: Path, epochs: int = 2, **data: Any) -> dict[str, Any]:
     small = {"channels": 8, "layers": 1, "orientations": 4, "cutoff": CUTOFF}
     model = {"class_path": "geqlib.models.PONITA", "init_args": net | small}
     keys = {"energy_key": "E", "forces_key": "F", "cutoff": CUTOFF}
-    given = {"train": str(frames), "val": 6, "test": 6} | keys | data
+    inputs = {"train": str(frames), "val": 6, "test": 6} | keys | data
     return {
         "monitor": "val/forces_rmse",
         "model": {"class_path": "geqlib.train.EnergyForces", "init_args": {"model": model}},
-        "data": {"class_path": "geqlib.data.MoleculeData", "init_args": given},
+        "data": {"class_path": "geqlib.data.MoleculeData", "init_args": inputs},
         "trainer": {
             "max_epochs": epochs,
             "accelerator": "cpu",

@@ -65,13 +65,13 @@ def test_resumed_is_uninterrupted(config: Path, tmp_path: Path) -> None:
 
     with pytest.raises(StoppedError):
         complete(setup, PAIRS, parts, [0, 1, 2], [1, 2], announce=stop)
-    kept = {path: path.read_text() for path in parts.glob("seed*/*.json")}
-    assert len(kept) == 2 and not list(parts.glob("seed*/.*"))
+    remaining = {path: path.read_text() for path in parts.glob("seed*/*.json")}
+    assert len(remaining) == 2 and not list(parts.glob("seed*/.*"))
     with pytest.raises(ValueError, match=r"lacks 4 of 6 measurements, such as pair 2 of seed 1"):
         read_measurements(parts, [1, 2], [0, 1, 2])
     complete(BRECSetup(config), PAIRS, parts, [2, 1, 0], [2, 1])  # in another order
     assert comparisons(whole, [1, 2], [0, 1, 2]) == comparisons(parts, [1, 2], [0, 1, 2])
-    assert all(path.read_text() == text for path, text in kept.items())
+    assert all(path.read_text() == text for path, text in remaining.items())
     # equal graphs are never separated, and copies of one never differ, whatever was trained
     equal = comparisons(whole, [1, 2], [1])
     assert not any(test.separated or test.separated_exactly for test in equal)

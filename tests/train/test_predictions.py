@@ -25,10 +25,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predictions")
     write_frames(folder / "frames.xyz")
     path = write_config(folder / "config.yaml", folder / "frames.xyz", eval_batch_size=4)
-    given = ["--config", str(path), "--trainer.default_root_dir", str(folder / "run")]
-    assert geqlib(["fit", *given]) == 0
+    inputs = ["--config", str(path), "--trainer.default_root_dir", str(folder / "run")]
+    assert geqlib(["fit", *inputs]) == 0
     best = folder / "run" / "checkpoints" / "best.ckpt"
-    assert geqlib(["predict", *given, "--ckpt_path", str(best)]) == 0
+    assert geqlib(["predict", *inputs, "--ckpt_path", str(best)]) == 0
     return folder / "run"
 
 

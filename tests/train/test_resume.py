@@ -100,14 +100,14 @@ def assert_continues(run: Path, whole: Path) -> None:
     assert_same_curves(read_history(run), read_history(whole))
 
 
-def assert_same_curves(found: History, expected: History) -> None:
-    assert found.keys() == expected.keys()
+def assert_same_curves(actual: History, expected: History) -> None:
+    assert actual.keys() == expected.keys()
     for name, curve in expected.items():
         points = {tuple(point) for point in curve}
         assert len(points) == EPOCHS
-        assert {tuple(point) for point in found[name]} <= points
+        assert {tuple(point) for point in actual[name]} <= points
         # a kill between writing a checkpoint and its row of metrics loses that one row
-        assert len(found[name]) >= EPOCHS - 1
+        assert len(actual[name]) >= EPOCHS - 1
 
 
 def test_killed(tmp_path, whole):

@@ -23,8 +23,8 @@ def write(folder: Path, name: str, kinds: int = 0, edge_kinds: int = 0, graphs: 
         kinds, edge_kinds: labels of nodes and edges; 0 for none.
         graphs: how many.
     """
-    made = [shape(3 + k % 6) for k in range(graphs // 2) for shape in (nx.cycle_graph, star)]
-    write_set(folder, name, made, [k % 2 for k in range(graphs)], kinds, edge_kinds)
+    built = [shape(3 + k % 6) for k in range(graphs // 2) for shape in (nx.cycle_graph, star)]
+    write_set(folder, name, built, [k % 2 for k in range(graphs)], kinds, edge_kinds)
     write_folds(folder, name, np.arange(graphs).reshape(10, -1).tolist(), graphs)
 
 

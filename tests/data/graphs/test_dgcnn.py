@@ -105,5 +105,5 @@ def test_published_texts_are_the_tu_sets(name: str, tmp_path: Path) -> None:
 @published
 def test_the_order_of_mutag(tmp_path: Path) -> None:
     folder = Path(str(MIRROR)) / "TU_10fold" / "MUTAG"
-    found = match_graphs(read_dgcnn(folder / "MUTAG.txt"), tu_arrays("MUTAG", tmp_path))
-    assert found.tolist() == np.loadtxt(folder / "to_TU_index.txt", dtype=int).tolist()
+    actual = match_graphs(read_dgcnn(folder / "MUTAG.txt"), tu_arrays("MUTAG", tmp_path))
+    assert actual.tolist() == np.loadtxt(folder / "to_TU_index.txt", dtype=int).tolist()

@@ -57,9 +57,9 @@ def test_copies_are_isomorphic() -> None:
 
 
 def networkx(graph: PlainGraph) -> nx.Graph:
-    made = nx.Graph(graph.edge_index.T.tolist())
-    made.add_nodes_from((i, {"kind": int(k)}) for i, k in enumerate(graph.kind))
-    return made
+    built = nx.Graph(graph.edge_index.T.tolist())
+    built.add_nodes_from((i, {"kind": int(k)}) for i, k in enumerate(graph.kind))
+    return built
 
 
 def test_models_are_put_to_the_test() -> None:
@@ -68,7 +68,7 @@ def test_models_are_put_to_the_test() -> None:
     pairs = GraphPairs(
         tuple(map(plain, (ring, triangles, twin))), ((0, 1), (0, 2)), {"apart": 1, "alike": 1}
     )
-    found = {
+    actual = {
         name: separated(build, pairs)
         for name, build in {
             "GIN": lambda kinds: MessagePassingNet(kinds, 4, channels=4, layers=2),
@@ -76,10 +76,10 @@ def test_models_are_put_to_the_test() -> None:
             "in order": FirstNodes,
         }.items()
     }
-    assert found["GIN"]["parts"] == {"apart": 0, "alike": 0}
-    assert found["SPEN"]["parts"] == {"apart": 1, "alike": 0}
-    assert found["GIN"]["copies_separated"] == found["SPEN"]["copies_separated"] == 0
-    assert found["in order"]["copies_separated"] > 0  # which makes its row void
+    assert actual["GIN"]["parts"] == {"apart": 0, "alike": 0}
+    assert actual["SPEN"]["parts"] == {"apart": 1, "alike": 0}
+    assert actual["GIN"]["copies_separated"] == actual["SPEN"]["copies_separated"] == 0
+    assert actual["in order"]["copies_separated"] > 0  # which makes its row void
 
 
 class FirstNodes(nn.Module):
@@ -97,19 +97,19 @@ class FirstNodes(nn.Module):
 
 
 def test_circular_skip_links() -> None:
-    found = graph_pairs("CSL")
-    assert len(found.graphs) == len(CSL_SKIPS) == 10 and len(found.pairs) == 45
-    assert len(set(colour_refinement(found.graphs))) == 1
-    assert all(len(g.kind) == 41 and g.edge_index.shape[1] == 164 for g in found.graphs)
+    actual = graph_pairs("CSL")
+    assert len(actual.graphs) == len(CSL_SKIPS) == 10 and len(actual.pairs) == 45
+    assert len(set(colour_refinement(actual.graphs))) == 1
+    assert all(len(g.kind) == 41 and g.edge_index.shape[1] == 164 for g in actual.graphs)
 
 
 @needs_mirror
 @pytest.mark.parametrize(("name", "pairs"), [("SR", 151), ("EXP", 600), ("BREC", 400)])
 def test_published_pairs(name, pairs) -> None:
-    found = graph_pairs(name)
-    assert len(found.pairs) == pairs == sum(found.parts.values())
-    colours = colour_refinement(found.graphs)
-    assert all(colours[i] == colours[j] for i, j in found.pairs)
+    actual = graph_pairs(name)
+    assert len(actual.pairs) == pairs == sum(actual.parts.values())
+    colours = colour_refinement(actual.graphs)
+    assert all(colours[i] == colours[j] for i, j in actual.pairs)
 
 
 def test_missing_files(tmp_path, monkeypatch) -> None:

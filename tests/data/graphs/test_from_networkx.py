@@ -27,8 +27,8 @@ def whole(graphs: list[Any], classes: Any, **options: Any) -> Any:
     data.setup()
     order = np.argsort(np.concatenate([data.numbers["train"], data.numbers["test"]]))
     parts = [data.splits[k].subset(range(len(data.splits[k]))) for k in ("train", "test")]
-    found = [part[i] for part in parts for i in range(len(part))]
-    return [found[i] for i in order], data
+    actual = [part[i] for part in parts for i in range(len(part))]
+    return [actual[i] for i in order], data
 
 
 def molecule() -> nx.Graph:
@@ -45,13 +45,13 @@ def test_attributes_of_all_kinds() -> None:
     graphs = [molecule() for _ in range(4)]
     graphs[1].graph["label"] = graphs[3].graph["label"] = "dead"
     names = {"nodes": ["element", "charge", "place"], "edges": ["order", "kind"]}
-    found, data = whole(graphs, "label", **names)
-    assert data.classes == ["active", "dead"] and [int(g.y) for g in found] == [0, 1, 0, 1]
+    actual, data = whole(graphs, "label", **names)
+    assert data.classes == ["active", "dead"] and [int(g.y) for g in actual] == [0, 1, 0, 1]
     # carbon, hydrogen, oxygen, charge, place
     rows = [[1, 0, 0, 0.5, 0, 1], [0, 0, 1, -1, 2, 3], [0, 1, 0, 1, 4, 5]]
-    assert found[0].x.tolist() == rows
-    assert found[0].edge_index.tolist() == [[0, 0, 1, 2], [1, 2, 0, 0]]
-    assert found[0].edge_attr.tolist() == [[2, 1, 0], [1, 0, 1], [2, 1, 0], [1, 0, 1]]
+    assert actual[0].x.tolist() == rows
+    assert actual[0].edge_index.tolist() == [[0, 0, 1, 2], [1, 2, 0, 0]]
+    assert actual[0].edge_attr.tolist() == [[2, 1, 0], [1, 0, 1], [2, 1, 0], [1, 0, 1]]
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
@@ -65,8 +65,8 @@ def test_the_same_edges_as_torch_geometric(seed: int, directed: bool) -> None:
         graph = nx.relabel_nodes(graph, dict(enumerate(map(str, names))))
         nx.set_node_attributes(graph, {n: float(rng.normal()) for n in graph}, "height")
         graphs.append(graph)
-    found, _ = whole(graphs, [0, 1, 0, 1], nodes=["height"])
-    for graph, batch in zip(graphs, found, strict=True):
+    actual, _ = whole(graphs, [0, 1, 0, 1], nodes=["height"])
+    for graph, batch in zip(graphs, actual, strict=True):
         expected = of_one(graph, group_node_attrs=["height"])
         assert torch.equal(batch.edge_index, expected.edge_index)
         assert torch.equal(batch.x, expected.x.float())
@@ -74,18 +74,18 @@ def test_the_same_edges_as_torch_geometric(seed: int, directed: bool) -> None:
 
 def test_parallel_edges_and_loops_stay() -> None:
     graph = nx.MultiDiGraph([(0, 1), (0, 1), (1, 1)])
-    found, _ = whole([graph] * 4, [0, 1, 0, 1])
-    assert found[0].edge_index.tolist() == [[0, 0, 1], [1, 1, 1]]
+    actual, _ = whole([graph] * 4, [0, 1, 0, 1])
+    assert actual[0].edge_index.tolist() == [[0, 0, 1], [1, 1, 1]]
 
 
 def test_graphs_without_edges_have_attributes() -> None:
     graphs = [nx.path_graph(2), nx.empty_graph(2)] * 2
     for graph in graphs:
         nx.set_edge_attributes(graph, [1.0, 2.0], "pair")
-    found, _ = whole(graphs, [0, 1, 0, 1], edges=["pair"])
-    assert [tuple(g.edge_attr.shape) for g in found] == [(2, 2), (0, 2)] * 2
-    found, _ = whole([nx.empty_graph(1)] * 4, [0, 1, 0, 1], edges=["pair"])
-    assert tuple(found[0].edge_attr.shape) == (0, 1)
+    actual, _ = whole(graphs, [0, 1, 0, 1], edges=["pair"])
+    assert [tuple(g.edge_attr.shape) for g in actual] == [(2, 2), (0, 2)] * 2
+    actual, _ = whole([nx.empty_graph(1)] * 4, [0, 1, 0, 1], edges=["pair"])
+    assert tuple(actual[0].edge_attr.shape) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_graphs_without_edges_have_attributes() -> None:
     ],
 )
 def test_classes(classes: Any, names: list[Any], numbers: list[int]) -> None:
-    found, data = whole([nx.path_graph(2)] * 4, classes)
-    assert data.classes == names and [int(g.y) for g in found] == numbers
+    actual, data = whole([nx.path_graph(2)] * 4, classes)
+    assert data.classes == names and [int(g.y) for g in actual] == numbers
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")

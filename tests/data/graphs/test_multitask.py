@@ -85,10 +85,10 @@ def test_toggling_keeps_what_the_published_generator_keeps() -> None:
     rng, line = np.random.default_rng(0), nx.to_numpy_array(nx.path_graph(40)) > 0
     upper = np.triu(np.ones_like(line), 1)
     new = [toggled(line, rng) for _ in range(400)]
-    kept = np.mean([a[line & upper].mean() for a in new])
+    remaining = np.mean([a[line & upper].mean() for a in new])
     added = np.mean([a[~line & upper].mean() for a in new])
     p = 0.1 * 39 / (780 - 39)
-    assert kept == pytest.approx(0.98, abs=5 * (0.98 * 0.02 / 400 / 39) ** 0.5)
+    assert remaining == pytest.approx(0.98, abs=5 * (0.98 * 0.02 / 400 / 39) ** 0.5)
     assert added == pytest.approx(2 * p * p, abs=5 * (2 * p * p / 400 / 741) ** 0.5)
     assert toggled(np.ones((6, 6), bool) ^ np.eye(6, dtype=bool), rng).sum() > 20
 
@@ -117,10 +117,10 @@ def test_labels_are_those_of_networkx(k: int) -> None:
     n, graph = len(a), nx.from_numpy_array(a)
     values, source = np.random.default_rng(k).uniform(size=n), k % n
     steps = {v: dict(d) for v, d in nx.all_pairs_shortest_path_length(graph)}
-    found = node_labels(a, source, values)
-    assert found[:, 0].tolist() == [steps[source].get(v, 0) for v in range(n)]
-    assert found[:, 1].tolist() == [max(steps[v].values()) for v in range(n)]
-    assert found[:, 2] == pytest.approx(nx.laplacian_matrix(graph).toarray() @ values, abs=1e-12)
+    actual = node_labels(a, source, values)
+    assert actual[:, 0].tolist() == [steps[source].get(v, 0) for v in range(n)]
+    assert actual[:, 1].tolist() == [max(steps[v].values()) for v in range(n)]
+    assert actual[:, 2] == pytest.approx(nx.laplacian_matrix(graph).toarray() @ values, abs=1e-12)
     whole = graph_labels(a)
     assert whole[0] == walks_everywhere(a)
     assert whole[1] == max(max(d.values()) for d in steps.values())
@@ -130,7 +130,7 @@ def test_labels_are_those_of_networkx(k: int) -> None:
 # --- batches -------------------------------------------------------------------------------------
 
 
-def made(tmp_path: Any, **options: Any) -> MultitaskData:
+def built(tmp_path: Any, **options: Any) -> MultitaskData:
     small = {"train": 2, "val": 1, "test": 1, "starts": (15, 20), "cache": str(tmp_path)}
     data = MultitaskData(4, **(small | options))
     data.prepare_data()
@@ -139,7 +139,7 @@ def made(tmp_path: Any, **options: Any) -> MultitaskData:
 
 
 def test_protocol(tmp_path: Any) -> None:
-    data = made(tmp_path)
+    data = built(tmp_path)
     sizes = {name: part.counts["node"].tolist() for name, part in data.splits.items()}
     assert sizes["train"] == [n for n in range(15, 25) for _ in range(2)]
     assert sizes["val"] == sizes["15-19"] == [15, 16, 17, 18, 19]
@@ -150,7 +150,7 @@ def test_protocol(tmp_path: Any) -> None:
 
 
 def test_a_batch_holds_whole_graphs(tmp_path: Any) -> None:
-    part = made(tmp_path).splits["train"]
+    part = built(tmp_path).splits["train"]
     batch: Any = part.__getitems__([19, 3])
     assert batch.num_graphs == 2 and torch.bincount(batch.batch).tolist() == [24, 16]
     source, target = batch.edge_index
@@ -163,7 +163,7 @@ def test_a_batch_holds_whole_graphs(tmp_path: Any) -> None:
 
 
 def test_labels_belong_to_the_graphs_of_the_batch(tmp_path: Any) -> None:
-    data = made(tmp_path)
+    data = built(tmp_path)
     part = data.splits["train"]
     every = [part[k] for k in range(len(part))]
     adjacency, raw = [], []
@@ -183,15 +183,15 @@ def test_labels_belong_to_the_graphs_of_the_batch(tmp_path: Any) -> None:
 
 
 def test_data_are_a_function_of_the_seed(tmp_path: Any) -> None:
-    one, other = made(tmp_path / "a"), made(tmp_path / "b")
+    one, other = built(tmp_path / "a"), built(tmp_path / "b")
     assert all(torch.equal(one.splits[k][0].x, other.splits[k][0].x) for k in one.splits)
-    third = made(tmp_path / "c", data_seed=1)
+    third = built(tmp_path / "c", data_seed=1)
     assert not torch.equal(one.splits["train"][0].x, third.splits["train"][0].x)
     assert not torch.equal(one.splits["val"][0].x, one.splits["15-19"][0].x)
 
 
 def test_degrees_are_counted_over_training_nodes(tmp_path: Any) -> None:
-    data = made(tmp_path)
+    data = built(tmp_path)
     part: Any = data.splits["train"].__getitems__(range(20))
     degrees = torch.bincount(part.edge_index[1], minlength=part.num_nodes)
     assert data.degrees() == [int((degrees == k).sum()) for k in range(int(degrees.max()) + 1)]
@@ -207,6 +207,6 @@ def test_degrees_are_counted_over_training_nodes(tmp_path: Any) -> None:
 )
 def test_errors_say_what_and_how_to_fix(tmp_path: Any, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        made(tmp_path, **options)
+        built(tmp_path, **options)
     with pytest.raises(ValueError, match="at least two nodes, got n = 1"):
         random_adjacency(1, np.random.default_rng(0))

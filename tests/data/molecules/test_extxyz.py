@@ -62,7 +62,7 @@ def sentence(path, labels=None, **options):
 def random_frames(count=6, seed=0, labels=True):
     """ASE structures of all kinds: molecules, slabs and crystals."""
     rng = np.random.default_rng(seed)
-    made = []
+    built = []
     for k in range(count):
         n = int(rng.integers(1, 6))
         pbc = [(False,) * 3, (True, True, False), (True,) * 3][k % 3]
@@ -73,18 +73,18 @@ def random_frames(count=6, seed=0, labels=True):
             atoms.info["S"] = rng.normal(size=9) if any(pbc) else np.full(9, np.nan)
             atoms.set_array("F", rng.normal(size=(n, 3)))
             atoms.set_array("e", rng.normal(size=n))
-        made.append(atoms)
-    return made
+        built.append(atoms)
+    return built
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_what_ase_writes_is_read(tmp_path, ending):
-    made, path = random_frames(), tmp_path / f"frames.xyz{ending}"
-    write(path, made, format="extxyz")
+    built, path = random_frames(), tmp_path / f"frames.xyz{ending}"
+    write(path, built, format="extxyz")
     labels = Labels(energy="E", forces="F", stress="S", energies="e", charge="Q")
-    found = frames(path, labels, missing="mask")
-    assert [frame.number for frame in found] == list(range(len(made)))
-    for atoms, frame in zip(made, found, strict=True):
+    actual = frames(path, labels, missing="mask")
+    assert [frame.number for frame in actual] == list(range(len(built)))
+    for atoms, frame in zip(built, actual, strict=True):
         assert np.array_equal(frame.z, atoms.numbers) and np.array_equal(frame.pbc, atoms.pbc)
         # ASE writes positions and arrays with 8 decimals, the rest in full
         assert np.allclose(frame.pos, atoms.positions, rtol=0, atol=5.1e-9)
@@ -165,9 +165,9 @@ def test_virial_becomes_stress(file):
 
 def test_several_files_are_numbered_on(file):
     paths = [file(WATER * 2, "a.xyz"), file(CRYSTAL, "b.xyz")]
-    found = list(read_frames(paths, Labels()))
-    assert [(f.number, f.path.name) for f in found] == [(0, "a.xyz"), (1, "a.xyz"), (2, "b.xyz")]
-    for frame in found:
+    actual = list(read_frames(paths, Labels()))
+    assert [(f.number, f.path.name) for f in actual] == [(0, "a.xyz"), (1, "a.xyz"), (2, "b.xyz")]
+    for frame in actual:
         text = frame.path.read_bytes()[frame.start : frame.stop].decode()
         assert text == (CRYSTAL if frame.path.name == "b.xyz" else WATER)
 
@@ -283,8 +283,8 @@ def test_flat_cells_of_slabs_are_fine(file):
 def test_bad_frames_are_left_out(file):
     path = file(WATER + WATER.replace("-14.0", "nan") + CRYSTAL + WATER[:-28])
     with pytest.warns(UserWarning, match=r"2 of 4 frames .* frame 1: 'energy' .* is NaN"):
-        found = frames(path, on_bad_frame="skip")
-    assert [frame.number for frame in found] == [0, 2]
+        actual = frames(path, on_bad_frame="skip")
+    assert [frame.number for frame in actual] == [0, 2]
     assert "No frame can be used" in sentence(path, Labels(energy="E"), on_bad_frame="skip")
     lost = file(WATER + "what?\n" + WATER)  # nobody can tell where the next frame begins
     assert "expected a number of atoms, found 'what?'" in sentence(lost, on_bad_frame="skip")
@@ -392,11 +392,11 @@ MIRRORED = {
 @pytest.mark.parametrize("name", MIRRORED)
 def test_mirror(name):
     count, sizes, energy, options = MIRRORED[name]
-    found = frames(Path(MIRROR or "") / name, Labels(**options))
-    assert len(found) == count
-    assert sizes is None or {len(frame.z) for frame in found} <= sizes
-    energies = np.array([frame.labels["energy"] for frame in found])
+    actual = frames(Path(MIRROR or "") / name, Labels(**options))
+    assert len(actual) == count
+    assert sizes is None or {len(frame.z) for frame in actual} <= sizes
+    energies = np.array([frame.labels["energy"] for frame in actual])
     assert energy is None or np.allclose(energies, energy, rtol=0, atol=5.0)
-    total = np.array([frame.labels["forces"].sum(0) for frame in found])
+    total = np.array([frame.labels["forces"].sum(0) for frame in actual])
     # no net force: sums of a hundred numbers that are written with 8 decimals or fewer
     assert np.abs(total).max() < 0.05

@@ -80,13 +80,13 @@ def said(call, *args, **options):
 @pytest.mark.parametrize("stream", [False, True])
 def test_splits_of_one_file(ready, stream):
     data = ready(val=0.2, test=3, stream=stream)
-    found = numbers(data)
-    assert [len(found[split]) for split in SPLITS] == [13, 4, 3]
-    assert sorted(k for part in found.values() for k in part) == list(range(20))
-    assert numbers(ready(val=0.2, test=3, stream=not stream)) == found
-    assert numbers(ready(val=0.2, test=3, data_seed=1)) != found
+    actual = numbers(data)
+    assert [len(actual[split]) for split in SPLITS] == [13, 4, 3]
+    assert sorted(k for part in actual.values() for k in part) == list(range(20))
+    assert numbers(ready(val=0.2, test=3, stream=not stream)) == actual
+    assert numbers(ready(val=0.2, test=3, data_seed=1)) != actual
     smaller = numbers(ready(val=0.2, test=3, num_train=5))
-    assert set(smaller["train"]) < set(found["train"]) and smaller["val"] == found["val"]
+    assert set(smaller["train"]) < set(actual["train"]) and smaller["val"] == actual["val"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -112,9 +112,9 @@ def test_splits_of_several_files(ready):
 
 
 def test_listed_frames(ready):
-    found = numbers(ready(val=[3, 1], test=[19, 0]))
-    assert (found["val"], found["test"]) == ([1, 3], [0, 19])
-    assert len(found["train"]) == 16
+    actual = numbers(ready(val=[3, 1], test=[19, 0]))
+    assert (actual["val"], actual["test"]) == ([1, 3], [0, 19])
+    assert len(actual["train"]) == 16
 
 
 def test_configuration_types_of_the_test_frames(make, folder):
@@ -184,10 +184,10 @@ def test_data_is_found_in_the_mirror(make, folder, monkeypatch):
 def test_structures_for_ase(ready, stream):
     data = ready(val=4, test="test.xyz", stream=stream)
     number = data.splits["val"].index[2].item()
-    wanted, found = list(molecules(20))[number], data.atoms(number, "val")
-    assert np.allclose(found.positions, wanted.positions, atol=1e-6)
-    assert found.info["REF_energy"] == wanted.info["E"] and found.info["index"] == number
-    assert np.allclose(found.arrays["REF_forces"], wanted.arrays["F"], atol=1e-6)
+    wanted, actual = list(molecules(20))[number], data.atoms(number, "val")
+    assert np.allclose(actual.positions, wanted.positions, atol=1e-6)
+    assert actual.info["REF_energy"] == wanted.info["E"] and actual.info["index"] == number
+    assert np.allclose(actual.arrays["REF_forces"], wanted.arrays["F"], atol=1e-6)
     assert data.atoms(6).info["REF_energy"] == 106
     assert "There is no frame 7 in the test split" in said(data.atoms, 7)
 
@@ -201,8 +201,8 @@ def test_isolated_atoms_become_references(ready, folder, stream):
     data = ready("mixed.xyz", val=1, isolated_atoms="references", stream=stream)
     assert data.reference_energies == {1: -13.6, 8: -2041.0}
     assert sorted(sum(numbers(data).values(), [])) == [1, 2, 3, 4, 5]  # noqa: RUF017
-    kept = ready("mixed.xyz", val=1, missing="mask", stream=stream)
-    assert kept.reference_energies == {} and len(kept.splits["train"]) == 6
+    remaining = ready("mixed.xyz", val=1, missing="mask", stream=stream)
+    assert remaining.reference_energies == {} and len(remaining.splits["train"]) == 6
     assert "no key 'F'" in said(ready, "mixed.xyz", val=1, stream=stream)
 
 
@@ -272,14 +272,14 @@ def test_wrong_arguments(ready, case):
 
 
 @pytest.mark.parametrize(
-    ("given", "understood"),
+    ("inputs", "understood"),
     [("0.25", 0.25), ("4", 4), ("v.xyz", "v.xyz"), ("[1, 2]", [1, 2]), ("[a, b]", ["a", "b"])],
 )
 @pytest.mark.filterwarnings("ignore")  # jsonargparse renames methods
-def test_command_line(given, understood):
+def test_command_line(inputs, understood):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(MoleculeData, "data")
-    options = [f"--data.val={given}", "--data.train=t.xyz", "--data.cutoff=5"]
+    options = [f"--data.val={inputs}", "--data.train=t.xyz", "--data.cutoff=5"]
     data = parser.instantiate_classes(parser.parse_args(options)).data
     assert data.sources == {"train": "t.xyz", "val": understood, "test": None}
 

@@ -49,9 +49,9 @@ def test_molecules_are_those_of_torch_geometric(mirror: Path) -> None:
         round(float(graph.y), 4): graph
         for graph in MoleculeNet(str(mirror / "MoleculeNet"), "lipo")
     }
-    found = [part[k] for part in data.splits.values() for k in range(len(part))]
-    assert len(found) == 10
-    for graph in found:
+    actual = [part[k] for part in data.splits.values() for k in range(len(part))]
+    assert len(actual) == 10
+    for graph in actual:
         g: Any = graph
         same = expected[round(float(g.y), 4)]
         assert torch.equal(g.x, same.x) and edges(g) == edges(same)

@@ -31,24 +31,24 @@ def mirror(tmp_path, monkeypatch):
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """The package qm9pack with the same molecules, and no mirror."""
-    made, folder = arrays(), tmp_path / "qm9pack" / "data"
+    built, folder = arrays(), tmp_path / "qm9pack" / "data"
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").write_text("raise RuntimeError('its code is not needed')")
     header = ",".join(["Index", "Elements", "XYZ_Ang", *(column for _, column in PACKED)])
     symbols = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
     rows, start = [], 0
-    for k, n in enumerate(made["n_atoms"].tolist()):
-        elements = [symbols[z] for z in made["z"][start : start + n].tolist()]
-        place = made["pos"][start : start + n].tolist()
-        numbers = ",".join(repr(x) for x in made["y"][k].tolist())
-        rows.append(f'{made["index"][k]},"{elements}","{place}",{numbers}')
+    for k, n in enumerate(built["n_atoms"].tolist()):
+        elements = [symbols[z] for z in built["z"][start : start + n].tolist()]
+        place = built["pos"][start : start + n].tolist()
+        numbers = ",".join(repr(x) for x in built["y"][k].tolist())
+        rows.append(f'{built["index"][k]},"{elements}","{place}",{numbers}')
         start += n
     for part, some in enumerate((rows[:9], rows[9:])):
         (folder / f"qm9_part{part + 1}.csv").write_text("\n".join([header, *some]) + "\n")
     monkeypatch.delenv("GEQLIB_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return made
+    return built
 
 
 def ready(*args, **options):
@@ -60,11 +60,11 @@ def ready(*args, **options):
 def test_split_is_the_usual_permutation(mirror):
     order = mirror["index"][np.random.RandomState(42).permutation(20)]
     data = ready()
-    found = [data.splits[split].index.tolist() for split in ("train", "val", "test")]
-    assert found == [order[:12].tolist(), order[12:15].tolist(), order[15:].tolist()]
+    actual = [data.splits[split].index.tolist() for split in ("train", "val", "test")]
+    assert actual == [order[:12].tolist(), order[12:15].tolist(), order[15:].tolist()]
     fewer = ready(num_train=5)
     assert fewer.splits["train"].index.tolist() == order[:5].tolist()
-    assert fewer.splits["test"].index.tolist() == found[2]
+    assert fewer.splits["test"].index.tolist() == actual[2]
 
 
 @pytest.mark.parametrize("cutoff", [None, 1.5, 100.0])
@@ -108,10 +108,10 @@ def test_atoms_are_those_of_torch_geometric():
 
 
 def test_package(package, tmp_path, monkeypatch):
-    found = qm9_arrays(tmp_path / "cache")
-    assert found.keys() == package.keys()
+    actual = qm9_arrays(tmp_path / "cache")
+    assert actual.keys() == package.keys()
     for key, value in package.items():
-        assert found[key].dtype == value.dtype and np.array_equal(found[key], value), key
+        assert actual[key].dtype == value.dtype and np.array_equal(actual[key], value), key
     monkeypatch.setattr(
         "geqlib.data.molecules.qm9._from_package", lambda *_: pytest.fail("read again")
     )

@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-def made(pbcs, count=12, seed=0):
+def built(pbcs, count=12, seed=0):
     """Random structures of 1 to 7 atoms, some of them smaller than the cutoff, with labels."""
     rng = np.random.default_rng(seed)
     for k in range(count):
@@ -45,7 +45,7 @@ def made(pbcs, count=12, seed=0):
 @pytest.fixture(params=KINDS)
 def path(request, tmp_path):
     path = tmp_path / "frames.xyz"
-    write(path, list(made(KINDS[request.param])), format="extxyz")
+    write(path, list(built(KINDS[request.param])), format="extxyz")
     return path
 
 
@@ -98,12 +98,12 @@ def test_batches_are_their_structures(path, data, chosen):
     batch = data.__getitems__(chosen)
     wanted = expected(path, chosen)
     assert batch.num_graphs == len(chosen) and batch.num_nodes == len(wanted["pos"])
-    found = dict(batch.to_dict())
-    assert found.pop("ptr").tolist() == [0, *wanted["batch"].bincount().cumsum(0).tolist()]
-    assert found.keys() == wanted.keys()
+    actual = dict(batch.to_dict())
+    assert actual.pop("ptr").tolist() == [0, *wanted["batch"].bincount().cumsum(0).tolist()]
+    assert actual.keys() == wanted.keys()
     for key, value in wanted.items():
-        assert found[key].dtype == value.dtype, key
-        assert torch.equal(found[key].nan_to_num(7), value.nan_to_num(7)), key
+        assert actual[key].dtype == value.dtype, key
+        assert torch.equal(actual[key].nan_to_num(7), value.nan_to_num(7)), key
 
 
 def test_edges_and_their_reverse(data):
@@ -124,13 +124,13 @@ def test_one_structure_and_ase(path, data):
     assert data.index.tolist() == list(range(12))
     atoms = to_atoms(data[6])
     assert np.array_equal(atoms.numbers, frame.z) and np.array_equal(atoms.pbc, frame.pbc)
-    for found, value in (
+    for actual, value in (
         (atoms.positions, frame.pos),
         (atoms.cell.array, frame.cell),
         (atoms.arrays["REF_forces"], frame.labels["forces"]),
         (atoms.info["REF_stress"], frame.labels["stress"]),
     ):
-        assert np.allclose(found, value, rtol=1e-6, atol=1e-6, equal_nan=True)
+        assert np.allclose(actual, value, rtol=1e-6, atol=1e-6, equal_nan=True)
     assert atoms.info["REF_energy"] == frame.labels["energy"] and atoms.info["index"] == 6
 
 
@@ -197,14 +197,14 @@ def test_frames_are_indexed_once(path, tmp_path, monkeypatch):
         )
         again = stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)
         assert torch.equal(first.start, again.start) and torch.equal(first.stop, again.stop)
-    write(path, list(made(KINDS["molecules"], count=3)), format="extxyz")
+    write(path, list(built(KINDS["molecules"], count=3)), format="extxyz")
     os.utime(path, (0, 0))
     assert len(stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)) == 3
 
 
 def test_index_of_bad_frames(tmp_path):
     path = tmp_path / "frames.xyz"
-    write(path, list(made(KINDS["mixed"], count=4)), format="extxyz")
+    write(path, list(built(KINDS["mixed"], count=4)), format="extxyz")
     path.write_text(path.read_text() + "7\nE=1\nC 0 0")
     with pytest.raises(ValueError, match="frame 4: it is cut off after 1 of 7 atoms"):
         stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)
@@ -225,6 +225,6 @@ def test_file_that_changes_under_the_index(path, tmp_path):
 
 def test_compressed_files_are_not_streamed(tmp_path):
     path = tmp_path / "frames.xyz.xz"
-    write(path, list(made(KINDS["mixed"], count=4)), format="extxyz")
+    write(path, list(built(KINDS["mixed"], count=4)), format="extxyz")
     with pytest.raises(ValueError, match="is compressed: unpack it"):
         stream_frames([path], LABELS, CUTOFF, cache=tmp_path, **MASK)

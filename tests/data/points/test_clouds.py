@@ -32,7 +32,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path / "mirror"))
 
 
-def made(source: str = "surfaces", **options: Any) -> PointCloudData:
+def built(source: str = "surfaces", **options: Any) -> PointCloudData:
     data = PointCloudData(source, 4, **(SMALL | options))
     data.prepare_data()
     data.setup()
@@ -138,8 +138,8 @@ def test_meshes_are_sampled_by_area() -> None:
     points, normals = sample_mesh(pos, face, n, np.random.default_rng(0))
     for axis, area in enumerate((10, 5, 2)):
         share = area / 17
-        found = (np.abs(normals[:, axis]) > 0.5).mean()
-        assert abs(found - share) < 5 * (share * (1 - share) / n) ** 0.5  # five deviations
+        actual = (np.abs(normals[:, axis]) > 0.5).mean()
+        assert abs(actual - share) < 5 * (share * (1 - share) / n) ** 0.5  # five deviations
         on_it = np.abs(normals[:, axis]) > 0.5
         assert set(np.unique(points[on_it, axis].round(12))) == {0.0, [1.0, 2.0, 5.0][axis]}
     triangle = np.array([[0.0, 0, 0], [3, 0, 0], [0, 3, 0]])
@@ -154,7 +154,7 @@ def test_clouds_are_normalised_and_points_lie_where_normals_say(
     tmp_path: Path, source: str
 ) -> None:
     raw_meshes.write_shapes(tmp_path / "mirror", 7)
-    data = made(source, rotations="I/I")
+    data = built(source, rotations="I/I")
     assert len(data.classes) == 7
     for split, part in data.splits.items():
         assert len(part) == SMALL[split]
@@ -174,7 +174,7 @@ def test_clouds_are_normalised_and_points_lie_where_normals_say(
 def test_protocols_turn_points_and_normals(tmp_path: Path, source: str) -> None:
     raw_meshes.write_shapes(tmp_path / "mirror", 7)
     upright, half, full = (
-        made(source, rotations=r).splits for r in ("I/I", "I/SO(3)", "SO(3)/SO(3)")
+        built(source, rotations=r).splits for r in ("I/I", "I/SO(3)", "SO(3)/SO(3)")
     )
     for split in ("train", "val"):
         assert torch.equal(upright[split].pos, half[split].pos)
@@ -196,8 +196,8 @@ def test_protocols_turn_points_and_normals(tmp_path: Path, source: str) -> None:
 
 
 def test_splits_are_a_function_of_the_seed() -> None:
-    one, same, other = made(), made(cache=None), made(data_seed=1)
-    longer = made(train=20)
+    one, same, other = built(), built(cache=None), built(data_seed=1)
+    longer = built(train=20)
     for split in one.splits:
         assert torch.equal(one.splits[split].pos, same.splits[split].pos)
         assert not torch.equal(one.splits[split].pos, other.splits[split].pos)
@@ -209,10 +209,10 @@ def test_splits_are_a_function_of_the_seed() -> None:
 
 def test_changed_meshes_are_sampled_again(tmp_path: Path) -> None:
     raw_meshes.write_shapes(tmp_path / "mirror", 2)
-    before = made("GeometricShapes").splits["train"]
+    before = built("GeometricShapes").splits["train"]
     path = next((tmp_path / "mirror").rglob("shape_00/train/*.off"))
     path.write_text(raw_meshes.box_text(9, 9))
-    after = made("GeometricShapes").splits["train"]
+    after = built("GeometricShapes").splits["train"]
     assert not torch.equal(before[0].pos, after[0].pos)
     assert torch.equal(before[1].pos, after[1].pos)
 
@@ -233,7 +233,7 @@ def test_points_that_coincide() -> None:
 )
 def test_errors_say_what_and_how_to_fix(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        made(**options)
+        built(**options)
 
 
 def test_folders_without_meshes(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_mesh_without_area_is_named(tmp_path: Path) -> None:
     path = next((tmp_path / "mirror").rglob("shape_01/train/*.off"))
     path.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
     with pytest.raises(ValueError, match=r"In .*shape_01/train/shape_01\.off: .* no area"):
-        made("GeometricShapes")
+        built("GeometricShapes")
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):

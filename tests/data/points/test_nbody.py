@@ -153,9 +153,9 @@ def test_baselines(make):
         expected["constant velocity"].append(((s.pos + 0.4 * v - s.y) ** 2).mean())
         centred = s.pos - s.pos.mean(0)
         expected["linear"].append(((s.pos + a * centred + b * v - s.y) ** 2).mean())
-    found = data.baselines()
-    assert found.keys() == expected.keys()
-    for name, errors in found.items():
+    actual = data.baselines()
+    assert actual.keys() == expected.keys()
+    for name, errors in actual.items():
         # float32 least squares on 180 rows
         assert np.allclose(errors, np.array(expected[name]), rtol=1e-3, atol=1e-6), name
 

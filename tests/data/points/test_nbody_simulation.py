@@ -62,10 +62,10 @@ def both(system, count, frames, seed=43, **options):
     """[S] largest difference from the reference, over charges, starts and frames."""
     rng = np.random.RandomState(seed)
     start = draw_initial_states(system, count, rng)
-    found = (start.charge, start.pos, start.vel, *simulate(system, start, frames))
+    actual = (start.charge, start.pos, start.vel, *simulate(system, start, frames))
     rng = np.random.RandomState(seed)
     wanted = [reference(rng, system, frames, **options) for _ in range(count)]
-    pairs = zip(found, zip(*wanted, strict=True), strict=True)
+    pairs = zip(actual, zip(*wanted, strict=True), strict=True)
     return np.max([np.abs(a - np.array(b)).reshape(count, -1).max(1) for a, b in pairs], axis=0)
 
 

@@ -123,8 +123,8 @@ def parametrised(name: str, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_faces_have_their_share(name: str, normal_part: Callable, share: float) -> None:
     normals = EDGED[name][1](COUNT, np.random.default_rng(2))[1]
-    found = normal_part(normals).mean()
-    assert abs(found - share) < DEVIATIONS * (share * (1 - share) / COUNT) ** 0.5
+    actual = normal_part(normals).mean()
+    assert abs(actual - share) < DEVIATIONS * (share * (1 - share) / COUNT) ** 0.5
 
 
 def test_discs_and_cone_are_uniform() -> None:

@@ -34,8 +34,8 @@ def environment(monkeypatch: Any, folder: Path, variables: dict[str, str], **opt
 
 def test_tasks_without_srun_are_ignored_with_a_sentence(monkeypatch, tmp_path) -> None:
     with pytest.warns(UserWarning, match=r"2 tasks of SLURM, but was started without srun"):
-        found = environment(monkeypatch, tmp_path, JOB)
-    assert type(found) is LightningEnvironment and not found.creates_processes_externally
+        actual = environment(monkeypatch, tmp_path, JOB)
+    assert type(actual) is LightningEnvironment and not actual.creates_processes_externally
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_tasks_without_srun_are_ignored_with_a_sentence(monkeypatch, tmp_path) -
 )
 @pytest.mark.filterwarnings("ignore")
 def test_other_jobs_without_srun(monkeypatch, tmp_path, variables) -> None:
-    found = environment(monkeypatch, tmp_path, JOB | variables)
-    assert type(found) is LightningEnvironment
+    actual = environment(monkeypatch, tmp_path, JOB | variables)
+    assert type(actual) is LightningEnvironment
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,8 @@ def test_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["optimizer"]["class_path"] == "torch.optim.SGD"
     assert config["lr_scheduler"]["init_args"]["gamma"] == 0.5
-    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")
-    assert kept["lr_schedulers"][0]["_last_lr"] == pytest.approx([0.0025])
+    remaining = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert remaining["lr_schedulers"][0]["_last_lr"] == pytest.approx([0.0025])
     last = str(run / "checkpoints" / "last.ckpt")
     again = ["fit", "--config", str(run / "config.yaml"), "--ckpt_path", last]
     assert tiny.geqlib([*again, "--trainer.max_epochs", "3"]) == 0

@@ -49,13 +49,13 @@ def frame(number: int, potential: Potential) -> Atoms:
     periodic = number % 2 == 0
     pos, z, cell = system(SIZES[number % 4], periodic=periodic, seed=number)
     one = fields(pos, z, cell[None])
-    found = energy_forces(potential, **one, stress=True)
+    actual = energy_forces(potential, **one, stress=True)
     atoms = Atoms(z.numpy(), pos.numpy(), cell=cell.numpy(), pbc=periodic)
-    atoms.info["E"] = found["energy"].item()
+    atoms.info["E"] = actual["energy"].item()
     atoms.info["S"] = (
-        found["stress"][0].numpy() if periodic else torch.full((3, 3), math.nan).numpy()
+        actual["stress"][0].numpy() if periodic else torch.full((3, 3), math.nan).numpy()
     )
-    atoms.arrays["F"] = found["forces"].numpy()
+    atoms.arrays["F"] = actual["forces"].numpy()
     return atoms
 
 
@@ -70,8 +70,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def data(files: dict[str, str], **options: Any) -> MoleculeData:
-    given = {"cutoff": CUTOFF, "missing": "mask", "batch_size": 5, "eval_batch_size": 4}
-    return MoleculeData(**files, **(given | KEYS | options))
+    arguments = {"cutoff": CUTOFF, "missing": "mask", "batch_size": 5, "eval_batch_size": 4}
+    return MoleculeData(**files, **(arguments | KEYS | options))
 
 
 def task(**options: Any) -> EnergyForces:
@@ -136,10 +136,10 @@ def test_metrics_are_those_of_direct_predictions(files, tmp_path):
     (metrics,) = run.test(net, loaders, verbose=False)
     split = loaders.splits["test"]
     batch = split.__getitems__(range(len(split)))
-    found = net.predict_outputs(batch)
-    energy = (found["energy"] - batch.energy).detach()
+    actual = net.predict_outputs(batch)
+    energy = (actual["energy"] - batch.energy).detach()
     atoms = torch.bincount(batch.batch)
-    forces, stress = (found[k] - batch[k] for k in ("forces", "stress"))
+    forces, stress = (actual[k] - batch[k] for k in ("forces", "stress"))
     stress = stress[~stress.isnan()]
     assert 0 < len(stress) < 9 * len(split)
     expected = {
@@ -155,7 +155,7 @@ def test_metrics_are_those_of_direct_predictions(files, tmp_path):
     for name, value in expected.items():
         assert metrics[f"test/{name}"] == pytest.approx(float(value), rel=1e-4), name
     parts = run.predict(net, loaders)
-    for name, value in (("energy", found["energy"]), ("forces", found["forces"])):
+    for name, value in (("energy", actual["energy"]), ("forces", actual["forces"])):
         torch.testing.assert_close(torch.cat([part[name] for part in parts]), value.detach())
     assert torch.equal(torch.cat([part["energy_true"] for part in parts]), batch.energy)
     assert torch.cat([part["index"] for part in parts]).tolist() == batch.index.tolist()
@@ -205,13 +205,13 @@ def test_the_loss_is_the_formula_over_what_has_labels(files, loss):
     net.model.statistics.set(*teacher_statistics())
     batch.energy[2] = math.nan
     batch.forces[1] = math.nan
-    found = energy_forces(net.model, **module.potential_inputs(batch), stress=True)
+    actual = energy_forces(net.model, **module.potential_inputs(batch), stress=True)
     total, sizes = 0.0, torch.bincount(batch.batch).tolist()
     terms: dict[str, list[float]] = {"energy": [], "forces": [], "stress": []}
     for k, n in enumerate(sizes):
-        terms["energy"].append(float(found["energy"][k] - batch.energy[k]) / n)
-    terms["forces"] = (found["forces"] - batch.forces).flatten().tolist()
-    terms["stress"] = (found["stress"] - batch.stress).flatten().tolist()
+        terms["energy"].append(float(actual["energy"][k] - batch.energy[k]) / n)
+    terms["forces"] = (actual["forces"] - batch.forces).flatten().tolist()
+    terms["stress"] = (actual["stress"] - batch.stress).flatten().tolist()
     for name, errors in terms.items():
         known = [abs(e) for e in errors if not math.isnan(e)]
         assert 0 < len(known) < len(errors)
@@ -245,9 +245,9 @@ def test_frames_without_any_label_add_nothing():
 
 def test_errors_know_only_labels_that_are_there():
     batch = Batch(energy=torch.tensor([1.0, 2.0]), batch=torch.tensor([0, 0, 0]))
-    found = label_errors({"energy": torch.tensor([4.0, 2.0]), "forces": torch.zeros(3, 3)}, batch)
-    assert found.keys() == {"energy", "energy_per_atom"}
-    assert found["energy_per_atom"].error.tolist() == [1.0, 0.0]
+    actual = label_errors({"energy": torch.tensor([4.0, 2.0]), "forces": torch.zeros(3, 3)}, batch)
+    assert actual.keys() == {"energy", "energy_per_atom"}
+    assert actual["energy_per_atom"].error.tolist() == [1.0, 0.0]
 
 
 def test_rotated_frames_obey_the_same_potential(files):
@@ -256,10 +256,10 @@ def test_rotated_frames_obey_the_same_potential(files):
     torch.manual_seed(0)
     turned = net.rotated(batch)
     assert (turned.pos - batch.pos).abs().max() > 0.1
-    found = energy_forces(teacher().float(), **module.potential_inputs(turned), stress=True)
+    actual = energy_forces(teacher().float(), **module.potential_inputs(turned), stress=True)
     # labels are float32
     for name, atol in (("energy", 1e-3), ("forces", 1e-4), ("stress", 1e-4)):
-        error = (found[name] - turned[name])[~turned[name].isnan()]
+        error = (actual[name] - turned[name])[~turned[name].isnan()]
         assert error.abs().max() < atol, name
     assert task().rotated(batch) is batch
 
@@ -317,14 +317,14 @@ def test_options(options, message):
 
 @pytest.mark.slow
 def test_a_stream_gives_the_statistics_of_the_frames_in_memory(files, tmp_path):
-    found = []
+    actual = []
     for stream in (False, True):
         net = task()
         loaders = data(files, stream=stream, cache=str(tmp_path))
         trainer(tmp_path, epochs=1).fit(net, loaders)
-        found.append(net.model.statistics.state_dict())
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, rtol=1e-6, atol=1e-6)
+        actual.append(net.model.statistics.state_dict())
+    for name, value in actual[0].items():
+        torch.testing.assert_close(actual[1][name], value, rtol=1e-6, atol=1e-6)
 
 
 def test_loaders_alone_will_do(files, tmp_path):
@@ -369,9 +369,9 @@ def test_commands(files, tmp_path):
     potential = geqlib.load(best)
     assert isinstance(potential, Potential) and potential.zbl is not None
     assert potential.statistics.references[8] == -2042.0
-    found = energy_forces(potential, **module.potential_inputs(batch_of(files)))
-    torch.testing.assert_close(found["energy"], predicted["energy"], rtol=0, atol=1e-6)
-    torch.testing.assert_close(found["forces"], predicted["forces"], rtol=0, atol=1e-5)
+    actual = energy_forces(potential, **module.potential_inputs(batch_of(files)))
+    torch.testing.assert_close(actual["energy"], predicted["energy"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(actual["forces"], predicted["forces"], rtol=0, atol=1e-5)
     errors = check_model(best, None, samples=2)
     exact = ("relabelling S_n", "translations T(3)", "icosahedral rotations")
     # energies of -10^4 eV, and relative to them

@@ -16,11 +16,11 @@ from geqlib.train import GraphClassificationTask
 
 def graphs(**options: Any) -> GraphData:
     """Rings and paths of 3 to 12 nodes, known by the number of their neighbours."""
-    made = [shape(n) for n in range(3, 13) for shape in (nx.cycle_graph, nx.path_graph)]
-    for graph in made:
+    built = [shape(n) for n in range(3, 13) for shape in (nx.cycle_graph, nx.path_graph)]
+    for graph in built:
         nx.set_node_attributes(graph, dict(graph.degree), "degree")
-    given: dict[str, Any] = {"num_folds": 4, "validation": 0.2, "batch_size": 2} | options
-    data = GraphData.from_networkx(made, [0, 1] * 10, nodes=["degree"], **given)
+    inputs: dict[str, Any] = {"num_folds": 4, "validation": 0.2, "batch_size": 2} | options
+    data = GraphData.from_networkx(built, [0, 1] * 10, nodes=["degree"], **inputs)
     data.setup()
     return data
 
@@ -42,8 +42,8 @@ def accuracy(task: GraphClassificationTask, split: Any) -> float:
     right = []
     for k in range(len(split)):
         batch = split.__getitems__([k])
-        given = {"batch": batch.batch, "num_graphs": 1}
-        right.append(task.model(batch.x, batch.edge_index, **given).argmax(1) == batch.y)
+        inputs = {"batch": batch.batch, "num_graphs": 1}
+        right.append(task.model(batch.x, batch.edge_index, **inputs).argmax(1) == batch.y)
     return float(torch.cat(right).double().mean())
 
 
@@ -53,12 +53,12 @@ def test_both_sets_are_measured(hops: int | None) -> None:
     torch.manual_seed(1)
     net = SPEN(1, 2, channels=4, layers=1).eval()
     data, task = graphs(hops=hops), GraphClassificationTask(net, 2).eval()
-    found = measured(task, data)
+    actual = measured(task, data)
     assert {k: len(v) for k, v in data.splits.items()} == {"train": 12, "val": 3, "test": 5}
-    assert found["val/accuracy"] == pytest.approx(accuracy(task, data.splits["val"]))
-    assert found["val/test_accuracy"] == pytest.approx(accuracy(task, data.splits["test"]))
+    assert actual["val/accuracy"] == pytest.approx(accuracy(task, data.splits["val"]))
+    assert actual["val/test_accuracy"] == pytest.approx(accuracy(task, data.splits["test"]))
     alone = measured(task, graphs(hops=hops, validation=0.0))
-    assert alone["val/accuracy"] == found["val/test_accuracy"]
+    assert alone["val/accuracy"] == actual["val/test_accuracy"]
     assert "val/test_accuracy" not in alone
 
 

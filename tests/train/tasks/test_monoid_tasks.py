@@ -78,17 +78,17 @@ def test_accuracy_counts_whole_answers(tmp_path: Path) -> None:
     data = SetData(2, task="size_parity", val=6, val_size=1, test=5, test_sizes=(2, 7))
     task = BitsTask(Constant([1.0]))
     run = trainer(tmp_path)
-    (found,) = run.validate(task, datamodule=data, verbose=False)
-    assert found["val/accuracy"] == 1
-    assert found["val/loss"] == pytest.approx(math.log1p(math.exp(-1)))
+    (actual,) = run.validate(task, datamodule=data, verbose=False)
+    assert actual["val/accuracy"] == 1
+    assert actual["val/loss"] == pytest.approx(math.log1p(math.exp(-1)))
     results = run.test(task, datamodule=data, verbose=False)
     assert {k: v for r in results for k, v in r.items()} == {
         "test/accuracy_2": 0,
         "test/accuracy_7": 1,
     }
     eight = BitsTask(Constant([-1.0] * 7 + [1.0]))
-    (found,) = run.validate(eight, datamodule=SetData(val=50, val_size=1), verbose=False)
-    assert found["val/accuracy"] == 0  # the answer is 255, and seven bits are wrong
+    (actual,) = run.validate(eight, datamodule=SetData(val=50, val_size=1), verbose=False)
+    assert actual["val/accuracy"] == 0  # the answer is 255, and seven bits are wrong
 
 
 def test_a_set_model_trains_and_predicts(tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_multitask_scores_are_logarithms_of_errors(
 ) -> None:
     torch.manual_seed(0)
     task = MultitaskTask(MonoidGNN(2, "max", out_node=3, out_graph=3)).eval()
-    found: dict[str, float] = {}
+    actual: dict[str, float] = {}
     for stage in ("validate", "test"):
         for part in getattr(trainer(tmp_path), stage)(task, datamodule=algorithms, verbose=False):
-            found |= part
+            actual |= part
     names = {"val": "val/{}", "15-19": "test/{}_15-19", "20-24": "test/{}_20-24"}
     for split, name in names.items():
         part = algorithms.splits[split]
@@ -131,11 +131,11 @@ def test_multitask_scores_are_logarithms_of_errors(
         errors = [*((nodes - batch.y_node) ** 2).mean(0), *((graphs - batch.y_graph) ** 2).mean(0)]
         logs = [math.log10(e) for e in errors]
         for key, value in zip(TASKS, logs, strict=True):
-            assert found[name.format(key)] == pytest.approx(value, rel=1e-4)
-        assert found[name.format("log_mse")] == pytest.approx(np.mean(logs), rel=1e-4)
+            assert actual[name.format(key)] == pytest.approx(value, rel=1e-4)
+        assert actual[name.format("log_mse")] == pytest.approx(np.mean(logs), rel=1e-4)
     assert not task.errors
     again = trainer(tmp_path).validate(task, datamodule=algorithms, verbose=False)
-    assert again[0]["val/log_mse"] == pytest.approx(found["val/log_mse"])
+    assert again[0]["val/log_mse"] == pytest.approx(actual["val/log_mse"])
 
 
 def test_multitask_loss_weighs_targets_alike(algorithms: MultitaskData) -> None:
@@ -196,9 +196,9 @@ def test_regression_standardises_and_measures_in_the_targets_unit(
     part = data.splits["test"]
     x, y = part.x, part.y
     error = mean + std * 0.5 * x[:, :1] - y
-    (found,) = run.test(task, datamodule=data, verbose=False)
-    assert found["test/mae"] == pytest.approx(float(error.abs().mean()), rel=1e-4)
-    assert found["test/rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
+    (actual,) = run.test(task, datamodule=data, verbose=False)
+    assert actual["test/mae"] == pytest.approx(float(error.abs().mean()), rel=1e-4)
+    assert actual["test/rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
     train: Any = data.splits["train"].__getitems__(range(64))
     residual = 0.5 * train.x[:, :1] - (train.y - mean) / std
     expected = residual.abs().mean() if loss == "mae" else residual.square().mean()

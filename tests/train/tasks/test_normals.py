@@ -36,39 +36,39 @@ def test_error_is_the_squared_sine() -> None:
     vectors = torch.stack([angle.cos(), angle.sin(), 0 * angle], 1)
     fixed = torch.tensor([[1.0, 0.0, 0.0]]).expand(5, 3)
     for sign in (1, -1):
-        found = squared_sines(sign * vectors, fixed)
-        torch.testing.assert_close(found, angle.sin() ** 2, atol=1e-6, rtol=0)
+        actual = squared_sines(sign * vectors, fixed)
+        torch.testing.assert_close(actual, angle.sin() ** 2, atol=1e-6, rtol=0)
     assert squared_sines(torch.zeros(1, 3), fixed[:1]) == 1
 
 
 def test_length_and_sign_of_vectors_do_not_count() -> None:
-    given, losses = batch(), []
+    inputs, losses = batch(), []
     for vector in ([1.0, 2.0, -1.0], [-0.1, -0.2, 0.1]):
         task = NormalsTask(Constant(vector))
         task.log = lambda *args, **keywords: None  # type: ignore[assignment]
-        losses.append(task.training_step(given, 0))
+        losses.append(task.training_step(inputs, 0))
     torch.testing.assert_close(*losses)
-    normal = task.predict_outputs(given)["normal"]
+    normal = task.predict_outputs(inputs)["normal"]
     torch.testing.assert_close(normal.norm(dim=1), torch.ones(10))
-    assert set(task.predict_step(given, 0)) == {"pos", "predicted", "batch", "true"}
+    assert set(task.predict_step(inputs, 0)) == {"pos", "predicted", "batch", "true"}
 
 
 def test_measured_over_batches(tmp_path: Any) -> None:
     task = NormalsTask(Constant([0.0, 0.0, 1.0]))
-    found = {}
-    task.log = lambda name, metric, **_: found.update({name: metric})  # type: ignore[assignment]
+    actual = {}
+    task.log = lambda name, metric, **_: actual.update({name: metric})  # type: ignore[assignment]
     for part in (batch(), batch()):
         task.validation_step(part, 0)
     sine = (1 - batch().normal[:, 2] ** 2).sqrt()
-    torch.testing.assert_close(found["val/error"].compute(), (sine**2).mean())
-    torch.testing.assert_close(found["val/degrees"].compute(), torch.rad2deg(sine.asin()).mean())
+    torch.testing.assert_close(actual["val/error"].compute(), (sine**2).mean())
+    torch.testing.assert_close(actual["val/degrees"].compute(), torch.rad2deg(sine.asin()).mean())
 
 
 def test_normals_are_turned_with_the_points() -> None:
-    given = batch()
+    inputs = batch()
     task = NormalsTask(Constant([1.0, 0.0, 0.0]), rotate=True)
-    turned = task.rotated(given)
-    assert not torch.allclose(turned.pos, given.pos, atol=0.1)
+    turned = task.rotated(inputs)
+    assert not torch.allclose(turned.pos, inputs.pos, atol=0.1)
     torch.testing.assert_close(turned.pos, 2 * turned.normal)  # as before
 
 

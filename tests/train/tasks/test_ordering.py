@@ -87,7 +87,7 @@ def test_the_loss_by_hand() -> None:
     task = GroupOrderingTask(Means(), views=3, negatives=1, noise=5.0)
     whole: Any = batch()
     torch.manual_seed(3)
-    found = task.loss(whole)
+    actual = task.loss(whole)
     torch.manual_seed(3)
     views = [view_of(whole, TYPES, task.changes) for _ in range(3)]
     means = [Means()(v.pos, v.batch, 3) for v in views]  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def test_the_loss_by_hand() -> None:
             own = [unit[k][i] @ unit[n][i] for n in range(3) if n != k]
             other = max(unit[k][i] @ unit[k][j] for j in range(3) if j != i)
             losses.append(group_ordering_losses(torch.stack(own)[None], other[None, None]))
-    torch.testing.assert_close(found, torch.stack(losses).mean())
+    torch.testing.assert_close(actual, torch.stack(losses).mean())
 
 
 def test_gradients_are_those_of_the_anchor() -> None:
@@ -116,12 +116,12 @@ def test_metrics() -> None:
     whole: Any = batch()
     whole.pos = torch.eye(3)[whole.batch]
     state = torch.random.get_rng_state()
-    found: Any = task.metrics(whole, "val")
+    actual: Any = task.metrics(whole, "val")
     assert torch.equal(state, torch.random.get_rng_state())
     again: Any = task.metrics(whole, "val")
-    assert float(found["ordered"]) == 1.0
-    assert torch.equal(found["loss"], again["loss"])
-    assert set(found) == {"loss", "ordered", "nearest"}
+    assert float(actual["ordered"]) == 1.0
+    assert torch.equal(actual["loss"], again["loss"])
+    assert set(actual) == {"loss", "ordered", "nearest"}
     alone: Any = batch((3,))
     assert task.metrics(alone, "val") == {}
     loss = task.loss(alone)

@@ -30,9 +30,9 @@ class Constant(nn.Module):
 
 
 def batch(y: Tensor = Y, index: Tensor = BATCH, sets: int = 2) -> Any:
-    made = Batch(x=torch.randn(len(index), 2), y=y, batch=index)
-    made._num_graphs = sets
-    return made
+    built = Batch(x=torch.randn(len(index), 2), y=y, batch=index)
+    built._num_graphs = sets
+    return built
 
 
 LOGITS = [0.3, 0.5, -1.0, -2.0, 0.1, -0.1]
@@ -41,11 +41,11 @@ LOGITS = [0.3, 0.5, -1.0, -2.0, 0.1, -0.1]
 def test_metrics_by_hand() -> None:
     """Of {0} the top one is {1}, above 1/2 are {0, 1}; of {4, 5} the top two, above 1/2 is {4}."""
     task = SubsetTask(Constant(LOGITS))
-    found: Any = task.metrics(batch(), "val")
-    assert float(found["jaccard"]) == 0.5 and float(found["jaccard_half"]) == 0.5
+    actual: Any = task.metrics(batch(), "val")
+    assert float(actual["jaccard"]) == 0.5 and float(actual["jaccard_half"]) == 0.5
     errors = binary_cross_entropy_with_logits(torch.tensor(LOGITS), Y.float(), reduction="none")
     mean = (errors[:4].mean() + errors[4:].mean()) / 2
-    torch.testing.assert_close(found["loss"].detach(), mean)
+    torch.testing.assert_close(actual["loss"].detach(), mean)
     assert set(task.metrics(batch(), "test")) == {"jaccard_3", "jaccard_half_3", "loss_3"}
     out = task.predict_step(batch(), 0)
     assert out["chosen"].tolist() == [True, True, False, False, True, False]
@@ -121,11 +121,11 @@ def test_subsets_are_learnt() -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     for step in range(80):
         start = 32 * (step % 4)
-        made: Any = data.splits["train"].__getitems__(range(start, start + 32))
+        built: Any = data.splits["train"].__getitems__(range(start, start + 32))
         optimizer.zero_grad()
-        task.loss(made).backward()
+        task.loss(built).backward()
         optimizer.step()
     net.eval()
     held: Any = data.splits["val"].__getitems__(range(64))
-    found: Any = task.metrics(held, "val")
-    assert float(found["jaccard"]) > 0.35
+    actual: Any = task.metrics(held, "val")
+    assert float(actual["jaccard"]) > 0.35

@@ -126,8 +126,8 @@ def test_losses_equal_their_formulas(elapsed):
     errors = numpy_errors(b, elapsed)
     expected = {"mse": errors.mean(), "rmse": np.sqrt(errors + 1e-4).mean()}
     for loss, value in expected.items():
-        (found,) = losses(DisplacementTask(Fixed(), loss=loss, elapsed=elapsed, rotate=False), b)
-        assert found == pytest.approx(value, rel=1e-6)
+        (actual,) = losses(DisplacementTask(Fixed(), loss=loss, elapsed=elapsed, rotate=False), b)
+        assert actual == pytest.approx(value, rel=1e-6)
 
 
 def test_loss_does_not_depend_on_the_rotation():
@@ -142,13 +142,13 @@ def test_loss_does_not_depend_on_the_rotation():
 def test_metrics_equal_numpy(stage, size):
     module = data(batch_size=4, **{size: 9})
     task = DisplacementTask(Fixed())
-    (found,) = getattr(trainer(), stage)(task, datamodule=module, verbose=False)
+    (actual,) = getattr(trainer(), stage)(task, datamodule=module, verbose=False)
     module.setup()
     errors = numpy_errors(module.splits[size].__getitems__(range(9)))
-    assert found[f"{size}/mse"] == pytest.approx(errors.mean(), rel=1e-5)
-    assert found[f"{size}/median"] == pytest.approx(np.median(errors), rel=1e-5)
+    assert actual[f"{size}/mse"] == pytest.approx(errors.mean(), rel=1e-5)
+    assert actual[f"{size}/median"] == pytest.approx(np.median(errors), rel=1e-5)
     (again,) = getattr(trainer(), stage)(task, datamodule=module, verbose=False)
-    assert again == found
+    assert again == actual
 
 
 @quiet
@@ -173,19 +173,19 @@ def configured(task, steps):
 def test_vectors_do_not_decay():
     net = PONITA(1, 1, 0, 1, channels=4, layers=2, layer_scale=1e-2)
     task = DisplacementTask(net, lr=0.1, weight_decay=0.5)
-    found, _stub = configured(task, 100)
-    groups = found["optimizer"].param_groups
+    actual, _stub = configured(task, 100)
+    groups = actual["optimizer"].param_groups
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     names = {id(p): name for name, p in net.named_parameters()}
-    decayed, kept = ({names[id(p)] for p in group["params"]} for group in groups)
-    assert decayed | kept == set(names.values()) and not decayed & kept
+    decayed, remaining = ({names[id(p)] for p in group["params"]} for group in groups)
+    assert decayed | remaining == set(names.values()) and not decayed & remaining
     vectors = ("bias", "norm.weight", "layer_scale")
-    assert kept == {name for name in names.values() if name.endswith(vectors)}
+    assert remaining == {name for name in names.values() if name.endswith(vectors)}
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     for p in net.parameters():
         p.grad = torch.zeros_like(p)
     rate = groups[0]["lr"]
-    found["optimizer"].step()
+    actual["optimizer"].step()
     for name, p in net.named_parameters():
         share = 1 - 0.5 * rate if name in decayed else 1.0
         assert torch.allclose(p, share * before[name], rtol=1e-6, atol=0), name
@@ -194,9 +194,9 @@ def test_vectors_do_not_decay():
 @pytest.mark.parametrize(("steps", "warmup"), [(100, 0.1), (40, 0.0), (1, 0.05), (7, 0.5)])
 def test_learning_rate_rises_linearly_and_falls_as_a_cosine(steps, warmup):
     task = DisplacementTask(Fixed(), lr=0.2, warmup=warmup)
-    found, _stub = configured(task, steps)
-    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
-    assert found["lr_scheduler"]["interval"] == "step"
+    actual, _stub = configured(task, steps)
+    optimizer, schedule = actual["optimizer"], actual["lr_scheduler"]["scheduler"]
+    assert actual["lr_scheduler"]["interval"] == "step"
     rates = []
     for _ in range(steps + 2):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -301,8 +301,8 @@ def test_predictions_without_graph_numbers_are_kept(tmp_path):
     for k in range(2):
         record.on_predict_batch_end(trainer, None, {"logits": torch.full((3, 2), k)}, batch, k)
     record.on_predict_end(trainer, None)
-    found = load_file(tmp_path / "predictions.safetensors")
-    assert found["logits"][:, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    actual = load_file(tmp_path / "predictions.safetensors")
+    assert actual["logits"][:, 0].tolist() == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
