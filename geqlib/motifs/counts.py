@@ -8,12 +8,14 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from geqlib.motifs.basis import Basis, Kind, hom_basis
+from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
+from geqlib.motifs.copies import PathPairs, chain_order, count_copies
 from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import row_keys, row_nodes
 
 LARGEST = 2.0**62
+FEW = 2**22  # pairs of paths, which take less time than to find out what sums would cost
 
 
 def count_motifs(
@@ -39,19 +41,43 @@ def count_motifs(
         >>> count_motifs(counter, as_pattern("P3")).tolist()
         [4]
     """
+    check_kind(kind)
+    if len(pattern.roots) > 2:
+        raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+    if kind != "hom":
+        counter = counter.core(min(map(len, pattern.neighbours)))
+        pairs = _listed(counter, pattern, kind)
+        if pairs is not None:
+            return count_copies(pairs, pattern, counter.graphs, kind == "induced")
+    return _planned(counter, pattern, kind)
+
+
+def _planned(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple[Tensor, Tensor]:
+    """As a sum of counts of homomorphisms."""
     basis = hom_basis(pattern, kind)
     if len(pattern.roots) == 0:
         return _combined(basis, [counter.of_graphs(form) for form in basis])
     if len(pattern.roots) == 1:
         return _combined(basis, [counter.of_nodes(form) for form in basis])
-    if len(pattern.roots) == 2:
-        pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
-        pair, columns = together(pairs, values, counter.graphs.num_nodes)
-        count = _combined(basis, columns.T.unbind())
-        if kind != "hom":  # two roots of one copy are two nodes
-            count = count.masked_fill(pair[0] == pair[1], 0)
-        return pair[:, count != 0], count[count != 0]
-    raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+    pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
+    pair, columns = together(pairs, values, counter.graphs.num_nodes)
+    count = _combined(basis, columns.T.unbind())
+    if kind != "hom":  # two roots of one copy are two nodes
+        count = count.masked_fill(pair[0] == pair[1], 0)
+    return pair[:, count != 0], count[count != 0]
+
+
+def _listed(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
+    """What the copies of a cycle or path are made of, where listing them is the better way."""
+    if pattern.labels or not chain_order(pattern):
+        return None
+    cyclic = pattern.degree == pattern.nodes
+    pairs = counter.path_lists(cyclic).pairs(pattern.nodes)
+    if pairs is None or pairs.total <= FEW:
+        return pairs
+    if kind == "induced":  # whose sums have very many terms
+        return pairs if pairs.total <= counter.most_steps else None
+    return pairs if pairs.total <= counter.total_cost(hom_basis(pattern, kind)) else None
 
 
 def together(

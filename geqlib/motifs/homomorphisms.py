@@ -7,8 +7,8 @@ node, with two between every pair of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from math import factorial
@@ -20,6 +20,8 @@ from geqlib.graph.checks import as_index, check_edges
 from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import ragged_ranges, segment_lengths
 from geqlib.motifs.cliques import clique_counts
+from geqlib.motifs.copies import PathLists
+from geqlib.motifs.cores import core_edges
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
 from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
 
@@ -198,9 +200,30 @@ class Counter:
         nodes = (graphs.edge_index[0], graphs.edge_index[1])
         self.tables = {EDGE: Table((0, 1), nodes, one, graphs.num_nodes)}
         self.totals: dict[Pattern, Tensor] = {}
+        self.cores: dict[int, Counter] = {}
+        self.paths: dict[bool, PathLists] = {}
         size = segment_lengths(graphs.batch, graphs.num_graphs).double()
         self.size = size
         self.degree = segment_lengths(graphs.edge_index[0], graphs.num_nodes).double()
+
+    def core(self, degree: int) -> Counter:
+        """Counts in the core, where all subgraphs lie whose nodes have at least that degree."""
+        if degree < 2:
+            return self
+        if degree not in self.cores:
+            edges = core_edges(self.graphs.edge_index, self.graphs.num_nodes, degree)
+            if edges.shape == self.graphs.edge_index.shape:
+                self.cores[degree] = self
+            else:
+                self.cores[degree] = Counter(replace(self.graphs, edge_index=edges), self.most_steps)
+        return self.cores[degree]
+
+    def path_lists(self, cyclic: bool) -> PathLists:
+        """Paths in these graphs, or halves of cycles."""
+        if cyclic not in self.paths:
+            edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
+            self.paths[cyclic] = PathLists(edges, nodes, cyclic)
+        return self.paths[cyclic]
 
     def of_graphs(self, pattern: Pattern) -> Tensor:
         """[G] how many homomorphisms there are into each graph: of components, the product.
@@ -304,6 +327,18 @@ class Counter:
             anywhere, stars = self.size.pow(scope).sum(), self.degree.pow(nodes - 1).sum()
             total += float(torch.minimum(anywhere, stars))
         return total
+
+    def total_cost(self, patterns: Iterable[Pattern]) -> float:
+        """The same for several patterns, with or without roots."""
+        parts = {
+            unordered_form(part if part.roots else best_rooted(ordered_form(part)))[0]
+            for pattern in patterns
+            for part in (
+                pattern.induced(nodes, [root for root in pattern.roots if root in nodes])
+                for nodes in pattern.components()
+            )
+        }
+        return sum(self.cost(part) for part in parts)
 
     def _check_pairs(self, pattern: Pattern) -> None:
         pairs = float(self.size.square().sum())

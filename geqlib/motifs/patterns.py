@@ -254,6 +254,17 @@ def automorphisms(pattern: Pattern) -> int:
     return sum(1 for _ in _automorphisms(pattern))
 
 
+def root_images(pattern: Pattern) -> set[tuple[int, ...]]:
+    """All nodes that automorphisms of the pattern without its roots send the roots to.
+
+    Example:
+        >>> sorted(root_images(as_pattern("P3").rooted(0))), sorted(root_images(as_pattern("K2")))
+        ([(0,), (2,)], [()])
+    """
+    images = _automorphisms(pattern.rooted())
+    return {tuple(image[root] for root in pattern.roots) for image in images}
+
+
 def _automorphisms(pattern: Pattern) -> Iterator[dict[int, int]]:
     around, labels = pattern.neighbours, pattern.labels or (0,) * pattern.nodes
 
