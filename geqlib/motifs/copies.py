@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ PIECE = 2**20  # pairs of paths at once
 Columns = tuple[Tensor, ...]
 
 
+@cache
 def chain_order(pattern: Pattern) -> tuple[int, ...]:
     """The nodes along a pattern that is a path or a cycle of at least 3 nodes; or nothing.
 

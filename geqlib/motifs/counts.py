@@ -1,4 +1,8 @@
-"""Counts of motifs, in whole graphs, around nodes and between pairs of nodes, as sums of `hom`."""
+"""Counts of motifs, in whole graphs, around nodes and between pairs of nodes.
+
+Copies of cycles and paths are listed where they are few, as in molecules; other counts are sums of
+counts of homomorphisms. Either way they are counted in the core that the copies lie in.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ from torch import Tensor
 
 from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
 from geqlib.motifs.copies import PathPairs, chain_order, count_copies
-from geqlib.motifs.homomorphisms import Counter
-from geqlib.motifs.patterns import Pattern
+from geqlib.motifs.homomorphisms import Counter, best_rooted
+from geqlib.motifs.patterns import Pattern, ordered_form
 from geqlib.motifs.tables import row_keys, row_nodes
 
 LARGEST = 2.0**62
-FEW = 2**22  # pairs of paths, which take less time than to find out what sums would cost
+FEW = 2**18  # pairs of paths, which take less time than to find out what sums would cost
+ROWS = 8  # of the bound on a sum take the time of one pair, as measured on random graphs
 
 
 def count_motifs(
@@ -77,7 +82,17 @@ def _listed(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
         return pairs
     if kind == "induced":  # whose sums have very many terms
         return pairs if pairs.total <= counter.most_steps else None
-    return pairs if pairs.total <= counter.total_cost(hom_basis(pattern, kind)) else None
+    cost = sum(counter.cost(part) for form in hom_basis(pattern, kind) for part in _rooted(form))
+    return pairs if pairs.total * ROWS <= cost else None
+
+
+def _rooted(pattern: Pattern) -> list[Pattern]:
+    """The components, those without a root rooted at their best."""
+    parts = [
+        pattern.induced(nodes, [root for root in pattern.roots if root in nodes])
+        for nodes in pattern.components()
+    ]
+    return [part if part.roots else best_rooted(ordered_form(part)) for part in parts]
 
 
 def together(

@@ -7,7 +7,7 @@ node, with two between every pair of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
@@ -215,7 +215,9 @@ class Counter:
             if edges.shape == self.graphs.edge_index.shape:
                 self.cores[degree] = self
             else:
-                self.cores[degree] = Counter(replace(self.graphs, edge_index=edges), self.most_steps)
+                self.cores[degree] = Counter(
+                    replace(self.graphs, edge_index=edges), self.most_steps
+                )
         return self.cores[degree]
 
     def path_lists(self, cyclic: bool) -> PathLists:
@@ -327,18 +329,6 @@ class Counter:
             anywhere, stars = self.size.pow(scope).sum(), self.degree.pow(nodes - 1).sum()
             total += float(torch.minimum(anywhere, stars))
         return total
-
-    def total_cost(self, patterns: Iterable[Pattern]) -> float:
-        """The same for several patterns, with or without roots."""
-        parts = {
-            unordered_form(part if part.roots else best_rooted(ordered_form(part)))[0]
-            for pattern in patterns
-            for part in (
-                pattern.induced(nodes, [root for root in pattern.roots if root in nodes])
-                for nodes in pattern.components()
-            )
-        }
-        return sum(self.cost(part) for part in parts)
 
     def _check_pairs(self, pattern: Pattern) -> None:
         pairs = float(self.size.square().sum())

@@ -254,7 +254,8 @@ def automorphisms(pattern: Pattern) -> int:
     return sum(1 for _ in _automorphisms(pattern))
 
 
-def root_images(pattern: Pattern) -> set[tuple[int, ...]]:
+@cache
+def root_images(pattern: Pattern) -> frozenset[tuple[int, ...]]:
     """All nodes that automorphisms of the pattern without its roots send the roots to.
 
     Example:
@@ -262,7 +263,7 @@ def root_images(pattern: Pattern) -> set[tuple[int, ...]]:
         ([(0,), (2,)], [()])
     """
     images = _automorphisms(pattern.rooted())
-    return {tuple(image[root] for root in pattern.roots) for image in images}
+    return frozenset(tuple(image[root] for root in pattern.roots) for image in images)
 
 
 def _automorphisms(pattern: Pattern) -> Iterator[dict[int, int]]:
