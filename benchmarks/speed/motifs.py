@@ -6,8 +6,9 @@ those of ZINC. One CPU thread, time of the process without reading the data. geq
 of {batch} graphs from scratch, or graphs one by one through its transform. networkx counts graph by
 graph in two ways: `GraphMatcher` finds any pattern as a subgraph, and here every cycle in each of
 its rotations and directions; `simple_cycles` is an algorithm for cycles alone, which it lists up to
-the largest size at once. Both run on every {stride}th graph, their time is scaled to all graphs, and the counts are compared. Large: the same counts on a ring of {large}
-nodes, each joined to the four nearest, and the peak of memory.
+the largest size at once. Both run on every {stride}th graph, their time is scaled to all graphs,
+and the counts are compared. Large: the same counts on a ring of {large} nodes, each joined to the
+four nearest, and the peak of memory.
 
     python benchmarks/speed/motifs.py
 """
