@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 
-def bar(description: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+def bar(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     """What goes around a loop, so that a bar says how far it is.
 
     Args:
@@ -18,7 +18,7 @@ def bar(description: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
         [0, 1, 2]
     """
 
-    def around(steps: Sequence[Any]) -> Iterable[Any]:
+    def around(steps: Iterable[Any]) -> Iterable[Any]:
         from rich.console import Console
         from rich.progress import track
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
-from geqlib.motifs.copies import PathPairs, chain_order, count_copies
+from geqlib.motifs.copies import PathPairs, chain_order
+from geqlib.motifs.copy_counts import count_copies
 from geqlib.motifs.homomorphisms import Counter, best_rooted
 from geqlib.motifs.patterns import Pattern, ordered_form
 from geqlib.motifs.tables import row_keys, row_nodes

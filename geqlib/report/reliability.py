@@ -105,7 +105,8 @@ def reliability_table(labels: Sequence[Reliability]) -> Table:
 
 
 def _rank_correlation(label: Reliability) -> float:
-    return float(spearmanr(label.deviations, np.abs(label.errors))[0])
+    result: Any = spearmanr(label.deviations, np.abs(label.errors))
+    return float(result.statistic)
 
 
 def draw_reliability(name: str, labels: Sequence[Reliability], path: Path) -> bool:

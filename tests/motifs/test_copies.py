@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from geqlib.motifs import copies, counts
-from geqlib.motifs.copies import chain_order, count_copies
+from geqlib.motifs.copies import chain_order
+from geqlib.motifs.copy_counts import count_copies
 from geqlib.motifs.cores import core_edges
 from geqlib.motifs.counts import count_motifs
 from geqlib.motifs.homomorphisms import Counter, simple_graphs
