@@ -24,6 +24,7 @@ from geqlib.files.checkpoint import (
     model_file,
     read_stored,
 )
+from geqlib.train.fine_tuning.old_errors import old_errors
 from geqlib.train.fine_tuning.tables import OF_LEVELS, elements_in, tables_of
 
 FILE = "init.json"  # in the folder of a run
@@ -369,7 +370,7 @@ class BeginFrom(L.Callback):
         if self.resumed:
             return
         task: Any = pl_module
-        old = task.measure_old() if hasattr(task, "measure_old") else {}
+        old = old_errors(task)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             record = task.begun_from | ({"old": old} if old else {})
             text = json.dumps(record, indent=1) + "\n"

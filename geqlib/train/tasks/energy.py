@@ -24,11 +24,9 @@ from geqlib.atoms.forces import (
 )
 from geqlib.atoms.halves import in_halves
 from geqlib.atoms.potential import Potential
-from geqlib.data.shares import is_padding
 from geqlib.graph import accepted, check_graph
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.train.fine_tuning.energy_refit import refit_statistics
-from geqlib.train.steps.precision import cast_to
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.agreement import share_charge, share_levels
 from geqlib.train.tasks.atomic_errors import (
@@ -47,10 +45,12 @@ from geqlib.train.tasks.energy_statistics import (
 )
 from geqlib.train.tasks.label_checks import (
     check_frames,
+    check_label_values,
     check_labelled,
     check_measured,
     check_outputs,
     check_volumes,
+    check_weighted,
     unused_labels,
     volumes,
 )
@@ -280,40 +280,9 @@ class EnergyForces(Task):
         names = ("cell", "cell_shift", "batch", *STATE)
         self.model.check(batch.z, **{name: fields.get(name) for name in names})
         check_volumes(batch)
-        for name in LABELS:
-            infinite = fields[name].isinf() if name in fields else torch.zeros(0)
-            if infinite.any():
-                raise ValueError(
-                    f"The label {name} is infinite at row {int(infinite.nonzero()[0, 0])}: correct "
-                    "it, or write NaN where there is none."
-                )
-        weights = self._largest_weights()
-        missing = [name for name, weight in weights.items() if weight and name not in fields]
-        if missing and self.trainer.training:
-            raise ValueError(
-                f"The data has no {missing[0]}, but {missing[0]}_weight is "
-                f"{weights[missing[0]]}: name its key in the data, or set the weight to 0."
-            )
-
-    def measure_old(self) -> dict[str, float]:
-        """Errors of the structures of an earlier training, if the data has some, by name."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if "old" not in getattr(data, "validated", ()):
-            return {}
-        errors, training = cast(AtomicErrors, self.errors["old"]), self.training
-        metrics: Mapping[str, Metric | Tensor] = {}
-        self.eval()
-        for batch in data.val_dataloader()[data.validated.index("old")]:
-            if not is_padding(batch):
-                batch = batch.to(self.device)
-                cast_to(self.model, batch, self.inputs)
-                metrics = self.metrics(batch, "old")
-        measured = {k: float(m.compute()) for k, m in metrics.items() if isinstance(m, Metric)}
-        for metric in errors.metrics.values():
-            cast(Metric, metric).reset()
-        self.train(training)
-        self._watched = {}
-        return measured
+        check_label_values(LABELS, batch)
+        if self.trainer.training:
+            check_weighted(self._largest_weights(), batch)
 
     def on_validation_epoch_start(self) -> None:
         # averaged weights are in place here, and have energies of atoms of their own

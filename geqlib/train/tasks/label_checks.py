@@ -157,6 +157,35 @@ def check_labels(labels: Iterable[str], batch: Any, task: str) -> None:
             )
 
 
+def check_label_values(labels: Iterable[str], batch: Any) -> None:
+    """Refuse labels that are infinite: NaN is where there is none.
+
+    Raises:
+        ValueError: with the label and its first such row.
+    """
+    for name in labels:
+        infinite = batch[name].isinf() if name in batch else torch.zeros(0)
+        if infinite.any():
+            raise ValueError(
+                f"The label {name} is infinite at row {int(infinite.nonzero()[0, 0])}: correct "
+                "it, or write NaN where there is none."
+            )
+
+
+def check_weighted(weights: Mapping[str, float], batch: Any) -> None:
+    """Refuse a training batch without a label that has a weight in the loss.
+
+    Raises:
+        ValueError: with the label and its weight.
+    """
+    for name, weight in weights.items():
+        if weight and name not in batch:
+            raise ValueError(
+                f"The data has no {name}, but {name}_weight is {weight}: name its key in the data, "
+                "or set the weight to 0."
+            )
+
+
 def check_classes(batch: Any, classes: int) -> None:
     """Refuse labels `y` of a batch that are no class: torch would pass over -100 without a word.
 
