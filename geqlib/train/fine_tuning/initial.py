@@ -69,12 +69,12 @@ class Origin:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """Names of the levels of theory that it knows, if it knows several."""
+        """Names of the levels of theory that it has, if it has several."""
         arguments = (self.model or {}).get("init_args") or {}
         return tuple(arguments.get("levels") or ())
 
     @property
-    def known(self) -> Tensor | None:
+    def elements(self) -> Tensor | None:
         """[119] elements that it was trained on, if it says so."""
         seen = self.weights.get(SEEN)
         return seen.any(0) if seen is not None and seen.dim() == 2 else seen
@@ -296,7 +296,7 @@ def take_over(task: nn.Module, origin: Origin) -> None:
                 raise ValueError(_misfit(origin, task, f"{name} is missing in the checkpoint"))
             continue
         if name == EMBEDDING and value.shape == old[name].shape:
-            _copy_known_rows(value, old[name], origin.known)
+            _copy_trained_rows(value, old[name], origin.elements)
         elif name in tables and tables[name].fits(value, old[name]):
             tables[name].copy(value, old[name])
         elif name in OF_LEVELS and value.dim() == old[name].dim() + 1:
@@ -319,7 +319,7 @@ def _misfit(origin: Origin, task: nn.Module, what: str) -> str:
     )
 
 
-def _copy_known_rows(new: Tensor, old: Tensor, seen: Tensor | None) -> None:
+def _copy_trained_rows(new: Tensor, old: Tensor, seen: Tensor | None) -> None:
     """Rows [119, F] of the elements that were trained; the others were never more than random."""
     if seen is None or not bool(seen.any()):
         new.copy_(old)
@@ -360,7 +360,7 @@ class BeginFrom(L.Callback):
         old, new = origin.data, getattr(data, "hparams", {})
         shared = [key for key in TARGETS if key in old and key in new]
         task.keeps_normalisation = all(old[key] == new[key] for key in shared)
-        task.adapt(origin.known)
+        task.adapt(origin.elements)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.resumed:

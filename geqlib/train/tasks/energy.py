@@ -257,15 +257,15 @@ class EnergyForces(Task):
         """Set the model's references, scale and shift by the trainer's training set."""
         fit_references(self.model, self.trainer, self.references)
 
-    def adapt(self, known: Tensor | None = None) -> None:
+    def adapt(self, elements: Tensor | None = None) -> None:
         data: Any = getattr(self.trainer, "datamodule", None)
         if not training_sets(data):
             return
         self.model.to(self.trainer.strategy.root_device)
-        known = self.model.statistics.elements.clone() if known is None else known
+        elements = self.model.statistics.elements.clone() if elements is None else elements
         training = self.training
         self.eval()
-        adapt_references(self, data, self.references, known)
+        adapt_references(self, data, self.references, elements)
         self.train(training)
 
     def adam_options(self) -> dict[str, Any]:

@@ -46,14 +46,14 @@ def fit_references(potential: Potential, trainer: Any, references: References) -
     check_splits(getattr(data, "splits", {}), statistics.seen)
 
 
-def adapt_references(task: Any, data: Any, references: References, known: Any) -> None:
+def adapt_references(task: Any, data: Any, references: References, elements: Any) -> None:
     """Energies of atoms for new data, of a network that another run has trained.
 
     Args:
         task: with that network, in evaluation.
         data: a data module with `splits`.
         references: of the task.
-        known: [119] elements that the network was trained on.
+        elements: [119] elements that the network was trained on.
     """
     potential: Potential = task.model
     sets = training_sets(data)
@@ -61,7 +61,7 @@ def adapt_references(task: Any, data: Any, references: References, known: Any) -
     frames = [summarise(pieces(structures)) for structures in sets]
     isolated = getattr(data, "reference_energies", None)
     adapt_statistics(potential, list(zip(sets, frames, strict=True)), references, isolated)
-    new = potential.statistics.elements & ~known.to(potential.statistics.seen.device)
+    new = potential.statistics.elements & ~elements.to(potential.statistics.seen.device)
     check_new_elements(task, new.nonzero()[:, 0].tolist())
     _remember_charges(potential, frames)
     check_splits(data.splits, potential.statistics.seen.cpu())

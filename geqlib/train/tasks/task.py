@@ -312,12 +312,12 @@ class Task(ReplayedModule, PlainArguments, WatchedModule, OptimisedModule):
         # sums of a validation before are tensors of inference mode, which cannot be added to here
         self._reset_metrics()
 
-    def adapt(self, known: Tensor | None = None) -> None:
+    def adapt(self, elements: Tensor | None = None) -> None:
         """Called when the weights of another model were loaded, with the data at hand: see
         `geqlib.train.fine_tuning.initial`.
 
         Args:
-            known: [119] elements that it was trained on, if it says so.
+            elements: [119] elements that it was trained on, if it says so.
         """
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
