@@ -74,7 +74,7 @@ class Origin:
         return tuple(arguments.get("levels") or ())
 
     @property
-    def elements(self) -> Tensor | None:
+    def trained_elements(self) -> Tensor | None:
         """[119] elements that it was trained on, if it says so."""
         seen = self.weights.get(SEEN)
         return seen.any(0) if seen is not None and seen.dim() == 2 else seen
@@ -296,7 +296,7 @@ def take_over(task: nn.Module, origin: Origin) -> None:
                 raise ValueError(_misfit(origin, task, f"{name} is missing in the checkpoint"))
             continue
         if name == EMBEDDING and value.shape == old[name].shape:
-            _copy_trained_rows(value, old[name], origin.elements)
+            _copy_trained_rows(value, old[name], origin.trained_elements)
         elif name in tables and tables[name].fits(value, old[name]):
             tables[name].copy(value, old[name])
         elif name in OF_LEVELS and value.dim() == old[name].dim() + 1:
@@ -360,7 +360,7 @@ class BeginFrom(L.Callback):
         old, new = origin.data, getattr(data, "hparams", {})
         shared = [key for key in TARGETS if key in old and key in new]
         task.keeps_normalisation = all(old[key] == new[key] for key in shared)
-        task.adapt(origin.elements)
+        task.adapt(origin.trained_elements)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.resumed:
