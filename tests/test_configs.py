@@ -78,7 +78,7 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         for level in settings(config, changes)["data"]["init_args"]["levels"].values():
             raw_frames.write_files(level, tmp_path)
-    if "geqlib.data.QM9" in text:
+    if "geqlib.data.QM9" in text or "name: qm9" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_qm9.write_npz(tmp_path)
     if "geqlib.data.MD17Data" in text:

@@ -106,7 +106,7 @@ def main() -> None:
             rows.append(row)
             if options.minutes == MINUTES:
                 table = replace(compared(rows), rows=ordered(rows))
-                publish(measured(NAME, __doc__, [table]))
+                publish(measured("accuracy/graph_generation", __doc__, [table]))
     if options.minutes != MINUTES:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 

@@ -73,7 +73,7 @@ def main() -> None:
     for row in rows_of(options.minutes):
         rows.append(row)
         if options.minutes == MINUTES:
-            publish(measured(NAME, __doc__, [joined(NAME, compared(rows))]))
+            publish(measured("accuracy/graph_molecules", __doc__, [joined(NAME, compared(rows))]))
     if options.minutes != MINUTES:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 

@@ -55,7 +55,7 @@ def main() -> None:
         ]
         row = replace(own_row(name, cells_of(results)), **measured_by(results))
         table = compared(list(joined(NAME, Table(("",), COLUMNS, (row,))).rows))
-        publish(measured(NAME, __doc__, [table], {"minutes": command.minutes}))
+        publish(measured("accuracy/qm9", __doc__, [table], {"minutes": command.minutes}))
 
 
 def cells_of(results: list[dict[str, Any]]) -> dict[str, Cell]:

@@ -133,7 +133,9 @@ def main() -> None:
                 rows.append(row(problem, method, runs))
             if options.epochs is None:
                 settings = {"seeds": tuple(options.seeds)}
-                publish(measured(NAME, __doc__, [joined(NAME, table(rows))], settings))
+                publish(
+                    measured("accuracy/subsets", __doc__, [joined(NAME, table(rows))], settings)
+                )
     if options.epochs is not None:
         sys.stdout.write(markdown(*drawn(table(rows))))
 

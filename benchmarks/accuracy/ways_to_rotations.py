@@ -133,7 +133,8 @@ def main() -> None:
             rows.append(row(problem, method, runs))
             if not command.tiny:
                 settings = {"minutes": command.minutes, "seeds": tuple(command.seeds)}
-                publish(measured(NAME, __doc__, [joined(NAME, table(rows))], settings))
+                everything = joined(NAME, table(rows))
+                publish(measured("accuracy/ways_to_rotations", __doc__, [everything], settings))
     if command.tiny:
         sys.stdout.write(markdown(*drawn(table(rows))))
 

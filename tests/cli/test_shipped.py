@@ -53,4 +53,5 @@ def test_a_run_in_an_empty_folder() -> None:
     few = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
     few += ["--data.train=4", "--data.val=4", "--data.size=10", "--data.chosen=2"]
     small = ["--model.model.channels=4", "--model.model.hidden=4"]
+    small += ["--model.model.embed.channel_list=[2,8,4]"]
     assert tiny.geqlib(["fit", "--config", NAME, *few, *small]) == 0

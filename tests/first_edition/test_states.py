@@ -32,6 +32,7 @@ CURRENT = [name for name in KEYS if name not in REMOVED]
 LATER = {
     "CalibratedPotential",
     "DPA3",
+    "DirectPotential",
     "EScAIP",
     "EdgePONITA",
     "EquiVSet",
@@ -41,6 +42,7 @@ LATER = {
     "NeighborhoodAttention",
     "PARD",
     "PPGNpp",
+    "SoftOrder",
     "TransportNet",
 }
 
