@@ -162,6 +162,11 @@ class SetFunction(nn.Module):
                 "each element is in each of M subsets."
             )
         h = self.embed(x)
+        if h.dim() != 2 or h.size(1) != self.channels:
+            raise ValueError(
+                f"embed returns {tuple(h.shape)} for {len(x)} elements, expected "
+                f"[{len(x)}, {self.channels}]: let its last width be channels."
+            )
         return h, subsets.to(h.dtype)
 
     def _whole(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor | None:

@@ -192,6 +192,10 @@ ERRORS = {
         '"superset", "complement", "none" or None',
     ),
     "features": (lambda: function()(torch.ones(2, 3), torch.ones(2, 1)), "in_channels"),
+    "embedding": (
+        lambda: SetFunction(2, 4, embed=nn.Linear(2, 5))(torch.ones(2, 2), torch.ones(2, 1)),
+        r"embed returns \(2, 5\) for 2 elements, expected \[2, 4\]: let its last width",
+    ),
     "subsets": (lambda: function()(torch.ones(2, 2), torch.ones(3, 1)), "subsets has shape"),
     "sets": (
         lambda: function().gains(torch.ones(1, 2), torch.ones(1, 1), torch.tensor([0])),
