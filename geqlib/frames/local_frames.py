@@ -126,9 +126,9 @@ class LocalFrames(nn.Module):
         weight = self.weigh(torch.cat(features, 1)).unflatten(1, (-1, self.radial.count))
         weight = (weight.to(pos.dtype) * radial[:, None]).sum(2)
         terms = weight[:, :, None] * offset[:, None]
-        vectors = pos.new_zeros(len(pos), *terms.shape[1:]).index_add(0, target, terms)
+        vectors = pos.new_zeros(pos.size(0), *terms.shape[1:]).index_add(0, target, terms)
         squares = weight.square() * (square + SOFT)[:, None]
-        scale = pos.new_zeros(len(pos), weight.size(1)).index_add(0, target, squares)
+        scale = pos.new_zeros(pos.size(0), weight.size(1)).index_add(0, target, squares)
         if self.own is None or vec is None:
             return vectors, scale
         b = self.own.weight.to(pos.dtype)

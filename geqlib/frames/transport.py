@@ -23,24 +23,36 @@ from geqlib.graph.checks import as_index
 from geqlib.sphere.wigner import WignerMatrices
 
 SpaceGroup = Literal["E(3)", "SE(3)"]
+# of each term of irreps its multiplicity and its degree: plain numbers, which can be compiled
+Terms = Sequence[tuple[int, int]]
 
 
-def carried(x: Tensor, maps: Sequence[Tensor], edge_index: Tensor, irreps: o3.Irreps) -> Tensor:
+def carried(x: Tensor, maps: Sequence[Tensor], edge_index: Tensor, terms: Terms) -> Tensor:
     """[E, dim] features [N, dim] of each edge's source, as its target sees them."""
     source, target = edge_index
-    world = out_of_frames(x, maps, irreps)
+    world = out_of_frames(x, maps, terms)
     there = [A.index_select(0, target) for A in maps]
-    return into_frames(world.index_select(0, source), there, irreps)
+    return into_frames(world.index_select(0, source), there, terms)
 
 
-def into_frames(x: Tensor, maps: Sequence[Tensor], irreps: o3.Irreps) -> Tensor:
+def into_frames(x: Tensor, maps: Sequence[Tensor], terms: Terms) -> Tensor:
     """A x: tensors of the world [n, dim] in coordinates of n frames."""
-    return _product(x, [A.mT for A in maps], irreps)
+    return _product(x, [A.mT for A in maps], terms)
 
 
-def out_of_frames(x: Tensor, maps: Sequence[Tensor], irreps: o3.Irreps) -> Tensor:
+def out_of_frames(x: Tensor, maps: Sequence[Tensor], terms: Terms) -> Tensor:
     """A^T x: coordinates [n, dim] in n frames as tensors of the world."""
-    return _product(x, maps, irreps)
+    return _product(x, maps, terms)
+
+
+def terms_of(irreps: o3.Irreps) -> Terms:
+    """Multiplicities and degrees.
+
+    Example:
+        >>> terms_of(o3.Irreps("2x0e+1x1o"))
+        ((2, 0), (1, 1))
+    """
+    return tuple((mul, ir.l) for mul, ir in irreps)
 
 
 class FrameTransport(nn.Module):
@@ -83,6 +95,9 @@ class FrameTransport(nn.Module):
     def __init__(self, irreps: str | o3.Irreps, *, group: SpaceGroup = "E(3)") -> None:
         super().__init__()
         self.irreps, self.group = _read_irreps(irreps), check_space(group)
+        self.terms, self.dim = terms_of(self.irreps), self.irreps.dim
+        # of each term its name, and whether a reflection turns its sign against the harmonics
+        self.kinds = tuple((str(ir), ir.p != (-1) ** ir.l) for _, ir in self.irreps)
         self.wigner = WignerMatrices(self.irreps.lmax)
         for _, ir in self.irreps:
             needed = needed_axes(ir, reflected=group == "E(3)")
@@ -103,12 +118,12 @@ class FrameTransport(nn.Module):
             certainty: [N, 3] of the axis y alone, of y and z, and of all: between 0 where it is
                 arbitrary and 1. All 1 if it is left out.
         """
-        if x.shape != (len(axes), self.irreps.dim) or axes.shape[1:] != (3, 3):
+        if x.shape != (axes.size(0), self.dim) or axes.shape[1:] != (3, 3):
             raise ValueError(
                 f"x has shape {list(x.shape)} and axes {list(axes.shape)}: expected "
-                f"[N, {self.irreps.dim}] for {self.irreps}, and [N, 3, 3]."
+                f"[N, {self.dim}] for {self.irreps}, and [N, 3, 3]."
             )
-        return carried(x, self.maps(axes, certainty), as_index(edge_index), self.irreps)
+        return carried(x, self.maps(axes, certainty), as_index(edge_index), self.terms)
 
     def maps(self, axes: Tensor, certainty: Tensor | None = None) -> list[Tensor]:
         """A = M D(R)^T of every node, [N, 2l + 1, 2l + 1], for each term of the irreps.
@@ -117,23 +132,25 @@ class FrameTransport(nn.Module):
         `out_of_frames`.
         """
         with torch.autocast(axes.device.type, enabled=False):
-            if certainty is not None and certainty.shape != (len(axes), 3):
+            if certainty is not None and certainty.shape != (axes.size(0), 3):
                 raise ValueError(
-                    f"certainty has shape {list(certainty.shape)}, expected [{len(axes)}, 3]."
+                    f"certainty has shape {list(certainty.shape)}, expected [{axes.size(0)}, 3]."
                 )
             matrices, maps = self.wigner(axes), {}  # rows are axes: R^T
-            for _, ir in self.irreps:
-                if (name := str(ir)) not in maps:
-                    matrix = matrices[ir.l]
-                    if ir.p != (-1) ** ir.l and self.group == "E(3)":
+            for (name, turned), (_, degree) in zip(self.kinds, self.terms, strict=True):
+                if name not in maps:
+                    matrix = matrices[degree]
+                    if turned and self.group == "E(3)":
                         matrix = matrix * _handedness(axes)[:, None, None]
-                    maps[name] = matrix if certainty is None else self._mask(ir, certainty) * matrix
-            return [maps[str(ir)] for _, ir in self.irreps]
+                    maps[name] = (
+                        matrix if certainty is None else self._mask(name, certainty) * matrix
+                    )
+            return [maps[name] for name, _ in self.kinds]
 
-    def _mask(self, ir: o3.Irrep, certainty: Tensor) -> Tensor:
+    def _mask(self, name: str, certainty: Tensor) -> Tensor:
         """The diagonal of M, [N, 2l + 1, 1]."""
         whole = torch.cat([torch.ones_like(certainty[:, :1]), certainty], 1)
-        return whole.index_select(1, self.get_buffer(f"needed_{ir}"))[:, :, None]
+        return whole.index_select(1, self.get_buffer(f"needed_{name}"))[:, :, None]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.irreps)!r}, group={self.group!r})"
@@ -169,13 +186,13 @@ def _handedness(axes: Tensor) -> Tensor:
     return (x * torch.linalg.cross(y, z)).sum(1)
 
 
-def _product(x: Tensor, maps: Sequence[Tensor], irreps: o3.Irreps) -> Tensor:
+def _product(x: Tensor, maps: Sequence[Tensor], terms: Terms) -> Tensor:
     """x A for each term of the features, as rows [n, mul, 2l + 1]."""
     parts = []
-    terms = x.split([mul * ir.dim for mul, ir in irreps], 1)
-    for part, (mul, ir), A in zip(terms, irreps, maps, strict=True):
-        block = part.unflatten(1, (mul, ir.dim))
-        parts.append((block * A if ir.l == 0 else block @ A).flatten(1))
+    blocks = x.split([mul * (2 * degree + 1) for mul, degree in terms], 1)
+    for part, (mul, degree), A in zip(blocks, terms, maps, strict=True):
+        block = part.unflatten(1, (mul, 2 * degree + 1))
+        parts.append((block * A if degree == 0 else block @ A).flatten(1))
     return torch.cat(parts, 1)
 
 

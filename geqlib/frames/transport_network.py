@@ -122,7 +122,7 @@ class TransportNet(nn.Module):
         self.directions = FrameTransport("1o", group=group)
         self.radial = LogGaussianBasis(8, 0.03, 3.0)
         self.frames = LocalFrames(in_vectors=1, group=group, radial=self.radial)
-        dim = self.transport.irreps.dim
+        dim = self.transport.dim
         self.embed = nn.Linear(4, dim)
         edge_features = self.radial.count + 3
         self.blocks = nn.ModuleList(
@@ -149,7 +149,7 @@ class TransportNet(nn.Module):
         maps = self.transport.maps(axes, certainty)
         e, x, states = self._edges(pos, near, turn), self._embedded(offset, turn), []
         for block in self.blocks:
-            messages = carried(x, maps, edge_index, self.transport.irreps)
+            messages = carried(x, maps, edge_index, self.transport.terms)
             x = block(x, messages.unflatten(0, near.shape), e)
             states.append(x)
         return self._outputs(self.join(torch.cat(states, 1)), turn, batch, num_graphs)
@@ -163,7 +163,7 @@ class TransportNet(nn.Module):
 
     def _embedded(self, offset: Tensor, turn: Tensor) -> Tensor:
         """[N, dim] from the vector to the centroid in each frame, and its square."""
-        own = into_frames(offset, [turn], self.directions.irreps)
+        own = into_frames(offset, [turn], self.directions.terms)
         return self.embed(torch.cat([own, offset.square().sum(1, keepdim=True)], 1))
 
     def _outputs(
