@@ -4,9 +4,9 @@ Protocol: {minutes} CPU minutes of one thread each, validation included: as many
 by the seconds of an epoch, measured before and kept in benchmarks/budgets, of
 configs/3bpa_gaunt.yaml and configs/3bpa_ponita.yaml, seed {seed}, and of MACE (32x0e + 32x1o,
 max_ell 2, correlation 3, two interactions, batch 5, learning rate 0.01) by its own command. Every
-learning rate falls until the last epoch (cosine; MACE, which has none, exponentially by one of four
-factors, from 1 to a thousandth: trained with each, for these minutes, and that of least force error
-in validation is tested). The same 450 / 50 frames of train_300K; weights averaged with decay 0.99,
+learning rate falls until the last epoch (cosine; MACE, which has none, exponentially by a factor of
+1, 0.1 or 0.01: trained with each, for these minutes, and that of least force error in validation is
+tested). The same 450 / 50 frames of train_300K; weights averaged with decay 0.99,
 the epoch of least force error in validation (MACE: of its loss, a thousand times that of the
 energies) tested on the 1669 frames of test_300K and, out of distribution, on train_mixedT. Learning
 rates are those of the configurations and of MACE's own example; none was searched here. Published

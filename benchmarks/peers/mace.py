@@ -15,7 +15,7 @@ from ase.io import write
 from benchmarks.measure import processor_seconds
 
 BIN = Path(".peers/mace/bin")
-DECAYS = (1.0, 0.1, 1e-2, 1e-3)  # of the learning rate over all epochs
+DECAYS = (1.0, 0.1, 1e-2)  # of the learning rate over all epochs
 TIMED = 3  # epochs
 # of the 3BPA example, smaller: 32x0e + 32x1o, correlation 3, two interactions
 SETTINGS = {
