@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,14 @@ def epoch_seconds(
 def best_of_decays(
     folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float], epochs: int
 ) -> dict[str, Any]:
-    """`train` with each of `DECAYS`, in folders of their own: that of least validation error."""
+    """`train` with each of `DECAYS`, in folders of their own: that of least validation error.
+
+    Errors of all are printed.
+    """
     runs = [train(folder / f"decay-{d:g}", splits, energies, epochs, d) for d in DECAYS]
+    for run in runs:
+        error = min(error for _, error in run["curve"])
+        sys.stdout.write(f"decay {run['decay']:g}: validation {error}, test {run['test']}\n")
     return min(runs, key=lambda run: min(error for _, error in run["curve"]))
 
 

@@ -1,4 +1,4 @@
-"""Any network on atoms, with what it is told of their elements, charges and levels of theory."""
+"""Any network on atoms, with embeddings of their elements, charges and levels of theory."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Potential(AtomNetwork):
         zbl: whether to add the repulsion of nuclei.
         charge: whether energies depend on the total charge and the spin multiplicity of a graph.
         levels: names of the levels of theory, or data sets, whose energies differ: each has its own
-            energies of atoms, and a vector that the network is told (`LevelEmbedding`).
+            energies of atoms, and a vector among the features of atoms (`LevelEmbedding`).
         level: the one of them that is meant where a structure has none.
         long_range: the Coulomb energy of charges of the atoms, which are a second scalar of the
             network. The mean of a graph's is shifted, so that they add up to its total charge.

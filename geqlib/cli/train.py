@@ -59,8 +59,8 @@ class SayFiles(L.Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         sys.stderr.write(f"The run is in {trainer.default_root_dir}.\n")
-        if told := sentence(pl_module):
-            sys.stderr.write(f"{told}\n")
+        if warning := sentence(pl_module):
+            sys.stderr.write(f"{warning}\n")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]

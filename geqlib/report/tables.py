@@ -136,7 +136,7 @@ def _transposed(table: Table) -> Table:
 
 
 def _split(table: Table) -> list[Table]:
-    """Tables of as many metrics as a terminal is wide."""
+    """Tables that fit the width of a terminal, a few metrics in each."""
     parts: list[list[int]] = [[]]
     for k in range(1, len(table.header)):
         if parts[-1] and _columns(table, [0, *parts[-1], k]).width > WIDTH:

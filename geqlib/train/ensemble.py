@@ -156,8 +156,8 @@ def _slopes(potential: CalibratedPotential, directions: Tensor, batch: Any) -> S
 
 
 def _half(part: Slopes, generator: torch.Generator) -> Slopes:
-    kept = torch.randperm(len(part.force), generator=generator)[: (len(part.force) + 1) // 2]
-    return part._replace(force=part.force[kept], forces=part.forces[kept])
+    half = torch.randperm(len(part.force), generator=generator)[: (len(part.force) + 1) // 2]
+    return part._replace(force=part.force[half], forces=part.forces[half])
 
 
 def _joined(parts: Sequence[Slopes]) -> Slopes:

@@ -23,7 +23,7 @@ CONTENT = ("nodes", "pos", "z", "y", "y_node", "y_graph", "normal", "energy", "i
 
 
 def data_digest(data: L.LightningDataModule) -> str | None:
-    """SHA-256 of all graphs of a data module; None if they cannot be told.
+    """SHA-256 of all graphs of a data module; None if they have no digest.
 
     Numbers are compared as float32, in which they are read by default.
     """

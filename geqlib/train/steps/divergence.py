@@ -75,7 +75,7 @@ def first_bad(steps: Sequence[WatchedStep]) -> WatchedStep | None:
 
 
 def divergent_graphs(tensors: Mapping[str, Tensor], batch: Any) -> list[int]:
-    """Graphs of a batch with a value that is NaN or infinite, as far as they can be told.
+    """Graphs of a batch with a value that is NaN or infinite, as far as this can be said.
 
     Args:
         tensors: with one entry per graph or per node; others are passed over.

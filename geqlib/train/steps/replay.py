@@ -364,7 +364,7 @@ def plan_of_padded(model: nn.Module, tensors: Mapping[str, Tensor], sizes: Sizes
 
 
 def ambiguous(tensors: Any) -> bool:
-    """Whether edges between periodic images have no `reverse`, by which opposite ones are told."""
+    """Whether edges between periodic images have no `reverse`, from which opposite ones follow."""
     return "reverse" not in tensors and ("cell_shift" in tensors or "edge_shift" in tensors)
 
 

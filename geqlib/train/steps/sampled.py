@@ -10,7 +10,7 @@ import lightning as L
 class SampledModule(L.LightningModule):
     """Draws samples in every `sample_every`-th validation of a fit, and in each one outside of it.
 
-    With 0 none are drawn. They come from the weights that are validated: averaged ones are put back
+    With 0 none are drawn. They come from the weights that are validated: averaged ones are restored
     before a module's own hook at the end of an epoch.
     """
 

@@ -58,7 +58,7 @@ class MoleculeDiffusion(SampledModule, Task):
     Args:
         model: a `geqlib.generation.Denoiser`. One that is conditional learns the label `y`,
             standardised over the training molecules.
-        unconditional: share of training molecules of which a conditional model is not told the
+        unconditional: share of training molecules of which a conditional model does not see the
             property.
         sample_every: epochs between two samplings; 0 for none, in tests neither.
         samples: molecules of each.
@@ -198,7 +198,7 @@ class MoleculeDiffusion(SampledModule, Task):
 
     def noised(self, batch: Any, generator: torch.Generator | None = None) -> Any:
         """A copy of the batch with what is drawn for its loss: `sigma` [G], `noise` [N, 3 +
-        species], and `told` [G], whether a conditional model is told the property.
+        species], and `told` [G], whether a conditional model sees the property.
 
         Args:
             batch: of molecules.
