@@ -50,8 +50,8 @@ class Sizes:
     def rounded(self) -> Sizes:
         """Those of the bucket: a function of these numbers alone, so that a resumed run pads alike.
 
-        There is at least one graph of padding with two nodes, and its nodes have about the degree of
-        the others. The number of edges of the padding is even: they come in pairs. No two levels
+        There is at least one graph of padding with two nodes, and its nodes have about the degree
+        of the others. The number of edges of the padding is even: they come in pairs. No two levels
         have the same size, from which the level of an output follows.
         """
         graphs = rounded_up(self.graphs + 1)
