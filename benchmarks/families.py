@@ -50,7 +50,7 @@ PROBLEMS = (
         "squared error of 5-body positions",
         "mse",
         ("geqlib PONITA",),
-        ("linear",),
+        ("EGNN",),
     ),
     Problem(
         "energies and forces, few structures",

@@ -53,7 +53,7 @@ def test_it_keeps_the_contract(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "test_three_families.py"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{TOP}{os.pathsep}{folder}"},
+        env=os.environ | {"PYTHONPATH": f"{TOP}{os.pathsep}{folder}", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
