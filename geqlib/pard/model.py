@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from geqlib.pard.blocks import BlockPlan, clean_blocks, parallel_blocks, prefix_
 from geqlib.pard.diffusion import DiscreteDiffusion
 from geqlib.pard.network import BlockSizes, Denoiser
 from geqlib.pard.order import BlockOrder, partial_order
+from geqlib.pard.streams import Streams, integers
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class PARD(nn.Module):
         num_graphs: int | None = None,
         plan: PARDPlan | None = None,
         noise: bool = True,
-        generator: torch.Generator | None = None,
+        generator: Streams = None,
     ) -> BlockLosses:
         """Losses of a batch, at random times and with random noise.
 
@@ -202,7 +203,8 @@ class PARD(nn.Module):
             batch: [N] graph of each node, and num_graphs: how many there are.
             plan: from `plan(...)`; computed here by default.
             noise: with False, blocks are shown at time 1 as they are, and nothing is random.
-            generator: of times and noise, on the device of the model.
+            generator: of times and noise, on the device of the model; or one on the CPU for each
+                graph, whose noise then does not depend on the other graphs of the batch.
         """
         batch, num_graphs = graph_index(batch, num_graphs, len(x), edge_index.device)
         x = x if x.is_floating_point() else x.long()
@@ -218,7 +220,7 @@ class PARD(nn.Module):
         clean, clean_pairs = copied(x, kinds, plan.pairs, plan.drawn)
         noisy = (clean, clean_pairs, clean.new_ones(plan.drawn.pairs.num_graphs))
         if noise:
-            noisy = self._noised(clean, clean_pairs, plan.drawn, generator)
+            noisy = self._noised(clean, clean_pairs, plan.drawn, batch, generator)
         logits = self.denoiser(*noisy, degree[plan.drawn.node], plan.drawn)
         divergence, entropy = (
             term.new_zeros(num_graphs).index_add(0, batch[node], term)
@@ -233,14 +235,15 @@ class PARD(nn.Module):
         return plan.degree[segment_ptr(blocks)[:-1][batch] + plan.block]
 
     def _noised(
-        self, x: Tensor, kinds: Tensor, copies: BlockPlan, generator: torch.Generator | None
+        self, x: Tensor, kinds: Tensor, copies: BlockPlan, batch: Tensor, generator: Streams
     ) -> tuple[Tensor, Tensor, Tensor]:
         """New copies and unknown pairs at a random time, one for each part, and the times."""
-        options: dict[str, Any] = {"generator": generator, "device": x.device}
-        t = torch.randint(1, self.steps + 1, (copies.pairs.num_graphs,), **options)
-        nodes = self.node_diffusion.noised(x, t[copies.part], generator)
-        times = t[copies.pairs.graph[copies.unknown]]
-        pairs = self.pair_diffusion.noised(kinds[copies.unknown], times, generator)
+        graph = batch[copies.node]
+        of_part = batch.new_zeros(copies.pairs.num_graphs).index_copy(0, copies.part, graph)
+        t = 1 + integers(self.steps, of_part, generator)
+        nodes = self.node_diffusion.noised(x, t[copies.part], generator, graph)
+        part = copies.pairs.graph[copies.unknown]
+        pairs = self.pair_diffusion.noised(kinds[copies.unknown], t[part], generator, of_part[part])
         return torch.where(copies.new, nodes, x), with_pairs(kinds, copies, pairs), t
 
     def _terms(

@@ -16,6 +16,7 @@ from geqlib.data import GraphGeneration
 from geqlib.models import PARD, PPGNpp
 from geqlib.train import GraphDiffusion
 from geqlib.train.graph_samples import draw_graphs
+from geqlib.train.tasks.validation_noise import validation_streams
 from tests.data.graphs.raw_graphs import write_generated
 from tests.data.molecules.raw_qm9 import write_npz
 
@@ -53,13 +54,36 @@ def test_training_samples_every_so_many_epochs() -> None:
     batch = next(iter(data.val_dataloader()))
     one, two = (model.metrics(batch, "val") for _ in range(2))
     assert float(one["bound"]) == float(two["bound"])  # type: ignore[arg-type]
-    steps, parts = model.network.steps, model.losses(batch, torch.Generator().manual_seed(0))
+    steps, parts = model.network.steps, model.losses(batch, validation_streams(batch))
     expected = (steps * parts.divergence + parts.sizes).mean()
     torch.testing.assert_close(one["bound"], expected)
     loss = (parts.divergence + 0.1 * parts.entropy + parts.sizes).mean()
     torch.testing.assert_close(one["loss"], loss)
     results = training.test(model, data, verbose=False)[0]
     assert {"test/bound", "test/orbits", "test/spectrum", "test/clustering"} <= results.keys()
+
+
+@pytest.mark.parametrize("training", ["parallel", "prefixes"])
+def test_validation_loss_does_not_depend_on_the_batches(training: str) -> None:
+    """Of graphs of different sizes, in their order and out of it."""
+    torch.manual_seed(0)
+    model = GraphDiffusion(PARD(6, 2, training=training, **SMALL)).double()
+    data = GraphGeneration.from_networkx(RINGS)
+    data.setup()
+    graphs = data.splits["train"]
+    whole = validation_metrics(model, graphs, [[*range(7)]])
+    for parts in ([[k] for k in range(7)], [[0, 1, 2], [3, 4, 5], [6]], [[6, 2, 4, 1], [0, 3, 5]]):
+        assert validation_metrics(model, graphs, parts) == pytest.approx(whole, rel=1e-10)
+
+
+def validation_metrics(model: GraphDiffusion, graphs: Any, parts: list[list[int]]) -> list[float]:
+    """The means over graphs that are logged."""
+    count, sums = sum(map(len, parts)), {"loss": 0.0, "bound": 0.0}
+    for part in parts:
+        metrics: Any = model.metrics(graphs.__getitems__(part), "val")
+        for name in sums:
+            sums[name] += len(part) / count * float(metrics[name].detach())
+    return [*sums.values()]
 
 
 @pytest.mark.filterwarnings("ignore")
