@@ -14,7 +14,7 @@ from torch_geometric.data import Batch, Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.files.checkpoint import build, description_of, load, model_file, read_checkpoint
-from geqlib.frames.point_frames import watch_frames
+from geqlib.frames.frame_counts import watch_frames
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
 from geqlib.symmetry.groups import moves, parse_group
