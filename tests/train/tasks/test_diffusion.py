@@ -251,7 +251,8 @@ def test_a_run_with_replayed_steps(
     for cuda_graphs in (False, True):
         torch.manual_seed(0)
         module = MoleculeDiffusion(gaunt(), sample_every=0, cuda_graphs=cuda_graphs)
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
+        quiet |= {"enable_model_summary": False}
         trainer = L.Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, **quiet)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

@@ -21,7 +21,7 @@ from tests.data.graphs.raw_graphs import write_generated
 from tests.data.molecules.raw_qm9 import write_npz
 
 RINGS = [nx.cycle_graph(n) for n in range(3, 7)] * 5
-SMALL = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
+SMALL: dict[str, Any] = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
 
 
 def task(**options: Any) -> GraphDiffusion:
@@ -30,7 +30,11 @@ def task(**options: Any) -> GraphDiffusion:
 
 
 def trainer(epochs: int = 1, **options: Any) -> L.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     quiet |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
     return L.Trainer(max_epochs=epochs, **quiet | options)
 
@@ -134,7 +138,7 @@ def test_a_run_is_checked_and_sampled(
 def test_samples_depend_on_seed_and_numbers() -> None:
     model, data = task(), GraphGeneration.from_networkx(RINGS)
     data.setup()
-    batch = data.splits["train"].__getitems__(range(4))
+    batch: Any = data.splits["train"].__getitems__(range(4))
     sizes = torch.bincount(batch.batch)
     plan = model.network.plan(batch.edge_index, len(batch.x), batch.batch, 4)
     model.network.observe(sizes, plan.order)
@@ -185,7 +189,12 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len((tmp_path / "samples.g6").read_text().split()) == 3
 
 
-MOLECULES = {"max_size": 6, "max_degree": 4, "node_classes": 5, "edge_classes": 4} | SMALL
+MOLECULES: dict[str, Any] = {
+    "max_size": 6,
+    "max_degree": 4,
+    "node_classes": 5,
+    "edge_classes": 4,
+} | SMALL
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -196,7 +205,7 @@ def test_molecules_of_qm9_are_scored_as_molecules(
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
     write_npz(tmp_path)
     run = tmp_path / "run"
-    options = {"sample_every": 1, "samples": 4}
+    options: dict[str, Any] = {"sample_every": 1, "samples": 4}
     options["model"] = {"class_path": "geqlib.models.PARD", "init_args": MOLECULES}
     quiet = {"enable_progress_bar": False, "accelerator": "cpu", "max_epochs": 1}
     config = {
