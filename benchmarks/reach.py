@@ -21,7 +21,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.source import ON_IMPORT, STAR, Import, Module, Part, is_plain_class, read_module, short
+from benchmarks.source import (
+    ON_IMPORT,
+    STAR,
+    Import,
+    Module,
+    Part,
+    is_plain_class,
+    read_module,
+    short,
+)
 
 PACKAGES = ("geqlib", "benchmarks", "tests")
 # these draw what was measured, or serve import paths of old; a change of them changes no number

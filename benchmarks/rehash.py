@@ -31,11 +31,11 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.provenance import FIRST_EDITION, TOP, checkout, used_by, summary
+from benchmarks.provenance import FIRST_EDITION, TOP, checkout, summary, used_by
 from benchmarks.rows import RESULTS, Result, Row, read_result, write_result
 
 STAMP = re.compile(r"geqlib \S+ at ([0-9a-f]{7,40})(?:,|$)")
-READ = ("geqlib", "benchmarks", "configs", "tests")
+UNREADABLE = "  its commit cannot be read"
 Parts = dict[str, dict[str, str]]
 
 
@@ -75,7 +75,7 @@ def reasons(result: Result) -> Iterator[str]:
         of_stamp = [row for row in rows if row.stamp == stamp]
         yield f"{', '.join(' '.join(row.labels) for row in of_stamp)}: {stamp}"
         before = of_row(of_stamp[0], result.name)
-        yield from differences(before, now) if before else ["  its commit cannot be read"]
+        yield from differences(before, now) if before else [UNREADABLE]
 
 
 def differences(before: Parts, now: Parts) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _temporary() -> TemporaryDirectory[str]:
 def _folder(commit: str) -> Path:
     """The source of a commit, in a folder that goes with this process."""
     folder = Path(_temporary().name) / commit
-    command = ["git", "archive", commit, *READ]
+    command = ["git", "archive", commit]
     archive = subprocess.run(command, cwd=TOP, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")

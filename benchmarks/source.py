@@ -214,7 +214,8 @@ class Mentions(ast.NodeVisitor):
             if part is not node.returns:
                 self.visit(part)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
 
     def visit_arg(self, node: ast.arg) -> None:
         pass
