@@ -32,8 +32,11 @@ FIRST_EDITION = "first edition"
 FORCED = "GEQLIB_DIRTY"  # environment variable that stands for --dirty in processes below
 SOURCES = ("geqlib", "benchmarks", "configs", "pyproject.toml")
 # results that are no script's: modules and configurations
-ROOTS = {"demo": ("geqlib.train.run", "configs/nbody_ponita.yaml")}
-ROOTS["gpu/3bpa"] = ROOTS["gpu/nbody"] = ("benchmarks.device.runs",)
+ROOTS: dict[str, tuple[str, ...]] = {
+    "demo": ("geqlib.train.run", "configs/nbody_ponita.yaml"),
+    "gpu/3bpa": ("benchmarks.device.runs",),
+    "gpu/nbody": ("benchmarks.device.runs",),
+}
 GPU_STAGES = "gpu/"  # all others of that folder are stages of one script
 CHANGES = {
     "code": "older code",
@@ -229,6 +232,7 @@ def _settings(path: Path, source: Checkout) -> str:
     return json.dumps([source.settings(path), variants(path)], sort_keys=True)
 
 
+@cache
 def _word(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 

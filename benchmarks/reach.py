@@ -66,6 +66,8 @@ class Checkout:
         self.top = top
         self._modules: dict[str, Module | None] = {}
         self._settings: dict[Path, Any] = {}
+        self._references: dict[Definition, set[Definition | Path]] = {}
+        self._codes: dict[Definition, str] = {}
 
     def reached(self, roots: Iterable[str]) -> tuple[set[Definition], set[Path]]:
         """Definitions and configurations that these lead to.
@@ -84,7 +86,9 @@ class Checkout:
                     waiting += self.named(words(self.settings(item)))
             elif item not in definitions and not _only_shows(item):
                 definitions.add(item)
-                waiting += self.references(item)
+                if item not in self._references:
+                    self._references[item] = set(self.references(item))
+                waiting += self._references[item]
         return definitions, configs
 
     def named(self, texts: Iterable[str]) -> Iterator[Definition | Path]:
@@ -158,10 +162,12 @@ class Checkout:
 
     def code(self, definition: Definition) -> str:
         """A hash of what it says, and of where its names of other libraries come from."""
-        module, part = self._module_and_part(definition)
-        used = {first for first, *_ in part.names}
-        others = sorted(x for x in module.imports if x[0] in used and not _is_own(x[1][0]))
-        return short(f"{part.code} {others}")
+        if definition not in self._codes:
+            module, part = self._module_and_part(definition)
+            used = {first for first, *_ in part.names}
+            others = sorted(x for x in module.imports if x[0] in used and not _is_own(x[1][0]))
+            self._codes[definition] = short(f"{part.code} {others}")
+        return self._codes[definition]
 
     def module(self, name: str) -> Module | None:
         """A module or folder of the repository; None for those of other libraries."""

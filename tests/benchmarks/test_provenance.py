@@ -34,7 +34,8 @@ SCRIPT = '''
 TREE = {
     "geqlib/__init__.py": "",
     "geqlib/models/__init__.py": "from geqlib.balls import Ball\nfrom geqlib.cubes import Cube\n",
-    "geqlib/balls.py": "from geqlib import units\nMASS = 1\nclass Ball:\n    mass = MASS * units.METRE\n",
+    "geqlib/balls.py": "from geqlib import units\nMASS = 1\n"
+    "class Ball:\n    mass = MASS * units.METRE\n",
     "geqlib/cubes.py": "class Cube: pass\n",
     "geqlib/units.py": "METRE = 1\n",
     "geqlib/tasks.py": "class Task: pass\nclass Other: pass\n",
