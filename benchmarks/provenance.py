@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.reach import Checkout, words
 from benchmarks.source import short
+from benchmarks.usage import answer
 from benchmarks.variants import variants
 
 TOP = Path(__file__).resolve().parents[1]
@@ -52,12 +53,14 @@ def start(main: Callable[[], object]) -> None:
     """Call the `main` of a benchmark if its result may be written, with or without `--dirty`.
 
     Raises:
-        SystemExit: with one sentence, if the tree has uncommitted changes; with the exit code of
-            `main`, if it returns one.
+        SystemExit: after its usage, if --help asks for it; with one sentence, if there are
+            arguments that it does not take, or the tree has uncommitted changes; with the exit code
+            of `main`, if it returns one.
     """
     if "--dirty" in sys.argv:
         sys.argv.remove("--dirty")
         os.environ[FORCED] = "1"
+    answer(main, sys.argv[1:])
     try:
         refuse_dirty(Path(os.environ.get("GEQLIB_RESULTS", RESULTS)))
     except ValueError as error:
