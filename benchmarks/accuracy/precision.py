@@ -4,10 +4,10 @@ Protocol: each pair of runs has the same seeds, steps and order of batches, and 
 precision of its training, with averaged weights of the best epoch in validation where the
 configuration asks for them. 5-body: configs/nbody_ponita.yaml, {nbody_epochs} epochs. 3BPA:
 configs/3bpa_ponita.yaml and configs/3bpa_gaunt.yaml, {epochs_3bpa} epochs, tested at 300 K. Both:
-seeds {seeds}. MUTAG: configs/tu_spen.yaml, {tu_epochs} epochs, all ten folds, seed 0; there ± is
-over folds. "More than in float32" is a difference paired by seed or fold. Minutes are of one
-thread. Processors have no TF32, and their bfloat16 says nothing of the time on a GPU: for both,
-`python benchmarks/gpu.py --stages precision`.
+seeds {seeds}. MUTAG: configs/tu_spen.yaml, {tu_epochs} epochs, all ten folds, each with the first
+seed; there ± is over folds. "More than in float32" is a difference paired by seed or fold. Minutes
+are of one thread. Processors have no TF32, and their bfloat16 says nothing of the time on a GPU:
+for both, `python benchmarks/gpu.py --stages precision`.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/precision.py [TASK ...]
 
