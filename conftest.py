@@ -38,6 +38,7 @@ def pytest_collection():
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(10_000, 10, 10)  # else what is left is searched far more often
         gc.enable()
 
 
