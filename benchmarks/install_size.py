@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -91,4 +92,6 @@ def sources() -> list[Path]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("extras", nargs="*", help="of pyproject.toml; without any, the bar holds")
+    raise SystemExit(main(parser.parse_args().extras))

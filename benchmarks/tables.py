@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,15 @@ MARK = "†"
 
 
 def main() -> int:
-    if "--demo" in sys.argv:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only say what is not up to date")
+    parser.add_argument("--demo", action="store_true", help="copy what `make demo` measured first")
+    options = parser.parse_args()
+    if options.demo:
         copy_demo()
     documents = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
     stale = [path for path in documents if rewritten(path) != path.read_text()]
-    if "--check" in sys.argv:
+    if options.check:
         sys.stdout.writelines(f"{p.name} disagrees with benchmarks/results\n" for p in stale)
         return 1 if stale else 0
     for path in stale:

@@ -26,6 +26,7 @@ from ase.io import write
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.peers import mace
+from benchmarks.provenance import start
 from benchmarks.rows import Column, Row, Table, measured
 from benchmarks.tables import publish
 from geqlib.calculators.checks import check_calculator
@@ -83,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
-from geqlib.frames.point_frames import _WATCHING
+from geqlib.frames.frame_counts import open_counts
 from geqlib.frames.transport import SpaceGroup, check_space
 from geqlib.graph.checks import as_index
 from geqlib.radial import LogGaussianBasis, safe_sqrt
@@ -108,7 +108,7 @@ class LocalFrames(nn.Module):
         self._check_inputs(pos, x, vec)
         vectors, scale = self._vectors(pos, as_index(edge_index), x, vec)
         frames = orthonormal(vectors, scale)
-        for counts in _WATCHING:
+        for counts in open_counts():
             counts.append((len(pos), int((frames.certainty[:, 2] == 0).sum())))
         return frames
 

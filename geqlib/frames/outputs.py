@@ -15,7 +15,8 @@ OutputTypes = str | Sequence[str] | Mapping[str, str]
 
 
 def output_types(outputs: OutputTypes) -> dict[str | int, TensorType]:
-    """Types by name, by position, or by the one position 0 of a module that returns a tensor."""
+    """The type of each output: by name for a mapping, by position for a sequence, and under the
+    position 0 for a module that returns one tensor."""
     if isinstance(outputs, str):
         return {0: parse_type("the output", outputs)}
     if isinstance(outputs, Mapping):
@@ -31,7 +32,7 @@ def output(
     copies: FrameCopies,
     single: bool,
 ) -> Tensor:
-    """One output for all copies, checked."""
+    """One output of the module, joined over all copies of the input, after checks of its shape."""
     parts = [_entry(result, outputs, key, type_) for result in results]
     if single and type_.level == "graph":
         parts = [part[None] for part in parts]
@@ -48,7 +49,7 @@ def output(
 
 
 def _entry(result: Any, outputs: OutputTypes, key: str | int, type_: TensorType) -> Tensor:
-    """The output `key` in what the module returned."""
+    """The output with this name or position among those that the module returned."""
     if isinstance(outputs, str):
         value = result
     elif isinstance(outputs, Mapping):

@@ -12,8 +12,6 @@ frames come from the points themselves (`geqlib.frames.degenerate`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,10 +20,8 @@ from torch import Tensor
 from geqlib.frames.batches import Batch
 from geqlib.frames.degenerate import degenerate_frames, sign_patterns
 from geqlib.frames.eigen3 import symmetric_eigen
+from geqlib.frames.frame_counts import open_counts
 from geqlib.frames.vectors import Geometry, spectral_tolerance
-
-# of `watch_frames`
-_WATCHING: list[list[tuple[int, int]]] = []
 
 
 @dataclass(frozen=True)
@@ -98,37 +94,9 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
     clear = (top > 0) & ~geometry.blurred()
     gap = torch.where(clear, gaps / torch.where(clear, top, 1.0), 0.0)
-    for shares in _WATCHING:
-        shares.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
+    for counts in open_counts():
+        counts.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
     return axes, gap
-
-
-@contextmanager
-def watch_frames() -> Iterator[list[tuple[int, int]]]:
-    """Counts of frames that are computed inside the block, and of degenerate ones among them.
-
-    Degenerate are samples whose covariance has repeated eigenvalues: their frame comes from extreme
-    points, and jumps nearby (`geqlib.frames.degenerate`). Of local frames (`geqlib.nn.LocalFrames`)
-    they are nodes with an arbitrary axis.
-
-    Yields:
-        a list to which each batch of samples appends (samples, degenerate ones).
-
-    Example:
-        >>> from geqlib.nn import FrameAveraging
-        >>> net = FrameAveraging(torch.nn.Identity(), "O(3)", inputs={"input": "vector"},
-        ...                      outputs="vector")
-        >>> with watch_frames() as counts:
-        ...     _ = net(input=torch.eye(3))
-        >>> counts
-        [(1, 1)]
-    """
-    counts: list[tuple[int, int]] = []
-    _WATCHING.append(counts)
-    try:
-        yield counts
-    finally:
-        _WATCHING[:] = [other for other in _WATCHING if other is not counts]
 
 
 def signed_frames(axes: Tensor, sample: Tensor, proper: bool) -> Frames:

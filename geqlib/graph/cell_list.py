@@ -1,10 +1,11 @@
-"""Neighbours within a cutoff where the positions live, by torch operations: for GPUs.
+"""Neighbours within a cutoff, by torch operations on the device of the positions, for GPUs.
 
 Points are sorted into bins that are at least as high as the cutoff, so that all neighbours of a
-point lie in the 27 bins around its own. Along a vector that repeats, bins divide the cell; a cell
-lower than the cutoff is one bin, of which as many images as necessary are looked at. Elsewhere bins
-lie along directions orthogonal to the vectors that repeat. The host waits twice: for the number of
-candidates, and for that of neighbours.
+point lie in its own bin and the 26 bins around it. Along a periodic cell vector the bins divide the
+cell. A cell that is lower than the cutoff is a single bin, and all of its periodic images within
+the cutoff are searched. Along other directions the bins lie orthogonal to the periodic vectors. The
+host waits for the device twice: for the number of candidate pairs, and for the number of
+neighbours.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ ROUNDING = 1e-13  # of coordinates, relative to the largest
 
 
 class Lattice(NamedTuple):
-    """How the graphs of a batch repeat.
+    """The periodic cells of the graphs of a batch.
 
     Args:
-        cell: [G, 3, 3] vectors in rows, zeros for those that do not repeat.
-        inverse: [G, 3, 3] positions times it are coordinates, along the vectors that repeat in
-            units of these, along directions orthogonal to them in units of length.
-        height: [G, 3] distances of the planes between which a cell lies.
-        repeats: [G, 3].
-        flat: whether some graph repeats along vectors that span no volume.
+        cell: [G, 3, 3] cell vectors in rows, zeros for those that are not periodic.
+        inverse: [G, 3, 3] matrix by which positions are multiplied to give coordinates: fractional
+            ones along periodic vectors, lengths along the directions orthogonal to these.
+        height: [G, 3] distance between the two faces of the cell along each vector.
+        repeats: [G, 3] whether the graph is periodic along each vector.
+        flat: 0-dimensional, whether the periodic vectors of some graph are linearly dependent.
     """
 
     cell: Tensor
@@ -41,14 +42,16 @@ class Lattice(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """The bin of each point, and what lies around it.
+    """The bin of each point, and the bins of its graph.
 
     Args:
-        index: [N, 3] along each direction.
-        wrap: [N, 3] cells by which a point lies outside its own.
-        count: [N, 3] bins of a cell; where nothing repeats, all that there may be.
-        images: [N, 3] how often the only bin of a low cell has to be looked at; else 1.
-        repeats: [N, 3].
+        index: [N, 3] number of the bin along each direction.
+        wrap: [N, 3] number of cells by which the point lies outside the cell at the origin.
+        count: [N, 3] number of bins in a cell; along directions that are not periodic, the largest
+            number that is allowed.
+        images: [N, 3] number of periodic images to search where a cell is lower than the cutoff and
+            has one bin; 1 elsewhere.
+        repeats: [N, 3] whether the graph is periodic along each direction.
     """
 
     index: Tensor
@@ -68,17 +71,19 @@ def cell_list(
     *,
     least_volume: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Edges, shifts and reverse edges as those of `geqlib.graph.neighbor_list`.
+    """Edges, shifts and reverse edges, in the form of `geqlib.graph.neighbor_list`.
 
     Args:
-        pos: [N, d] with d at most 3, and 3 where a graph is periodic.
-        cutoff: distance, in the units of the positions.
-        cell, pbc, batch: as of `neighbor_list`, of fitting shapes.
-        least_volume: of a cell over that of a box with the same edges, below which it is flat.
+        pos: [N, d] positions; d is at most 3, and exactly 3 where a graph is periodic.
+        cutoff: largest distance of neighbours, in the units of the positions.
+        cell, pbc, batch: see `neighbor_list`, whose checks of shapes they have passed.
+        least_volume: smallest volume of a cell, relative to that of a box with the same edge
+            lengths; a cell with a smaller one counts as flat.
 
     Returns:
-        [2, E], [E, 3] and [E]; or None without points, if something is not finite, a cell is flat,
-        or a graph has no cell: then `neighbor_list` says what is wrong, or makes the list.
+        Edges [2, E], shifts [E, 3] and the number of the reverse edge [E]. None if there are no
+        points, a value is not finite, a cell is flat or a graph has no cell: `neighbor_list` then
+        raises the error, or builds the list in another way.
     """
     points = torch.nn.functional.pad(pos.detach().double(), (0, 3 - pos.size(1)))
     graph = pos.new_zeros(len(pos), dtype=torch.long) if batch is None else batch.long()
@@ -136,7 +141,8 @@ def _lattice(
 
 
 def _completed(cell: Tensor, repeats: Tensor) -> Tensor:
-    """[G, 3, 3] unit vectors orthogonal to those that repeat in place of the others."""
+    """[G, 3, 3] cells whose vectors that are not periodic are replaced by unit vectors orthogonal
+    to the periodic ones."""
     count, one = repeats.sum(1), torch.eye(3, dtype=cell.dtype, device=cell.device)
     whole = torch.where((count == 0).view(-1, 1, 1), one, cell)
     for k in range(3):
@@ -159,7 +165,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _bins(points: Tensor, lattice: Lattice, own: Tensor, cutoff: float, bits: int) -> Bins:
-    """Of at most 2^bits along each direction, one of which is kept free."""
+    """The bins of all points: at most 2^bits along each direction, less two."""
     most = 2**bits - 2
     height, repeats = lattice.height.index_select(0, own), lattice.repeats.index_select(0, own)
     place = (points.unsqueeze(1) @ lattice.inverse.index_select(0, own)).squeeze(1)
@@ -172,7 +178,7 @@ def _bins(points: Tensor, lattice: Lattice, own: Tensor, cutoff: float, bits: in
     count = torch.where(repeats, (height / reach).floor(), most).clamp(1, most)
     index = torch.where(repeats, place * count, (place - least) / size).floor()
     index = torch.minimum(index.clamp(min=0), count - 1)
-    # as many images on either side of the only bin as reach it from anywhere in it
+    # all images on either side of the only bin that lie within the cutoff of a point in it
     low = repeats & (height < reach)
     images = torch.where(low, 2 * (reach / height).floor() + 3, 1.0)
     index, wrap, count, images = (t.nan_to_num().long() for t in (index, wrap, count, images))
@@ -183,8 +189,9 @@ def _rows(bins: Bins, graph: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor,
     """The 27 bins around each point.
 
     Returns:
-        [N] points bin by bin; [N, 27] where each bin begins among these, and how many it has;
-        [N, 27, 4] in which cell it is, and 1 if it is there, else 0.
+        [N] points, sorted by bin; [N, 27] position of the first point of each bin among these, and
+        number of points in it; [N, 27, 4] the cell in which the bin lies, and 1 if there is such a
+        bin, 0 otherwise.
     """
     around = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=graph.device)
     index = bins.index.unsqueeze(1) + around
@@ -208,7 +215,8 @@ def _key(index: Tensor, graph: Tensor, bits: int) -> Tensor:
 
 
 def _images(number: Tensor, images: Tensor) -> Tensor:
-    """[E, 3] the image with that number, of the first factors of images [E, 3]."""
+    """[E, 3] periodic image, as cells along each direction, from its number [E] among all
+    images[:, 0] * images[:, 1] * images[:, 2] of them."""
     _, second, third = images.unbind(1)
     rest = number // third
     parts = torch.stack([rest // second, rest % second, number % third], 1)
@@ -216,7 +224,7 @@ def _images(number: Tensor, images: Tensor) -> Tensor:
 
 
 def _sorted(ends: Tensor, shift: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """By target, source and shift; with the reverse of each edge."""
+    """Edges and shifts sorted by target, source and shift, and the number of each reverse edge."""
     order = torch.arange(ends.size(1), device=ends.device)
     source, target = ends
     for key in (shift[:, 2], shift[:, 1], shift[:, 0], target * nodes + source):

@@ -27,7 +27,7 @@ LEVELS: dict[str, Level] = {
     ),
     **dict.fromkeys(("edge_index", "edge_attr", "edge_shift", "cell_shift", "reverse"), "edge"),
     **dict.fromkeys(("cell", "pbc", "energy", "stress", "charge", "multiplicity"), "graph"),
-    **dict.fromkeys(("index", "level", "y_graph", "sigma", "told"), "graph"),
+    **dict.fromkeys(("index", "level", "y_graph", "sigma", "conditioned"), "graph"),
     **dict.fromkeys(("edge_label", "edge_label_index"), "pair"),
 }
 OF_NODES = ("edge_index", "edge_label_index")  # [2, n] numbers of nodes

@@ -16,19 +16,20 @@ Polynomial = dict[int, float]  # coefficients by exponent
 
 
 class CutBessel(Constants):
-    """u(d) b_n(d) and u(d): see `geqlib.radial.BesselBasis` and `PolynomialCutoff`.
+    """Bessel functions times an envelope, u(d) b_n(d), and the envelope u(d) itself.
 
-    The same functions of one variable, whose k-th derivatives are, by Leibniz' rule with
-    q = (2 / c)^(1/2) u(d) / d, which is a sum of powers, and w_n = n pi / c,
+    These are the functions of `geqlib.radial.BesselBasis` and `geqlib.radial.PolynomialCutoff`.
+    With w_n = n pi / c and q(d) = (2 / c)^(1/2) u(d) / d, which is a sum of powers of d, the first
+    are q(d) sin(w_n d), and by Leibniz' rule their k-th derivatives are
 
         sum_j binomial(k, j) q^(j)(d) w_n^(k-j) sin(w_n d + (k - j) pi / 2).
 
-    Taken apart operation by operation they are three times as many operations for forces and six
-    times for training them.
+    If autograd differentiates the formulas of `geqlib.radial` operation by operation instead, it
+    runs three times the number of operations for forces, and six times for training on forces.
 
     Args:
-        count: number of functions.
-        cutoff: c.
+        count: number of functions b_n.
+        cutoff: the distance c at which the envelope vanishes.
         p: exponent of the envelope.
 
     Shapes:
@@ -49,14 +50,14 @@ class CutBessel(Constants):
         return functions, envelope
 
     def with_slopes(self, distance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Both and their first derivatives, which share powers and waves."""
+        """The functions, the envelope, and the first derivatives of both."""
         factors, waves = self._parts(distance, 1)
         functions = factors[..., :1] * waves[..., -1, :]
         slopes = (factors[..., :2].unsqueeze(-1) * waves).sum(-2)
         return functions, factors[..., 2].clone(), slopes, factors[..., 3].clone()
 
     def derivative(self, distance: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        """The k-th derivatives of both."""
+        """The k-th derivatives of the functions and of the envelope, with k = `order`."""
         factors, waves = self._parts(distance, order)
         if order:
             functions = (factors[..., : order + 1].unsqueeze(-1) * waves).sum(-2)
@@ -65,8 +66,12 @@ class CutBessel(Constants):
         return functions, factors[..., -1].clone()  # forward mode wants no views
 
     def _parts(self, distance: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        """q and u with their derivatives up to an order, [..., 2 (k + 1)], and [..., k + 1, n] the
-        waves that belong to those of q in the last derivative."""
+        """Factors of the k-th derivative of q(d) sin(w_n d), with k = `order`.
+
+        Returns:
+            [..., 2 (k + 1)] derivatives 0 to k of q, then of u; and [..., k + 1, n] what the
+            derivatives of q are multiplied with in Leibniz' sum.
+        """
         d = distance.unsqueeze(-1)
         exponents, powers, frequency, phase, weight = self._of_order(order, d)
         factors = (d.pow(exponents).unsqueeze(-1) * powers).sum(-2) * (d < self.cutoff)
@@ -79,7 +84,12 @@ class CutBessel(Constants):
         return tuple(table.to(like) for table in self._tables(order).values())
 
     def _tables(self, order: int) -> dict[str, Tensor]:
-        """Exponents [e], powers [e, 2 (k + 1)], frequency, phase and weight [k + 1, n]."""
+        """The constants of the derivatives up to k = `order`, in the order of `NAMES`.
+
+        Returns:
+            "exponents" [e] of the powers of d, "powers" [e, 2 (k + 1)] their coefficients in each
+            derivative of q and u, "frequency", "phase" and "weight" [k + 1, n] of each sine.
+        """
         c, p = self.cutoff, self.p
         envelope: Polynomial = {
             0: 1.0,
@@ -118,7 +128,11 @@ def _derivative(polynomial: Polynomial, order: int) -> Polynomial:
 
 
 class _Value(torch.autograd.Function):
-    """Both, and their first derivatives, through which no gradient goes: see `_Slope`."""
+    """The functions and the envelope, differentiable through `_Slope`.
+
+    It also returns their first derivatives, which its backward pass needs, and through which no
+    gradient flows.
+    """
 
     generate_vmap_rule = True
 
@@ -152,9 +166,10 @@ class _Value(torch.autograd.Function):
 
 
 class _Slope(torch.autograd.Function):
-    """Their k-th derivatives, which are arguments, too, times weights g and h, summed.
+    """sum_n g_n f_n^(k)(d) + h u^(k)(d): k-th derivatives times weights g and h, summed.
 
-    Gradients by the distance are of the order above; those by weights are `_Scaled`.
+    The values of the derivatives are arguments. The gradient with respect to the distance contains
+    the derivatives of order k + 1; those with respect to g and h are `_Scaled`.
     """
 
     generate_vmap_rule = True
@@ -199,7 +214,10 @@ class _Slope(torch.autograd.Function):
 
 
 class _Scaled(torch.autograd.Function):
-    """Their k-th derivatives, which are arguments, too, times a number at each distance."""
+    """x f_n^(k)(d) and x u^(k)(d): k-th derivatives times a number x for each distance.
+
+    The values of the derivatives are arguments.
+    """
 
     generate_vmap_rule = True
 

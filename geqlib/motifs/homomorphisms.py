@@ -1,8 +1,9 @@
 """Counts of homomorphisms: hom(H, G)[r] = sum over maps h of prod over edges ij of A[h(i), h(j)].
 
-The maps h of the nodes of a pattern H into those of a graph G count that send edges to edges and
-the roots of H to the nodes r. With no root this counts in a whole graph, with one around every
-node, with two between every pair of nodes.
+A homomorphism h maps the nodes of a pattern H to nodes of a graph G so that every edge of H is
+mapped to an edge of G. hom(H, G)[r] is the number of those that map the roots of H to the nodes r.
+A pattern without roots has one count for each graph, a pattern with one root has one for each node,
+and a pattern with two roots has one for each pair of nodes.
 """
 
 from __future__ import annotations
@@ -34,15 +35,18 @@ EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
 class Elimination:
     """The count of a rooted pattern as a sum of products of smaller counts.
 
-    Removing the roots and one other node v cuts the pattern into components C. With N(C) the nodes
-    of these that C is joined to, hom(H) = sum over v of prod_C hom(H[C + N(C)], roots N(C)).
+    Without its roots and one further node v, the pattern falls into components C. Let N(C) be the
+    neighbours of C, which are among the roots and v. Then
+
+        hom(H) = sum over v of prod_C hom(H[C + N(C)] with the roots N(C)).
 
     Args:
-        parts: the smaller patterns, and which of the roots and v (whose number is that of the
-            roots) are the roots of each.
+        parts: the smaller patterns; with each the numbers of its roots among the nodes of H that
+            are fixed at once: 0, 1, ... are the roots of H, and the last number is v.
         scope: number of nodes that are fixed at once: the roots and v.
-        width: tree-width of the pattern whose roots are joined to each other.
-        steps: (number of nodes fixed at once, number of nodes of the pattern) of every sum.
+        width: tree-width of the pattern with an edge between every two roots.
+        steps: for every sum, the number of nodes fixed at once, the number of nodes of the pattern
+            and the pattern.
     """
 
     parts: tuple[tuple[Pattern, tuple[int, ...]], ...]
@@ -53,9 +57,10 @@ class Elimination:
 
 @cache
 def elimination(pattern: Pattern) -> Elimination:
-    """The best way to count a pattern of canonical form with at least one root: brute force.
+    """The cheapest way to count a pattern in canonical form with at least one root.
 
-    Best is the smallest width, then the smallest number of sums with that many nodes.
+    All ways are compared: by their width, then by the number of sums over the largest number of
+    nodes fixed at once.
     """
     roots, free = pattern.roots, pattern.components(without=pattern.roots)
     whole = len(free) == 1 and _around(pattern, free[0]) == roots
@@ -84,7 +89,7 @@ def _eliminated(pattern: Pattern, scope: tuple[int, ...]) -> Elimination:
 
 
 def _around(pattern: Pattern, component: Sequence[int]) -> tuple[int, ...]:
-    """The other nodes that those of a component are joined to."""
+    """The neighbours of the nodes of a component outside of it, sorted."""
     around = set().union(*(pattern.neighbours[node] for node in component))
     return tuple(sorted(around - set(component)))
 
@@ -119,13 +124,14 @@ def simple_graphs(
     num_graphs: int | None = None,
     labels: Tensor | None = None,
 ) -> Graphs:
-    """A batch of graphs, if they are simple and undirected.
+    """Check that the graphs of a batch are simple and undirected, and return them as `Graphs`.
 
     Args:
         edge_index: [2, E] both directions of every edge.
         num_nodes: N.
-        batch: [N] graph of each node, and num_graphs: how many there are.
-        labels: [N] integers that labelled patterns are compared with.
+        batch: [N] graph of each node.
+        num_graphs: number of graphs.
+        labels: [N] integers, with which the labels of patterns are compared.
 
     Raises:
         ValueError: loops, parallel edges, edges in one direction only or between two graphs, labels
@@ -177,11 +183,13 @@ def simple_graphs(
 
 
 class Counter:
-    """Counts patterns in one batch; counts of their parts are cached for further patterns.
+    """Counts homomorphisms of patterns into the graphs of one batch.
+
+    Counts of parts are kept, so that patterns which share parts are counted faster together.
 
     Args:
-        graphs: by `simple_graphs`.
-        most_steps: bound on the rows that the sums of one pattern may need.
+        graphs: from `simple_graphs`.
+        most_steps: largest number of terms that the sums for one pattern may have, see `cost`.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -207,7 +215,8 @@ class Counter:
         self.degree = segment_lengths(graphs.edge_index[0], graphs.num_nodes).double()
 
     def core(self, degree: int) -> Counter:
-        """Counts in the core, where all subgraphs lie whose nodes have at least that degree."""
+        """A counter in the core of the graphs for this degree: their largest subgraph in which all
+        nodes have at least this degree."""
         if degree < 2:
             return self
         if degree not in self.cores:
@@ -221,14 +230,14 @@ class Counter:
         return self.cores[degree]
 
     def path_lists(self, cyclic: bool) -> PathLists:
-        """Paths in these graphs, or halves of cycles."""
+        """The paths of these graphs, or the paths that are halves of cycles if `cyclic` is true."""
         if cyclic not in self.paths:
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
             self.paths[cyclic] = PathLists(edges, nodes, cyclic)
         return self.paths[cyclic]
 
     def of_graphs(self, pattern: Pattern) -> Tensor:
-        """[G] how many homomorphisms there are into each graph: of components, the product.
+        """[G] number of homomorphisms into each graph: the product over the pattern's components.
 
         Raises:
             ValueError: roots, a cost that is too large, counts that are not below 2^53.
@@ -238,14 +247,17 @@ class Counter:
         return _whole(self._total(pattern))
 
     def of_nodes(self, pattern: Pattern) -> Tensor:
-        """[N] how many send the root to each node."""
+        """[N] number of homomorphisms that map the root to each node."""
         if len(pattern.roots) != 1:
             raise ValueError(f"A count of nodes has one root, and not {len(pattern.roots)}.")
         near, rest = _split(pattern)
         return _whole(self.table(near).dense() * self._total_of(rest)[self.graphs.batch])
 
     def of_pairs(self, pattern: Pattern) -> tuple[Tensor, Tensor]:
-        """[2, P] pairs of nodes, and [P] how many send the two roots to each; all others are 0."""
+        """[2, P] pairs of nodes, and [P] number of homomorphisms that map the two roots to each.
+
+        The number is 0 for all pairs that are not listed.
+        """
         if len(pattern.roots) != 2:
             raise ValueError(f"A count of pairs has two roots, and not {len(pattern.roots)}.")
         near, rest = _split(pattern)
@@ -267,7 +279,7 @@ class Counter:
         return torch.stack([first, second]), _whole(value)
 
     def table(self, pattern: Pattern) -> Table:
-        """The count as a function of the roots, in their order, of a connected pattern."""
+        """The counts of a connected pattern as a table over its roots, in their order."""
         form, order = unordered_form(pattern)
         if form not in self.tables:
             self._check_cost(form)
@@ -283,7 +295,7 @@ class Counter:
         return self.tables[form]
 
     def _nodes(self, form: Pattern) -> Table:
-        """One for every node, or for those with a label."""
+        """A table that holds 1 for every node, or for every node with the label of the pattern."""
         node = torch.arange(self.graphs.num_nodes, device=self.graphs.batch.device)
         if form.labels:
             if self.graphs.labels is None:
@@ -307,7 +319,7 @@ class Counter:
         return total
 
     def _of_connected(self, pattern: Pattern) -> Tensor:
-        """[N] numbers whose sum over the nodes of a graph is the count."""
+        """[N] numbers whose sum over the nodes of a graph is its count of a connected pattern."""
         complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
         if complete and pattern.nodes > 3 and not pattern.labels:
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
@@ -319,10 +331,11 @@ class Counter:
         return torch.ones_like(self.size) if pattern is None else self._total(pattern)
 
     def cost(self, pattern: Pattern) -> float:
-        """A bound on the rows that the sums for a connected pattern with roots take.
+        """An upper bound on the number of terms in the sums for a connected pattern with roots.
 
-        k nodes that are fixed at once are k nodes of one graph, and part of a tree in it, of which
-        there are at most as many as stars with the nodes of the pattern.
+        The terms of a sum over k nodes fixed at once are at most the k-tuples of nodes of one
+        graph. They are also at most the homomorphisms of a spanning tree of the pattern, whose
+        number is largest for a star: the sum of degree^(nodes - 1).
         """
         total = 0.0
         for scope, nodes, _ in elimination(unordered_form(pattern)[0]).steps:
@@ -351,7 +364,7 @@ class Counter:
 
 @cache
 def best_rooted(pattern: Pattern) -> Pattern:
-    """A connected pattern, rooted where it is counted with the smallest cost."""
+    """A connected pattern with one root, at the node for which counting is cheapest."""
     choices = [pattern.rooted(node) for node in range(pattern.nodes)]
 
     def cost(choice: Pattern) -> tuple:
@@ -369,9 +382,20 @@ def count_homomorphisms(
     num_graphs: int | None = None,
     labels: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Homomorphisms of one pattern: [G], [N], or pairs [2, P] with [P], by its number of roots.
+    """Number of homomorphisms of one pattern into the graphs of a batch.
 
-    Several patterns are counted faster by one `Counter`.
+    To count several patterns, one `Counter` is faster.
+
+    Args:
+        pattern: with 0, 1 or 2 roots.
+        edge_index, num_nodes, batch, num_graphs, labels: of the graphs, see `simple_graphs`.
+
+    Returns:
+        [G] for each graph if the pattern has no root, [N] for each node if it has one, and pairs of
+        nodes [2, P] with their counts [P] if it has two.
+
+    Raises:
+        ValueError: more than two roots, and see `simple_graphs` and `Counter`.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -387,7 +411,7 @@ def count_homomorphisms(
 
 
 def _split(pattern: Pattern) -> tuple[Pattern, Pattern | None]:
-    """The components with roots, and the others."""
+    """The components with roots as one pattern, and the others as another, None without others."""
     parts = pattern.components()
     near = [node for part in parts if set(part) & set(pattern.roots) for node in part]
     rest = [node for node in range(pattern.nodes) if node not in near]
@@ -403,7 +427,7 @@ def _all_pairs(graphs: Graphs, size: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _whole(value: Tensor) -> Tensor:
-    """Whole numbers as integers."""
+    """Counts in floating point as integers, if they are exact."""
     if len(value) and bool(value.max() >= EXACT):
         raise ValueError(
             "A count is 2^53 or more, and would not be exact: count a smaller pattern, or on "

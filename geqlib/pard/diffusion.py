@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, one_hot
 
+from geqlib.pard.streams import Streams, integers, uniform
+
 
 @dataclass(frozen=True)
 class DiscreteDiffusion:
@@ -53,11 +55,20 @@ class DiscreteDiffusion:
         share = t.double() / self.steps
         return (h(share) / h(torch.zeros_like(share))).clamp(0, 1) * (t < self.steps)
 
-    def noised(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """[n] categories x [n] after the times t [n]."""
-        options = {"generator": generator, "device": x.device}
-        stays = torch.rand(len(x), dtype=torch.float64, **options) < self.alpha(t)
-        return torch.where(stays, x, self.drawn(len(x), x.device, generator))
+    def noised(
+        self, x: Tensor, t: Tensor, streams: Streams = None, graph: Tensor | None = None
+    ) -> Tensor:
+        """[n] categories after a time.
+
+        Args:
+            x: [n] categories at time 0.
+            t: [n] the time of each.
+            streams: of the random numbers, see `geqlib.pard.streams.uniform`.
+            graph: [n] graph of each, where there is a stream for each graph.
+        """
+        graph = torch.zeros_like(x) if graph is None else graph
+        stays = uniform(graph, streams) < self.alpha(t)
+        return torch.where(stays, x, integers(self.classes, graph, streams))
 
     def drawn(
         self, count: int, device: torch.device, generator: torch.Generator | None = None

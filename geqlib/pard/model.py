@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,20 @@ from geqlib.pard.blocks import BlockPlan, clean_blocks, parallel_blocks, prefix_
 from geqlib.pard.diffusion import DiscreteDiffusion
 from geqlib.pard.network import BlockSizes, Denoiser
 from geqlib.pard.order import BlockOrder, partial_order
+from geqlib.pard.streams import Streams, integers
 
 
 @dataclass(frozen=True)
 class PARDPlan(Plan):
-    """Blocks of a batch, and the copies of nodes that the networks work on.
+    """Blocks of a batch, and the copies of nodes that the networks take.
 
     Args:
         block: [N] block of each node.
         graph, size, degree: [B] of each block, see `BlockOrder`.
-        pairs: of the nodes as they are.
-        drawn: copies for the diffusion of blocks, and clean: those without noise, for their sizes.
-        hops: of the order.
+        pairs: all pairs of nodes of the same graph.
+        drawn: copies of nodes for the diffusion of blocks, with noise in the block to generate.
+        clean: copies of nodes without noise, for the network that predicts sizes of blocks.
+        hops: K of the partial order.
     """
 
     block: Tensor
@@ -71,27 +73,30 @@ class PARD(nn.Module):
 
         p(G) = prod over blocks i of p(size_i, degree_i | G_<i) p(block i | G_<i, size_i, degree_i).
 
-    All blocks share one denoiser, and all are trained at once: by copies of all nodes that stand
-    for noise and see the blocks before them alone ("parallel"), or by a graph for each block
-    ("prefixes"), in which everything sees everything: a stronger network, and as many graphs as
-    there are blocks. Networks know nothing but structure, so that the likelihood is invariant to
-    relabelling.
+    All blocks share one denoiser, and all are trained at once, in one of two ways. With "parallel"
+    every node has a second copy, which carries noise and receives messages from its own block and
+    from earlier blocks alone. With "prefixes" there is one graph for each block, which consists of
+    this block with noise and of all earlier blocks, and in which all nodes exchange messages. This
+    network is more expressive, but it processes one graph for each block. The networks see nothing
+    but the structure, so that the likelihood is invariant to relabelling.
 
     Symmetry: invariant under relabelling, in distribution. Source: Zhao, Ding and Akoglu, "Pard:
     Permutation-invariant autoregressive diffusion for graph generation" (NeurIPS 2024). Where this
-    differs from their code: LayerNorm throughout, no features of cycles, the stop has no degree.
+    differs from their code: LayerNorm throughout, no features of cycles, and the size 0, which ends
+    a graph, has no degree.
 
     Args:
         max_size, max_degree: the largest size and degree of a block (`GraphGeneration.limits`).
         hops: K of the order; with 0 a graph is one block: diffusion without autoregression.
         steps: T, of the diffusion of a block.
-        training: how blocks are trained.
-        node_classes, edge_classes: kinds of nodes, and of pairs, of which 0 is no edge.
-        channels, pair_channels, layers, heads: of both networks.
+        training: "parallel" or "prefixes", see above.
+        node_classes, edge_classes: number of kinds of nodes, and of kinds of pairs; the kind 0 of
+            a pair means that there is no edge.
+        channels, pair_channels, layers, heads: sizes of both networks.
 
     Raises:
         ValueError: options out of range, graphs that are not simple and undirected, that have
-            larger blocks or other kinds than the model has, a plan made for other hops.
+            larger blocks or other kinds than the model has, or a plan for another number of hops.
 
     Example:
         >>> net = PARD(3, 2, channels=8, pair_channels=4, layers=1, heads=2, steps=5)
@@ -153,7 +158,7 @@ class PARD(nn.Module):
         batch: Tensor | None = None,
         num_graphs: int | None = None,
     ) -> PARDPlan:
-        """Order, copies and pairs of a batch."""
+        """The plan of a batch: its partial order, copies of nodes and pairs."""
         batch, num_graphs = graph_index(batch, num_graphs, num_nodes, edge_index.device)
         order = partial_order(edge_index, num_nodes, batch, num_graphs, hops=self.hops)
         if self.parallel:
@@ -166,11 +171,12 @@ class PARD(nn.Module):
         return PARDPlan(*order, pairs=pairs, drawn=drawn, clean=clean, hops=self.hops)
 
     def observe(self, sizes: Tensor, blocks: BlockOrder) -> None:
-        """Keep what sampling draws from: the first sizes and the largest graph of training graphs.
+        """Store what sampling needs of the training graphs: how often the first block has each
+        size, and the number of nodes of the largest graph.
 
         Args:
-            sizes: [G] nodes of each graph.
-            blocks: of all of them.
+            sizes: [G] number of nodes of each graph.
+            blocks: the partial order of all graphs.
 
         Raises:
             ValueError: a block that is larger than `max_size`, or of a higher degree.
@@ -191,18 +197,20 @@ class PARD(nn.Module):
         num_graphs: int | None = None,
         plan: PARDPlan | None = None,
         noise: bool = True,
-        generator: torch.Generator | None = None,
+        generator: Streams = None,
     ) -> BlockLosses:
         """Losses of a batch, at random times and with random noise.
 
         Args:
-            x: [N] kinds of nodes, from 0.
+            x: [N] kinds of nodes, counted from 0.
             edge_index: [2, E] both directions of every edge.
-            edge_attr: [E] kinds of edges, from 1; all 1 by default.
-            batch: [N] graph of each node, and num_graphs: how many there are.
+            edge_attr: [E] kinds of edges, counted from 1; all 1 by default.
+            batch: [N] graph of each node.
+            num_graphs: number of graphs.
             plan: from `plan(...)`; computed here by default.
-            noise: with False, blocks are shown at time 1 as they are, and nothing is random.
-            generator: of times and noise, on the device of the model.
+            noise: if False, the denoiser gets blocks without noise, at time 1; nothing is random.
+            generator: of times and noise, on the device of the model; or one on the CPU for each
+                graph, whose noise then does not depend on the other graphs of the batch.
         """
         batch, num_graphs = graph_index(batch, num_graphs, len(x), edge_index.device)
         x = x if x.is_floating_point() else x.long()
@@ -218,7 +226,7 @@ class PARD(nn.Module):
         clean, clean_pairs = copied(x, kinds, plan.pairs, plan.drawn)
         noisy = (clean, clean_pairs, clean.new_ones(plan.drawn.pairs.num_graphs))
         if noise:
-            noisy = self._noised(clean, clean_pairs, plan.drawn, generator)
+            noisy = self._noised(clean, clean_pairs, plan.drawn, batch, generator)
         logits = self.denoiser(*noisy, degree[plan.drawn.node], plan.drawn)
         divergence, entropy = (
             term.new_zeros(num_graphs).index_add(0, batch[node], term)
@@ -233,14 +241,19 @@ class PARD(nn.Module):
         return plan.degree[segment_ptr(blocks)[:-1][batch] + plan.block]
 
     def _noised(
-        self, x: Tensor, kinds: Tensor, copies: BlockPlan, generator: torch.Generator | None
+        self, x: Tensor, kinds: Tensor, copies: BlockPlan, batch: Tensor, generator: Streams
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New copies and unknown pairs at a random time, one for each part, and the times."""
-        options: dict[str, Any] = {"generator": generator, "device": x.device}
-        t = torch.randint(1, self.steps + 1, (copies.pairs.num_graphs,), **options)
-        nodes = self.node_diffusion.noised(x, t[copies.part], generator)
-        times = t[copies.pairs.graph[copies.unknown]]
-        pairs = self.pair_diffusion.noised(kinds[copies.unknown], times, generator)
+        """Noise in the copies to generate and in their pairs, after a random time for each part.
+
+        Returns:
+            kinds of the copies, kinds of their pairs, and the time of each part.
+        """
+        graph = batch[copies.node]
+        of_part = batch.new_zeros(copies.pairs.num_graphs).index_copy(0, copies.part, graph)
+        t = 1 + integers(self.steps, of_part, generator)
+        nodes = self.node_diffusion.noised(x, t[copies.part], generator, graph)
+        part = copies.pairs.graph[copies.unknown]
+        pairs = self.pair_diffusion.noised(kinds[copies.unknown], t[part], generator, of_part[part])
         return torch.where(copies.new, nodes, x), with_pairs(kinds, copies, pairs), t
 
     def _terms(
@@ -250,7 +263,8 @@ class PARD(nn.Module):
         clean: tuple[Tensor, Tensor],
         copies: BlockPlan,
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The node, and the divergence or entropy, of everything that is generated."""
+        """The divergence, and the cross-entropy, of every node and pair that is generated, each
+        with the node to whose graph it belongs."""
         new, unknown, t = copies.new.nonzero()[:, 0], copies.unknown, noisy[2]
         row = copies.pairs.row[unknown]
         of_nodes = self.node_diffusion.losses(
@@ -290,7 +304,7 @@ class PARD(nn.Module):
         return entropy.new_zeros(num_graphs).index_add(0, plan.graph, entropy)
 
     def totals(self, x: Tensor, kinds: Tensor, degree: Tensor, plan: PARDPlan) -> Tensor:
-        """[B, channels] sums over the nodes of each block and of earlier ones of its graph."""
+        """[B, channels] sum over the nodes of each block and of the earlier blocks of its graph."""
         copies = plan.clean
         nodes, pairs = copied(x, kinds, plan.pairs, copies)
         h = self.sizes.nodes(nodes, pairs, degree[copies.node], copies)

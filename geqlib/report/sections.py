@@ -26,7 +26,8 @@ class Predicted:
     Args:
         run: its name.
         predictions: of its test set.
-        structures: as ASE's `Atoms`, of energies where the run left them.
+        structures: ASE's `Atoms` of the test set; None if the run predicts no energies, or has
+            written no structures.
     """
 
     run: str
@@ -35,7 +36,7 @@ class Predicted:
 
 
 def first_predictions(groups: Sequence[Group]) -> list[Predicted]:
-    """For each kind of predictions, those of the first run that has them."""
+    """The predictions of the first run of each kind, such as energies or classes."""
     sections: dict[str, Predicted] = {}
     for run in (run for group in groups for run in group.runs):
         predictions = read_predictions(run.folder)
@@ -101,7 +102,7 @@ def _energies(predicted: Predicted, out: Path) -> list[Block]:
 
 
 def _reliability(predicted: Predicted, out: Path) -> list[Block]:
-    """Of a calibrated potential: its standard deviations beside the errors."""
+    """The predicted standard deviations of a calibrated potential, compared with its errors."""
     from geqlib.report.reliability import draw_reliability, reliabilities, reliability_table
 
     labels = reliabilities(predicted.predictions.arrays)
@@ -149,7 +150,10 @@ def _structures(predicted: Predicted, out: Path) -> list[Block]:
     )
     blocks += _table("Structures with the largest errors", worst, note)
     if draw_worst_structures(errors, out / "structures.png"):
-        caption = "The first of them, with the RMSE of their forces and a ring at the worst atom."
+        caption = (
+            "The first of these structures, with the RMSE of their forces and a ring around the "
+            "atom with the largest error."
+        )
         blocks.append(Picture(out / "structures.png", caption))
     return blocks
 
@@ -183,9 +187,9 @@ def _answers(predicted: Predicted, out: Path) -> list[Block]:
     if not asked:
         return []
     note = (
-        "Answers at probability 1/2: how many of what is true were answered by yes and missed, and "
-        "how many of what is not by no, or wrongly by yes. Targets whose test set has one answer "
-        "alone are left out."
+        "Answers at probability 1/2: how many true cases were answered by yes and how many were "
+        "missed, and how many false cases were answered by no and how many wrongly by yes. Targets "
+        "with a single answer in the whole test set are left out."
     )
     return [Heading("Classes"), answer_table(asked), Paragraph(note), *_curves(predicted, out)]
 
@@ -232,7 +236,7 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
 
 
 def draw_samples(samples: Samples, out: Path) -> list[Block]:
-    """Write the picture of what a run drew to the folder `out`."""
+    """Draw the samples of a generative run, and write the picture to the folder `out`."""
     from geqlib.report.sample_pictures import SHOWN, draw_graphs, draw_molecules
 
     drawn = samples.molecules or samples.graphs
@@ -242,8 +246,8 @@ def draw_samples(samples: Samples, out: Path) -> list[Block]:
         draw_molecules(samples.molecules, path)
         caption = (
             f"{number} samples that {samples.run} drew last. Each molecule is seen along its "
-            "flattest direction, all in one scale; bonds are those by the rules of EDM, and a red "
-            "ring is around an atom that has not as many of them as its element should have."
+            "flattest direction, all in one scale. Bonds are those by the rules of EDM, and a red "
+            "ring marks an atom whose bonds do not add up to a valence of its element."
         )
         return [Heading("Sampled molecules"), Picture(path, caption)]
     path = out / "sampled_graphs.png"
@@ -256,7 +260,7 @@ def draw_samples(samples: Samples, out: Path) -> list[Block]:
 
 
 def _left_out(labels: Sequence[Parity]) -> str:
-    """The values of each label that are not drawn, as the end of a caption."""
+    """The end of a caption: how many values of each label are not drawn."""
     counts = [f"{label.left_out} of {label.name}" for label in labels if label.left_out]
     if not counts:
         return ""

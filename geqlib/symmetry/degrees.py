@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geqlib.sphere.harmonics import uniform_angles
 from geqlib.sphere.quadrature import rotation_rule
-from geqlib.symmetry.groups import Element, act, parse_group
+from geqlib.symmetry.groups import Element, act, check_moves, parse_group
 from geqlib.symmetry.measure import (
     OutputTypes,
     check_shape,
@@ -70,6 +70,7 @@ def error_by_degree(
     sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
+    check_moves(symmetry, {name: type_ for name, (_, type_) in typed.items()}, "the function")
     rotations, weights = rotation_rule(2 * degree) if symmetry.dim == 3 else _circle(2 * degree)
     values, largest = [], 1.0
     for rotation in rotations:

@@ -58,6 +58,13 @@ class Group:
     matrices: Tensor | None = None
 
     @property
+    def factors(self) -> list[Group]:
+        """The groups of which its name is a product; itself if it is none."""
+        if self.matrices is not None:
+            return [self]
+        return [parse_group(name, any_dimension=True) for name in _factor_names(self.label)]
+
+    @property
     def proper(self) -> bool:
         """Whether its matrices are rotations only."""
         return self.linear == "SO"
@@ -98,7 +105,7 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
     dimension = r"[1-9]\d*" if any_dimension else "[23]"
     names = "|".join(map(re.escape, _GEOMETRIC))
     pattern = rf"S_n|({names})\(({dimension})\)"
-    matches = [re.fullmatch(pattern, f) for f in re.split(r"\s*x\s*", group)]
+    matches = [re.fullmatch(pattern, name) for name in _factor_names(group)]
     factors = [(m[1], int(m[2] or 0)) for m in matches if m is not None]
     if len(set(factors)) < len(matches):
         raise ValueError(
@@ -122,6 +129,10 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
     )
 
 
+def _factor_names(group: str) -> list[str]:
+    return re.split(r"\s*x\s*", group)
+
+
 def _listed(numbers: set[int]) -> str:
     return " and ".join(str(number) for number in sorted(numbers))
 
@@ -136,6 +147,60 @@ def _finite_group(matrices: Tensor) -> Group:
         raise ValueError("a finite group must consist of orthogonal matrices: normalise them.")
     label = f"the finite group of {shape[0]} matrices"
     return Group(label, dim=shape[1], matrices=u @ vh)  # exact even if given in float32
+
+
+def moves(group: Group, type_: TensorType) -> bool:
+    """Whether some element of a group changes some tensor of a type.
+
+    Example:
+        >>> from geqlib.symmetry.types import parse_type
+        >>> moves(parse_group("T(3)"), parse_type("x", "vector"))
+        False
+        >>> moves(parse_group("O(3)"), parse_type("x", "4x0o"))
+        True
+    """
+    relabelled = type_.kind == "edge_index"
+    exchanged = type_.level in ("node", "edge") and type_.kind != "batch"
+    permuted = group.permutes and (relabelled or exchanged)
+    shifted = group.translates and type_.kind == "point"
+    return permuted or shifted or _turns(group, type_)
+
+
+def check_moves(group: Group, types: Mapping[str, TensorType], owner: str) -> None:
+    """Raise a ValueError if a group, or a factor of a product, moves none of the inputs.
+
+    A function looks symmetric under what moves none of its inputs, and nothing was measured.
+
+    Args:
+        group: any.
+        types: name -> type of the inputs.
+        owner: whose inputs they are, for the error.
+
+    Example:
+        >>> from geqlib.symmetry.types import parse_type
+        >>> check_moves(parse_group("S_n x SO(3)"), {"x": parse_type("x", "vector")}, "the network")
+    """
+    idle = [one for one in group.factors if not any(moves(one, t) for t in types.values())]
+    if idle:
+        whole = "" if idle[0].label == group.label else f", a factor of {group.label!r},"
+        inputs = ", ".join(f"{name} ({t.text})" for name, t in types.items()) or "none"
+        raise ValueError(
+            f"{idle[0].label}{whole} acts on no input of {owner}, whose inputs are: {inputs}. "
+            "Name a group that moves one of them, or add the input that it moves."
+        )
+
+
+def _turns(group: Group, type_: TensorType) -> bool:
+    """Whether some matrix of a group changes some tensor of a type."""
+    if not type_.rotates:
+        return False
+    if group.matrices is not None:
+        entry = torch.arange(1, type_.width(group.dim) + 1, dtype=torch.float64).cos()
+        entries = entry.expand(len(group.matrices), -1)
+        return not torch.allclose(rotate(entries, type_, group.matrices), entries)
+    if type_.cartesian or type_.degree > 0:
+        return bool(group.linear)
+    return group.linear == "O" and type_.pseudoscalar
 
 
 def elements(

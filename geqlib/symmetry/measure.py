@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.symmetry.groups import Group, act, elements, parse_group
+from geqlib.symmetry.groups import Group, act, check_moves, elements, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_input, parse_type
 
 OutputTypes = str | Sequence[str | None] | Mapping[str, str | None]
@@ -39,7 +39,8 @@ def equivariance_error(
         group: "S_n"; O, SO, E, SE, T (translations), R+ (scalings), GL+, SL, Aff+ or SAff of (2)
             or (3); a product such as "S_n x E(3)"; or the matrices [n, d, d] of a finite group.
             Every other element of O and E is improper, the first one included. Stretches are those
-            of `geqlib.symmetry.affine.random_matrices`; irreps take rotations only.
+            of `geqlib.symmetry.affine.random_matrices`; irreps take rotations only. The group,
+            and each factor of a product, must move an input: an error of 0 would say nothing.
         samples: elements to draw; a finite group with no more elements is tested in full.
         seed: of a private generator: the global one is left alone.
 
@@ -48,7 +49,8 @@ def equivariance_error(
         is not finite.
 
     Raises:
-        ValueError: for an unknown type or group, or tensors whose shapes contradict them.
+        ValueError: for an unknown type or group, tensors whose shapes contradict them, or a group
+            that moves none of the inputs.
 
     Example:
         >>> x = torch.arange(12, dtype=torch.float64).view(4, 3).sin()
@@ -65,6 +67,7 @@ def equivariance_error(
     sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
+    check_moves(symmetry, {name: type_ for name, (_, type_) in typed.items()}, "the function")
     reference = typed_outputs(fn(**{k: copy_like(x, x) for k, (x, _) in typed.items()}), outputs)
     for x, type_ in reference:
         check_shape(x, type_, symmetry, sizes)

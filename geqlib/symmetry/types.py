@@ -77,6 +77,15 @@ class TensorType:
         irreps = cast(o3.Irreps, o3.Irreps(self.kind))
         return max(irreps.ls)
 
+    @property
+    def pseudoscalar(self) -> bool:
+        """Whether it is irreps of which some are 0o, which reflections negate."""
+        if self.cartesian or not self.rotates:
+            return False
+        from e3nn import o3
+
+        return any(str(ir) == "0o" for _, ir in cast(o3.Irreps, o3.Irreps(self.kind)))
+
     def width(self, dim: int) -> int:
         """Size of the last axis in a space of `dim` dimensions, of a type that rotates."""
         return dim if self.cartesian else irreps_dim(self.kind)

@@ -14,10 +14,11 @@ from torch_geometric.data import Batch, Data
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.files.checkpoint import build, description_of, load, model_file, read_checkpoint
-from geqlib.frames.point_frames import watch_frames
+from geqlib.frames.frame_counts import watch_frames
 from geqlib.monoid.aggregation import MonoidAggregation, Order
 from geqlib.sphere.grids import rotation_group
-from geqlib.symmetry.groups import parse_group
+from geqlib.symmetry.groups import moves, parse_group
+from geqlib.symmetry.types import parse_type
 from geqlib.testing import equivariance_error, error_by_degree
 from geqlib.train.steps.constraint import dual_prices
 from geqlib.train.tasks.agreement import share_cutoff
@@ -68,7 +69,7 @@ def symmetry_errors(
             task.outputs,
             samples=samples,
         )
-        every = _symmetries(batch) | {name: name for name in groups}
+        every = _symmetries(task, batch) | {name: name for name in groups}
         measured = {name: measure(every[name]) for name in progress(list(every))}
         for name, error in (measured | _order_errors(task, measure)).items():
             errors.setdefault(name, {})[str(dtype).removeprefix("torch.")] = error
@@ -85,11 +86,11 @@ def degree_errors(
         degree: highest one; see `geqlib.testing.error_by_degree`.
 
     Returns:
-        degree -> error in float64, and "higher"; empty for data without positions.
+        degree -> error in float64, and "higher"; empty where no input of the task is rotated.
     """
     share_cutoff(task.model, data)
     batch = _spread_graphs(data)
-    if "pos" not in batch:
+    if not any(name.startswith("rotations SO") for name in _symmetries(task, batch)):
         return {}
     task = task.to(torch.float64).eval()
     typed, group = _inputs(task, batch, torch.float64), f"SO({batch['pos'].size(-1)})"
@@ -146,16 +147,23 @@ def dual_variables(checkpoint: str | Path) -> dict[str, dict[str, float]]:
     return dual_prices(read_checkpoint(model_file(checkpoint)))
 
 
-def _symmetries(batch: Data) -> dict[str, str | Tensor]:
+def _symmetries(task: Task, batch: Data) -> dict[str, str | Tensor]:
+    """The groups that move some input of the task."""
     groups: dict[str, str | Tensor] = {"relabelling S_n": "S_n"}
-    if "pos" not in batch:
-        return groups
-    dim = batch["pos"].size(-1)
-    groups[f"translations T({dim})"] = f"T({dim})"
-    if dim == 3:
-        for name in ("tetrahedral", "octahedral", "icosahedral"):
-            groups[f"{name} rotations"] = rotation_group(name)
-    return groups | {f"rotations SO({dim})": f"SO({dim})", f"and reflections O({dim})": f"O({dim})"}
+    if "pos" in batch:
+        dim = batch["pos"].size(-1)
+        groups[f"translations T({dim})"] = f"T({dim})"
+        if dim == 3:
+            for name in ("tetrahedral", "octahedral", "icosahedral"):
+                groups[f"{name} rotations"] = rotation_group(name)
+        groups[f"rotations SO({dim})"] = f"SO({dim})"
+        groups[f"and reflections O({dim})"] = f"O({dim})"
+    types = [parse_type(key, text) for key, text in task.inputs.items() if key in batch]
+    return {
+        name: group
+        for name, group in groups.items()
+        if any(moves(parse_group(group), type_) for type_ in types)
+    }
 
 
 def _order_errors(task: Task, measure: Callable[[str], float]) -> dict[str, float]:

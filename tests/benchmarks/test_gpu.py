@@ -461,11 +461,11 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_provenance_of_every_file() -> None:
     assert all(HASHES(f"gpu/{name}")["code"] for name in (*STAGES, *runs.PROTOCOLS))
-    modules, configs = provenance.reached(provenance.ROOTS["gpu/nbody"])
+    used = provenance.used_by("gpu/nbody", provenance.checkout(provenance.TOP))
     assert {protocol.config.name for protocol in runs.PROTOCOLS.values()} <= {
-        path.name for path in configs
+        *used["configuration"]
     }
-    assert "geqlib.ponita.network" in modules
+    assert "geqlib.ponita.network.PONITA" in used["code"]
 
 
 @pytest.mark.slow

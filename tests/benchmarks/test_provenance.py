@@ -11,8 +11,8 @@ from textwrap import dedent
 
 import pytest
 
-from benchmarks import board, provenance, rows, tables, training
-from benchmarks.provenance import changes, hashes, marks, reached, refuse_dirty
+from benchmarks import board, provenance, rehash, rows, tables, training
+from benchmarks.provenance import changes, hashes, marks, refuse_dirty
 from tests.benchmarks.example import RESULT, TABLE
 
 SCRIPT = '''
@@ -34,10 +34,11 @@ SCRIPT = '''
 TREE = {
     "geqlib/__init__.py": "",
     "geqlib/models/__init__.py": "from geqlib.balls import Ball\nfrom geqlib.cubes import Cube\n",
-    "geqlib/balls.py": "from geqlib import units\nclass Ball:\n    pass\n",
+    "geqlib/balls.py": "from geqlib import units\nMASS = 1\n"
+    "class Ball:\n    mass = MASS * units.METRE\n",
     "geqlib/cubes.py": "class Cube: pass\n",
     "geqlib/units.py": "METRE = 1\n",
-    "geqlib/tasks.py": "class Task: pass\n",
+    "geqlib/tasks.py": "class Task: pass\nclass Other: pass\n",
     "geqlib/data/published.json": json.dumps(
         [
             {
@@ -81,8 +82,8 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def forget() -> None:
-    for name in ("hashes", "_tree", "_code", "_path", "_yaml", "_imported", "_patterns"):
-        getattr(provenance, name).cache_clear()
+    provenance.hashes.cache_clear()
+    provenance.checkout.cache_clear()
 
 
 def after(tree: Path, name: str, old: str, new: str) -> list[str]:
@@ -96,25 +97,25 @@ def after(tree: Path, name: str, old: str, new: str) -> list[str]:
 
 
 def test_what_a_benchmark_uses(tree):
-    modules, configs = reached(("benchmarks.accuracy.balls",))
-    assert modules == {
-        "benchmarks.accuracy.balls",
-        "benchmarks.peers.wall",
-        "geqlib.balls",
-        "geqlib.units",
-        "geqlib.tasks",
+    used = provenance.used_by("accuracy/balls", provenance.checkout(tree))
+    assert {name for name in used["code"] if not name.startswith("benchmarks.accuracy.")} == {
+        "benchmarks.peers.wall.Wall",
+        "geqlib.balls.Ball",
+        "geqlib.balls.MASS",
+        "geqlib.units.METRE",
+        "geqlib.tasks.Task",
     }
-    assert {path.name for path in configs} == {"balls_three.yaml"}
-    (data,) = provenance.published_data(modules, configs)
-    assert data.startswith("TUDataset/MUTAG/raw/A.txt 0000")
+    assert set(used["configuration"]) == {"balls_three.yaml"}
+    assert used["data"] == {"TUDataset/MUTAG/raw/A.txt": "0" * 64}
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("geqlib/balls.py", "    pass", "    mass = 1"),
+        ("geqlib/balls.py", "MASS *", "2 * MASS *"),
+        ("geqlib/balls.py", "MASS = 1", "MASS = 2"),
         ("geqlib/units.py", "1", "2"),
-        ("geqlib/tasks.py", "Task", "Tasks"),
+        ("geqlib/tasks.py", "Task: pass", "Task: x = 1"),
         ("benchmarks/peers/wall.py", "pass", "x = 1"),
         ("benchmarks/accuracy/balls.py", "return Ball", "return Wall"),
         ("benchmarks/accuracy/balls.py", "BALLS = 3", "BALLS = 4"),
@@ -128,6 +129,7 @@ def test_other_code(tree, name, old, new):
     ("name", "old", "new"),
     [
         ("geqlib/cubes.py", "pass", "x = 1"),
+        ("geqlib/tasks.py", "Other: pass", "Other: x = 1"),
         ("geqlib/units.py", "METRE = 1", '"""Units."""\n\n# of length\nMETRE   =  1'),
         ("benchmarks/rows.py", "3", "4"),
         ("benchmarks/accuracy/balls.py", '"""Nothing."""', '"""Two classes."""'),
@@ -237,6 +239,35 @@ def test_a_run_without_a_record_counts_as_older_code(tree):
     assert marks(record["stamp"], record["hashes"], "accuracy/balls") == ["older code"]
 
 
+def test_rows_get_the_hashes_of_their_commits(tree, monkeypatch):
+    """As today's analysis finds them there, whatever the row had."""
+    monkeypatch.setattr(rehash, "TOP", tree)
+    first, name = provenance.present("accuracy/balls"), "accuracy/balls"
+    (tree / "geqlib/balls.py").write_text("class Ball: pass\n")
+    forget()
+    stamps = {
+        "measured": first["stamp"],
+        "dirty": first["stamp"].replace(", ", "-dirty, ", 1),
+        "first": f"{first['stamp'].split(',')[0]}, first edition",
+        "unknown": "geqlib 2 at 0123456, today",
+        "without": "geqlib 2 at no commit, today",
+    }
+    old = {"code": "of another analysis"}
+    shown = tuple(rows.Row((key,), {}, stamp=s, hashes=old) for key, s in stamps.items())
+    result = replace(RESULT, name=name, tables=(replace(TABLE, rows=shown),))
+    measured, *others = rehash.rehashed(result).tables[0].rows
+    assert measured.hashes == first["hashes"] != hashes(name)
+    assert all(row.hashes == old for row in others)
+    lines = list(rehash.reasons(result))
+    assert lines[0] == f"measured: {first['stamp']}" and lines.count(rehash.UNREADABLE) == 4
+    assert lines[1:5] == [
+        "  code changed: geqlib.balls.Ball",
+        "  code gone: geqlib.balls.MASS",
+        "  code gone: geqlib.units.METRE",
+        f"dirty: {stamps['dirty']}",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("result", board.results(), ids=lambda result: result.name)
 def test_every_stale_row_of_the_repository_is_marked(result):
@@ -248,10 +279,3 @@ def test_every_stale_row_of_the_repository_is_marked(result):
                 assert f"{row.labels[-1]}** {tables.MARK}" in text or (
                     f"{row.labels[-1]} {tables.MARK}" in text
                 )
-
-
-def test_what_the_n_body_benchmark_uses():
-    modules, configs = reached(("benchmarks.accuracy.nbody",))
-    assert {"geqlib.ponita.conv", "geqlib.train.run", "geqlib.data.points.nbody"} <= modules
-    assert not {"geqlib.spen.conv", "geqlib.data.graphs.tu", "benchmarks.rows"} & modules
-    assert "nbody_ponita.yaml" in {path.name for path in configs}

@@ -10,7 +10,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from geqlib.frames.point_frames import watch_frames
+from geqlib.frames.frame_counts import watch_frames
 from geqlib.frames.transport import into_frames, needed_axes, out_of_frames, terms_of
 from geqlib.models import TransportNet
 from geqlib.nn import FrameTransport, LocalFrames

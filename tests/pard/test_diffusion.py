@@ -94,11 +94,13 @@ def test_the_last_step_draws_from_the_prediction() -> None:
 def test_draws_have_their_frequencies() -> None:
     generator, number = torch.Generator().manual_seed(0), 20_000
     x, t = torch.full((number,), 2), torch.full((number,), 2)
-    noisy = DIFFUSION.noised(x, t, generator)
-    share = torch.bincount(noisy, minlength=C) / number
     expected = torch.tensor([(1 - alpha(2)) / C] * 2 + [alpha(2) + (1 - alpha(2)) / C])
-    # four standard deviations of a share
-    assert (share - expected).abs().max() < 4 * 0.5 / number**0.5
+    own = [torch.Generator().manual_seed(k) for k in range(3)]
+    for streams, graph in ((generator, None), (own, torch.arange(number) % 3)):
+        noisy = DIFFUSION.noised(x, t, streams, graph)
+        share = torch.bincount(noisy, minlength=C) / number
+        # four standard deviations of a share
+        assert (share - expected).abs().max() < 4 * 0.5 / number**0.5
     rows = logits(3)[x]
     share = torch.bincount(DIFFUSION.step(rows, x, t, generator), minlength=C) / number
     exact = DIFFUSION.backward(logits(3)[2:], x[:1], t[:1])[0]

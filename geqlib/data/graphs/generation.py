@@ -57,9 +57,9 @@ class GraphGeneration(SplitLoaders):
     for training, 17 748 for validation, 13 083 for testing. Hydrogens are nodes, and bonds go by
     the distances of atoms, by the rules of EDM.
 
-    Batches hold `x` [N] zeros (one kind of nodes), `edge_index` [2, E] both directions, `batch`,
-    `ptr`; of "qm9", `x` is the place of the element in `species`, and `edge_attr` [E] the order of
-    the bond.
+    Batches hold `x` [N] zeros (one kind of nodes), `edge_index` [2, E] both directions, `index` [G]
+    the number of the graph in the set, `batch`, `ptr`; of "qm9", `x` is the place of the element in
+    `species`, `edge_attr` [E] the order of the bond, and `index` the number in GDB-9.
 
     Args:
         name: of the set.
@@ -237,5 +237,6 @@ def packed(graphs: Sequence[nx.Graph]) -> PackedGraphs:
         "edges": np.array([pairs.shape[1] for pairs in edges], dtype=np.int64),
         "edge_index": np.concatenate(edges, 1),
         "x": np.zeros(nodes.sum(), dtype=np.int64),
+        "index": np.arange(len(nodes)),
     }
-    return PackedGraphs(arrays, {"x": "node"})
+    return PackedGraphs(arrays, {"x": "node", "index": "graph"})

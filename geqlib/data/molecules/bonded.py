@@ -35,7 +35,9 @@ def qm9_graphs(cache: Path | None = None) -> PackedGraphs:
     for kind, symbol in enumerate(SPECIES):
         kinds[atomic_numbers[symbol] : atomic_numbers[symbol] + 1] = kind
     graphs = {"nodes": arrays["n_atoms"].astype(np.int64), "x": kinds[arrays["z"]]}
-    return PackedGraphs(graphs | _bonds(arrays), {"x": "node", "edge_attr": "edge"})
+    graphs["index"] = arrays["index"].astype(np.int64)
+    fields = {"x": "node", "edge_attr": "edge", "index": "graph"}
+    return PackedGraphs(graphs | _bonds(arrays), fields)
 
 
 def _bonds(arrays: Arrays) -> Arrays:

@@ -1,4 +1,4 @@
-"""Point clouds sampled from surfaces: what is it, and where is outside?"""
+"""Point clouds sampled from surfaces, with the class of each cloud and the normal at each point."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ HELD_OUT = 0.1
 
 
 class PointCloudData(SplitLoaders):
-    """Points on surfaces, uniform by area, with the surfaces' normals and classes.
+    """Points on surfaces, uniform by area, with the normals and the class of the surface.
 
-    Each cloud is moved to its centroid and divided by the root mean square distance from it.
+    Each cloud is centred at its centroid and divided by the root mean square distance from it.
     Batches hold `pos` and `normal` [N, 3], `y` [clouds] the class, `batch` and `ptr`.
 
     Args:
-        source: "surfaces", analytic ones with random proportions
-            (`geqlib.data.points.surfaces`), or a folder of meshes such as "GeometricShapes" or
-            "ModelNet40" (`mesh_files`). Of each class of meshes a tenth of those to train on,
-            rounded down, is for validation; where that is none, validation clouds are new samples
-            of the training meshes.
+        source: "surfaces" for analytic surfaces with random proportions
+            (`geqlib.data.points.surfaces`), or the name of a folder of meshes such as
+            "GeometricShapes" or "ModelNet40" (`mesh_files`). A tenth of the training meshes of
+            each class, rounded down, is for validation; where that is none, validation clouds are
+            new samples of the training meshes.
         batch_size: clouds in a batch.
         points: in each cloud.
-        train, val, test: number of clouds, the same for each surface or mesh up to one.
-        rotations: of training / test clouds. "I/I" rotates none, "I/SO(3)" each test cloud by a
-            random rotation of its own, "SO(3)/SO(3)" all clouds. Validation clouds are like those
-            of training. A task with `rotate=True` rotates training clouds anew each time.
-        kinds: of analytic surfaces.
+        train, val, test: number of clouds in each split; the numbers of samples of two surfaces or
+            meshes differ by one at most.
+        rotations: of training / test clouds. "I/I" rotates none, "I/SO(3)" each test cloud by its
+            own random rotation, "SO(3)/SO(3)" all clouds by theirs. Validation clouds are treated
+            as those of training. A task with `rotate=True` draws new rotations of training clouds
+            in each epoch.
+        kinds: the kinds of analytic surfaces to sample, which are the classes.
         data_seed: of surfaces, points and rotations. A larger split begins with a smaller one.
         shuffle_seed: of the order of the training clouds.
         cache: folder for the clouds; the user's cache folder by default.
@@ -102,9 +104,9 @@ class PointCloudData(SplitLoaders):
         self.splits: dict[str, PackedGraphs] = {}
 
     def of_file(self, path: str | Path) -> SplitLoaders:
-        """Clouds of one OFF file, or of all in a folder, as many points of each as in training.
+        """Clouds of one OFF file, or of all in a folder, with the number of points of training.
 
-        Where all of them lie in folders that have the names of classes, they are labelled.
+        They have labels if every file lies in a folder that has the name of a class.
 
         Raises:
             ValueError: files that are missing or no meshes.
@@ -154,7 +156,7 @@ class PointCloudData(SplitLoaders):
         return self._sampled(sample, {split: len(part) for split, part in parts.items()})
 
     def _sampled(self, sample: Any, different: dict[str, int]) -> Arrays:
-        """Clouds of all splits; each has a random stream of its own, whatever comes before it."""
+        """Clouds of all splits; the random stream of each depends on its split and number only."""
         arrays = {}
         for stream, split in enumerate(STREAMS):
             count, clouds = self.sizes[split], {}
@@ -172,7 +174,7 @@ class MeshClouds(SplitLoaders):
 
     Args:
         path: of an OFF file, or of a folder of them.
-        like: whose points, seed, batches and classes these have.
+        like: the data whose number of points, seed, batch size and classes are taken over.
 
     Attributes:
         names: paths of the meshes.
@@ -205,7 +207,7 @@ class MeshClouds(SplitLoaders):
             raise ValueError(f"In {file}: {error}") from error
 
     def _labels(self) -> np.ndarray | None:
-        """The class of each mesh, if each lies in a folder that has the name of one."""
+        """The class of each mesh, if every mesh lies in a folder that has the name of a class."""
         number = {name: k for k, name in enumerate(self.classes)}
         own = [
             next((number[p] for p in file.parts[-2::-1] if p in number), None)
@@ -215,11 +217,11 @@ class MeshClouds(SplitLoaders):
 
 
 def point_clouds(pos: Any, normal: Any, y: Any) -> PackedGraphs:
-    """Clouds of one number of points as graphs without edges.
+    """Clouds that have the same number of points, as graphs without edges.
 
     Args:
         pos, normal: [clouds, points, 3].
-        y: [clouds]; None if it is unknown.
+        y: [clouds] class of each; None if it is unknown.
     """
     count, points, _ = pos.shape
     arrays = {
@@ -234,7 +236,7 @@ def point_clouds(pos: Any, normal: Any, y: Any) -> PackedGraphs:
 
 
 def rotated(pos: np.ndarray, normal: np.ndarray, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each cloud by a rotation of its own, in float64."""
+    """Positions and normals, each cloud turned by its own random rotation, in float64."""
     generator = torch.Generator().manual_seed(seed)
     turns = torch.stack([random_rotation(3, generator).mT for _ in range(len(pos))])
     first, second = (torch.as_tensor(x).double() @ turns for x in (pos, normal))
@@ -242,7 +244,7 @@ def rotated(pos: np.ndarray, normal: np.ndarray, seed: int) -> tuple[torch.Tenso
 
 
 def normalised(pos: np.ndarray) -> np.ndarray:
-    """Clouds [clouds, points, 3] about their centroids, with mean squares of 1."""
+    """Clouds [clouds, points, 3], centred, with a mean squared distance from the centroid of 1."""
     pos = pos - pos.mean(1, keepdims=True)
     size = np.sqrt((pos**2).sum(2).mean(1))
     return pos / np.where(size > 0, size, 1.0)[:, None, None]
@@ -256,8 +258,8 @@ class MeshFiles:
     """The files of a set of meshes.
 
     Args:
-        folder: that all of them are in.
-        classes: names, in alphabetical order.
+        folder: the folder that holds all of them.
+        classes: names of the classes, in alphabetical order.
         train, test: (class, path below the folder) of each mesh, ordered by both.
     """
 
@@ -272,14 +274,16 @@ class MeshFiles:
 
 
 def mesh_files(name: str) -> MeshFiles:
-    """Find a set: CLASS/train/*.off and CLASS/test/*.off, as torch_geometric's raw folders are.
+    """Find a set of meshes, whose files are CLASS/train/*.off and CLASS/test/*.off.
 
-    Such sets are GeometricShapes (https://github.com/Yannick-S/geometric_shapes) and ModelNet10 and
-    ModelNet40 (Wu et al., CVPR 2015, arXiv 1406.5670).
+    This is the layout of torch_geometric's raw folders. Such sets are GeometricShapes
+    (https://github.com/Yannick-S/geometric_shapes), and ModelNet10 and ModelNet40 (Wu et al., CVPR
+    2015, arXiv 1406.5670).
 
     Args:
-        name: a folder of your own, or one below the folder that GEQLIB_DATA names; the classes are
-            in it, or in `raw` in it. GeometricShapes is downloaded where it is not there.
+        name: your own folder, or one below the folder that GEQLIB_DATA names. The folders of the
+            classes are in it, or in its subfolder `raw`. GeometricShapes is downloaded if it is
+            missing.
 
     Raises:
         ValueError: no such folder, or a class without meshes to train on.
@@ -300,7 +304,7 @@ def mesh_files(name: str) -> MeshFiles:
 
 
 def mesh_splits(files: MeshFiles) -> dict[str, list[tuple[int, str]]]:
-    """(class, path) of the meshes that each split samples.
+    """Class and path of the meshes from which the clouds of each split are sampled.
 
     Raises:
         ValueError: a set without test meshes.
@@ -327,11 +331,12 @@ def _folder(name: str) -> Path:
 
 
 def read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Corners [V, 3] and triangles [F, 3] of a mesh; polygons are cut from their first corner.
+    """Corners [V, 3] and triangles [F, 3] of a mesh in an OFF file.
 
-    Unlike torch_geometric's reader, this one keeps faces of more than four corners and the last
-    line of files that end without a line break. The numbers may follow "OFF" on its line, in some
-    files of ModelNet without a space.
+    Polygons are divided into triangles that share their first corner. Unlike torch_geometric's
+    reader, this one keeps faces of more than four corners, and the last line of a file that ends
+    without a line break. The numbers of corners and faces may stand on the line of "OFF", as they
+    do in some files of ModelNet, even without a space.
 
     Raises:
         ValueError: a file that is no OFF mesh.
@@ -366,10 +371,10 @@ def sample_mesh(
     """Points [count, 3], uniform by area, and the normals of their triangles.
 
     Args:
-        pos: [V, 3].
-        face: [F, 3] corners of triangles.
-        count: of points.
-        rng: the source of randomness.
+        pos: [V, 3] corners.
+        face: [F, 3] the three corners of each triangle.
+        count: number of points.
+        rng: random generator.
 
     Raises:
         ValueError: a mesh without area.

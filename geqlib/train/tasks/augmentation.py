@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geqlib.graph.padding import OF_NODES, level_of, sizes_of
 from geqlib.symmetry.affine import SCALE, Linear, random_matrices
-from geqlib.symmetry.groups import Group
+from geqlib.symmetry.groups import Group, check_moves
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import TensorType, parse_type, rotate
 
@@ -49,27 +49,29 @@ class GraphElements:
         return GraphElements(**parts)
 
 
-def rotated_graphs(batch: Any, types: Mapping[str, str], task: str) -> Any:
+def rotated_graphs(
+    batch: Any, inputs: Mapping[str, str], labels: Mapping[str, str], task: str
+) -> Any:
     """A copy of the batch with every graph rotated by its own random rotation.
 
     Args:
         batch: of graphs.
-        types: of its tensors, as in `geqlib.testing`.
+        inputs, labels: types of the inputs, and of outputs by the names that labels have.
         task: its name, for errors.
 
     Raises:
-        ValueError: if none of the tensors is a point or a vector.
+        ValueError: if none of the inputs is a point or a vector.
     """
-    first = _first_cartesian(batch, _parsed(batch, types))
+    first = _first_cartesian(batch, _parsed(batch, inputs))
     if first is None:  # a StopIteration would end the epoch without a word
         raise ValueError(
-            f"{task} has rotate=True, but none of its `inputs` and `outputs` in "
-            "the batch is a point or a vector: declare them, or set rotate=False."
+            f"{task} has rotate=True, but none of its `inputs` in the batch is a point or a "
+            "vector: declare them, or set rotate=False."
         )
     rotation = random_rotations(
         batch.num_graphs, first.size(-1), dtype=first.dtype, device=first.device
     )
-    return transformed_graphs(batch, types, GraphElements(rotation))
+    return transformed_graphs(batch, {**inputs, **labels}, GraphElements(rotation))
 
 
 def random_elements(
@@ -127,20 +129,15 @@ def check_action(
 ) -> None:
     """Raise a ValueError if a group does not act on a task's inputs, or on its labels.
 
+    Each factor of a product must act on an input, see `geqlib.symmetry.groups.check_moves`.
+
     Args:
         group: any.
         batch: of graphs.
         inputs, labels: types of the inputs, and of outputs by the names that labels have.
         task: its name.
     """
-    own = _parsed(batch, inputs)
-    moved = [type_.where for type_ in own if _moves(group, type_)]
-    if not moved:
-        raise ValueError(
-            f"{group.label} acts on no input of {task}, whose inputs are "
-            f"{', '.join(f'{t.where} ({t.text})' for t in own)}: name a group that moves one of "
-            "them."
-        )
+    check_moves(group, {t.where: t for t in _parsed(batch, inputs)}, task)
     rotating = [t for t in _parsed(batch, {**inputs, **labels}) if t.degree > 0]
     if group.stretches and rotating:
         raise ValueError(
@@ -209,14 +206,6 @@ def _level(name: str, x: Tensor, sizes: Any, levels: Mapping[str, Any]) -> str:
     if x.dim() == 0 or not {sizes.nodes} & {*x.shape}:
         return "graph"
     return level_of(name, x, sizes, levels)
-
-
-def _moves(group: Group, type_: TensorType) -> bool:
-    """Whether a group changes tensors of a type."""
-    turned = bool(group.linear) and (type_.cartesian or type_.degree > 0)
-    shifted = group.translates and type_.kind == "point"
-    permuted = group.permutes and type_.level == "node" and type_.kind != "batch"
-    return turned or shifted or permuted
 
 
 def _own(values: Tensor, type_: TensorType, batch: Any) -> Tensor:

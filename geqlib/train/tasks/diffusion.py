@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from geqlib.data.packed import PackedGraphs
 from geqlib.files.molecule_files import write_samples
@@ -29,11 +29,12 @@ from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.means import mean_over
+from geqlib.train.tasks.outputs import STAGES
 from geqlib.train.tasks.task import Task
+from geqlib.train.tasks.validation_noise import VALIDATION_SEED, validation_streams
 
 KEY = "generation"  # of a checkpoint
 AT_ONCE = 100  # molecules that are sampled together as a metric
-VALIDATION_SEED = 0
 LOG_SIGMA = (-1.2, 1.2)  # mean and standard deviation of ln sigma in training
 
 
@@ -47,10 +48,12 @@ class MoleculeDiffusion(SampledModule, Task):
         w(sigma) |D(y + sigma n; sigma) - y|^2, w = min((sigma^2 + 1) / sigma^2, 1000),
 
     as the mean over positions plus that over elements; the noise n of positions is projected to
-    zero mean, too. Validation draws the same noise each time. Every `sample_every` epochs, and in
-    tests, `samples` molecules are drawn with the weights that are validated, averaged ones under
-    `ema`, always from the same random streams; their metrics are `atom_stability` and
-    `molecule_stability` by the rules of EDM, and `dropped`, the share that ended in NaN.
+    zero mean, too. Validation draws the same noise each time, for each molecule by its `index`, and
+    its loss is the mean over all atoms: the size of validation batches does not matter. Every
+    `sample_every` epochs, and in tests, `samples` molecules are drawn with the weights that are
+    validated, averaged ones under `ema`, always from the same random streams; their metrics are
+    `atom_stability` and `molecule_stability` by the rules of EDM, and `dropped`, the share that
+    ended in NaN.
 
     The numbers of atoms are drawn from the histogram of the training molecules. Checkpoints keep
     it, with the species, the name of the rules and the scale of the property.
@@ -123,6 +126,7 @@ class MoleculeDiffusion(SampledModule, Task):
         self.unconditional = float(unconditional)
         self.sample_every, self.samples = int(sample_every), int(samples)
         self.sampler = HeunSampler(int(steps), sigma_max=float(sigma_max), churn=float(churn))
+        self.losses = nn.ModuleDict({s: MeanMetric(nan_strategy="disable") for s in STAGES})
         self.histogram: dict[int, int] = {}
         self.property_scale = (0.0, 1.0)
         self.rules = EDM_RULES.name  # of a checkpoint that was read, its own
@@ -196,51 +200,80 @@ class MoleculeDiffusion(SampledModule, Task):
     def augmented(self, batch: Any) -> Any:
         return self.noised(self.rotated(batch))
 
-    def noised(self, batch: Any, generator: torch.Generator | None = None) -> Any:
+    def noised(self, batch: Any, streams: Sequence[torch.Generator] | None = None) -> Any:
         """A copy of the batch with what is drawn for its loss: `sigma` [G], `noise` [N, 3 +
-        species], and `told` [G], whether a conditional model sees the property.
+        species], and `conditioned` [G], whether a conditional model sees the property.
 
         Args:
             batch: of molecules.
-            generator: of the random numbers; by default the state of the process.
+            streams: of the random numbers of each molecule, on the CPU; by default all are drawn
+                from the random state of the process.
         """
-        device = self.device if generator is None else None
-
-        def normal(*shape: int) -> Tensor:
-            options: dict[str, Any] = {"generator": generator, "device": device}
-            return torch.randn(*shape, **options, dtype=batch.pos.dtype).to(self.device)
-
+        conditional = self.denoiser.conditional and "y" in batch
+        if streams is None:
+            normals = self._normals(batch, conditional)
+        else:
+            normals = self._normals_of_streams(batch, streams)
+        level, noise, share = (x.to(self.device) for x in normals)
         mean, deviation = LOG_SIGMA
-        atoms, molecules = len(batch.pos), batch.num_graphs
         noisy = copy(batch)
-        noisy.sigma = (mean + deviation * normal(molecules)).exp()
-        noisy.noise = torch.cat([normal(atoms, 3), normal(atoms, len(self.denoiser.species))], 1)
-        if self.denoiser.conditional and "y" in batch:
-            noisy.told = torch.special.ndtr(normal(molecules)) >= self.unconditional
+        noisy.sigma, noisy.noise = (mean + deviation * level).exp(), noise
+        if conditional:
+            noisy.conditioned = torch.special.ndtr(share) >= self.unconditional
         return noisy
+
+    def _normals(self, batch: Any, conditional: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Normal numbers [G] and [N, 3 + species] of a batch, and [G] if it is conditional."""
+        like: dict[str, Any] = {"device": self.device, "dtype": batch.pos.dtype}
+        atoms, molecules = len(batch.pos), int(batch.num_graphs)
+        level = torch.randn(molecules, **like)
+        noise = [torch.randn(atoms, width, **like) for width in (3, len(self.denoiser.species))]
+        share = torch.randn(molecules if conditional else 0, **like)
+        return level, torch.cat(noise, 1), share
+
+    def _normals_of_streams(
+        self, batch: Any, streams: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normal numbers [G], [N, 3 + species] and [G], those of a molecule from its own stream."""
+        width, dtype = 3 + len(self.denoiser.species), batch.pos.dtype
+        sizes = segment_lengths(batch.batch, len(streams)).tolist()
+        levels, noises = [torch.zeros(0, 2, dtype=dtype)], [torch.zeros(0, width, dtype=dtype)]
+        for size, stream in zip(sizes, streams, strict=True):
+            levels.append(torch.randn(1, 2, dtype=dtype, generator=stream))
+            noises.append(torch.randn(size, width, dtype=dtype, generator=stream))
+        level, share = torch.cat(levels).unbind(1)
+        return level, torch.cat(noises), share
 
     def loss(self, batch: Any) -> Tensor:
         return self.error(batch if "noise" in batch else self.noised(batch))
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
-        first = int(batch.index[0]) if "index" in batch and len(batch.index) else 0
-        return {"loss": self.error(self.noised(batch, torch.Generator().manual_seed(first)))}
+        errors = self.atom_errors(self.noised(batch, validation_streams(batch)))
+        self.watch({"loss": errors.mean()})
+        mean = cast(Metric, self.losses[stage])
+        mean.update(errors)
+        return {"loss": mean}
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return self.predict_outputs(batch) | {"batch": batch.batch}
 
     def error(self, batch: Any) -> Tensor:
         """The loss of a batch, with the noise that `noised` gave it."""
+        return mean_over("node", self.atom_errors(batch), batch)
+
+    def atom_errors(self, batch: Any) -> Tensor:
+        """[N] the share of each atom in the loss, which is their mean."""
         pos, x = centred(batch.pos, batch.batch, batch.num_graphs), self._elements(batch)
         shift = centred(batch.noise[:, :3], batch.batch, batch.num_graphs)
         level = batch.sigma.index_select(0, batch.batch)[:, None]
-        condition = self.condition(batch.y) * batch.told[:, None] if "told" in batch else None
+        condition = None
+        if "conditioned" in batch:
+            condition = self.condition(batch.y) * batch.conditioned[:, None]
         noisy = pos + level * shift, x + level * batch.noise[:, 3:]
         estimate = self._denoised(batch, *noisy, batch.sigma, condition)
         weight = loss_weight(level)
         errors = [
-            mean_over("node", weight * (a - b).square(), batch).mean()
-            for a, b in zip(estimate, (pos, x), strict=True)
+            (weight * (a - b).square()).mean(1) for a, b in zip(estimate, (pos, x), strict=True)
         ]
         return errors[0] + errors[1]
 

@@ -21,13 +21,14 @@ from geqlib.motifs.homomorphisms import Graphs, simple_graphs
 from geqlib.pard.model import PARD, BlockLosses
 from geqlib.pard.order import partial_order
 from geqlib.pard.sampling import SampledGraphs, sample_graphs
+from geqlib.pard.streams import Streams
 from geqlib.train.steps.sampled import SampledModule
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.task import Task
+from geqlib.train.tasks.validation_noise import VALIDATION_SEED, validation_streams
 
 KEY = "generation"  # of a checkpoint
-VALIDATION_SEED = 0
 
 
 class GraphDiffusion(SampledModule, Task):
@@ -40,7 +41,8 @@ class GraphDiffusion(SampledModule, Task):
     at one random time t for a graph (for a block, if the model trains on prefixes), with -log f at
     t = 1, and -log p of all sizes and degrees beside it; both networks are trained at once, and
     share no weights. Metrics are `loss` and `bound`: T times the divergence and the sizes, a bound
-    of -log p of a graph in nats but for its first size. Validation draws the same noise each time.
+    of -log p of a graph in nats but for its first size. Validation draws the same noise each time,
+    for each graph by its `index`, so that the size of validation batches does not matter.
 
     Every `sample_every` epochs, and in tests, `samples` graphs are drawn with the weights that are
     validated, and compared with the validation (or test) graphs: `degree`, `clustering`, `orbits`
@@ -142,9 +144,7 @@ class GraphDiffusion(SampledModule, Task):
 
     # --- loss ------------------------------------------------------------------------------------
 
-    def losses(
-        self, batch: Any, generator: torch.Generator | None = None, *, noise: bool = True
-    ) -> BlockLosses:
+    def losses(self, batch: Any, generator: Streams = None, *, noise: bool = True) -> BlockLosses:
         """Parts of the loss of each graph."""
         return self.network(
             batch.x,
@@ -166,7 +166,7 @@ class GraphDiffusion(SampledModule, Task):
         return self._loss(self.losses(batch), batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
-        parts = self.losses(batch, torch.Generator(self.device).manual_seed(VALIDATION_SEED))
+        parts = self.losses(batch, validation_streams(batch))
         bound = self.network.steps * parts.divergence + parts.sizes
         return {"loss": self._loss(parts, batch), "bound": mean_over("graph", bound, batch)}
 

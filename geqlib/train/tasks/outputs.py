@@ -1,4 +1,4 @@
-"""What tasks ask of the outputs of a model."""
+"""Checks that the outputs of a model fit the labels of a task."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ STAGES = ("val", "test", "fold")  # that have metrics; see `Task.validation_step
 def check_outputs(
     outputs: Tensor, batch: Any, model: nn.Module, classes: int | None = None
 ) -> None:
-    """Refuse outputs of a model that the labels `y` of a batch cannot be compared with.
+    """Raise a ValueError if outputs of a model cannot be compared with the labels `y` of a batch.
 
     Args:
         outputs: [graphs, targets], or [graphs, classes] logits.
-        batch: with `y`, or without for predictions.
-        model: that made them.
-        classes: of the task; None for numbers.
+        batch: of graphs; without `y`, as in predictions, only the number of classes is checked.
+        model: the model that computed the outputs, which the message names.
+        classes: number of classes of the task; None in regression.
 
     Raises:
-        ValueError: naming what to set.
+        ValueError: outputs of another shape; the message names the arguments to change.
     """
     shape, name = tuple(outputs.shape), type(model).__name__
     if classes is not None and (outputs.dim() != 2 or outputs.size(1) != classes):
         raise ValueError(
-            f"{name} returns {shape}, but the task has {classes} classes, and needs as many "
-            "outputs of each graph: set those of the model (out_scalars, out_graph or "
+            f"{name} returns {shape}, but the task has {classes} classes, and needs one "
+            "output for each class and graph: set those of the model (out_scalars, out_graph or "
             "out_channels), or `classes` of the task."
         )
     if "y" not in batch:
@@ -42,5 +42,5 @@ def check_outputs(
 
 
 def scalars_of(output: Any) -> Tensor:
-    """The scalars of a model that returns them alone, or as (scalars, vectors)."""
+    """The scalars in the output of a model, which is a tensor or a pair (scalars, vectors)."""
     return output[0] if isinstance(output, tuple) else output

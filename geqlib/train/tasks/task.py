@@ -394,7 +394,7 @@ class Task(ReplayedModule, PlainArguments, WatchedModule, OptimisedModule):
             return batch
         if self._augmenting is not None:
             return self.transformed(batch, self.random_elements(batch, self._augmenting))
-        return rotated_graphs(batch, self.inputs | self.outputs, type(self).__name__)
+        return rotated_graphs(batch, self.inputs, self.outputs, type(self).__name__)
 
     def check_group(self, batch: Any, group: Group) -> None:
         """Raise a ValueError if a group does not act on the inputs of a batch, or not on labels."""

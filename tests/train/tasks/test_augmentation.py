@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -84,6 +84,22 @@ def test_losses_of_graphs_have_the_loss_as_their_mean(name: str, tmp_path: Path)
 def test_bad_groups(group: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DisplacementTask(Fixed(), rotate=group).augmented(batch(dim=2))
+
+
+@pytest.mark.parametrize(
+    ("rotate", "message"),
+    [
+        (True, "none of its `inputs` in the batch is a point or a vector"),
+        ("SO(3)", r"SO\(3\) acts on no input of Scalars, whose inputs are: x \(scalar\)"),
+        ("S_n x SO(3)", r"SO\(3\), a factor of 'S_n x SO\(3\)', acts on no input of Scalars"),
+    ],
+)
+def test_labels_alone_are_not_moved(rotate: bool | str, message: str) -> None:
+    class Scalars(DisplacementTask):
+        inputs: ClassVar = {"x": "scalar", "batch": "batch"}
+
+    with pytest.raises(ValueError, match=message):
+        Scalars(Fixed(), rotate=rotate).augmented(batch())
 
 
 def test_groups_of_the_plane_act_about_the_z_axis_of_space() -> None:

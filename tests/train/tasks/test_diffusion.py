@@ -19,6 +19,7 @@ from geqlib.models import PONITA, PointNet
 from geqlib.nn import FrameAveraging
 from geqlib.train import MoleculeDiffusion
 from geqlib.train.steps.replay import Replay
+from geqlib.train.tasks.validation_noise import validation_streams
 from tests.data.molecules.raw_qm9 import write_npz
 from tests.train.ragged import double
 from tests.train.tasks.test_padding import Fitting, gradients
@@ -95,10 +96,32 @@ def test_noise_levels_of_neighbours_may_be_equal(data: QM9Generation) -> None:
 def test_validation_draws_the_same_noise(data: QM9Generation) -> None:
     module, batch = task(), batch_of(data)
     state = torch.get_rng_state()
-    drawn: list[Any] = [module.metrics(batch, "val")["loss"] for _ in range(2)]
-    losses = [float(loss.detach()) for loss in drawn]
+    losses = [validation_loss(module, [batch]) for _ in range(2)]
     assert losses[0] == losses[1] and torch.equal(state, torch.get_rng_state())
     assert float(module.loss(batch).detach()) != float(module.loss(batch).detach())
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_validation_loss_does_not_depend_on_the_batches(
+    data: QM9Generation, conditional: bool
+) -> None:
+    """Of molecules of different sizes, in their order and out of it."""
+    module, molecules = task(conditional).double(), data.splits["train"]
+    whole = validation_loss(module, [double(molecules.__getitems__(range(7)))])
+    assert len({*molecules.counts["node"][:7].tolist()}) > 1
+    for parts in ([[k] for k in range(7)], [[0, 1, 2], [3, 4, 5], [6]], [[6, 2, 4, 1], [0, 3, 5]]):
+        batches = [double(molecules.__getitems__(part)) for part in parts]
+        assert validation_loss(module, batches) == pytest.approx(whole, rel=3e-6)  # float32
+    streams = validation_streams(molecules.__getitems__(range(2)))
+    noisy = [module.noised(double(molecules.__getitems__(range(2))), streams) for _ in range(2)]
+    assert not torch.equal(noisy[0].noise, noisy[1].noise)  # streams go on
+
+
+def validation_loss(module: MoleculeDiffusion, batches: list[Any]) -> float:
+    metrics: list[Any] = [module.metrics(batch, "val")["loss"] for batch in batches]
+    loss = float(metrics[0].compute())
+    metrics[0].reset()
+    return loss
 
 
 def test_properties_are_standardised_and_sometimes_hidden(data: QM9Generation) -> None:
@@ -111,10 +134,11 @@ def test_properties_are_standardised_and_sometimes_hidden(data: QM9Generation) -
     for _ in range(20):
         training.loss(batch)
         condition = module.__dict__["seen"][3]
-        told = condition[:, 1] == 1
-        torch.testing.assert_close(condition[told, 0], ((batch.y - mean) / std)[told])
-        assert not condition[~told].any()
-        shown.append(told.double().mean())
+        conditioned = condition[:, 1] == 1
+        standardised = ((batch.y - mean) / std)[conditioned]
+        torch.testing.assert_close(condition[conditioned, 0], standardised)
+        assert not condition[~conditioned].any()
+        shown.append(conditioned.double().mean())
     assert 0.3 < float(torch.stack(shown).mean()) < 0.7
 
 
@@ -227,7 +251,8 @@ def test_a_run_with_replayed_steps(
     for cuda_graphs in (False, True):
         torch.manual_seed(0)
         module = MoleculeDiffusion(gaunt(), sample_every=0, cuda_graphs=cuda_graphs)
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
+        quiet |= {"enable_model_summary": False}
         trainer = L.Trainer(max_epochs=2, accelerator="cpu", enable_checkpointing=False, **quiet)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

@@ -16,11 +16,12 @@ from geqlib.data import GraphGeneration
 from geqlib.models import PARD, PPGNpp
 from geqlib.train import GraphDiffusion
 from geqlib.train.graph_samples import draw_graphs
+from geqlib.train.tasks.validation_noise import validation_streams
 from tests.data.graphs.raw_graphs import write_generated
 from tests.data.molecules.raw_qm9 import write_npz
 
 RINGS = [nx.cycle_graph(n) for n in range(3, 7)] * 5
-SMALL = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
+SMALL: dict[str, Any] = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2, "steps": 3}
 
 
 def task(**options: Any) -> GraphDiffusion:
@@ -29,7 +30,11 @@ def task(**options: Any) -> GraphDiffusion:
 
 
 def trainer(epochs: int = 1, **options: Any) -> L.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     quiet |= {"enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}
     return L.Trainer(max_epochs=epochs, **quiet | options)
 
@@ -53,13 +58,36 @@ def test_training_samples_every_so_many_epochs() -> None:
     batch = next(iter(data.val_dataloader()))
     one, two = (model.metrics(batch, "val") for _ in range(2))
     assert float(one["bound"]) == float(two["bound"])  # type: ignore[arg-type]
-    steps, parts = model.network.steps, model.losses(batch, torch.Generator().manual_seed(0))
+    steps, parts = model.network.steps, model.losses(batch, validation_streams(batch))
     expected = (steps * parts.divergence + parts.sizes).mean()
     torch.testing.assert_close(one["bound"], expected)
     loss = (parts.divergence + 0.1 * parts.entropy + parts.sizes).mean()
     torch.testing.assert_close(one["loss"], loss)
     results = training.test(model, data, verbose=False)[0]
     assert {"test/bound", "test/orbits", "test/spectrum", "test/clustering"} <= results.keys()
+
+
+@pytest.mark.parametrize("training", ["parallel", "prefixes"])
+def test_validation_loss_does_not_depend_on_the_batches(training: str) -> None:
+    """Of graphs of different sizes, in their order and out of it."""
+    torch.manual_seed(0)
+    model = GraphDiffusion(PARD(6, 2, training=training, **SMALL)).double()
+    data = GraphGeneration.from_networkx(RINGS)
+    data.setup()
+    graphs = data.splits["train"]
+    whole = validation_metrics(model, graphs, [[*range(7)]])
+    for parts in ([[k] for k in range(7)], [[0, 1, 2], [3, 4, 5], [6]], [[6, 2, 4, 1], [0, 3, 5]]):
+        assert validation_metrics(model, graphs, parts) == pytest.approx(whole, rel=1e-10)
+
+
+def validation_metrics(model: GraphDiffusion, graphs: Any, parts: list[list[int]]) -> list[float]:
+    """The means over graphs that are logged."""
+    count, sums = sum(map(len, parts)), {"loss": 0.0, "bound": 0.0}
+    for part in parts:
+        metrics: Any = model.metrics(graphs.__getitems__(part), "val")
+        for name in sums:
+            sums[name] += len(part) / count * float(metrics[name].detach())
+    return [*sums.values()]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -110,7 +138,7 @@ def test_a_run_is_checked_and_sampled(
 def test_samples_depend_on_seed_and_numbers() -> None:
     model, data = task(), GraphGeneration.from_networkx(RINGS)
     data.setup()
-    batch = data.splits["train"].__getitems__(range(4))
+    batch: Any = data.splits["train"].__getitems__(range(4))
     sizes = torch.bincount(batch.batch)
     plan = model.network.plan(batch.edge_index, len(batch.x), batch.batch, 4)
     model.network.observe(sizes, plan.order)
@@ -161,7 +189,12 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len((tmp_path / "samples.g6").read_text().split()) == 3
 
 
-MOLECULES = {"max_size": 6, "max_degree": 4, "node_classes": 5, "edge_classes": 4} | SMALL
+MOLECULES: dict[str, Any] = {
+    "max_size": 6,
+    "max_degree": 4,
+    "node_classes": 5,
+    "edge_classes": 4,
+} | SMALL
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -172,7 +205,7 @@ def test_molecules_of_qm9_are_scored_as_molecules(
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
     write_npz(tmp_path)
     run = tmp_path / "run"
-    options = {"sample_every": 1, "samples": 4}
+    options: dict[str, Any] = {"sample_every": 1, "samples": 4}
     options["model"] = {"class_path": "geqlib.models.PARD", "init_args": MOLECULES}
     quiet = {"enable_progress_bar": False, "accelerator": "cpu", "max_epochs": 1}
     config = {
