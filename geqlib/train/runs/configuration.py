@@ -23,6 +23,7 @@ from geqlib.files.plain import plain
 from geqlib.quiet import quiet
 from geqlib.train.runs.folders import DEFAULT
 from geqlib.train.runs.init_arguments import with_model_of_init
+from geqlib.train.runs.integer_types import integers_first
 from geqlib.train.runs.loggers import into_folder
 from geqlib.train.runs.parser_messages import innermost
 from geqlib.train.steps.optimisation import ReduceLROnPlateau
@@ -150,6 +151,7 @@ class ConfigReader(LightningCLI):
     def __init__(self, arguments: list[str], command: Command | None = None) -> None:
         self.command = command
         arguments = with_model_of_init(arguments)
+        integers_first(L.Trainer.__init__)
         try:
             with quiet():
                 super().__init__(
