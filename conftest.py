@@ -1,5 +1,6 @@
 """Tests keep generated data in a folder of their own, and download nothing."""
 
+import gc
 import os
 from collections import Counter
 from importlib.util import find_spec
@@ -26,6 +27,19 @@ def cache(tmp_path_factory):
         patch.setenv("GEQLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GEQLIB_OFFLINE", "1")
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported stays to the end: garbage is searched among what comes after it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)  # else what is left is searched far more often
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -53,13 +53,14 @@ def trained(
     variant = "-".join(str(value).replace("/", "-") for value in (tested or {}).values())
     results = folder / variant / "results.json"
     begun = {"provenance": recorded(folder, running())}
-    if results.exists():
-        return json.loads(results.read_text()) | begun
-    fitted(folder, config, options, seed)
-    changes = as_arguments(dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)})
-    best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
-    _geqlib("test", f"--config={folder / 'config.yaml'}", best, *changes)
-    return json.loads(results.read_text()) | begun
+    if not results.exists():
+        fitted(folder, config, options, seed)
+        changes = dict(tested or {}) | {"trainer.default_root_dir": str(results.parent)}
+        best = f"--ckpt_path={folder / 'checkpoints' / 'best.ckpt'}"
+        _geqlib("test", f"--config={folder / 'config.yaml'}", best, *as_arguments(changes))
+    # results in a folder of their own know nothing of the training
+    fit = {"fit": json.loads((folder / "fit.json").read_text())}
+    return json.loads(results.read_text()) | fit | begun
 
 
 def fitted(folder: Path, config: Path, options: Mapping[str, object], seed: int) -> Path:

@@ -12,7 +12,7 @@ from ase import Atoms
 from benchmarks.variants import expanded, variants
 from geqlib.cli import main
 from geqlib.data.molecules.qm9 import Target
-from geqlib.train.runs.configuration import ConfigReader
+from geqlib.train.runs.configuration import ConfigReader, read_run
 from tests.data import raw_own
 from tests.data.graphs import raw_graphs
 from tests.data.molecules import raw_frames, raw_md17, raw_molecules, raw_ogb, raw_qm9
@@ -53,6 +53,34 @@ SMALL = {
     "GraphGeneration": ["count=10"],
     "MultitaskData": ["train=1", "val=1", "test=1", "starts=[15]"],
 }
+PARD = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2}
+ESCAIP = {"channels": 16, "layers": 1, "gaussians": 8, "radial": 8, "bond_features": 4}
+# at their own widths and depths, two steps on a CPU take up to minutes
+THIN = {
+    "community_pard": PARD,
+    "grid_pard": PARD,
+    "normals_fa_local_published": {"channels": 16},
+    "planar_pard": PARD,
+    "qm9_pard": PARD,
+    "spice_escaip_published": ESCAIP,
+    "tu_spen_published": {"channels": 4, "layers": 1},
+}
+PARAMETERS = {
+    ("community_pard", "ego_small"): 1_702_530,
+    ("community_pard", None): 1_700_731,
+    ("grid_pard", None): 9_986_388,
+    ("normals_fa_local_published", None): 6_224_017,
+    ("planar_pard", None): 9_386_038,
+    ("qm9_pard", None): 8_735_128,
+    ("spice_escaip_published", None): 62_860_800,
+    ("tu_spen_published", "IMDB-BINARY"): 17_784_226,
+    ("tu_spen_published", "IMDB-MULTI"): 1_684_467,
+    ("tu_spen_published", "NCI1"): 80_706,
+    ("tu_spen_published", "NCI109"): 3_240_130,
+    ("tu_spen_published", "PROTEINS"): 1_228_802,
+    ("tu_spen_published", "PTC"): 80_450,
+    ("tu_spen_published", None): 1_312_898,
+}
 
 
 def on_small_data(config, changes, tmp_path, monkeypatch):
@@ -90,9 +118,6 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     if "geqlib.data.GraphGeneration" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_graphs.write_generated_for(settings(config, changes), tmp_path)
-        # at the published size, two steps on a CPU take minutes
-        small = {"channels": 8, "pair_channels": 4, "layers": 1, "heads": 2}
-        changes = [*changes, *(f"--model.model.{key}={size}" for key, size in small.items())]
     if "geqlib.data.SuperpixelData" in text:
         monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
         raw_superpixels.write(tmp_path)
@@ -122,6 +147,8 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     small = next((options for name, options in SMALL.items() if f".{name}\n" in text), [])
     if "MoleculeDiffusion" in text:
         changes = [*changes, "--model.samples=2", "--model.steps=2", "--model.sample_every=1"]
+    sizes = THIN.get(config.stem, {})
+    changes = [*changes, *(f"--model.model.{key}={size}" for key, size in sizes.items())]
     return [*changes, *(f"--data.{option}" for option in small)]
 
 
@@ -143,6 +170,24 @@ def test_two_steps(config, variant, tmp_path, monkeypatch):
     ]
     assert main(["fit", f"--config={config}", *arguments]) == 0
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "variant"),
+    [(FOLDER / f"{name}.yaml", variant) for name, variant in PARAMETERS],
+    ids=lambda value: value.stem if isinstance(value, Path) else value,
+)
+def test_networks_of_their_own_size(config, variant):
+    """Those that `test_two_steps` makes smaller are built as they are described, too."""
+    network = read_run(config, [] if variant is None else variants(config)[variant]).task.model
+    count = sum(weight.numel() for weight in network.parameters())
+    assert count == PARAMETERS[config.stem, variant]
+
+
+def test_every_small_network_is_counted():
+    expected = {(path.stem, variant) for path, variant in RUNS if path.stem in THIN}
+    assert expected == PARAMETERS.keys()
 
 
 def settings(config, changes):

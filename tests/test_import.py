@@ -31,6 +31,7 @@ def test_import_is_light():
     assert "geqlib" in actual and not actual & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_import_shows_no_warning():
     """Neither of geqlib nor of what it depends on."""
     command = [sys.executable, "-c", "import geqlib.calculators, geqlib.models, geqlib.train"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from benchmarks.kills import JOBS, STATE, differences, digest
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import read_history
 from tests.train import tiny
-from tests.train.forked import Command, start
+from tests.train.forked import Command, start_pair
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 EPOCHS = 12
@@ -54,8 +53,8 @@ def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
     """First both are killed, then the second one alone, which ends the one that started it."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.config(EPOCHS)))
     sound, run = tmp_path / "sound", tmp_path / "run"
-    finished(two_processes(tmp_path, sound))
-    first, second = two_processes(tmp_path, run)
+    finished(start_pair(arguments(tmp_path, sound), tmp_path))
+    first, second = start_pair(arguments(tmp_path, run), tmp_path)
     wait_for_epoch(first.process.is_alive, run)
     for command in (first, second):
         command.process.kill()
@@ -65,7 +64,7 @@ def test_killed_runs_of_two_processes_end_as_others(tmp_path: Path) -> None:
     os.kill(children(whole.pid)[0], signal.SIGKILL)
     whole.communicate(timeout=300)
     assert whole.returncode != 0
-    finished(two_processes(tmp_path, run))
+    finished(start_pair(arguments(tmp_path, run), tmp_path))
     assert not differences(outcome(run), outcome(sound), kills=2)
     assert json.loads((run / "fit.json").read_text())["epochs"] == EPOCHS
 
@@ -76,16 +75,6 @@ def arguments(folder: Path, run: Path) -> list[str]:
     place = ["--config", str(folder / "tiny.yaml"), "--trainer.default_root_dir", str(run)]
     several = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     return ["fit", *place, *several, *(["--ckpt_path", str(last)] if last.exists() else [])]
-
-
-def two_processes(folder: Path, run: Path) -> list[Command]:
-    """Both are started here, as a cluster does it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    rank = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
-    words = arguments(folder, run)
-    return [start(words, folder, **rank, LOCAL_RANK=str(number)) for number in range(2)]
 
 
 def launched(folder: Path, run: Path) -> subprocess.Popen[str]:

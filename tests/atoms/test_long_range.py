@@ -209,6 +209,7 @@ def test_charges_add_up_to_the_total() -> None:
     assert float((near[0] - near[1]).detach()) == pytest.approx(COULOMB / 100, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_with_charges(tmp_path: Path) -> None:
     write_frames(tmp_path / "train.xyz", 16)
     settings = config(tmp_path / "train.xyz", epochs=1)

@@ -30,6 +30,7 @@ def compound_leftover(count: int, degree: int) -> float:
     return float(max(legval(cosine, coefficients).mean(), 0.0)) ** 0.5
 
 
+@pytest.mark.slow
 def test_what_compounds_integrate() -> None:
     alone = compound_leftover(1, 6)
     assert alone == pytest.approx(0.44**0.5)  # 66 pairs and themselves, by hand

@@ -40,6 +40,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.slow
 def test_board(results, tmp_path, capsys):
     write_result(RESULT)
     (results / "accuracy" / "balls.png").write_bytes(PNG)

@@ -79,6 +79,7 @@ def test_rows(tmp_path: Path) -> None:
     assert [line.labels[0] for line in table.rows] == [OURS, *PUBLISHED]
 
 
+@pytest.mark.slow
 def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the run of the first network, and each is planned once."""
     plain = read_run(CONFIG, options(OURS)).task

@@ -31,6 +31,7 @@ def balls(graphs: int = 3) -> Data:
     return Batch.from_data_list(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", [EGNN, SEGNN])
 def test_peers_turn_with_the_balls(peer):
     """Rotated and moved balls have rotated displacements, exactly."""

@@ -52,12 +52,13 @@ def test_a_launch_of_a_fused_kernel_is_one_operation() -> None:
 
 @pytest.mark.slow
 def test_every_workload_can_be_counted() -> None:
-    counts = {name: counted(workload) for name, workload in workloads().items()}
+    every = workloads()
+    counts = {name: counted(workload) for name, workload in every.items()}
     for name, (ahead, back) in counts.items():
         assert ahead.total() > 0, name
         forward_only = ("energies and forces", "eigenvectors of 3 x 3 matrices")
         assert back.total() > 0 or name.endswith(forward_only), name
-    bars = {name: workload.bar for name, workload in workloads().items() if workload.bar}
+    bars = {name: workload.bar for name, workload in every.items() if workload.bar}
     assert len(bars) == 4
     totals = {name: sum(part.total() for part in counts[name]) for name in bars}
     del totals[LEVEL]

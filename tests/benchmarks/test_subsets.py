@@ -59,6 +59,7 @@ def test_the_best_subset_is_better_than_a_random_one(monkeypatch: pytest.MonkeyP
     assert subsets.best_index("few", 0) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", subsets.PROBLEMS)
 def test_methods_give_a_logit_for_each_element(
     problem: str, monkeypatch: pytest.MonkeyPatch

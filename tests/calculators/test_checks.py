@@ -39,6 +39,7 @@ def crystal() -> Atoms:
     return atoms
 
 
+@pytest.mark.slow
 def test_emt_passes() -> None:
     rows = check_calculator(EMT(), [COPPER, molecule("H2O")])
     assert not failed(rows) and len(rows) == 10
@@ -89,6 +90,7 @@ def test_one_wrong_component_is_seen() -> None:
     assert "forces against differences of the energy" in names
 
 
+@pytest.mark.slow
 def test_the_worst_structure_counts() -> None:
     """A mistake that shows on one of several structures."""
     pair = Atoms("Ar2", [[0, 0, 0], [2, 0, 0]])
@@ -122,6 +124,7 @@ FORCES = "forces against differences of the energy"
 JACOBIAN = "symmetry of the force Jacobian"
 
 
+@pytest.mark.slow
 def test_cells_of_one_atom_are_tested() -> None:
     """By symmetry their forces vanish, and 2 % of nothing is nothing."""
     assert failed(check_calculator(wrong.ForcesOff(), [PRIMITIVE])) == {FORCES}
@@ -131,6 +134,7 @@ def test_cells_of_one_atom_are_tested() -> None:
     assert FORCES in failed(check_calculator(wrong.ForcesOff(), [chain]))
 
 
+@pytest.mark.slow
 def test_forces_that_vanish_are_not_tested() -> None:
     class Zero(wrong.Pairs):
         def sums(self, atoms: Atoms) -> dict[str, Any]:
@@ -170,7 +174,7 @@ def test_rows_that_apply_come_first() -> None:
 def test_networks_pass(name: str) -> None:
     """Untrained, compiled and exported too; a grid's rotations are reported, not judged."""
     torch.manual_seed(0)
-    net: Any = PONITA(4, 0, 1, 0, channels=4, layers=1, cutoff=4.0)
+    net: Any = PONITA(4, 0, 1, 0, channels=4, basis=8, layers=1, cutoff=4.0)
     if name == "GauntNet":
         net = GauntNet(["Cu"], channels=2, degree=1, order=2, layers=1, cutoff=4.0)
     rows = check_potential(Potential(net), [COPPER], backend="aot_eager")

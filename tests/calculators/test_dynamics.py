@@ -164,6 +164,7 @@ def two_of(numbers: Iterable[int]) -> Iterator[int]:
         yield number
 
 
+@pytest.mark.slow
 def test_relaxation_finds_the_minimum_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "r.xyz"
     structures = [copper() for _ in range(3)]

@@ -17,6 +17,7 @@ def structures(tmp_path):
     return str(file)
 
 
+@pytest.mark.slow
 def test_a_calculator_by_its_name(structures, capsys):
     arguments = ["--calculator", "ase.calculators.emt:EMT", "--structures", f"{structures}@0:1"]
     assert main(["check", *arguments]) == 0
@@ -24,6 +25,7 @@ def test_a_calculator_by_its_name(structures, capsys):
     assert "Checks of ase.calculators.emt:EMT" in out and "passed" in out and "FAILED" not in out
 
 
+@pytest.mark.slow
 def test_a_module_of_the_working_directory_that_fails(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "of_mine.py").write_text(

@@ -113,7 +113,8 @@ def test_commands_with_configurations(
         Path("small.yaml").write_text(yaml.safe_dump(settings(TOP / config, small)))
         assert main([command, option, "small.yaml", *rest, "--samples", "1"]) == 0
         return
-    folds = ["--folds", "0"] if command == "cv" else []
+    # one after another: tests/cli/test_cv.py runs several at a time
+    folds = ["--folds", "0", "--jobs", "1"] if command == "cv" else []
     assert main([command, option, str(TOP / config), *rest, *folds, *small, *FEW]) == 0
 
 
@@ -156,19 +157,22 @@ def test_molecules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         atoms.get_forces(), atoms.get_stress()
     write("copper.xyz", frames)
     write("new.xyz", frames[:2])
+    sizes = {"channels": 4, "degree": 1, "layers": 1}  # of what `geqlib check` traces
+    few = [*FEW, *(f"--model.model.{key}={size}" for key, size in sizes.items())]
     for words in _others(TOP / "docs" / "molecules.md"):
         if words[0] == "learning-curve":
             start = words.index("--sizes")
-            words = [*words[:start], "--sizes", "4", "8", "--seeds", "0", *FEW]
+            words = [*words[:start], "--sizes", "4", "8", "--seeds", "0", *few]
         words = [*words, "--minutes", "0.01"] if words[0] == "new" else words
         if words[0] == "check":
             words = [word.replace("@:3", "@:1") for word in words]
             words += ["--backend", "eager"]  # compiling takes minutes
         assert tiny.geqlib(words) == 0, shlex.join(words)
         if words[0] == "new":
-            assert tiny.geqlib(["fit", "--config", "copper.yaml", *FEW]) == 0
+            assert tiny.geqlib(["fit", "--config", "copper.yaml", *few]) == 0
 
 
+@pytest.mark.slow
 def test_sets_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)

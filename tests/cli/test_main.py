@@ -280,6 +280,7 @@ def test_fit_can_be_repeated(run, tmp_path):
     assert any(not torch.equal(one[key], three[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_the_chain(run, tmp_path, capsys):
     best = str(run / "checkpoints" / "best.ckpt")
     inputs = ["--config", str(run / "config.yaml"), "--ckpt_path", best]

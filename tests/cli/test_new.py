@@ -59,6 +59,7 @@ def test_kinds_are_those_of_the_proposals():
     assert {f"{kind}.yaml" for kind in KINDS} <= templates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_file(kind, capsys):
     assert tiny.geqlib(["new", kind]) == 0
@@ -79,6 +80,7 @@ def test_a_configuration_is_never_overwritten(kind, capsys):
     assert "geqlib fit --config other.yaml" in Path("other.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_potential_from_a_file_trains(capsys):
     write("metal.xyz", metals(10))
     assert tiny.geqlib(["new", "potential", "metal.xyz", "--minutes", "0.00001"]) == 0

@@ -243,7 +243,7 @@ def test_single_precision() -> None:
 @pytest.mark.slow
 def test_program_of_forces() -> None:
     """Exported once: for a crystal, of which not all neighbours count, and for a single atom."""
-    net = small(k=4, bond_degree=1, angular=(3, 1))
+    net = small(layers=1, k=4, bond_degree=1, angular=(3, 1))
     potential = Potential(net).eval().requires_grad_(False)
     program = forces_program(potential).module()
     for nodes, periodic in ((8, True), (1, False)):

@@ -166,6 +166,7 @@ def test_two_processes_at_once(tmp_path):
     assert names == ["arrays.safetensors", "manifest.json"]
 
 
+@pytest.mark.slow
 def test_reading_while_others_write(tmp_path):
     script = START + (
         "import time\n"

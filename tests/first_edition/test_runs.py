@@ -62,6 +62,7 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float, name: str) 
         assert error <= tolerance * scale, f"{name}: {error:.1e} of {scale:.1e}"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(run: Path) -> None:
     """It was stopped after two of four epochs; the folder's last.ckpt is of the whole run."""
     folder = run / "checkpoints"
@@ -139,6 +140,7 @@ def test_predict_gives_the_predictions_again(run: Path) -> None:
         assert atoms.calc.results.keys() == before.calc.results.keys()
 
 
+@pytest.mark.slow
 def test_validate_and_check_take_the_checkpoint(run: Path) -> None:
     best = run / "checkpoints" / "best.ckpt"
     geqlib_command("validate", run, "--ckpt_path", best)
@@ -147,6 +149,7 @@ def test_validate_and_check_take_the_checkpoint(run: Path) -> None:
     assert text
 
 
+@pytest.mark.slow
 def test_report_reads_the_folders(tmp_path: Path) -> None:
     runs = [unpacked(name, tmp_path) for name in FOLDERS]
     code, _, error = commands.run("report", *runs, "--out", tmp_path / "report")

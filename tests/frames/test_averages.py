@@ -289,6 +289,7 @@ def test_stochastic_draws_differ() -> None:
     assert net.module.rows == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "weighted"])
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
 @pytest.mark.parametrize("irreps", ["1x0e+1x1o+1x2e", "1x4e", "1x0o+1x1e+1x2o"])

@@ -66,6 +66,7 @@ def test_a_confidence_of_ones_own() -> None:
     assert equivariance_error(shy, {"pos": (pos, "point")}, outputs, "E(3)") < 1e-12
 
 
+@pytest.mark.slow
 def test_the_highest_confidence_has_no_jump_where_the_choice_changes() -> None:
     """Along a path of sets whose preferred frame changes; outputs may jump there."""
     net, (start, end) = preferred(), (cloud(1), cloud(2))

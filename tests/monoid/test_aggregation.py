@@ -75,6 +75,7 @@ def test_ragged_sets(sizes: list[int]) -> None:
     torch.testing.assert_close(out, expected(built, x, index, len(sizes)), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_set_of_10000(dtype: torch.dtype) -> None:
     """Up to rounding: two ways of evaluating one tree, of ceil(log2 10000) = 14 levels.
@@ -226,6 +227,7 @@ def test_gradcheck_through_plan_and_losses() -> None:
 
 
 # raised by dynamo itself wherever it meets an autograd.Function
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compiles_with_a_plan() -> None:
     built, plan = layer(["gru", "topk"]), tree_plan(INDEX, 7)

@@ -122,7 +122,7 @@ def inputs(pos: Tensor, edge_index: Tensor, generator: torch.Generator) -> Typed
 
 DEPTH = "a graph for each depth of the tree: see test_monoid"
 CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "mean": ({"aggr": "mean", "readout": "mean"}, {}),
+    "mean": ({"aggr": "mean", "readout": "mean", "layers": 1}, {}),
     "residual": ({"aggr": "sum", "update": "residual", "out_node": 0}, {}),
     "gru": (
         {

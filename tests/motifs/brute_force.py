@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import combinations, permutations, product
 
 import networkx as nx
@@ -24,16 +25,15 @@ def homomorphisms(
 ) -> Counts:
     """Nodes that the roots go to -> number of maps."""
     counts: Counts = {}
-    maps = permutations if injective or induced else None
-    nodes = range(len(graph))
-    images = maps(nodes, pattern.nodes) if maps else product(nodes, repeat=pattern.nodes)
-    for image in images:
-        joined = {
-            (i, j)
-            for i, j in combinations(range(pattern.nodes), 2)
-            if graph.has_edge(image[i], image[j])
-        }
-        if joined == set(pattern.edges) if induced else joined >= set(pattern.edges):
+    nodes, edges = range(len(graph)), set(pattern.edges)
+    joined = [[graph.has_edge(u, v) for v in nodes] for u in nodes]
+    # pairs of nodes of the pattern whose images must be joined, and those that must not
+    pairs = [(i, j, (i, j) in edges) for i, j in combinations(range(pattern.nodes), 2)]
+    pairs = pairs if induced else [pair for pair in pairs if pair[2]]
+    injective = injective or induced
+    maps = permutations(nodes, pattern.nodes) if injective else product(nodes, repeat=pattern.nodes)
+    for image in maps:
+        if all(joined[image[i]][image[j]] == edge for i, j, edge in pairs):
             key = tuple(image[root] for root in pattern.roots)
             counts[key] = counts.get(key, 0) + 1
     return counts
@@ -44,14 +44,24 @@ def orbits(graph: nx.Graph) -> Counts:
     counts: Counts = {}
     for size in (2, 3, 4):
         for nodes in combinations(graph, size):
-            part = graph.subgraph(nodes)
-            if not nx.is_connected(part):
-                continue
-            hops = dict(nx.all_pairs_shortest_path_length(part))
-            for u, v in permutations(nodes, 2):
-                key = (u, v, hops[u][v], _orbit(part, u), _orbit(part, v))
+            pairs = combinations(range(size), 2)
+            edges = tuple((i, j) for i, j in pairs if graph.has_edge(nodes[i], nodes[j]))
+            for i, j, *kind in _orbits_of_pairs(size, edges):
+                key = (nodes[i], nodes[j], *kind)
                 counts[key] = counts.get(key, 0) + 1
     return counts
+
+
+@functools.cache
+def _orbits_of_pairs(size: int, edges: tuple[tuple[int, int], ...]) -> list[tuple[int, ...]]:
+    """(node, node, hops, orbit, orbit) of each pair of a graphlet; none if it is not connected."""
+    part = nx.empty_graph(size)
+    part.add_edges_from(edges)
+    if not nx.is_connected(part):
+        return []
+    hops = dict(nx.all_pairs_shortest_path_length(part))
+    pairs = permutations(range(size), 2)
+    return [(u, v, hops[u][v], _orbit(part, u), _orbit(part, v)) for u, v in pairs]
 
 
 def _orbit(part: nx.Graph, node: int) -> int:

@@ -230,6 +230,7 @@ def test_edges_between_graphs_of_a_batch() -> None:
         simple_graphs(EDGES, 3, torch.tensor([0, 1, 1]), 2)
 
 
+@pytest.mark.slow
 def test_pairs_that_are_not_connected_are_bounded() -> None:
     """All pairs of nodes of a large graph would fill the memory, though each part is cheap."""
     pattern = as_pattern("0-1,2-3").rooted(0, 2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import networkx as nx
 import numpy as np
+import pytest
 
 from geqlib.data.graphs.expressivity import GraphPairs, colour_refinement, graph_pairs, plain
 from geqlib.motifs.tuning_graphs import EACH, cfi_bases, cfi_graph, tuning_graphs
 from geqlib.train.exact_pairs import exactly_separated
 
 
+@pytest.mark.slow
 def test_pairs() -> None:
     pairs = graph_pairs("tuning")
     assert list(pairs.parts.values()) == [EACH] * 4 and len(pairs.pairs) == 4 * EACH

@@ -28,6 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEQLIB_CACHE", "user")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_spoilt_files(name: str) -> None:
     reader = READERS[name]

@@ -214,10 +214,10 @@ def test_features_of_pairs_that_are_edges(shared: bool, symmetric: bool) -> None
 
 CASES: dict[str, Callable[[], SPEN]] = {
     "SPEN": spen(),
-    "centred": spen(centre=True, hops=2, orders=(0, 2), readout="mean"),
+    "centred": spen(layers=1, centre=True, hops=2, orders=(0, 2), readout="mean"),
     "ego nets of their own": spen(layers=1, shared=False, symmetric=True, orders=(0, 1, 2)),
     "IGN": spen(hops=None, layers=1),
-    "symmetric": spen(symmetric=True),
+    "symmetric": spen(layers=1, symmetric=True),
 }
 
 

@@ -36,6 +36,7 @@ def expected(edges: np.ndarray, nodes: int, hops: int, direction: str) -> list[l
     return [sorted(nx.ego_graph(graph, i, hops, undirected=both)) for i in range(nodes)]
 
 
+@pytest.mark.slow
 def test_1000_random_graphs(monkeypatch) -> None:
     rng = np.random.default_rng(0)
     for k in range(1000):

@@ -390,6 +390,7 @@ def test_errors_about_outputs():
         equivariance_error(centre, POINTS, "graph:point", "E(3)", samples=0)
 
 
+@pytest.mark.slow
 def test_import_is_light():
     code = (
         "import sys, geqlib; before = {*sys.modules}; import geqlib.testing; "

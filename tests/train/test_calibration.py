@@ -162,6 +162,7 @@ def test_the_factors_make_validation_errors_right_on_average(run: Path) -> None:
     assert float(forces.double().square().mean()) == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_report_shows_reliability(run: Path, tmp_path: Path) -> None:
     """The table's numbers are those of the predictions, which the calibrated checkpoint leaves."""
     folder = run / "run"
@@ -178,6 +179,7 @@ def test_the_report_shows_reliability(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "reliability.png").exists()
 
 
+@pytest.mark.slow
 def test_commands_of_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "uncertainty.md").read_text()
     monkeypatch.chdir(tmp_path)

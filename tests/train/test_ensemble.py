@@ -88,6 +88,7 @@ def test_the_likelihood_of_an_ensemble() -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_reaches_the_likelihood_of_the_truth() -> None:
     """Errors of an ensemble that varies along two of six directions."""
     truth = centred(
@@ -152,6 +153,7 @@ def test_an_ensemble_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert tiny.geqlib([*words, *place, "--trainer.max_epochs", "1"]) == 0
 
 
+@pytest.mark.slow
 def test_factors_of_an_ensemble(run: Path) -> None:
     """Squared validation errors are on average what is predicted, isolated atoms left out."""
     file = run / "factors.ckpt"

@@ -66,6 +66,7 @@ def net() -> dict[str, Any]:
     return tiny.config()["model"]["init_args"]["model"]["init_args"]
 
 
+@pytest.mark.slow
 def test_measuring_and_predicting(run: Run) -> None:
     best = run.folder / "checkpoints" / "best.ckpt"
     assert validate(run, best, verbose=False).keys() == {"val/mse", "val/median"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.report.runs import History, read_history
 from tests.train import tiny
+from tests.train.forked import start_pair
 
 # nothing random but the order of the graphs, which one seed decides for all processes
 SAME = ("--model.model.dropout=0", "--model.rotate=false", "--model.conjugate=false")
@@ -31,18 +30,12 @@ def alone(run: Path, batch_size: int) -> History:
 
 
 def side_by_side(run: Path) -> History:
-    """`geqlib fit` in two processes, which Lightning starts; they talk through gloo."""
+    """`geqlib fit` in two processes, which talk through gloo."""
     ddp = ("--trainer.strategy=ddp", f"--trainer.devices={PROCESSES}")
     command = tiny.command("fit", run, *options(GRAPHS // PROCESSES), *ddp)
-    done = subprocess.run(
-        [sys.executable, "-m", "geqlib", *command],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    for process in start_pair(command, run.parent):
+        code, error = process.finish(900)
+        assert code == 0, error
     return read_history(run)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.train.forked import start_function
 from tests.train.potential import write_frames
-from tests.train.two_processes import CASES
+from tests.train.two_processes import CASES, main
 
 pytestmark = pytest.mark.slow
 
@@ -21,13 +19,9 @@ pytestmark = pytest.mark.slow
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("processes")
     write_frames(folder / "frames.xyz", 20)
-    command = [sys.executable, "-m", "tests.train.two_processes", str(folder)]
-    settings = os.environ | {"OMP_NUM_THREADS": "1", "GEQLIB_DATA": str(folder)}
-    settings |= {"GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        command, env=settings, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    settings = {"GEQLIB_DATA": str(folder), "GLOO_SOCKET_IFNAME": "lo"}
+    code, error = start_function(main, (folder,), folder, **settings).finish()
+    assert code == 0, error[-3000:]
     return json.loads((folder / "results.json").read_text())
 
 

@@ -1,20 +1,17 @@
-"""Runs on several processes and on one, for `test_two_processes.py`; a program of its own, because
-processes cannot be forked from one that has taken derivatives.
-
-python -m tests.train.two_processes FOLDER
-"""
+"""Runs on several processes and on one, for `test_two_processes.py`; in a process of its own,
+because processes cannot be forked from one that has taken derivatives."""
 
 from __future__ import annotations
 
 import csv
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import networkx as nx
+import torch
 from safetensors.torch import load_file
 
 from geqlib.data import GraphData, MoleculeData, MultitaskData, NBodyData, SetData, SubsetData
@@ -143,8 +140,8 @@ def fitted(folder: Path) -> dict[str, Any]:
     return {"several": logged, "one": validate(alone, run.folder / "checkpoints" / "last.ckpt")}
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     results: dict[str, Any] = {"fit": fitted(folder)}
     for several in (True, False):  # derivatives in this process come last
@@ -156,7 +153,3 @@ def main() -> None:
                 {"metrics": metrics, "predictions": {k: v.tolist() for k, v in tensors.items()}}
             )
     (folder / "results.json").write_text(json.dumps(results))
-
-
-if __name__ == "__main__":
-    main()

@@ -104,7 +104,10 @@ def test_circular_skip_links() -> None:
 
 
 @needs_mirror
-@pytest.mark.parametrize(("name", "pairs"), [("SR", 151), ("EXP", 600), ("BREC", 400)])
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [("SR", 151), ("EXP", 600), pytest.param("BREC", 400, marks=pytest.mark.slow)],
+)
 def test_published_pairs(name, pairs) -> None:
     actual = graph_pairs(name)
     assert len(actual.pairs) == pairs == sum(actual.parts.values())

@@ -54,6 +54,7 @@ def test_attributes_of_all_kinds() -> None:
     assert actual[0].edge_attr.tolist() == [[2, 1, 0], [1, 0, 1], [2, 1, 0], [1, 0, 1]]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_the_same_edges_as_torch_geometric(seed: int, directed: bool) -> None:

@@ -246,7 +246,9 @@ SETS = {
 
 @pytest.mark.skipif(MIRROR is None, reason="GEQLIB_DATA names no folder of published files")
 @pytest.mark.filterwarnings("ignore:.*graphs are in no test fold")
-@pytest.mark.parametrize("name", ["MUTAG", "PTC", "IMDB-BINARY"])
+@pytest.mark.parametrize(
+    "name", ["MUTAG", *(pytest.param(x, marks=pytest.mark.slow) for x in ("PTC", "IMDB-BINARY"))]
+)
 def test_published_sets(name: str, tmp_path: Path) -> None:
     graphs, features, missed = SETS[name]
     data = ready(name, cache=str(tmp_path))

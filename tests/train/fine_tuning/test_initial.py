@@ -207,6 +207,7 @@ def test_energies_of_atoms_make_up_for_another_level_of_theory(top: Path) -> Non
     assert float(tables["level"][9]) == 9.0  # which no frame has
 
 
+@pytest.mark.slow
 def test_new_elements(top: Path) -> None:
     settings = config(top / "nitrogen.xyz")
     with pytest.raises(ValueError, match=r"has N, which is none of.*\[H, C, N, O\]"):
@@ -257,6 +258,7 @@ def test_another_architecture_is_refused(top: Path) -> None:
         run(top, settings, "refused")
 
 
+@pytest.mark.slow
 def test_forces_in_another_unit_are_refused(top: Path) -> None:
     """Frames that the model predicts, in kcal/mol."""
     first = read_run(top / "first" / "config.yaml")
@@ -318,6 +320,7 @@ def test_classes_that_a_checkpoint_names_are_not_built_unless_trusted(top: Path)
 # --- frozen parts ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frozen_parts_do_not_change(top: Path) -> None:
     settings = config(top / "level.xyz", epochs=2) | {"ema": 0.5}
     folder = run(top, settings, "frozen", "--freeze", "density", "layers.0.power")

@@ -60,6 +60,7 @@ def test_out_of_memory_in_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         run_test(again, run.folder / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_fit_says_how_fast_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the terminal and in fit.json."""
     folder = tmp_path / "run"

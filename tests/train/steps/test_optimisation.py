@@ -124,6 +124,7 @@ def test_a_scheduler_of_a_run_takes_a_step_each_epoch(tmp_path: Path) -> None:
     assert rates.rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "monitor", "mode"),
     [

@@ -90,6 +90,7 @@ def validation_metrics(model: GraphDiffusion, graphs: Any, parts: list[list[int]
     return [*sums.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_is_checked_and_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -197,6 +198,7 @@ MOLECULES: dict[str, Any] = {
 } | SMALL
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_molecules_of_qm9_are_scored_as_molecules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

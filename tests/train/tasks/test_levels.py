@@ -209,6 +209,7 @@ def test_the_checkpoint_is_one_potential_for_each_level(
     assert out[0].info["REF_energy"] == pytest.approx(frames[0].info["REF"] / 1e3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This run was resumed with other settings")
 @pytest.mark.parametrize("names", [("high", "low"), ("low", "other")])
 def test_levels_of_a_checkpoint_keep_their_numbers(
@@ -254,6 +255,7 @@ def test_one_more_level_begins_with_the_others(trained: Any, tmp_path: Path) -> 
         fit(single)
 
 
+@pytest.mark.slow
 def test_levels_after_one(trained: Any, tmp_path: Path) -> None:
     """A potential of one level begins a training on several."""
     levels = trained[1]
