@@ -106,6 +106,14 @@ def test_equations_are_where_the_document_says(family: str, path: str, name: str
     assert family in path
 
 
+def test_no_row_of_equations_is_left_out() -> None:
+    paths = {path for _, path, _ in equations()}
+    text = DOCUMENT.read_text().partition("## Where each equation is")[2].partition("\n**")[0]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    left_out = [line for line in lines[1:] if not any(path in line for path in paths)]
+    assert len(lines) > 50 and not left_out
+
+
 def test_every_family_has_its_equations() -> None:
     assert {family for family, _, _ in equations()} == {*FAMILIES, "generation"}
 
