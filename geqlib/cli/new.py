@@ -71,7 +71,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
-    """The configuration, with as many epochs as the budget has."""
+    """The configuration, with the number of epochs that the budget of minutes allows."""
     from geqlib.proposals.proposal import EPOCHS, MOST_EPOCHS
 
     if options.file is None:

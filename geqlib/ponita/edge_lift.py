@@ -95,7 +95,7 @@ def lifted_edges(
 def _all_pairs(count: Tensor, nodes: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor, int]:
     """All ordered pairs of nodes of the same graph, and of elements how many."""
     graph = torch.zeros_like(nodes)
-    if batch is not None:  # numbered without gaps, so that there are at most as many as nodes
+    if batch is not None:  # numbered without gaps, so that no number exceeds that of the nodes
         graph[1:] = (as_index(batch, "batch").diff() != 0).cumsum(0)
     size = segment_lengths(graph, nodes.size(0))
     elements = torch.zeros_like(size).scatter_add_(0, graph, count)

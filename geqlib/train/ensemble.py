@@ -124,7 +124,9 @@ def centred(members: Tensor) -> Tensor:
 
 
 def slopes_of(potential: CalibratedPotential, batches: Iterable[Any], seed: int) -> Slopes:
-    """Of all structures of these batches; of as many of their atoms, at random, as `NUMBERS` holds.
+    """Slopes of all structures of these batches, and of a random part of their atoms.
+
+    The part is all of them, or a half, a quarter and so on, so that `NUMBERS` is not exceeded.
 
     Args:
         potential: whose covariance need not be set.

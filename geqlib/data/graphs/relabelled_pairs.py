@@ -27,7 +27,7 @@ def relabelled_pair(
     Args:
         pairs: of the set.
         number: of the pair.
-        copies: of each graph; the block has twice as many.
+        copies: number for each graph; the block has twice that number.
 
     Returns:
         G, H, G', H', ... in turn, and the block. Nodes have a one in `x`, or their kind one-hot

@@ -132,7 +132,7 @@ def _shown(values: dict[str, Any]) -> str:
 def _check_columns(lines: list[str], columns_of: dict[str, tuple[int, int]]) -> None:
     """Refuse rows that hold other columns than their frame announces.
 
-    ASE reads as many as it needs: what the others were meant to be is not known.
+    ASE reads the columns that it needs and ignores the others without a word.
     """
     expected = sum(width for _, width in columns_of.values())
     rows = lines[2:] if lines[-1] else lines[2:-1]
