@@ -29,12 +29,3 @@ def test_one_is_one_batch_and_one_point_nought_all(floats_first: None, as_words:
     trainer = read_run(CONFIG, changes).trainer
     assert isinstance(trainer["limit_train_batches"], int)
     assert isinstance(trainer["limit_test_batches"], float)
-
-
-def test_without_it_a_parser_takes_all_batches(floats_first: None) -> None:
-    """What this guards against: if it no longer happens, `integers_first` can go."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser()
-    parser.add_argument("--batches", type=Union[float, int, None])  # noqa: UP007
-    assert isinstance(parser.parse_args(["--batches=1"]).batches, float)
