@@ -34,7 +34,7 @@ from benchmarks.source import (
 
 PACKAGES = ("geqlib", "benchmarks", "tests")
 # these draw what was measured, or serve import paths of old; a change of them changes no number
-DRAWN_BY = ("rows", "tables", "pictures", "provenance", "source", "reach", "rehash", "board")
+DRAWN_BY = ("rows", "tables", "pictures", "provenance", "source", "dependencies", "rehash", "board")
 DRAWING = {f"benchmarks.{name}" for name in DRAWN_BY} | {"geqlib.moved"}
 SHOWN = {"PUBLISHED", "COLUMNS", "SOURCE", "SOURCES", "PROTOCOL", "NOTE"}  # of benchmarks
 VERSION = "__version__"

@@ -1,8 +1,8 @@
 """What a number was measured with: code, configurations and data, by hash, and from which tree.
 
 The code of a benchmark is its script and every definition of geqlib and benchmarks that the script
-leads to (`benchmarks/reach.py`); comments, docstrings and what is only shown do not count. Its
-configurations are the files in configs/ that this code names, its data the published files
+leads to (`benchmarks/dependencies.py`); comments, docstrings and what is only shown do not count.
+Its configurations are the files in configs/ that this code names, its data the published files
 (geqlib/data/published.json) that the code or the configurations name; data that is generated is
 code. Where one of the three has changed, tables mark the row: `python benchmarks/rehash.py --why
 NAME` lists what it was.
@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reach import Checkout, words
+from benchmarks.dependencies import Checkout, words
 from benchmarks.source import short
 from benchmarks.usage import answer
 from benchmarks.variants import variants

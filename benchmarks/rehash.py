@@ -2,9 +2,10 @@
 
 A row names the commit whose code measured it, and keeps hashes of what it used. These are a
 function of the tree of that commit alone: which definitions the benchmark leads to, and what they
-say. So when `benchmarks/reach.py` draws this line anew, the hashes of earlier rows are computed as
-if it had been drawn so then, with today's `reach.py` on that commit's files; nothing of today's
-code enters. Whether a row is marked then is decided as ever, by comparing them with today's.
+say. So when `benchmarks/dependencies.py` draws this line anew, the hashes of earlier rows are
+computed as if it had been drawn so then, with today's `dependencies.py` on that commit's files;
+nothing of today's code enters. Whether a row is marked then is decided as ever, by comparing them
+with today's.
 
 Rows keep what they have, and their marks, where this cannot be done: those of uncommitted code, of
 the first edition, without a commit, or with one that is not in the history of this branch. Of a row

@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from benchmarks.dependencies import Checkout, Definition
 from benchmarks.provenance import TOP
-from benchmarks.reach import Checkout, Definition
 
 TREE = {
     "benchmarks/accuracy/balls.py": """
@@ -266,7 +266,7 @@ def test_benchmarks_start_no_other_command():
     starting = {
         path.name for path in (TOP / "benchmarks").rglob("*.py") if '"-m"' in path.read_text()
     }
-    assert starting == {"training.py", "reach.py"}
+    assert starting == {"training.py", "dependencies.py"}
 
 
 def test_configurations_name_classes_in_full():
