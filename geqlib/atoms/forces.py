@@ -18,6 +18,8 @@ from geqlib.atoms.statistics import Energies
 STATE = ("charge", "multiplicity", "level")  # of each graph
 GEOMETRY = ("pos", "z", "edge_index", "batch", "cell", "cell_shift", *STATE)
 TRACING = "trace_autograd_ops"  # of dynamo: derivatives become part of the compiled function
+# floats of layers are constants: as inputs, torch compiles once more without most of them
+CONSTANTS = "specialize_float"
 
 
 def potential_inputs(batch: Any, *more: str) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def compiled_energy_forces(
         fields = {"z": z, "edge_index": edge_index, "batch": batch, "num_graphs": num_graphs}
         leaves = _leaves(pos, num_graphs, stress)
         try:
-            with torch.enable_grad(), settings.patch({TRACING: True}):
+            with torch.enable_grad(), settings.patch({TRACING: True, CONSTANTS: True}):
                 return compiled(*leaves, fields | {"cell": cell} | edges)
         except BackendCompilerFailed as error:
             raise error.inner_exception from error
