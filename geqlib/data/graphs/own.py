@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]
 MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
+SHARE = 0.1  # of validation and test graphs where none is named
 SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
 
 
@@ -41,7 +43,8 @@ class OwnGraphData(PartitionedLoaders):
     - of "graphs": `y` [graphs] their class, or with kind="numbers" `y` [graphs, targets];
     - of "nodes": likewise `y` [N] or [N, targets]. Several graphs are divided as wholes; of one
       graph, the nodes are: each split is the whole graph with the labels of its own nodes. Where
-      torch_geometric's graph has `train_mask`, `val_mask` and `test_mask`, these are its splits;
+      torch_geometric's graph has `train_mask`, `val_mask` and `test_mask`, these are its splits,
+      and no shares or folds may be named beside them;
     - of "links": `edge_label_index` [2, pairs] and `edge_label` [pairs], 1 for links and 0 for as
       many random other pairs, by torch_geometric's `RandomLinkSplit`. Links of validation and
       testing are not among the `edge_index` of training; of the training links 30 % are asked for
@@ -93,8 +96,8 @@ class OwnGraphData(PartitionedLoaders):
     def __init__(
         self,
         source: str | Path | dict[str, Any],
-        val: float | str | Path | dict[str, Any] = 0.1,
-        test: float | str | Path | dict[str, Any] = 0.1,
+        val: float | str | Path | dict[str, Any] = SHARE,
+        test: float | str | Path | dict[str, Any] = SHARE,
         *,
         predict: Predicted = "graphs",
         target: str | list[str] = "y",
@@ -216,6 +219,8 @@ class OwnGraphData(PartitionedLoaders):
         }
         per = "graph" if self.predict == "graphs" else "node"
         whole = PackedGraphs(arrays | {"y": y}, fields | {"y": per})
+        if self.predict == "nodes" and len(graphs) > 1:
+            _warn_of_masks(graphs)
         if self.predict == "nodes" and len(graphs) == 1:
             self._divide_nodes(whole, y, graphs[0])
             return
@@ -316,6 +321,7 @@ class OwnGraphData(PartitionedLoaders):
         labelled = np.flatnonzero(y != UNLABELLED if y.ndim == 1 else ~np.isnan(y).all(1))
         masks = {name: mask for name, mask in MASKS.items() if mask in _attributes(graph)}
         if masks and self.partition.fold is None:
+            _refuse_shares(masks.values(), self.partition)
             parts = {name: _masked(graph, mask) for name, mask in masks.items()}
         else:
             classes = y[labelled] if y.ndim == 1 else None
@@ -347,9 +353,35 @@ def _attributes(graph: Any) -> Mapping[str, Any]:
     return graph.graph if isinstance(graph, nx.Graph) else graph.to_dict()
 
 
+def _refuse_shares(masks: Iterable[str], share: Partition) -> None:
+    """Refuse shares that are not those of no choice, where masks divide the nodes."""
+    if (share.val, share.test) != (SHARE, SHARE):
+        raise ValueError(
+            f"The graph has {', '.join(masks)}, which are its splits, and the shares are val="
+            f"{share.val:g} and test={share.test:g}: leave these out, or take the masks out of the "
+            "graph."
+        )
+
+
+def _warn_of_masks(graphs: Sequence[Any]) -> None:
+    masks = sorted({mask for graph in graphs for mask in MASKS.values() if mask in graph})
+    if masks and not isinstance(graphs[0], nx.Graph):
+        warnings.warn(
+            f"{', '.join(masks)} of {len(graphs)} graphs are not used: several graphs are divided "
+            "as wholes, by `val` and `test`.",
+            stacklevel=2,
+        )
+
+
 def _masked(graph: Any, mask: str) -> np.ndarray:
     """Nodes of a split; of several splits side by side, the first."""
     values = graph[mask]
+    if values.dim() > 1 and values.size(1) > 1:
+        warnings.warn(
+            f"{mask} has {values.size(1)} columns, one for each of several ways to divide the "
+            "nodes: the first is taken. For another give the graph its column alone.",
+            stacklevel=2,
+        )
     return (values if values.dim() == 1 else values[:, 0]).nonzero()[:, 0].numpy()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from torch_geometric.utils import from_rdmol
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
-from geqlib.data.molecules.table_file import DELIMITERS, TableFile
+from geqlib.data.molecules.structures import far_origins
+from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content, is_sdf
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
@@ -32,7 +32,6 @@ from geqlib.files.plain import plain
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
-SDF = (".sdf", ".sd", ".mol")
 
 
 class MoleculeTableData(PartitionedLoaders):
@@ -44,8 +43,8 @@ class MoleculeTableData(PartitionedLoaders):
     and 2 values, `edge_attr` [E, 3] with 22, 6 and 2. Batches hold these, `z` [N] atomic numbers,
     `edge_index` [2, E] sorted by target, `y` [molecules, targets], NaN where the file says nothing,
     `index` [molecules] the number of the row, from 0, `batch` and `ptr`. Where all structures of an
-    SDF file are three-dimensional there is `pos` [N, 3] in angstrom; with a `cutoff` edges are all
-    pairs within it, in place of bonds, and there is no `edge_attr`.
+    SDF file are three-dimensional there is `pos` [N, 3] in angstrom, near the origin; with a
+    `cutoff` edges are all pairs within it, in place of bonds, and there is no `edge_attr`.
 
     Reading molecules takes rdkit.
 
@@ -166,7 +165,7 @@ class MoleculeTableData(PartitionedLoaders):
     def identifiers(self) -> list[str]:
         """SMILES of the rows of the file that test molecules come from; names in an SDF file."""
         (path,) = find_files(self.files.get("test", self.files["train"]))
-        sdf = _is_sdf(path)
+        sdf = is_sdf(path)
         rows = _sdf_rows(path, []) if sdf else _csv_rows(path, [], self.smiles, optional=True)
         return [row.name or str(row.number) for row in rows]
 
@@ -177,7 +176,7 @@ class MoleculeTableData(PartitionedLoaders):
             "smiles": self.smiles,
             "skip": self.on_bad_molecule == "skip",
         }
-        parameters = {"sha256": file_hash(path), "sdf": _is_sdf(path), **options, "format": 1}
+        parameters = {"sha256": file_hash(path), "sdf": is_sdf(path), **options, "format": 2}
         return cached_arrays(
             "table", parameters, lambda: read_molecules(path, **options), self.cache
         )
@@ -221,7 +220,7 @@ def read_molecules(
     """
     extra_module("rdkit", "molecules")
     rows = list(
-        _sdf_rows(path, targets) if _is_sdf(path) else _csv_rows(path, targets, smiles, optional)
+        _sdf_rows(path, targets) if is_sdf(path) else _csv_rows(path, targets, smiles, optional)
     )
     if not rows:
         raise ValueError(f"{path} has no molecules: give it at least one.")
@@ -258,20 +257,9 @@ def _report(bad: list[str], count: int) -> None:
     )
 
 
-def _is_sdf(path: Path) -> bool:
-    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return inner.suffix.lower() in SDF
-
-
-def _content(path: Path) -> bytes:
-    with reading(path, "cannot be read", "write it again"):
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-
-
 def _csv_rows(path: Path, targets: Sequence[str], smiles: str, optional: bool) -> Iterator[_Row]:
     with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
-        text = _content(path).decode("utf-8-sig")
+        text = file_content(path).decode("utf-8-sig")
     lines = text.splitlines()
     if not lines:
         raise ValueError(f"{path} is empty: expected a header and molecules.")
@@ -316,7 +304,7 @@ def _sdf_rows(path: Path, targets: Sequence[str]) -> Iterator[_Row]:
     from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(_content(path)), removeHs=False)
+    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(file_content(path)), removeHs=False)
     for number, molecule in enumerate(supplier):
         place = f"{path}, molecule {number + 1}"
         if molecule is None:
@@ -368,7 +356,9 @@ def _graph(row: _Row) -> dict[str, Any]:
         "scaffold": MurckoScaffoldSmiles(mol=molecule),
     }
     if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
-        graph["pos"] = np.asarray(molecule.GetConformer().GetPositions())
+        pos = np.asarray(molecule.GetConformer().GetPositions(), dtype=np.float64)
+        # molecules cut out of a large file, whose positions would lose digits in float32
+        graph["pos"] = pos - far_origins(pos, np.zeros((3, 3)), np.zeros(3, dtype=bool))
     return graph
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from geqlib.data.column_scale import column_scale
+from geqlib.data.digits import check_digits
 from geqlib.data.download import find_file, find_folder
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
@@ -150,8 +151,10 @@ class CloudData(PartitionedLoaders):
         with reading(path, "cannot be sampled", "correct or remove it, or change `points`"):
             cloud = cloud.sampled(self.points, rng)
         if not self.normalize:
+            check_digits(cloud.pos, str(path), "set normalize")
             return cloud
-        pos = cloud.pos - cloud.pos.mean(0)
+        pos = cloud.pos.astype(np.float64)
+        pos = pos - pos.mean(0)
         size = np.sqrt((pos**2).sum(1).mean())
         return Cloud(pos / (size if size > 0 else 1.0), cloud.normal, cloud.x)
 
