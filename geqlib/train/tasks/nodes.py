@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.graphs import ClassificationTask
+from geqlib.train.tasks.label_checks import check_any_label
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.outputs import STAGES, scalars_of
 from geqlib.train.tasks.target_metrics import TargetRanking
@@ -69,6 +70,10 @@ class NodeClassificationTask(ClassificationTask):
         self.accuracy = nn.ModuleDict(
             {stage: MulticlassAccuracy(self.classes, **options) for stage in STAGES}
         )
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        check_any_label(self.trainer, self.labels)
 
     def check_batch(self, batch: Any) -> None:
         check_graph(batch if "pos" in batch else with_positions(batch))

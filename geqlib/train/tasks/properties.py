@@ -14,6 +14,7 @@ from geqlib.atoms.properties import AtomProperties
 from geqlib.graph import check_graph
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.schedule import Schedule
+from geqlib.train.tasks.label_checks import check_any_label
 from geqlib.train.tasks.outputs import STAGES
 from geqlib.train.tasks.task import Task
 
@@ -127,6 +128,9 @@ class PropertyTask(Task):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        check_any_label(self.trainer, self.properties)
+        for name in self.properties:  # each of which is to be learnt
+            check_any_label(self.trainer, [name], ["train"])
         train: Any = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
         if self._resumed is not None or self.keeps_normalisation or not hasattr(train, "arrays"):
             return  # a checkpoint brings its own
