@@ -12,6 +12,7 @@ import networkx as nx
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 from torch_geometric.transforms import RandomLinkSplit
 from torch_geometric.utils import is_undirected
@@ -20,11 +21,12 @@ from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
 from geqlib.data.graphs.other_graphs import OtherGraphs
-from geqlib.data.graphs.own_arrays import Columns, columns_of, graph_arrays
+from geqlib.data.graphs.own_arrays import KEPT, Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import UNLABELLED, Kind, checked_units, encoded, widest
+from geqlib.data.unused import warn_of_unused
 from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]
@@ -226,6 +228,13 @@ class OwnGraphData(PartitionedLoaders):
             return
         by_class = self.predict == "graphs" and self.kind == "classes"
         self.divide(whole, listed=listed, classes=y if by_class else None)
+
+    def train_dataloader(self) -> DataLoader:
+        named = self.columns is None or self.columns.degrees is None
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        # x is the degree where nodes have no features, of which nobody asked for
+        warn_of_unused(self, [k for k in KEPT if k in fields and (named or k != "x")])
+        return super().train_dataloader()
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training numbers; numbers if there is one target."""

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch_geometric.utils import from_rdmol
 
 from geqlib.data.column_scale import column_scale
@@ -26,6 +27,7 @@ from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import checked_units
+from geqlib.data.unused import warn_of_unused
 from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.files.plain import plain
@@ -157,6 +159,11 @@ class MoleculeTableData(PartitionedLoaders):
     def packed(self, parts: Sequence[Arrays], cutoff: float | None, file: str) -> PackedGraphs:
         """Tables as one set of graphs, with neighbours if there is a cutoff."""
         return _with_neighbors(_stacked(parts), cutoff, file)
+
+    def train_dataloader(self) -> DataLoader:
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        warn_of_unused(self, [name for name in ("edge_attr", "pos") if name in fields])
+        return super().train_dataloader()
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training targets, numbers if there is one target."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.digits import check_digits
@@ -17,6 +18,7 @@ from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_s
 from geqlib.data.points.cloud_files import READERS, Cloud, read_cloud
 from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edges
 from geqlib.data.targets import Kind, checked_units, encoded
+from geqlib.data.unused import warn_of_unused
 from geqlib.files.atomic import reading
 
 Listed = tuple[Path, Any]  # a file and its target
@@ -130,6 +132,11 @@ class CloudData(PartitionedLoaders):
         graphs = with_edges(packed_clouds(clouds, [path for path, _ in files], y), self.cutoff)
         listed = {name: np.flatnonzero(origin == name) for name in parts if name != "train"}
         self.divide(graphs, listed=listed, classes=y if self.kind == "classes" else None)
+
+    def train_dataloader(self) -> DataLoader:
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        warn_of_unused(self, ["x"] if "x" in fields else [])
+        return super().train_dataloader()
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training numbers; numbers if there is one target."""
