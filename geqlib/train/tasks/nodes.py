@@ -91,6 +91,22 @@ class NodeClassificationTask(ClassificationTask):
                 "classes, from 0: set `classes` to those of the data; -1 says that there is none."
             )
 
+    def graph_losses(self, batch: Any) -> Tensor:
+        """[graphs] the mean over the labelled nodes of each; 0 where there are none."""
+        logits, y = self.predict_outputs(batch)["logits"], batch.y
+        errors = cross_entropy(
+            logits,
+            y,
+            ignore_index=UNLABELLED,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        total, count = (
+            errors.new_zeros(batch.num_graphs).index_add(0, batch.batch, values)
+            for values in (errors, (y != UNLABELLED).to(errors.dtype))
+        )
+        return total / count.clamp(min=1)
+
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
         real = getattr(batch, "real_nodes", None)
