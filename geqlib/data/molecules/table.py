@@ -33,6 +33,7 @@ from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.files.plain import plain
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
+CHARGE = "charge"
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
 
 
@@ -58,6 +59,8 @@ class MoleculeTableData(PartitionedLoaders):
         smiles: name of the column of SMILES.
         cutoff: of three-dimensional neighbours, in angstrom; by default that of the network which
             is trained, if it has one, else edges are bonds.
+        charges: whether batches hold `charge` [molecules], the sums of formal charges, for networks
+            that know them, such as `MoleculeModel(net, charge=True)`.
         split: "random", or "scaffold", which keeps molecules of one Murcko scaffold in one part.
         fold, num_folds: test one of several folds; `geqlib cv` runs through them.
         on_bad_molecule: "skip" leaves out what rdkit cannot read, with a warning.
@@ -93,6 +96,7 @@ class MoleculeTableData(PartitionedLoaders):
         units: dict[str, str] | None = None,
         smiles: str = "smiles",
         cutoff: float | None = None,
+        charges: bool = False,
         split: Literal["random", "scaffold"] = "random",
         fold: int | None = None,
         num_folds: int = 10,
@@ -126,6 +130,7 @@ class MoleculeTableData(PartitionedLoaders):
         }
         self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
         self.smiles, self.cutoff, self.split = smiles, cutoff, split
+        self.charges = charges
         self.on_bad_molecule = on_bad_molecule
         self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
         self.cache = None if cache is None else Path(plain(cache))
@@ -158,6 +163,8 @@ class MoleculeTableData(PartitionedLoaders):
 
     def packed(self, parts: Sequence[Arrays], cutoff: float | None, file: str) -> PackedGraphs:
         """Tables as one set of graphs, with neighbours if there is a cutoff."""
+        if not self.charges:
+            parts = [{k: values for k, values in part.items() if k != CHARGE} for part in parts]
         return _with_neighbors(_stacked(parts), cutoff, file)
 
     def train_dataloader(self) -> DataLoader:
@@ -220,7 +227,8 @@ def read_molecules(
 
     Returns:
         "nodes", "edges", "edge_index", "x", "z", "edge_attr", "y" [G, targets], "index" [G] the
-        number of the row, "scaffold" [G], and "pos" [N, 3] if all are three-dimensional.
+        number of the row, "scaffold" [G], "charge" [G], and "pos" [N, 3] if all are
+        three-dimensional.
 
     Raises:
         ValueError: see `MoleculeTableData`.
@@ -250,7 +258,7 @@ def read_molecules(
     numbers: dict[str, int] = {}
     for graph in graphs:
         graph["scaffold"] = np.array([numbers.setdefault(graph["scaffold"], len(numbers))])
-    fields = FIELDS | {"scaffold": "graph"}
+    fields = FIELDS | {"scaffold": "graph", CHARGE: "graph"}
     if all("pos" in graph for graph in graphs):
         fields |= {"pos": "node"}
     return joined(graphs, fields)
@@ -344,6 +352,7 @@ def _number(cell: str, name: str, place: str) -> float:
 
 
 def _graph(row: _Row) -> dict[str, Any]:
+    from rdkit import Chem  # pyright: ignore[reportMissingImports]
     from rdkit.Chem.Scaffolds.MurckoScaffold import (  # pyright: ignore[reportMissingImports]
         MurckoScaffoldSmiles,
     )
@@ -360,6 +369,7 @@ def _graph(row: _Row) -> dict[str, Any]:
         "edge_attr": data.edge_attr[order].numpy(),
         "y": np.array([row.values], dtype=np.float32),
         "index": np.array([row.number]),
+        CHARGE: np.array([Chem.GetFormalCharge(molecule)]),
         "scaffold": MurckoScaffoldSmiles(mol=molecule),
     }
     if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
@@ -376,7 +386,7 @@ def _stacked(parts: Sequence[Arrays]) -> PackedGraphs:
         name: np.concatenate([part[name] for part in parts], axis=1 if name == "edge_index" else 0)
         for name in names
     }
-    fields = FIELDS | {"pos": "node"}
+    fields = FIELDS | {"pos": "node", CHARGE: "graph"}
     return PackedGraphs(arrays, {name: per for name, per in fields.items() if name in names})
 
 

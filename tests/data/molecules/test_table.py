@@ -165,6 +165,17 @@ def test_structures_far_from_the_origin_keep_their_digits(tmp_path: Path) -> Non
         torch.testing.assert_close(one - one.mean(0), other - other.mean(0), atol=1e-5, rtol=0)
 
 
+def test_formal_charges(tmp_path: Path) -> None:
+    rows = ["a,CC(=O)[O-],1,0\n", "b,C[NH3+],2,1\n", *ROWS]
+    path = written(tmp_path, HEADER + "".join(rows))
+    charged = table(path, val=0, test=0, charges=True).splits["train"]
+    assert charged[0].charge.tolist() == [-1] and charged[1].charge.tolist() == [1]
+    assert not charged.charge[2:].any()
+    assert "charge" not in table(path, val=0, test=0).splits["train"][0]
+    near = table(structures(tmp_path / "own.sdf"), val=0, test=0, cutoff=3.0, charges=True)
+    assert near.splits["train"].charge.tolist() == [0] * 10
+
+
 def test_flat_structures_have_bonds_alone(tmp_path: Path) -> None:
     path = structures(tmp_path / "flat.sdf", flat=4)
     assert "pos" not in table(path, val=0, test=0).splits["train"][0]
