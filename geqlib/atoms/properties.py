@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from geqlib.atoms.channels import Channels
 from geqlib.atoms.network import AtomNetwork, shift_of_edges
-from geqlib.graph import accepted
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.segments import segment_lengths
 from geqlib.symmetry.types import TensorType, parse_type
@@ -35,6 +34,7 @@ class AtomProperties(AtomNetwork):
         properties: name -> type: "scalar", "vector" or irreps such as "0e+2e" of each atom, after
             "graph:" of each structure, as in `geqlib.testing`.
         intensive: which of those of structures do not grow with their size.
+        charge: whether it knows the total charge and the spin multiplicity of each structure.
 
     Raises:
         ValueError: no properties, an unknown type, or intensive ones that are not of structures.
@@ -50,9 +50,14 @@ class AtomProperties(AtomNetwork):
     """
 
     def __init__(
-        self, model: nn.Module, properties: Mapping[str, str], intensive: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        properties: Mapping[str, str],
+        intensive: Sequence[str] = (),
+        *,
+        charge: bool = False,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, charge=charge)
         self.types = property_types(properties)
         self.intensive = tuple(intensive)
         wrong = [n for n in self.intensive if n not in self.types or self.types[n].level != "graph"]
@@ -97,8 +102,15 @@ class AtomProperties(AtomNetwork):
         cell_shift: Tensor | None = None,
         reverse: Tensor | None = None,
         plan: object | None = None,
+        charge: Tensor | None = None,
+        multiplicity: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Properties by name, [graphs, dim] or [N, dim]; arguments as of `Potential`."""
+        if self.charges is None and not (charge is None and multiplicity is None):
+            raise ValueError(
+                "The structures have a charge or multiplicity, which this model does not know: "
+                "build it with charge=True, or leave them out of the data."
+            )
         graph = torch.zeros_like(z) if batch is None else batch
         edge_shift = shift_of_edges(cell, cell_shift, graph, edge_index[1])
         if edge_shift is not None and not self.takes_shift and bool(edge_shift.any()):
@@ -106,10 +118,9 @@ class AtomProperties(AtomNetwork):
                 f"{type(self.model).__name__} cannot work with periodic cells: its forward "
                 "does not name `edge_shift`."
             )
-        tensors = {"pos": pos, "z": z, "edge_index": edge_index, "edge_shift": edge_shift}
-        tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs, "plan": plan}
-        tensors["x"] = None if self.embedding is None else self.embedding(z)
-        channels = Channels(self.model, self.model(**accepted(self.model.forward, tensors)))
+        tensors = {"pos": pos, "edge_index": edge_index, "edge_shift": edge_shift, "plan": plan}
+        tensors |= {"reverse": reverse, "batch": batch, "num_graphs": num_graphs}
+        channels = Channels(self.model, self._run(z, tensors, charge, multiplicity))
         atoms = segment_lengths(graph, num_graphs or 1).clamp(min=1).to(pos.dtype)[:, None]
         return {
             name: self._property(name, type_, channels, (batch, num_graphs), atoms)

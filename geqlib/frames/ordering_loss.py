@@ -53,4 +53,6 @@ def group_ordering_losses(positive: Tensor, negative: Tensor, *, steepness: floa
     mass = order[:, -highest:].sum(1).clamp(0, 1)  # which rounding leaves
     target = torch.zeros_like(mass)
     target[:, -highest:] = 1
-    return binary_cross_entropy(mass, target, reduction="none").mean(1)
+    # NaN stays NaN, which is reported with its epoch and batch, where torch would stop
+    losses = binary_cross_entropy(mass.nan_to_num(0.5), target, reduction="none")
+    return torch.where(mass.isnan(), mass, losses).mean(1)

@@ -24,10 +24,12 @@ from geqlib.data import (
     MoleculeData,
     MultitaskData,
     NBodyData,
+    OwnGraphData,
     PropertyData,
     SetData,
     SubsetData,
 )
+from geqlib.data.column_scale import column_scale
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import PackedGraphs
 from geqlib.generation import Denoiser
@@ -39,6 +41,7 @@ from geqlib.models import (
     EquiVSet,
     GauntNet,
     MonoidGNN,
+    PointNet,
     SetNetwork,
 )
 from geqlib.train import (
@@ -48,8 +51,13 @@ from geqlib.train import (
     EnergyForces,
     GraphClassificationTask,
     GraphDiffusion,
+    GroupOrderingTask,
+    LinkPredictionTask,
+    MaskedClassificationTask,
+    MaskedRegressionTask,
     MoleculeDiffusion,
     MultitaskTask,
+    NodeClassificationTask,
     NormalsTask,
     PropertyTask,
     RegressionTask,
@@ -91,6 +99,22 @@ class Points(SplitLoaders):
     def target_scale(self) -> tuple[float, float]:
         y = self.splits["train"].y.double()
         return float(y.mean()), float(y.std())
+
+
+class Targets(Points):
+    """The same, with two targets each, numbers or 0 and 1, of which a third is missing."""
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        draw = torch.Generator().manual_seed(1)
+        for part in self.splits.values():
+            y = torch.randn(len(part), 2, generator=draw)
+            y = (y > 0).to(y.dtype) if self.labels else y
+            y[::3, 0] = y[1::3, 1] = torch.nan
+            part.arrays["y"] = y
+
+    def target_scale(self) -> Any:
+        return column_scale(self.splits["train"].arrays["y"])
 
 
 def displacement(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
@@ -221,6 +245,37 @@ def water_frames() -> list[Any]:
     return frames
 
 
+def masked_regression(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    net = PONITA(0, 0, 2, 0, **SMALL, orientations=4, level="graph")
+    return MaskedRegressionTask(net, 2), Targets(), "val/std_mae"
+
+
+def masked_classification(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    net = PONITA(0, 0, 2, 0, **SMALL, orientations=4, level="graph")
+    return MaskedClassificationTask(net, 2), Targets(labels=True), "val/loss"
+
+
+def node_classification(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    graphs = [nx.path_graph(6) for _ in range(12)]
+    for graph in graphs:
+        nx.set_node_attributes(graph, {v: graph.degree(v) == 1 for v in graph}, "end")
+    options: dict[str, Any] = {"predict": "nodes", "target": "end", "batch_size": 2}
+    data = OwnGraphData.from_graphs(graphs, val=0.33, test=0.33, **options)
+    return NodeClassificationTask(MonoidGNN(2, "max", out_node=2), 2), data, "val/loss"
+
+
+def link_prediction(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    graphs = [nx.path_graph(n) for n in range(12, 18)]
+    options: dict[str, Any] = {"predict": "links", "batch_size": 2}
+    data = OwnGraphData.from_graphs(graphs, val=0.2, test=0.2, **options)
+    return LinkPredictionTask(MonoidGNN(2, "max", out_node=4)), data, "val/loss"
+
+
+def group_ordering(folder: Path) -> tuple[Task, L.LightningDataModule, str]:
+    task = GroupOrderingTask(PointNet(4, channels=4), rotate=True, noise=0.02)
+    return task, Points(labels=True), "val/loss"
+
+
 MAKERS: dict[str, Callable[[Path], tuple[Task, L.LightningDataModule, str]]] = {
     maker.__name__: maker
     for maker in (
@@ -238,6 +293,11 @@ MAKERS: dict[str, Callable[[Path], tuple[Task, L.LightningDataModule, str]]] = {
         subsets,
         properties,
         levels,
+        masked_regression,
+        masked_classification,
+        node_classification,
+        link_prediction,
+        group_ordering,
     )
 }
 TASKS = tuple(MAKERS)

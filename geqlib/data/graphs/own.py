@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import networkx as nx
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 from torch_geometric.transforms import RandomLinkSplit
 from torch_geometric.utils import is_undirected
@@ -19,15 +21,17 @@ from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
 from geqlib.data.graphs.other_graphs import OtherGraphs
-from geqlib.data.graphs.own_arrays import Columns, columns_of, graph_arrays
+from geqlib.data.graphs.own_arrays import KEPT, Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import UNLABELLED, Kind, checked_units, encoded, widest
+from geqlib.data.unused import warn_of_unused
 from geqlib.files.plain import plain
 
 Predicted = Literal["graphs", "nodes", "links"]
 MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
+SHARE = 0.1  # of validation and test graphs where none is named
 SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
 
 
@@ -41,7 +45,8 @@ class OwnGraphData(PartitionedLoaders):
     - of "graphs": `y` [graphs] their class, or with kind="numbers" `y` [graphs, targets];
     - of "nodes": likewise `y` [N] or [N, targets]. Several graphs are divided as wholes; of one
       graph, the nodes are: each split is the whole graph with the labels of its own nodes. Where
-      torch_geometric's graph has `train_mask`, `val_mask` and `test_mask`, these are its splits;
+      torch_geometric's graph has `train_mask`, `val_mask` and `test_mask`, these are its splits,
+      and no shares or folds may be named beside them;
     - of "links": `edge_label_index` [2, pairs] and `edge_label` [pairs], 1 for links and 0 for as
       many random other pairs, by torch_geometric's `RandomLinkSplit`. Links of validation and
       testing are not among the `edge_index` of training; of the training links 30 % are asked for
@@ -93,8 +98,8 @@ class OwnGraphData(PartitionedLoaders):
     def __init__(
         self,
         source: str | Path | dict[str, Any],
-        val: float | str | Path | dict[str, Any] = 0.1,
-        test: float | str | Path | dict[str, Any] = 0.1,
+        val: float | str | Path | dict[str, Any] = SHARE,
+        test: float | str | Path | dict[str, Any] = SHARE,
         *,
         predict: Predicted = "graphs",
         target: str | list[str] = "y",
@@ -216,11 +221,20 @@ class OwnGraphData(PartitionedLoaders):
         }
         per = "graph" if self.predict == "graphs" else "node"
         whole = PackedGraphs(arrays | {"y": y}, fields | {"y": per})
+        if self.predict == "nodes" and len(graphs) > 1:
+            _warn_of_masks(graphs)
         if self.predict == "nodes" and len(graphs) == 1:
             self._divide_nodes(whole, y, graphs[0])
             return
         by_class = self.predict == "graphs" and self.kind == "classes"
         self.divide(whole, listed=listed, classes=y if by_class else None)
+
+    def train_dataloader(self) -> DataLoader:
+        named = self.columns is None or self.columns.degrees is None
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        # x is the degree where nodes have no features, of which nobody asked for
+        warn_of_unused(self, [k for k in KEPT if k in fields and (named or k != "x")])
+        return super().train_dataloader()
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training numbers; numbers if there is one target."""
@@ -316,6 +330,7 @@ class OwnGraphData(PartitionedLoaders):
         labelled = np.flatnonzero(y != UNLABELLED if y.ndim == 1 else ~np.isnan(y).all(1))
         masks = {name: mask for name, mask in MASKS.items() if mask in _attributes(graph)}
         if masks and self.partition.fold is None:
+            _refuse_shares(masks.values(), self.partition)
             parts = {name: _masked(graph, mask) for name, mask in masks.items()}
         else:
             classes = y[labelled] if y.ndim == 1 else None
@@ -347,9 +362,35 @@ def _attributes(graph: Any) -> Mapping[str, Any]:
     return graph.graph if isinstance(graph, nx.Graph) else graph.to_dict()
 
 
+def _refuse_shares(masks: Iterable[str], share: Partition) -> None:
+    """Refuse shares that are not those of no choice, where masks divide the nodes."""
+    if (share.val, share.test) != (SHARE, SHARE):
+        raise ValueError(
+            f"The graph has {', '.join(masks)}, which are its splits, and the shares are val="
+            f"{share.val:g} and test={share.test:g}: leave these out, or take the masks out of the "
+            "graph."
+        )
+
+
+def _warn_of_masks(graphs: Sequence[Any]) -> None:
+    masks = sorted({mask for graph in graphs for mask in MASKS.values() if mask in graph})
+    if masks and not isinstance(graphs[0], nx.Graph):
+        warnings.warn(
+            f"{', '.join(masks)} of {len(graphs)} graphs are not used: several graphs are divided "
+            "as wholes, by `val` and `test`.",
+            stacklevel=2,
+        )
+
+
 def _masked(graph: Any, mask: str) -> np.ndarray:
     """Nodes of a split; of several splits side by side, the first."""
     values = graph[mask]
+    if values.dim() > 1 and values.size(1) > 1:
+        warnings.warn(
+            f"{mask} has {values.size(1)} columns, one for each of several ways to divide the "
+            "nodes: the first is taken. For another give the graph its column alone.",
+            stacklevel=2,
+        )
     return (values if values.dim() == 1 else values[:, 0]).nonzero()[:, 0].numpy()
 
 

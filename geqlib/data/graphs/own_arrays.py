@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 from torch_geometric.data import Data
 
+from geqlib.data.digits import check_digits
 from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges, text_values
 from geqlib.data.packed import Arrays
 
@@ -118,6 +119,9 @@ def _pyg_arrays(graphs: Sequence[Data]) -> Arrays:
         if len(widths) > 1:
             raise ValueError(f"{name} has several widths, {sorted(widths)}: give all graphs one.")
         arrays[name] = np.concatenate([graph[name].numpy() for graph in graphs])
+        if name == "pos":
+            for k, graph in enumerate(graphs):
+                check_digits(graph.pos.numpy(), f"Graph {k}", "use --trainer.precision 64-true")  # type: ignore[union-attr]
     return arrays
 
 

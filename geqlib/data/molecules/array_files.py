@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
 
+from geqlib.data.molecules.frame_text import CELLS
 from geqlib.extras import extra_module
 from geqlib.files.atomic import reading
 
@@ -16,7 +18,12 @@ NPZ, HDF5 = (".npz",), (".h5", ".hdf5")
 # how these are called: MD17, MD22; revised MD17; ASE; SPICE; ANI; QM7-X
 NUMBERS = ("z", "Z", "nuclear_charges", "numbers", "atomic_numbers", "species", "atNUM")
 POSITIONS = ("R", "coords", "positions", "pos", "conformations", "coordinates", "atXYZ")
-CELLS = ("cell", "cells", "lattice")
+CELL_NAMES = (*CELLS, "cells", "lattice", "lattices", "boxes")  # in lower case, without _
+PERIODIC = ("pbc", "periodic")
+VECTORS, LENGTHS = ((3, 3), (9,)), ((3,), (6,))
+# of structures, although they may have as many entries as there are atoms
+TENSORS = ("stress", "virial", "polarisab", "polarizab", "quadrupole")
+MOMENTS = ("dipole",)
 GRADIENT, FORCES = "gradient", "forces"
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,9 +34,15 @@ def array_structures(path: Path) -> Iterator[Atoms]:
 
     A .npz file, or a group of an HDF5 file, holds conformations of one molecule, atomic numbers
     [N], or of several, [K, N], in which 0 fills up; and positions [K, N, 3] or [N, 3]. The files of
-    MD17, revised MD17, MD22, SPICE and ANI do. All other arrays of numbers are labels, [K, ...] of
-    structures or [K, N, ...] of atoms. Of NAME_gradient there is NAME_forces, too, its negative.
-    With an array `cell` [3, 3] or [K, 3, 3] structures repeat.
+    MD17, revised MD17, MD22, SPICE and ANI do. Of NAME_gradient there is NAME_forces, too, its
+    negative.
+
+    With an array `cell`, `lattice` or `box`, [3, 3] or [K, 3, 3] of vectors in rows, structures
+    repeat along all vectors that are not 0, or where `pbc`, one value, [3], [K] or [K, 3], says
+    so. Three numbers are the lengths of the vectors, six these and the angles in degrees.
+
+    All other arrays of numbers are labels, [K, ...] of structures or [K, N, ...] of atoms. Dipoles
+    and tensors such as the stress are of structures, although three atoms have as many entries.
 
     Raises:
         ValueError: one sentence with file, group and array.
@@ -57,7 +70,7 @@ def _is_numeric(file: Any, name: str) -> bool:
             if version == (1, 0)
             else np.lib.format.read_array_header_2_0(part)
         )
-    return header[2].kind in "iuf"
+    return header[2].kind in "iufb"
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, Arrays]]:
@@ -70,7 +83,7 @@ def _hdf5(path: Path) -> Iterator[tuple[str, Arrays]]:
             names = [name for name in group if hasattr(group[name], "dtype")]
             if set(names) & set(NUMBERS) and set(names) & set(POSITIONS):
                 count += 1
-                numeric = [name for name in names if group[name].dtype.kind in "iuf"]
+                numeric = [name for name in names if group[name].dtype.kind in "iufb"]
                 yield group.name, {name: group[name][()] for name in numeric}
         if not count:
             raise ValueError(
@@ -81,21 +94,29 @@ def _hdf5(path: Path) -> Iterator[tuple[str, Arrays]]:
 
 def _conformations(arrays: Arrays) -> Iterator[Atoms]:
     z, pos, labels = _geometry(arrays)
+    cells = _cells(arrays, len(pos))
+    pbc = _periodic(arrays, cells, len(pos))
     for k in range(len(pos)):
         atoms = z[k] > 0
         info: dict[str, Any] = {}
         per_atom: dict[str, np.ndarray] = {}
         for name, values in labels.items():
-            if values.shape[1:2] == atoms.shape:
-                per_atom[name] = values[k][atoms]
+            value = values[k]
+            if value.shape[:1] == atoms.shape and not _is_of_structure(name, value.shape):
+                per_atom[name] = value[atoms]
             else:
-                value = values[k]
                 info[name] = value.item() if value.size == 1 else value
-        cell = info.pop(next((c for c in CELLS if c in info), ""), None)
-        structure = Atoms(z[k][atoms], pos[k][atoms], cell=cell, pbc=cell is not None, info=info)
+        structure = Atoms(z[k][atoms], pos[k][atoms], cell=cells[k], pbc=pbc[k], info=info)
         for name, values in per_atom.items():
             structure.set_array(name, values)
         yield structure
+
+
+def _is_of_structure(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a label with an entry for each atom is one of the structure by name and shape."""
+    lower = name.lower()
+    tensor = any(part in lower for part in TENSORS) and shape in ((3, 3), (6,), (9,))
+    return tensor or (any(part in lower for part in MOMENTS) and shape == (3,)) or shape == (1,)
 
 
 def _geometry(arrays: Arrays) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -110,10 +131,8 @@ def _geometry(arrays: Arrays) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndar
         raise ValueError(f"{z_name} is {z.dtype} {z.shape}, but {pos_name} {pos.shape}")
     labels = {}
     for name, values in arrays.items():
-        if name in (z_name, pos_name):
+        if name in (z_name, pos_name) or _simple(name) in (*CELL_NAMES, *PERIODIC):
             continue
-        if name in CELLS and values.shape == (3, 3):
-            values = np.broadcast_to(values, (count, 3, 3))
         if values.shape[:1] == (count,):
             labels[name] = values
         elif count == 1:
@@ -121,6 +140,61 @@ def _geometry(arrays: Arrays) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndar
     for name in [name for name in labels if name.endswith(GRADIENT)]:
         labels.setdefault(name.removesuffix(GRADIENT) + FORCES, -labels[name])
     return np.broadcast_to(z, (count, size)), pos, labels
+
+
+def _cells(arrays: Arrays, count: int) -> np.ndarray:
+    """[K, 3, 3] vectors in rows, zeros without a cell."""
+    name = _only(arrays, CELL_NAMES, "cell")
+    if name is None:
+        return np.zeros((count, 3, 3))
+    cells = np.asarray(arrays[name], dtype=np.float64)
+    vectors = cells.shape == (3, 3) and (count != 3 or not (cells > 0).all())
+    if vectors or cells.shape in ((9,), *LENGTHS):
+        cells = np.broadcast_to(cells, (count, *cells.shape))
+    elif cells.shape == (3, 3):
+        raise ValueError(
+            f"{name} is (3, 3) for three structures, one cell or the lengths of three: write it as "
+            "[3, 3, 3]"
+        )
+    if cells.shape[:1] == (count,) and cells.shape[1:] in VECTORS:
+        return cells.reshape(count, 3, 3)
+    if cells.shape[:1] == (count,) and cells.shape[1:] in LENGTHS:
+        return np.stack([Cell.new(cell).array for cell in cells])
+    raise ValueError(
+        f"{name} is {cells.shape}, which is no cell: write vectors in rows, [3, 3] or "
+        f"[{count}, 3, 3], or give the array another name if it is none"
+    )
+
+
+def _periodic(arrays: Arrays, cells: np.ndarray, count: int) -> np.ndarray:
+    """[K, 3] whether structures repeat along each vector."""
+    name = _only(arrays, PERIODIC, "periodicity")
+    if name is None:
+        return cells.any(2)
+    values = arrays[name]
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(f"{name} has other values than true and false, 1 and 0")
+    if values.shape == (3,) and count == 3 and len(set(values.tolist())) > 1:
+        raise ValueError(
+            f"{name} is (3,) for three structures, of vectors or of structures: write it as [3, 3]"
+        )
+    if values.shape in ((count,), (count, 1)) and count > 1:
+        values = values.reshape(count, 1)
+    if values.shape not in ((), (1,), (1, 1), (3,), (count, 1), (count, 3)):
+        raise ValueError(f"{name} is {values.shape}, not one value, [3], [{count}] or [{count}, 3]")
+    return np.broadcast_to(values, (count, 3)).astype(bool)
+
+
+def _only(arrays: Arrays, names: tuple[str, ...], what: str) -> str | None:
+    """The one array that has a name of these, whatever its case."""
+    present = [name for name in arrays if _simple(name) in names]
+    if len(present) > 1:
+        raise ValueError(f"its {what} is in {' and '.join(sorted(present))}: keep one")
+    return present[0] if present else None
+
+
+def _simple(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def _named(arrays: Arrays, names: tuple[str, ...], what: str) -> tuple[str, np.ndarray]:

@@ -17,7 +17,7 @@ from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
 from geqlib.data.molecules.ase_files import ase_structures, needs_ase
 from geqlib.data.molecules.extxyz import read_atoms
-from geqlib.data.molecules.labels import LENGTH, LengthUnit
+from geqlib.data.molecules.labels import LENGTH, Labels, LengthUnit
 from geqlib.data.molecules.structures import (
     STRUCTURE,
     check_structure,
@@ -54,6 +54,8 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         cutoff: of the neighbours, in angstrom. By default that of the network which is trained, or
             all pairs of molecules where it has none.
         length_unit: of positions and cells.
+        charge_key, multiplicity_key: of the total charge and of the spin multiplicity 2S + 1, which
+            batches then hold as `charge` and `multiplicity` [structures], inputs of the network.
         missing: "mask" allows that some structures lack a property, or have NaN.
         fold, num_folds: test one of several folds.
         batch_size: structures in a batch.
@@ -89,6 +91,8 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         units: dict[str, str] | None = None,
         cutoff: float | None = None,
         length_unit: LengthUnit = "angstrom",
+        charge_key: str | None = None,
+        multiplicity_key: str | None = None,
         missing: Literal["error", "mask"] = "error",
         fold: int | None = None,
         num_folds: int = 10,
@@ -99,7 +103,10 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         super().__init__()
         self.save_hyperparameters()
         self.types = property_types(properties)
-        if taken := sorted(TAKEN & self.types.keys()):
+        self.electrons = Labels(
+            energy=None, forces=None, charge=charge_key, multiplicity=multiplicity_key
+        )
+        if taken := sorted((TAKEN | self.electrons.keys.keys()) & self.types.keys()):
             raise ValueError(
                 f"A property cannot be called {taken[0]!r}, as structures have something of this "
                 "name: give it another, and its key in the file as `keys`."
@@ -160,6 +167,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         try:
             check_structure(atoms.numbers, pos, cell, atoms.pbc)
             values = {name: self._value(atoms, name, kind) for name, kind in self.types.items()}
+            values |= {k: x[None] for k, x in self.electrons.read(atoms).items()}
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
         origin = far_origins(pos, cell, atoms.pbc)
@@ -215,7 +223,9 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         if not far:
             del arrays["origin"]
         kinds = {name: type_.level for name, type_ in self.types.items()}
-        fields = structure_fields((), far=far) | {name: Field(per) for name, per in kinds.items()}
+        fields = structure_fields(self.electrons.keys, far=far) | {
+            name: Field(per) for name, per in kinds.items()
+        }
         return PackedGraphs(arrays, fields)
 
 

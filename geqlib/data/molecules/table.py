@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,22 +16,25 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch_geometric.utils import from_rdmol
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
-from geqlib.data.molecules.table_file import DELIMITERS, TableFile
+from geqlib.data.molecules.structures import far_origins
+from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content, is_sdf
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import checked_units
+from geqlib.data.unused import warn_of_unused
 from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
 from geqlib.files.plain import plain
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
+CHARGE = "charge"
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
-SDF = (".sdf", ".sd", ".mol")
 
 
 class MoleculeTableData(PartitionedLoaders):
@@ -44,8 +46,8 @@ class MoleculeTableData(PartitionedLoaders):
     and 2 values, `edge_attr` [E, 3] with 22, 6 and 2. Batches hold these, `z` [N] atomic numbers,
     `edge_index` [2, E] sorted by target, `y` [molecules, targets], NaN where the file says nothing,
     `index` [molecules] the number of the row, from 0, `batch` and `ptr`. Where all structures of an
-    SDF file are three-dimensional there is `pos` [N, 3] in angstrom; with a `cutoff` edges are all
-    pairs within it, in place of bonds, and there is no `edge_attr`.
+    SDF file are three-dimensional there is `pos` [N, 3] in angstrom, near the origin; with a
+    `cutoff` edges are all pairs within it, in place of bonds, and there is no `edge_attr`.
 
     Reading molecules takes rdkit.
 
@@ -57,6 +59,8 @@ class MoleculeTableData(PartitionedLoaders):
         smiles: name of the column of SMILES.
         cutoff: of three-dimensional neighbours, in angstrom; by default that of the network which
             is trained, if it has one, else edges are bonds.
+        charges: whether batches hold `charge` [molecules], the sums of formal charges, for networks
+            that know them, such as `MoleculeModel(net, charge=True)`.
         split: "random", or "scaffold", which keeps molecules of one Murcko scaffold in one part.
         fold, num_folds: test one of several folds; `geqlib cv` runs through them.
         on_bad_molecule: "skip" leaves out what rdkit cannot read, with a warning.
@@ -92,6 +96,7 @@ class MoleculeTableData(PartitionedLoaders):
         units: dict[str, str] | None = None,
         smiles: str = "smiles",
         cutoff: float | None = None,
+        charges: bool = False,
         split: Literal["random", "scaffold"] = "random",
         fold: int | None = None,
         num_folds: int = 10,
@@ -125,6 +130,7 @@ class MoleculeTableData(PartitionedLoaders):
         }
         self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
         self.smiles, self.cutoff, self.split = smiles, cutoff, split
+        self.charges = charges
         self.on_bad_molecule = on_bad_molecule
         self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
         self.cache = None if cache is None else Path(plain(cache))
@@ -157,7 +163,14 @@ class MoleculeTableData(PartitionedLoaders):
 
     def packed(self, parts: Sequence[Arrays], cutoff: float | None, file: str) -> PackedGraphs:
         """Tables as one set of graphs, with neighbours if there is a cutoff."""
+        if not self.charges:
+            parts = [{k: values for k, values in part.items() if k != CHARGE} for part in parts]
         return _with_neighbors(_stacked(parts), cutoff, file)
+
+    def train_dataloader(self) -> DataLoader:
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        warn_of_unused(self, [name for name in ("edge_attr", "pos") if name in fields])
+        return super().train_dataloader()
 
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training targets, numbers if there is one target."""
@@ -166,7 +179,7 @@ class MoleculeTableData(PartitionedLoaders):
     def identifiers(self) -> list[str]:
         """SMILES of the rows of the file that test molecules come from; names in an SDF file."""
         (path,) = find_files(self.files.get("test", self.files["train"]))
-        sdf = _is_sdf(path)
+        sdf = is_sdf(path)
         rows = _sdf_rows(path, []) if sdf else _csv_rows(path, [], self.smiles, optional=True)
         return [row.name or str(row.number) for row in rows]
 
@@ -177,7 +190,7 @@ class MoleculeTableData(PartitionedLoaders):
             "smiles": self.smiles,
             "skip": self.on_bad_molecule == "skip",
         }
-        parameters = {"sha256": file_hash(path), "sdf": _is_sdf(path), **options, "format": 1}
+        parameters = {"sha256": file_hash(path), "sdf": is_sdf(path), **options, "format": 2}
         return cached_arrays(
             "table", parameters, lambda: read_molecules(path, **options), self.cache
         )
@@ -214,14 +227,15 @@ def read_molecules(
 
     Returns:
         "nodes", "edges", "edge_index", "x", "z", "edge_attr", "y" [G, targets], "index" [G] the
-        number of the row, "scaffold" [G], and "pos" [N, 3] if all are three-dimensional.
+        number of the row, "scaffold" [G], "charge" [G], and "pos" [N, 3] if all are
+        three-dimensional.
 
     Raises:
         ValueError: see `MoleculeTableData`.
     """
     extra_module("rdkit", "molecules")
     rows = list(
-        _sdf_rows(path, targets) if _is_sdf(path) else _csv_rows(path, targets, smiles, optional)
+        _sdf_rows(path, targets) if is_sdf(path) else _csv_rows(path, targets, smiles, optional)
     )
     if not rows:
         raise ValueError(f"{path} has no molecules: give it at least one.")
@@ -244,7 +258,7 @@ def read_molecules(
     numbers: dict[str, int] = {}
     for graph in graphs:
         graph["scaffold"] = np.array([numbers.setdefault(graph["scaffold"], len(numbers))])
-    fields = FIELDS | {"scaffold": "graph"}
+    fields = FIELDS | {"scaffold": "graph", CHARGE: "graph"}
     if all("pos" in graph for graph in graphs):
         fields |= {"pos": "node"}
     return joined(graphs, fields)
@@ -258,20 +272,9 @@ def _report(bad: list[str], count: int) -> None:
     )
 
 
-def _is_sdf(path: Path) -> bool:
-    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return inner.suffix.lower() in SDF
-
-
-def _content(path: Path) -> bytes:
-    with reading(path, "cannot be read", "write it again"):
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
-
-
 def _csv_rows(path: Path, targets: Sequence[str], smiles: str, optional: bool) -> Iterator[_Row]:
     with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
-        text = _content(path).decode("utf-8-sig")
+        text = file_content(path).decode("utf-8-sig")
     lines = text.splitlines()
     if not lines:
         raise ValueError(f"{path} is empty: expected a header and molecules.")
@@ -316,7 +319,7 @@ def _sdf_rows(path: Path, targets: Sequence[str]) -> Iterator[_Row]:
     from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(_content(path)), removeHs=False)
+    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(file_content(path)), removeHs=False)
     for number, molecule in enumerate(supplier):
         place = f"{path}, molecule {number + 1}"
         if molecule is None:
@@ -349,6 +352,7 @@ def _number(cell: str, name: str, place: str) -> float:
 
 
 def _graph(row: _Row) -> dict[str, Any]:
+    from rdkit import Chem  # pyright: ignore[reportMissingImports]
     from rdkit.Chem.Scaffolds.MurckoScaffold import (  # pyright: ignore[reportMissingImports]
         MurckoScaffoldSmiles,
     )
@@ -365,10 +369,13 @@ def _graph(row: _Row) -> dict[str, Any]:
         "edge_attr": data.edge_attr[order].numpy(),
         "y": np.array([row.values], dtype=np.float32),
         "index": np.array([row.number]),
+        CHARGE: np.array([Chem.GetFormalCharge(molecule)]),
         "scaffold": MurckoScaffoldSmiles(mol=molecule),
     }
     if molecule.GetNumConformers() and molecule.GetConformer().Is3D():
-        graph["pos"] = np.asarray(molecule.GetConformer().GetPositions())
+        pos = np.asarray(molecule.GetConformer().GetPositions(), dtype=np.float64)
+        # molecules cut out of a large file, whose positions would lose digits in float32
+        graph["pos"] = pos - far_origins(pos, np.zeros((3, 3)), np.zeros(3, dtype=bool))
     return graph
 
 
@@ -379,7 +386,7 @@ def _stacked(parts: Sequence[Arrays]) -> PackedGraphs:
         name: np.concatenate([part[name] for part in parts], axis=1 if name == "edge_index" else 0)
         for name in names
     }
-    fields = FIELDS | {"pos": "node"}
+    fields = FIELDS | {"pos": "node", CHARGE: "graph"}
     return PackedGraphs(arrays, {name: per for name, per in fields.items() if name in names})
 
 

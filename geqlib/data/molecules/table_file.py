@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import PackedGraphs
 from geqlib.files.atomic import reading
 
+SDF = (".sdf", ".sd", ".mol")
 DELIMITERS = (",", ";", "\t")
 
 
@@ -45,6 +47,19 @@ class TableFile(SplitLoaders):
         self.splits = {"test": self.like.packed([arrays], self.cutoff, str(self.path))}
 
 
+def is_sdf(path: Path) -> bool:
+    """Whether a file, compressed or not, is an SDF file by its name."""
+    inner = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return inner.suffix.lower() in SDF
+
+
+def file_content(path: Path) -> bytes:
+    """The bytes of a file; a .gz file is unpacked."""
+    with reading(path, "cannot be read", "write it again"):
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+
+
 def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
     """What a table of predictions calls molecules: the SMILES of a CSV file, else their numbers.
 
@@ -53,10 +68,10 @@ def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
         smiles: name of its column.
         index: [G] row of each molecule, from 0.
     """
-    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+    if is_sdf(path):
         return [str(k) for k in index.tolist()]
     with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
-        text = path.read_text(encoding="utf-8-sig")
+        text = file_content(path).decode("utf-8-sig")
     delimiter = max(DELIMITERS, key=text.splitlines()[0].count)
     header, *rows = (row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row))
     column = [name.strip() for name in header].index(smiles)

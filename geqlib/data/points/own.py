@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from geqlib.data.column_scale import column_scale
+from geqlib.data.digits import check_digits
 from geqlib.data.download import find_file, find_folder
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.points.cloud_files import READERS, Cloud, read_cloud
 from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edges
 from geqlib.data.targets import Kind, checked_units, encoded
+from geqlib.data.unused import warn_of_unused
 from geqlib.files.atomic import reading
 
 Listed = tuple[Path, Any]  # a file and its target
@@ -130,6 +133,11 @@ class CloudData(PartitionedLoaders):
         listed = {name: np.flatnonzero(origin == name) for name in parts if name != "train"}
         self.divide(graphs, listed=listed, classes=y if self.kind == "classes" else None)
 
+    def train_dataloader(self) -> DataLoader:
+        fields = self.splits["train"].fields if "train" in self.splits else ()
+        warn_of_unused(self, ["x"] if "x" in fields else [])
+        return super().train_dataloader()
+
     def target_scale(self) -> tuple[Any, Any]:
         """Mean and standard deviation of the training numbers; numbers if there is one target."""
         if self.kind != "numbers":
@@ -150,8 +158,10 @@ class CloudData(PartitionedLoaders):
         with reading(path, "cannot be sampled", "correct or remove it, or change `points`"):
             cloud = cloud.sampled(self.points, rng)
         if not self.normalize:
+            check_digits(cloud.pos, str(path), "set normalize")
             return cloud
-        pos = cloud.pos - cloud.pos.mean(0)
+        pos = cloud.pos.astype(np.float64)
+        pos = pos - pos.mean(0)
         size = np.sqrt((pos**2).sum(1).mean())
         return Cloud(pos / (size if size > 0 else 1.0), cloud.normal, cloud.x)
 

@@ -30,6 +30,16 @@ class StopEarly(EarlyStopping):
             raise ValueError(f"early_stopping must be at least 1 validation, got {patience}.")
         super().__init__(monitor, mode=mode, patience=patience)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        unmeasured = trainer.limit_val_batches == 0 or trainer.barebones
+        if stage == "fit" and unmeasured:
+            switch = "barebones" if trainer.barebones else "limit_val_batches 0"
+            raise ValueError(
+                f"early_stopping waits for {self.monitor}, which {switch} leaves unmeasured: leave "
+                "one of them out."
+            )
+
     @property
     def stopped(self) -> bool:
         return self.wait_count >= self.patience

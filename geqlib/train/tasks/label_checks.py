@@ -38,6 +38,37 @@ def check_labelled(splits: Mapping[str, Any], weights: Mapping[str, float]) -> N
                 )
 
 
+def check_any_label(
+    trainer: Any, labels: Iterable[str], splits: Iterable[str] = ("train", "val")
+) -> None:
+    """Refuse to train with splits in memory in which nothing has any of these labels.
+
+    Their loss would be 0, which is the best there is: no step would change the weights, or the
+    first epoch would be chosen. There is no label where a number is NaN, or a class negative.
+
+    Args:
+        trainer: with a data module that has `splits`, or another, of which nothing is known.
+        labels: of a task.
+        splits: to look at; not at one that the trainer leaves out.
+
+    Raises:
+        ValueError: naming the split and the labels.
+    """
+    parts = getattr(getattr(trainer, "datamodule", None), "splits", None) or {}
+    for split in splits:
+        arrays = getattr(parts.get(split), "arrays", {})
+        own = {name: arrays[name] for name in labels if name in arrays and arrays[name].numel()}
+        left_out = trainer.barebones or trainer.limit_val_batches == 0
+        if not own or (split == "val" and left_out):
+            continue
+        if all(bool((x.isnan() if x.is_floating_point() else x < 0).all()) for x in own.values()):
+            raise ValueError(
+                f"Nothing in the {split} split has a label ({', '.join(own)}), so that its loss "
+                "would be 0, the best there is: give it labels, or choose another share, seed or "
+                "file for it."
+            )
+
+
 def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
     """Refuse to learn what a potential does not have.
 

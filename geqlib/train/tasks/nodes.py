@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.graphs import ClassificationTask
+from geqlib.train.tasks.label_checks import check_any_label
 from geqlib.train.tasks.means import mean_over
 from geqlib.train.tasks.outputs import STAGES, scalars_of
 from geqlib.train.tasks.target_metrics import TargetRanking
@@ -70,6 +71,10 @@ class NodeClassificationTask(ClassificationTask):
             {stage: MulticlassAccuracy(self.classes, **options) for stage in STAGES}
         )
 
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        check_any_label(self.trainer, self.labels)
+
     def check_batch(self, batch: Any) -> None:
         check_graph(batch if "pos" in batch else with_positions(batch))
         if "y" not in batch:
@@ -85,6 +90,22 @@ class NodeClassificationTask(ClassificationTask):
                 f"y goes from {int(y.min())} to {int(y.max())}, but the task has {self.classes} "
                 "classes, from 0: set `classes` to those of the data; -1 says that there is none."
             )
+
+    def graph_losses(self, batch: Any) -> Tensor:
+        """[graphs] the mean over the labelled nodes of each; 0 where there are none."""
+        logits, y = self.predict_outputs(batch)["logits"], batch.y
+        errors = cross_entropy(
+            logits,
+            y,
+            ignore_index=UNLABELLED,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        total, count = (
+            errors.new_zeros(batch.num_graphs).index_add(0, batch.batch, values)
+            for values in (errors, (y != UNLABELLED).to(errors.dtype))
+        )
+        return total / count.clamp(min=1)
 
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]

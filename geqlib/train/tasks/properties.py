@@ -14,6 +14,7 @@ from geqlib.atoms.properties import AtomProperties
 from geqlib.graph import check_graph
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.schedule import Schedule
+from geqlib.train.tasks.label_checks import check_any_label
 from geqlib.train.tasks.outputs import STAGES
 from geqlib.train.tasks.task import Task
 
@@ -26,8 +27,9 @@ class PropertyTask(Task):
     Each property is standardised by its training values: extensive ones of structures by those of
     an atom, tensors by one scale for all of their components. The loss is the mean over properties
     of the mean square, or absolute value, of the standardised errors of what is known; NaN in the
-    data is unknown. Metrics, `mae_NAME` and `rmse_NAME`, are of components in the unit of the data;
-    `loss` is measured, too.
+    data is unknown. Where the data reads a charge or a multiplicity, the network learns what they
+    change, and refuses others than those of the training. Metrics, `mae_NAME` and `rmse_NAME`, are
+    of components in the unit of the data; `loss` is measured, too.
 
     Args:
         model: a network on atoms: see `geqlib.atoms.properties.AtomProperties`.
@@ -51,6 +53,8 @@ class PropertyTask(Task):
         "edge_index": "edge_index",
         "cell": "graph:vector",
         "cell_shift": "edge_scalar",
+        "charge": "graph:scalar",
+        "multiplicity": "graph:scalar",
         "batch": "batch",
     }
     # in the tables of cross-validation: properties have units of their own
@@ -113,6 +117,12 @@ class PropertyTask(Task):
                 f"The properties of the task are {self.properties}, but those of "
                 f"{type(data).__name__} {theirs}: make them equal."
             )
+        electrons = getattr(data, "electrons", None)
+        if electrons is not None and electrons.keys and self.model.charges is None:
+            self.model.take_charge()
+            if isinstance(description := self.hparams.get("model"), dict):
+                arguments = {**(description.get("init_args") or {}), "charge": True}
+                description["init_args"] = arguments
         return super().configure_callbacks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -127,17 +137,24 @@ class PropertyTask(Task):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        check_any_label(self.trainer, self.properties)
+        for name in self.properties:  # each of which is to be learnt
+            check_any_label(self.trainer, [name], ["train"])
         train: Any = getattr(getattr(self.trainer, "datamodule", None), "splits", {}).get("train")
         if self._resumed is not None or self.keeps_normalisation or not hasattr(train, "arrays"):
             return  # a checkpoint brings its own
         atoms = train.counts["node"]
         self._check_names(train.arrays)
+        if self.model.charges is not None:
+            self.model.charges.set_seen(*_electrons(train.arrays))
         for name, type_ in self.model.types.items():
             extensive = type_.level == "graph" and name not in self.model.intensive
             self.model.set_statistics(name, train.arrays[name], atoms if extensive else None)
 
     def check_batch(self, batch: Any) -> None:
         check_graph(batch)
+        if self.model.charges is not None:
+            self.model.charges.check(*_electrons(batch))
         if self._trainer is not None and self.trainer.predicting:
             return
         self._check_names(batch)
@@ -185,6 +202,11 @@ class PropertyTask(Task):
             error = error / segment_lengths(batch.batch, len(y)).clamp(min=1)[:, None]
         penalty = error.abs() if self.loss_name == "mae" else error.square()
         return penalty.sum() / labelled.sum().clamp(min=1)
+
+
+def _electrons(holder: Any) -> tuple[Tensor | None, Tensor | None]:
+    """Charge and multiplicity [structures] of a batch, or None."""
+    return holder.get("charge"), holder.get("multiplicity")
 
 
 def _root_error() -> MeanSquaredError:

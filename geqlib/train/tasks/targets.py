@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
+from geqlib.train.tasks.label_checks import check_any_label
 from geqlib.train.tasks.outputs import STAGES, scalars_of
 from geqlib.train.tasks.target_metrics import TargetAccuracy, TargetErrors, TargetRanking
 from geqlib.train.tasks.task import Task, with_positions
@@ -68,6 +69,10 @@ class TargetsTask(Task):
         if level not in ("graph", "node"):
             raise ValueError(f'level must be "graph" or "node", got {level!r}.')
         self.num_targets, self.level = int(num_targets), level
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        check_any_label(self.trainer, self.labels)
 
     def check_batch(self, batch: Any) -> None:
         fields = {name: value for name, value in batch.to_dict().items() if name != "y"}

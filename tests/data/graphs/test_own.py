@@ -157,7 +157,8 @@ def test_masks_of_torch_geometric_are_the_splits() -> None:
     graph.val_mask = torch.tensor([[0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]).T.bool()
     graph.test_mask = torch.tensor([0, 0, 0, 1, 1, 1]).bool()
     data = OwnGraphData.from_graphs([graph], predict="nodes")
-    data.setup()
+    with pytest.warns(UserWarning, match="val_mask has 2 columns, .* the first is taken"):
+        data.setup()
     assert {name: part.y.tolist() for name, part in data.splits.items()} == {
         "train": [0, 1, -1, -1, -1, -1],
         "val": [-1, -1, 2, -1, -1, -1],
@@ -166,6 +167,23 @@ def test_masks_of_torch_geometric_are_the_splits() -> None:
     fold = OwnGraphData.from_graphs([graph], predict="nodes", fold=1, num_folds=2, val=0)
     fold.setup()
     assert fold.numbers["test"].tolist() != [3, 4, 5]
+    for shares in ({"val": 0.3}, {"test": 0.2}):
+        both = OwnGraphData.from_graphs([graph], predict="nodes", **shares)
+        with pytest.raises(ValueError, match="has train_mask, val_mask, test_mask, which are its"):
+            both.setup()
+    several = OwnGraphData.from_graphs([graph] * 10, predict="nodes")
+    with pytest.warns(UserWarning, match="test_mask, train_mask, val_mask of 10 graphs are not"):
+        several.setup()
+
+
+def test_positions_of_torch_geometric_far_from_the_origin() -> None:
+    edges = torch.tensor([[0, 1], [1, 0]])
+    draw = torch.Generator().manual_seed(0)
+    pos = torch.rand(2, 3, generator=draw, dtype=torch.float64)
+    graphs = [Data(pos=pos + shift, edge_index=edges, y=0) for shift in (0.0, 1e6)]
+    OwnGraphData.from_graphs(graphs[:1] * 10).setup()
+    with pytest.raises(ValueError, match="Graph 1: its points are so far from the origin"):
+        OwnGraphData.from_graphs(graphs * 5).setup()
 
 
 def test_nodes_of_several_graphs() -> None:

@@ -72,6 +72,91 @@ def test_several_molecules_filled_up_with_zeros_and_cells(tmp_path: Path) -> Non
     assert np.array_equal(second.cell.array, 9 * np.eye(3))
 
 
+def water(path: Path, **arrays: Any) -> list[Any]:
+    """Two structures of three atoms, of which labels of structures have as many entries."""
+    np.savez(path, z=Z[:3], R=POS[:2, :3], E=ENERGY[:2], F=FORCES[:2, :3], **arrays)
+    return list(array_structures(path))
+
+
+def test_three_atoms_keep_cell_stress_and_dipole(tmp_path: Path) -> None:
+    cells = 9 * np.eye(3) + DRAW.normal(size=(2, 3, 3))
+    stress, dipole = DRAW.normal(size=(2, 3, 3)), DRAW.normal(size=(2, 3))
+    labels = {"REF_stress": stress, "dipole": dipole, "charges": dipole, "atomic_dipoles": stress}
+    for k, atoms in enumerate(water(tmp_path / "own.npz", cell=cells, **labels)):
+        assert np.array_equal(atoms.cell.array, cells[k]) and atoms.pbc.all()
+        assert np.array_equal(atoms.info["REF_stress"], stress[k])
+        assert np.array_equal(atoms.info["dipole"], dipole[k])
+        assert np.array_equal(atoms.arrays["F"], FORCES[k, :3])
+        assert np.array_equal(atoms.arrays["charges"], dipole[k])
+        assert np.array_equal(atoms.arrays["atomic_dipoles"], stress[k])
+    # where zeros fill up, the tensors are whole
+    np.savez(tmp_path / "up.npz", z=np.array([[8, 1, 0], Z[:3]]), R=POS[:2, :3], stress=stress)
+    first = next(array_structures(tmp_path / "up.npz"))
+    assert len(first) == 2 and np.array_equal(first.info["stress"], stress[0])
+
+
+def test_an_energy_in_a_column_of_single_atoms(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", z=Z[:1], R=POS[:, :1], E=ENERGY[:, None])
+    assert [atoms.info["E"] for atoms in array_structures(tmp_path / "own.npz")] == ENERGY.tolist()
+
+
+@pytest.mark.parametrize(
+    "name", ["Lattice", "Cell", "box", "lattice_vectors", "cells", "unit_cell"]
+)
+def test_names_of_cells(name: str, tmp_path: Path) -> None:
+    for atoms in water(tmp_path / "own.npz", **{name: 9 * np.eye(3)}):
+        assert np.array_equal(atoms.cell.array, 9 * np.eye(3)) and atoms.pbc.all()
+    for atoms in water(tmp_path / "own.npz", **{name: np.full((2, 3), 9.0)}):
+        assert np.array_equal(atoms.cell.array, 9 * np.eye(3)) and atoms.pbc.all()
+
+
+@pytest.mark.parametrize(
+    ("pbc", "expected"),
+    [
+        (None, [[True] * 3] * 2),
+        (np.array(False), [[False] * 3] * 2),
+        (np.array([True, True, False]), [[True, True, False]] * 2),
+        (np.array([1, 0]), [[True] * 3, [False] * 3]),
+        (np.array([[1, 0, 0], [1, 1, 0]]), [[True, False, False], [True, True, False]]),
+    ],
+)
+def test_periodicity(pbc: np.ndarray | None, expected: list[list[bool]], tmp_path: Path) -> None:
+    arrays = {"cell": 9 * np.eye(3)} | ({} if pbc is None else {"pbc": pbc})
+    assert [atoms.pbc.tolist() for atoms in water(tmp_path / "own.npz", **arrays)] == expected
+
+
+def test_structures_repeat_along_vectors_that_are_not_zero(tmp_path: Path) -> None:
+    cells = np.stack([np.diag([9.0, 9.0, 0.0]), np.zeros((3, 3))])
+    first, second = water(tmp_path / "own.npz", cell=cells)
+    assert first.pbc.tolist() == [True, True, False] and not second.pbc.any()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"box": np.ones(2)}, r"box is \(2,\), which is no cell: write vectors in rows"),
+        ({"cell": np.eye(3), "Lattice": np.eye(3)}, "its cell is in Lattice and cell: keep one"),
+        ({"cell": np.eye(3), "pbc": np.array([0, 2, 1])}, "pbc has other values than true and"),
+        ({"cell": np.eye(3), "pbc": np.ones((2, 2))}, r"pbc is \(2, 2\), not one value, \[3\]"),
+    ],
+)
+def test_cells_that_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        water(tmp_path / "own.npz", **arrays)
+
+
+def test_three_structures_whose_cell_may_be_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    np.savez(path, z=Z, R=POS[:3], cell=9 * np.eye(3))
+    assert all(np.array_equal(a.cell.array, 9 * np.eye(3)) for a in array_structures(path))
+    np.savez(path, z=Z, R=POS[:3], cell=np.ones((3, 3)))
+    with pytest.raises(ValueError, match="one cell or the lengths of three"):
+        list(array_structures(path))
+    np.savez(path, z=Z, R=POS[:3], cell=9 * np.eye(3), pbc=np.array([True, True, False]))
+    with pytest.raises(ValueError, match="of vectors or of structures"):
+        list(array_structures(path))
+
+
 def test_layout_of_spice(tmp_path: Path) -> None:
     """Groups of molecules, in atomic units, with gradients in place of forces."""
     h5py = pytest.importorskip("h5py", reason="HDF5 is read by h5py, which is optional")

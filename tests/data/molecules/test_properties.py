@@ -74,7 +74,8 @@ def test_matrices_become_irreps(tmp_path: Path) -> None:
     data = data_of(tmp_path / "own.xyz", properties={"alpha": "graph:0e+2e"}, val=0, test=0)
     one, two = data.splits["train"].alpha
     matrix = o3.Irreps("0e+2e").D_from_matrix(rotation)
-    assert torch.allclose(matrix @ one.double(), two.double(), atol=1e-6)
+    # six sums of float32 numbers of up to 5
+    assert torch.allclose(matrix @ one.double(), two.double(), atol=1e-5)
     trace = np.trace(structures[0].info["alpha"])
     assert float(one[0].abs()) == pytest.approx(abs(trace) / np.sqrt(3), rel=1e-5)
     components = structures[0].copy()

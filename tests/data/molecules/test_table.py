@@ -95,6 +95,15 @@ def test_splits_and_files_of_their_own(tmp_path: Path) -> None:
         table(path, test=again, fold=0)
 
 
+def test_predictions_of_a_compressed_file_have_its_smiles(tmp_path: Path) -> None:
+    data = table(written(tmp_path, HEADER + "".join(ROWS)))
+    path = tmp_path / "other.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + "".join(ROWS[:3])).encode()))
+    other = data.of_file(path)
+    other.setup()
+    assert other.names == SMILES[:3]
+
+
 def test_identifiers_are_those_of_the_rows(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "".join(ROWS))
     data = table(path)
@@ -140,6 +149,31 @@ def test_structures(tmp_path: Path) -> None:
         pairs = torch.zeros_like(distance).index_put_(tuple(one.edge_index), torch.tensor(1.0))
         assert torch.equal(pairs.bool(), distance <= 3.0)
     assert "edge_attr" not in near[0]
+
+
+def test_structures_far_from_the_origin_keep_their_digits(tmp_path: Path) -> None:
+    """Ligands cut out of a large file; an SDF file has four decimals and 10 columns."""
+    near = table(structures(tmp_path / "own.sdf"), val=0, test=0).splits["train"]
+    with Chem.SDWriter(str(tmp_path / "far.sdf")) as writer:
+        for molecule in Chem.SDMolSupplier(str(tmp_path / "own.sdf"), removeHs=False):
+            conformer = molecule.GetConformer()
+            conformer.SetPositions(conformer.GetPositions() + 9000.0)
+            writer.write(molecule)
+    far = table(tmp_path / "far.sdf", val=0, test=0).splits["train"]
+    for k in range(len(near)):
+        one, other = near[k].pos, far[k].pos
+        torch.testing.assert_close(one - one.mean(0), other - other.mean(0), atol=1e-5, rtol=0)
+
+
+def test_formal_charges(tmp_path: Path) -> None:
+    rows = ["a,CC(=O)[O-],1,0\n", "b,C[NH3+],2,1\n", *ROWS]
+    path = written(tmp_path, HEADER + "".join(rows))
+    charged = table(path, val=0, test=0, charges=True).splits["train"]
+    assert charged[0].charge.tolist() == [-1] and charged[1].charge.tolist() == [1]
+    assert not charged.charge[2:].any()
+    assert "charge" not in table(path, val=0, test=0).splits["train"][0]
+    near = table(structures(tmp_path / "own.sdf"), val=0, test=0, cutoff=3.0, charges=True)
+    assert near.splits["train"].charge.tolist() == [0] * 10
 
 
 def test_flat_structures_have_bonds_alone(tmp_path: Path) -> None:

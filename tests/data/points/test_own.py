@@ -17,6 +17,7 @@ from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.points.cloud_files import read_cloud
 
+FAR = 1e6
 DRAW = np.random.default_rng(3)
 POINTS = DRAW.normal(size=(7, 3)).astype(np.float32)
 NORMALS = POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
@@ -278,3 +279,34 @@ def test_classes_are_cross_validated(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main(["cv", "--config=own.yaml", f"--out={tmp_path.parent / 'cv-clouds'}"]) == 0
     summary = json.loads((tmp_path.parent / "cv-clouds" / "folds.json").read_text())
     assert summary["measure"] == "accuracy" and len(summary["confusion"]) == 2
+
+
+def test_clouds_far_from_the_origin(tmp_path: Path) -> None:
+    """In float32 a thousand values at a million become seventeen."""
+    points = np.random.default_rng(0).normal(size=(50, 3))
+    for name, shift in (("near", 0.0), ("far", FAR)):
+        (tmp_path / name / "a").mkdir(parents=True)
+        for k in range(4):
+            np.save(tmp_path / name / "a" / f"{k}.npy", points + shift)
+
+    def positions(name: str, **options: Any) -> Any:
+        data = CloudData(tmp_path / name, 0.25, 0.25, points=None, **options)
+        data.setup()
+        return data.splits["train"].pos
+
+    torch.testing.assert_close(positions("near"), positions("far"), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        positions("near", normalize=False)[:50], torch.from_numpy(points).float()
+    )
+    with pytest.raises(ValueError, match="npy: its points are so far from the origin that float32"):
+        positions("far", normalize=False)
+    for k in range(4):  # which has the digits that float32 has
+        np.save(tmp_path / "far" / "a" / f"{k}.npy", (points + 1000).astype(np.float32))
+    assert len(positions("far", normalize=False))
+
+
+def test_one_point_in_float64_is_not_far(tmp_path: Path) -> None:
+    for k in range(4):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        np.save(tmp_path / "a" / f"{k}.npy", np.full((1, 3), 0.1))
+    CloudData(tmp_path, 0.25, 0.25, points=None, normalize=False).setup()

@@ -470,6 +470,13 @@ def test_early_stopping_resumes_exactly(tmp_path: Path) -> None:
     assert_equal(state(whole), state(again))
 
 
+@pytest.mark.parametrize("switch", [{"limit_val_batches": 0}, {"barebones": True}])
+def test_nothing_to_wait_for(switch: dict[str, Any], tmp_path: Path) -> None:
+    run = worse(tmp_path / "run", **switch)
+    with pytest.raises(ValueError, match=r"early_stopping waits for val/worse, which .* leaves u"):
+        fit(run)
+
+
 def test_a_mode_that_waits_for_the_worse(tmp_path: Path) -> None:
     run = regression(tmp_path / "run", callbacks=[EarlyStopping("val/mae", mode="max")])
     with pytest.raises(ValueError, match="mode 'max', but the run's monitor_mode for val/mae is"):

@@ -76,6 +76,53 @@ def test_nan_labels_are_refused_and_predictions_need_none(
     assert predict(run, path).exists()
 
 
+MAY_MISS = {
+    "properties": ("mu", "q"),
+    "masked_regression": ("y",),
+    "masked_classification": ("y",),
+    "node_classification": ("y",),
+}
+
+
+def without(run: Any, split: str, *labels: str) -> Any:
+    """The run, of which a split has none of these labels."""
+    setup = run.data.setup
+
+    def unlabelled(stage: str | None = None) -> None:
+        setup(stage)
+        arrays = run.data.splits[split].arrays
+        for name in labels:
+            missing = torch.nan if arrays[name].is_floating_point() else -1
+            arrays[name] = torch.full_like(arrays[name], missing)
+
+    run.data.setup = unlabelled
+    return run
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(("name", "labels"), MAY_MISS.items())
+def test_a_split_without_any_label_is_refused(
+    name: str, labels: tuple[str, ...], split: str, tmp_path: Path
+) -> None:
+    """Its loss was 0, so that nothing was trained, or the first epoch was the best."""
+    run = without(small_run(name, tmp_path / "run"), split, *labels)
+    with pytest.raises(
+        ValueError, match=rf"Nothing in the {split} split has a label \({labels[0]}"
+    ):
+        fit(run)
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+def test_a_split_without_some_labels(tmp_path: Path) -> None:
+    """Each property is to be learnt; and a validation that is left out needs no labels."""
+    run = without(small_run("properties", tmp_path / "train"), "train", "mu")
+    with pytest.raises(ValueError, match=r"Nothing in the train split has a label \(mu\)"):
+        fit(run)
+    fit(without(small_run("properties", tmp_path / "val"), "val", "mu"))
+    few = {"limit_val_batches": 0, "max_epochs": 1}
+    fit(without(small_run("masked_regression", tmp_path / "none", **few), "val", "y"))
+
+
 @pytest.mark.parametrize(("name", "label"), LABELS.items())
 def test_data_without_a_label(
     name: str, label: str, checkpoint: Callable[[str], Path], tmp_path: Path

@@ -20,6 +20,7 @@ from geqlib.graph import neighbor_list
 from geqlib.models import PONITA, GauntNet
 from geqlib.testing import assert_equivariant
 from geqlib.train import PropertyTask
+from geqlib.train.run import Run, fit
 from tests.data.molecules.test_properties import TYPES, frames
 
 GAUNT: dict[str, Any] = {"elements": ["H", "C", "N", "O"], "channels": 4, "cutoff": 3.0}
@@ -191,3 +192,40 @@ def test_properties_keep_the_order_of_the_checkpoint() -> None:
     first.on_load_checkpoint(dict(stored))
     with pytest.raises(ValueError, match="are b, a, but those of the checkpoint a, b"):
         second.on_load_checkpoint(dict(stored))
+
+
+def charged(folder: Path, charges: tuple[int, ...]) -> Path:
+    """Structures whose one number is their charge."""
+    written = frames()[: len(charges)]
+    for atoms, charge in zip(written, charges, strict=True):
+        atoms.info |= {"total": charge, "shift": float(charge)}
+    write(folder / "charged.xyz", written, format="extxyz")
+    return folder / "charged.xyz"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_charges_are_inputs(tmp_path: Path) -> None:
+    path = charged(tmp_path, (0, 1, -1, 0, 1, -1))
+    properties, options = {"shift": "graph:scalar"}, {"charge_key": "total", "cutoff": 3.0}
+    data = PropertyData(path, properties, 0.34, 0, batch_size=2, **options)
+    net = PONITA(4, 0, 1, 0, channels=4, layers=1, orientations=4, cutoff=3.0)
+    folder = tmp_path / "run"
+    quiet = {"accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 2}
+    run = Run(
+        PropertyTask(net, properties, intensive=["shift"], lr=0.01),
+        data,
+        {"default_root_dir": folder, **quiet},
+        monitor="val/loss",
+    )
+    fit(run)
+    model: Any = run.task.model
+    assert model.charges is not None and bool(model.charges.charges.weight.abs().sum() > 0)
+    batch: Any = data.splits["val"].__getitems__([0])
+    batch.charge = torch.tensor([2.0])
+    with pytest.raises(ValueError, match=r"has the charge 2, which the training data never showed"):
+        run.task.check_batch(batch)
+    plain = AtomProperties(net, properties)
+    with pytest.raises(ValueError, match="which this model does not know: build it with charge=Tr"):
+        plain(batch.pos, batch.z, batch.edge_index, charge=batch.charge)
+    with pytest.raises(ValueError, match="A property cannot be called 'charge'"):
+        PropertyData(path, {"charge": "graph:scalar"}, charge_key="total")

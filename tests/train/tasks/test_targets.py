@@ -171,6 +171,12 @@ def test_nodes_without_a_class_do_not_count() -> None:
     assert float(accuracy.compute()) == pytest.approx(float(right))
     task.check_batch(batch)
     assert float(task.loss(graphs(torch.full((6,), -1))).detach()) == 0
+    losses = torch.zeros(3)
+    for k in range(3):  # of each graph by its own nodes
+        own = ((batch.batch == k) & (batch.y >= 0)).nonzero()[:, 0].tolist()
+        each = [-chance[i, batch.y[i]].log() for i in own]
+        losses[k] = torch.stack(each).mean() if each else 0.0
+    torch.testing.assert_close(task.graph_losses(batch), losses)
 
 
 def test_links_are_products_of_vectors() -> None:
