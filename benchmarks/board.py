@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import rows
 from benchmarks.rows import Column, Result, Row, Table, read_result
-from benchmarks.tables import drawn, headers, legend
+from benchmarks.tables import drawn, headers, legends
 from geqlib.files.atomic import replace_file
 from geqlib.report import page
 from geqlib.report.tables import Table as TextTable
@@ -140,8 +140,8 @@ def _blocks(result: Result, out: Path) -> list[page.Block]:
         copy = out / f"{result.name.replace('/', '_')}.png"
         replace_file(copy, lambda part: shutil.copyfile(result.png, part))
         blocks.append(page.Picture(copy, result.title))
-    if changed := legend(result):
-        blocks.append(page.Paragraph(changed))
+    shown = ((row, result.name) for table in result.tables for row in table.rows)
+    blocks += map(page.Paragraph, legends(shown))
     stamps = dict.fromkeys(row.stamp for table in result.tables for row in table.rows if row.stamp)
     if stamps:
         blocks.append(page.Paragraph(f"Measured by {'; '.join(stamps)}."))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from benchmarks.provenance import FIRST_EDITION
 from benchmarks.rows import Column, Result, Row, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -29,6 +28,7 @@ class Problem:
         column: key of the column.
         ours: labels of the row of the model.
         others: labels of a row to compare with, measured in the same run.
+        noted: whether the note below the table of the result is about these numbers.
     """
 
     text: str
@@ -39,6 +39,7 @@ class Problem:
     column: str
     ours: tuple[str, ...]
     others: tuple[str, ...]
+    noted: bool = True
 
 
 PROBLEMS = (
@@ -124,13 +125,15 @@ PROBLEMS = (
     ),
     Problem(
         "graphs that message passing does not distinguish",
-        "counts of motifs, `PPGNpp`",
+        "counts of motifs as features",
         "motifs.md",
         "accuracy/brec_exact",
-        "pairs of BREC separated, of 400",
+        "pairs of BREC, of 400, that exact features separate without any network (folklore 2-WL, "
+        "Q5, cliques)",
         "pairs",
         ("folklore 2-WL, Q5, cliques",),
         ("1-WL",),
+        noted=False,  # it is about the time of the counts
     ),
     Problem(
         "numbers that depend on the rings of a molecule",
@@ -190,43 +193,49 @@ def families(
     read: Callable[[str], Result | None],
     text: Callable[[Row, Column], str],
     mark: Callable[[Row, str], str],
-) -> tuple[tuple[str, ...], list[list[str]], bool]:
+) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
     """The table for a document.
 
     Args:
         folder: of the document.
         read: a result by its name; None if it was not measured yet.
         text: a cell of a row.
-        mark: of a row of that result, if it would be measured otherwise today.
+        mark: behind a row of the result of this name, if it would be measured otherwise today.
 
     Returns:
-        Header, lines, and whether a number was measured by the first edition.
+        Header, lines, and the notes below the tables that numbers are from, to which lines refer.
 
     Raises:
         ValueError: if a result has no such column.
     """
-    lines, old = [], False
+    lines: list[list[str]] = []
+    notes: list[str] = []
     for problem in PROBLEMS:
         result = read(problem.result)
-        shown = []
+        shown, note = [], ""
         for labels in (problem.ours, problem.others):
-            column, row = (None, None) if result is None else _found(result, problem, labels)
-            if column is None or row is None:
+            place = None if result is None else _place(result, problem, labels)
+            if place is None:
                 shown.append(UNMEASURED)
                 continue
-            old |= FIRST_EDITION in row.stamp
+            table, column, row = place
+            note = table.note if problem.noted else ""
             shown.append(f"{text(row, column)}{mark(row, problem.result)}")
         ours, others = shown
+        ours = ours if ours == UNMEASURED else f"**{ours}**"
+        if note:
+            notes += [] if note in notes else [note]
+            ours += f" (note {notes.index(note) + 1})"
         page = os.path.relpath(DOCS / problem.page, folder)
         lines.append(
             [
                 problem.text,
                 f"{problem.model} ([page]({page}))",
-                f"{problem.quantity}: {ours if ours == UNMEASURED else f'**{ours}**'}",
+                f"{problem.quantity}: {ours}",
                 f"{_beside(problem)}: {others}",
             ]
         )
-    return HEADER, lines, old
+    return HEADER, lines, [f"Note {k}: {note}" for k, note in enumerate(notes, 1)]
 
 
 def _beside(problem: Problem) -> str:
@@ -235,13 +244,19 @@ def _beside(problem: Problem) -> str:
     return ", ".join(other for other, own in pairs if other != own)
 
 
-def _found(result: Result, problem: Problem, labels: tuple[str, ...]) -> tuple[Column, Row | None]:
+def _place(
+    result: Result, problem: Problem, labels: tuple[str, ...]
+) -> tuple[Table, Column, Row] | None:
+    """Where a number stands; None if there is no such row."""
     tables = [table for table in result.tables if _column(table, problem.column)]
     if not tables:
         raise ValueError(f"{result.name} has no column {problem.column!r}.")
     rows = ((table, row) for table in tables for row in _named(table, labels))
-    table, row = next(rows, (tables[0], None))
-    return cast(Column, _column(table, problem.column)), row
+    place = next(rows, None)
+    if place is None:
+        return None
+    table, row = place
+    return table, cast(Column, _column(table, problem.column)), row
 
 
 def _column(table: Table, key: str) -> Column | None:

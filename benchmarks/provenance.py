@@ -154,7 +154,7 @@ def running() -> str:
 def marks(stamp: str, measured_with: Hashes, name: str) -> list[str]:
     """In which ways a row is no longer what its benchmark would measure; [] for a fresh one.
 
-    Rows of the first edition have a sentence of their own below their tables.
+    Rows of the first edition, whose files had no hashes, have a mark of their own in tables.
     """
     if not stamp or FIRST_EDITION in stamp:
         return []

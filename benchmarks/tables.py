@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ from benchmarks.rows import (
 
 TOP = Path(__file__).parents[1]
 MARKS = re.compile(r"(<!-- table:([\w/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-OLD = "Measured by the first edition."
 MARK = "†"
+OLD_MARK = "‡"
 
 
 def main() -> int:
@@ -75,20 +75,18 @@ def rewritten(path: Path) -> str:
 
 def families_markdown(folder: Path) -> str:
     """Which family for which problem, with what was measured of it."""
-    reasons: set[str] = set()
+    shown: list[tuple[Row, str]] = []
 
-    def mark(row: Row, name: str) -> str:
-        why = stale(row, name)
-        reasons.update(why)
-        return f" {MARK}" if why else ""
+    def marked(row: Row, name: str) -> str:
+        shown.append((row, name))
+        return mark(row, name)
 
     def read(name: str) -> Result | None:
         return read_result(name) if (RESULTS / f"{name}.json").exists() else None
 
-    header, lines, old = families(folder, read, text, mark)
-    notes = [OLD] if old else []
-    notes += [f"{MARK} Measured with {' or '.join(sorted(reasons))}."] if reasons else []
-    return "\n".join([markdown(header, lines), *(f"{note}\n" for note in notes)])
+    header, lines, notes = families(folder, read, text, marked)
+    below = [*notes, *legends(shown)]
+    return "\n".join([markdown(header, lines), *(f"{note}\n" for note in below)])
 
 
 def to_markdown(result: Result, folder: Path | None = None) -> str:
@@ -100,18 +98,33 @@ def to_markdown(result: Result, folder: Path | None = None) -> str:
             parts.append(f"{table.note}\n")
     if result.picture and folder is not None:
         parts.append(f"![{result.picture}]({os.path.relpath(result.png, folder)})\n")
-    if any(FIRST_EDITION in row.stamp for table in result.tables for row in table.rows):
-        parts.append(f"{OLD}\n")
-    if changed := legend(result):
-        parts.append(f"{changed}\n")
+    rows = ((row, result.name) for table in result.tables for row in table.rows)
+    parts += [f"{sentence}\n" for sentence in legends(rows)]
     return "\n".join(parts)
 
 
-def legend(result: Result) -> str:
-    """What the mark of rows means that the benchmark would measure otherwise today, if any does."""
-    rows = [row for table in result.tables for row in table.rows]
-    reasons = sorted({reason for row in rows for reason in stale(row, result.name)})
-    return f"{MARK} Measured with {' or '.join(reasons)}." if reasons else ""
+def legends(rows: Iterable[tuple[Row, str]]) -> list[str]:
+    """What the marks of rows mean, each with the name of its benchmark: a sentence for each."""
+    rows = list(rows)
+    sentences = []
+    if old := ["-dirty" in row.stamp for row, _ in rows if of_first_edition(row)]:
+        part = "" if all(old) else " in part"
+        dirty = f",{part} with uncommitted changes" if any(old) else ""
+        sentences.append(f"{OLD_MARK} Measured by the first edition{dirty}.")
+    if reasons := sorted({reason for row, name in rows for reason in stale(row, name)}):
+        sentences.append(f"{MARK} Measured with {' or '.join(reasons)}.")
+    return sentences
+
+
+def mark(row: Row, name: str) -> str:
+    """What stands behind a row of this benchmark that is not what it would measure today."""
+    if of_first_edition(row):
+        return f" {OLD_MARK}"
+    return f" {MARK}" if stale(row, name) else ""
+
+
+def of_first_edition(row: Row) -> bool:
+    return row.origin != "published" and FIRST_EDITION in row.stamp
 
 
 def stale(row: Row, name: str) -> list[str]:
@@ -126,10 +139,10 @@ def drawn(table: Table, name: str = "", *, bold: bool = True) -> tuple[list[str]
 
     Args:
         table: to draw.
-        name: of the benchmark, by which stale rows are marked; "" for a table that no file holds.
+        name: of the benchmark, by which rows are marked; "" for a table that no file holds.
         bold: whether rows of geqlib are set bold among others.
     """
-    marked = [f" {MARK}" if name and stale(row, name) else "" for row in table.rows]
+    marked = [mark(row, name) if name else "" for row in table.rows]
     if table.turned:
         return turned(table, marked)
     lines = [

@@ -12,13 +12,21 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
 
 from geqlib.atoms.direct import NOT_CONSERVATIVE
 from geqlib.atoms.forces import compiled_energy_forces
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.ase import GeqCalculator
-from geqlib.calculators.checks import check_calculator, displaced_at_random, worst
-from geqlib.calculators.subject import Row, Subject
+from geqlib.calculators.checks import (
+    check_calculator,
+    displaced_at_random,
+    no_stress,
+    work,
+    worse,
+    worst,
+)
+from geqlib.calculators.subject import CalculationError, Row, Subject
 from geqlib.files.export import export_program
 
 SINGLE = 1e-3  # of forces in float32
@@ -58,9 +66,8 @@ def check_potential(
     rows = [*forces_of(calculator), *rows]
     moved = [displaced_at_random(structure, seed + k) for k, structure in enumerate(structures)]
     subjects = [Subject(calculator, atoms, calculator.cutoff, approximate, seed) for atoms in moved]
-    single = GeqCalculator(calculator.potential, dtype=torch.float32, cutoff=calculator.cutoff)
-    rows.append(compared("float32 against float64", subjects, single, SINGLE, "rounding"))
-    return [*rows, compiled(subjects, calculator, backend), exported(subjects, calculator)]
+    rows += [single(subjects, calculator), compiled(subjects, calculator, backend)]
+    return [*rows, exported(subjects, calculator)]
 
 
 def has_grid(potential: Potential | None) -> bool:
@@ -72,15 +79,24 @@ def has_grid(potential: Potential | None) -> bool:
 def compared(
     name: str, subjects: Sequence[Subject], other: Calculator, tolerance: float, reason: str
 ) -> Row:
-    """Energies and forces of another calculator against those of the subjects' own."""
-    rows = []
-    for subject in subjects:
-        twin = Subject(other, subject.atoms)
-        scale, energy = subject.scale(), subject.energy(subject.atoms)
-        change = abs(twin.energy(subject.atoms) - energy) / (scale + 0.01 * abs(energy))
-        slopes = np.abs(twin.forces(subject.atoms) - subject.forces(subject.atoms)).max() / scale
-        rows.append(Row(name, max(change, float(slopes)), tolerance, reason))
+    """Energies, forces and stress of another calculator against those of the subjects' own."""
+    rows = [
+        Row(name, change(subject, Subject(other, subject.atoms)), tolerance, reason)
+        for subject in subjects
+    ]
     return worst(rows)
+
+
+def change(subject: Subject, twin: Subject) -> float:
+    """The largest difference of results, relative as in the checks of any calculator."""
+    atoms, scale = subject.atoms, subject.scale()
+    (energy, forces), (other, others) = subject.both(atoms), twin.both(atoms)
+    error = abs(other - energy) / (scale + 0.01 * abs(energy))
+    error = worse(error, float(np.abs(others - forces).max()) / scale)
+    if no_stress(subject):
+        return error
+    stress = np.abs(twin.stress(atoms) - subject.stress(atoms)).max() * atoms.get_volume()
+    return worse(error, float(stress) / work(subject))
 
 
 def forces_of(calculator: GeqCalculator) -> list[Row]:
@@ -105,6 +121,17 @@ class _Compiled(GeqCalculator):
         self.compute = detached
 
 
+def single(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
+    """The same network in float32."""
+    name = "float32 against float64"
+
+    def compare() -> Row:
+        rounded = GeqCalculator(eager.potential, dtype=torch.float32, cutoff=eager.cutoff)
+        return compared(name, subjects, rounded, SINGLE, "rounding")
+
+    return judged_form(name, SINGLE, compare)
+
+
 def compiled(subjects: Sequence[Subject], eager: GeqCalculator, backend: str) -> Row:
     """`compiled_energy_forces` against `energy_forces`."""
     name = "compiled against eager"
@@ -112,7 +139,7 @@ def compiled(subjects: Sequence[Subject], eager: GeqCalculator, backend: str) ->
     def compare() -> Row:
         return compared(name, subjects, _Compiled(eager, backend), DOUBLE, "both in float64")
 
-    return _row_or_refusal(name, compare)
+    return judged_form(name, DOUBLE, compare)
 
 
 def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
@@ -126,12 +153,26 @@ def exported(subjects: Sequence[Subject], eager: GeqCalculator) -> Row:
             program = GeqCalculator(file, trusted=True, cutoff=eager.cutoff)
             return compared(name, subjects, program, DOUBLE, "both in float64")
 
-    return _row_or_refusal(name, compare)
+    return judged_form(name, DOUBLE, compare)
 
 
-def _row_or_refusal(name: str, compare: Callable[[], Row]) -> Row:
-    """The row; without an error where a network cannot be compiled or exported."""
+def judged_form(name: str, tolerance: float, compare: Callable[[], Row]) -> Row:
+    """The row; without an error where geqlib refuses the form, failed where it does not work."""
     try:
         return compare()
-    except ValueError as error:
-        return Row(name, None, None, str(error))
+    except Exception as error:
+        if is_refusal(error):
+            return Row(name, None, None, str(error))
+        return Row(name, np.inf, tolerance, f"{type(error).__name__}: {error}")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether geqlib says that a network has no such form, rather than that one does not work.
+
+    It does when the form is built, by a ValueError, or, of layers that torch compiles wrongly, when
+    the backend is first called: see `compiled_energy_forces`.
+    """
+    if not isinstance(error, CalculationError):
+        return isinstance(error, ValueError)
+    inner = error.__cause__
+    return isinstance(inner, ValueError) and isinstance(inner.__cause__, BackendCompilerFailed)

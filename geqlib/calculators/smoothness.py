@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 from ase import Atoms
 
-from geqlib.calculators.subject import Array, Row, Subject
+from geqlib.calculators.differences import uncertainty
+from geqlib.calculators.subject import Array, CalculationError, Row, Subject
 
 TOLERANCE = 1e-4  # of jumps, which are 0 but for rounding, float32 included
 LARGEST_SCAN = 12.0
@@ -23,9 +24,7 @@ def stretched_bond(subject: Subject) -> Row:
         return Row(name, None, None, "one atom has no bond")
     far = LARGEST_SCAN if subject.cutoff is None else 0.95 * subject.cutoff
     near = min(0.8 * pair.get_distance(0, 1), 0.5 * far)
-    error = largest_jump(subject, pair, near, far)
-    reason = f"jumps between {near:.2f} and {far:.2f} A, relative to the largest force there"
-    return Row(name, error, TOLERANCE, reason)
+    return scanned(name, subject, pair, near, far, f"between {near:.2f} and {far:.2f} A")
 
 
 def cutoff_smoothness(subject: Subject) -> Row:
@@ -39,13 +38,15 @@ def cutoff_smoothness(subject: Subject) -> Row:
             else ("no cutoff is known: the stretched bond goes through it")
         )
         return Row(name, None, None, reason)
-    error = largest_jump(subject, pair, 0.95 * subject.cutoff, 1.05 * subject.cutoff)
-    reason = f"jumps at {subject.cutoff:.2f} A, relative to the largest force there"
-    return Row(name, error, TOLERANCE, reason)
+    ends = 0.95 * subject.cutoff, 1.05 * subject.cutoff
+    return scanned(name, subject, pair, *ends, f"at {subject.cutoff:.2f} A")
 
 
 def closest_pair(subject: Subject) -> Atoms | None:
-    """The elements of the closest two atoms, as a molecule along a direction of no symmetry."""
+    """The closest two atoms, as a molecule along a direction of no symmetry.
+
+    It keeps atoms.info, without which potentials that were trained with charges refuse it.
+    """
     atoms = subject.atoms
     if len(atoms) < 2:
         atoms = atoms.repeat(tuple(1 + atoms.pbc.astype(int)))
@@ -54,14 +55,54 @@ def closest_pair(subject: Subject) -> Atoms | None:
     distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
     i, j = min(combinations(range(len(atoms)), 2), key=lambda pair: distances[pair])
     direction = np.array([0.48, 0.6, 0.64])
-    return Atoms(atoms.numbers[[i, j]], [np.zeros(3), distances[i, j] * direction])
+    pair = atoms[[i, j]]
+    pair.set_cell(np.zeros((3, 3)))
+    pair.pbc = False
+    pair.positions = [np.zeros(3), distances[i, j] * direction]
+    return pair
+
+
+def scanned(name: str, subject: Subject, pair: Atoms, near: float, far: float, where: str) -> Row:
+    """The row of a pair's distances from `near` to `far`; without an error if it is refused."""
+    try:
+        pair = supported(subject, pair, far)
+    except CalculationError as refusal:
+        return Row(name, None, None, f"a pair of atoms: {refusal}")
+    try:
+        error = largest_jump(subject, pair, near, far)
+    except CalculationError as failure:
+        return Row(name, None, None, f"a pair {where}: {failure}", tested=False)
+    return Row(name, error, TOLERANCE, f"jumps {where}, relative to the largest force there")
+
+
+def supported(subject: Subject, pair: Atoms, far: float) -> Atoms:
+    """The pair in vacuum or, for calculators of crystals alone, in a cell.
+
+    The cell is three times as large as the largest distance, so that images are twice as far away
+    as that.
+
+    Raises:
+        CalculationError: if the calculator refuses both.
+    """
+    try:
+        subject.both(pair)
+        return pair
+    except CalculationError as refusal:
+        periodic = pair.copy()
+        periodic.set_cell(3 * far * np.eye(3))
+        periodic.pbc = True
+        try:
+            subject.both(periodic)
+        except CalculationError:
+            raise refusal from None
+        return periodic
 
 
 def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> float:
     """The largest jump of the force, and of the energy, over a pair's distances.
 
     Intervals in which either changes unlike in neighbouring intervals are divided until a
-    continuous function would not change any more.
+    continuous function would not change any more. Energies may change by what they are rounded to.
     """
     direction = pair.positions[1] / np.linalg.norm(pair.positions[1])
 
@@ -75,9 +116,10 @@ def largest_jump(subject: Subject, pair: Atoms, near: float, far: float) -> floa
     values = np.array([at(r) for r in grid])
     largest = max(pair_force(at, pair), float(np.abs(values[:, 0]).max()), 1e-3)
     jumps = []
-    for quantity in (0, 1):
+    for quantity, rounding in ((0, 0.0), (1, 2 * uncertainty(subject, pair))):
         for k in suspects(np.diff(values[:, quantity])):
-            jumps.append(divided(at, grid[k], grid[k + 1], quantity))
+            jump = divided(at, grid[k], grid[k + 1], quantity)
+            jumps.append(np.maximum(jump - rounding, 0.0))
     return float(np.max(jumps)) / largest
 
 

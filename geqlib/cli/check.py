@@ -28,35 +28,51 @@ def main(args: Sequence[str]) -> int:
     parser = ArgumentParser("geqlib check", description=DESCRIPTION)
     parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
-    parser.add_argument("--samples", type=int, default=8, help="random group elements each")
+    parser.add_argument("--samples", type=int, help="random group elements each, by default 8")
     parser.add_argument(
         "--degree",
         type=int,
-        default=2,
-        help="up to which a broken rotation symmetry is resolved by degree; 0 leaves it out",
+        help="up to which a broken rotation symmetry is resolved by degree, by default 2; 0 leaves "
+        "it out",
     )
-    parser.add_argument(
-        "--groups", nargs="+", default=[], help='further groups, such as "GL+(3)" or "Aff+(2)"'
-    )
+    parser.add_argument("--groups", nargs="+", help='further groups, such as "GL+(3)" or "Aff+(2)"')
     physics = parser.add_argument_group("of forces and energies")
     physics.add_argument("--structures", help="file that ASE reads: checks energies and forces")
     physics.add_argument("--calculator", help="module:function that makes an ASE calculator")
     physics.add_argument("--cutoff", type=float, help="in angstrom, if the calculator has none")
-    physics.add_argument("--backend", default="inductor", help="of torch.compile, for models")
+    physics.add_argument("--backend", help="of torch.compile, for models; by default inductor")
     parser.add_argument("--trust", metavar="MODULE", help="of your own code that the model names")
     options = parser.parse_args(args)
     if options.structures is not None or options.calculator is not None:
         return check_physics(options)
     if (options.checkpoint is None) == (options.config is None):
         raise ValueError("geqlib check needs a checkpoint or --config FILE, one of the two.")
+    physics_only = "is for energies and forces: give --structures FILE, or leave it out"
+    refuse(options, ("cutoff", "backend"), physics_only)
     check_model(
         options.checkpoint,
         options.config,
-        options.samples,
-        degree=options.degree,
-        groups=options.groups,
+        8 if options.samples is None else options.samples,
+        degree=2 if options.degree is None else options.degree,
+        groups=options.groups or (),
     )
     return 0
+
+
+def refuse(options: Namespace, names: Sequence[str], reason: str) -> None:
+    """Refuse options that would be read and not used.
+
+    Args:
+        options: of the command line, None where they were left out.
+        names: of those to refuse.
+        reason: what they are for, and what to do.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"geqlib check --{name} {reason}.")
 
 
 def check_physics(options: Namespace, console: Console | None = None) -> int:
@@ -75,13 +91,17 @@ def check_physics(options: Namespace, console: Console | None = None) -> int:
             "geqlib check --structures needs a checkpoint or --calculator MODULE:FUNCTION, one of "
             "the two."
         )
+    symmetry_only = "is for symmetry errors of models: leave it out with --structures"
+    refuse(options, ("samples", "degree", "groups"), symmetry_only)
+    if options.calculator is not None:
+        refuse(options, ("backend",), "is for models, which are compiled: leave it out")
     structures = read_structures(options.structures)
     if options.calculator is None:
         rows = check_potential(
             options.checkpoint,
             structures,
             cutoff=options.cutoff,
-            backend=options.backend,
+            backend=options.backend or "inductor",
             progress=bar("structures"),
         )
     else:

@@ -18,16 +18,32 @@ SHOWN = """\
 | **geqlib `A`** | 2 | 0.25000 ± 0.01000 | 20.0 | measured |
 | peer | 2 | 0.5000 | 50.0 | measured, 2 seeds |
 | paper |  | 2.0e-04 |  | published (Someone et al. 2020) |
-| **old** (removed) | 3 | 0.3000 |  | measured |
+| **old** (removed) ‡ | 3 | 0.3000 |  | measured |
 
 Some words.
 
-Measured by the first edition.
+‡ Measured by the first edition.
 """
 
 
 def test_rows_of_every_kind() -> None:
     assert to_markdown(RESULT) == SHOWN
+
+
+def test_the_first_edition_says_which_rows_and_from_which_trees() -> None:
+    """Published rows have no mark, whatever their stamp says."""
+    *others, old = TABLE.rows
+    dirty = replace(old, stamp="geqlib 1 at abc-dirty, first edition")
+    for some, sentence in (
+        ((dirty,), "with uncommitted changes."),
+        ((old, dirty), "in part with uncommitted changes."),
+    ):
+        changed = replace(TABLE, rows=(*others, *some))
+        text = to_markdown(replace(RESULT, tables=(changed,)))
+        assert f"\n‡ Measured by the first edition, {sentence}\n" in text
+        assert text.count("| **old** (removed) ‡ |") == len(some)
+    published = replace(TABLE, rows=(replace(old, origin="published"),))
+    assert "‡" not in to_markdown(replace(RESULT, tables=(published,)))
 
 
 def test_columns_as_lines() -> None:

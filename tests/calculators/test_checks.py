@@ -11,8 +11,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
 
-from geqlib.calculators.checks import check_calculator, own_cutoff, worst
+from geqlib.calculators.checks import check_calculator, doubled, own_cutoff, worst
 from geqlib.calculators.model_checks import GRID, check_potential
 from geqlib.calculators.subject import Row
 from geqlib.models import PONITA, GauntNet, Potential
@@ -83,6 +84,53 @@ def test_a_right_calculator_passes_everything_that_applies() -> None:
 )
 def test_each_mistake_fails_its_check(mistake: Any, names: set[str]) -> None:
     assert failed(check_calculator(mistake(), [crystal()])) == names
+
+
+def charged(charge: float) -> Atoms:
+    atoms = crystal()
+    atoms.info["charge"] = charge
+    return atoms
+
+
+def test_two_cells_have_twice_the_charge() -> None:
+    names = {"supercell extensivity"}
+    rows = check_calculator(wrong.Charged(), [charged(1)])
+    assert not failed(rows) and all(row.passed for row in rows)
+    assert failed(check_calculator(wrong.TotalChargeAlone(), [charged(1)])) == names
+    twice = doubled(charged(2), 1)
+    assert twice.info["charge"] == 4 and len(twice) == 8
+    radical = Atoms(
+        "Ar", cell=[3, 3, 3], info={"multiplicity": 2, "spin": np.array([3]), "name": "x"}
+    )
+    assert doubled(radical, 0).info == {"multiplicity": 3, "spin": 5, "name": "x"}
+
+
+def test_charges_that_were_not_trained_are_not_asked_for() -> None:
+    rows = check_calculator(wrong.SmallCharges(), [charged(1)])
+    row = result(rows, "supercell extensivity")
+    assert not failed(rows) and row.passed is None and row.tested and "no such charge" in row.reason
+
+
+def test_calculators_of_crystals_alone() -> None:
+    """Their pairs are in a large cell; where pairs are refused there, too, the rest is checked."""
+    rows = check_calculator(wrong.CrystalsAlone(), [crystal()])
+    assert not failed(rows) and all(row.passed for row in rows)
+    rows = check_calculator(wrong.FourAtoms(), [crystal()])
+    absent = {row.name: row for row in rows if row.passed is None}
+    assert set(absent) == {"smoothness at the cutoff", "smoothness along a stretched bond"}
+    assert all(row.tested and "layers of four atoms" in row.reason for row in absent.values())
+
+
+def test_a_calculator_that_fails_for_a_stretched_pair_was_not_tested() -> None:
+    row = result(check_calculator(wrong.Lonely(), [crystal()]), "smoothness at the cutoff")
+    assert row.passed is None and not row.tested and "no edges" in row.reason
+
+
+def test_sums_of_calculators_have_no_reset() -> None:
+    right = check_calculator(SumCalculator([wrong.Pairs(), wrong.Pairs()]), [crystal()])
+    assert not failed(right)
+    off = SumCalculator([wrong.Pairs(), wrong.ForcesOff()])
+    assert failed(check_calculator(off, [crystal()])) == {FORCES}
 
 
 def test_one_wrong_component_is_seen() -> None:

@@ -1,4 +1,5 @@
-"""Calculators with one deliberate mistake each, for the checks to find: smooth pair energies."""
+"""Smooth pair energies with one deliberate mistake each, for the checks to find; and right ones,
+of kinds that checks once took for wrong."""
 
 from __future__ import annotations
 
@@ -168,3 +169,116 @@ class Skewed(Pairs):
     def sums(self, atoms: Atoms) -> dict[str, Any]:
         results = super().sums(atoms)
         return results | {"forces": results["forces"] * [1, 1, 1.02]}
+
+
+class TotalChargeAlone(Pairs):
+    """Charged structures have one energy more, whatever their size."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        results["energy"] += 5.0 * atoms.info["charge"] ** 2
+        return results
+
+
+class Charged(Pairs):
+    """Right: an energy for each atom and one for each charge, of structures that have a charge."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        results["energy"] += 5.0 * atoms.info["charge"]
+        return results
+
+
+class SmallCharges(Charged):
+    """Right, and trained on charges up to 1."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        if abs(atoms.info["charge"]) > 1:
+            raise ValueError("no such charge in the training data")
+        return super().sums(atoms)
+
+
+class CrystalsAlone(Pairs):
+    """Right, of periodic structures."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        if not atoms.pbc.all():
+            raise NotImplementedError("not periodic")
+        return super().sums(atoms)
+
+
+class FourAtoms(Pairs):
+    """Right, of structures that pairs are not among."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        if len(atoms) % 4:
+            raise NotImplementedError("layers of four atoms")
+        return super().sums(atoms)
+
+
+class Lonely(Pairs):
+    """Fails where an atom has no neighbours."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        if not results["energy"]:
+            raise RuntimeError("no edges")
+        return results
+
+
+class Rounded(Pairs):
+    """Right, but that energies are rounded to float32, at an offset."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        return results | {"energy": float(np.float32(results["energy"] + self.offset))}
+
+
+class RoundedForcesOff(Rounded):
+    """Forces 2 % too large, of energies in float32."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        return results | {"forces": 1.02 * results["forces"]}
+
+
+class RoundedForcesSign(Rounded):
+    """Gradients in place of forces, of energies in float32."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        return results | {"forces": -results["forces"]}
+
+
+class SmallestForceOff(Pairs):
+    """The smallest component above 2 % of the largest is itself 2 % too large."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        size = np.abs(results["forces"])
+        size[size < 0.02 * size.max()] = np.inf
+        k = np.unravel_index(size.argmin(), size.shape)
+        results["forces"][k] *= 1.02
+        return results
+
+
+class OneElementOff(Pairs):
+    """Forces on hydrogen are 5 % too large."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        results["forces"][atoms.numbers == 1] *= 1.05
+        return results
+
+
+class OneAtomOff(Pairs):
+    """One component of the first atom is off by 4 % of the largest force."""
+
+    def sums(self, atoms: Atoms) -> dict[str, Any]:
+        results = super().sums(atoms)
+        results["forces"][0, 2] += 0.04 * np.abs(results["forces"]).max()
+        return results

@@ -59,6 +59,12 @@ def test_what_is_not_tested_is_no_pass(tmp_path, capsys):
         (["--calculator", "builtins:dict", "--structures", "FILE"], "made a dict"),
         (["--calculator", "ase.calculators.emt:EMT", "--structures", "no.xyz"], "do not exist"),
         (["none.ckpt", "--structures", "FILE"], "There is no checkpoint"),
+        (["a.ckpt", "--structures", "FILE", "--samples", "3"], "--samples is for symmetry errors"),
+        (["a.ckpt", "--structures", "FILE", "--degree", "0"], "--degree is for symmetry errors"),
+        (["a.ckpt", "--structures", "FILE", "--groups", "O(3)"], "--groups is for symmetry errors"),
+        (["--calculator", "a:b", "--structures", "FILE", "--backend", "eager"], "--backend is for"),
+        (["a.ckpt", "--cutoff", "5"], "--cutoff is for energies and forces"),
+        (["a.ckpt", "--backend", "eager"], "--backend is for energies and forces"),
     ],
 )
 def test_what_is_refused(arguments, said, structures, capsys):
