@@ -23,7 +23,7 @@ def in_halves(evaluate: Callable[..., Outputs], fields: Mapping[str, Any]) -> Ou
             are in the order of the graphs.
 
     Raises:
-        torch.OutOfMemoryError: if a single graph does not fit.
+        RuntimeError: if a single graph does not fit: on a GPU, torch.OutOfMemoryError.
 
     Example:
         >>> def one(pos, batch, num_graphs, edge_index):
@@ -39,8 +39,8 @@ def in_halves(evaluate: Callable[..., Outputs], fields: Mapping[str, Any]) -> Ou
     """
     try:
         return evaluate(**fields)
-    except torch.OutOfMemoryError:
-        if fields["num_graphs"] < 2:
+    except RuntimeError as error:
+        if fields["num_graphs"] < 2 or not _is_out_of_memory(error):
             raise
     # outside of the handler, which keeps the tensors of the attempt
     warnings.warn(
@@ -50,6 +50,11 @@ def in_halves(evaluate: Callable[..., Outputs], fields: Mapping[str, Any]) -> Ou
     )
     parts = [in_halves(evaluate, half) for half in halves(fields)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory was missing; on a CPU, only the message says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def halves(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

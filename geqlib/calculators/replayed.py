@@ -19,7 +19,6 @@ from geqlib.graph.recordings import CudaGraphs, Function, Outputs, Recorder, Rer
 
 # between the padded structure and the plain one, in eV and angstrom, relative to the largest
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}
-NAMES = ("energy", "energies", "forces", "stress")
 
 
 @dataclass
@@ -81,7 +80,7 @@ class ReplayedForces:
         else:
             copy_all((recording.tensors[name] for name in tensors), tensors.values())
         outputs = recording.replay()
-        return {name: cut(outputs[name], real, sizes).clone() for name in NAMES if name in outputs}
+        return {name: cut(value, real, sizes).clone() for name, value in outputs.items()}
 
     def _check(self, fields: dict[str, Any]) -> None:
         """`Potential.check`, for which the host waits, where atoms or charges have changed."""

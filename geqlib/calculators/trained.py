@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geqlib.atoms.calibrated import CalibratedPotential
 from geqlib.atoms.direct import NOT_CONSERVATIVE
 from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.potential import Potential
@@ -77,18 +78,32 @@ def neighbor_cutoff(
 
 
 def rotation_averaged(potential: Potential, rotations: int) -> Potential:
-    """A potential whose energy is the mean over this many rotations of a structure."""
+    """A potential whose energy is the mean over this many rotations of a structure.
+
+    Of a calibrated potential, standard deviations are those of the mean, with its covariance.
+    """
     derivatives_only(potential, "Forces of an average over rotations")
     if potential.polarisability:
         raise ValueError(
             f"rotations={rotations} averages energies, and this potential has a polarisability: "
             "leave rotations out."
         )
-    average = Potential(
-        RotationAverage(potential.model, rotations),
-        zbl=potential.zbl is not None,
-        long_range=potential.long_range,
+    network = RotationAverage(potential.model, rotations)
+    options: dict[str, Any] = {
+        "zbl": potential.zbl is not None,
+        "long_range": potential.long_range,
+    }
+    if not isinstance(potential, CalibratedPotential):
+        return Potential(network, **options).share(potential)
+    # the mean over rotations is linear in the same weights, so that it has the same covariance
+    average = CalibratedPotential(
+        network,
+        last=[f"model.{name}" for name in potential.last],
+        features=len(potential.covariance.whitening),
+        members=potential.members,
+        **options,
     )
+    average.covariance = potential.covariance
     return average.share(potential)
 
 

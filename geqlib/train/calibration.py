@@ -18,7 +18,13 @@ from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import model_file, read_checkpoint
 from geqlib.train.check import task_and_data
-from geqlib.train.ensemble import STRUCTURES, mean_log_likelihood, slopes_of, train_members
+from geqlib.train.ensemble import (
+    STRUCTURES,
+    label_errors,
+    mean_log_likelihood,
+    slopes_of,
+    train_members,
+)
 from geqlib.train.tasks.energy import EnergyForces, potential_inputs
 
 CLASS = "geqlib.models.CalibratedPotential"
@@ -226,8 +232,7 @@ def squared_errors(
     outputs = energy_forces(potential, **fields, check=False)
     energy, slopes = potential.along(directions, **fields)
     atoms = torch.as_tensor(slopes).square().mean(1)
-    errors = (outputs["energy"] - batch.energy).square()
-    components = (outputs["forces"] - batch.forces).double().square()
+    errors, components = (error.square() for error in label_errors(outputs, batch))
     one = ~errors.isnan() & energy.any(1)
     all_three = ~components.isnan() & atoms.any(1, keepdim=True)
     each = atoms.unsqueeze(1).expand(-1, 3, -1)
@@ -278,7 +283,7 @@ def _joined(parts: Sequence[Squares], label: str) -> Squares:
     if len(joined.errors) == 0:
         raise ValueError(
             f"No validation structure has a label for {label}: the calibration compares errors "
-            "with predicted deviations."
+            "of energies and of forces with predicted deviations, and needs labels for both."
         )
     return joined
 

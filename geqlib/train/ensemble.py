@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -148,12 +148,25 @@ def slopes_of(potential: CalibratedPotential, batches: Iterable[Any], seed: int)
     return _joined(parts)
 
 
+def label_errors(outputs: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, Tensor]:
+    """Predicted energies [G] and forces [N, 3] minus their labels, in float64.
+
+    Args:
+        outputs: of `energy_forces`.
+        batch: with labels, or without: NaN where there is none.
+    """
+    energy, forces = (
+        (outputs[name] - getattr(batch, name, torch.nan)).double() for name in ("energy", "forces")
+    )
+    return energy, forces
+
+
 def _slopes(potential: CalibratedPotential, directions: Tensor, batch: Any) -> Slopes:
     fields = potential_inputs(batch, "reverse")
     outputs = energy_forces(potential, **fields, check=False)
     energies, forces = potential.along(directions, **fields)
-    errors = outputs["energy"] - batch.energy, (outputs["forces"] - batch.forces).double()
-    tensors = errors[0].double(), energies, errors[1], torch.as_tensor(forces)
+    energy, force = label_errors(outputs, batch)
+    tensors = energy, energies, force, torch.as_tensor(forces)
     return Slopes(*(tensor.cpu() for tensor in tensors))
 
 

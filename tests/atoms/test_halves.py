@@ -21,25 +21,36 @@ from tests.train.potential import config, write_frames
 SIZES, PERIODIC = (4, 1, 3, 5, 2), (True, False, True, False, False)
 
 
-def limited(most: int, graphs: list[int]) -> Any:
+OF_A_GPU = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def limited(most: int, graphs: list[int], error: Exception = OF_A_GPU) -> Any:
     """`energy_forces` on a device that holds so many atoms."""
     potential = pairs()
 
     def evaluate(pos: torch.Tensor, **fields: Any) -> dict[str, torch.Tensor]:
         if len(pos) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         graphs.append(fields["num_graphs"])
         return energy_forces(potential, pos, **fields, stress=True)
 
     return evaluate
 
 
-def test_halves_give_the_results_of_the_whole() -> None:
+def of_a_cpu() -> Exception:
+    """What torch raises for more memory than there is."""
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [OF_A_GPU, of_a_cpu()], ids=["gpu", "cpu"])
+def test_halves_give_the_results_of_the_whole(error: Exception) -> None:
     tensors = batch(SIZES, PERIODIC)
     expected = energy_forces(pairs(), **tensors, stress=True)
     graphs: list[int] = []
     with pytest.warns(UserWarning, match="do not fit into the memory of the device and are split"):
-        results = in_halves(limited(6, graphs), tensors)
+        results = in_halves(limited(6, graphs, error), tensors)
     assert sum(graphs) == len(SIZES) and len(graphs) > 2
     assert results.keys() == expected.keys()
     for name, value in expected.items():
@@ -72,6 +83,13 @@ def test_a_structure_that_does_not_fit_alone() -> None:
     with warnings.catch_warnings(), pytest.raises(torch.OutOfMemoryError):
         warnings.simplefilter("ignore")
         in_halves(limited(4, []), tensors)
+
+
+def test_other_errors_are_not_caught() -> None:
+    error = RuntimeError("shapes do not match")
+    with warnings.catch_warnings(), pytest.raises(RuntimeError, match="shapes do not match"):
+        warnings.simplefilter("error")
+        in_halves(limited(4, [], error), batch(SIZES, PERIODIC))
 
 
 @pytest.mark.slow

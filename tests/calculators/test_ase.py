@@ -16,7 +16,7 @@ from ase.vibrations import Vibrations, VibrationsData
 from geqlib.calculators import GeqCalculator
 from geqlib.graph import neighbor_list
 from geqlib.graph.neighbors import SkinNeighbors
-from geqlib.models import PONITA, Potential, energy_forces
+from geqlib.models import PONITA, CalibratedPotential, Potential, energy_forces
 from tests.atoms.atoms import CUTOFF, fields, pairs, ponita, system
 
 
@@ -196,6 +196,27 @@ def test_an_average_over_rotations():
     assert energies[0] != pytest.approx(energies[1], abs=1e-9)
     with pytest.raises(ValueError, match="no grid of orientations"):
         GeqCalculator(pairs(), rotations=2)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_an_average_over_rotations_keeps_the_covariance(members):
+    """Against features of the rotated structures, averaged."""
+    torch.manual_seed(0)
+    network = ponita(layers=1).model
+    options = {"last": network.last_weights, "features": 8, "members": members}
+    potential = CalibratedPotential(network, **options).double()
+    potential.covariance.set(torch.randn(8, members or 8).double(), 0.5, 2.0)
+    inputs = atoms(4, periodic=False)
+    inputs.calc = GeqCalculator(potential, rotations=2)
+    deviation = inputs.calc.get_property("energy_std", inputs)
+    features = []
+    for turn in inputs.calc.potential.model.rotations.numpy():
+        pos = torch.tensor(inputs.positions @ turn.T)
+        features.append(potential.features(**fields(pos, torch.tensor(inputs.numbers))))
+    mean = (features[0] + features[1]) / 2
+    expected = 0.5 * (mean @ potential.covariance.whitening).norm().item()
+    assert deviation == pytest.approx(expected, rel=1e-9) and expected > 0
+    assert inputs.calc.get_property("forces_std", inputs).shape == (4,)
 
 
 def _differences(inputs: Atoms, step: float = 1e-4) -> np.ndarray:

@@ -109,6 +109,20 @@ def test_what_padding_changes_is_computed_plainly() -> None:
         assert frame.get_potential_energy() == energy
 
 
+def test_polarisabilities_are_replayed_too() -> None:
+    torch.manual_seed(0)
+    network = GauntNet(["H", "C"], **SMALL, cutoff=3.0, irreps_out="2x0e+1x2e")
+    net = Potential(network, polarisability=True)
+    values = []
+    for replayed in (False, True, True):  # recorded, and then replayed
+        calculator = GeqCalculator(net, dtype=torch.float64, cuda_graphs=replayed)
+        for _ in range(2):
+            calculator.reset()
+            values.append(calculator.get_property("polarizability", molecule("CH4")))
+    for value in values[1:]:
+        np.testing.assert_allclose(value, values[0], rtol=1e-12, atol=1e-12)
+
+
 def test_elements_are_still_checked() -> None:
     """Those of a structure that comes later, too."""
     net = potential("ponita")

@@ -24,9 +24,14 @@ from geqlib.models import CalibratedPotential
 from geqlib.train.calibration import (
     RIDGES,
     Squares,
+    batches,
     best_ridge,
+    measured,
     principal_directions,
+    with_covariance,
 )
+from geqlib.train.check import task_and_data
+from geqlib.train.ensemble import slopes_of
 from geqlib.train.selection import greedy
 from tests.train import tiny
 from tests.train.potential import write_config, write_frames
@@ -68,13 +73,13 @@ def test_features_without_information() -> None:
 def test_the_factor_and_the_likelihood() -> None:
     along, variances = rows(50).square(), rows(1, seed=2)[0].square()
     errors = rows(1, 50, seed=3)[0].square()
-    measured = Squares(errors, along)
-    predicted = measured.factor(variances) ** 2 * (along @ variances)
+    squares = Squares(errors, along)
+    predicted = squares.factor(variances) ** 2 * (along @ variances)
     assert float((errors / predicted).mean()) == pytest.approx(1)
     normal = torch.distributions.Normal(torch.zeros(50).double(), predicted.sqrt())
     exact = float(normal.log_prob(errors.sqrt()).mean())
     constant = -0.5 * np.log(2 * np.pi) - 0.5
-    assert measured.log_likelihood(variances) == pytest.approx(exact - constant)
+    assert squares.log_likelihood(variances) == pytest.approx(exact - constant)
 
 
 def test_the_ridge_is_the_likeliest() -> None:
@@ -82,12 +87,12 @@ def test_the_ridge_is_the_likeliest() -> None:
     along = rows(400, 3, seed=4).square()
     noise = rows(1, 400, seed=5)[0]
     # errors whose variances have the ridge 1, the mean eigenvalue
-    measured = Squares(noise.square() * (along @ (1 / (eigenvalues + 1.0))), along)
-    ridge = best_ridge(eigenvalues, [measured])
+    squares = Squares(noise.square() * (along @ (1 / (eigenvalues + 1.0))), along)
+    ridge = best_ridge(eigenvalues, [squares])
     assert ridge == pytest.approx(1.0)
     mean = float(eigenvalues.mean())
-    values = [measured.log_likelihood(1 / (eigenvalues + mean * s)) for s in RIDGES]
-    assert measured.log_likelihood(1 / (eigenvalues + ridge)) == max(values)
+    values = [squares.log_likelihood(1 / (eigenvalues + mean * s)) for s in RIDGES]
+    assert squares.log_likelihood(1 / (eigenvalues + ridge)) == max(values)
 
 
 def test_miscalibration_areas() -> None:
@@ -268,3 +273,20 @@ def test_what_cannot_be_calibrated(run: Path, capsys: pytest.CaptureFixture[str]
     config = yaml.safe_load((run / "run" / "config.yaml").read_text())
     assert config["model"]["class_path"].endswith("EnergyForces")
     assert not (run / "other.ckpt").exists()
+
+
+@pytest.mark.parametrize("key", ["energy_key", "forces_key"])
+def test_a_run_without_one_of_the_labels(run: Path, key: str) -> None:
+    """The batches have no such array."""
+    task, data = task_and_data(run / "run")
+    other: Any = type(data)(**{**data.hparams, key: None})
+    other.setup("fit")
+    potential = with_covariance(task.model)  # pyright: ignore[reportArgumentType]
+    label = key.removesuffix("_key")
+    with pytest.raises(ValueError, match=f"No validation structure has a label for {label}"):
+        measured(potential, torch.eye(8, dtype=torch.float64), other)
+    slopes = slopes_of(potential, batches(other, "train", 4), 0)
+    absent, there = slopes.energy, slopes.force
+    if label == "forces":
+        absent, there = there, absent
+    assert absent.isnan().all() and there.isfinite().all()

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geqlib.atoms.forces import GEOMETRY, energy_forces, potential_inputs
+from geqlib.atoms.forces import GEOMETRY, potential_inputs
 from geqlib.atoms.network import ELEMENTS
 from geqlib.atoms.potential import Potential
-from geqlib.data.molecules.labels import ENERGY
 from geqlib.elements import chemical_symbols
 from geqlib.train.steps.precision import cast_to
 from geqlib.train.tasks.references import (
@@ -25,12 +24,11 @@ from geqlib.train.tasks.references import (
 )
 
 FRAMES = 256  # that a fit looks at, a number that determines some ten energies of elements well
-AT_ONCE = 32
-RARE = 16  # frames with an element that few have
+BATCH = 32  # frames that are predicted at once
+FRAMES_PER_ELEMENT = 16  # at least, where there are so many, also of a rare element
 # least share of the mean composition by which compositions differ in a direction that is fitted
 SMALLEST_DIFFERENCE = 1e-2
 RANK = 1e-8  # the same for a fit that has to find the energies of new elements
-SURE, NEAR = 0.9, 1.25  # correlation with other units' forces, and how near their ratio is
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def residuals(potential: Potential, structures: Any, numbers: Sequence[int]) -> 
         numbers: of the structures.
     """
     counts, energies, levels = [np.zeros((0, ELEMENTS))], [np.zeros(0)], [np.zeros(0, int)]
-    for piece in torch.as_tensor(numbers, dtype=torch.long).split(AT_ONCE):
+    for piece in torch.as_tensor(numbers, dtype=torch.long).split(BATCH):
         batch = structures.__getitems__(piece.tolist())
         if "energy" not in batch or not len(piece):
             continue
@@ -107,7 +105,7 @@ def residuals(potential: Potential, structures: Any, numbers: Sequence[int]) -> 
 @torch.no_grad()
 def predicted_energies(potential: Potential, batch: Any) -> Tensor:
     """[G] total energies in eV, in float64 on the CPU."""
-    return potential(**_fields(potential, batch)).total.detach().cpu().double()
+    return potential(**inputs_of(potential, batch)).total.detach().cpu().double()
 
 
 def some_frames(total: int, counts: np.ndarray | None = None) -> list[int]:
@@ -124,7 +122,7 @@ def some_frames(total: int, counts: np.ndarray | None = None) -> list[int]:
     chosen = set(np.linspace(0, total - 1, min(total, FRAMES)).round().astype(int).tolist())
     if counts is not None and total > FRAMES:
         for z in np.flatnonzero(counts.any(0)):
-            chosen |= {int(k) for k in np.flatnonzero(counts[:, z])[:RARE]}
+            chosen |= {int(k) for k in np.flatnonzero(counts[:, z])[:FRAMES_PER_ELEMENT]}
     return sorted(chosen)
 
 
@@ -139,29 +137,6 @@ def frames_of(structures: Any, counts: np.ndarray | None = None) -> list[int]:
         part = some_frames(len(own), None if counts is None else counts[own])
         chosen += own[part].tolist()
     return chosen
-
-
-def forces_slope(potential: Potential, structures: Any) -> tuple[float, float]:
-    """How many times the predicted forces those of the labels are, and their correlation.
-
-    Args:
-        potential, structures: as of `residuals`; the first frames are looked at.
-
-    Returns:
-        (NaN, 0) without forces.
-    """
-    batch = structures.__getitems__(list(range(min(len(structures), AT_ONCE))))
-    if "forces" not in batch:
-        return float("nan"), 0.0
-    with torch.enable_grad():
-        predicted = energy_forces(potential, **_fields(potential, batch), check=False)["forces"]
-    true, ours = batch.forces.cpu().double().flatten(), predicted.detach().cpu().double().flatten()
-    labelled = ~true.isnan()
-    true, ours = true[labelled], ours[labelled]
-    product = float(true @ ours)
-    if not product:
-        return float("nan"), 0.0
-    return float(true @ true) / product, product / float(true.norm() * ours.norm())
 
 
 def adapt_statistics(
@@ -266,32 +241,7 @@ def _symbols(present: np.ndarray) -> str:
     return ", ".join(chemical_symbols[z] for z in np.flatnonzero(present))
 
 
-def check_unit(task: Any, structures: Any, labels: Any) -> None:
-    """Refuse forces that a trained potential predicts well in another unit than that of the data.
-
-    Args:
-        task: with the trained potential.
-        structures: of the training.
-        labels: of the data module, which has `energy_unit`; None if it has none.
-
-    Raises:
-        ValueError: naming the key, and both units.
-    """
-    slope, correlation = forces_slope(task.model, structures)
-    own = getattr(labels, "energy_unit", None)
-    if correlation < SURE or own is None:
-        return
-    for unit, size in ENERGY.items():
-        times = ENERGY[own] / size
-        if unit != own and abs(np.log(slope / times)) < np.log(NEAR):
-            raise ValueError(
-                f"The forces of the training data are {slope:.3g} times those that the checkpoint "
-                f"predicts (correlation {correlation:.2f}), as if energy_unit were {unit}, and it "
-                f"is {own}: set energy_unit to {unit}."
-            )
-
-
-def _fields(potential: Potential, batch: Any) -> dict[str, Any]:
+def inputs_of(potential: Potential, batch: Any) -> dict[str, Any]:
     """The arguments of a potential, where and in the precision in which it is."""
     batch = batch.to(potential.statistics.references.device)
     cast_to(potential, batch, GEOMETRY)

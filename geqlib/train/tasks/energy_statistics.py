@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 
 from geqlib.atoms.potential import Potential
-from geqlib.train.fine_tuning.energy_refit import adapt_statistics, check_unit
+from geqlib.train.fine_tuning.energy_refit import adapt_statistics
+from geqlib.train.fine_tuning.force_units import check_units
 from geqlib.train.fine_tuning.frozen import check_new_elements
 from geqlib.train.tasks.label_checks import check_splits
 from geqlib.train.tasks.references import (
@@ -57,7 +58,7 @@ def adapt_references(task: Any, data: Any, references: References, elements: Any
     """
     potential: Potential = task.model
     sets = training_sets(data)
-    check_unit(task, sets[0], getattr(data, "labels", None))
+    check_units(potential, data)
     frames = [summarise(pieces(structures)) for structures in sets]
     isolated = getattr(data, "reference_energies", None)
     adapt_statistics(potential, list(zip(sets, frames, strict=True)), references, isolated)

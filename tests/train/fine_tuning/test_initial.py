@@ -268,7 +268,7 @@ def test_forces_in_another_unit_are_refused(top: Path) -> None:
         atoms.arrays["F"] = predicted_forces(first.task.model, atoms) * 23.06
         atoms.info["E"] *= 23.06
     write(top / "kcal.xyz", frames, format="extxyz")
-    with pytest.raises(ValueError, match="as if energy_unit were kcal/mol, and it is eV"):
+    with pytest.raises(ValueError, match="as if they were in kcal/mol/A and not in eV/A"):
         run(top, config(top / "kcal.xyz"), "refused")
     settings = config(top / "kcal.xyz", energy_unit="kcal/mol")
     run(top, settings, "kcal", "--trainer.limit_train_batches=1")
