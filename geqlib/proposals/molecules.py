@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from geqlib.data.download import find_files
-from geqlib.data.molecules.table import DELIMITERS, MISSING, SDF
+from geqlib.data.molecules.table import DELIMITERS, MISSING
+from geqlib.data.molecules.table_file import SDF, file_content
 from geqlib.extras import extra_module
 from geqlib.proposals.proposal import Line, Proposal, run_name
 
@@ -94,9 +95,7 @@ def numbers(cells: Sequence[str]) -> list[float]:
 
 
 def _cells(path: Path) -> Columns:
-    from geqlib.data.molecules.table import _content
-
-    text = _content(path).decode("utf-8-sig")
+    text = file_content(path).decode("utf-8-sig")
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
     header, *rows = csv.reader(io.StringIO(text), delimiter=delimiter)

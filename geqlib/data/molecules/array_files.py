@@ -170,7 +170,7 @@ def _periodic(arrays: Arrays, cells: np.ndarray, count: int) -> np.ndarray:
     """[K, 3] whether structures repeat along each vector."""
     name = _only(arrays, PERIODIC, "periodicity")
     if name is None:
-        return cells.any(2)
+        return np.asarray(cells.any(2))
     values = arrays[name]
     if not np.isin(values, (0, 1)).all():
         raise ValueError(f"{name} has other values than true and false, 1 and 0")
