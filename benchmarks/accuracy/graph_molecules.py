@@ -52,6 +52,8 @@ COLUMNS = (
     Column("molecule", "molecule stability", "%", ".1f"),
     Column("atom", "atom stability", "%", ".2f"),
     Column("follows", "follow their order", "%", ".0f"),
+    Column("dropped", "NaN", "%", ".1f"),
+    Column("stopped", "stopped", "%", ".1f"),
     Column("blocks", "blocks", "", ".1f"),
     Column("diffusion", "steps a block"),
 )
@@ -103,7 +105,7 @@ def rows_of(minutes: float) -> Iterator[Row]:
             for seed in range(SEEDS)
         ]
         cells: dict[str, Cell] = {
-            column.key: over([one[column.key] for one in several]) for column in COLUMNS[:5]
+            column.key: over([one[column.key] for one in several]) for column in COLUMNS[:7]
         }
         cells |= {"blocks": blocks[hops], "diffusion": runs[hops][f"{PREFIX}steps"]}
         setup = f"{fit['steps']} training steps"
@@ -138,9 +140,10 @@ def sampled(folder: Path, seed: int) -> dict[str, Any]:
     settings = GraphSettings(seed)
     graphs = complete_graph_samples(task, last, parts, SAMPLES, settings, progress=progress)
     whole = SampledGraphs.joined(graphs)
-    follows = whole.follows(task.network.hops).double().mean()
+    shares = {"dropped": whole.dropped, "stopped": whole.stopped}
+    shares["follows"] = whole.follows(task.network.hops)
     scores = percentages(molecule_scores_of(whole, task.species))
-    return scores | {"follows": 100 * float(follows)}
+    return scores | {name: 100 * float(share.double().mean()) for name, share in shares.items()}
 
 
 def scores_of_data(data: GraphGeneration) -> MoleculeScores:

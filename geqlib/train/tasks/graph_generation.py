@@ -48,7 +48,7 @@ class GraphDiffusion(SampledModule, Task):
     validated, and compared with the validation (or test) graphs: `degree`, `clustering`, `orbits`
     and `spectrum` are the discrepancies of `geqlib.generation.graph_scores`, `follows` the share of
     samples whose own partial order is the one by which they were drawn, `dropped` the share that
-    ended in NaN. Without samples that have nodes there are no discrepancies. Where the kinds of
+    ended in NaN, `stopped` the share that had too many nodes for a further block. Without samples that have nodes there are no discrepancies. Where the kinds of
     nodes are elements (`species` of the data, as of QM9), checkpoints keep them, and
     `atom_stability`, `molecule_stability` and, with RDKit, `valid` of the samples take the place of
     the discrepancies.
@@ -210,13 +210,14 @@ class GraphDiffusion(SampledModule, Task):
         if path := self.samples_path("samples.json"):
             write_graphs(path, as_networkx([graphs], self.network.hops))
         metrics = {"follows": float(graphs.follows(self.network.hops).double().mean())}
-        metrics["dropped"] = float(graphs.dropped.double().mean())
+        for name in ("dropped", "stopped"):
+            metrics[name] = float(getattr(graphs, name).double().mean())
         if self.species:
             molecules = molecule_scores_of(graphs, self.species)
             metrics["atom_stability"] = molecules.atom_stability
             metrics["molecule_stability"] = molecules.molecule_stability
             metrics |= {} if molecules.validity is None else {"valid": molecules.validity}
-        else:
+        elif len(graphs.x):
             scores = scores_of(graphs, reference(data), self.convention)
             names = ("degree", "clustering", "orbits", "spectrum")
             metrics |= {name: getattr(scores, name) for name in names}
