@@ -10,8 +10,9 @@ function and in one convention a set; those of the training graphs are the scale
 of samples that are a grid of two dimensions (sets "grid" and "small_grids"), or connected and
 planar (set "planar"). Follows: the share of samples whose own order is the one by which they were
 drawn. Shares are of all samples, those among the failures that ended in NaN; these have no
-discrepancy. Stopped: they had too many nodes for a further block. Published rows are those of Jo et al. (GDSS, ICML 2022), table 1, quoted from memory: their
-kernels are those of "EMD", their code is not.
+discrepancy. Stopped: they had too many nodes for a further block. Published rows are those of Jo et
+al. (GDSS, ICML 2022), table 1, quoted from memory: their kernels are those of "EMD", their code is
+not.
 
 The result file is written after every row, and rows that were measured before are kept; runs that
 were stopped go on. A processor makes few steps on graphs of the size of "grid" in this time: that

@@ -140,7 +140,7 @@ def test_gaunt_net_begins_with_zero_outputs_and_learns() -> None:
 
 
 CONFIG = Path(__file__).parents[2] / "configs" / "qm9_generation_gaunt.yaml"
-LEVELS = (0.1, 0.3, 1.0, 3.0)
+LEVELS = (0.1, 0.3, 0.3, 0.5, 1.0, 1.0, 3.0, 3.0)
 
 
 def noisy_crystals(levels: Sequence[float], seed: int) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def published_gaunt_net() -> tuple[Denoiser, float, float]:
 def test_features_of_gaunt_net_have_one_scale_at_all_noise_levels() -> None:
     """Without normalised densities they are hundreds of times larger where atoms are crowded."""
     sizes: dict[str, list[float]] = {}
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     module = published_gaunt_net()[0]
     for name, layer in module.network.network.layers.named_children():  # type: ignore[union-attr]
         layer.register_forward_hook(
@@ -195,13 +195,13 @@ def test_features_of_gaunt_net_have_one_scale_at_all_noise_levels() -> None:
             )
         )
     for level in (0.1, 3.0):
-        denoising_loss(module, noisy_crystals([level], 0))
+        denoising_loss(module, noisy_crystals([level], 1))
     assert len(sizes) == 2
     assert all(crowded < 10 * usual for usual, crowded in sizes.values()), sizes
 
 
 def test_steps_of_the_configuration_lower_the_loss_of_gaunt_net() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     module, rate, most = published_gaunt_net()
     optimizer = torch.optim.AdamW(module.parameters(), lr=rate)
     losses = []
