@@ -26,7 +26,8 @@ from benchmarks.tables import publish
 from geqlib.generation import DenoisingGauntNet
 from geqlib.graph.complete import complete_graphs
 from geqlib.models import PONITA
-from geqlib.symmetry.groups import random_rotations, rotation_group
+from geqlib.symmetry.groups import rotation_group
+from geqlib.symmetry.rotations import random_rotations
 
 NAME = "accuracy/orientations"
 CHANNELS, LAYERS = 64, 5
