@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.accuracy import generation, generation_few
+from benchmarks.accuracy import generation, generation_few, orientations
 from benchmarks.accuracy.generation import (
     ABLATIONS,
     COLUMNS,
@@ -26,8 +26,12 @@ from benchmarks.accuracy.generation import (
     percentages,
     planned,
 )
+from benchmarks.speed import generation as speed
 from benchmarks.training import UNRECORDED
 from geqlib.generation import Denoiser, HeunSampler, sample_molecules
+from geqlib.models import PONITA
+from geqlib.sphere.grids import rotation_group
+from geqlib.symmetry.rotations import random_rotations
 from geqlib.testing import equivariance_error
 from geqlib.train.run import read_run
 
@@ -155,3 +159,32 @@ def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {run for _, run, _, _ in plan} == {*NETWORKS, *ABLATIONS}
     assert [sigma for *_, sigma, _ in plan].count(1.0) == 1
     assert [averaged for *_, averaged in plan].count(False) == 1
+
+
+def test_rotations_of_a_grid_are_exact_and_others_are_not() -> None:
+    torch.manual_seed(0)
+    sizes = {"channels": 4, "basis": 4, "layers": 1}
+    own, every = rotation_group("icosahedral")[1:4], random_rotations(2, 3, dtype=torch.float64)
+    grid = PONITA(6, 1, 5, 1, **sizes, orientations=12).double()
+    assert max(orientations.errors(grid, own)) < 1e-10
+    assert min(orientations.errors(grid, every)) > 1e-4
+    exact = PONITA(6, 1, 5, 1, **sizes, space="R3").double()
+    assert max(orientations.errors(exact, every)) < 1e-10
+
+
+def test_time_of_sampling_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reckoned from few molecules, which the row says."""
+    assert sum(speed.SIZES.values()) == 100_000 and speed.CALLS == 2 * speed.STEPS - 1
+    drawn = []
+
+    def sampled(denoiser: Denoiser, count: int, sampler: HeunSampler, replay: bool) -> int:
+        drawn.append((count, sampler.steps, replay))
+        return 1
+
+    denoiser = Denoiser(network(OURS, channels=4, layers=1))
+    assert speed.sampled(denoiser, 2, HeunSampler(2), replay=False) == 0
+    monkeypatch.setattr(speed, "sampled", sampled)
+    row = speed.row(denoiser, "plain steps", 5, replay=False)
+    assert drawn == [(speed.WARM, 2, False), (5, speed.STEPS, False)]
+    assert row.number("whole") == pytest.approx(200 * row.number("seconds"))
+    assert row.setup == "reckoned from 5 molecules" and row.number("dropped") == 1
