@@ -200,9 +200,9 @@ def test_novelty_is_against_the_training_molecules(
     assert len(train) == 12 and texts == {*molecule_smiles(*molecules)} - {None}
     words = ["--count", "2", "--steps", "2"]
     assert sample(run, tmp_path / "a.xyz", *words, "--novelty") == 0
-    assert "novelty" in capsys.readouterr().out
+    assert "\nnovelty " in capsys.readouterr().out
     assert sample(run, tmp_path / "b.xyz", *words) == 0
-    assert "novelty" not in capsys.readouterr().out
+    assert "\nnovelty " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
