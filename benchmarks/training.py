@@ -314,7 +314,7 @@ def decaying_schedule(
     epoch = min(every, int(timed["steps_an_epoch"]))
     together = max(every // epoch, 1)  # epochs of a validation
     validations = max(round(steps / (epoch * together)), 1)
-    options = {
+    options: dict[str, float] = {
         "trainer.limit_train_batches": epoch,
         "trainer.check_val_every_n_epoch": together,
     }

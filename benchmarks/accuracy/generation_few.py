@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def row(molecules: int, command: Namespace, timed: Mapping[str, float]) -> Row:
     ]
     memory = finished(f"{folder.name}/memory", partial(step_memory, CONFIG, run))["mebibytes"]
     done = own_row((name, f"{command.sigma_max:g}"), OURS, folder, scores, memory)
-    return Row(**vars(done) | {"curves": curves((RUNS / run_name(name), folder))})
+    return replace(done, curves=curves((RUNS / run_name(name), folder)))
 
 
 def curves(folders: Sequence[Path]) -> dict[str, Curve]:

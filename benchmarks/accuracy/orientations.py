@@ -56,7 +56,7 @@ def main() -> None:
 def networks() -> dict[str, nn.Module]:
     """Untrained, by what the table calls them."""
     torch.manual_seed(0)
-    sizes = {"channels": CHANNELS, "basis": CHANNELS // 2, "layers": LAYERS}
+    sizes: dict[str, Any] = {"channels": CHANNELS, "basis": CHANNELS // 2, "layers": LAYERS}
     made: dict[str, nn.Module] = {
         f"PONITA, {count} orientations": PONITA(6, 1, 5, 1, **sizes, orientations=count)
         for count in ORIENTATIONS
