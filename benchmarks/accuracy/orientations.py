@@ -4,7 +4,7 @@ Protocol: PONITA of {channels} channels and {layers} layers, untrained, with
 outputs that are not 0, in float64, on {molecules} molecules of {atoms} atoms at random places of a
 box of 3 angstrom. Error: largest difference between the outputs of the turned molecule and the
 turned outputs, over the largest output; over every fourth rotation of the icosahedron, for which
-these grids are exact, and over {rotations} random ones. `space: R3` has no orientations, and
+grids of 12 and 20 are exact, and over {rotations} random ones. `space: R3` has no orientations, and
 GauntNet none either.
 
     python benchmarks/accuracy/orientations.py
