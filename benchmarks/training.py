@@ -13,6 +13,7 @@ from functools import partial
 from itertools import cycle, islice
 from math import ceil, isnan
 from pathlib import Path
+from shutil import copyfile
 from statistics import median
 from typing import Any, Literal
 
@@ -74,6 +75,56 @@ def fitted(folder: Path, config: Path, options: Mapping[str, object], seed: int)
         resume = [f"--ckpt_path={last}"] if last.exists() else ["--overwrite"]
         _geqlib("fit", f"--config={config}", *arguments, *resume)
     return folder
+
+
+def extended(
+    folder: Path, config: Path, options: Mapping[str, object], seed: int, epochs: int
+) -> Path:
+    """The folder of a run of at least these epochs, which goes on from fewer.
+
+    Args:
+        folder: of the run.
+        config, options, seed: as of `trained`; the schedule should not depend on the length.
+        epochs: so many.
+    """
+    fit = folder / "fit.json"
+    if fit.exists() and json.loads(fit.read_text())["epochs"] >= epochs:
+        return folder
+    fit.unlink(missing_ok=True)
+    return fitted(folder, config, {**options, "trainer.max_epochs": epochs}, seed)
+
+
+def branched(
+    trunk: Path,
+    folder: Path,
+    config: Path,
+    options: Mapping[str, object],
+    seed: int,
+    epochs: tuple[int, int],
+) -> Path:
+    """The folder of a run at a constant rate that decays at the end, begun from a longer-lived one.
+
+    The part at the constant rate is in the folder `trunk`, which runs of larger budgets go on with;
+    that of a smaller budget than it has begins anew, with the same result.
+
+    Args:
+        trunk: of the run at a constant rate.
+        folder: of this run.
+        config, options, seed: as of `trained`; `options` without a schedule.
+        epochs: at the constant rate, and in all.
+    """
+    constant, total = epochs
+    last, own = (path / "checkpoints" / "last.ckpt" for path in (trunk, folder))
+    if constant and not own.exists() and not (folder / "fit.json").exists():
+        extended(trunk, config, {**options, "model.init_args.schedule": "constant"}, seed, constant)
+        if json.loads((trunk / "fit.json").read_text())["epochs"] == constant:
+            own.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(own, partial(copyfile, last))
+    decay = {
+        "model.init_args.schedule": {"cosine": {"after": constant / total}},
+        "trainer.max_epochs": total,
+    }
+    return fitted(folder, config, {**options, **decay}, seed)
 
 
 def trained_here(
@@ -241,6 +292,33 @@ def least(folder: Path, column: str, mode: Literal["min", "max"] = "min") -> flo
     if not values:
         raise ValueError(f"{folder} has no {column} in its metrics: train it first.")
     return min(values) if mode == "min" else max(values)
+
+
+def decaying_schedule(
+    steps: float, timed: Mapping[str, float], *, every: int, share: float
+) -> tuple[dict[str, float], tuple[int, int]]:
+    """Trainer options that do not depend on the budget, and epochs at a constant rate and in all.
+
+    Args:
+        steps: of the budget.
+        timed: of `step_seconds`.
+        every: steps between two validations, about; epochs are no longer.
+        share: of all steps, at a constant rate.
+
+    Example:
+        >>> decaying_schedule(5000, {"steps_an_epoch": 1562}, every=250, share=0.8)[1]
+        (16, 20)
+        >>> decaying_schedule(2000, {"steps_an_epoch": 1}, every=250, share=0.8)[1]
+        (1500, 2000)
+    """
+    epoch = min(every, int(timed["steps_an_epoch"]))
+    together = max(every // epoch, 1)  # epochs of a validation
+    validations = max(round(steps / (epoch * together)), 1)
+    options: dict[str, float] = {
+        "trainer.limit_train_batches": epoch,
+        "trainer.check_val_every_n_epoch": together,
+    }
+    return options, (int(share * validations) * together, validations * together)
 
 
 def _measured(

@@ -39,7 +39,8 @@ PUBLIC = {
         from_networkx
     """,
     "geqlib.generation": """
-        EDM_RULES BondRules Bonds Denoised Denoiser DenoisingGauntNet GraphScores HeunSampler
+        EDM_RULES EDM_RULES_WITHOUT_CO bond_rules BondRules Bonds Denoised Denoiser
+        DenoisingGauntNet GraphScores HeunSampler
         MoleculeDefects MoleculeScores Molecules Preconditioning Stability bond_orders
         bonded_scores bonded_smiles centred drawn_sizes graph_scores loss_weight molecule_defects
         molecule_scores molecule_smiles preconditioning

@@ -3,19 +3,20 @@
 Protocol: the split of EDM (Hoogeboom et al. 2022), 100 000 molecules for training;
 configs/qm9_generation_ponita.yaml with the smaller networks of this file, whose parameters are
 equal within 10 %, batches of {batch}, a rate of {rate}, averaged weights (decay {ema}, which
-forgets the first weights in a budget of minutes), rotated training molecules, one cosine schedule
-over the training steps that took {minutes} minutes of processor time on one thread; the epoch of
-least validation loss on {val} molecules is sampled; seed {seed}. All take the same preconditioning,
+forgets the first weights in a budget of minutes), rotated training molecules, as many training
+steps as took {minutes} minutes of processor time on one thread, {constant} of them at a constant
+rate, which then falls along a cosine; the epoch of least validation loss on {val} molecules is
+sampled; seed {seed}. All take the same preconditioning,
 loss, noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10. Scores are those of
 {samples} samples by the rules of EDM, ± the deviation over sampling seeds {sampling_seeds};
-molecules that end in NaN count as failures. Rows of the ablation change one thing of the first.
+molecules that end in NaN count as failures. Novel: distinct molecules that are not among the
+training molecules, by SMILES from positions. Rows of the ablation change one thing of the first.
 Published rows were trained a thousand times as long and are scores of 10 000 samples.
 
 The result file is written after every row; rows that were measured before are kept. Runs that were
-stopped go on, and so do batches of samples, both in runs/; each budget has runs of its own. With
---ablation the rows of the ablation come, too. With --overfit 50, PONITA is trained on 50
-molecules alone for these minutes, and the scores of its samples are printed, to prove the
-machinery: at least 90 % of molecules should be stable.
+stopped go on, and so do batches of samples, both in runs/. A longer budget goes on with the part of
+a shorter one that was trained at the constant rate. With --ablation the rows of the ablation come,
+too. `generation_few.py` trains on few molecules.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/generation.py [--ablation]
 """
@@ -24,16 +25,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import track
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -43,16 +42,17 @@ from benchmarks.tables import drawn, markdown, publish
 from benchmarks.training import (
     QUIET,
     RUNS,
-    budgeted,
+    branched,
+    decaying_schedule,
     finished,
-    fitted,
     measured_by,
     step_memory,
+    step_seconds,
 )
 from geqlib.data import QM9Generation
 from geqlib.files.checkpoint import read_checkpoint, trusting
 from geqlib.generation import Molecules
-from geqlib.train.run import read_run
+from geqlib.train.novelty import training_smiles
 from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
 from geqlib.train.tasks.diffusion import scores_of
 
@@ -62,8 +62,8 @@ PEERS = "benchmarks.peers.denoisers"
 FEATURES = {"in_scalars": 6, "out_scalars": 5}
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
 BATCH, RATE, EMA, VAL = 64, 1e-3, 0.995, 960
+CONSTANT, STEPS = 0.8, 250  # share of the steps at a constant rate; steps between validations
 SIGMA_MAX, PUBLISHED_SIGMA_MAX = 5.0, 1.0
-LEARNING_RATE = 2e-3  # for few molecules
 NETWORKS: dict[str, dict[str, Any]] = {
     "geqlib PONITA": {
         "class_path": "geqlib.models.PONITA",
@@ -92,13 +92,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "20 orientations": {f"{MODEL}.init_args.orientations": 20},
     "elements not scaled": {"model.init_args.model.init_args.type_scale": 1.0},
 }
+SCORES = ("molecule", "atom", "valid", "valid and unique", "novel", "dropped")
 NOT_AVERAGED = "weights not averaged"
 COLUMNS = (
     Column("molecule", "molecule stability", "%", ".1f"),
     Column("atom", "atom stability", "%", ".2f"),
     Column("valid", "valid", "%", ".1f"),
     Column("valid and unique", "valid and unique", "%", ".1f"),
+    Column("novel", "novel", "%", ".1f"),
     Column("dropped", "NaN", "%", ".1f"),
+    Column("rules", "rules of bonds"),
     Column("parameters", "parameters"),
     Column("rate", "steps a second", "", ".2f"),
     Column("memory", "memory of a step", "MiB", ".0f"),
@@ -113,18 +116,15 @@ PUBLISHED = {
 
 def main() -> None:
     command = _arguments()
-    if command.overfit:
-        sys.stdout.write(f"{overfitted(command)}\n")
-        return
     runs = {name: (CONFIG, options(name)) for name in NETWORKS}
     runs |= {name: (CONFIG, options(OURS) | change) for name, change in ABLATIONS.items()}
-    budget = budgeted("generation", runs, command.minutes)
+    plan = planned(command)
+    runs = {name: runs[name] for _, name, _, _ in plan}
+    timed = step_seconds("generation", runs)
     rows: list[Row] = []
     whole = (command.minutes, command.samples) == (MINUTES, SAMPLES)
-    for label, name, sigma_max, averaged in planned(command):
-        words = name.replace(",", "").replace(" ", "-")
-        folder = RUNS / f"generation-{words}-{command.minutes:g}min"
-        fitted(folder, CONFIG, runs[name][1] | budget[name], SEED)
+    for label, name, sigma_max, averaged in plan:
+        folder = trained_for(command.minutes, name, runs[name][1], timed[name])
         scores = [
             sampled(folder, command.samples, seed, sigma_max, averaged)
             for seed in command.sampling_seeds
@@ -136,6 +136,23 @@ def main() -> None:
             publish(measured("accuracy/generation", __doc__, [table], vars(command)))
     if not whole:
         sys.stdout.write(markdown(*drawn(compared(rows))))
+
+
+def trained_for(
+    minutes: float, name: str, changes: Mapping[str, object], timed: Mapping[str, float]
+) -> Path:
+    """The folder of a run of these minutes, which goes on from that of fewer."""
+    limits, epochs = decaying_schedule(
+        60 * minutes / timed["step"], timed, every=STEPS, share=CONSTANT
+    )
+    folder = RUNS / run_name(name, minutes)
+    return branched(RUNS / run_name(name), folder, CONFIG, {**changes, **limits}, SEED, epochs)
+
+
+def run_name(name: str, minutes: float | None = None) -> str:
+    """Of the folder of a budget, or of what all budgets go on with."""
+    words = "generation-" + name.replace(",", "").replace(" ", "-")
+    return words if minutes is None else f"{words}-{minutes:g}min"
 
 
 def planned(command: Namespace) -> list[tuple[str, str, float, bool]]:
@@ -163,18 +180,38 @@ def options(name: str) -> dict[str, object]:
 
 
 def sampled(
-    folder: Path, count: int, seed: int, sigma_max: float, averaged: bool = True
+    folder: Path,
+    count: int,
+    seed: int,
+    sigma_max: float,
+    averaged: bool = True,
+    *,
+    weights: str = "best",
+    molecules: int | None = None,
 ) -> dict[str, Any]:
-    """Scores of samples of the best checkpoint of a run, which are kept beside it."""
+    """Scores of samples of a run, which are kept beside it.
+
+    Args:
+        folder: of the run.
+        count, seed, sigma_max: of the samples.
+        averaged: whether weights are.
+        weights: "best" or "last".
+        molecules: of training, where they are not all.
+    """
     name = f"{folder.name}/samples-{count}-sigma{sigma_max:g}-seed{seed}"
     name += "" if averaged else "-not-averaged"
     settings = (count, seed, sigma_max, averaged)
-    return finished(name, partial(_sampled, folder, settings, RUNS / name))
+    checkpoint = folder / "checkpoints" / f"{weights}.ckpt"
+    return finished(name, partial(_sampled, checkpoint, settings, RUNS / name, molecules))
 
 
-def _sampled(folder: Path, settings: tuple[int, int, float, bool], parts: Path) -> dict[str, Any]:
+def _sampled(
+    checkpoint: Path,
+    settings: tuple[int, int, float, bool],
+    parts: Path,
+    training: int | None,
+) -> dict[str, Any]:
     count, seed, sigma_max, averaged = settings
-    checkpoint = folder / "checkpoints" / "best.ckpt"
     with trusting(PEERS):
         task = load_diffusion(checkpoint)
     if not averaged:
@@ -183,12 +220,23 @@ def _sampled(folder: Path, settings: tuple[int, int, float, bool], parts: Path) 
     molecules = complete_samples(
         task, checkpoint, parts, count, how, progress=partial(track, description=parts.name)
     )
-    return percentages(molecules)
+    return percentages(molecules, training_texts(training))
 
 
-def percentages(molecules: Molecules) -> dict[str, float]:
-    scores = scores_of(molecules)
+@cache
+def training_texts(molecules: int | None) -> frozenset[str]:
+    """SMILES of the training molecules, or of the first of them."""
+    data = QM9Generation("EDM", num_train=molecules)
+    data.setup()
+    chunks = partial(track, description="SMILES of the training molecules")
+    return training_smiles(data.splits["train"], progress=chunks)
+
+
+def percentages(molecules: Molecules, training: Collection[str]) -> dict[str, Any]:
+    scores = scores_of(molecules, training=training)
     return {
+        "rules": scores.rules,
+        "novel": 100 * (scores.novelty or 0.0),
         "molecule": 100 * scores.molecule_stability,
         "atom": 100 * scores.atom_stability,
         "valid": 100 * (scores.validity or 0.0),
@@ -205,10 +253,8 @@ def own_row(
     memory: float | None,
 ) -> Row:
     fit = json.loads((folder / "fit.json").read_text())
-    cells: dict[str, Cell] = {
-        column.key: over([score[column.key] for score in scores]) for column in COLUMNS[:5]
-    }
-    cells |= {"parameters": fit["parameters"], "steps": fit["steps"]}
+    cells: dict[str, Cell] = {key: over([score[key] for score in scores]) for key in SCORES}
+    cells |= {"rules": scores[0]["rules"], "parameters": fit["parameters"], "steps": fit["steps"]}
     cells["rate"] = fit["steps"] / fit["processor_seconds"]
     cells |= {} if memory is None else {"memory": memory}
     minutes = fit["processor_seconds"] / 60
@@ -222,42 +268,9 @@ def compared(rows: list[Row]) -> Table:
     for name, (values, source) in PUBLISHED.items():
         keys = ("atom", "molecule", "valid", "valid and unique")
         cells: dict[str, Cell] = dict(zip(keys, values, strict=False))
+        cells["rules"] = "EDM, as reported"
         published.append(Row((name, ""), cells, "published", source=source))
     return Table(("", "sigma_max"), COLUMNS, (*rows, *published), "molecule")
-
-
-def overfitted(command: Namespace) -> str:
-    """Scores of samples after training on a few molecules alone, with averaged weights."""
-    molecules, minutes, samples = command.overfit, command.minutes, command.samples
-    torch.manual_seed(SEED)
-    data = QM9Generation("EDM", num_train=molecules)
-    data.setup()
-    task: Any = read_run(CONFIG, options(OURS)).task
-    counts = data.splits["train"].counts["node"]
-    task.histogram = {int(n): int((counts == n).sum()) for n in counts.unique()}
-    batch: Any = data.splits["train"].__getitems__(range(molecules))
-    batch.plan = task.denoiser.plan(batch.edge_index, len(batch.pos), batch.reverse)
-    task.check_batch(batch)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=LEARNING_RATE)
-    averaged = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(EMA))
-    begin, steps = time.process_time(), 0
-    while (spent := (time.process_time() - begin) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (1 - spent)
-        optimizer.zero_grad()
-        loss = task.loss(task.rotated(batch))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(task.parameters(), 0.5)
-        optimizer.step()
-        averaged.update_parameters(task.model)
-        steps += 1
-    task.model.load_state_dict(averaged.module.state_dict())
-    task.eval()
-    sampler = replace(task.sampler, sigma_max=command.sigma_max)
-    parts = [range(k, min(k + 100, samples)) for k in range(0, samples, 100)]
-    each = [task.sample(part, sampler=sampler) for part in track(parts, "samples")]
-    scores = scores_of(Molecules.joined(each), validity=False)
-    return f"{steps} steps, last loss {float(loss.detach()):.3f}\n{scores}"
 
 
 def _arguments() -> Namespace:
@@ -268,7 +281,6 @@ def _arguments() -> Namespace:
     parser.add_argument("--sigma-max", type=float, default=SIGMA_MAX)
     parser.add_argument("--ablation", action="store_true", help="also of PONITA with one change")
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), help="train these alone")
-    parser.add_argument("--overfit", type=int, metavar="MOLECULES", help="train on these alone")
     return parser.parse_args()
 
 

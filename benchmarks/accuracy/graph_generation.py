@@ -9,8 +9,10 @@ seeds of sampling. Discrepancies are squared maximum mean discrepancies from the
 function and in one convention a set; those of the training graphs are the scale. Right: the share
 of samples that are a grid of two dimensions (sets "grid" and "small_grids"), or connected and
 planar (set "planar"). Follows: the share of samples whose own order is the one by which they were
-drawn. Published rows are those of Jo et al. (GDSS, ICML 2022), table 1, quoted from memory: their
-kernels are those of "EMD", their code is not.
+drawn. Shares are of all samples, those among the failures that ended in NaN; these have no
+discrepancy. Stopped: they had too many nodes for a further block. Published rows are those of Jo et
+al. (GDSS, ICML 2022), table 1, quoted from memory: their kernels are those of "EMD", their code is
+not.
 
 The result file is written after every row, and rows that were measured before are kept; runs that
 were stopped go on. A processor makes few steps on graphs of the size of "grid" in this time: that
@@ -68,6 +70,8 @@ COLUMNS = (
     *(Column(name, f"MMD² of {name}", "", ".4f") for name in NAMES),
     Column("right", "grids or planar", "%", ".0f"),
     Column("follows", "follow their order", "%", ".0f"),
+    Column("dropped", "NaN", "%", ".0f"),
+    Column("stopped", "stopped", "%", ".0f"),
     Column("blocks", "blocks", "", ".1f"),
     Column("diffusion", "steps a block"),
     Column("convention", "convention"),
@@ -148,8 +152,8 @@ def rows_of(name: str, minutes: float) -> Iterator[Row]:
         run = samples(folder, runs[hops] | epochs, data)
         cells: dict[str, Cell] = {"convention": SETS[name], "blocks": blocks[hops]}
         cells["diffusion"] = runs[hops][f"{PREFIX}steps"]
-        several = [judged(name, graphs, test) for graphs in run["graphs"]]
-        for key in several[0]:
+        several = [judged(name, graphs, test, run["count"]) for graphs in run["graphs"]]
+        for key in [key for key in several[0] if all(key in one for one in several)]:
             cells[key] = over([one[key] for one in several])
         setup = f"{run['fit']['steps']} training steps"
         yield Row((name, f"PARD, K = {hops}"), cells, setup=setup, **measured_by([run]))
@@ -200,26 +204,40 @@ def equal_epochs(
 def samples(folder: Path, options: Mapping[str, Any], data: GraphGeneration) -> dict[str, Any]:
     """Graphs by seed of sampling, of a run that is trained or resumed; drawn once."""
     fitted(folder, CONFIG, options, 0)
-    graphs = []
+    graphs, count = [], len(data.splits["test"])
     for seed in range(SEEDS):
-        file = folder / f"samples-{seed}.json"
+        file = folder / f"drawn-{seed}.json"
         if not file.exists():
-            count = len(data.splits["test"])
             last = folder / "checkpoints" / "last.ckpt"
             text = json.dumps([as_lists(g) for g in draw_graphs(last, count=count, seed=seed)])
             replace_file(file, lambda part, text=text: part.write_text(text))
         graphs.append([from_lists(graph) for graph in json.loads(file.read_text())])
     fit = json.loads((folder / "fit.json").read_text())
-    return {"graphs": graphs, "fit": fit, "provenance": recorded(folder, running())}
+    return {
+        "graphs": graphs,
+        "count": count,
+        "fit": fit,
+        "provenance": recorded(folder, running()),
+    }
 
 
-def judged(name: str, graphs: Sequence[nx.Graph], test: Graphs) -> dict[str, float]:
-    """Discrepancies of one seed, and shares in %."""
-    cells = scored(as_batch(graphs), test, SETS[name])
-    cells["follows"] = 100 * sum(graph.graph["follows"] for graph in graphs) / len(graphs)
+def judged(name: str, graphs: Sequence[nx.Graph], test: Graphs, count: int) -> dict[str, float]:
+    """Discrepancies of one seed, and shares in %.
+
+    Args:
+        name: of the set.
+        graphs: those that did not end in NaN.
+        test: the reference.
+        count: of all samples. Without any that has nodes there are no discrepancies.
+    """
+    nodes = any(len(graph) for graph in graphs)
+    cells = scored(as_batch(graphs), test, SETS[name]) if nodes else {}
+    for key in ("follows", "stopped"):
+        cells[key] = 100 * sum(graph.graph[key] for graph in graphs) / count
+    cells["dropped"] = 100 * (count - len(graphs)) / count
     right = {"grid": is_grid, "small_grids": is_grid, "planar": is_planar}.get(name)
     if right is not None:
-        cells["right"] = 100 * sum(right(graph) for graph in graphs) / len(graphs)
+        cells["right"] = 100 * sum(right(graph) for graph in graphs) / count
     return cells
 
 
@@ -255,13 +273,14 @@ def as_batch(graphs: Sequence[nx.Graph]) -> Graphs:
 
 
 def as_lists(graph: nx.Graph) -> dict[str, Any]:
-    return {"nodes": len(graph), "edges": list(graph.edges()), "follows": graph.graph["follows"]}
+    shares = {key: graph.graph[key] for key in ("follows", "stopped")}
+    return {"nodes": len(graph), "edges": list(graph.edges()), **shares}
 
 
 def from_lists(content: dict[str, Any]) -> nx.Graph:
     graph = nx.empty_graph(content["nodes"])
     graph.add_edges_from(content["edges"])
-    graph.graph["follows"] = content["follows"]
+    graph.graph |= {key: content[key] for key in ("follows", "stopped")}
     return graph
 
 

@@ -6,7 +6,8 @@ batches of {batch}, trained in equal numbers of steps: those that the slowest ma
 minutes of processor time on one thread, where they were timed. Diffusion has {steps} steps a block
 with 3 hops, and as many in all with others. {samples} samples, {seeds} seeds of sampling. Stable:
 all atoms have as many bonds as their element should have. Valid: RDKit can sanitise the graph,
-without formal charges, of which the data has none here: the test molecules are the scale. Published
+without formal charges, of which the data has none here: the test molecules are the scale. Novel:
+distinct ones that are not among the training molecules. Published
 rows are of 10 000 samples, and of bonds as RDKit reads them from the data, aromatic ones included,
 which is why their own scale differs.
 
@@ -21,7 +22,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from benchmarks.training import QUIET, RUNS, finished, fitted, measured_by
 from geqlib.data import GraphGeneration
 from geqlib.generation import MoleculeScores
 from geqlib.pard.sampling import SampledGraphs
+from geqlib.train.novelty import training_smiles
 from geqlib.train.samples import GraphSettings, complete_graph_samples, load_generator
 from geqlib.train.tasks.graph_generation import GraphDiffusion, molecule_scores_of
 
@@ -51,7 +53,11 @@ COLUMNS = (
     Column("unique", "unique", "%", ".1f"),
     Column("molecule", "molecule stability", "%", ".1f"),
     Column("atom", "atom stability", "%", ".2f"),
+    Column("novel", "novel", "%", ".1f"),
     Column("follows", "follow their order", "%", ".0f"),
+    Column("dropped", "NaN", "%", ".1f"),
+    Column("stopped", "stopped", "%", ".1f"),
+    Column("rules", "rules"),
     Column("blocks", "blocks", "", ".1f"),
     Column("diffusion", "steps a block"),
 )
@@ -81,7 +87,12 @@ def main() -> None:
 def compared(rows: Sequence[Row]) -> Table:
     keys = ("valid", "unique", "molecule", "atom")
     published = [
-        Row((name,), dict(zip(keys, values, strict=True)), "published", source=source)
+        Row(
+            (name,),
+            {**dict(zip(keys, values, strict=True)), "rules": "as reported"},
+            "published",
+            source=source,
+        )
         for name, (values, source) in PUBLISHED.items()
     ]
     return Table(("",), COLUMNS, (*rows, *published), "molecule")
@@ -103,9 +114,13 @@ def rows_of(minutes: float) -> Iterator[Row]:
             for seed in range(SEEDS)
         ]
         cells: dict[str, Cell] = {
-            column.key: over([one[column.key] for one in several]) for column in COLUMNS[:5]
+            column.key: over([one[column.key] for one in several]) for column in COLUMNS[:8]
         }
-        cells |= {"blocks": blocks[hops], "diffusion": runs[hops][f"{PREFIX}steps"]}
+        cells |= {
+            "rules": several[0]["rules"],
+            "blocks": blocks[hops],
+            "diffusion": runs[hops][f"{PREFIX}steps"],
+        }
         setup = f"{fit['steps']} training steps"
         yield Row((f"geqlib PARD, K = {hops}",), cells, setup=setup, **measured_by(several))
 
@@ -138,9 +153,19 @@ def sampled(folder: Path, seed: int) -> dict[str, Any]:
     settings = GraphSettings(seed)
     graphs = complete_graph_samples(task, last, parts, SAMPLES, settings, progress=progress)
     whole = SampledGraphs.joined(graphs)
-    follows = whole.follows(task.network.hops).double().mean()
-    scores = percentages(molecule_scores_of(whole, task.species))
-    return scores | {"follows": 100 * float(follows)}
+    shares = {"dropped": whole.dropped, "stopped": whole.stopped}
+    shares["follows"] = whole.follows(task.network.hops)
+    scores = percentages(molecule_scores_of(whole, task.species, training=training_texts()))
+    return scores | {name: 100 * float(share.double().mean()) for name, share in shares.items()}
+
+
+@cache
+def training_texts() -> frozenset[str]:
+    """SMILES of the training molecules."""
+    data = GraphGeneration("qm9")
+    data.setup()
+    chunks = partial(track, description="SMILES of the training molecules")
+    return training_smiles(data.splits["train"], species=data.species, progress=chunks)
 
 
 def scores_of_data(data: GraphGeneration) -> MoleculeScores:
@@ -149,11 +174,14 @@ def scores_of_data(data: GraphGeneration) -> MoleculeScores:
     batch: Any = test.__getitems__(range(len(test)))
     none = batch.batch.new_zeros(len(test)).bool()
     tensors = batch.x, batch.edge_index, batch.edge_attr, batch.batch, batch.batch
-    return molecule_scores_of(SampledGraphs(*tensors, none, none), data.species)
+    graphs = SampledGraphs(*tensors, none, none)
+    return molecule_scores_of(graphs, data.species, training=training_texts())
 
 
-def percentages(scores: MoleculeScores) -> dict[str, float]:
+def percentages(scores: MoleculeScores) -> dict[str, Any]:
     return {
+        "rules": scores.rules,
+        "novel": 100 * (scores.novelty or 0.0),
         "valid": 100 * (scores.validity or 0.0),
         "unique": 100 * (scores.uniqueness or 0.0),
         "molecule": 100 * scores.molecule_stability,

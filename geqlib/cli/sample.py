@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geqlib.cli.bar import bar
 
 if TYPE_CHECKING:
-    from geqlib.generation import Molecules
+    from geqlib.generation import BondRules, Molecules
     from geqlib.pard.sampling import SampledGraphs
     from geqlib.train.tasks.diffusion import MoleculeDiffusion
     from geqlib.train.tasks.graph_generation import GraphDiffusion
@@ -49,21 +50,32 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def report(molecules: Molecules, task: MoleculeDiffusion) -> None:
-    """Print the scores with the name of their rules."""
-    from geqlib.generation import EDM_RULES
+def report(
+    molecules: Molecules,
+    task: MoleculeDiffusion,
+    rules: BondRules,
+    training: Collection[str] | None = None,
+) -> None:
+    """Print the scores with the name of their rules.
+
+    Args:
+        molecules: samples.
+        task: that drew them.
+        rules: of bonds.
+        training: SMILES of training molecules, for novelty.
+    """
     from geqlib.train.tasks.diffusion import scores_of
 
     chemistry = find_spec("rdkit") is not None
-    sys.stdout.write(f"{scores_of(molecules, validity=chemistry)}\n")
+    scores = scores_of(molecules, validity=chemistry, rules=rules, training=training)
+    sys.stdout.write(f"{scores}\n")
     if not chemistry:
         sys.stdout.write('validity and uniqueness: pip install "geqlib[molecules]"\n')
     if lost := dropped(molecules):
         sys.stdout.write(f"dropped: {lost} of {len(molecules)} ended in NaN, not in the file\n")
-    if task.rules != EDM_RULES.name:
+    if task.rules != rules.name:
         sys.stdout.write(
-            f"the training was scored by the rules {task.rules}, these samples by "
-            f"{EDM_RULES.name}\n"
+            f"the training was scored by the rules {task.rules}, these samples by {rules.name}\n"
         )
 
 
@@ -77,20 +89,53 @@ def histogram_line(histogram: Mapping[int, int]) -> str:
 
     Example:
         >>> histogram_line({3: 1, 19: 5, 29: 2})
-        '3 to 29 atoms, most often 19, as in 8 training molecules'
+        '3 to 29 atoms, most often 19, as in 8 molecules'
     """
     if not histogram:
         return "unknown"
     mode = max(histogram, key=lambda n: histogram[n])
     few, most, total = min(histogram), max(histogram), sum(histogram.values())
-    return f"{few} to {most} atoms, most often {mode}, as in {total} training molecules"
+    return f"{few} to {most} atoms, most often {mode}, as in {total} molecules"
+
+
+def read_histogram(path: Path) -> dict[int, int]:
+    """Molecules by their number of atoms, of a JSON file such as {"18": 200, "19": 300}.
+
+    Raises:
+        ValueError: a file that is missing or holds something else.
+    """
+    from geqlib.files.atomic import reading
+
+    what = "holds no numbers of molecules by their number of atoms"
+    with reading(path, what, 'write JSON such as {"18": 200, "19": 300}'):
+        content = json.loads(path.read_text())
+        histogram = {int(size): count for size, count in content.items()}
+        if not all(type(count) is int for count in histogram.values()):
+            raise ValueError("counts are integers")
+    return histogram
+
+
+def novelty_texts(options: Any, **how: Any) -> frozenset[str] | None:
+    """SMILES of the training molecules, if --novelty asks for them; arguments of
+    `training_smiles`."""
+    if not options.novelty:
+        return None
+    from geqlib.train.novelty import training_graphs, training_smiles
+
+    chunks = bar("SMILES of the training molecules")
+    return training_smiles(training_graphs(options.checkpoint), progress=chunks, **how)
 
 
 def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> None:
     from geqlib.files.molecule_files import check_ending, write_samples
+    from geqlib.generation import bond_rules
     from geqlib.train.samples import SampleSettings, complete_samples
 
     check_ending(options.out)
+    rules = bond_rules(options.rules or task.rules)
+    histogram = None if options.histogram is None else read_histogram(options.histogram)
+    if histogram and options.atoms is not None:
+        raise ValueError("--atoms is the size of all molecules: leave out --histogram.")
     _refuse(options, ("max_nodes",), "graphs, and the checkpoint generates molecules")
     changes = {"steps": options.steps, "sigma_max": options.sigma_max, "churn": options.churn}
     named = {name: value for name, value in changes.items() if value is not None}
@@ -101,6 +146,7 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
         options.atoms,
         options.property,
         options.guidance or 0.0,
+        histogram,
     )
     task.cuda_graphs = bool(options.cuda_graphs or task.cuda_graphs)
     if options.cuda_graphs and task.device.type != "cuda":
@@ -108,14 +154,16 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     sizes = histogram_line(task.histogram)
     if options.atoms is not None:
         sizes = f"{options.atoms} atoms each, in place of the checkpoint's ({sizes})"
+    if histogram is not None:
+        sizes = f"{histogram_line(histogram)}, in place of the checkpoint's ({sizes})"
     sys.stdout.write(f"species {', '.join(task.denoiser.species)}; {sizes}\n")
     sys.stdout.flush()
     count = MOLECULES if options.count is None else options.count
     molecules = complete_samples(
         task, options.checkpoint, folder, count, settings, progress=bar("samples")
     )
-    write_samples(options.out, molecules)
-    report(molecules, task)
+    write_samples(options.out, molecules, rules=rules)
+    report(molecules, task, rules, novelty_texts(options, rules=rules))
     sys.stdout.write(f"wrote {options.out}: {len(molecules) - dropped(molecules)} molecules\n")
 
 
@@ -131,7 +179,10 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
             f"{kinds[0]} kinds of nodes and {kinds[1] - 1} of edges: write .json."
         )
     others = ("atoms", "steps", "sigma_max", "churn", "property", "guidance", "cuda_graphs")
+    others += ("rules", "histogram")
     _refuse(options, others, "molecules, and the checkpoint generates graphs")
+    if not task.species:
+        _refuse(options, ("novelty",), "molecules, and the checkpoint generates other graphs")
     at_once = GraphSettings.at_once if options.batch_size is None else options.batch_size
     settings = GraphSettings(options.seed, at_once, options.max_nodes)
     count = options.count
@@ -150,20 +201,23 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     if lost := sum(int(part.dropped.sum()) for part in batches):
         sys.stdout.write(f"dropped: {lost} of {count} ended in NaN, not in the file\n")
     if task.species:
-        _report_molecules(batches, task)
+        _report_molecules(batches, task, novelty_texts(options, species=task.species))
     if stopped:
         sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
     sys.stdout.write(f"wrote {options.out}: {len(graphs)} graphs\n")
 
 
-def _report_molecules(batches: Sequence[SampledGraphs], task: GraphDiffusion) -> None:
+def _report_molecules(
+    batches: Sequence[SampledGraphs], task: GraphDiffusion, training: Collection[str] | None
+) -> None:
     """Scores of samples that are molecules, and what the kinds in their file are."""
     from geqlib.pard.sampling import SampledGraphs
     from geqlib.train.tasks.graph_generation import molecule_scores_of
 
     kinds = ", ".join(f"{kind} {symbol}" for kind, symbol in enumerate(task.species))
     sys.stdout.write(f"kinds of nodes: {kinds}; of edges: orders of bonds\n")
-    sys.stdout.write(f"{molecule_scores_of(SampledGraphs.joined(batches), task.species)}\n")
+    whole = SampledGraphs.joined(batches)
+    sys.stdout.write(f"{molecule_scores_of(whole, task.species, training=training)}\n")
 
 
 def _refuse(options: Any, names: Sequence[str], what: str) -> None:
@@ -186,6 +240,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace the file and its parts")
     molecules = parser.add_argument_group("molecules")
     molecules.add_argument("--atoms", type=int, help="of each, in place of the training histogram")
+    molecules.add_argument("--histogram", type=Path, help="JSON, {size: count}, in its place")
+    molecules.add_argument("--rules", help="of bonds, as EDM-without-CO; by default as in training")
+    molecules.add_argument(
+        "--novelty", action="store_true", default=None, help="read the training molecules, too"
+    )
     molecules.add_argument("--steps", type=int, help="noise levels; by default as in training")
     molecules.add_argument("--sigma-max", type=float, help="largest noise level; the same")
     molecules.add_argument("--churn", type=float, help="noise added on the way; the same")

@@ -67,13 +67,15 @@ def write_molecules(
     replace_file(path, lambda part: part.write_text(text))
 
 
-def write_samples(path: str | Path, molecules: Molecules) -> None:
+def write_samples(path: str | Path, molecules: Molecules, *, rules: BondRules = EDM_RULES) -> None:
     """Write samples by their numbers, but for those that ended in NaN; see `write_molecules`."""
     whole = ~molecules.dropped
     atoms = whole[molecules.batch]
     names = whole.nonzero()[:, 0].tolist()
     lengths = molecules.lengths[whole]
-    write_molecules(path, molecules.numbers[atoms], molecules.pos[atoms], lengths, names)
+    write_molecules(
+        path, molecules.numbers[atoms], molecules.pos[atoms], lengths, names, rules=rules
+    )
 
 
 def _frame(name: int, numbers: Tensor, pos: Tensor) -> str:

@@ -32,6 +32,22 @@ def natural_irreps(channels: int, degree: int) -> o3.Irreps:
     return cast(o3.Irreps, o3.Irreps([(channels, (n, (-1) ** n)) for n in range(degree + 1)]))
 
 
+def normalized(density: Tensor) -> Tensor:
+    """Densities of each atom divided by sqrt(1 + their mean square), which is below 1 afterwards.
+
+    Symmetry: O(3), exactly: the squares of all components of a degree have an invariant sum. Small
+    densities stay what they are.
+
+    Args:
+        density: [k, N, C], components first, of whole degrees.
+
+    Example:
+        >>> normalized(torch.full((4, 1, 2), 3e3)).square().mean().round()
+        tensor(1.)
+    """
+    return density * (1 + density.square().mean((0, 2), keepdim=True)).rsqrt()
+
+
 class NeighborDensity(nn.Module):
     """The density of neighbours of each element, projected on radial functions and harmonics.
 
@@ -89,6 +105,7 @@ class GauntInteraction(nn.Module):
         aggr: what collects the messages of degree 0, in place of the sum over j: an aggregation of
             torch_geometric, from C to C channels, or its name. Those of higher degrees are summed:
             channel by channel, only linear maps commute with rotations.
+        normalize: whether A is `normalized` before it is multiplied.
 
     Shapes:
         [k, N, W], components first, those of them that are in the output, too, and the arguments
@@ -107,8 +124,10 @@ class GauntInteraction(nn.Module):
         out_degree: int,
         order: int,
         aggr: str | Aggregation = "sum",
+        normalize: bool = False,
     ) -> None:
         super().__init__()
+        self.normalize = normalize
         narrow, wide = natural_irreps(channels, degree), natural_irreps(width, degree)
         self.before = ComponentLinear(range(hidden_degree + 1), width, channels, nodes_first=True)
         self.radial = ComponentLinear([0], features, (degree + 1) * channels)
@@ -145,7 +164,9 @@ class GauntInteraction(nn.Module):
             each = plan.each(self._scalars(features, harmonics, weight, plan.neighbor))
             scalars = self.aggr(each, plan.owners(), dim_size=plan.neighbor.size(0))
             messages = torch.cat([scalars.unsqueeze(0), messages[1:]])
-        out = self.after(self.power.on_components(self.mix(messages), choice))
+        density = self.mix(messages)
+        density = normalized(density) if self.normalize else density
+        out = self.after(self.power.on_components(density, choice))
         own = self.skip((shared.unsqueeze(2) * choice.unsqueeze(-1)).flatten(2))
         if self.shared == out.size(0):
             return out + own
@@ -161,4 +182,5 @@ class GauntInteraction(nn.Module):
 
     def __repr__(self) -> str:
         aggr = "" if self.aggr is None else f", aggr={self.aggr}"
-        return f"{type(self).__name__}({self.messages}, {self.power}{aggr})"
+        scale = ", normalize=True" if self.normalize else ""
+        return f"{type(self).__name__}({self.messages}, {self.power}{aggr}{scale})"

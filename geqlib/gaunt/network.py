@@ -15,7 +15,12 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.inits import reset
 
 from geqlib.elements import atomic_numbers, chemical_symbols
-from geqlib.gaunt.interaction import GauntInteraction, NeighborDensity, natural_irreps
+from geqlib.gaunt.interaction import (
+    GauntInteraction,
+    NeighborDensity,
+    natural_irreps,
+    normalized,
+)
 from geqlib.gaunt.layout import read_irreps
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.readout import DegreeReadout, components, last_layer
@@ -63,6 +68,9 @@ class GauntNet(nn.Module):
         aggr: how scalar messages of the layers after the first are collected: "sum", or any
             aggregation of torch_geometric of C channels; messages of higher degrees are summed in
             any case. Sums alone make energies that are smooth where neighbours come and go.
+        normalize: divide the densities of each atom by sqrt(1 + their mean square) before they are
+            multiplied, so that atoms with many close neighbours have powers of the same scale as
+            others. For positions at any distance from each other, such as those of a denoiser.
 
     Example:
         >>> from geqlib.graph import neighbor_list
@@ -90,6 +98,7 @@ class GauntNet(nn.Module):
         readout: int = 16,
         irreps_out: str | o3.Irreps = "0e",
         aggr: str | Aggregation = "sum",
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.irreps_out = read_irreps("irreps_out", irreps_out)
@@ -100,6 +109,7 @@ class GauntNet(nn.Module):
         numbers = _atomic_numbers(elements)
         self.elements = tuple(numbers)
         self.cutoff, self.channels, self.width, self.neighbors = cutoff, channels, width, neighbors
+        self.normalize = normalize
         self.modulation_features = 2 * width
         self.species = Constants(elements=torch.eye(ELEMENTS, dtype=torch.float64)[:, numbers])
         parity = [(-1.0) ** ell for ell in range(degree + 1) for _ in range(2 * ell + 1)]
@@ -128,6 +138,7 @@ class GauntNet(nn.Module):
                 out_degree=after,
                 order=order,
                 aggr=deepcopy(aggr),
+                normalize=normalize,
             )
             for before, after in pairwise(degrees)
         )
@@ -204,6 +215,7 @@ class GauntNet(nn.Module):
             choice = self.species.table("elements", pos).index_select(0, z)
             context = harmonics, radial, choice, plan
             density = _modulated(self.density(*context), modulation)
+            density = normalized(density) if self.normalize else density
             x = self.power.on_components(density, choice)
             read = []
             layers: Any = self.layers

@@ -1,7 +1,14 @@
 """Molecules by diffusion, and scores of generated molecules and graphs."""
 
 from geqlib.generation.bonded import bonded_scores, bonded_smiles
-from geqlib.generation.bonds import EDM_RULES, BondRules, Bonds, bond_orders
+from geqlib.generation.bonds import (
+    EDM_RULES,
+    EDM_RULES_WITHOUT_CO,
+    BondRules,
+    Bonds,
+    bond_orders,
+    bond_rules,
+)
 from geqlib.generation.denoiser import Denoised, Denoiser
 from geqlib.generation.gaunt_net import DenoisingGauntNet
 from geqlib.generation.mmd import GraphScores, graph_scores, squared_mmd
@@ -19,6 +26,7 @@ from geqlib.generation.stability import MoleculeDefects, Stability, molecule_def
 
 __all__ = [
     "EDM_RULES",
+    "EDM_RULES_WITHOUT_CO",
     "BondRules",
     "Bonds",
     "Denoised",
@@ -32,6 +40,7 @@ __all__ = [
     "Preconditioning",
     "Stability",
     "bond_orders",
+    "bond_rules",
     "bonded_scores",
     "bonded_smiles",
     "centred",

@@ -30,7 +30,8 @@ def bonded_scores(
     As `geqlib.generation.molecule_scores`, with bonds of the graph in place of those by distances:
     an atom is stable if its bond orders sum to the valence that the rules give its element, and a
     molecule is valid if RDKit can sanitise it, without formal charges. Of the rules only valences
-    are used, which the printed name says.
+    are used, which the printed name says. A molecule with an element that has none is neither
+    stable nor valid.
 
     Args:
         numbers: [N] atomic numbers, molecule by molecule.
@@ -61,12 +62,12 @@ def bonded_scores(
     element = rules.element(numbers)
     stable = total == valence[element]
     atoms = segment_lengths(batch, num_graphs)
-    strange = segment_lengths(batch[element == len(rules.valences)], num_graphs) > 0
+    strange = _with_unknown_elements(numbers, batch, num_graphs, rules)
     stable = stable & ~strange[batch]
     whole = (segment_lengths(batch[stable], num_graphs) == atoms) & (atoms > 0)
     texts: list[str | None] = []
     if validity:
-        texts = bonded_smiles(numbers, edge_index, order, batch, num_graphs)
+        texts = bonded_smiles(numbers, edge_index, order, batch, num_graphs, rules=rules)
     valid = [text for text in texts if text is not None]
     distinct = set(valid)
     return MoleculeScores(
@@ -84,15 +85,23 @@ def bonded_scores(
 
 
 def bonded_smiles(
-    numbers: Tensor, edge_index: Tensor, order: Tensor, batch: Tensor, num_graphs: int
+    numbers: Tensor,
+    edge_index: Tensor,
+    order: Tensor,
+    batch: Tensor,
+    num_graphs: int,
+    *,
+    rules: BondRules = EDM_RULES,
 ) -> list[str | None]:
     """Canonical SMILES of the largest fragment of each molecule that is valid.
 
     Args:
         numbers, edge_index, order, batch, num_graphs: as of `bonded_scores`.
+        rules: whose elements are known.
 
     Returns:
-        M texts, None for molecules without atoms and for those that RDKit cannot sanitise.
+        M texts, None for molecules without atoms or with unknown elements, and for those that
+        RDKit cannot sanitise.
 
     Raises:
         ValueError: RDKit not installed.
@@ -114,10 +123,19 @@ def bonded_smiles(
     ends = torch.stack([later - first, earlier - first, kinds])[:, place].T
     counts = segment_lengths(molecule, num_graphs).tolist()
     atoms = numbers.split(segment_lengths(batch, num_graphs).tolist())
+    strange = _with_unknown_elements(numbers, batch, num_graphs, rules).tolist()
     with rdBase.BlockLogs():  # RDKit reports what it cannot sanitise
         return [
             smiles_of_bonds(own.tolist(), [(a, b, c) for a, b, c in bonds.tolist()])
-            if len(own)
+            if len(own) and not unknown
             else None
-            for own, bonds in zip(atoms, ends.split(counts), strict=True)
+            for own, bonds, unknown in zip(atoms, ends.split(counts), strange, strict=True)
         ]
+
+
+def _with_unknown_elements(
+    numbers: Tensor, batch: Tensor, num_graphs: int, rules: BondRules
+) -> Tensor:
+    """[M] molecules with an element that the rules give no valence."""
+    unknown = rules.element(numbers) == len(rules.valences)
+    return segment_lengths(batch[unknown], num_graphs) > 0

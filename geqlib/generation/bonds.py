@@ -8,7 +8,7 @@ set of rules, whose name goes with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -110,6 +110,33 @@ EDM_RULES = BondRules(
     (10, 5, 3),
     {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1},
 )  # fmt: skip
+
+
+# forks of that code from before it had the triple bond of carbon monoxide
+EDM_RULES_WITHOUT_CO = replace(
+    EDM_RULES,
+    name="EDM-without-CO",
+    lengths=(
+        *EDM_RULES.lengths[:2],
+        {pair: length for pair, length in EDM_RULES.lengths[2].items() if pair != ("C", "O")},
+    ),
+)
+RULES = {rules.name: rules for rules in (EDM_RULES, EDM_RULES_WITHOUT_CO)}
+
+
+def bond_rules(name: str) -> BondRules:
+    """The rules of this name.
+
+    Raises:
+        ValueError: naming those that there are.
+
+    Example:
+        >>> bond_rules("EDM") is EDM_RULES
+        True
+    """
+    if name not in RULES:
+        raise ValueError(f"There are no rules of bonds {name!r}: choose {' or '.join(RULES)}.")
+    return RULES[name]
 
 
 class Bonds(NamedTuple):

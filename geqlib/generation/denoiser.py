@@ -100,6 +100,7 @@ class Denoiser(nn.Module):
         self.type_scale = float(type_scale)
         self.features = len(self.species) + (3 if conditional else 1)
         self.network = network
+        self.averaged = frame_inputs(network)
         self._check_network()
         zero_readouts(network)
         numbers = torch.tensor([atomic_numbers[symbol] for symbol in self.species])
@@ -180,12 +181,11 @@ class Denoiser(nn.Module):
 
     def _taken(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """What the network names of these: in its `forward`, or in `inputs` of a frame average."""
-        inputs = getattr(self.network, "inputs", None)
-        if not isinstance(inputs, Mapping):
-            if not getattr(self.network, "in_vectors", 0):
-                del tensors["vec"]
-            return accepted(self.network.forward, tensors)
-        return {name: tensors[name] for name in (*inputs, "batch", "num_graphs") if name in tensors}
+        if self.averaged is not None:
+            return {name: tensors[name] for name in (*self.averaged, "batch", "num_graphs")}
+        if not getattr(self.network, "in_vectors", 0):
+            del tensors["vec"]
+        return accepted(self.network.forward, tensors)
 
     def _outputs(self, outputs: Any, atoms: int) -> tuple[Tensor, Tensor]:
         shapes = [(len(self.species),), (1, 3)]
@@ -224,16 +224,21 @@ class Denoiser(nn.Module):
 
     def _averaged(self) -> nn.Module:
         """The network, or the one that a frame average is of."""
-        inputs = getattr(self.network, "inputs", None)
-        if not isinstance(inputs, Mapping):
+        if self.averaged is None:
             return self.network
-        if strange := [name for name in inputs if name not in AVERAGED]:
+        if strange := [name for name in self.averaged if name not in AVERAGED]:
             raise ValueError(
                 f"The frame average takes {strange[0]!r}, and a denoiser has "
                 f"{', '.join(AVERAGED)}: name some of these in its `inputs`."
             )
         module = getattr(self.network, "module", None)
         return module if isinstance(module, nn.Module) else self.network
+
+
+def frame_inputs(network: nn.Module) -> tuple[str, ...] | None:
+    """What a frame average takes, by its attribute `inputs`; None of any other network."""
+    inputs = getattr(network, "inputs", None)
+    return tuple(inputs) if isinstance(inputs, Mapping) else None
 
 
 def zero_readouts(network: nn.Module) -> None:

@@ -20,7 +20,10 @@ class DenoisingGauntNet(nn.Module):
         A_lm,c <- (1 + a_c) A_lm,c + b_c [l = 0],  (a, b) = W x + w,
 
     with A the density of the neighbours, which the first powers are of. Features of neighbours
-    come in messages, so that there are at least two layers.
+    come in messages, so that there are at least two layers. At high noise all atoms are close to
+    each other, so that densities are normalised before they are multiplied (`normalize` of
+    `GauntNet`). A vector of each atom, its position from the centre, is added to each vector that
+    is read out, times a number: at low noise a denoiser's output is close to that.
 
     Args:
         in_scalars: F, features of each atom.
@@ -30,22 +33,24 @@ class DenoisingGauntNet(nn.Module):
             largest molecules, for which a denoiser is.
 
     Shapes:
-        pos [N, 3], x [N, F], to [N, out_scalars] and [N, out_vectors, 3].
+        pos [N, 3], x [N, F], vec [N, 1, 3], to [N, out_scalars] and [N, out_vectors, 3].
 
     Raises:
-        ValueError: fewer than two layers or than one feature or output of a kind, or options of
-            `GauntNet` out of their range.
+        ValueError: fewer than two layers or than one feature or output of a kind, tensors
+            of other shapes, or options of `GauntNet` out of their range.
 
     Example:
         >>> import torch
         >>> net = DenoisingGauntNet(6, 5, 1, channels=4, degree=1)
         >>> pairs = torch.tensor([[0, 1], [1, 0]])
-        >>> scalars, vectors = net(torch.randn(2, 3), torch.randn(2, 6), pairs)
+        >>> pos = torch.randn(2, 3)
+        >>> scalars, vectors = net(pos, torch.randn(2, 6), pos[:, None], pairs)
         >>> scalars.shape, vectors.shape
         (torch.Size([2, 5]), torch.Size([2, 1, 3]))
     """
 
     level = "node"
+    in_vectors = 1
 
     def __init__(
         self,
@@ -83,12 +88,15 @@ class DenoisingGauntNet(nn.Module):
             count=count,
             neighbors=neighbors,
             irreps_out=f"{out_scalars}x0e+{out_vectors}x1o",
+            normalize=True,
         )
         self.embed = nn.Linear(in_scalars, self.network.modulation_features)
+        self.own = nn.Linear(self.in_vectors, out_vectors, bias=False)
 
     def reset_parameters(self) -> None:
         self.network.reset_parameters()
         self.embed.reset_parameters()
+        self.own.reset_parameters()
 
     def zero_readout(self) -> None:
         """Let all outputs be 0 until the read-out is trained."""
@@ -97,6 +105,7 @@ class DenoisingGauntNet(nn.Module):
             for layer in map(last_layer, layers):
                 if isinstance(layer, nn.Linear):
                     nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.own.weight)
 
     def plan(
         self, edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None
@@ -108,6 +117,7 @@ class DenoisingGauntNet(nn.Module):
         self,
         pos: Tensor,
         x: Tensor,
+        vec: Tensor,
         edge_index: Tensor,
         reverse: Tensor | None = None,
         plan: NeighborSlots | None = None,
@@ -117,12 +127,15 @@ class DenoisingGauntNet(nn.Module):
         Args:
             pos: [N, 3] positions.
             x: [N, F] features.
+            vec: [N, 1, 3] positions from the centre.
             edge_index, reverse: pairs of atoms, as of `geqlib.graph.Neighbors`.
             plan: slots made before, by `plan(...)`.
         """
         if x.dim() != 2 or x.size(1) != self.in_scalars:
             raise ValueError(f"x has shape {tuple(x.shape)}, expected [atoms, {self.in_scalars}].")
+        if vec.shape[1:] != (self.in_vectors, 3):
+            raise ValueError(f"vec has shape {tuple(vec.shape)}, expected [atoms, 1, 3].")
         z = edge_index.new_full((pos.size(0),), NO_ELEMENT)
         out = self.network(pos, z, edge_index, reverse=reverse, plan=plan, modulation=self.embed(x))
         scalars, vectors = out.split([self.out_scalars, 3 * self.out_vectors], 1)
-        return scalars, vectors.unflatten(1, (self.out_vectors, 3))
+        return scalars, vectors.unflatten(1, (self.out_vectors, 3)) + self.own(vec.mT).mT

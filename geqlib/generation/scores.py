@@ -92,7 +92,7 @@ class MoleculeScores:
         defects = [
             (self.empty, "without atoms"),
             (self.not_finite, "with positions that are not finite"),
-            (self.unknown_element, f"with elements that the rules {self.rules} do not know"),
+            (self.unknown_element, f"with elements outside the rules [{self.rules}]"),
         ]
         text += [f"counted as failures: {count} {what}" for count, what in defects if count]
         return "\n".join(text)

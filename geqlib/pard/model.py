@@ -280,28 +280,23 @@ class PARD(nn.Module):
     def _size_losses(
         self, x: Tensor, kinds: Tensor, degree: Tensor, num_graphs: int, plan: PARDPlan
     ) -> Tensor:
+        """[G] -log p of the degree of a graph's first block, of the size of the block that follows
+        each block (0 after the last one), and of that block's degree."""
         total = self.totals(x, kinds, degree, plan)
-        last = torch.ones_like(plan.graph, dtype=torch.bool)
-        last[:-1] = plan.graph[1:] != plan.graph[:-1]
-        first = last.roll(1)
-        following = torch.where(last, 0, plan.size.roll(-1))
-        entropy = cross_entropy(self.sizes.next_size(total), following, reduction="none")
-        later = (~last).nonzero()[:, 0]
-        entropy = entropy.index_add(
-            0,
-            later,
-            cross_entropy(
-                self.sizes.next_degree(total[later], following[later]),
-                plan.degree[later + 1],
-                reduction="none",
-            ),
+        # blocks come graph by graph: block b + 1 follows block b unless it begins a graph
+        changes = plan.graph[1:] != plan.graph[:-1]
+        followed = (~changes).nonzero()[:, 0]
+        first = torch.cat([changes.new_ones(min(len(plan.graph), 1)), changes]).nonzero()[:, 0]
+        size = torch.zeros_like(plan.size).index_copy(0, followed, plan.size[followed + 1])
+        degrees = self.sizes.next_degree(total[followed], size[followed])
+        parts = (
+            (plan.graph, self.sizes.next_size(total), size),
+            (plan.graph[followed], degrees, plan.degree[followed + 1]),
+            (plan.graph[first], self.sizes.first_degree(plan.size[first]), plan.degree[first]),
         )
-        begin = first.nonzero()[:, 0]
-        logits = self.sizes.first_degree(plan.size[begin])
-        entropy = entropy.index_add(
-            0, begin, cross_entropy(logits, plan.degree[begin], reduction="none")
-        )
-        return entropy.new_zeros(num_graphs).index_add(0, plan.graph, entropy)
+        graph = torch.cat([owner for owner, _, _ in parts])
+        each = torch.cat([cross_entropy(logits, y, reduction="none") for _, logits, y in parts])
+        return each.new_zeros(num_graphs).index_add(0, graph, each)
 
     def totals(self, x: Tensor, kinds: Tensor, degree: Tensor, plan: PARDPlan) -> Tensor:
         """[B, channels] sum over the nodes of each block and of the earlier blocks of its graph."""

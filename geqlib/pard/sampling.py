@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.segments import segment_lengths
-from geqlib.pard.blocks import block_plan
+from geqlib.pard.blocks import BlockPlan, block_plan
 from geqlib.pard.model import PARD, with_pairs
 from geqlib.pard.order import partial_order
 
@@ -84,6 +84,19 @@ class _State:
     edge_index: Tensor
     edge_attr: Tensor
     bad: Tensor
+
+    def add_nodes(self, x: Tensor, graph: Tensor, block: int, degree: Tensor) -> None:
+        """Nodes of kinds, graphs and degrees [n], all of one block."""
+        self.x = torch.cat([self.x, x])
+        self.batch = torch.cat([self.batch, graph])
+        self.block = torch.cat([self.block, torch.full_like(graph, block)])
+        self.degree = torch.cat([self.degree, degree])
+
+    def add_edges(self, row: Tensor, column: Tensor, kind: Tensor) -> None:
+        """Edges between nodes [e], in both directions."""
+        both = torch.stack([torch.cat([row, column]), torch.cat([column, row])])
+        self.edge_index = torch.cat([self.edge_index, both], 1)
+        self.edge_attr = torch.cat([self.edge_attr, kind.repeat(2)])
 
     def usable(self, logits: Tensor, graph: Tensor) -> Tensor:
         """Logits [n, C], zeros where they are not finite: their graphs [n] are bad."""
@@ -181,14 +194,11 @@ def _append(
     number: int,
     generator: torch.Generator | None,
 ) -> None:
-    """Draw a block of that size and degree [A] for each active graph."""
-    device, total = size.device, int(size.sum())
+    """Draw a block of that size and degree [A] for each active graph, and add it to the state."""
+    old, device = len(state.x), size.device
     graph = torch.repeat_interleave(active, size)
-    old = len(state.x)
-    state.x = torch.cat([state.x, model.node_diffusion.drawn(total, device, generator)])
-    state.batch = torch.cat([state.batch, graph])
-    state.block = torch.cat([state.block, torch.full_like(graph, number)])
-    state.degree = torch.cat([state.degree, torch.repeat_interleave(degree, size)])
+    noise = model.node_diffusion.drawn(len(graph), device, generator)
+    state.add_nodes(noise, graph, number, torch.repeat_interleave(degree, size))
     copies, degrees, x, kinds = _copies(model, state, active, number)
     unknown, of = copies.unknown, copies.pairs
     drawn = model.pair_diffusion.drawn(len(unknown), device, generator)
@@ -205,12 +215,12 @@ def _append(
     state.x[old:] = x[new]
     joined = drawn > 0
     row, column = (copies.node[end[unknown[joined]]] for end in (of.row, of.column))
-    both = torch.stack([torch.cat([row, column]), torch.cat([column, row])])
-    state.edge_index = torch.cat([state.edge_index, both], 1)
-    state.edge_attr = torch.cat([state.edge_attr, drawn[joined].repeat(2)])
+    state.add_edges(row, column, drawn[joined])
 
 
-def _copies(model: PARD, state: _State, active: Tensor, new: int | None):
+def _copies(
+    model: PARD, state: _State, active: Tensor, new: int | None
+) -> tuple[BlockPlan, Tensor, Tensor, Tensor]:
     """The active graphs as parts, with block `new` as noise: plan, degrees and kinds."""
     part = torch.full((int(state.batch.max()) + 1,), -1, device=active.device)
     part[active] = torch.arange(len(active), device=active.device)

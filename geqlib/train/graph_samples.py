@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import networkx as nx
@@ -32,7 +33,7 @@ def draw_graphs(
         at_once: how many are drawn side by side.
 
     Returns:
-        See `as_networkx`.
+        See `as_networkx`: fewer than `count` where some ended in NaN, which a warning says.
 
     Raises:
         ValueError: a file that is missing, damaged or of another task, or fewer than one graph.
@@ -49,7 +50,10 @@ def draw_graphs(
             "GraphDiffusion."
         )
     ranges = [range(k, min(k + at_once, count)) for k in range(0, count, at_once)]
-    graphs = as_networkx([task.sample(part, seed=seed) for part in ranges], task.network.hops)
+    batches = [task.sample(part, seed=seed) for part in ranges]
+    if lost := sum(int(part.dropped.sum()) for part in batches):
+        warnings.warn(f"{lost} of {count} graphs ended in NaN and are left out.", stacklevel=2)
+    graphs = as_networkx(batches, task.network.hops)
     if out is not None:
         write_graphs(out, graphs)
     return graphs

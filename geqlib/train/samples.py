@@ -73,6 +73,7 @@ class SampleSettings:
         at_once: molecules that are sampled together, which rounding depends on.
         sampler: noise levels and churn.
         atoms: of each molecule, in place of the histogram.
+        histogram: molecules by their number of atoms, in place of the checkpoint's.
         value: of the property, in the unit of the data.
         guidance: how much the property is overdone.
     """
@@ -83,6 +84,7 @@ class SampleSettings:
     atoms: int | None = None
     value: float | None = None
     guidance: float = 0.0
+    histogram: Mapping[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _claim(folder: Path, checkpoint: str | Path, settings: SampleSettings | Grap
     """Write what the samples of a folder depend on, or see that it is the same."""
     current: dict[str, Any] = {"checkpoint": file_hash(model_file(checkpoint)), **asdict(settings)}
     current |= {f"sampler.{k}": value for k, value in current.pop("sampler", {}).items()}
+    current = json.loads(json.dumps(current))  # as they are read: keys are texts
     path = folder / SETTINGS
     if has_samples(folder):  # settings under which nothing was drawn bind nobody
         with reading(path, "does not say how its samples were drawn", "delete its folder"):

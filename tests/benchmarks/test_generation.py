@@ -6,12 +6,13 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.accuracy import generation
+from benchmarks.accuracy import generation, generation_few, orientations
 from benchmarks.accuracy.generation import (
     ABLATIONS,
     COLUMNS,
@@ -25,8 +26,12 @@ from benchmarks.accuracy.generation import (
     percentages,
     planned,
 )
+from benchmarks.speed import generation as speed
 from benchmarks.training import UNRECORDED
 from geqlib.generation import Denoiser, HeunSampler, sample_molecules
+from geqlib.models import PONITA
+from geqlib.sphere.grids import rotation_group
+from geqlib.symmetry.rotations import random_rotations
 from geqlib.testing import equivariance_error
 from geqlib.train.run import read_run
 
@@ -69,7 +74,8 @@ def test_rows(tmp_path: Path) -> None:
     molecules = sample_molecules(
         Denoiser(network(OURS, channels=4, layers=1)), torch.tensor([3, 4]), sampler=HeunSampler(2)
     )
-    score = percentages(molecules) | {"provenance": UNRECORDED}
+    score = percentages(molecules, frozenset()) | {"provenance": UNRECORDED}
+    assert score["rules"] == "EDM" and "novel" in score
     fit = {"parameters": 7, "steps": 120, "processor_seconds": 60.0}
     (tmp_path / "fit.json").write_text(json.dumps(fit))
     row = own_row((OURS, "5"), OURS, tmp_path, [score, score], 300.0)
@@ -77,6 +83,61 @@ def test_rows(tmp_path: Path) -> None:
     assert row.cells["rate"] == 2.0 and "120 steps in 1 CPU minutes" in row.setup
     assert {column.key for column in COLUMNS} <= row.cells.keys()
     assert [line.labels[0] for line in table.rows] == [OURS, *PUBLISHED]
+
+
+def test_only_named_networks_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def timed(name: str, runs: dict[str, Any]) -> dict[str, Any]:
+        asked.extend(runs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generation, "step_seconds", timed)
+    monkeypatch.setattr(sys, "argv", ["generation.py", "--only", "EGNN"])
+    with pytest.raises(KeyboardInterrupt):
+        generation.main()
+    assert asked == ["EGNN"]
+
+
+def test_few_molecules_are_a_result_with_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By heart with the last weights, else with the best ones."""
+    score = dict.fromkeys(generation.SCORES, 1.0) | {"rules": "EDM", "provenance": UNRECORDED}
+    drawn, published = [], []
+
+    def trained(minutes: float, name: str, changes: Any, timed: Any) -> Path:
+        for folder, point in (("generation-", "0.5,3.0,"), (f"{minutes:g}min-", "0.9,2.0,0.25")):
+            log = tmp_path / f"{folder}{name.replace(' ', '-')}" / "metrics" / "version_0"
+            log.mkdir(parents=True)
+            text = f"processor_minutes,val/loss,val/molecule_stability\n{point}\n"
+            (log / "metrics.csv").write_text(text)
+        fit = {"parameters": 7, "steps": 120, "processor_seconds": 60.0}
+        (log.parents[1] / "fit.json").write_text(json.dumps(fit))
+        return log.parents[1]
+
+    def sampled(folder: Path, *settings: Any, **how: Any) -> dict[str, Any]:
+        drawn.append(how)
+        return score
+
+    monkeypatch.setattr(generation_few, "RUNS", tmp_path)
+    monkeypatch.setattr(generation_few, "trained_for", trained)
+    monkeypatch.setattr(generation_few, "sampled", sampled)
+    monkeypatch.setattr(generation_few, "step_seconds", lambda name, runs: {k: {} for k in runs})
+    monkeypatch.setattr(generation_few, "finished", lambda name, run: {"mebibytes": 3.0})
+    monkeypatch.setattr(generation_few, "joined", lambda name, table: table)
+    monkeypatch.setattr(generation_few, "publish", published.append)
+    monkeypatch.setattr(sys, "argv", ["generation_few.py"])
+    generation_few.main()
+    assert [result.name for result in published] == [generation_few.NAME] * 2
+    heart, many = published[-1].tables[0].rows
+    assert (heart.labels[0], many.labels[0]) == ("50 molecules", "1000 molecules")
+    assert many.curves["validation loss"] == ((0.5, 3.0), (0.9, 2.0))
+    assert many.curves["molecule stability"] == ((0.9, 0.25),)
+    assert drawn[0] == {"weights": "last", "molecules": 50}
+    assert drawn[-1] == {"weights": "best", "molecules": 1000}
+    changes = generation_few.changes(50)
+    assert changes["data.init_args.num_train"] == changes["data.init_args.batch_size"] == 50
 
 
 @pytest.mark.slow
@@ -98,3 +159,32 @@ def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {run for _, run, _, _ in plan} == {*NETWORKS, *ABLATIONS}
     assert [sigma for *_, sigma, _ in plan].count(1.0) == 1
     assert [averaged for *_, averaged in plan].count(False) == 1
+
+
+def test_rotations_of_a_grid_are_exact_and_others_are_not() -> None:
+    torch.manual_seed(0)
+    sizes = {"channels": 4, "basis": 4, "layers": 1}
+    own, every = rotation_group("icosahedral")[1:4], random_rotations(2, 3, dtype=torch.float64)
+    grid = PONITA(6, 1, 5, 1, **sizes, orientations=12).double()
+    assert max(orientations.errors(grid, own)) < 1e-10
+    assert min(orientations.errors(grid, every)) > 1e-4
+    exact = PONITA(6, 1, 5, 1, **sizes, space="R3").double()
+    assert max(orientations.errors(exact, every)) < 1e-10
+
+
+def test_time_of_sampling_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reckoned from few molecules, which the row says."""
+    assert sum(speed.SIZES.values()) == 100_000 and speed.CALLS == 2 * speed.STEPS - 1
+    drawn = []
+
+    def sampled(denoiser: Denoiser, count: int, sampler: HeunSampler, replay: bool) -> int:
+        drawn.append((count, sampler.steps, replay))
+        return 1
+
+    denoiser = Denoiser(network(OURS, channels=4, layers=1))
+    assert speed.sampled(denoiser, 2, HeunSampler(2), replay=False) == 0
+    monkeypatch.setattr(speed, "sampled", sampled)
+    row = speed.row(denoiser, "plain steps", 5, replay=False)
+    assert drawn == [(speed.WARM, 2, False), (5, speed.STEPS, False)]
+    assert row.number("whole") == pytest.approx(200 * row.number("seconds"))
+    assert row.setup == "reckoned from 5 molecules" and row.number("dropped") == 1

@@ -42,9 +42,10 @@ def test_rows_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fitted(folder: Path, config: Path, options: dict[str, Any], seed: int) -> Path:
         folder.mkdir(parents=True)
-        content = [{"nodes": 4, "edges": list(nx.cycle_graph(4).edges()), "follows": True}] * 4
+        graph = {"nodes": 4, "edges": list(nx.cycle_graph(4).edges())}
+        content = [graph | {"follows": True, "stopped": False}] * 4
         for seed in range(graph_generation.SEEDS):
-            (folder / f"samples-{seed}.json").write_text(json.dumps(content))
+            (folder / f"drawn-{seed}.json").write_text(json.dumps(content))
         (folder / "fit.json").write_text(json.dumps({"steps": 7}))
         shown.append(options)
         return folder
@@ -68,6 +69,20 @@ def test_rows_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[1].number("blocks") == 1 and rows[2].number("blocks") > 1
     assert all(abs(steps - total[1]) <= row.number("blocks") / 2 + 1e-9
                for steps, row in zip(total, rows[1:], strict=True))  # fmt: skip
+
+
+def test_what_ended_in_nan_is_a_failure() -> None:
+    """Of every share; without any sample there are no discrepancies."""
+    grid = nx.convert_node_labels_to_integers(nx.grid_2d_graph(2, 3))
+    grid.graph |= {"follows": True, "stopped": True}
+    reference = graph_generation.as_batch([nx.cycle_graph(4)])
+    cells = graph_generation.judged("grid", [grid], reference, 4)
+    shares = {"follows": 25, "stopped": 25, "dropped": 75, "right": 25}
+    assert {name: cells[name] for name in shares} == shares and "degree" in cells
+    none = graph_generation.judged("grid", [], reference, 4)
+    assert none == {"follows": 0, "stopped": 0, "dropped": 100, "right": 0}
+    again = graph_generation.from_lists(graph_generation.as_lists(grid))
+    assert nx.is_isomorphic(again, grid) and again.graph == grid.graph
 
 
 def test_rows_are_beside_the_published_ones(

@@ -14,7 +14,8 @@ from geqlib.cli import main
 from geqlib.cli.sample import report
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.molecule_files import write_samples
-from geqlib.generation import HeunSampler, Molecules
+from geqlib.generation import EDM_RULES, HeunSampler, Molecules, molecule_smiles
+from geqlib.train.novelty import training_graphs, training_smiles
 from geqlib.train.run import fit
 from geqlib.train.samples import SampleSettings, complete_samples, load_diffusion
 from tests.data.molecules.raw_qm9 import arrays, write_npz
@@ -158,6 +159,52 @@ def test_what_is_overridden_is_said(
     assert "knows no property" in capsys.readouterr().err
 
 
+def test_other_rules_and_sizes_are_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = tmp_path / "sizes.json"
+    sizes.write_text('{"3": 0, "7": 2}')
+    words = ["--count", "2", "--steps", "2", "--histogram", str(sizes)]
+    assert sample(run, tmp_path / "a.xyz", *words, "--rules", "EDM-without-CO") == 0
+    out = capsys.readouterr().out
+    assert "3 to 7 atoms, most often 7, as in 2 molecules, in place of the check" in out
+    assert "[EDM-without-CO]" in out and "[EDM]" not in out
+    assert "scored by the rules EDM, these samples by EDM-without-CO" in out
+    assert [len(frame) for frame in read(tmp_path / "a.xyz", ":")] == [7, 7]
+    for text in ("[]", '{"7": "x"}', '{"a": 1}', "{"):
+        sizes.write_text(text)
+        assert sample(run, tmp_path / "b.xyz", *words) == 2
+        assert "holds no numbers of molecules" in capsys.readouterr().err
+    assert sample(run, tmp_path / "b.xyz", "--rules", "mine") == 2
+    assert "no rules of bonds 'mine': choose EDM or EDM-without-CO" in capsys.readouterr().err
+
+
+def test_samples_of_other_sizes_are_not_mixed(run: Path, tmp_path: Path) -> None:
+    task = load_diffusion(run)
+    few = {"at_once": 2, "sampler": HeunSampler(2)}
+    settings = SampleSettings(**few, histogram={5: 1})
+    one, two = (complete_samples(task, run, tmp_path / "a", 2, settings) for _ in range(2))
+    assert one.lengths.tolist() == [5, 5] and torch.equal(one.pos, two.pos)
+    with pytest.raises(ValueError, match="another histogram"):
+        complete_samples(task, run, tmp_path / "a", 2, SampleSettings(**few))
+
+
+def test_novelty_is_against_the_training_molecules(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    pytest.importorskip("rdkit")
+    monkeypatch.setenv("GEQLIB_DATA", str(run.parent))
+    train = training_graphs(run)
+    texts, batch = training_smiles(train), train.__getitems__(range(len(train)))
+    molecules = batch.z, batch.pos, batch.batch, len(train)
+    assert len(train) == 12 and texts == {*molecule_smiles(*molecules)} - {None}
+    words = ["--count", "2", "--steps", "2"]
+    assert sample(run, tmp_path / "a.xyz", *words, "--novelty") == 0
+    assert "\nnovelty " in capsys.readouterr().out
+    assert sample(run, tmp_path / "b.xyz", *words) == 0
+    assert "\nnovelty " not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -198,7 +245,7 @@ def test_dropped_molecules_are_counted(
     write_samples(tmp_path / "water.sdf", molecules)
     task = load_diffusion(run)
     task.rules = "theirs"
-    report(molecules, task)
+    report(molecules, task, EDM_RULES)
     out = capsys.readouterr().out
     assert "dropped: 1 of 2 ended in NaN" in out and "1 of 2 molecules" in out
     assert "scored by the rules theirs, these samples by EDM" in out

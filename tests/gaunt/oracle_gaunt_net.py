@@ -53,7 +53,7 @@ class Atoms:
     def run(self) -> Tensor:
         net = self.net
         x = [
-            weighted_powers(net.power, self.density(i), self.element[i])
+            weighted_powers(net.power, self.scaled(self.density(i)), self.element[i])
             for i in range(len(self.pos))
         ]
         out = [self.read(net.readouts[0], x)]
@@ -106,12 +106,19 @@ class Atoms:
             near = linear(layer.before, x[j])
             total += product((hidden, self.degree, self.degree), near, kernel)
         z = self.element[i]
-        actual = linear(layer.after, weighted_powers(layer.power, linear(layer.mix, total), z))
+        density = self.scaled(linear(layer.mix, total))
+        actual = linear(layer.after, weighted_powers(layer.power, density, z))
         size = layer.shared
         own = torch.zeros(self.count, *x[i][:, :size].shape).double()
         own[z] = x[i][:, :size]
         own = linear(layer.skip, own.flatten(0, 1))
         return torch.cat([actual[:, :size] + own, actual[:, size:]], 1)
+
+    def scaled(self, density: Tensor) -> Tensor:
+        if not self.net.normalize:
+            return density
+        total = sum(float(a) ** 2 for row in density.detach() for a in row)
+        return density / sqrt(1 + total / density.numel())
 
     def read(self, readout: Any, x: list[Tensor]) -> Tensor:
         return torch.stack([readout.maps[0](a[:, 0]) for a in x])

@@ -71,7 +71,10 @@ class TestContract(Contract):
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"layers": 1}, {"layers": 3, "hidden_degree": 2}], ids=str)
+FORMS = [{}, {"layers": 1}, {"layers": 3, "hidden_degree": 2}, {"layers": 3, "normalize": True}]
+
+
+@pytest.mark.parametrize("options", FORMS, ids=str)
 def test_network_is_its_formula(options: dict[str, Any]) -> None:
     net = small(degree=2, **options)
     generator = torch.Generator().manual_seed(1)

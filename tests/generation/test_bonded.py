@@ -70,6 +70,19 @@ def test_elements_without_a_valence_are_failures() -> None:
     assert (scores.stable_atoms, scores.stable_molecules, scores.unknown_element) == (2, 1, 1)
 
 
+@rdkit
+def test_elements_without_a_valence_are_not_valid() -> None:
+    """SiH4, which RDKit can sanitise: as by positions."""
+    numbers, batch = torch.tensor([14, 1, 1, 1, 1]), torch.zeros(5, dtype=torch.long)
+    out, back = torch.tensor([[0, 0, 0, 0], [1, 2, 3, 4]]), torch.tensor([[1, 2, 3, 4], [0] * 4])
+    one = torch.ones(8, dtype=torch.long)
+    molecules = numbers, torch.cat([out, back], 1), one, batch, 1
+    scores = bonded_scores(*molecules)
+    assert (scores.valid, scores.unique, scores.unknown_element) == (0, 0, 1)
+    assert "1 with elements outside the rules [valences of EDM]" in str(scores)
+    assert bonded_smiles(*molecules) == [None]
+
+
 def test_what_is_refused() -> None:
     none = torch.zeros(0, dtype=torch.long)
     with pytest.raises(ValueError, match="no molecule to score"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from geqlib.generation import Denoiser, DenoisingGauntNet
+from geqlib.generation import Denoiser, DenoisingGauntNet, centred, loss_weight
+from geqlib.graph.complete import complete_graphs
 from geqlib.models import PONITA, PointNet
 from geqlib.nn import FrameAveraging
 from tests.contract import Case, Contract, all_edges
@@ -134,6 +139,92 @@ def test_gaunt_net_begins_with_zero_outputs_and_learns() -> None:
     assert float(moved.detach()) < float(loss.detach())
 
 
+CONFIG = Path(__file__).parents[2] / "configs" / "qm9_generation_gaunt.yaml"
+LEVELS = (0.1, 0.3, 0.3, 0.5, 1.0, 1.0, 3.0, 3.0)
+
+
+def noisy_crystals(levels: Sequence[float], seed: int) -> dict[str, Any]:
+    """18 atoms, 1.4 angstrom apart, once for each noise level."""
+    torch.manual_seed(seed)
+    cell = 1.4 * torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0), torch.arange(2.0))
+    count = len(levels)
+    batch = torch.arange(count).repeat_interleave(18)
+    clean = centred(cell.repeat(count, 1), batch, count)
+    near = complete_graphs(18 * torch.arange(count + 1))
+    return {
+        "pos": clean,
+        "x": one_hot(torch.arange(18) % 5, 5).repeat(count, 1) / 4,
+        "noise": torch.randn(len(batch), 8),
+        "sigma": torch.tensor(levels),
+        "edges": {"edge_index": near.edge_index, "reverse": near.reverse},
+        "graphs": {"batch": batch, "num_graphs": count},
+    }
+
+
+def denoising_loss(module: Denoiser, data: dict[str, Any]) -> Tensor:
+    level = data["sigma"].repeat_interleave(18)[:, None]
+    shift = centred(data["noise"][:, :3], *data["graphs"].values())
+    noisy = data["pos"] + level * shift, data["x"] + level * data["noise"][:, 3:]
+    estimate = module(*noisy, data["sigma"], **data["edges"], **data["graphs"])
+    errors = [(loss_weight(level) * (a - data[k]).square()).mean()
+              for a, k in zip(estimate, ("pos", "x"), strict=True)]  # fmt: skip
+    return errors[0] + errors[1]
+
+
+def published_gaunt_net() -> tuple[Denoiser, float, float]:
+    """The configuration's, with fewer channels; its rate and its largest norm of gradients."""
+    config = yaml.safe_load(CONFIG.read_text())
+    options = config["model"]["init_args"]
+    network = options["model"]["init_args"]["network"]["init_args"] | {"channels": 16}
+    return (
+        Denoiser(DenoisingGauntNet(**network)),
+        options["lr"],
+        config["trainer"]["gradient_clip_val"],
+    )
+
+
+def test_features_of_gaunt_net_have_one_scale_at_all_noise_levels() -> None:
+    """Without normalised densities they are hundreds of times larger where atoms are crowded."""
+    sizes: dict[str, list[float]] = {}
+    torch.manual_seed(1)
+    module = published_gaunt_net()[0]
+    for name, layer in module.network.network.layers.named_children():  # type: ignore[union-attr]
+        layer.register_forward_hook(
+            lambda _, args, out, name=name: sizes.setdefault(name, []).append(
+                float(out.detach().square().mean((0, 2)).sqrt().max())
+            )
+        )
+    for level in (0.1, 3.0):
+        denoising_loss(module, noisy_crystals([level], 1))
+    assert len(sizes) == 2
+    assert all(crowded < 10 * usual for usual, crowded in sizes.values()), sizes
+
+
+def test_steps_of_the_configuration_lower_the_loss_of_gaunt_net() -> None:
+    torch.manual_seed(1)
+    module, rate, most = published_gaunt_net()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate)
+    losses = []
+    for step in range(8):
+        loss = denoising_loss(module, noisy_crystals(LEVELS, step))
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), most)
+        optimizer.step()
+    assert max(losses) < 2 * losses[0] and sum(losses[-3:]) / 3 < losses[0], losses
+
+
+def test_positions_reach_the_vectors_of_gaunt_net() -> None:
+    torch.manual_seed(0)
+    net = DenoisingGauntNet(3, 2, 2, **GAUNT).double()
+    pos, x = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    one, two = (net(pos, x, vec, all_edges(4)) for vec in (pos[:, None], 3 * pos[:, None]))
+    weight = net.own.weight.view(1, 2, 1)
+    torch.testing.assert_close(two[1] - one[1], 2 * weight * pos[:, None])
+    torch.testing.assert_close(two[0], one[0])
+
+
 def test_gaunt_net_sees_elements_of_neighbours() -> None:
     """Of another atom alone, by messages."""
     torch.manual_seed(0)
@@ -150,7 +241,13 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="out_vectors=1, layers=1: they must be at least 1, 1, 1"):
         DenoisingGauntNet(3, 2, layers=1)
     with pytest.raises(ValueError, match=r"x has shape \(2, 2\), expected \[atoms, 3\]"):
-        DenoisingGauntNet(3, 2, **GAUNT)(torch.zeros(2, 3), torch.zeros(2, 2), all_edges(2))
+        DenoisingGauntNet(3, 2, **GAUNT)(
+            torch.zeros(2, 3), torch.zeros(2, 2), torch.zeros(2, 1, 3), all_edges(2)
+        )
+    with pytest.raises(ValueError, match=r"vec has shape \(2, 3\), expected \[atoms, 1, 3\]"):
+        DenoisingGauntNet(3, 2, **GAUNT)(
+            torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3), all_edges(2)
+        )
     with pytest.raises(
         ValueError, match="takes 'feat', and a denoiser has pos, x, vec, edge_index"
     ):

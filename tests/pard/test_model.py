@@ -147,6 +147,7 @@ def test_a_graph_that_grows_on_is_stopped() -> None:
         net.sizes.size_out[-1].bias.copy_(torch.tensor([-30.0, -30, -30, -30, 0]))
     graphs = samples(net, max_nodes=9)
     assert graphs.stopped.all() and int(torch.bincount(graphs.batch).max()) <= 9
+    assert all(graph.graph["stopped"] for graph in as_networkx([graphs], net.hops))
 
 
 @pytest.mark.slow

@@ -69,9 +69,9 @@ def as_networkx(batches: Sequence[SampledGraphs], hops: int) -> list[nx.Graph]:
         hops: of the partial order of the model.
 
     Returns:
-        Graphs in which `kind` is that of a node or edge, `block` says when a node came, and
-        `follows` of the graph whether its own partial order is the one by which it was drawn. Those
-        that were dropped are left out.
+        Graphs in which `kind` is that of a node or edge, `block` says when a node came, `follows`
+        of the graph whether its own partial order is the one by which it was drawn, and `stopped`
+        whether it had too many nodes for a further block. Those that were dropped are left out.
 
     Example:
         >>> import torch
@@ -86,7 +86,8 @@ def as_networkx(batches: Sequence[SampledGraphs], hops: int) -> list[nx.Graph]:
 
 
 def _graphs(samples: SampledGraphs, hops: int) -> list[nx.Graph]:
-    whole = [nx.Graph(follows=same) for same in samples.follows(hops).tolist()]
+    of_graphs = zip(samples.follows(hops).tolist(), samples.stopped.tolist(), strict=True)
+    whole = [nx.Graph(follows=same, stopped=stopped) for same, stopped in of_graphs]
     place = []
     owner = samples.batch.tolist()
     for kind, block, graph in zip(samples.x.tolist(), samples.block.tolist(), owner, strict=True):

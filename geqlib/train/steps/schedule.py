@@ -15,7 +15,7 @@ Schedule = Literal["cosine", "constant", "plateau", "step"] | dict[str, dict[str
 Course = Callable[[float], float]  # of the share of all steps that is done
 Factor = Callable[[int], float]  # of the number of steps
 SETTINGS: dict[str, dict[str, Any]] = {
-    "cosine": {},
+    "cosine": {"after": 0.0},
     "constant": {},
     "plateau": {"patience": 10, "factor": 0.5},
     "step": {"at": [0.5, 0.75], "factor": 0.1},
@@ -51,6 +51,10 @@ def schedule_settings(schedule: Schedule) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"factor of the schedule is in (0, 1), got {settings['factor']}.")
     if "patience" in settings and settings["patience"] < 0:
         raise ValueError(f"patience of the schedule is at least 0, got {settings['patience']}.")
+    if not 0 <= settings.get("after", 0.0) < 1:
+        raise ValueError(
+            f"after of the schedule is a share of all steps in [0, 1), got {settings['after']}."
+        )
     if not all(0 < share < 1 for share in settings.get("at", ())):
         raise ValueError(f"`at` lists shares of all steps in (0, 1), got {settings['at']}.")
     return name, settings
@@ -112,7 +116,8 @@ def course(name: str, settings: Mapping[str, Any]) -> Course:
         (1.0, 0.1, 0.01)
     """
     if name == "cosine":
-        return lambda share: 0.5 * (1 + math.cos(math.pi * share))
+        after = settings["after"]
+        return lambda share: 0.5 * (1 + math.cos(math.pi * max(share - after, 0.0) / (1 - after)))
     if name == "step":
         return lambda share: float(settings["factor"] ** sum(share >= at for at in settings["at"]))
     return lambda share: 1.0
@@ -129,7 +134,7 @@ def by_steps(
         steps: number of all steps.
 
     Example:
-        >>> factor = by_steps(course("cosine", {}), 0.2, 10)
+        >>> factor = by_steps(course("cosine", SETTINGS["cosine"]), 0.2, 10)
         >>> factor(0), round(factor(5), 3), factor(10)
         (0.5, 0.5, 0.0)
     """

@@ -18,6 +18,7 @@ from geqlib.generation import (
     HeunSampler,
     Molecules,
     MoleculeScores,
+    bond_rules,
     centred,
     drawn_sizes,
     loss_weight,
@@ -52,7 +53,7 @@ class MoleculeDiffusion(SampledModule, Task):
     its loss is the mean over all atoms: the size of validation batches does not matter. Every
     `sample_every` epochs, and in tests, `samples` molecules are drawn with the weights that are
     validated, averaged ones under `ema`, always from the same random streams; their metrics are
-    `atom_stability` and `molecule_stability` by the rules of EDM, and `dropped`, the share that
+    `atom_stability` and `molecule_stability` by `rules`, and `dropped`, the share that
     ended in NaN.
 
     The numbers of atoms are drawn from the histogram of the training molecules. Checkpoints keep
@@ -66,13 +67,15 @@ class MoleculeDiffusion(SampledModule, Task):
         sample_every: epochs between two samplings; 0 for none, in tests neither.
         samples: molecules of each.
         steps, sigma_max, churn: of `geqlib.generation.HeunSampler`.
+        rules: name of the rules of bonds by which samples are scored, see
+            `geqlib.generation.bond_rules`.
         lr, warmup, weight_decay, schedule, rotate, cuda_graphs: see `Task`. With a finite grid of
             orientations, equivariance is approximate, which rotations of the training molecules
             (`rotate`) amend. With `cuda_graphs`, training steps are replayed and, on a GPU, the
             steps of sampling; the validation loss is not.
 
     Raises:
-        ValueError: a share outside [0, 1), negative numbers, or a sampler that is none.
+        ValueError: a share outside [0, 1), negative numbers, or a sampler or rules that are none.
 
     Example:
         >>> from geqlib.models import PONITA
@@ -100,6 +103,7 @@ class MoleculeDiffusion(SampledModule, Task):
         steps: int = 40,
         sigma_max: float = 1.0,
         churn: float = 10.0,
+        rules: str = EDM_RULES.name,
         lr: float = 5e-4,
         warmup: float = 0.0,
         weight_decay: float = 1e-12,
@@ -129,7 +133,9 @@ class MoleculeDiffusion(SampledModule, Task):
         self.losses = nn.ModuleDict({s: MeanMetric(nan_strategy="disable") for s in STAGES})
         self.histogram: dict[int, int] = {}
         self.property_scale = (0.0, 1.0)
-        self.rules = EDM_RULES.name  # of a checkpoint that was read, its own
+        self.rules = bond_rules(rules).name  # of a checkpoint that was read, its own
+        scored = dict.fromkeys(("atom_stability", "molecule_stability"), f"rules {self.rules}")
+        self.units = scored  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def denoiser(self) -> Denoiser:
@@ -302,6 +308,7 @@ class MoleculeDiffusion(SampledModule, Task):
         *,
         seed: int = 0,
         atoms: int | None = None,
+        histogram: Mapping[int, int] | None = None,
         sampler: HeunSampler | None = None,
         value: float | None = None,
         guidance: float = 0.0,
@@ -312,6 +319,7 @@ class MoleculeDiffusion(SampledModule, Task):
             numbers: which samples; each has a random stream of its own.
             seed: of all samples.
             atoms: of each molecule, in place of the histogram.
+            histogram: molecules by their number of atoms, in place of the checkpoint's.
             sampler: in place of the task's.
             value: of the property, in the unit of the data.
             guidance: see `geqlib.generation.sample_molecules`.
@@ -319,11 +327,12 @@ class MoleculeDiffusion(SampledModule, Task):
         Raises:
             ValueError: neither `atoms` nor a histogram, a property that the model does not know.
         """
-        if atoms is None and not self.histogram:
+        histogram = self.histogram if histogram is None else histogram
+        if atoms is None and not histogram:
             raise ValueError(
                 "The checkpoint has no histogram of atoms: say how many atoms molecules have."
             )
-        sizes = {atoms: 1} if atoms is not None else self.histogram
+        sizes = {atoms: 1} if atoms is not None else histogram
         lengths = drawn_sizes(sizes, seed, numbers)
         condition = None if value is None else self.condition(torch.full((len(lengths),), value))
         return sample_molecules(
@@ -347,7 +356,8 @@ class MoleculeDiffusion(SampledModule, Task):
         if own:  # a process without a share logs, too: the others wait for it
             parts = [own[k : k + AT_ONCE] for k in range(0, len(own), AT_ONCE)]
             molecules = Molecules.joined([self.sample(p, seed=VALIDATION_SEED) for p in parts])
-            scores = scores_of(molecules, validity=False)
+            rules = bond_rules(self.rules)
+            scores = scores_of(molecules, validity=False, rules=rules)
             if path := self.samples_path("samples.xyz"):
                 write_samples(path, molecules)
             metrics = {

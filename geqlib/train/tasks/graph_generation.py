@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar, get_args
 
@@ -14,7 +14,13 @@ from torchmetrics import Metric
 from geqlib.data.graphs.sampled_files import as_networkx, write_graphs
 from geqlib.data.packed import PackedGraphs
 from geqlib.elements import atomic_numbers
-from geqlib.generation import GraphScores, MoleculeScores, bonded_scores, graph_scores
+from geqlib.generation import (
+    EDM_RULES,
+    GraphScores,
+    MoleculeScores,
+    bonded_scores,
+    graph_scores,
+)
 from geqlib.generation.mmd import Convention
 from geqlib.graph.segments import segment_lengths
 from geqlib.motifs.homomorphisms import Graphs, simple_graphs
@@ -48,10 +54,10 @@ class GraphDiffusion(SampledModule, Task):
     validated, and compared with the validation (or test) graphs: `degree`, `clustering`, `orbits`
     and `spectrum` are the discrepancies of `geqlib.generation.graph_scores`, `follows` the share of
     samples whose own partial order is the one by which they were drawn, `dropped` the share that
-    ended in NaN. Without samples that have nodes there are no discrepancies. Where the kinds of
-    nodes are elements (`species` of the data, as of QM9), checkpoints keep them, and
-    `atom_stability`, `molecule_stability` and, with RDKit, `valid` of the samples take the place of
-    the discrepancies.
+    ended in NaN, `stopped` the share that had too many nodes for a further block. Without samples
+    that have nodes there are no discrepancies. Where the kinds of nodes are elements (`species` of
+    the data, as of QM9), checkpoints keep them, and `atom_stability`, `molecule_stability` and,
+    with RDKit, `valid` of the samples take the place of the discrepancies.
 
     Args:
         model: a `geqlib.models.PARD`.
@@ -74,7 +80,9 @@ class GraphDiffusion(SampledModule, Task):
     outputs: ClassVar = {"entropy": "graph:scalar", "sizes": "graph:scalar"}
     monitor = "val/loss"
     shown: ClassVar = ("bound",)
-    units: ClassVar = {"bound": "nats"}
+    units: ClassVar = {"bound": "nats"} | dict.fromkeys(
+        ("atom_stability", "molecule_stability", "valid"), f"valences of {EDM_RULES.name}"
+    )
 
     def __init__(
         self,
@@ -210,13 +218,14 @@ class GraphDiffusion(SampledModule, Task):
         if path := self.samples_path("samples.json"):
             write_graphs(path, as_networkx([graphs], self.network.hops))
         metrics = {"follows": float(graphs.follows(self.network.hops).double().mean())}
-        metrics["dropped"] = float(graphs.dropped.double().mean())
+        for name in ("dropped", "stopped"):
+            metrics[name] = float(getattr(graphs, name).double().mean())
         if self.species:
             molecules = molecule_scores_of(graphs, self.species)
             metrics["atom_stability"] = molecules.atom_stability
             metrics["molecule_stability"] = molecules.molecule_stability
             metrics |= {} if molecules.validity is None else {"valid": molecules.validity}
-        else:
+        elif len(graphs.x):
             scores = scores_of(graphs, reference(data), self.convention)
             names = ("degree", "clustering", "orbits", "spectrum")
             metrics |= {name: getattr(scores, name) for name in names}
@@ -232,17 +241,30 @@ def scores_of(graphs: SampledGraphs, reference: Graphs, convention: Any = "TV") 
     return graph_scores(samples, reference, convention)
 
 
-def molecule_scores_of(graphs: SampledGraphs, species: Sequence[str]) -> MoleculeScores:
+def molecule_scores_of(
+    graphs: SampledGraphs,
+    species: Sequence[str],
+    *,
+    training: Collection[str] | None = None,
+) -> MoleculeScores:
     """Scores of samples whose kinds of nodes are elements, and kinds of edges orders of bonds.
 
     Args:
         graphs: samples.
         species: the element of each kind. Without RDKit there is no validity.
+        training: of `geqlib.generation.bonded_scores`.
     """
     numbers = torch.tensor([atomic_numbers[symbol] for symbol in species])[graphs.x.cpu()]
     bonds = graphs.edge_index.cpu(), graphs.edge_attr.cpu()
     chemistry = find_spec("rdkit") is not None
-    return bonded_scores(numbers, *bonds, graphs.batch.cpu(), graphs.num_graphs, validity=chemistry)
+    return bonded_scores(
+        numbers,
+        *bonds,
+        graphs.batch.cpu(),
+        graphs.num_graphs,
+        validity=chemistry,
+        training=training,
+    )
 
 
 def reference(graphs: PackedGraphs) -> Graphs:

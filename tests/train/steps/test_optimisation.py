@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -303,6 +304,10 @@ def test_a_plateau_follows_the_monitored_metric(tmp_path: Path) -> None:
     ("schedule", "expected"),
     [
         ("constant", lambda share: 1.0),
+        (
+            {"cosine": {"after": 0.75}},
+            lambda s: (1 + math.cos(math.pi * (4 * s - 3))) / 2 if s > 0.75 else 1.0,
+        ),
         ({"step": {"at": [0.25, 0.5], "factor": 0.5}}, lambda s: 0.5 ** ((s >= 0.25) + (s >= 0.5))),
     ],
 )
@@ -318,7 +323,12 @@ def test_schedules_by_their_formulas(schedule: Any, expected: Any) -> None:
     [
         ("linear", "schedule is 'linear': choose one of cosine, constant, plateau, step"),
         ({"step": {"when": [3]}}, "The schedule 'step' has no setting 'when': it has at, factor"),
-        ({"cosine": {"factor": 0.1}}, "The schedule 'cosine' has no setting 'factor': .* none"),
+        (
+            {"cosine": {"factor": 0.1}},
+            "The schedule 'cosine' has no setting 'factor': it has after",
+        ),
+        ({"constant": {"factor": 0.1}}, "The schedule 'constant' has no setting .* none"),
+        ({"cosine": {"after": 1}}, r"after of the schedule is a share of all steps in \[0, 1\)"),
         ({"step": {"at": [30]}}, r"shares of all steps in \(0, 1\), got \[30\]"),
         ({"plateau": {"factor": 2}}, "factor of the schedule"),
         ({"plateau": {"patience": -1}}, "patience of the schedule"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from geqlib.data import QM9Generation
 from geqlib.data.packed import PackedGraphs
-from geqlib.generation import Denoiser, DenoisingGauntNet, HeunSampler
+from geqlib.generation import Denoiser, DenoisingGauntNet, HeunSampler, Molecules
 from geqlib.generation.denoiser import Denoised
 from geqlib.models import PONITA, PointNet
 from geqlib.nn import FrameAveraging
@@ -158,6 +159,7 @@ def test_what_is_refused(data: QM9Generation) -> None:
         task().sample(range(2))
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"unconditional": 1.0}, "unconditional is a share"),
+        ({"rules": "mine"}, "no rules of bonds 'mine': choose EDM or EDM-without-CO"),
         ({"samples": 0}, "samples at least 1"),
         ({"steps": 1}, "steps must be at least 2"),
     ]
@@ -211,6 +213,26 @@ def ponita() -> Denoiser:
 
 
 @pytest.mark.filterwarnings("ignore:cuda_graphs. cpu")
+@pytest.mark.parametrize(("name", "stable"), [("EDM", 0.0), ("EDM-without-CO", 0.5)])
+def test_samples_are_scored_by_the_rules_of_the_task(
+    name: str, stable: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Carbon monoxide, whose oxygen has two bonds where the triple bond is unknown."""
+    pos = torch.tensor([[0.0, 0, 0], [1.128, 0, 0]])
+    molecules = Molecules(torch.tensor([6, 8]), pos, torch.tensor([2]))
+    logged: dict[str, float] = {}
+    module = task(rules=name, samples=1)
+    module.histogram = {2: 1}
+    process = SimpleNamespace(global_rank=0, world_size=1)
+    monkeypatch.setattr(MoleculeDiffusion, "trainer", process)
+    monkeypatch.setattr(module, "sample", lambda *_, **__: molecules)
+    monkeypatch.setattr(module, "samples_path", lambda name: None)
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    module.log_samples("val")
+    assert logged["val/atom_stability"] == stable
+    assert module.units["molecule_stability"] == f"rules {name}"  # beside it in reports
+
+
 @pytest.mark.parametrize("build", [ponita, gaunt])
 def test_replayed_steps_are_plain_steps(data: QM9Generation, build: Any) -> None:
     """With the noise that was drawn before: losses and gradients, in buckets of two sizes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -50,7 +51,8 @@ def test_training_samples_every_so_many_epochs() -> None:
 
     training = trainer(2, callbacks=[Seen()])
     training.fit(model, data)
-    assert "val/degree" not in logged[0] and {"val/degree", "val/follows"} <= logged[1].keys()
+    assert "val/degree" not in logged[0]
+    assert {"val/degree", "val/follows", "val/dropped", "val/stopped"} <= logged[1].keys()
     train = data.splits["train"].counts["node"]
     assert int(model.network.first_size.sum()) == len(train)
     assert int(model.network.largest) == int(train.max())
@@ -149,6 +151,32 @@ def test_samples_depend_on_seed_and_numbers() -> None:
         one.edge_index, other.edge_index
     )
     assert model.network.training  # as before
+
+
+def with_nan() -> GraphDiffusion:
+    """A task all of whose samples end in NaN."""
+    model, edges = task(), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    model.network.observe(torch.tensor([3]), model.network.plan(edges, 3).order)
+    for parameter in model.network.parameters():
+        parameter.data.fill_(torch.nan)
+    return model
+
+
+def test_graphs_that_end_in_nan_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geqlib.train.graph_samples.load_generator", lambda path: with_nan())
+    with pytest.warns(UserWarning, match="3 of 3 graphs ended in NaN and are left out"):
+        assert draw_graphs("run", count=3) == []
+
+
+def test_without_samples_there_are_no_discrepancies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And training goes on."""
+    model, data, logged = with_nan(), GraphGeneration.from_networkx(RINGS), {}
+    data.setup()
+    monkeypatch.setattr(GraphDiffusion, "trainer", SimpleNamespace(datamodule=data))
+    monkeypatch.setattr(model, "samples_path", lambda name: None)
+    monkeypatch.setattr(model, "log", lambda name, value, **_: logged.update({name: value}))
+    model.log_samples("val")
+    assert logged == {"val/follows": 0.0, "val/dropped": 1.0, "val/stopped": 0.0}
 
 
 ERRORS = {

@@ -1,0 +1,138 @@
+"""Diffusion trained on few molecules: does it learn them by heart, and how does it learn 1000?
+
+Protocol: PONITA of `generation.py`, its sampler and its scores, trained on the first molecules of
+EDM's training split alone (QM9 has at most 9 heavy atoms), for as many steps as took {minutes}
+minutes of processor time on one thread, {constant} of them at a constant rate, which then falls
+along a cosine; seed {seed}. {few} molecules in one batch at the rate {few_rate}, sampled with the
+last weights: at least 90 % of molecules should be stable, and few are novel. {many} molecules in
+batches of {batch} at the rate {rate}, sampled with the weights of least validation loss. Scores are
+those of {samples} samples from sigma_max {sigma_max}, over sampling seeds {sampling_seeds}.
+Curves are the validation loss, and the stability of {watched} samples from the start of the
+published code, against minutes of processor time.
+
+The result file is written after every row. Runs that were stopped go on, and so do batches of
+samples; a longer budget goes on with the part of a shorter one that had the constant rate.
+
+    GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/generation_few.py
+        [--molecules 50 1000] [--minutes 45] [--samples 1000]
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.accuracy.generation import (
+    BATCH,
+    COLUMNS,
+    CONFIG,
+    CONSTANT,
+    MINUTES,
+    OURS,
+    RATE,
+    SAMPLES,
+    SAMPLING_SEEDS,
+    SEED,
+    SIGMA_MAX,
+    options,
+    own_row,
+    run_name,
+    sampled,
+    trained_for,
+)
+from benchmarks.provenance import start
+from benchmarks.rows import Curve, Row, Table, joined, measured
+from benchmarks.tables import drawn, markdown, publish
+from benchmarks.training import RUNS, finished, step_memory, step_seconds, validation_curve
+
+NAME = "accuracy/generation_few"
+FEW, MANY = 50, 1000
+FEW_RATE = 2e-3
+WATCHED, EVERY = 100, 2000  # samples while training, and steps between them
+CURVES = {
+    "validation loss": "val/loss",
+    "molecule stability": "val/molecule_stability",
+    "atom stability": "val/atom_stability",
+}
+
+
+def main() -> None:
+    command = _arguments()
+    runs = {title(count): (CONFIG, changes(count)) for count in command.molecules}
+    timed = step_seconds("generation_few", runs)
+    whole = (command.minutes, command.samples) == (MINUTES, SAMPLES)
+    rows: list[Row] = []
+    for count in command.molecules:
+        rows.append(row(count, command, timed[title(count)]))
+        if whole:
+            shared = {"constant": CONSTANT, "seed": SEED, "batch": BATCH, "rate": RATE}
+            settings = vars(command) | shared
+            publish(measured(NAME, __doc__, [joined(NAME, compared(rows))], settings))
+    if not whole:
+        sys.stdout.write(markdown(*drawn(compared(rows))))
+
+
+def title(molecules: int) -> str:
+    return f"{molecules} molecules"
+
+
+def changes(molecules: int) -> dict[str, object]:
+    """To the configuration."""
+    heart = molecules <= FEW
+    batch = molecules if heart else BATCH
+    steps = -(-molecules // batch)  # of an epoch
+    return options(OURS) | {
+        "data.init_args.num_train": molecules,
+        "data.init_args.batch_size": batch,
+        "model.init_args.lr": FEW_RATE if heart else RATE,
+        "model.init_args.sample_every": EVERY // steps,
+        "model.init_args.samples": WATCHED,
+    }
+
+
+def row(molecules: int, command: Namespace, timed: Mapping[str, float]) -> Row:
+    name = title(molecules)
+    run = changes(molecules)
+    folder = trained_for(command.minutes, name, run, timed)
+    how = {"weights": "last" if molecules <= FEW else "best", "molecules": molecules}
+    scores = [
+        sampled(folder, command.samples, seed, command.sigma_max, **how)
+        for seed in command.sampling_seeds
+    ]
+    memory = finished(f"{folder.name}/memory", partial(step_memory, CONFIG, run))["mebibytes"]
+    done = own_row((name, f"{command.sigma_max:g}"), OURS, folder, scores, memory)
+    return replace(done, curves=curves((RUNS / run_name(name), folder)))
+
+
+def curves(folders: Sequence[Path]) -> dict[str, Curve]:
+    """By minutes, of the part at the constant rate and of the decay."""
+    parts = {
+        name: [point for folder in folders for point in validation_curve(folder, column)]
+        for name, column in CURVES.items()
+    }
+    return {name: tuple(sorted(set(points))) for name, points in parts.items() if points}
+
+
+def compared(rows: Sequence[Row]) -> Table:
+    return Table(("training", "sigma_max"), COLUMNS, tuple(rows), "molecule")
+
+
+def _arguments() -> Any:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--molecules", type=int, nargs="+", default=[FEW, MANY])
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of processor time per run")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="for each sampling seed")
+    parser.add_argument("--sampling-seeds", type=int, nargs="+", default=list(SAMPLING_SEEDS))
+    parser.add_argument("--sigma-max", type=float, default=SIGMA_MAX)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    start(main)
