@@ -78,14 +78,18 @@ def pair_numbers(text: str) -> list[int]:
 def run(
     out: Path, options: Any, overrides: Sequence[str], numbers: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Measure what is missing, and write results.json: counts by seed and category, and the pairs
-    lost against exact features."""
+    """Measure what is missing, and write results.json: counts by seed and category, and what exact
+    features separate, with the pairs that the best seed does not, by their likely cause."""
     from geqlib.cli.device import chosen_device
     from geqlib.data.graphs.expressivity import graph_pairs
     from geqlib.files.atomic import replace_file
     from geqlib.motifs.brec import SEEDS
     from geqlib.train.brec import BRECSetup, best_seed, complete, read_measurements, totals
-    from geqlib.train.exact_pairs import compared_with_exact, exactly_separated
+    from geqlib.train.exact_pairs import (
+        compared_with_exact,
+        exactly_separated,
+        separated_by_part,
+    )
 
     device = chosen_device(options.device)
     seeds = list(dict.fromkeys(options.seeds or SEEDS))
@@ -104,7 +108,8 @@ def run(
         exact = exactly_separated(pairs, numbers, setup.exact, out)
         separated = {k: m.comparison.separated for k, m in measured[best].items()}
         lists = compared_with_exact(separated, exact, pairs.parts)
-        results["exact"] = {"features": setup.exact, "separated": sum(exact.values()), **lists}
+        by_part = separated_by_part(exact, pairs.parts)
+        results["exact"] = {"features": setup.exact, "separated": by_part, **lists}
     text = json.dumps(results, indent=1) + "\n"
     replace_file(out / "results.json", lambda part: part.write_text(text))
     return results
@@ -121,12 +126,15 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     which = f"best of {len(by_seed)} seeds" if len(by_seed) > 1 else "one seed"
     table = Table(title=f"{results.get('set', 'BREC')}, seed {best} ({which})", box=SIMPLE_HEAD)
     table.add_column("category")
-    for title in ("separated", "unreliable", "real", "exact T²", "s a pair", "MiB"):
+    for title in ("separated", "unreliable", "real", "exact T²", "s/pair", "MiB"):
         table.add_column(title, justify="right")
+    exact = results.get("exact", {}).get("separated")
+    if exact is not None:
+        table.add_column("seen", justify="right")
     for name, row in by_seed[best].items():
         if name == "all":
             table.add_section()
-        table.add_row(name, *_cells(row))
+        table.add_row(name, *_cells(row), *([] if exact is None else [str(exact[name])]))
     console = console or Console()
     console.print(table)
     for line in (*notes(by_seed), *losses(results)):
@@ -154,18 +162,25 @@ def notes(by_seed: Mapping[int, Totals]) -> list[str]:
 
 
 def losses(results: Mapping[str, Any]) -> list[str]:
-    """The pairs that exact features separate and the best seed does not, by category.
+    """The pairs that the best seed does not separate, by category and likely cause.
 
     Example:
-        >>> exact = {"features": "1-WL", "separated": 4, "lost": {"CFI": [7, 8, 9, 12]}, "won": {}}
-        >>> losses({"best": 100, "exact": exact})[1]
-        'lost, CFI: 7-9, 12 (4)'
+        >>> exact = {"features": "1-WL", "separated": {"all": 4}, "unseen": {}, "won": {}}
+        >>> losses({"best": 100, "exact": exact | {"lost": {"CFI": [7, 8, 9, 12]}}})[1]
+        'lost in training, CFI: 7-9, 12 (4)'
     """
     if "exact" not in results:
         return []
     exact = results["exact"]
-    lines = [f"Exact features ({exact['features']}) separate {exact['separated']} of these pairs."]
-    words = {"lost": "lost", "won": "separated beyond exact features"}
+    lines = [
+        f"seen: exact features ({exact['features']}) separate {exact['separated']['all']} of these "
+        "pairs."
+    ]
+    words = {
+        "lost": "lost in training",
+        "unseen": "not in these features",
+        "won": "separated beyond exact features",
+    }
     for key, word in words.items():
         for part, numbers in exact[key].items():
             lines.append(f"{word}, {part}: {number_ranges(numbers)} ({len(numbers)})")

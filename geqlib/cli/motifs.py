@@ -20,6 +20,7 @@ dimension of the folklore WL test that sees it: 1 is message passing, 2 is PPGN.
 NETWORKS = {1: "message passing", 2: "PPGN", 3: "more than PPGN"}
 MOST_SHOWN = 12
 GRAPHS_AT_ONCE = 256
+ADVICE = "name smaller patterns, or leave out --data"
 
 
 def main(args: Sequence[str]) -> int:
@@ -84,9 +85,8 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
     for start in bar("graphs")(range(0, len(graphs), GRAPHS_AT_ONCE)):
         numbers = range(start, min(start + GRAPHS_AT_ONCE, len(graphs)))
         batch: Any = graphs.__getitems__(numbers)
-        counter = Counter(
-            simple_graphs(batch.edge_index, batch.num_nodes, batch.batch, len(numbers))
-        )
+        simple = simple_graphs(batch.edge_index, batch.num_nodes, batch.batch, len(numbers))
+        counter = Counter(simple, advice=ADVICE)
         for k, pattern in enumerate(patterns):
             of_graphs = torch.as_tensor(count_motifs(counter, pattern.rooted(), kind))
             counts[k] += int((of_graphs > 0).sum())

@@ -20,7 +20,6 @@ from geqlib.motifs.patterns import as_pattern
 from geqlib.motifs.polynomials import pair_polynomials
 
 SMALLEST, LARGEST = 3, 6  # of the cliques
-MOST_STEPS = 1e13  # the bound knows nothing of how few cliques there are
 Colours = list[np.ndarray]
 
 
@@ -32,12 +31,14 @@ class Four:
         counter: of motifs.
         row, column: all ordered pairs of nodes, graph by graph.
         sizes: nodes of each graph.
+        kind: [N] of each node, from 0.
     """
 
     counter: Counter
     row: torch.Tensor
     column: torch.Tensor
     sizes: tuple[int, ...]
+    kind: torch.Tensor
 
     def matrices(self, values: torch.Tensor) -> Colours:
         """[n, n] numbers of the different rows of values [P, ...], the same in all four graphs."""
@@ -47,12 +48,15 @@ class Four:
         return [part.reshape(n, n) for part, n in zip(parts, self.sizes, strict=True)]
 
 
-def four(edges: Sequence[np.ndarray], sizes: Sequence[int]) -> Four:
+def four(
+    edges: Sequence[np.ndarray], sizes: Sequence[int], kinds: Sequence[np.ndarray] | None = None
+) -> Four:
     """The batch of the two graphs of a pair and a copy of each.
 
     Args:
         edges: [2, E] of each, both directions of every edge.
         sizes: nodes of each.
+        kinds: [nodes] of each, from 0; all nodes are of one kind by default.
 
     Example:
         >>> edge = np.array([[0, 1], [1, 0]])
@@ -65,15 +69,18 @@ def four(edges: Sequence[np.ndarray], sizes: Sequence[int]) -> Four:
     pairs = [np.indices((n, n)).reshape(2, -1) + s for n, s in zip(sizes, ptr, strict=False)]
     row, column = torch.from_numpy(np.concatenate(pairs, 1))
     simple = simple_graphs(torch.from_numpy(joined), int(ptr[-1]), batch, 4)
-    return Four(Counter(simple, MOST_STEPS), row, column, tuple(sizes))
+    none = np.zeros(ptr[-1], np.int64)
+    kind = torch.from_numpy(none if kinds is None else np.concatenate(kinds).astype(np.int64))
+    return Four(Counter(simple), row, column, tuple(sizes), kind)
 
 
 def adjacency(batch: Four) -> torch.Tensor:
-    """[P, 2] edge or not, one node or two."""
+    """[P, 2] edge or not, and the kind of the node from 1, or 0 for two nodes."""
     nodes = batch.counter.graphs.num_nodes
     source, target = batch.counter.graphs.edge_index
     edge = torch.isin(batch.row * nodes + batch.column, source * nodes + target)
-    return torch.stack([edge, batch.row == batch.column], 1).long()
+    node = (batch.kind[batch.row] + 1) * (batch.row == batch.column)
+    return torch.stack([edge.long(), node], 1)
 
 
 def colour_refinement(batch: Four) -> bool | None:

@@ -12,7 +12,7 @@ from torch_geometric.transforms import BaseTransform
 from geqlib.motifs.transforms import OrbitCounts, Roots, SubgraphCounts
 
 CLIQUES = ("K3", "K4", "K5", "K6")
-MOST_CLIQUE_STEPS = 1e13  # the bound knows nothing of how few cliques there are
+ADVICE = "name smaller patterns, or leave out the densest graphs"
 # the tensor that holds what is counted
 TENSORS = {"nodes": "x", "edges": "edge_attr", "pairs": "pair_attr", "graph": "motifs"}
 ROOTS: dict[str, Roots] = {"nodes": 1, "edges": 2, "pairs": 2, "graph": 0}
@@ -40,7 +40,7 @@ class MotifFeatures(BaseTransform):
 
     Raises:
         ValueError: no patterns, or none that can be counted; graphs that are directed or have loops
-            or parallel edges.
+            or parallel edges, or integers as features; costs that are too large.
 
     Example:
         >>> import torch
@@ -134,10 +134,15 @@ def _counted(kind: str, value: Sequence[str] | str) -> OrbitCounts | SubgraphCou
     if value == "orbits" and roots:
         return OrbitCounts(roots=roots, pairs=pairs)
     if value == "cliques" and not roots:
-        return SubgraphCounts(CLIQUES, roots=0, most_steps=MOST_CLIQUE_STEPS)
+        return _advising(SubgraphCounts(CLIQUES, roots=0))
     if isinstance(value, str):
         raise ValueError(
             f"The features of {kind} are {value!r}: write a list of patterns, such as [C3, C4], or "
             f"{word!r}."
         )
-    return SubgraphCounts(value, roots=roots, pairs=pairs)
+    return _advising(SubgraphCounts(value, roots=roots, pairs=pairs))
+
+
+def _advising(counts: SubgraphCounts) -> SubgraphCounts:
+    counts.advice = ADVICE  # their bound is no option here
+    return counts

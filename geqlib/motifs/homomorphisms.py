@@ -20,14 +20,13 @@ from torch import Tensor
 from geqlib.graph.checks import as_index, check_edges
 from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import ragged_ranges, segment_lengths
+from geqlib.motifs.bounds import ADVICE, MOST_KEPT, MOST_STEPS
 from geqlib.motifs.cliques import clique_counts
 from geqlib.motifs.copies import PathLists
 from geqlib.motifs.cores import core_edges
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
 from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
 
-MOST_STEPS = 1e10
-MOST_PAIRS = 1e8  # of nodes that are not connected, in memory
 EDGE = Pattern(2, ((0, 1),), roots=(0, 1))
 
 
@@ -38,7 +37,11 @@ class Elimination:
     Without its roots and one further node v, the pattern falls into components C. Let N(C) be the
     neighbours of C, which are among the roots and v. Then
 
-        hom(H) = sum over v of prod_C hom(H[C + N(C)] with the roots N(C)).
+        hom(H) = sum over v of prod_ij A[i, j] prod_C hom(H[C + N(C)] with the roots N(C)),
+
+    where ij are the edges of H among the roots and v. Those with both ends in N(C) are edges of
+    H[C + N(C)] as well, which changes nothing, as A[i, j]^2 = A[i, j], and keeps the table of the
+    component short: it has no rows where they are missing.
 
     Args:
         parts: the smaller patterns; with each the numbers of its roots among the nodes of H that
@@ -190,6 +193,7 @@ class Counter:
     Args:
         graphs: from `simple_graphs`.
         most_steps: largest number of terms that the sums for one pattern may have, see `cost`.
+        advice: what is to be done where they have more, as the end of an error's sentence.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -201,8 +205,10 @@ class Counter:
         [4, 4, 4, 4]
     """
 
-    def __init__(self, graphs: Graphs, most_steps: float = MOST_STEPS) -> None:
-        self.graphs, self.most_steps = graphs, most_steps
+    def __init__(
+        self, graphs: Graphs, most_steps: float = MOST_STEPS, advice: str = ADVICE
+    ) -> None:
+        self.graphs, self.most_steps, self.advice = graphs, most_steps, advice
         one = torch.ones(graphs.edge_index.size(1), dtype=torch.float64)
         one = one.to(graphs.edge_index.device)
         nodes = (graphs.edge_index[0], graphs.edge_index[1])
@@ -224,9 +230,8 @@ class Counter:
             if edges.shape == self.graphs.edge_index.shape:
                 self.cores[degree] = self
             else:
-                self.cores[degree] = Counter(
-                    replace(self.graphs, edge_index=edges), self.most_steps
-                )
+                graphs = replace(self.graphs, edge_index=edges)
+                self.cores[degree] = Counter(graphs, self.most_steps, self.advice)
         return self.cores[degree]
 
     def path_lists(self, cyclic: bool) -> PathLists:
@@ -321,9 +326,9 @@ class Counter:
     def _of_connected(self, pattern: Pattern) -> Tensor:
         """[N] numbers whose sum over the nodes of a graph is its count of a connected pattern."""
         complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
-        if complete and pattern.nodes > 3 and not pattern.labels:
+        if complete and pattern.nodes > 2 and not pattern.labels:
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
-            once = clique_counts(edges, nodes, pattern.nodes)[-1]
+            once = clique_counts(edges, nodes, pattern.nodes, self.most_steps, self.advice)[-1]
             return factorial(pattern.nodes) * once.double()
         return self.table(best_rooted(pattern)).dense()
 
@@ -345,10 +350,10 @@ class Counter:
 
     def _check_pairs(self, pattern: Pattern) -> None:
         pairs = float(self.size.square().sum())
-        if pairs > MOST_PAIRS:
+        if pairs > MOST_KEPT:
             raise ValueError(
                 f"The roots of a pattern of {pattern.nodes} nodes are not connected, so that its "
-                f"count has a row for each of {pairs:.1e} pairs of nodes, and {MOST_PAIRS:.1e} are "
+                f"count has a row for each of {pairs:.1e} pairs of nodes, and {MOST_KEPT:.1e} are "
                 "allowed: count its parts around nodes, or on smaller graphs."
             )
 
@@ -357,8 +362,8 @@ class Counter:
         if cost > self.most_steps:
             raise ValueError(
                 f"A pattern of {form.nodes} nodes and {form.degree} edges may need up to "
-                f"{cost:.1e} steps on these graphs, and {self.most_steps:.1e} are allowed: count "
-                "smaller patterns, or give a larger most_steps."
+                f"{cost:.1e} steps on these graphs, and {self.most_steps:.1e} are allowed: "
+                f"{self.advice}."
             )
 
 

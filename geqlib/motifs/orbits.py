@@ -7,10 +7,11 @@ a triangle, 4 and 5 end and inner node of a path of four, 6 and 7 leaf and centr
 square, 9, 10 and 11 the nodes of degree 1, 2 and 3 of a paw, 12 and 13 those of degree 2 and 3 of a
 diamond, and 14 a complete graph. Sums over rows are graphlet degrees.
 
-Only triangles and induced wedges are listed; all else follows from counts along their sides. With T
-the triangles on an edge, W the wedges between its two ends and D[u, v] = deg v - 1 - T[u, v] those
-that begin with the edge from u to v, a node that completes a graphlet either makes the one that is
-asked for, or one with more edges, whose count is known and subtracted.
+Only triangles, wedges and complete graphs of four nodes are listed; all else follows from counts
+along their sides. With T the triangles on an edge, W the wedges between its two ends and
+D[u, v] = deg v - 1 - T[u, v] those that begin with the edge from u to v, a node that
+completes a graphlet either makes the one that is asked for, or one with more edges, whose count is
+known and subtracted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch import Tensor
 from geqlib.motifs.homomorphisms import Counter, Graphs
 from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import EXACT, Table, row_keys, row_nodes, sum_of_products
+
+ADVICE = "count patterns of three nodes instead, or in sparser or smaller graphs"
 
 
 class Place(NamedTuple):
@@ -68,7 +71,7 @@ def orbit_adjacencies(graphs: Graphs) -> OrbitAdjacencies:
         graphs: by `simple_graphs`.
 
     Raises:
-        ValueError: counts that are not below 2^53.
+        ValueError: a cost that is too large, counts that are not below 2^53.
 
     Example:
         >>> from geqlib.motifs.homomorphisms import simple_graphs
@@ -123,7 +126,7 @@ class _Sums:
     """The pairs of nodes up to three steps apart, and sums over triangles and wedges on them."""
 
     def __init__(self, graphs: Graphs) -> None:
-        self.counter = Counter(graphs)
+        self.counter = Counter(graphs, advice=ADVICE)
         self.nodes = graphs.num_nodes
         self.degree = self.counter.degree
         walks = [self.counter.table(_walk(steps)) for steps in (1, 2, 3)]

@@ -46,11 +46,7 @@ class Pattern:
     labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nodes <= MOST_NODES:
-            raise ValueError(
-                f"A pattern has 1 to {MOST_NODES} nodes, and this one has {self.nodes}: orders of "
-                "elimination are searched by brute force, so count a smaller one."
-            )
+        _check_size(self.nodes)
         edges = tuple(sorted((min(edge), max(edge)) for edge in self.edges))
         for i, j in edges:
             if i == j:
@@ -108,6 +104,16 @@ class Pattern:
         return parts
 
 
+def _check_size(nodes: int) -> None:
+    if nodes < 1:
+        raise ValueError("A pattern has at least one node, and this one has none: add a node.")
+    if nodes > MOST_NODES:
+        raise ValueError(
+            f"A pattern has 1 to {MOST_NODES} nodes, and this one has {nodes}: orders of "
+            "elimination are searched by brute force, so count a smaller one."
+        )
+
+
 def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
     """A pattern from its name, its edges as text, or a graph of networkx.
 
@@ -149,8 +155,9 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
 def _of_family(kind: str, size: int) -> Pattern:
     if size < {"C": 3, "P": 1, "K": 1, "star": 1}[kind]:
         raise ValueError(f"{kind}{size} is no simple graph: the smallest cycle is C3.")
+    _check_size(size + (kind == "star"))
     if kind == "K":
-        return Pattern(size, tuple(combinations(range(min(size, MOST_NODES + 1)), 2)))
+        return Pattern(size, tuple(combinations(range(size), 2)))
     if kind == "star":
         return Pattern(size + 1, tuple((0, leaf) for leaf in range(1, size + 1)))
     path = tuple((k, k + 1) for k in range(size - 1))

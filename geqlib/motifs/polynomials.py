@@ -24,6 +24,7 @@ from geqlib.motifs.patterns import MOST_NODES, Pattern, ordered_form, rootings
 from geqlib.motifs.tables import row_keys
 
 MOST_DEGREE = 6
+ADVICE = "take polynomials of a smaller degree, or smaller or sparser graphs"
 
 
 @cache
@@ -102,8 +103,11 @@ def pair_polynomials(graphs: Graphs, degree: int, row: Tensor, column: Tensor) -
 
     Returns:
         [P, K] in float64.
+
+    Raises:
+        ValueError: a cost that is too large, counts that are not below 2^53.
     """
-    counter, columns = Counter(graphs), []
+    counter, columns = Counter(graphs, advice=ADVICE), []
     key = row_keys([row, column], graphs.num_nodes)
     for size in range(1, degree + 1):
         for pattern in missing_polynomials(size):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.segments import ragged_ranges
+from geqlib.motifs.bounds import MOST_KEPT
 
 EXACT = 2**53
 MOST_ROWS = 2**22  # joined at once
@@ -78,8 +79,12 @@ def sum_of_products(tables: Sequence[Table], free: Sequence[int]) -> Table:
         tables: connected by common variables.
         free: variables of the result, in order.
 
+    Returns:
+        Each row once: in lexicographic order, except where a product of more than two variables
+        is not summed at all.
+
     Raises:
-        ValueError: a sum that is not below 2^53.
+        ValueError: a sum that is not below 2^53, or more than 10^8 rows.
     """
     first, *others = _join_order(tables)
     return _joined(first, _sorted_tables(first, others), tuple(free))
@@ -99,17 +104,24 @@ def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
 
 
 def _join_order(tables: Sequence[Table]) -> list[Table]:
-    """The widest table first, then those that only filter, then the smallest that is joined."""
+    """The widest table first, then those that only filter, then those whose new variable makes most
+    others filters, the smallest of them first."""
     left = sorted(tables, key=lambda t: (-len(t.variables), len(t)))
     order, bound = [left[0]], set(left[0].variables)
     left = left[1:]
     while left:
         touching = [t for t in left if bound & set(t.variables)]
-        new = min(touching, key=lambda t: (len(set(t.variables) - bound), len(t)))
+        new = min(touching, key=lambda t: _rank(t, bound, left))
         left.remove(new)
         order.append(new)
         bound |= set(new.variables)
     return order
+
+
+def _rank(table: Table, bound: set[int], left: Sequence[Table]) -> tuple[int, int, int]:
+    after = bound | set(table.variables)
+    filters = sum(after.issuperset(other.variables) for other in left)
+    return len(after) - len(bound), -filters, len(table)
 
 
 def _sorted_tables(first: Table, others: Sequence[Table]) -> list[_Sorted]:
@@ -146,15 +158,22 @@ def _joined(table: Table, others: Sequence[_Sorted], free: tuple[int, ...]) -> T
 
 
 def _stacked(parts: Sequence[Table]) -> Table:
+    if sum(map(len, parts)) > MOST_KEPT:
+        raise ValueError(
+            f"A count has more than {MOST_KEPT:.0e} rows of {len(parts[0].variables)} nodes, which "
+            "are kept in memory: count around single nodes, or on smaller graphs or fewer at once."
+        )
     nodes = tuple(torch.cat(columns) for columns in zip(*(p.nodes for p in parts), strict=True))
     value = torch.cat([part.value for part in parts])
     return Table(parts[0].variables, nodes, value, parts[0].num_nodes)
 
 
 def _summed(table: Table, free: tuple[int, ...]) -> Table:
-    """Summed over all variables but the free ones, each row once, in lexicographic order."""
+    """Summed over all variables but the free ones."""
     columns = [table.column(v) for v in free]
-    if len(free) == 1:
+    if len(free) == len(table.variables) > 2:  # rows are different, and may be too long for a key
+        nodes, value = tuple(columns), table.value
+    elif len(free) == 1:
         total = table.value.new_zeros(table.num_nodes).index_add(0, columns[0], table.value)
         nodes = (total.nonzero().flatten(),)
         value = total[nodes[0]]

@@ -13,8 +13,9 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from geqlib.motifs.basis import Kind
+from geqlib.motifs.bounds import ADVICE, MOST_STEPS
 from geqlib.motifs.counts import count_motifs, together
-from geqlib.motifs.homomorphisms import MOST_STEPS, Counter, Graphs, simple_graphs
+from geqlib.motifs.homomorphisms import Counter, Graphs, simple_graphs
 from geqlib.motifs.orbits import ORBIT_PAIRS, orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
 from geqlib.motifs.tables import row_keys
@@ -42,12 +43,12 @@ class _CountFeatures(BaseTransform):
         if self.roots == 0:
             data.motifs = self._feature(result)
         elif self.roots == 1:
-            data.x = _beside(data.x, self._feature(result))
+            data.x = beside("x", data.x, self._feature(result))
         elif self.pairs == "all":
             data.pair_index, data.pair_attr = result[0], self._feature(result[1])
         else:
             value = self._feature(_at_edges(data, *result))
-            data.edge_attr = _beside(data.edge_attr, value)
+            data.edge_attr = beside("edge_attr", data.edge_attr, value)
         return data
 
     @property
@@ -71,7 +72,7 @@ class _CountFeatures(BaseTransform):
             self.cache[key] = self._count(
                 simple_graphs(data.edge_index, data.num_nodes, batch, graphs, labels)
             )
-        return self.cache[key]
+        return _on(data.edge_index.device, self.cache[key])
 
     def _count(self, graphs: Graphs) -> Any:
         raise NotImplementedError
@@ -93,6 +94,7 @@ class _MotifFeatures(_CountFeatures):
     """Counts of patterns, one channel for every pattern and every choice of its roots."""
 
     kind: Kind
+    advice = ADVICE  # where counts cost too much
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class _MotifFeatures(_CountFeatures):
         return len(self.channels)
 
     def _count(self, graphs: Graphs) -> Any:
-        counter = Counter(graphs, self.most_steps)
+        counter = Counter(graphs, self.most_steps, self.advice)
         results = [count_motifs(counter, pattern, self.kind) for pattern in self.channels]
         return _side_by_side(results, graphs.num_nodes)
 
@@ -145,7 +147,8 @@ class HomomorphismCounts(_MotifFeatures):
 
     Raises:
         ValueError: patterns that are not simple, or too large; graphs that are directed or have
-            loops or parallel edges; costs that are too large; counts that are not below 2^53.
+            loops or parallel edges, or integers as features; costs that are too large; counts
+            that are not below 2^53.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -237,6 +240,13 @@ class OrbitCounts(_CountFeatures):
         return zero.index_add(0, index[0], counts)
 
 
+def _on(device: torch.device, counts: Any) -> Any:
+    """Counts that may have been kept on another device."""
+    if isinstance(counts, Tensor):
+        return counts.to(device)
+    return tuple(part.to(device) for part in counts)
+
+
 def _with_roots(pattern: Pattern, roots: int) -> list[Pattern]:
     return [pattern] if len(pattern.roots) == roots else rootings(pattern.rooted(), roots)
 
@@ -259,8 +269,27 @@ def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
     return counts[place] * (key[place] == edge)[:, None]
 
 
-def _beside(before: Any, value: Tensor) -> Tensor:
+def beside(name: str, before: Any, value: Tensor) -> Tensor:
+    """[rows, channels] counts beside the features that a graph has, in the type of the latter.
+
+    Args:
+        name: of the features.
+        before: the features, or None.
+        value: the counts.
+
+    Raises:
+        ValueError: features that are integers, as kinds would become numbers.
+
+    Example:
+        >>> beside("x", torch.ones(2), torch.zeros(2, 1)).tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
+    """
     if before is None:
         return value
+    if not before.is_floating_point():
+        raise ValueError(
+            f"{name} holds integers, such as kinds, which counts of motifs cannot join: make them "
+            "one-hot."
+        )
     before = before[:, None] if before.dim() == 1 else before
-    return torch.cat([before.to(value.dtype), value], 1)
+    return torch.cat([before, value.to(before.dtype)], 1)

@@ -16,10 +16,11 @@ FILE = "exact.json"
 
 
 def pair_and_copies(pairs: GraphPairs, number: int, rng: np.random.Generator) -> Four:
-    """The two graphs of a pair and a random copy of each."""
+    """The two graphs of a pair and a random copy of each, with the kinds of their nodes."""
     one, two = (pairs.graphs[k] for k in pairs.pairs[number])
     graphs = (one, two, one.relabelled(rng), two.relabelled(rng))
-    return four([graph.edge_index for graph in graphs], [len(graph.kind) for graph in graphs])
+    kinds = [graph.kind for graph in graphs]
+    return four([graph.edge_index for graph in graphs], list(map(len, kinds)), kinds)
 
 
 def exactly_separated(
@@ -57,8 +58,11 @@ def exactly_separated(
 def compared_with_exact(
     separated: Mapping[int, bool], exact: Mapping[int, bool], parts: Mapping[str, int]
 ) -> dict[str, dict[str, list[int]]]:
-    """Pairs that exact features separate and a network does not ("lost"), and the other way round
-    ("won"), by category; categories without any are left out.
+    """By category, the pairs that a network does not separate, with the likely cause, and others.
+
+    "lost" are pairs that exact features separate and the network does not, so that training is the
+    cause; "unseen" those that neither separates, so that the features are; "won" those that the
+    network alone separates. Categories without any are left out.
 
     Args:
         separated, exact: by the number of the pair.
@@ -66,15 +70,38 @@ def compared_with_exact(
 
     Example:
         >>> compared_with_exact({0: False, 1: True}, {0: True, 1: True}, {"basic": 1, "CFI": 1})
-        {'lost': {'basic': [0]}, 'won': {}}
+        {'lost': {'basic': [0]}, 'unseen': {}, 'won': {}}
     """
     bounds = np.cumsum([0, *parts.values()]).tolist()
-    lists: dict[str, dict[str, list[int]]] = {"lost": {}, "won": {}}
+    kinds = {(False, True): "lost", (False, False): "unseen", (True, False): "won"}
+    lists: dict[str, dict[str, list[int]]] = {kind: {} for kind in kinds.values()}
     for i, part in enumerate(parts):
         for number in range(bounds[i], bounds[i + 1]):
-            if number in separated and separated[number] != exact[number]:
-                lists["lost" if exact[number] else "won"].setdefault(part, []).append(number)
+            kind = kinds.get((separated[number], exact[number])) if number in separated else None
+            if kind is not None:
+                lists[kind].setdefault(part, []).append(number)
     return lists
+
+
+def separated_by_part(exact: Mapping[int, bool], parts: Mapping[str, int]) -> dict[str, int]:
+    """How many pairs of each category, and of "all", exact features separate; categories without
+    pairs are left out.
+
+    Args:
+        exact: by the number of the pair.
+        parts: name -> how many pairs, in order.
+
+    Example:
+        >>> separated_by_part({0: False, 2: True}, {"basic": 1, "regular": 1, "CFI": 1})
+        {'basic': 0, 'CFI': 1, 'all': 1}
+    """
+    bounds = np.cumsum([0, *parts.values()]).tolist()
+    counts = {
+        part: [one for number, one in exact.items() if bounds[i] <= number < bounds[i + 1]]
+        for i, part in enumerate(parts)
+    }
+    every = {part: sum(ones) for part, ones in counts.items() if ones}
+    return every | {"all": sum(every.values())}
 
 
 def _read(path: Path | None, name: str) -> dict[int, bool]:

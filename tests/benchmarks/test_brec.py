@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.accuracy.brec import MODELS, SEEDS, exact, summed
+from benchmarks.accuracy.brec import MODELS, SEEDS, causes, exact, summed
 from benchmarks.accuracy.brec_exact import PARTS
 from benchmarks.rows import Value
 from geqlib.motifs import brec
@@ -33,6 +33,14 @@ def test_exact_rows_are_those_of_their_benchmark() -> None:
     assert all(sum(row.number(part) for part in PARTS) == row.number("pairs") for row in rows)
 
 
+def test_pairs_that_are_not_separated_have_a_cause() -> None:
+    separated = {0: False, 1: True, 2: False, 3: False, 399: True}
+    exact = {0: True, 1: True, 2: True, 3: False, 399: False}
+    lists = causes(separated, exact)
+    assert lists["training"]["basic"] == "0, 2" and lists["features"]["basic"] == "3"
+    assert lists["beyond"] == dict.fromkeys(PARTS, "none") | {"distance regular": "399"}
+
+
 def measurement(statistic: float, reliability: float = 1.0) -> Measurement:
     return Measurement(brec.Comparison(statistic, reliability, 0.1, 20, 0.0), 3.0, 5.0, "cpu")
 
@@ -40,6 +48,8 @@ def measurement(statistic: float, reliability: float = 1.0) -> Measurement:
 def test_rows_are_of_the_best_seed() -> None:
     one = totals({0: measurement(1e3), 399: measurement(1e3, 1e2)}, PARTS)
     two = totals({0: measurement(1e3), 399: measurement(1e3)}, PARTS)
+    cells = summed({100: one})  # of which the second is not reliable
+    assert [cells[key] for key in ("basic", "distance regular", "pairs")] == [1, 0, 1]
     cells = summed({100: one, 200: two})
     assert cells["basic"] == cells["distance regular"] == 1 and cells["pairs"] == 2
     assert cells["unreliable"] == 1 and cells["seconds"] == 3.0 and cells["mebibytes"] == 5.0

@@ -56,6 +56,16 @@ def test_isomorphic_graphs_are_the_same(name: str) -> None:
         assert FEATURES[name](four(graph, graph.relabelled(rng), rng)) is False
 
 
+@pytest.mark.parametrize("name", [name for name in FEATURES if name != "cliques"])
+def test_kinds_of_nodes_are_seen(name: str) -> None:
+    """Two rings that differ in the kinds of their nodes alone."""
+    ring = plain(nx.cycle_graph(6))
+    one, two = (PlainGraph(ring.edge_index, np.array(k)) for k in ([0, 1] * 3, [0, 0, 0, 1, 1, 1]))
+    assert FEATURES[name](four(one, two, np.random.default_rng(0))) is True
+    rng = np.random.default_rng(1)
+    assert FEATURES[name](four(one, one.relabelled(rng), rng)) is False
+
+
 def test_a_feature_that_depends_on_the_order_is_void() -> None:
     one, two = np.array([1, 2]), np.array([2, 1])
     assert outcome([one, one, two, one]) is None

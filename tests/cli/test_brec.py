@@ -37,10 +37,12 @@ def test_command(
     assert "BREC, seed" in out and "(best of 2 seeds)" in out
     assert "wrote runs/net/results.json" in out and "seed 2, pair 1," in err
     results = json.loads(Path("runs/net/results.json").read_text())
-    assert results["valid"] and results["exact"]["separated"] == 1
+    assert results["valid"] and results["exact"]["separated"] == {"basic": 1, "all": 1}
     separated = results["seeds"][str(results["best"])]["basic"]["separated"]
     assert len(results["exact"]["lost"].get("basic", [])) == 1 - separated
-    assert "Exact features (folklore 2-WL) separate 1 of these pairs." in out
+    assert results["exact"]["unseen"] == {"basic": [1]}  # the two equal graphs
+    assert "exact features (folklore 2-WL) separate 1 of these pairs." in out
+    assert "not in these features, basic: 1 (1)" in out
     assert json.loads(Path("runs/net/exact.json").read_text())["features"] == "folklore 2-WL"
     remaining = {p: p.stat().st_mtime_ns for p in Path("runs").glob("net/seed*/*")}
     assert len(remaining) == 4 and main(command) == 0
@@ -51,14 +53,16 @@ def test_command(
 
 
 def test_pairs_lost() -> None:
-    exact = {"features": "1-WL", "separated": 5, "lost": {"basic": [1], "CFI": [300, 301, 309]}}
+    exact: dict[str, Any] = {"features": "1-WL", "separated": {"all": 5}}
+    exact |= {"lost": {"basic": [1], "CFI": [300, 301, 309]}, "unseen": {"CFI": [302, 303]}}
     lines = losses({"best": 100, "exact": exact | {"won": {"basic": [7]}}})
     assert lines[1:] == [
-        "lost, basic: 1 (1)",
-        "lost, CFI: 300-301, 309 (3)",
+        "lost in training, basic: 1 (1)",
+        "lost in training, CFI: 300-301, 309 (3)",
+        "not in these features, CFI: 302-303 (2)",
         "separated beyond exact features, basic: 7 (1)",
     ]
-    assert losses({"best": 100, "exact": exact | {"lost": {}, "won": {}}})[1:] == [
+    assert losses({"best": 100, "exact": exact | {"lost": {}, "won": {}, "unseen": {}}})[1:] == [
         "Seed 100 loses none of them."
     ]
     assert losses({"best": 100}) == []
@@ -97,11 +101,15 @@ def totals(real: int, failures: int) -> dict[str, dict[str, Any]]:
 
 def test_table_fits_a_terminal() -> None:
     results = {"best": 200, "valid": True, "seeds": {100: totals(50, 0), 200: totals(52, 0)}}
-    console = Console(file=StringIO(), width=80)
-    show(results, console)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    (line,) = [line for line in lines if "distance regular" in line]
-    assert line.split() == ["distance", "regular", "52", "of", "60", "0", "52", "58", "(3)", "1.3"]
+    expected = ["distance", "regular", "52", "of", "60", "0", "52", "58", "(3)", "1.3"]
+    exact: dict[str, Any] = {"features": "1-WL", "lost": {}, "won": {}, "unseen": {}}
+    exact["separated"] = {"distance regular": 59, "all": 59}
+    for more, cells in (({}, []), ({"exact": exact}, ["59"])):
+        console = Console(file=StringIO(), width=80)
+        show(results | more, console)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        (line,) = [line for line in lines if "distance regular" in line]
+        assert line.split() == expected + cells
 
 
 def test_seeds_that_are_not_reliable_make_no_result() -> None:

@@ -106,6 +106,7 @@ def _grid(n: int) -> Any:
 
 ERRORS = {
     "C2": "C2 is no simple graph",
+    "C1000000000": "1 to 8 nodes, and this one has 1000000000",
     "C9": "1 to 8 nodes, and this one has 9",
     "ring": "'ring' is no pattern: write C5",
     "0-0": "node 0 has a loop",
@@ -127,6 +128,8 @@ def test_graphs_that_are_no_patterns(graph: Any) -> None:
         as_pattern(graph)
     with pytest.raises(ValueError, match="has a loop"):
         as_pattern(nx.Graph([(0, 0)]))
+    with pytest.raises(ValueError, match="at least one node, and this one has none: add a node"):
+        as_pattern(nx.Graph())
 
 
 def test_other_errors() -> None:

@@ -149,6 +149,48 @@ def test_rows_are_joined_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(joined([graph]).table(pattern.rooted(0, 1)).value, expected)
 
 
+@pytest.mark.parametrize("size", [6, 8])
+def test_cliques_of_large_graphs(size: int) -> None:
+    """A row of so many nodes out of 2000 is no integer of 64 bits."""
+    graph = nx.path_graph(2000)
+    graph.add_edges_from(nx.complete_graph(9).edges)
+    got = count_motifs(joined([graph]), as_pattern(f"K{size}"))
+    assert isinstance(got, Tensor) and got.item() == comb(9, size)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_cost_of_cliques_is_named(size: int) -> None:
+    graph = nx.complete_graph(40)
+    counter = Counter(joined([graph]).graphs, most_steps=2e3)
+    with pytest.raises(ValueError, match=r"graphs of 3 nodes .* 2\.0e\+03 are allowed: count"):
+        counter.of_graphs(as_pattern(f"K{size}"))
+    star = Counter(joined([nx.star_graph(3000)]).graphs, most_steps=1e4)
+    assert star.of_graphs(as_pattern(f"K{size}")).tolist() == [0]
+
+
+@pytest.mark.parametrize("motif", ["diamond", "Q5", "K4"])
+def test_no_list_is_longer_than_that_of_wedges(motif: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A star has 100^3 triples of leaves, and none of them is in a diamond."""
+    edges = {"diamond": "0-2,0-3,1-2,1-3,2-3", "Q5": "0-2,0-3,1-2,1-3,2-3,0-1", "K4": "K4"}
+    joins, ranges = [], tables.ragged_ranges
+    monkeypatch.setattr(
+        tables, "ragged_ranges", lambda low, n, total: joins.append(total) or ranges(low, n, total)
+    )
+    counter = joined([nx.star_graph(100)])
+    assert not len(counter.table(as_pattern(edges[motif]).rooted(0, 1)))
+    assert 0 < max(joins) <= 100 * 100 + 100
+
+
+def test_rows_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of leaves of a star, whose roots are connected."""
+    monkeypatch.setattr(tables, "MOST_ROWS", 100)
+    monkeypatch.setattr(tables, "MOST_KEPT", 500)
+    counter, pattern = joined([nx.star_graph(30)]), as_pattern("P3").rooted(0, 2)
+    with pytest.raises(ValueError, match=r"more than 5e\+02 rows of 2 nodes, which are kept"):
+        counter.of_pairs(pattern)
+    assert joined([nx.star_graph(15)]).of_pairs(pattern)[0].shape == (2, 15 * 15 + 1)
+
+
 def test_cliques_are_binomials() -> None:
     counts = clique_counts(edges_of(nx.complete_graph(7)), 7, 7)
     assert [int(c.sum()) for c in counts] == [comb(7, size) for size in range(2, 8)]

@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from geqlib.models import SPEN, MessagePassingNet
+from geqlib.models import SPEN, MessagePassingNet, PPGNpp
+from geqlib.motifs.bounds import ADVICE
+from geqlib.motifs.features import MotifFeatures
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.orbits import ORBIT_PAIRS, Place
 from geqlib.motifs.transforms import HomomorphismCounts, OrbitCounts, SubgraphCounts
 from tests.motifs.brute_force import edges_of
@@ -108,6 +111,48 @@ def test_counts_are_not_rounded() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert int(whole.motifs.item()) == exact
+
+
+@pytest.mark.parametrize(
+    ("transform", "advice"),
+    [
+        (
+            lambda data: MotifFeatures(nodes=["C5"])(data),
+            "allowed: name smaller patterns, or leave",
+        ),
+        (
+            lambda data: MotifFeatures(graph=["K5"])(data),
+            "allowed: name smaller patterns, or leave",
+        ),
+        (lambda data: OrbitCounts()(data), "allowed: count patterns of three nodes instead"),
+        (lambda data: PPGNpp(2, 2).plan(data.edge_index, 30), "allowed: take polynomials of a sm"),
+        (lambda data: SubgraphCounts(["K5"])(data), "allowed: count smaller .* larger most_steps"),
+    ],
+    ids=["nodes", "cliques", "orbits", "polynomials", "subgraphs"],
+)
+def test_advice_can_be_followed(
+    transform: Any, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger bound is an option of counts alone."""
+    begin = Counter.__init__
+
+    def bounded(self: Counter, graphs: Any, most_steps: float = 0.0, advice: str = ADVICE) -> None:
+        begin(self, graphs, 10.0, advice)
+
+    monkeypatch.setattr(Counter, "__init__", bounded)
+    monkeypatch.setattr("geqlib.motifs.counts.FEW", -1)
+    with pytest.raises(ValueError, match=advice):
+        transform(data(nx.complete_graph(30)))
+
+
+def test_kinds_are_not_numbers() -> None:
+    """As features of a data set, whose counts are joined elsewhere."""
+    path = Data(torch.tensor([[3], [7], [20]]), edges_of(nx.path_graph(3)))
+    with pytest.raises(ValueError, match=r"x holds integers, such as kinds.* make them one-hot"):
+        SubgraphCounts(["P3"])(path)
+    path.edge_attr = torch.tensor([1, 1, 2, 2])
+    with pytest.raises(ValueError, match="edge_attr holds integers"):
+        OrbitCounts()(path)
 
 
 def test_errors() -> None:

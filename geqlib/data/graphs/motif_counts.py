@@ -16,6 +16,7 @@ from torch_geometric.data import Batch, Data
 from geqlib.data.packed import Arrays, Field, PackedGraphs, joined
 from geqlib.files.atomic import cached_arrays
 from geqlib.motifs.features import MotifFeatures
+from geqlib.motifs.transforms import beside
 
 AT_ONCE = 256  # graphs whose motifs are counted together
 # tensors that counts are put into, and what they belong to
@@ -75,16 +76,7 @@ def _joined(graphs: PackedGraphs, counts: Arrays) -> PackedGraphs:
     arrays |= graphs.arrays
     for name, value in counts.items():
         before = arrays.get(name) if name in graphs.fields else None
-        if before is None:
-            arrays[name] = value
-        else:
-            if not before.is_floating_point():
-                raise ValueError(
-                    f"{name} holds integers, such as kinds, which counts of motifs cannot join: "
-                    "make them one-hot."
-                )
-            before = before[:, None] if before.dim() == 1 else before
-            arrays[name] = torch.cat([before, torch.as_tensor(value).to(before.dtype)], 1)
+        arrays[name] = value if before is None else beside(name, before, torch.as_tensor(value))
     fields = {name: field for name, field in FIELDS.items() if name in counts}
     return PackedGraphs(
         arrays,
