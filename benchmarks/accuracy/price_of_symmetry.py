@@ -45,9 +45,9 @@ PLAIN, AUGMENTED, FIXED, CONSTRAINED = "plain", "augmentation", "fixed weight 1"
 METHODS = (PLAIN, AUGMENTED, FIXED, CONSTRAINED)
 MEASURES = ("clean", "mean", "worst")
 COLUMNS = (
-    Column("clean", "test error", "", ".3f"),
-    Column("mean", "mean of turned", "", ".3f"),
-    Column("worst", "largest of turned", "", ".3f"),
+    Column("clean", "test error", "", ".4f"),
+    Column("mean", "mean of turned", "", ".4f"),
+    Column("worst", "largest of turned", "", ".4f"),
     Column("half", "dual variable, half way", "", ".2f"),
     Column("dual", "dual variable", "", ".2f"),
     Column("steps", "steps", "", ".0f"),

@@ -4,16 +4,16 @@ Protocol: two moons and two Gaussians, 10 of 100 points chosen, and the same sha
 200, 400 and 1000 without further training; two moons with 3 of 10 points; and the 5 most lipophilic
 of 30 compounds (lipo of MoleculeNet, fingerprints of 512 counts, scaffold split by molecule). 1000
 sets for training, 200 for validation, 200 of points and 500 of compounds for testing;
-configurations moons and lipo, _inset and _equivset: {channels} channels, width {hidden} (compounds
-64 and 64; the papers 256 and 500), an embedding with a hidden layer where theirs is linear, one
-mean-field step, 8 samples for INSET and 5 for EquiVSet, Adam at 3e-3 with a cosine schedule
+configurations moons and lipo, _inset and _equivset: 32 channels, width 64 (compounds 64 and 64; the
+papers 256 and 500), an embedding with a hidden layer where theirs is linear, one mean-field step,
+{samples} samples (the papers 8 for INSET, 5 for EquiVSet), Adam at 3e-3 with a cosine schedule
 (compounds 1e-3, constant), batches of 32, {moons}, {gaussians}, {few} and {compounds} epochs, of
 which the one with the highest validation index is tested; seeds {seeds} of weights, sets and
 points. Mean Jaccard index of the subsets of the |S*| highest marginals; beside it that of the
 marginals above 1/2. "Best possible" is the ratio of the densities that points were drawn from, with
 the true background; "random" a random subset. DeepSet scores elements beside a sum over their set,
-by the same loss. Points are drawn by the papers' rules, and are not theirs. At most {total} minutes
-of processor time in all.
+by the same loss, with the channels, width and dropout of the configurations. Points are drawn by
+the papers' rules, and are not theirs. At most {total} minutes of processor time in all.
 
 The result file is written after every run; runs that are complete are read.
 
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -49,11 +50,11 @@ NAME = "accuracy/subsets"
 POINTS, MOLECULES = "moons", "lipo"  # of configurations: configs/NAME_inset.yaml
 SEEDS = (0, 1, 2, 3, 4)
 MOONS, GAUSSIANS, FEW, COMPOUNDS = 8, 4, 25, 10  # epochs
-CHANNELS, HIDDEN, TOTAL = 32, 64, 60
+SAMPLES, TOTAL = 8, 60
 BEST_OF = 200  # sets
 TASK, NETWORK = "model.init_args", "model.init_args.model.init_args"
 DATA = "data.init_args"
-LINEAR: dict[str, object] = {f"{NETWORK}.embed.init_args.channel_list": [2, CHANNELS]}
+LINEAR: dict[str, object] = {f"{NETWORK}.embed.init_args.channel_list": [2, 32]}
 METHODS: dict[str, dict[str, object]] = {
     "INSET, superset": {},
     "INSET, complement": {f"{NETWORK}.background": "complement"},
@@ -206,10 +207,17 @@ def options_of(problem: str, method: str) -> dict[str, object]:
     chosen = PROBLEMS[problem]
     options = QUIET | dict(chosen.options) | METHODS[method]
     if method == "DeepSet":
-        sizes = {"in_channels": chosen.features, "channels": CHANNELS, "hidden": HIDDEN}
+        sizes = {"in_channels": chosen.features, **sizes_of(config_of(problem, method))}
         peer = {"class_path": "benchmarks.peers.deep_sets.DeepSet", "init_args": sizes}
-        options["model.init_args.model"] = peer
-    return options
+        return options | {"model.init_args.model": peer}
+    return options | {f"{NETWORK}.samples": SAMPLES}
+
+
+def sizes_of(config: Path) -> dict[str, object]:
+    """Channels, width and dropout of the network of a configuration."""
+    network = yaml.safe_load(config.read_text())["model"]["init_args"]["model"]["init_args"]
+    dropout = network["embed"]["init_args"].get("dropout", 0.0)
+    return {"channels": network["channels"], "hidden": network["hidden"], "dropout": dropout}
 
 
 def run(problem: str, method: str, seed: int, epochs: int | None) -> dict[str, Any]:

@@ -17,16 +17,20 @@ class DeepSet(nn.Module):
         in_channels: of x.
         channels: of W and phi.
         hidden: width of the hidden layers.
+        dropout: share of phi's hidden features that training leaves out.
 
     Shapes:
         x [N, in_channels], batch [N]; returns [N].
     """
 
-    def __init__(self, in_channels: int, channels: int, hidden: int) -> None:
+    def __init__(self, in_channels: int, channels: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.own = nn.Linear(in_channels, channels)
         self.phi = nn.Sequential(
-            nn.Linear(in_channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+            nn.Linear(in_channels, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, channels),
         )
         self.f = nn.Sequential(
             nn.Linear(2 * channels, hidden),

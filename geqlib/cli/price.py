@@ -21,10 +21,10 @@ transformed inputs, and print the dual variables:
 
   geqlib price --config FILE --groups "SO(2)" "SO(3)" S_n --eps 0.1
 
-A dual variable is what a smaller EPS costs. It returns to 0 where the task has the symmetry,
-settles where the symmetry is at odds with the labels, and grows where no weights keep EPS. EPS is
-in units of the training loss: begin a little above that of a run without constraints. Options that
-are not listed go to `geqlib fit`. The same command goes on where it was stopped."""
+A dual variable is the weight that the transformed loss needs. It returns to 0 where the task has
+the symmetry, settles where the symmetry is at odds with the labels, and grows where no weights keep
+EPS. EPS is in units of the training loss: begin a little above that of a run without constraints.
+Options that are not listed go to `geqlib fit`. The same command goes on where it was stopped."""
 CALLBACK = "geqlib.train.InvarianceConstraint"
 Price = dict[str, Any]
 
@@ -42,6 +42,9 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--eps", type=float, required=True, help="bound of the transformed loss")
     parser.add_argument("--dual_lr", type=float, default=1e-2, help="rate of dual variables")
     parser.add_argument("--steps", type=int, default=1, help="of Metropolis-Hastings")
+    parser.add_argument(
+        "--bound", type=float, help="dual variable above which a warning says so; by default 100"
+    )
     parser.add_argument("--out", type=Path, help="folder; by default runs/price-NAME")
     parser.add_argument(
         "--overwrite", action="store_true", help="make runs again that were made otherwise"
@@ -70,6 +73,7 @@ def plan_runs(out: Path, options: Namespace, overrides: Sequence[str]) -> dict[s
     from geqlib.train.runs.sweep import SweepRun
 
     settings = {"eps": options.eps, "dual_lr": options.dual_lr, "steps": options.steps}
+    settings |= {} if options.bound is None else {"bound": options.bound}
     names = [InvarianceConstraint(group, **settings).name for group in options.groups]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -97,13 +101,14 @@ def read_price(folder: Path) -> Price:
     """The dual variable of a run with one constraint, at the end and half way, and its losses.
 
     Returns:
-        "dual", "half" (the dual variable half way; None if no curve says it), "loss" (the mean
+        "dual", "half" (the dual variable half way; None if no curve says it), "rising" (whether it
+        still rises at the end, see `geqlib.train.steps.constraint.still_rising`), "loss" (the mean
         transformed loss of the last epoch), "eps", and "metric", what the run monitors on its test
         split, as a pair of name and value, or None.
     """
     from geqlib.files.checkpoint import read_checkpoint
     from geqlib.report.runs import read_run
-    from geqlib.train.steps.constraint import DUAL, LOSS, dual_prices
+    from geqlib.train.steps.constraint import DUAL, LOSS, dual_prices, still_rising
 
     prices = dual_prices(read_checkpoint(folder / "checkpoints" / "last.ckpt"))
     ((name, price),) = prices.items()
@@ -114,7 +119,9 @@ def read_price(folder: Path) -> Price:
     metric = None if run.monitor is None else run.monitor[0].replace("val/", "test/")
     value = (run.metrics or {}).get(metric or "")
     pair = None if value is None else (metric, value)
-    return {"dual": price["dual"], "half": half, "loss": loss, "eps": price["eps"], "metric": pair}
+    rising = curve is not None and still_rising(curve[:, 1].tolist())
+    dual = {"dual": price["dual"], "half": half, "rising": rising}
+    return dual | {"loss": loss, "eps": price["eps"], "metric": pair}
 
 
 def show_prices(out: Path, prices: Mapping[str, Price], console: Console | None = None) -> None:
@@ -133,16 +140,25 @@ def show_prices(out: Path, prices: Mapping[str, Price], console: Console | None 
         "group",
         "dual variable",
         "half way",
+        "at the end",
         "transformed loss",
         *([metric] if metric else []),
     ]
     for name in columns:
         table.add_column(name, justify="left" if name == "group" else "right")
     for name, price in prices.items():
-        numbers = [price["dual"], price["half"], price["loss"]]
-        numbers += [price["metric"][1] if price["metric"] else None] if metric else []
-        table.add_row(name, *("" if x is None else f"{x:.4g}" for x in numbers))
+        trend = "rising" if price["rising"] else ""
+        values = [price["dual"], price["half"], trend, price["loss"]]
+        values += [price["metric"][1] if price["metric"] else None] if metric else []
+        table.add_row(name, *(_cell(value) for value in values))
     console = console or Console()
     console.print(table)
-    console.print("d(loss) / d(eps) = -(dual variable); 0: the task has the symmetry; growing: no")
-    console.print(f"weights keep eps. Written to {out / 'price.json'}")
+    console.print("0: the task has the symmetry; rising: train for longer, or no weights keep eps.")
+    console.print("Where it has settled, and with --steps 0, d(loss) / d(eps) = -(dual variable).")
+    console.print(f"Written to {out / 'price.json'}")
+
+
+def _cell(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else f"{value:.4g}"

@@ -29,8 +29,8 @@ from geqlib.frames.preferred import (
     Confidence,
     as_returned,
     class_confidence,
-    largest_probability,
     preferred_weights,
+    surest_class_weights,
 )
 from geqlib.frames.quotient import quotient
 from geqlib.frames.soft_orders import SoftOrder, check_soft
@@ -103,21 +103,25 @@ class FrameAveraging(nn.Module):
             "edge_index", after "edge:" or "graph:" if the tensor is not per node.
         outputs: the type of what the module returns; types in a sequence or by name for modules
             that return a tuple or a mapping.
-        mode: "full", the whole frame: 2^d elements for O(d), more where a
-            degenerate input is symmetric. "stochastic": `samples` of them, drawn in every call,
-            also in evaluation; unbiased. "weighted": continuous in points and vectors also where
-            eigenvalues cross, for more elements there (d = 2 or 3). "minimal": of copies of the
-            input that equal each other only one is computed, which gives the same mean.
-            "learned": the frame of a small equivariant network, and the full one where that has
-            none. "argmax": of the full frame the one copy of which the module is most confident
-            (`geqlib.frames.preferred`); as exact, but it jumps where the preference changes.
-            "soft": for "S_n", one soft order, continuous where scores of nodes tie
-            (`geqlib.frames.soft_orders`): y = P^T module(P x, P A P^T). The module sees weighted
-            edges between all pairs of nodes.
+        mode: which elements of the frame are taken:
+
+            - "full": all, 2^d for O(d), more where a degenerate input is symmetric.
+            - "stochastic": `samples` of them, drawn in every call, also in evaluation; unbiased.
+            - "weighted": continuous in points and vectors also where eigenvalues cross, for more
+              elements there (d = 2 or 3).
+            - "minimal": of copies of the input that equal each other only one is computed, which
+              gives the same mean.
+            - "learned": the frame of a small equivariant network, and the full one where that has
+              none.
+            - "argmax": of the full frame the one copy of which the module is most confident
+              (`geqlib.frames.preferred`); as exact, but it jumps where the preference changes.
+            - "soft": for "S_n", one soft order, continuous where scores of nodes tie
+              (`geqlib.frames.soft_orders`): y = P^T module(P x, P A P^T). The module sees weighted
+              edges between all pairs of nodes.
         samples: for mode "stochastic".
         confidence: for mode "argmax": of the outputs of all copies, as the module returns them, to
-            [copies] numbers. By default the log-probability of the most probable class of the
-            first output of type "graph:scalar".
+            [copies] numbers. By default the log-odds of the most probable class of the first
+            output of type "graph:scalar".
         order: for mode "soft": where the scores of nodes come from, and how they make an order.
         dense: whether tensors have a first axis of samples, [B, points, ...], in place of `batch`.
 
@@ -198,7 +202,7 @@ class FrameAveraging(nn.Module):
                 y = y.index_select(0, plan.distinct.same(type_.level))
             of_copies[key] = y
         if self.mode == "argmax":
-            plan = replace(plan, weight=preferred_weights(plan, self._confidences(of_copies)))
+            plan = replace(plan, weight=self._preferred(plan, of_copies))
         for key, type_ in self.output_types.items():
             mean = averaged(plan, of_copies[key], type_)
             averages[key] = mean[0] if batch.single and type_.level == "graph" else mean
@@ -220,11 +224,11 @@ class FrameAveraging(nn.Module):
         """The pairs of nodes of these inputs: the plan of mode "soft"."""
         return _pairs(self._batch(tensors, check=True))
 
-    def _confidences(self, outputs: Mapping[str | int, Tensor]) -> Tensor:
-        """[copies] how confident the module is of each."""
+    def _preferred(self, plan: FrameCopies, outputs: Mapping[str | int, Tensor]) -> Tensor:
+        """[copies] weights of the copies of which the module is most confident."""
         if self.confidence is None:
-            return largest_probability(outputs[class_confidence(self.output_types)])
-        return self.confidence(as_returned(outputs, self.outputs))
+            return surest_class_weights(plan, outputs[class_confidence(self.output_types)])
+        return preferred_weights(plan, self.confidence(as_returned(outputs, self.outputs)))
 
     def _results(self, seen: dict[str, Tensor], copies: FrameCopies, batch: Batch) -> list[Any]:
         """module(g^-1 . x): of all copies as one batch, or of each copy of a single sample."""

@@ -95,7 +95,7 @@ class SoftOrder(nn.Module):
 
     Raises:
         ValueError: a temperature that is not positive, another relaxation, scores of another shape,
-            NaN among them.
+            NaN or infinite ones among them.
 
     Example:
         >>> class Heights(nn.Module):
@@ -194,9 +194,12 @@ class SoftOrder(nn.Module):
                 f"{name} returns {shape} for {len(number)} nodes: a soft order needs a "
                 "floating-point score for each node, [nodes] or [nodes, 1]."
             )
-        wrong = scores.isnan().any()
+        wrong = ~scores.isfinite().all()
         if values_readable() and readable(wrong) and bool(wrong):
-            raise ValueError(f"{name} returns NaN, by which no node can be sorted: fix it.")
+            raise ValueError(
+                f"{name} returns NaN or infinite scores, which have no differences to sort nodes "
+                "by: fix it."
+            )
         return scores.view(len(number)).to(torch.promote_types(scores.dtype, torch.float32))
 
     def __repr__(self) -> str:

@@ -68,11 +68,15 @@ class FrameTransport(nn.Module):
 
         m_ji = M_i D(R_i)^T D(R_j) M_j x_j.
 
-    M is diagonal, and 1 where all axes are certain. Where the last ones are arbitrary, frames that
-    differ by a rotation or reflection h about the others serve as well. M keeps the components that
-    all h leave as they are, and drops the rest: D(h) M = M, so that messages do not depend on the
-    choice. Between, M holds the certainty of the axes that a component needs (`needed_axes`), which
-    makes messages continuous. Basis and polar axis y are those of e3nn.
+    M is diagonal, and 1 where all axes of a frame are certain: nothing is dropped there. Where some
+    are arbitrary, as those of a node with neighbours on one line, M drops the components of x that
+    depend on them (`needed_axes`), and with no certain axis all but scalars. In between it
+    multiplies a component by the certainty of the axes that it needs, which makes messages
+    continuous.
+
+    This is exact: frames that differ by a rotation or reflection h about the certain axes serve as
+    well, and M keeps what all h leave as it is, D(h) M = M, so that messages do not depend on the
+    choice. Basis and polar axis y are those of e3nn.
 
     Args:
         irreps: of the features, as "8x0e+8x1o+4x2e"; an irrep may stand several times.

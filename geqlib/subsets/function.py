@@ -10,6 +10,8 @@ from torch_geometric.nn.aggr import Aggregation, SumAggregation
 from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import aggregation_resolver
 
+from geqlib.graph.checks import values_readable
+from geqlib.graph.functional import readable
 from geqlib.graph.pairs import pair_plan
 from geqlib.graph.pool import graph_index, sum_pool
 
@@ -119,10 +121,14 @@ class SetFunction(nn.Module):
         their squared sizes times C, for one of the M at a time until it is differentiated.
 
         Args:
-            x, subsets, batch, num_graphs: as of the function itself.
+            x, batch, num_graphs: as of the function itself.
+            subsets: [N, M] of zeros and ones, or booleans; with shares there is no S + i.
 
         Returns:
             [N, M].
+
+        Raises:
+            ValueError: shares of elements.
 
         Example:
             >>> count = SetFunction(1, 1)
@@ -131,6 +137,7 @@ class SetFunction(nn.Module):
             torch.Size([2, 1])
         """
         batch, num_graphs = graph_index(batch, num_graphs, x.size(0), x.device)
+        _check_whole(subsets)
         h, subsets = self._embedded(x, subsets)
         whole, rest, rest_exchanged = self._whole(h, batch, num_graphs), None, None
         chosen, exchanged = self._with_exchanges(h, subsets, batch, num_graphs)
@@ -212,6 +219,18 @@ class SetFunction(nn.Module):
         return (
             f"{type(self).__name__}({self.in_channels}, {self.channels}, "
             f"background={self.background!r}, aggr={self.aggr})"
+        )
+
+
+def _check_whole(subsets: Tensor) -> None:
+    """Raise a ValueError where an element is in a subset in part."""
+    if subsets.dtype == torch.bool:
+        return
+    shares = ((subsets != 0) & (subsets != 1)).any()
+    if values_readable() and readable(shares) and bool(shares):
+        raise ValueError(
+            "subsets hold numbers other than 0 and 1, but gains are those of whole elements: draw "
+            "subsets from the shares first."
         )
 
 

@@ -146,8 +146,7 @@ class EquiVSet(nn.Module):
         self, x: Tensor, q: Tensor, uniform: Tensor, batch: Tensor, num_graphs: int
     ) -> Tensor:
         """Logits [N] of the next marginals."""
-        subsets = (uniform < q[:, None]).to(x.dtype)
-        return self.function.gains(x, subsets, batch, num_graphs).mean(1)
+        return self.function.gains(x, uniform < q[:, None], batch, num_graphs).mean(1)
 
     def _draws(
         self, x: Tensor, noise: Tensor | None, batch: Tensor, num_graphs: int

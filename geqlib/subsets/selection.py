@@ -24,7 +24,8 @@ def top_subsets(
         [N] booleans.
 
     Raises:
-        ValueError: a size below 0, or larger than its set; scores and batch of different lengths.
+        ValueError: a size below 0, or larger than its set; scores and batch of different lengths;
+            NaN.
 
     Example:
         >>> top_subsets(torch.tensor([0.1, 0.9, 0.5, 0.7]), torch.tensor([2])).tolist()
@@ -40,6 +41,11 @@ def top_subsets(
         raise ValueError(
             f"scores has shape {tuple(scores.shape)} and batch {tuple(batch.shape)}: give the set "
             "of each element."
+        )
+    if values_readable() and bool(scores.isnan().any()):
+        raise ValueError(
+            f"The score of element {int(scores.isnan().nonzero()[0])} is NaN, which is neither "
+            "high nor low: correct what computes it."
         )
     lengths = segment_lengths(batch, num_graphs)
     wrong = (sizes < 0) | (sizes > lengths)

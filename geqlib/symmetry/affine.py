@@ -59,17 +59,17 @@ def random_matrices(
     if not 0 <= scale < inf:
         raise ValueError(f"scale is a standard deviation, at least 0 and finite, got {scale}.")
     normal = torch.randn(count, len(basis), dtype=basis.dtype, device=device, generator=generator)
-    logarithm = torch.einsum("bk,kij->bij", scale * normal, basis)
-    stretch = matrix_exp(logarithm)
-    if group == "R+":
-        return stretch
-    if dim in (2, 3):
-        return stretch @ random_rotations(
-            count, dim, dtype=basis.dtype, device=device, generator=generator
-        )
-    own = generator or torch.default_generator
-    rotations = [random_rotation(dim, own) for _ in range(count)]
-    return stretch @ torch.stack(rotations).to(stretch) if count else stretch
+    with torch.autocast(basis.device.type, enabled=False):  # which would round determinants
+        stretch = matrix_exp(torch.einsum("bk,kij->bij", scale * normal, basis))
+        if group == "R+":
+            return stretch
+        if dim in (2, 3):
+            return stretch @ random_rotations(
+                count, dim, dtype=basis.dtype, device=device, generator=generator
+            )
+        own = generator or torch.default_generator
+        rotations = [random_rotation(dim, own) for _ in range(count)]
+        return stretch @ torch.stack(rotations).to(stretch) if count else stretch
 
 
 def haar_weights(matrix: Tensor, group: Linear = "GL+", *, scale: float = SCALE) -> Tensor:

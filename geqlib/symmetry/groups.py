@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from geqlib.symmetry.affine import SCALE, Linear, random_matrices
 from geqlib.symmetry.rotations import random_rotation, random_translation
@@ -48,6 +49,7 @@ class Group:
         translates: whether it has translations.
         permutes: whether it exchanges nodes and edges.
         matrices: [n, d, d], in place of `linear`, for a finite group.
+        space: dimensions of the points, of which it moves the first `dim`; 0 if these are all.
     """
 
     label: str
@@ -56,6 +58,12 @@ class Group:
     translates: bool = False
     permutes: bool = False
     matrices: Tensor | None = None
+    space: int = 0
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the points on which it acts."""
+        return self.space or self.dim
 
     @property
     def factors(self) -> list[Group]:
@@ -111,7 +119,8 @@ def parse_group(group: str | Tensor, *, any_dimension: bool = False) -> Group:
         raise ValueError(
             f"group {group!r} is unknown: write 'S_n', 'O', 'SO', 'E', 'SE' or 'T' with (2) or (3),"
             " 'R+', 'GL+', 'SL', 'Aff+' or 'SAff' in the same way, a product such as 'S_n x E(3)', "
-            "or give a tensor [n, d, d] of matrices."
+            "or give a tensor [n, d, d] of matrices; other dimensions than 2 and 3 are for frames "
+            "alone."
         )
     dims = {dim for _, dim in factors if dim}
     if len(dims) > 1:
@@ -147,6 +156,37 @@ def _finite_group(matrices: Tensor) -> Group:
         raise ValueError("a finite group must consist of orthogonal matrices: normalise them.")
     label = f"the finite group of {shape[0]} matrices"
     return Group(label, dim=shape[1], matrices=u @ vh)  # exact even if given in float32
+
+
+def in_space(group: Group, inputs: Typed) -> Group:
+    """A group of the plane as one of space, about the z axis, if that is where the inputs are.
+
+    Example:
+        >>> from geqlib.symmetry.types import parse_type
+        >>> points = {"pos": (torch.zeros(4, 3), parse_type("pos", "point"))}
+        >>> in_space(parse_group("SO(2)"), points).width
+        3
+    """
+    rotating = [(x, type_) for x, type_ in inputs.values() if type_.rotates]
+    widths = {x.shape[-1:] if type_.cartesian else (3,) for x, type_ in rotating}
+    if group.dim != 2 or widths != {(3,)}:
+        return group
+    if group.matrices is None:
+        return replace(group, space=3)
+    return replace(group, dim=3, matrices=beside_identity(group.matrices, 3))
+
+
+def beside_identity(matrix: Tensor, dim: int) -> Tensor:
+    """Matrices [n, d, d] of the first dimensions, as matrices [n, dim, dim].
+
+    Example:
+        >>> beside_identity(torch.tensor([[[2.0]]]), 2)
+        tensor([[[2., 0.],
+                 [0., 1.]]])
+    """
+    whole = torch.eye(dim, dtype=matrix.dtype, device=matrix.device).repeat(len(matrix), 1, 1)
+    whole[:, : matrix.size(1), : matrix.size(1)] = matrix
+    return whole
 
 
 def moves(group: Group, type_: TensorType) -> bool:
@@ -235,6 +275,10 @@ def elements(
             improper = group.linear == "O" and i % 2 == 0
             matrix = random_rotation(group.dim, generator, improper=improper)
         shift = random_translation(group.dim, generator) if group.translates else None
+        if matrix is not None:
+            matrix = beside_identity(matrix[None], group.width)[0]
+        if shift is not None:
+            shift = pad(shift, (0, group.width - group.dim))
         nodes = edges = None
         if group.permutes:
             nodes = torch.randperm(sizes["node"], generator=generator)

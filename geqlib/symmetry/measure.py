@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geqlib.symmetry.groups import Group, act, check_moves, elements, parse_group
+from geqlib.symmetry.groups import Group, act, check_moves, elements, in_space, parse_group
 from geqlib.symmetry.types import TensorType, Typed, parse_input, parse_type
 
 OutputTypes = str | Sequence[str | None] | Mapping[str, str | None]
@@ -39,8 +39,9 @@ def equivariance_error(
         group: "S_n"; O, SO, E, SE, T (translations), R+ (scalings), GL+, SL, Aff+ or SAff of (2)
             or (3); a product such as "S_n x E(3)"; or the matrices [n, d, d] of a finite group.
             Every other element of O and E is improper, the first one included. Stretches are those
-            of `geqlib.symmetry.affine.random_matrices`; irreps take rotations only. The group,
-            and each factor of a product, must move an input: an error of 0 would say nothing.
+            of `geqlib.symmetry.affine.random_matrices`; irreps take rotations only. Groups of the
+            plane turn points in space about the z axis. The group, and each factor of a product,
+            must move an input: an error of 0 would say nothing.
         samples: elements to draw; a finite group with no more elements is tested in full.
         seed: of a private generator: the global one is left alone.
 
@@ -62,8 +63,8 @@ def equivariance_error(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
-    symmetry = parse_group(group)
     typed = {name: parse_input(f"input {name!r}", pair) for name, pair in inputs.items()}
+    symmetry = in_space(parse_group(group), typed)
     sizes = level_sizes(typed, symmetry)
     for x, type_ in typed.values():
         check_shape(x, type_, symmetry, sizes)
@@ -130,10 +131,10 @@ def check_shape(x: Tensor, type_: TensorType, group: Group, sizes: Mapping[str, 
                 f"{has}, on which {group.label} does not act: irreps are of rotations. Give it as "
                 "points, vectors or scalars, or take a group of rotations."
             )
-        if not type_.cartesian and group.dim != 3:
+        if not type_.cartesian and group.width != 3:
             raise ValueError(f"{has}: irreps need a group in 3 dimensions, not {group.label}.")
-        if shape[-1:] != [type_.width(group.dim)]:
-            width = type_.width(group.dim)
+        width = type_.width(group.width)
+        if shape[-1:] != [width]:
             raise ValueError(f"{has}: under {group.label} its last axis must be {width}.")
         if not x.is_floating_point():
             raise ValueError(f"{has}: it must be floating point, not {x.dtype}.")

@@ -51,7 +51,7 @@ def polar(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_invertible(matrix)
     rotation = _orthogonal_factor(matrix)
-    stretch = matrix @ rotation.mT
+    stretch = _product(matrix, rotation.mT)
     return (stretch + stretch.mT) / 2, rotation
 
 
@@ -100,7 +100,7 @@ def exp(matrix: Tensor) -> Tensor:
     """
     _check_square(matrix)
     symmetric, antisymmetric = (matrix + matrix.mT) / 2, (matrix - matrix.mT) / 2
-    return matrix_exp(symmetric) @ matrix_exp(antisymmetric)
+    return _product(matrix_exp(symmetric), matrix_exp(antisymmetric))
 
 
 def coordinates(matrix: Tensor, *, traceless: bool = False) -> Tensor:
@@ -125,7 +125,8 @@ def coordinates(matrix: Tensor, *, traceless: bool = False) -> Tensor:
     if traceless:
         check_special(matrix)
     basis = polar_basis(matrix.size(-1), traceless=traceless).to(matrix)
-    return torch.einsum("kij,...ij->...k", basis, log(matrix))
+    with torch.autocast(matrix.device.type, enabled=False):
+        return torch.einsum("kij,...ij->...k", basis, log(matrix))
 
 
 def from_coordinates(values: Tensor, dim: int, *, traceless: bool = False) -> Tensor:
@@ -150,7 +151,8 @@ def from_coordinates(values: Tensor, dim: int, *, traceless: bool = False) -> Te
             f"{name} has {len(basis)} coordinates, but the last axis of {list(values.shape)} "
             "has another length."
         )
-    return exp(torch.einsum("...k,kij->...ij", values, basis))
+    with torch.autocast(values.device.type, enabled=False):
+        return exp(torch.einsum("...k,kij->...ij", values, basis))
 
 
 def polar_basis(dim: int, *, traceless: bool = False) -> Tensor:
@@ -265,10 +267,16 @@ def _orthogonal_factor(matrix: Tensor) -> Tensor:
     return x
 
 
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """A matrix product, which autocast would round to 16 bits."""
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other
+
+
 def _stretch_root(stretch: Tensor) -> Tensor:
     """P^(1/2) = the stretch of L, where P = L L^T."""
     factor = torch.linalg.cholesky(stretch)
-    root = factor @ _orthogonal_factor(factor).mT
+    root = _product(factor, _orthogonal_factor(factor).mT)
     return (root + root.mT) / 2
 
 

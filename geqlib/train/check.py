@@ -143,8 +143,14 @@ def task_and_data(checkpoint: str | Path) -> tuple[Task, L.LightningDataModule]:
 
 
 def dual_variables(checkpoint: str | Path) -> dict[str, dict[str, float]]:
-    """The dual variables of a run's constraints by group, see `dual_prices`."""
-    return dual_prices(read_checkpoint(model_file(checkpoint)))
+    """The dual variables of a run's constraints by group, see `dual_prices`.
+
+    Of a run's folder they are those at the end, whichever epoch its best model is of.
+    """
+    folder = Path(checkpoint)
+    last = (folder / part / "last.ckpt" for part in ("checkpoints", ""))
+    file = next((file for file in last if file.is_file()), None)
+    return dual_prices(read_checkpoint(model_file(checkpoint) if file is None else file))
 
 
 def _symmetries(task: Task, batch: Data) -> dict[str, str | Tensor]:

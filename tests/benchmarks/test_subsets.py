@@ -67,20 +67,26 @@ def test_methods_give_a_logit_for_each_element(
     monkeypatch.chdir(TOP)
     chosen = subsets.PROBLEMS[problem]
     x, batch = torch.randn(5, chosen.features), torch.tensor([0, 0, 1, 1, 1])
+    parameters: dict[str, int] = {}
     for method in chosen.methods:
         config = subsets.config_of(problem, method)
         run: Any = read_run(config, subsets.options_of(problem, method))
         net = run.task.model
         assert net.eval()(x, batch, 2).shape == (5,)
+        parameters[method] = sum(p.numel() for p in net.parameters())
         if method == "DeepSet":
             assert isinstance(net, DeepSet)
+            dropout = [m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)]
+            assert dropout == [0.2 if problem == "lipo" else 0.0]
             continue
         background = "complement" if "complement" in method else "superset"
         assert net.function.background == (background if "INSET" in method else None)
-        assert net.samples == (8 if "INSET" in method else 5)
+        assert net.samples == 8
         assert (net.recognition is not None) == ("copula" in method)
         assert (len(net.function.embed.lins) == 1) == ("linear" in method)
         assert run.task.negatives == ("all" if "negatives" in method else "equal")
+    # the peer is as large as the method without a background, but for layers of a few features
+    assert abs(parameters["DeepSet"] / parameters["EquiVSet"] - 1) < 0.25
 
 
 def test_rows_of_two_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,8 +61,19 @@ def test_a_constraint_beside_those_of_the_groups(
 
 
 def test_the_table_has_a_row_for_each_group(tmp_path: Path) -> None:
-    price = {"dual": 0.0, "half": 0.25, "loss": 0.05, "eps": 0.1, "metric": ("test/mse", 0.5)}
+    price = {"dual": 0.0, "half": 0.25, "rising": False, "loss": 0.05, "eps": 0.1}
+    price |= {"metric": ("test/mse", 0.5)}
     console = Console(file=io.StringIO(), width=100)
-    show_prices(tmp_path, {"SO(2)": price, "SO(3)": price | {"dual": 7.5, "half": None}}, console)
+    other = price | {"dual": 7.5, "half": None, "rising": True}
+    show_prices(tmp_path, {"SO(2)": price, "SO(3)": other}, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "SO(2)" in text and "7.5" in text and "test/mse" in text
+    (two,), (three,) = ([x for x in text.splitlines() if name in x] for name in ("SO(2)", "SO(3)"))
+    assert "0.25" in two and "rising" not in two and "test/mse" in text
+    assert "7.5" in three and "rising" in three
+    assert "with --steps 0, d(loss) / d(eps) = -(dual variable)" in text
+
+
+def test_the_bound_of_the_dual_variable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reaches the constraint, which refuses it."""
+    assert tiny.geqlib([*command(tmp_path, "S_n"), "--bound", "-1"]) == 2
+    assert "bound must be positive and finite, got -1" in capsys.readouterr().err

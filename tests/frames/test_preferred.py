@@ -111,6 +111,38 @@ def test_bad_confidences(confidence: Any, message: str) -> None:
         preferred(confidence=confidence)(pos=cloud())
 
 
+class Sure(nn.Module):
+    """Logits of two classes by the side on which the first point is, sure beyond rounding."""
+
+    def __init__(self, logits: list[list[float]]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, pos: Tensor) -> Tensor:
+        return self.logits[int(pos[0, 0] > 0)]
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ([[20.0, 0.0], [0.0, 14.0]], [20.0, 0.0]),
+        ([[0.0, 14.0], [20.0, 0.0]], [20.0, 0.0]),
+        ([[0.0, 20.0], [14.0, 0.0]], [0.0, 20.0]),
+        ([[0.0, 20.0], [20.0, 0.0]], [20.0, 0.0]),  # of equally sure ones the first class
+        ([[20.0, 0.0], [20.0, 0.0]], [20.0, 0.0]),
+    ],
+)
+def test_probabilities_of_one_to_rounding(logits: list[list[float]], expected: list[float]) -> None:
+    """The two copies under SO(2) are half a turn apart; neither is a mean over both."""
+    pos = torch.tensor([[3.0, 0.1], [-1.0, 0.4], [-2.0, -0.5]])
+    inputs = {"pos": "vector"}
+    net = FrameAveraging(
+        Sure(logits), "SO(2)", inputs=inputs, outputs="graph:scalar", mode="argmax"
+    )
+    assert len(net.plan(pos=pos).sample) == 2
+    assert net(pos=pos).tolist() == expected
+
+
 class Batched(nn.Module):
     """Logits of graphs of a batch."""
 

@@ -349,6 +349,7 @@ SCORES: dict[str, Any] = {
     r"Wrong returns \(3,\) for 3 nodes: a soft order needs a floating": lambda x: x[:, 0].long(),
     "Wrong returns tuple": lambda x: (x,),
     "Wrong returns NaN": lambda x: x[:, 0] * torch.nan,
+    "Wrong returns NaN or infinite scores": lambda x: torch.tensor([torch.inf, 0.0, 1.0]),
 }
 
 

@@ -197,6 +197,10 @@ ERRORS = {
         r"embed returns \(2, 5\) for 2 elements, expected \[2, 4\]: let its last width",
     ),
     "subsets": (lambda: function()(torch.ones(2, 2), torch.ones(3, 1)), "subsets has shape"),
+    "shares": (
+        lambda: function().gains(torch.ones(2, 2).double(), torch.full((2, 1), 0.4).double()),
+        "other than 0 and 1, but gains are those of whole elements",
+    ),
     "sets": (
         lambda: function().gains(torch.ones(1, 2), torch.ones(1, 1), torch.tensor([0])),
         "without num_graphs",

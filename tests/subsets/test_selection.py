@@ -62,3 +62,8 @@ def test_nothing_from_empty_sets() -> None:
 def test_subsets_that_are_none(other: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="expected booleans"):
         jaccard(torch.zeros(3, dtype=torch.bool), other)
+
+
+def test_scores_that_are_not_numbers() -> None:
+    with pytest.raises(ValueError, match="score of element 1 is NaN"):
+        top_subsets(torch.tensor([0.1, torch.nan, 0.5]), torch.tensor([1]))

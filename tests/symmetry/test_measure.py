@@ -356,8 +356,9 @@ def test_degenerate_sets():
         (POINTS, "scalar", torch.ones(2, 3, 3), "orthogonal matrices"),
         (POINTS, "scalar", torch.ones(3, 3), r"shape \[n, 2, 2\] or \[n, 3, 3\], got \[3, 3\]"),
         ({"pos": (draw(4, 2), "point")}, "scalar", "O(3)", r"under O\(3\) its last axis must be 3"),
-        (POINTS, "scalar", "O(2)", r"shape \[6, 3\]: under O\(2\) its last axis must be 2"),
-        ({"pos": (draw(4, 2), "1o")}, "scalar", "E(2)", "irreps need a group in 3 dimensions"),
+        ({"pos": (draw(4, 4), "point")}, "scalar", "O(2)", r"under O\(2\) its last axis must be 2"),
+        ({"pos": (draw(4, 2), "1o")}, "scalar", "E(2)", "its last axis must be 3"),
+        (POINTS | {"x": (draw(6, 2), "vector")}, "scalar", "E(2)", "its last axis must be 2"),
         ({"pos": (draw(4, 4), "1o")}, "scalar", "E(3)", "its last axis must be 3"),
         ({"pos": (torch.ones(4, 3).long(), "point")}, "scalar", "E(3)", "must be floating point"),
         (POINTS, "1o+0e", "E(3)", "the output has type .* its last axis must be 4"),
@@ -402,3 +403,23 @@ def test_import_is_light():
 
 def test_docstring_examples():
     assert doctest.testmod(geqlib.testing).failed == 0
+
+
+QUARTER_TURNS = torch.tensor([[[1.0, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]]])
+
+
+@pytest.mark.parametrize("group", ["SO(2)", "O(2)", "GL+(2)", "T(2)", "S_n x E(2)", QUARTER_TURNS])
+def test_groups_of_the_plane_act_about_the_z_axis_of_space(group: str | Tensor) -> None:
+    """Heights stay, and the parts in the plane do not."""
+    pos = {"pos": (draw(6, 3), "point")}
+    assert equivariance_error(lambda pos: pos[:, 2], pos, "scalar", group) < 1e-12
+    assert equivariance_error(lambda pos: pos[:, 0], pos, "scalar", group) > 0.1
+    assert equivariance_error(lambda pos: pos, pos, "point", group) < 1e-12
+
+
+def test_irreps_turn_about_the_z_axis_with_the_points() -> None:
+    def harmonics(pos: Tensor) -> Tensor:
+        return o3.spherical_harmonics([1, 2], pos, normalize=False)
+
+    pos = {"pos": (draw(6, 3), "vector")}
+    assert equivariance_error(harmonics, pos, "1o+2e", "O(2)") < 1e-12

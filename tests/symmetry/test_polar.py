@@ -281,6 +281,18 @@ def test_half_precision(dtype: torch.dtype) -> None:
         polar(g)
 
 
+def test_autocast_rounds_nothing() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.manual_seed(0)
+        g = random_matrices(50, 3, "SL")
+        stretch, rotation = polar(g)
+        values = coordinates(g, traceless=True)
+        again = from_coordinates(values, 3, traceless=True)
+    assert g.dtype == stretch.dtype == values.dtype == torch.float32
+    assert (torch.linalg.det(g.double()) - 1).abs().max() < 1e-5
+    assert apart(stretch @ rotation, g) < 1e-5 and apart(again, g) < 1e-4
+
+
 @pytest.mark.parametrize("dim", [1, 2, 4])
 def test_no_matrices(dim: int) -> None:
     assert random_matrices(0, dim).shape == (0, dim, dim)

@@ -1,6 +1,7 @@
 """`geqlib check`: symmetry is measured on graphs that differ from one another."""
 
 import io
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -14,7 +15,12 @@ from geqlib.cli.check import show_degrees, show_duals, show_frames
 from geqlib.nn import FrameAveraging
 from geqlib.testing import degenerate_sets
 from geqlib.train import ClassificationTask
-from geqlib.train.check import degenerate_frames, degree_errors, symmetry_errors
+from geqlib.train.check import (
+    degenerate_frames,
+    degree_errors,
+    dual_variables,
+    symmetry_errors,
+)
 
 
 class SignedVolume(nn.Module):
@@ -107,3 +113,20 @@ def test_what_is_printed() -> None:
     assert "1: 2.5e-01, higher: 0.0e+00" in text
     assert "Degenerate frames: 1 of 6 in 2 batches, at most 33.3% of one" in text
     assert "Price of SO(3): dual variable 2.5" in text
+
+
+def test_a_group_that_a_run_was_priced_under() -> None:
+    """Turns about the z axis of clouds in space."""
+    task = ClassificationTask(Heights(), classes=2)
+    errors = symmetry_errors(task, PlanarFirst(), samples=2, groups=["SO(2)"])
+    assert errors["SO(2)"]["float64"] < 1e-12 < 1e-2 < errors["rotations SO(3)"]["float64"]
+
+
+@pytest.mark.parametrize("part", ["checkpoints", ""])
+def test_dual_variables_of_a_run_are_those_at_its_end(part: str, tmp_path: Path) -> None:
+    (tmp_path / part).mkdir(exist_ok=True)
+    for name, dual in (("best", 1.0), ("last", 2.0)):
+        state = {"InvarianceConstraint(SO(3))": {"dual": dual, "loss": 0.4, "eps": 0.3}}
+        torch.save({"callbacks": state}, tmp_path / part / f"{name}.ckpt")
+    assert dual_variables(tmp_path)["SO(3)"]["dual"] == 2.0
+    assert dual_variables(tmp_path / part / "best.ckpt")["SO(3)"]["dual"] == 1.0

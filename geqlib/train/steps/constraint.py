@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -41,25 +41,31 @@ class InvarianceConstraint(L.Callback):
     bad ones come more often: `steps` steps of independent Metropolis-Hastings from a random element
     (the paper takes one), which accept a new one with probability min(1, new loss / old loss). A
     task that has only the loss of a whole batch (`Task.graph_losses`) accepts or rejects the new
-    elements of all of its graphs together. 0 steps leave the elements as they are drawn.
+    elements of all of its graphs together, nearly all of them, as means of large batches hardly
+    differ. 0 steps leave the elements as they are drawn.
 
-    At the end mu is what a small change of eps costs: d(loss) / d(eps) = -mu. It is 0 where the
-    task has the symmetry anyway, and grows without bound where no model keeps eps.
+    At the end mu is 0 where the task has the symmetry anyway, and grows without bound where no
+    model keeps eps. With steps=0, once it has settled at a minimum, it is what a small change of
+    eps costs: d(loss) / d(eps) = -mu. With more steps the density of the transforms follows the
+    weights, which descent takes for fixed: then mu is the weight that the transformed loss needs,
+    and compares symmetries, but is no derivative.
 
     Epochs log `train/dual_GROUP`, `train/constraint_GROUP` (the mean of the constrained loss) and
     `train/acceptance_GROUP`; checkpoints hold the dual variable, so that a resumed run equals an
-    uninterrupted one. Each step costs `steps` + 1 more forward passes, or one more if `steps` is 0,
+    uninterrupted one. Each step costs `steps` + 2 more forward passes, or one more if `steps` is 0,
     and one more backward pass. The dual variable stays on the device; on an accelerator the host
     looks at it, for what follows under Raises and `bound`, every few steps alone.
 
     Args:
-        group: name of a group, such as "SO(3)", "S_n x E(3)" or "GL+(2)": see
-            `geqlib.symmetry.groups.parse_group`. On points in space SO(2) turns about the z axis.
+        group: name of a group, such as "SO(3)", "S_n x E(3)" or "GL+(2)", or the matrices [n, d, d]
+            of a finite one: see `geqlib.symmetry.groups.parse_group`. On points in space SO(2)
+            turns about the z axis.
         eps: bound of the mean transformed loss, above 0, in units of the task's loss.
         dual_lr: rate of the dual variable.
         steps: of Metropolis-Hastings.
         scale: of the stretches of GL+, SL and R+.
-        bound: of the dual variable, above which a warning says that eps may be out of reach.
+        bound: of the dual variable, above which a warning says that eps may be out of reach. One
+            that still rises at the end is said below it, too (`still_rising`).
 
     Raises:
         ValueError: unknown groups and numbers out of range; when training begins, a group that acts
@@ -74,7 +80,7 @@ class InvarianceConstraint(L.Callback):
 
     def __init__(
         self,
-        group: str,
+        group: str | Tensor,
         eps: float,
         *,
         dual_lr: float = 1e-2,
@@ -97,6 +103,7 @@ class InvarianceConstraint(L.Callback):
         self._loss = torch.tensor(math.nan, dtype=torch.float64)
         self._lowest = torch.tensor(math.inf, dtype=torch.float64)  # of all losses since a look
         self._unread, self._said = 0, False
+        self._duals: list[float] = []  # after each epoch
         self._trainer: L.Trainer | None = None
 
     @property
@@ -137,14 +144,35 @@ class InvarianceConstraint(L.Callback):
                 "InvarianceConstraint draws new transforms in each step, which recorded steps "
                 "cannot: set cuda_graphs to false."
             )
-        self._trainer = trainer
+        self._leave(pl_module)
+        self._trainer, self._duals = trainer, []
         pl_module.penalties.append(partial(self.penalty, pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._look(cast(Task, pl_module))
+        self._duals.append(self.dual)
         pl_module.log(f"{DUAL}_{self.name}", self.dual)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if still_rising(self._duals) and not self._said:
+            warnings.warn(
+                f"The dual variable of {self.name} still rises at the end, to {self.dual:.3g}, "
+                f"with a constrained loss of {self.last_loss:.3g} and eps={self.eps:g}: it is no "
+                "price yet. Train for longer; if it goes on rising, no weights keep this eps: "
+                "raise eps, or take a smaller group.",
+                stacklevel=3,
+            )
+
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._leave(pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._leave(pl_module)  # Lightning tears nothing down then
+
+    def _leave(self, pl_module: L.LightningModule) -> None:
+        """Take the penalty off the task."""
         self._trainer = None
         penalties = getattr(pl_module, "penalties", [])
         own = [p for p in penalties if getattr(p, "func", None) == self.penalty]
@@ -156,7 +184,8 @@ class InvarianceConstraint(L.Callback):
     def penalty(self, task: Task, batch: Any) -> Tensor:
         """mu loss(f(g x), g y) of a batch; the dual variable takes its step."""
         before, task._watched = task._watched, {}
-        loss = task.loss(task.transformed(batch, self.elements(task, batch)))
+        with task._checked_before("train"):
+            loss = task.loss(task.transformed(batch, self.elements(task, batch)))
         task._watched = before
         task.watch({f"loss under {self.name}": loss})
         dual = self._dual.to(loss)
@@ -229,6 +258,19 @@ class InvarianceConstraint(L.Callback):
         if self._trainer is not None:
             where = f"{name}_{self.name}"
             task.log(where, value, on_step=False, on_epoch=True, batch_size=graphs)
+
+
+def still_rising(duals: Sequence[float]) -> bool:
+    """Whether a dual variable, as it was after each epoch, rises in the last quarter of them by
+    more than a tenth of its highest value.
+
+    One that grows steadily rises by a quarter in that time. Of fewer than 4 epochs nothing is said.
+
+    Example:
+        >>> still_rising([1.0, 2.0, 3.0, 4.0]), still_rising([1.0, 2.0, 2.1, 2.1])
+        (True, False)
+    """
+    return len(duals) >= 4 and duals[-1] - duals[-1 - len(duals) // 4] > max(duals) / 10
 
 
 def dual_prices(checkpoint: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ from torch.nn.functional import huber_loss
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from geqlib.graph.segments import segment_lengths
+from geqlib.train.tasks.means import labelled_means
 
 MEV = 1000.0
 GPA = 160.21766208  # of 1 eV/angstrom^3
@@ -100,11 +101,67 @@ def masked_penalty(
         >>> masked_penalty(torch.tensor([2.0, 0.0, 4.0]), labelled, "mse", 1.0)
         tensor(10.)
     """
+    return _penalties(error, kind, delta).sum() / labelled.sum().clamp(min=1)
+
+
+def weighted_errors(
+    errors: Mapping[str, LabelErrors], weights: Mapping[str, float]
+) -> dict[str, tuple[float, LabelErrors]]:
+    """Weight and errors of each part of the loss that has both; energies count per atom.
+
+    Args:
+        errors: of `label_errors`.
+        weights: of the labels.
+    """
+    parts = {name: "energy_per_atom" if name == "energy" else name for name in weights}
+    return {
+        name: (weights[name], errors[part])
+        for name, part in parts.items()
+        if weights[name] and part in errors
+    }
+
+
+def weighted_penalty(
+    errors: Mapping[str, LabelErrors],
+    weights: Mapping[str, float],
+    kind: Literal["mse", "huber"],
+    delta: float,
+) -> Tensor:
+    """The weighted sum of penalties, see `weighted_errors` and `masked_penalty`."""
+    parts = weighted_errors(errors, weights).values()
+    penalties = [weight * masked_penalty(*each, kind, delta) for weight, each in parts]
+    return torch.stack([penalty.float() for penalty in penalties]).sum()
+
+
+def graph_penalties(
+    errors: Mapping[str, LabelErrors],
+    weights: Mapping[str, float],
+    batch: Any,
+    kind: Literal["mse", "huber"],
+    delta: float,
+) -> Tensor:
+    """[G] the weighted sum of penalties of each structure, means over what has a label in it.
+
+    Args:
+        errors: of `label_errors`.
+        weights: of the labels.
+        batch: of structures, with `batch` [N].
+        kind, delta: of `masked_penalty`.
+    """
+    of_graphs = torch.arange(batch.num_graphs, device=batch.batch.device)
+    total = torch.zeros(batch.num_graphs, device=batch.batch.device)
+    for name, (weight, (error, labelled)) in weighted_errors(errors, weights).items():
+        graph = batch.batch if name in PER_ATOM else of_graphs
+        penalties = _penalties(error, kind, delta)
+        means = labelled_means(penalties, labelled, graph, batch.num_graphs)
+        total = total + weight * means.float()
+    return total
+
+
+def _penalties(error: Tensor, kind: Literal["mse", "huber"], delta: float) -> Tensor:
     if kind == "mse":
-        penalty = error**2
-    else:
-        penalty = huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
-    return penalty.sum() / labelled.sum().clamp(min=1)
+        return error**2
+    return huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
 
 
 class AtomicErrors(nn.Module):

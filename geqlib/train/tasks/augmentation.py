@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from geqlib.graph.checks import values_readable
 from geqlib.graph.padding import OF_NODES, level_of, sizes_of
 from geqlib.symmetry.affine import SCALE, Linear, random_matrices
-from geqlib.symmetry.groups import Group, check_moves
+from geqlib.symmetry.groups import Group, beside_identity, check_moves
 from geqlib.symmetry.rotations import random_rotations
 from geqlib.symmetry.types import TensorType, parse_type, rotate
 
@@ -79,13 +81,14 @@ def random_elements(
 ) -> GraphElements:
     """A random group element for each graph, from torch's own random stream.
 
-    Rotations and permutations are uniform, half of O(d) are reflections, translations are standard
-    normal, and stretches those of `geqlib.symmetry.affine.random_matrices`. Groups of fewer
+    Rotations, permutations and matrices of a finite group are uniform, half of O(d) are
+    reflections, translations are standard normal, and stretches those of
+    `geqlib.symmetry.affine.random_matrices`. Groups of fewer
     dimensions than the points have act on the first ones: SO(2) turns space about the z axis.
 
     Args:
         batch: of graphs.
-        group: of `geqlib.symmetry.groups.parse_group`; not a finite one.
+        group: of `geqlib.symmetry.groups.parse_group`.
         types: of the tensors of the batch.
         scale: of stretches.
 
@@ -105,7 +108,10 @@ def random_elements(
                 f"{dim}: name a group of these."
             )
         like: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
-        if group.stretches:
+        if group.matrices is not None:
+            number = torch.randint(len(group.matrices), (graphs,), device=first.device)
+            matrix = group.matrices.to(**like)[number]
+        elif group.stretches:
             kind = cast(Linear, group.linear)
             matrix = random_matrices(graphs, group.dim, kind, scale=scale, **like)
         elif group.linear:
@@ -114,12 +120,13 @@ def random_elements(
                 sign = 2.0 * torch.randint(2, (graphs, 1), device=first.device) - 1
                 matrix = torch.cat([matrix[..., :1] * sign[..., None], matrix[..., 1:]], -1)
         shift = torch.randn(graphs, group.dim, **like) if group.translates else None
-        matrix, shift = _beside_identity(matrix, shift, dim)
+        matrix = None if matrix is None else beside_identity(matrix, dim)
+        shift = None if shift is None else pad(shift, (0, dim - group.dim))
     if group.permutes:
         number = batch.batch
         order = torch.rand(len(number), device=number.device).argsort()
         nodes = order[number[order].argsort(stable=True)]
-        if bool((number.diff() < 0).any()):
+        if values_readable() and bool((number.diff() < 0).any()):
             raise ValueError("S_n needs batches whose nodes stand graph by graph: sort them.")
     return GraphElements(matrix, shift, nodes)
 
@@ -170,19 +177,6 @@ def transformed_graphs(batch: Any, types: Mapping[str, str], elements: GraphElem
             x = x + own.view(len(own), *[1] * (x.dim() - 2), -1).to(x.dtype)
         result[type_.where] = x
     return result if elements.nodes is None else _relabelled(result, types, elements.nodes)
-
-
-def _beside_identity(
-    matrix: Tensor | None, shift: Tensor | None, dim: int
-) -> tuple[Tensor | None, Tensor | None]:
-    """Maps of the first dimensions, as maps of `dim` of them."""
-    if matrix is not None:
-        whole = torch.eye(dim, dtype=matrix.dtype, device=matrix.device).repeat(len(matrix), 1, 1)
-        whole[:, : matrix.size(1), : matrix.size(1)] = matrix
-        matrix = whole
-    if shift is not None:
-        shift = torch.nn.functional.pad(shift, (0, dim - shift.size(1)))
-    return matrix, shift
 
 
 def _relabelled(batch: Any, types: Mapping[str, str], nodes: Tensor) -> Any:

@@ -34,8 +34,9 @@ from geqlib.train.tasks.atomic_errors import (
     UNITS,
     AtomicErrors,
     LabelErrors,
+    graph_penalties,
     label_errors,
-    masked_penalty,
+    weighted_penalty,
 )
 from geqlib.train.tasks.augmentation import GraphElements
 from geqlib.train.tasks.energy_statistics import (
@@ -303,6 +304,11 @@ class EnergyForces(Task):
     def loss(self, batch: Any) -> Tensor:
         return self.weighted_loss(label_errors(self._training_outputs(batch), batch))
 
+    def graph_losses(self, batch: Any) -> Tensor:
+        predicted = self._evaluate(batch, "reverse", stress=self.weights["stress"] > 0)
+        kind = self.loss_name, self.huber_delta
+        return graph_penalties(label_errors(predicted, batch), self.weights, batch, *kind)
+
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Gradients of the parameters alone: Lightning calls it.
 
@@ -333,13 +339,7 @@ class EnergyForces(Task):
     ) -> Tensor:
         """The sum of the penalties of what has a weight and labels, of `label_errors`."""
         weights = self.weights if weights is None else weights
-        parts = {name: "energy_per_atom" if name == "energy" else name for name in weights}
-        penalties = [
-            weights[name] * masked_penalty(*errors[part], self.loss_name, self.huber_delta)
-            for name, part in parts.items()
-            if weights[name] and part in errors
-        ]
-        return torch.stack([penalty.float() for penalty in penalties]).sum()
+        return weighted_penalty(errors, weights, self.loss_name, self.huber_delta)
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         stress = self._stress(batch) or self._largest_weights()["stress"] > 0

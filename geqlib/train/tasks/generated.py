@@ -12,7 +12,7 @@ from torchmetrics import MeanSquaredError, Metric
 
 from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
-from geqlib.train.tasks.means import mean_over
+from geqlib.train.tasks.means import labelled_means, mean_over
 from geqlib.train.tasks.task import Task, with_positions
 
 NODE_TASKS = ("shortest_path", "eccentricity", "laplacian")
@@ -71,6 +71,15 @@ class MultitaskTask(Task):
 
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return dict(zip(("node", "graph"), self(batch), strict=True))
+
+    def graph_losses(self, batch: Any) -> Tensor:
+        losses, graphs = [], batch.num_graphs
+        numbers = {"node": batch.batch, "graph": torch.arange(graphs, device=batch.batch.device)}
+        for level, y in self.predict_outputs(batch).items():
+            errors = mse_loss(y, batch[f"y_{level}"], reduction="none")
+            means = labelled_means(errors, torch.ones_like(y).bool(), numbers[level], graphs)
+            losses.append(y.size(1) * means)
+        return torch.stack(losses).sum(0) / sum(map(len, self.tasks.values()))
 
     def loss(self, batch: Any) -> Tensor:
         outputs = self.predict_outputs(batch)
@@ -172,9 +181,12 @@ class BitsTask(Task):
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return {"logits": self(batch)}
 
-    def loss(self, batch: Any) -> Tensor:
+    def graph_losses(self, batch: Any) -> Tensor:
         errors = binary_cross_entropy_with_logits(self(batch), batch.y, reduction="none")
-        return mean_over("graph", errors, batch).mean()
+        return errors.mean(1)
+
+    def loss(self, batch: Any) -> Tensor:
+        return mean_over("graph", self.graph_losses(batch), batch)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self(batch)

@@ -15,7 +15,7 @@ from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.graphs import ClassificationTask
 from geqlib.train.tasks.label_checks import check_any_label
-from geqlib.train.tasks.means import mean_over
+from geqlib.train.tasks.means import labelled_means, mean_over
 from geqlib.train.tasks.outputs import STAGES, scalars_of
 from geqlib.train.tasks.target_metrics import TargetRanking
 from geqlib.train.tasks.targets import INPUTS
@@ -92,8 +92,7 @@ class NodeClassificationTask(ClassificationTask):
             )
 
     def graph_losses(self, batch: Any) -> Tensor:
-        """[graphs] the mean over the labelled nodes of each; 0 where there are none."""
-        logits, y = self.predict_outputs(batch)["logits"], batch.y
+        logits, y = self.predict_outputs(batch)["logits"], _real_labels(batch)
         errors = cross_entropy(
             logits,
             y,
@@ -101,17 +100,11 @@ class NodeClassificationTask(ClassificationTask):
             label_smoothing=self.label_smoothing,
             reduction="none",
         )
-        total, count = (
-            errors.new_zeros(batch.num_graphs).index_add(0, batch.batch, values)
-            for values in (errors, (y != UNLABELLED).to(errors.dtype))
-        )
-        return total / count.clamp(min=1)
+        return labelled_means(errors, y != UNLABELLED, batch.batch, batch.num_graphs)
 
     def loss(self, batch: Any) -> Tensor:
         logits = self.predict_outputs(batch)["logits"]
-        real = getattr(batch, "real_nodes", None)
-        y = batch.y if real is None else torch.where(real, batch.y, UNLABELLED)
-        return _mean_cross_entropy(logits, y, self.label_smoothing)
+        return _mean_cross_entropy(logits, _real_labels(batch), self.label_smoothing)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self.predict_outputs(batch)["logits"]
@@ -187,11 +180,19 @@ class LinkPredictionTask(Task):
         first, second = batch.edge_label_index
         return (z.index_select(0, first) * z.index_select(0, second)).sum(1)
 
+    def graph_losses(self, batch: Any) -> Tensor:
+        errors = self._errors(batch)
+        graph = batch.batch.index_select(0, batch.edge_label_index[0])
+        return labelled_means(errors, torch.ones_like(errors).bool(), graph, batch.num_graphs)
+
     def loss(self, batch: Any) -> Tensor:
+        return mean_over("pair", self._errors(batch), batch)
+
+    def _errors(self, batch: Any) -> Tensor:
+        """[pairs]."""
         logits = self.logits(batch)
         true = batch.edge_label.to(logits.dtype)
-        errors = binary_cross_entropy_with_logits(logits, true, reduction="none")
-        return mean_over("pair", errors, batch)
+        return binary_cross_entropy_with_logits(logits, true, reduction="none")
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self.logits(batch)
@@ -203,6 +204,12 @@ class LinkPredictionTask(Task):
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return {"logits": self.logits(batch), "true": batch.edge_label}
+
+
+def _real_labels(batch: Any) -> Tensor:
+    """Classes of nodes, without those of padding."""
+    real = getattr(batch, "real_nodes", None)
+    return batch.y if real is None else torch.where(real, batch.y, UNLABELLED)
 
 
 def _mean_cross_entropy(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -15,6 +15,7 @@ from geqlib.graph import check_graph
 from geqlib.graph.segments import segment_lengths
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.label_checks import check_any_label
+from geqlib.train.tasks.means import labelled_means
 from geqlib.train.tasks.outputs import STAGES
 from geqlib.train.tasks.task import Task
 
@@ -173,6 +174,14 @@ class PropertyTask(Task):
         outputs = self.predict_outputs(batch)
         return torch.stack([self._penalty(name, y, batch) for name, y in outputs.items()]).mean()
 
+    def graph_losses(self, batch: Any) -> Tensor:
+        of_graphs, losses = torch.arange(batch.num_graphs, device=batch.batch.device), []
+        for name, y in self.predict_outputs(batch).items():
+            graph = of_graphs if self.model.types[name].level == "graph" else batch.batch
+            penalties, labelled = self._penalties(name, y, batch), ~batch[name].isnan()
+            losses.append(labelled_means(penalties, labelled, graph, batch.num_graphs))
+        return torch.stack(losses).mean(0)
+
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         outputs = self.predict_outputs(batch)
         errors = cast(Mapping[str, Metric], self.errors[stage])
@@ -197,11 +206,15 @@ class PropertyTask(Task):
 
     def _penalty(self, name: str, y: Tensor, batch: Any) -> Tensor:
         labelled = ~batch[name].isnan()
+        return self._penalties(name, y, batch).sum() / labelled.sum().clamp(min=1)
+
+    def _penalties(self, name: str, y: Tensor, batch: Any) -> Tensor:
+        """Of each entry; 0 where nothing is known."""
+        labelled = ~batch[name].isnan()
         error = torch.where(labelled, y - batch[name], 0.0) / getattr(self.model, f"scale_{name}")
         if self.model.types[name].level == "graph" and name not in self.model.intensive:
             error = error / segment_lengths(batch.batch, len(y)).clamp(min=1)[:, None]
-        penalty = error.abs() if self.loss_name == "mae" else error.square()
-        return penalty.sum() / labelled.sum().clamp(min=1)
+        return error.abs() if self.loss_name == "mae" else error.square()
 
 
 def _electrons(holder: Any) -> tuple[Tensor | None, Tensor | None]:

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from geqlib.graph import check_graph
 from geqlib.train.steps.schedule import Schedule
 from geqlib.train.tasks.label_checks import check_any_label
+from geqlib.train.tasks.means import labelled_means
 from geqlib.train.tasks.outputs import STAGES, scalars_of
 from geqlib.train.tasks.target_metrics import TargetAccuracy, TargetErrors, TargetRanking
 from geqlib.train.tasks.task import Task, with_positions
@@ -102,6 +103,18 @@ class TargetsTask(Task):
                 f"{self.num_targets} outputs for each {self.level}."
             )
         return output
+
+    def entry_losses(self, batch: Any) -> Tensor:
+        """[graphs or nodes, targets] what each entry adds to the loss; 0 where nothing is known."""
+        raise NotImplementedError(f"{type(self).__name__} must define entry_losses(batch).")
+
+    def graph_losses(self, batch: Any) -> Tensor:
+        of_graphs = torch.arange(batch.num_graphs, device=batch.y.device)
+        graph = of_graphs if self.level == "graph" else batch.batch
+        return labelled_means(self.entry_losses(batch), ~batch.y.isnan(), graph, batch.num_graphs)
+
+    def loss(self, batch: Any) -> Tensor:
+        return self.entry_losses(batch).sum() / (~batch.y.isnan()).sum().clamp(min=1)
 
     def _entries(self, batch: Any) -> int:
         return batch.num_graphs if self.level == "graph" else batch.num_nodes
@@ -221,12 +234,10 @@ class MaskedRegressionTask(TargetsTask):
     def predict_outputs(self, batch: Any) -> dict[str, Tensor]:
         return {"y": self.mean + self.std * self.outputs_of_model(batch)}
 
-    def loss(self, batch: Any) -> Tensor:
-        labelled = ~batch.y.isnan()
+    def entry_losses(self, batch: Any) -> Tensor:
         standard = (batch.y - self.mean) / self.std
-        error = torch.where(labelled, self.outputs_of_model(batch) - standard, 0.0)
-        penalty = error.abs() if self.loss_name == "mae" else error.square()
-        return penalty.sum() / labelled.sum().clamp(min=1)
+        error = torch.where(batch.y.isnan(), 0.0, self.outputs_of_model(batch) - standard)
+        return error.abs() if self.loss_name == "mae" else error.square()
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         predicted = self.predict_outputs(batch)["y"]
@@ -315,8 +326,8 @@ class MaskedClassificationTask(TargetsTask):
         """Logits."""
         return {"y": self.outputs_of_model(batch)}
 
-    def loss(self, batch: Any) -> Tensor:
-        return masked_cross_entropy(self.outputs_of_model(batch), batch.y)
+    def entry_losses(self, batch: Any) -> Tensor:
+        return cross_entropies(self.outputs_of_model(batch), batch.y)
 
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits = self.outputs_of_model(batch)
@@ -333,6 +344,10 @@ def masked_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         >>> masked_cross_entropy(torch.zeros(1, 2), torch.tensor([[1.0, torch.nan]]))
         tensor(0.6931)
     """
-    labelled = ~y.isnan()
+    return cross_entropies(logits, y).sum() / (~y.isnan()).sum().clamp(min=1)
+
+
+def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
+    """Of yes-or-no targets, each; 0 where they are NaN."""
     each = binary_cross_entropy_with_logits(logits, y.nan_to_num(), reduction="none")
-    return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp(min=1)
+    return torch.where(y.isnan(), 0.0, each)

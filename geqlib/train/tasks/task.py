@@ -186,7 +186,8 @@ class Task(ReplayedModule, PlainArguments, WatchedModule, OptimisedModule):
         return self.model(**accepted(self.model.forward, batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch = self.augmented(batch)
+        with self._checked_before("train"):
+            batch = self.augmented(batch)
         outputs = self._replayed_step(batch, batch_idx)
         if outputs is None:
             with self._checked_before("train"):

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -231,6 +232,25 @@ def test_a_group_that_acts_on_no_input(tmp_path: Path) -> None:
     ):
         warnings.simplefilter("ignore")
         fit(run)
+    assert not run.task.penalties  # though training ended in an error
+
+
+def test_a_second_run_has_one_penalty() -> None:
+    constraint, task = InvarianceConstraint("SO(2)", 0.1), Plane(nn.Linear(2, 1).double())
+    other = InvarianceConstraint("SO(2)", 0.1)
+    for one in (constraint, other, constraint):
+        one.on_train_start(L.Trainer(logger=False, accelerator="cpu"), task)
+    assert len(task.penalties) == 2
+
+
+def test_the_matrices_of_a_finite_group() -> None:
+    """Labels x are at odds with half a turn, of which there was none."""
+    half_turn = torch.stack([torch.eye(2), -torch.eye(2)])
+    constraint, batch = InvarianceConstraint(half_turn, 0.1, steps=0), plane(64)
+    assert constraint.name == "thefinitegroupof2matrices"
+    torch.manual_seed(0)
+    elements = constraint.elements(Plane(nn.Linear(2, 1).double()), batch)
+    assert {float(m[0, 0]) for m in elements.matrix} == {1.0, -1.0}
 
 
 def test_normals_do_not_stretch() -> None:
@@ -251,16 +271,45 @@ def test_a_bound_that_nothing_keeps_is_said_once() -> None:
         constraint.penalty(task, batch)
 
 
+@pytest.mark.parametrize(
+    ("duals", "rising"),
+    [
+        ([0.3 * k for k in range(40)], True),  # grows steadily
+        ([1 - 0.8**k for k in range(40)], False),  # settles
+        ([*range(20), *range(19, -1, -1), 0, 0.1], False),  # returns to 0, and leaves it a little
+        ([1.0, 2.0, 3.0], False),  # not long enough
+        ([0.0] * 8, False),
+    ],
+)
+def test_a_dual_variable_that_still_rises_is_said_at_the_end(
+    duals: list[float], rising: bool
+) -> None:
+    constraint, task = InvarianceConstraint("SO(2)", 0.1), Plane(nn.Linear(2, 1).double())
+    trainer = L.Trainer(logger=False, accelerator="cpu")
+    task.log = lambda *args, **options: None
+    constraint.on_train_start(trainer, task)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for dual in duals:
+            constraint.dual = dual
+            constraint.on_train_epoch_end(trainer, task)
+        constraint.on_train_end(trainer, task)
+    texts = [str(warning.message) for warning in said]
+    assert any("SO(2) still rises at the end, to 11.7" in text for text in texts) == rising
+
+
 @pytest.mark.parametrize("steps", [0, 2])
 def test_the_host_of_an_accelerator_reads_nothing_in_a_step(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After the first epoch, in which each batch is checked."""
     task, batch = Plane(nn.Linear(2, 1).double()), plane(8)
-    early = InvarianceConstraint("SE(2)", 0.1, steps=steps)
-    late = InvarianceConstraint("SE(2)", 0.1, steps=steps)
+    early = InvarianceConstraint("S_n x SE(2)", 0.1, steps=steps)
+    late = InvarianceConstraint("S_n x SE(2)", 0.1, steps=steps)
     torch.manual_seed(0)
     expected = [early.penalty(task, batch) for _ in range(3)]
     monkeypatch.setattr(Task, "_reads_late", lambda self: True)
+    task._unchecked = set()
     torch.manual_seed(0)
     penalties: list[Tensor] = []
     assert waits(lambda: penalties.extend(late.penalty(task, batch) for _ in range(3))) == []
