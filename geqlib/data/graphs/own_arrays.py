@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 from torch_geometric.data import Data
 
-from geqlib.data.digits import check_digits
+from geqlib.data.rounding import check_digits
 from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges, text_values
 from geqlib.data.packed import Arrays
 

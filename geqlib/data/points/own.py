@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from geqlib.data.column_scale import column_scale
-from geqlib.data.digits import check_digits
+from geqlib.data.rounding import check_digits
 from geqlib.data.download import find_file, find_folder
 from geqlib.data.packed import PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
