@@ -124,10 +124,11 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     by_seed: Mapping[int, Totals] = results["seeds"]
     best = results["best"]
     which = f"best of {len(by_seed)} seeds" if len(by_seed) > 1 else "one seed"
-    table = Table(title=f"{results.get('set', 'BREC')}, seed {best} ({which})", box=SIMPLE_HEAD)
-    table.add_column("category")
-    for title in ("separated", "unreliable", "real", "exact T²", "s/pair", "MiB"):
-        table.add_column(title, justify="right")
+    title = f"{results.get('set', 'BREC')}, seed {best} ({which})"
+    table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)
+    table.add_column("category", no_wrap=True)
+    for heading in ("separated", "unreliable", "real", "exact T²", "s/pair", "MiB"):
+        table.add_column(heading, justify="right")
     exact = results.get("exact", {}).get("separated")
     if exact is not None:
         table.add_column("seen", justify="right")

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.accuracy import tu
 from benchmarks.accuracy.tu import Recipe, by_both_protocols, recipes, width_like
+from benchmarks.rows import Row, Table, Value
 from geqlib.models import SPEN, MessagePassingNet
 
 A, B = Recipe(16, 2, 1e-3), Recipe(32, 2, 1e-3)
@@ -55,3 +56,16 @@ def test_peers_have_as_many_parameters(recipe):
 def test_the_best_published_row_names_its_source():
     assert tu.best_published("MUTAG").startswith("92.7, CIN (Bodnar et al. 2021")
     assert tu.best_published("PROTEINS") == "78.1, DiffPool (Ying et al. 2018)"
+
+
+def test_published_rows_of_sets_measured_before_stay():
+    score = {"published": Value(0.8, 0.1), "selected": Value(0.7, 0.1)}
+    new = Row(("PTC", "SPEN"), score, "geqlib", stamp="today")
+    old = Row(("NCI1", "SPEN"), score, "geqlib", stamp="today, first edition")
+    table = tu.of_all_sets(Table(("", "model"), tu.COLUMNS, (old, new), "selected"))
+    labels = [row.labels for row in table.rows]
+    assert labels[0] == ("PTC", "SPEN") and ("NCI1", "CCN") in labels
+    ccn = table.rows[labels.index(("NCI1", "CCN"))]
+    assert ccn.number("published, difference") == pytest.approx(0.8 - 0.763)
+    assert table.note == tu.CHOSEN_ON_TEST_FOLDS
+    assert not tu.of_all_sets(Table(("", "model"), tu.COLUMNS, (new,), "selected")).note

@@ -127,6 +127,6 @@ def test_dual_variables_of_a_run_are_those_at_its_end(part: str, tmp_path: Path)
     (tmp_path / part).mkdir(exist_ok=True)
     for name, dual in (("best", 1.0), ("last", 2.0)):
         state = {"InvarianceConstraint(SO(3))": {"dual": dual, "loss": 0.4, "eps": 0.3}}
-        torch.save({"callbacks": state}, tmp_path / part / f"{name}.ckpt")
+        torch.save({"state_dict": {}, "callbacks": state}, tmp_path / part / f"{name}.ckpt")
     assert dual_variables(tmp_path)["SO(3)"]["dual"] == 2.0
     assert dual_variables(tmp_path / part / "best.ckpt")["SO(3)"]["dual"] == 1.0
