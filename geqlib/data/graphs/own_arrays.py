@@ -10,9 +10,9 @@ import networkx as nx
 import numpy as np
 from torch_geometric.data import Data
 
-from geqlib.data.rounding import check_digits
 from geqlib.data.graphs.networkx_graphs import attribute_columns, directed_edges, text_values
 from geqlib.data.packed import Arrays
+from geqlib.data.rounding import check_digits
 
 # tensors of torch_geometric's graphs that batches hold
 KEPT = {"x": "node", "pos": "node", "z": "node", "edge_attr": "edge", "edge_weight": "edge"}
