@@ -301,13 +301,12 @@ def stamped(table: Table, stamp: str, hashes: Hashes) -> Table:
 
 def joined(name: str, table: Table, index: int = 0) -> Table:
     """A table with the rows of an earlier result that are not measured anew, in their order."""
-    if not (RESULTS / f"{name}.json").exists():
+    tables = read_result(name).tables if (RESULTS / f"{name}.json").exists() else ()
+    if index >= len(tables):
         return table
     new = {(*row.labels, row.origin): row for row in table.rows}
     earlier = {
-        (*row.labels, row.origin): row
-        for row in read_result(name).tables[index].rows
-        if row.origin != "published"
+        (*row.labels, row.origin): row for row in tables[index].rows if row.origin != "published"
     }
     return replace(table, rows=tuple((earlier | new).values()))
 

@@ -2,16 +2,20 @@
 
 Protocol: the ten usual index files. With counts: cycles of 3 to 6 nodes through every node beside
 its labels, the 28 orbit adjacencies of every pair of nodes (SPEN, PPGN++), and cliques of 3 to 6
-nodes of every graph, exact and as log(1 + count). All rows have one recipe: {channels} channels,
-{layers} layers, learning rate {rate}, batches of {batch} and dropout {dropout} (PPGN++ has none);
-`--choose` compares it with others on validation parts. GIN has the width that comes nearest to
-SPEN's number of parameters. "As in the papers": GIN's protocol, {epochs} epochs on the whole
-training part, and one epoch for all folds, that with the best mean test accuracy; mean and standard
-deviation over folds. "Fold-wise": 10 % of the training part are held out, and the epoch of each
-fold is that of least loss on them: no test graph chooses anything. Seeds {small_seeds} on MUTAG and
-PTC, {large_seeds} on the others. Tests are paired over folds, against SPEN with counts.
+nodes of every graph, exact and as log(1 + count). Every model has one recipe for all sets, named
+beside its rows (channels x layers and learning rate), batches of {batch} and dropout {dropout}
+(PPGN++ has none). Recipes are those of least loss on validation parts, model by model, of a search
+(`--choose`) that is the same for all and is kept in the table of losses; without it, {channels}
+channels, {layers} layers and a learning rate of {rate}. GIN has, in every recipe, the width that
+comes nearest to SPEN's number of parameters. "As in the papers": GIN's protocol, {epochs} epochs
+on the whole training part, and one epoch for all folds, that with the best mean test accuracy; mean
+and standard deviation over folds. "Fold-wise": 10 % of the training part are held out, and the
+epoch of each fold is that of least loss on them: no test graph chooses anything. Seeds
+{small_seeds} on MUTAG and PTC, {large_seeds} on the others. Tests are paired over folds, with
+SPEN with counts.
 
-Finished folds are not trained again, and the result file is written after each set.
+Finished folds are not trained again, and the result file is written after each set. Runs of other
+epochs, seeds, or some of the folds, models or protocols alone are printed, and not published.
 
     python benchmarks/accuracy/tu_motifs.py [MUTAG ...] [--models SPEN ...] [--epochs 350]
         [--protocols papers fold-wise] [--jobs J]
@@ -35,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.accuracy.tu import PUBLISHED, SETS, SOURCES, Recipe
 from benchmarks.provenance import oldest, recorded, running, start
 from benchmarks.rows import Cell, Column, Row, Table, Value, joined, measured
-from benchmarks.tables import publish
+from benchmarks.tables import drawn, markdown, publish
 from benchmarks.training import RUNS, least
 from benchmarks.variants import options
 from geqlib.cli.cv import main as cross_validate
@@ -64,6 +68,7 @@ FIRST = "SPEN, counts"
 CHANNELS, LAYERS, RATE = 32, 3, 1e-3
 RECIPE = Recipe(CHANNELS, LAYERS, RATE)
 RECIPES = (RECIPE, Recipe(32, 4, 1e-3), Recipe(16, 3, 1e-3), Recipe(32, 3, 5e-3))
+CHOSEN = dict.fromkeys(MODELS, RECIPE)  # what `--choose` found for each model
 BATCH, DROPOUT, EPOCHS = 32, 0.5, 350
 SMALL = ("MUTAG", "PTC")
 SMALL_SEEDS, LARGE_SEEDS = (0, 1, 2), (0,)
@@ -78,6 +83,10 @@ COLUMNS = (
     Column("fold-wise, p", "p", "", ".2g"),
     Column("parameters", "parameters"),
     Column("minutes", "minutes of training", "", ".0f"),
+)
+LOSSES = (
+    *(Column(recipe.name, recipe.name, "", ".4f") for recipe in RECIPES),
+    Column("best", "best"),
 )
 
 
@@ -95,38 +104,63 @@ def main() -> None:
     if strange := set(command.sets) - set(SETS):
         parser.error(f"unknown sets {', '.join(sorted(strange))}: choose from {', '.join(SETS)}")
     if command.choose:
-        for line in choice(command):
-            sys.stdout.write(f"{line}\n")
+        show(command, (), tuple(choice(model, command) for model in command.models))
         return
     for name in command.sets or SETS:
         outcomes = {model: outcome(name, model, command) for model in command.models}
-        own = tuple(own_row(name, model, outcomes) for model in outcomes)
-        table = joined(NAME, Table(("", "model"), COLUMNS, own, "fold-wise"))
-        whole = replace(table, rows=with_published(table.rows))
-        publish(measured("accuracy/tu_motifs", __doc__, [whole], {"epochs": command.epochs}))
+        show(command, tuple(own_row(name, model, outcomes) for model in outcomes), ())
 
 
-def choice(command: Namespace) -> list[str]:
-    """The mean of the least validation losses of each recipe, over models, sets and folds: the
-    recipe of all rows is the one with the smallest, written into this script and committed."""
-    losses = {
-        recipe: np.mean(
-            [
-                cross_validated(name, model, recipe, "fold-wise", command)["losses"]
-                for name in command.sets or SMALL
-                for model in command.models
-            ]
-        )
+def show(command: Namespace, own: tuple[Row, ...], losses: tuple[Row, ...]) -> None:
+    """Publish rows beside those of an earlier result, or print those of a run in part."""
+    tables = [
+        Table(("", "model"), COLUMNS, own, "fold-wise"),
+        Table(("losses of recipes",), LOSSES, losses),
+    ]
+    if not is_whole(command):
+        sys.stdout.write("\n".join(markdown(*drawn(table)) for table in tables if table.rows))
+        return
+    rows, recipes = (joined(NAME, table, k) for k, table in enumerate(tables))
+    rows = replace(rows, rows=with_published(rows.rows))
+    publish(measured("accuracy/tu_motifs", __doc__, [rows, recipes]))
+
+
+def is_whole(command: Namespace) -> bool:
+    """Whether a run is what the protocol says, so that its rows may replace others.
+
+    Models are compared in one run, and a recipe is chosen once for all sets; sets may come one by
+    one, and the epochs of the search are free.
+    """
+    of_protocol = command.seeds is None and command.folds is None
+    every = set(command.models) == set(MODELS) and set(command.protocols) == set(VALIDATION)
+    free = not command.sets if command.choose else command.epochs == EPOCHS
+    return of_protocol and every and free
+
+
+def choice(model: str, command: Namespace) -> Row:
+    """The mean of the least validation losses of a model with each recipe, over sets and folds; the
+    recipe with the smallest is written into `CHOSEN` and committed."""
+    runs = {
+        recipe: [
+            cross_validated(name, model, recipe, "fold-wise", command)
+            for name in command.sets or SMALL
+        ]
         for recipe in RECIPES
     }
-    best = min(losses, key=lambda recipe: losses[recipe])
-    return [f"{r.name}: {loss:.4f}{' (best)' * (r == best)}" for r, loss in losses.items()]
+    losses = {
+        recipe.name: float(np.mean([run["losses"] for run in of_recipe]))
+        for recipe, of_recipe in runs.items()
+    }
+    best = min(losses, key=losses.__getitem__)
+    every = [run for of_recipe in runs.values() for run in of_recipe]
+    setup = f"{', '.join(command.sets or SMALL)}, {command.epochs} epochs"
+    return Row((model,), {**losses, "best": best}, setup=setup, **oldest(every, running()))
 
 
 def outcome(name: str, model: str, command: Namespace) -> dict[str, Any]:
     """`folds.json` of each protocol."""
     return {
-        protocol: cross_validated(name, model, RECIPE, protocol, command)
+        protocol: cross_validated(name, model, CHOSEN[model], protocol, command)
         for protocol in command.protocols
     }
 
@@ -230,7 +264,7 @@ def own_row(name: str, model: str, outcomes: Mapping[str, Mapping[str, Any]]) ->
             key = "selected" if VALIDATION[protocol] else "published"
             test = paired_test(first[key]["fold_means"], means)
             cells[f"{protocol}, difference"], cells[f"{protocol}, p"] = test.values()
-    setup = f"{RECIPE.name}, {len(some['folds'])} folds, seeds {some['seeds']}"
+    setup = f"{CHOSEN[model].name}, {len(some['folds'])} folds, seeds {some['seeds']}"
     origin = "peer" if MODELS[model][0] == "GIN" else "geqlib"
     return Row((name, model), cells, origin, setup, **oldest(by_protocol.values(), running()))
 

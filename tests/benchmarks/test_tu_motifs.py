@@ -17,6 +17,7 @@ from benchmarks.accuracy.tu_motifs import (
     width_like,
     with_published,
 )
+from benchmarks.rows import Row
 from geqlib.models import SPEN, MessagePassingNet
 from geqlib.motifs.features import check_taken
 from geqlib.train.runs.configuration import read_run
@@ -79,15 +80,48 @@ def test_rows_show_each_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row.labels[0] for row in whole} == {"MUTAG"} and len(whole) > 4
 
 
-def test_the_recipe_is_chosen_on_validation_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe with the smallest loss, whatever its accuracies are."""
-    asked = []
+def command(**changes: Any) -> Namespace:
+    whole = {"models": list(MODELS), "protocols": list(tu_motifs.VALIDATION), "choose": False}
+    more = {"sets": [], "seeds": None, "folds": None, "epochs": tu_motifs.EPOCHS}
+    return Namespace(**(whole | more | changes))
+
+
+def test_recipes_are_chosen_on_validation_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That with the smallest loss of the model itself, whatever its accuracies are."""
+    asked, best = [], {"SPEN": 2, "GIN": 1}
 
     def cross_validated(name: str, model: str, recipe: Any, protocol: str, command: Any) -> Any:
         asked.append(protocol)
-        return {"losses": [0.5 - 0.1 * (recipe == tu_motifs.RECIPES[2])]}
+        loss = 0.5 - 0.1 * (recipe == tu_motifs.RECIPES[best[model]])
+        return {"losses": [loss], "provenance": {"stamp": "s", "hashes": {}}}
 
     monkeypatch.setattr(tu_motifs, "cross_validated", cross_validated)
-    lines = tu_motifs.choice(Namespace(sets=["PTC"], models=["SPEN", "GIN"]))
-    assert [line.endswith("(best)") for line in lines] == [False, False, True, False]
+    monkeypatch.setattr(tu_motifs, "oldest", lambda runs, name: {"stamp": "s", "hashes": {}})
+    for model, place in best.items():
+        row = tu_motifs.choice(model, command(sets=["PTC"]))
+        assert row.cells["best"] == tu_motifs.RECIPES[place].name
+        assert row.number(tu_motifs.RECIPES[0].name) == pytest.approx(0.5)
+        assert row.setup == "PTC, 350 epochs"
     assert set(asked) == {"fold-wise"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"models": ["GIN"]}, {"folds": [0]}, {"epochs": 2}, {"protocols": ["papers"]}, {"seeds": [0]}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_runs_in_part_are_not_published(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would replace rows of whole runs."""
+    results = []
+    monkeypatch.setattr(tu_motifs, "publish", results.append)
+    row = Row(("MUTAG", "GIN"), {"papers": 0.9}, stamp="s")
+    tu_motifs.show(command(**changes), (row,), ())
+    assert not results and "90.0" in capsys.readouterr().out
+    tu_motifs.show(command(sets=["MUTAG"]), (row,), ())
+    tu_motifs.show(command(choose=True, epochs=100), (), (Row(("GIN",), {"best": "a"}),))
+    assert [[len(table.rows) > 0 for table in result.tables] for result in results] == [
+        [True, False],
+        [False, True],
+    ]
