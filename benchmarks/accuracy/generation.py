@@ -62,7 +62,7 @@ PEERS = "benchmarks.peers.denoisers"
 FEATURES = {"in_scalars": 6, "out_scalars": 5}
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
 BATCH, RATE, EMA, VAL = 64, 1e-3, 0.995, 960
-CONSTANT, STEPS = 0.8, 250  # share of the steps at a constant rate; steps between validations
+CONSTANT, INTERVAL = 0.8, 250  # share of the steps at a constant rate; steps between validations
 SIGMA_MAX, PUBLISHED_SIGMA_MAX = 5.0, 1.0
 NETWORKS: dict[str, dict[str, Any]] = {
     "geqlib PONITA": {
@@ -143,7 +143,7 @@ def trained_for(
 ) -> Path:
     """The folder of a run of these minutes, which goes on from that of fewer."""
     limits, epochs = decaying_schedule(
-        60 * minutes / timed["step"], timed, every=STEPS, share=CONSTANT
+        60 * minutes / timed["step"], timed, every=INTERVAL, share=CONSTANT
     )
     folder = RUNS / run_name(name, minutes)
     return branched(RUNS / run_name(name), folder, CONFIG, {**changes, **limits}, SEED, epochs)

@@ -30,17 +30,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.generation import (
-    BATCH,
     COLUMNS,
     CONFIG,
-    CONSTANT,
-    MINUTES,
     OURS,
-    RATE,
-    SAMPLES,
-    SAMPLING_SEEDS,
-    SEED,
-    SIGMA_MAX,
     options,
     own_row,
     run_name,
@@ -52,7 +44,9 @@ from benchmarks.rows import Curve, Row, Table, joined, measured
 from benchmarks.tables import drawn, markdown, publish
 from benchmarks.training import RUNS, finished, step_memory, step_seconds, validation_curve
 
-NAME = "accuracy/generation_few"
+# those of generation.py, for the protocol above
+MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
+BATCH, RATE, CONSTANT, SIGMA_MAX = 64, 1e-3, 0.8, 5.0
 FEW, MANY = 50, 1000
 FEW_RATE = 2e-3
 WATCHED, EVERY = 100, 2000  # samples while training, and steps between them
@@ -72,9 +66,9 @@ def main() -> None:
     for count in command.molecules:
         rows.append(row(count, command, timed[title(count)]))
         if whole:
-            shared = {"constant": CONSTANT, "seed": SEED, "batch": BATCH, "rate": RATE}
-            settings = vars(command) | shared
-            publish(measured(NAME, __doc__, [joined(NAME, compared(rows))], settings))
+            settings = vars(command)
+            table = joined("accuracy/generation_few", compared(rows))
+            publish(measured("accuracy/generation_few", __doc__, [table], settings))
     if not whole:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 

@@ -30,7 +30,6 @@ from geqlib.models import PONITA
 from geqlib.sphere.grids import rotation_group
 from geqlib.symmetry.rotations import random_rotations
 
-NAME = "accuracy/orientations"
 CHANNELS, LAYERS = 32, 5
 MOLECULES, ATOMS, ROTATIONS = 2, 18, 16
 ORIENTATIONS = (12, 20, 120)
@@ -50,7 +49,8 @@ def main() -> None:
         exact, free = errors(network, own), errors(network, every)
         cells = {"icosahedral": max(exact), "all": max(free), "mean": sum(free) / len(free)}
         rows.append(Row((name,), cells))
-    publish(measured(NAME, __doc__, [Table(("network",), COLUMNS, tuple(rows), "all")]))
+    table = Table(("network",), COLUMNS, tuple(rows), "all")
+    publish(measured("accuracy/orientations", __doc__, [table]))
 
 
 def networks() -> dict[str, nn.Module]:

@@ -29,7 +29,6 @@ from geqlib.generation import Denoiser, HeunSampler, drawn_sizes, sample_molecul
 from geqlib.graph.recordings import CudaGraphs
 from geqlib.models import PONITA
 
-NAME = "speed/generation"
 CONFIG = Path(__file__).parents[2] / "configs" / "qm9_generation_ponita.yaml"
 STEPS, CALLS, AT_ONCE, WARM = 40, 79, 250, 4
 GPU, CPU = 1000, 4  # molecules
@@ -59,7 +58,7 @@ def main() -> None:
     rows = [row(denoiser, name, count, replay) for name, replay in ways.items()]
     table = Table(("", "device"), COLUMNS, tuple(rows), "whole")
     if options.count is None:
-        publish(measured(NAME, __doc__, [joined(NAME, table)]))
+        publish(measured("speed/generation", __doc__, [joined("speed/generation", table)]))
     else:
         sys.stdout.write(markdown(*drawn(table)))
 

@@ -129,7 +129,7 @@ def test_few_molecules_are_a_result_with_curves(
     monkeypatch.setattr(generation_few, "publish", published.append)
     monkeypatch.setattr(sys, "argv", ["generation_few.py"])
     generation_few.main()
-    assert [result.name for result in published] == [generation_few.NAME] * 2
+    assert [result.name for result in published] == ["accuracy/generation_few"] * 2
     heart, many = published[-1].tables[0].rows
     assert (heart.labels[0], many.labels[0]) == ("50 molecules", "1000 molecules")
     assert many.curves["validation loss"] == ((0.5, 3.0), (0.9, 2.0))
@@ -188,3 +188,10 @@ def test_time_of_sampling_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> Non
     assert drawn == [(speed.WARM, 2, False), (5, speed.STEPS, False)]
     assert row.number("whole") == pytest.approx(200 * row.number("seconds"))
     assert row.setup == "reckoned from 5 molecules" and row.number("dropped") == 1
+
+
+@pytest.mark.parametrize("name", ["MINUTES", "SEED", "SAMPLES", "SAMPLING_SEEDS", "BATCH", "RATE"])
+def test_few_molecules_are_trained_as_all_are(name: str) -> None:
+    assert getattr(generation_few, name) == getattr(generation, name)
+    assert generation_few.CONSTANT == generation.CONSTANT
+    assert generation_few.SIGMA_MAX == generation.SIGMA_MAX

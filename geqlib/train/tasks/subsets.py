@@ -114,7 +114,8 @@ class SubsetTask(Task):
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits, true = self.predict_outputs(batch)["logits"], batch.y > 0
         sets = batch.batch, batch.num_graphs
-        top = top_subsets(logits, _chosen(batch), *sets)
+        # NaN ends the run by the sentence of all tasks
+        top = top_subsets(logits.nan_to_num(), _chosen(batch), *sets)
         measures = {
             "jaccard": jaccard(top, true, *sets).mean(),
             "jaccard_half": jaccard(logits > 0, true, *sets).mean(),
@@ -140,7 +141,7 @@ class SubsetTask(Task):
         logits = self.predict_outputs(batch)["logits"]
         out = {"marginal": logits.sigmoid(), "chosen": logits > 0, "batch": batch.batch}
         if "y" in batch:
-            top = top_subsets(logits, _chosen(batch), batch.batch, batch.num_graphs)
+            top = top_subsets(logits.nan_to_num(), _chosen(batch), batch.batch, batch.num_graphs)
             out |= {"top": top, "true": batch.y}
         return out
 
