@@ -243,7 +243,7 @@ def supercells(subject: Subject) -> Row:
 
 
 def doubled(atoms: Atoms, axis: int) -> Atoms:
-    """Two cells side by side, with twice the charge and twice as many unpaired electrons.
+    """Two cells side by side, with twice the charge and twice the number of unpaired electrons.
 
     `Atoms.repeat` leaves atoms.info as it is, where charges and multiplicities 2S + 1 (also called
     spin) are those of the whole structure.

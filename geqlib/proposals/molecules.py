@@ -10,7 +10,7 @@ from pathlib import Path
 
 from geqlib.data.download import find_files
 from geqlib.data.molecules.table import DELIMITERS, MISSING
-from geqlib.data.molecules.table_file import SDF, file_content
+from geqlib.data.molecules.table_file import file_content, is_sdf
 from geqlib.extras import extra_module
 from geqlib.proposals.proposal import Line, Proposal, run_name
 
@@ -27,11 +27,11 @@ def look(file: str) -> Proposal:
     """
     (path,) = find_files(file)
     extra_module("rdkit", "molecules")
-    columns = _properties(path) if path.suffix.lower() in SDF else _cells(path)
+    columns = _properties(path) if is_sdf(path) else _cells(path)
     count = max(map(len, columns.values()), default=0)
     if count < LEAST:
         raise ValueError(f"{file} has {count} molecules: give at least {LEAST} to learn from.")
-    table = path.suffix.lower() not in SDF
+    table = not is_sdf(path)
     smiles = next((name for name in columns if "smiles" in name.lower()), None)
     if table and smiles is None:
         raise ValueError(
@@ -107,7 +107,8 @@ def _properties(path: Path) -> Columns:
     from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
 
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    molecules = [m for m in Chem.ForwardSDMolSupplier(str(path)) if m is not None]
+    supplier = Chem.ForwardSDMolSupplier(io.BytesIO(file_content(path)))
+    molecules = [molecule for molecule in supplier if molecule is not None]
     names = dict.fromkeys(name for m in molecules for name in m.GetPropNames())
     return {name: [m.GetProp(name) if m.HasProp(name) else "" for m in molecules] for name in names}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from importlib.resources import files
@@ -18,6 +19,7 @@ from ase.io import write
 
 from geqlib.cli.new import KINDS
 from geqlib.proposals import Kind, propose
+from geqlib.proposals.molecules import look
 from geqlib.proposals.pace import Pace
 from geqlib.proposals.potential import choose_cutoff
 from geqlib.train.run import read_run
@@ -156,6 +158,21 @@ def test_classes_of_molecules():
     assert config["monitor"] == "val/auroc" and config["monitor_mode"] == "max"
     assert any("mass: numbers, left out" in reason for reason in proposal.reasons)
     assert any(f"{toxic.count('')} missing values" in reason for reason in proposal.reasons)
+
+
+def test_compressed_files_of_structures_are_read_as_such(tmp_path):
+    chem = pytest.importorskip("rdkit.Chem")
+    path = tmp_path / "own.sdf"
+    with chem.SDWriter(str(path)) as writer:
+        for length in range(1, 13):
+            alkane = chem.MolFromSmiles(length * "C")
+            alkane.SetProp("boiling", str(0.5 * length))
+            writer.write(alkane)
+    packed = path.with_suffix(".sdf.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    plain, compressed = (look(str(file)) for file in (path, packed))
+    assert compressed.settings["targets"] == ["boiling"]
+    assert compressed.settings | {"file": str(path)} == plain.settings
 
 
 def test_classes_of_graphs_train(capsys):

@@ -21,7 +21,7 @@ POSITIONS = ("R", "coords", "positions", "pos", "conformations", "coordinates", 
 CELL_NAMES = (*CELLS, "cells", "lattice", "lattices", "boxes")  # in lower case, without _
 PERIODIC = ("pbc", "periodic")
 VECTORS, LENGTHS = ((3, 3), (9,)), ((3,), (6,))
-# of structures, although they may have as many entries as there are atoms
+# of structures, also where their entries are equal in number to the atoms
 TENSORS = ("stress", "virial", "polarisab", "polarizab", "quadrupole")
 MOMENTS = ("dipole",)
 GRADIENT, FORCES = "gradient", "forces"
@@ -42,7 +42,7 @@ def array_structures(path: Path) -> Iterator[Atoms]:
     so. Three numbers are the lengths of the vectors, six these and the angles in degrees.
 
     All other arrays of numbers are labels, [K, ...] of structures or [K, N, ...] of atoms. Dipoles
-    and tensors such as the stress are of structures, although three atoms have as many entries.
+    and tensors such as the stress are of structures, also where these have three atoms.
 
     Raises:
         ValueError: one sentence with file, group and array.
