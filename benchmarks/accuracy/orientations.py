@@ -57,13 +57,13 @@ def networks() -> dict[str, nn.Module]:
     """Untrained, by what the table calls them."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"channels": CHANNELS, "basis": CHANNELS // 2, "layers": LAYERS}
-    made: dict[str, nn.Module] = {
+    denoisers: dict[str, nn.Module] = {
         f"PONITA, {count} orientations": PONITA(6, 1, 5, 1, **sizes, orientations=count)
         for count in ORIENTATIONS
     }
-    made["PONITA, space R3"] = PONITA(6, 1, 5, 1, **sizes, space="R3")
-    made["GauntNet"] = DenoisingGauntNet(6, 5, channels=16, layers=3, neighbors=float(ATOMS))
-    return {name: network.double().eval() for name, network in made.items()}
+    denoisers["PONITA, space R3"] = PONITA(6, 1, 5, 1, **sizes, space="R3")
+    denoisers["GauntNet"] = DenoisingGauntNet(6, 5, channels=16, layers=3, neighbors=float(ATOMS))
+    return {name: network.double().eval() for name, network in denoisers.items()}
 
 
 @torch.no_grad()
