@@ -24,7 +24,7 @@ from benchmarks.rows import Curve, Value, over
 from geqlib.files.atomic import replace_file
 from geqlib.train import InvarianceConstraint
 from geqlib.train.runs.configuration import as_arguments, read_run
-from geqlib.train.runs.sweep import SweepRun, complete
+from geqlib.train.runs.sweep import SweepRun, complete, train
 from geqlib.train.steps.peak_memory import PeakMemory
 
 RUNS = Path(os.environ.get("GEQLIB_RUNS", "runs"))
@@ -134,6 +134,13 @@ def trained_here(
     begun = {"provenance": recorded(folder, running())}
     complete(SweepRun(folder, config, tuple(as_arguments(options)), seed))
     return json.loads((folder / "results.json").read_text()) | begun
+
+
+def fitted_here(folder: Path, config: Path, options: Mapping[str, object], seed: int) -> Path:
+    """`fitted` without processes of its own."""
+    recorded(folder, running())
+    train(SweepRun(folder, config, tuple(as_arguments(options)), seed))
+    return folder
 
 
 def finished(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from benchmarks.training import (
     RUNS,
     budgeted,
     chosen_rate,
+    fitted_here,
     measured_by,
     metric,
     trained_here,
@@ -86,14 +87,12 @@ def row(name: str, config: Path, changes: dict[str, Any], minutes: float, seeds:
     """A network at its best learning rate, over seeds."""
     word = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
-    def run(rate: float, seed: int) -> dict[str, Any]:
+    def run(rate: float, seed: int) -> tuple[Path, Path, dict[str, Any], int]:
         folder = RUNS / f"logp-{word}-{minutes:g}min-lr{rate:g}-seed{seed}"
-        done = trained_here(folder, config, changes | {"model.lr": rate}, seed)
-        return done | {"folder": folder}
+        return folder, config, changes | {"model.lr": rate}, seed
 
-    folders = {rate: run(rate, FIRST)["folder"] for rate in RATES}
-    rate = chosen_rate(folders, "val/mae")
-    done = [run(rate, seed) for seed in seeds]
+    rate = chosen_rate({rate: fitted_here(*run(rate, FIRST)) for rate in RATES}, "val/mae")
+    done = [trained_here(*run(rate, seed)) for seed in seeds]
     fit = {key: done[0]["fit"][key] for key in ("parameters", "epochs")}
     cells: dict[str, Cell] = {"mae": metric(done, "test/mae"), "rate": rate, **fit}
     setup = f"{len(seeds)} seeds, {minutes:g} CPU minutes of one thread"

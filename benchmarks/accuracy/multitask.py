@@ -38,6 +38,7 @@ from benchmarks.training import (
     RUNS,
     budgeted,
     chosen_rate,
+    fitted_here,
     measured_by,
     metric,
     trained_here,
@@ -80,8 +81,8 @@ def main() -> None:
     rates = {name: searched_rate(name, changes[name], command.minutes) for name in options}
     for seed in command.seeds:
         for name in options:
-            run = _run(name, changes[name], rates[name], seed, command.minutes)
-            runs[name].append(run)
+            run = trained_here(*_run(name, changes[name], rates[name], seed, command.minutes))
+            runs[name].append(run | {"rate": rates[name]})
             rows = [
                 replace(own_row(k, cells(done)), **measured_by(done))
                 for k, done in runs.items()
@@ -95,8 +96,8 @@ def main() -> None:
 
 
 def searched_rate(name: str, changes: dict[str, object], minutes: float) -> float:
-    """The learning rate with the best validation score; its runs are full ones."""
-    folders = {rate: _run(name, changes, rate, FIRST, minutes)["folder"] for rate in RATES}
+    """The learning rate with the best validation score; its runs are full ones, without a test."""
+    folders = {rate: fitted_here(*_run(name, changes, rate, FIRST, minutes)) for rate in RATES}
     return chosen_rate(folders, "val/log_mse")
 
 
@@ -173,11 +174,11 @@ def _options(name: str) -> dict[str, object]:
 
 def _run(
     name: str, options: dict[str, object], rate: float, seed: int, minutes: float
-) -> dict[str, Any]:
+) -> tuple[Path, Path, dict[str, object], int]:
+    """Folder, configuration, changes to it and seed."""
     words = name.replace(",", "").replace(" ", "-")
     folder = RUNS / f"multitask-{words}-{minutes:g}min-lr{rate:g}-seed{seed}"
-    options = options | {"model.init_args.lr": rate}
-    return trained_here(folder, CONFIG, options, seed) | {"folder": folder, "rate": rate}
+    return folder, CONFIG, options | {"model.init_args.lr": rate}, seed
 
 
 def _range(start: int) -> str:

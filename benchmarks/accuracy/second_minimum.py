@@ -40,6 +40,7 @@ from benchmarks.training import (
     RUNS,
     budgeted,
     chosen_rate,
+    fitted_here,
     measured_by,
     trained_here,
 )
@@ -107,16 +108,16 @@ def main() -> None:
         rates = {name: searched_rate(task, name, changes[name], minutes) for name in chosen}
         for seed in command.seeds or SEEDS[task]:
             for name in chosen:
-                run = _run(task, name, changes[name], rates[name], seed, minutes)
-                done.setdefault((task, name), []).append(run)
+                run = trained_here(*_run(task, name, changes[name], rates[name], seed, minutes))
+                done.setdefault((task, name), []).append(run | {"rate": rates[name]})
                 write(done, command)
 
 
 def searched_rate(task: str, name: str, changes: dict[str, object], minutes: float) -> float:
-    """The learning rate of least validation loss; its runs are full ones of the first seed."""
-    folders = {}
-    for rate in RATES:
-        folders[rate] = _run(task, name, changes, rate, FIRST, minutes)["folder"]
+    """The learning rate of least validation loss, in full runs of the first seed, not tested."""
+    folders = {
+        rate: fitted_here(*_run(task, name, changes, rate, FIRST, minutes)) for rate in RATES
+    }
     return chosen_rate(folders, "val/loss")
 
 
@@ -200,11 +201,11 @@ def _sizes(task: str) -> list[int]:
 
 def _run(
     task: str, name: str, options: dict[str, object], rate: float, seed: int, minutes: float
-) -> dict[str, Any]:
+) -> tuple[Path, Path, dict[str, object], int]:
+    """Folder, configuration, changes to it and seed."""
     words = name.replace(",", "").replace(" ", "-")
     folder = RUNS / f"sets-{task}-{words}-{minutes:g}min-lr{rate:g}-seed{seed}"
-    options = options | {"model.init_args.lr": rate}
-    return trained_here(folder, CONFIG, options, seed) | {"folder": folder, "rate": rate}
+    return folder, CONFIG, options | {"model.init_args.lr": rate}, seed
 
 
 def cells(task: str, runs: list[dict[str, Any]]) -> dict[str, Cell]:

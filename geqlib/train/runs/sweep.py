@@ -62,26 +62,35 @@ def complete(run: SweepRun) -> None:
     Raises:
         ValueError, OSError, KeyboardInterrupt: see `geqlib.train.run.fit`.
     """
+    train(run)
+    overrides = _overrides(run)
+    tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
+    if not (run.folder / "results.json").exists():
+        test(run.config, tested, overrides)
+    if run.predict and not (run.folder / "predictions.safetensors").exists():
+        predict(run.config, tested, overrides)
+
+
+def train(run: SweepRun) -> None:
+    """The first part of `complete`: a run whose learning rate is not chosen needs no test."""
     if run.threads is not None:
         torch.set_num_threads(run.threads)
-    own = {
-        "seed_everything": run.seed,
-        "trainer.default_root_dir": str(run.folder),
-        "trainer.enable_progress_bar": parent_process() is None and watched(),
-    }
-    overrides = [*run.overrides, *as_arguments(own)]
     last = run.folder / "checkpoints" / "last.ckpt"
-    tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
     if not (run.folder / "fit.json").exists():
         if run.recipe is not None and not last.exists():
             write_recipe(run.folder, run.recipe)
         resumed = last if last.exists() else None
         # without a checkpoint there is nothing to lose but the log of part of an epoch
-        fit(run.config, overrides, ckpt_path=resumed, overwrite=resumed is None)
-    if not (run.folder / "results.json").exists():
-        test(run.config, tested, overrides)
-    if run.predict and not (run.folder / "predictions.safetensors").exists():
-        predict(run.config, tested, overrides)
+        fit(run.config, _overrides(run), ckpt_path=resumed, overwrite=resumed is None)
+
+
+def _overrides(run: SweepRun) -> list[str]:
+    own = {
+        "seed_everything": run.seed,
+        "trainer.default_root_dir": str(run.folder),
+        "trainer.enable_progress_bar": parent_process() is None and watched(),
+    }
+    return [*run.overrides, *as_arguments(own)]
 
 
 def check_recipes(runs: Sequence[SweepRun], *, overwrite: bool) -> None:
