@@ -104,7 +104,7 @@ def better_unit(slope: float, labels: Labels) -> str | None:
     own = sizes[unit_of_forces(labels)]
     ratios = {unit: abs(np.log(slope * size / own)) for unit, size in sizes.items()}
     nearest = min(ratios, key=lambda unit: ratios[unit])
-    right = abs(np.log(slope)) <= ratios[nearest]
+    right = np.isclose(sizes[nearest], own) or abs(np.log(slope)) <= ratios[nearest]
     return None if right or ratios[nearest] > np.log(TOLERANCE) else nearest
 
 
