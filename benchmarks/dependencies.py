@@ -19,8 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from benchmarks.source import (
     ON_IMPORT,
     STAR,
@@ -186,6 +184,8 @@ class Checkout:
 
     def settings(self, config: Path) -> Any:
         """The content of a configuration."""
+        import yaml
+
         if config not in self._settings:
             self._settings[config] = yaml.safe_load(config.read_text())
         return self._settings[config]

@@ -9,20 +9,25 @@
 Stages go in the order of their value, each for a share of the minutes at most, and write
 benchmarks/results/gpu/STAGE.json line by line. They run in a process of their own; one that fails,
 hangs or is cut off costs itself alone, and its file says why. Peers that are not installed are
-skipped by name (`make peers`, and on a GPU `make gpu-peers`). The exit code is 1 if the parity gate
-or a stage has failed.
+skipped by name (`make peers`, and on a GPU `make gpu-peers`). The exit code is 1 if a stage has
+failed, or if the parity gate, where it is among the stages, did not say that all cases are right.
+
+It runs from the repository, installed or not, without a network: beside geqlib's own dependencies
+(pyproject.toml) the parity gate needs pytest and hypothesis, molecular dynamics ASE, and training
+by published protocols the extra "train". A stage whose package is missing is skipped by name.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -37,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import provenance
 from benchmarks.device.contest import DeadDeviceError, Setting
 from benchmarks.device.stages import STAGES, Stage
-from benchmarks.device.timing import Clock, OutOfTimeError, reason
+from benchmarks.device.timing import Clock, OutOfTimeError, missing_package, reason
 from benchmarks.provenance import start
 from benchmarks.rows import Result, Row, Table, read_result, write_result
 
@@ -45,6 +50,7 @@ MINUTES = 5.0
 EVERY = 1.0  # seconds, at most, between two writings of a file
 GRACE = 15.0  # seconds that a stage has beyond its time before its process is ended
 DONE, RUNNING, CUT, NOT_BEGUN = "done", "running", "cut off", "not begun"
+SKIPPED = "skipped"
 NO_GPU = (
     "This machine has no CUDA device that torch can use: start benchmarks/gpu.py where there is "
     "one, or with --device cpu for tiny versions of every stage."
@@ -81,8 +87,12 @@ class Session:
 
 def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in ("3bpa", "nbody"):
-        from benchmarks.device.runs import main as train
-
+        try:
+            from benchmarks.device.runs import main as train
+        except ModuleNotFoundError as error:
+            if not missing_package(error):
+                raise
+            raise SystemExit(f"Training needs a package: {reason(error)}.") from error
         return train(sys.argv[1:])
     options = arguments(sys.argv[1:])
     device = torch.device(options.device)
@@ -97,7 +107,19 @@ def main() -> int:
         return 0
     outcomes = supervise(session, options.stages)
     show(outcomes)
-    return int(any(not over.startswith((DONE, CUT, NOT_BEGUN)) for over in outcomes.values()))
+    return int(failed(outcomes))
+
+
+def failed(outcomes: Mapping[str, str]) -> bool:
+    """Whether a stage went wrong, or the parity gate is open.
+
+    Args:
+        outcomes: how each stage ended.
+    """
+    harmless = (DONE, CUT, NOT_BEGUN, SKIPPED)
+    return outcomes.get("parity", DONE) != DONE or any(
+        not over.startswith(harmless) for over in outcomes.values()
+    )
 
 
 def arguments(words: Sequence[str]) -> Namespace:
@@ -143,7 +165,8 @@ def measure(session: Session, name: str, stage: Stage) -> str:
     except OutOfTimeError as error:
         state = str(error)
     except Exception as error:
-        state = reason(error)
+        skipped = f"{SKIPPED}: " if missing_package(error) else ""
+        state = skipped + reason(error)
     if name == "parity" and (wrong := [row.labels[0] for row in rows if is_wrong(row)]):
         state = f"wrong: {'; '.join(wrong)}"
     write(session, name, stage, rows, state, time.perf_counter() - begun)
@@ -214,13 +237,16 @@ def versions(device: torch.device) -> dict[str, str]:
     """Versions of everything that takes part, peers included."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from geqlib.train.runs.record import environment
+    from geqlib import __version__
 
-    facts = environment()
-    names = ("e3nn", "triton", "cuequivariance-torch", "cuequivariance-ops-torch-cu12")
-    for name in (*names, "cuequivariance-ops-torch-cu13", "openequivariance"):
+    facts = {"python": platform.python_version(), "geqlib": __version__}
+    names = ("torch", "torch-geometric", "e3nn", "triton", "ase", "cuequivariance-torch")
+    kernels = ("cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13")
+    for name in (*names, *kernels, "openequivariance"):
         with suppress(PackageNotFoundError):
             facts[name] = version(name)
+    facts["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    facts["threads"] = str(torch.get_num_threads())
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         major, minor = torch.cuda.get_device_capability(device)
@@ -341,22 +367,30 @@ def _remember(stream: Any, errors: list[str]) -> None:
         del errors[:-50]
 
 
+def print_plain(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
 def show(outcomes: dict[str, str]) -> None:
     """Tables of all stages that wrote a file, and how each ended."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from benchmarks.rows import RESULTS
     from benchmarks.tables import to_markdown
 
-    console = Console()
+    try:
+        from rich.console import Console
+        from rich.markdown import Markdown
+    except ModuleNotFoundError:
+        write_lines: Callable[..., object] = print_plain
+        shown: Callable[[str], object] = str
+    else:
+        write_lines, shown = Console().print, Markdown
     for name, state in outcomes.items():
-        console.rule(f"{name}: {state}")
+        write_lines(shown(f"# {name}: {state}"))
         if state.startswith(NOT_BEGUN) or name == "parity":
             continue
         with suppress(ValueError):
-            console.print(Markdown(to_markdown(read_result(f"gpu/{name}"))))
-    console.print(f"wrote {RESULTS / 'gpu'}", highlight=False)
+            write_lines(shown(to_markdown(read_result(f"gpu/{name}"))))
+    sys.stdout.write(f"wrote {RESULTS / 'gpu'}\n")
 
 
 if __name__ == "__main__":

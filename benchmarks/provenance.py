@@ -19,13 +19,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.dependencies import Checkout, words
 from benchmarks.source import short
 from benchmarks.usage import answer
-from benchmarks.variants import variants
 
 TOP = Path(__file__).resolve().parents[1]
 RESULTS = TOP / "benchmarks" / "results"
@@ -97,11 +97,11 @@ def uncommitted() -> list[str]:
 
 def stamp() -> str:
     """Version, commit, date and machine, with "-dirty" after the commit if it is not all."""
-    from importlib.metadata import version
+    from geqlib import __version__
 
     commit = _git("rev-parse", "--short", "HEAD").strip() or "no commit"
     dirty = "-dirty" if uncommitted() else ""
-    return f"geqlib {version('geqlib')} at {commit}{dirty}, {date.today()}, {machine()}"
+    return f"geqlib {__version__} at {commit}{dirty}, {date.today()}, {machine()}"
 
 
 def machine() -> str:
@@ -171,7 +171,12 @@ def changes(before: Hashes, now: Hashes) -> list[str]:
 
 @cache
 def hashes(name: str) -> dict[str, str]:
-    """Of the code, the configurations and the data of a benchmark; {} if there is none."""
+    """Of the code, the configurations and the data of a benchmark; {} if there is none.
+
+    It is {} also where PyYAML, by which configurations are read, is not installed.
+    """
+    if find_spec("yaml") is None:
+        return {}
     return summary(used_by(name, checkout(TOP)))
 
 
@@ -232,6 +237,8 @@ def published_data(
 
 def _settings(path: Path, source: Checkout) -> str:
     """A configuration without its comments, but for the variants that these list."""
+    from benchmarks.variants import variants
+
     return json.dumps([source.settings(path), variants(path)], sort_keys=True)
 
 

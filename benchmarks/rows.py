@@ -317,12 +317,16 @@ def write_result(result: Result) -> Path:
     Raises:
         ValueError: see `refuse_dirty`.
     """
-    from geqlib.files.atomic import replace_file
-
     refuse_dirty(RESULTS)
     path = RESULTS / f"{result.name}.json"
     text = to_json(result)
-    replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:  # not by geqlib.files, which needs more packages than a measurement of layers
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

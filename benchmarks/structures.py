@@ -6,7 +6,9 @@ drug-like molecule of 3BPA (Kovacs et al. 2021).
 
 from __future__ import annotations
 
-from ase import Atoms
+from typing import NamedTuple
+
+NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8}
 
 THREE_BPA = """
 C 2.227 -0.811 0.207
@@ -62,12 +64,25 @@ H -2.943 2.207 1.166
 """
 
 
-def molecule(text: str) -> Atoms:
+class Molecule(NamedTuple):
+    """Atoms.
+
+    Args:
+        numbers: of the elements.
+        positions: in angstrom.
+    """
+
+    numbers: list[int]
+    positions: list[list[float]]
+
+
+def molecule(text: str) -> Molecule:
     """A structure from lines of symbol and position.
 
     Example:
-        >>> len(molecule(ASPIRIN)), len(molecule(THREE_BPA))
+        >>> len(molecule(ASPIRIN).numbers), len(molecule(THREE_BPA).numbers)
         (21, 27)
     """
     lines = [line.split() for line in text.split("\n") if line]
-    return Atoms([symbol for symbol, *_ in lines], [list(map(float, point)) for _, *point in lines])
+    numbers = [NUMBERS[symbol] for symbol, *_ in lines]
+    return Molecule(numbers, [[float(x) for x in point] for _, *point in lines])

@@ -213,7 +213,7 @@ def ponita(
 def molecules(count: int) -> dict[str, Any]:
     """Copies of one frame of 3BPA, 27 atoms each, all of them moved a little."""
     atoms = molecule(THREE_BPA)
-    size = len(atoms)
+    size = len(atoms.numbers)
     pos = torch.tensor(atoms.positions, dtype=torch.float32).repeat(count, 1)
     pos = pos + 0.02 * torch.randn(len(pos), 3)
     batch = torch.arange(count).repeat_interleave(size)

@@ -12,7 +12,6 @@ import torch
 from benchmarks.device import timing
 from benchmarks.device.remote import Remote
 from benchmarks.device.timing import Clock, OutOfTimeError, alive, interleaved, reason
-from benchmarks.measure import peak_memory
 from benchmarks.operations import Operations, in_one_piece
 from benchmarks.peers.fused_products import MissingPeerError
 from benchmarks.rows import Cell, Column, Origin, Row
@@ -133,7 +132,10 @@ def counts(step: Any, setting: Setting) -> dict[str, Cell]:
     with in_one_piece(), Operations() as operations:
         step()
     cells: dict[str, Cell] = {"launches": float(operations.total)}
-    with suppress(OSError):  # where the system does not let a process measure itself
+    # where the system does not let a process measure itself, and without rich
+    with suppress(OSError, ModuleNotFoundError):
+        from benchmarks.measure import peak_memory
+
         cells["memory"] = peak_memory(step)
     return cells
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from ase import Atoms, units
-from ase.md.velocitydistribution import thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 
 from benchmarks.device.contest import NOTE, Setting
 from benchmarks.device.timing import reason, seconds_of
@@ -19,8 +16,10 @@ from benchmarks.rows import Cell, Column, Row
 from benchmarks.structures import ASPIRIN, molecule
 from benchmarks.workloads import CUTOFF
 from geqlib.atoms.potential import Potential
-from geqlib.calculators import GeqCalculator
 from geqlib.models import PONITA, GauntNet
+
+if TYPE_CHECKING:
+    from ase.md.verlet import VelocityVerlet
 
 TEMPERATURE = 10.0  # K: atoms of an untrained potential stay where they are
 STEPS = 100  # of one measurement
@@ -52,6 +51,8 @@ def dynamics(setting: Setting) -> Iterator[Row]:
 
 def forms(setting: Setting) -> dict[str, dict[str, Any]]:
     """Options of the calculator."""
+    from geqlib.calculators import GeqCalculator
+
     replays = setting.cuda and "cuda_graphs" in signature(GeqCalculator).parameters
     return {"eager": {}} | ({"replayed": {"cuda_graphs": True}} if replays else {})
 
@@ -64,13 +65,19 @@ def seconds_of_steps(verlet: Any, steps: int, setting: Setting) -> float:
 
 def moving(network: torch.nn.Module, **options: Any) -> VelocityVerlet:
     """One aspirin that moves."""
+    from ase import Atoms, units
+    from ase.md.velocitydistribution import thermalize_momenta
+    from ase.md.verlet import VelocityVerlet
+
+    from geqlib.calculators import GeqCalculator
+
     potential = Potential(network)
     seen = torch.zeros(119, dtype=torch.bool)
     seen[[1, 6, 8]] = True
     # forces of an untrained network, small enough to leave the molecule together
     potential.statistics.set(torch.zeros(119), seen, 1e-3, 0.0)
     start = molecule(ASPIRIN)
-    atoms = Atoms(start.numbers, start.positions, calculator=GeqCalculator(potential, **options))
+    atoms = Atoms(*start, calculator=GeqCalculator(potential, **options))
     thermalize_momenta(atoms, TEMPERATURE, rng=np.random.default_rng(0))
     return VelocityVerlet(atoms, 0.5 * units.fs)
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.autograd import grad
 
 from benchmarks.device.timing import Clock, reason
-from tests.contract import RAGGED, Case, join, random_graphs, values
-from tests.properties.cases import all_cases
+
+if TYPE_CHECKING:
+    from tests.contract import Case
 
 KINDS = ("values", "first", "second")
 EXACT = 1e-9
@@ -56,8 +58,13 @@ def gate(
 
     Raises:
         OutOfTimeError: if the clock has run out before a case.
+        ModuleNotFoundError: if a package that the contract suite needs is not installed.
     """
-    for name, case in (all_cases() if cases is None else cases).items():
+    if cases is None:
+        from tests.properties.cases import all_cases
+
+        cases = all_cases()
+    for name, case in cases.items():
         clock.check(name)
         try:
             yield judge(name, case, device)
@@ -82,6 +89,8 @@ def judge(name: str, case: Case, device: torch.device) -> Verdict:
 
 def derivatives(case: Case, device: torch.device, dtype: torch.dtype) -> Derivatives:
     """Outputs, their gradient and the gradient of its square, on a device in a precision."""
+    from tests.contract import RAGGED, join, random_graphs, values
+
     # drawn in float64 on the CPU; a copy, as parts that cases share must not be rounded
     module = deepcopy(case.make()).to(device, dtype)
     typed = join(random_graphs(case, RAGGED))

@@ -12,10 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from ase.io import write
 
-from benchmarks.device.timing import ROUNDS
-from benchmarks.peers import mace
+from benchmarks.device.timing import ROUNDS, reason
 from benchmarks.peers.fused_products import MissingPeerError
 from benchmarks.rows import Cell
 from benchmarks.structures import THREE_BPA, molecule
@@ -83,12 +81,21 @@ class Remote:
 def mace_steps(device: torch.device, channels: int) -> Iterator[Callable[[int, str], Remote]]:
     """MACE's steps on so many molecules, "train" or "evaluate", while the context lasts.
 
-    What it yields raises a `MissingPeerError` if MACE is not installed.
+    What it yields raises a `MissingPeerError` if MACE, or what starts it, is not installed.
     """
-    if not (mace.BIN / "python").exists():
+    try:
+        from ase import Atoms
+        from ase.io import write
+
+        from benchmarks.peers import mace
+
+        why = "" if (mace.BIN / "python").exists() else "MACE is not installed: make peers"
+    except ModuleNotFoundError as error:
+        why = f"MACE's step needs a package: {reason(error)}"
+    if why:
 
         def missing(graphs: int, task: str) -> Remote:
-            raise MissingPeerError("MACE is not installed: make peers")
+            raise MissingPeerError(why)
 
         yield missing
         return
@@ -99,7 +106,7 @@ def mace_steps(device: torch.device, channels: int) -> Iterator[Callable[[int, s
 
     def step(graphs: int, task: str) -> Remote:
         structures = Path(folder) / f"{graphs}.xyz"
-        write(structures, [molecule(THREE_BPA)] * graphs, format="extxyz")
+        write(structures, [Atoms(*molecule(THREE_BPA))] * graphs, format="extxyz")
         return Remote(peer, f"prepare {structures} {task}")
 
     with TemporaryDirectory() as folder:

@@ -142,8 +142,17 @@ def _replayed(graph: torch.cuda.CUDAGraph, result: Tensor) -> Tensor:
     return result.detach().double().clone()
 
 
+def missing_package(error: BaseException) -> str:
+    """The package for want of which an import has failed; "" if it is none of another project."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    package = (name or "").partition(".")[0]
+    return "" if package in ("geqlib", "benchmarks", "tests") else package
+
+
 def reason(error: BaseException) -> str:
     """One line that says what went wrong."""
+    if package := missing_package(error):
+        return f"{package} is not installed"
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return "out of memory"
     text = " ".join(str(error).split())

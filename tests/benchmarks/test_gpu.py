@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -456,6 +458,112 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", ["gpu.py", *words])
         with pytest.raises(SystemExit, match=r"^This machine has no CUDA device that torch can"):
             gpu.main()
+
+
+# what a machine may lack: all beside geqlib's own dependencies, and its installation
+BARE = """
+import importlib.metadata, sys
+for name in {names}:
+    sys.modules[name] = None
+version = importlib.metadata.version
+def installed(name):
+    if name == "geqlib":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version(name)
+importlib.metadata.version = installed
+"""
+LACKING = ["ase", "hypothesis", "jsonargparse", "lightning", "mace", "matplotlib", "pytest"]
+LACKING += ["pytorch_lightning", "rich", "safetensors", "sklearn", "torchmetrics", "vesin", "yaml"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The command in a process and a folder of its own, on a machine without packages."""
+
+    def call(*words: str) -> Any:
+        (tmp_path / "sitecustomize.py").write_text(BARE.format(names=LACKING))
+        environment = {"PYTHONPATH": str(tmp_path), "GEQLIB_RESULTS": str(tmp_path / "results")}
+        return subprocess.run(
+            [sys.executable, str(Path(gpu.__file__).resolve()), *words],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+def test_a_machine_without_packages(bare: Any) -> None:
+    """What lacks a package is skipped by name; a gate that could not be asked is no success."""
+    stages = ["parity", "machine", "dynamics", "power"]
+    done = bare("--device", "cpu", "--minutes", "5", "--stages", *stages)
+    assert done.stderr == "" and done.returncode == 1
+    for line in (
+        "parity: skipped: pytest is not installed",
+        "machine: done",
+        "dynamics: skipped: ase is not installed",
+        "power: done",
+    ):
+        assert line in done.stdout.splitlines()
+    assert "Parity gate: skipped: pytest is not installed." in done.stdout
+    row = read_result("gpu/power").tables[0].rows[0]
+    assert row.number("eager") > 0 and row.number("launches") > 0
+
+
+def test_training_names_the_package_that_it_lacks(bare: Any) -> None:
+    done = bare("nbody", "--device", "cpu")
+    assert done.returncode == 1
+    assert done.stderr == "Training needs a package: lightning is not installed.\n"
+
+
+@pytest.mark.slow
+def test_all_stages_on_a_machine_without_packages(bare: Any) -> None:
+    """All but the gate, which needs pytest, and torch.compile, which takes minutes."""
+    names = [name for name in STAGES if name not in ("parity", "compiled")]
+    done = bare("--device", "cpu", "--minutes", "20", "--stages", *names)
+    ends = {name: read_result(f"gpu/{name}").settings["state"] for name in names}
+    assert ends.pop("dynamics") == "skipped: ase is not installed"
+    assert set(ends.values()) == {gpu.DONE} and done.returncode == 0
+    notes = [row.cells.get(NOTE) for row in read_result("gpu/potential").tables[0].rows]
+    assert "MACE's step needs a package: ase is not installed" in notes
+
+
+def test_the_contract_suite_needs_no_package_of_training(tmp_path: Path) -> None:
+    """So that the parity gate sees every case on a machine that has pytest and hypothesis."""
+    lacking = [name for name in LACKING if name not in ("pytest", "hypothesis")]
+    (tmp_path / "sitecustomize.py").write_text(BARE.format(names=lacking))
+    script = "from tests.properties.cases import all_cases; print(len(all_cases()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{provenance.TOP}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{len(all_cases())}\n", done.stderr
+
+
+def test_exit_codes() -> None:
+    """The gate must have said that all is right; other stages must only not have failed."""
+    late = "cut off before w: its time was over"
+    for state in ("wrong: b", late, "skipped: pytest is not installed", "not begun: late", "Error"):
+        assert gpu.failed({"machine": gpu.DONE, "parity": state})
+    for state in (late, "skipped: ase is not installed", "not begun: the minutes were over"):
+        assert not gpu.failed({"parity": gpu.DONE, "machine": state})
+        assert not gpu.failed({"machine": state})
+    assert gpu.failed({"machine": "RuntimeError: no kernel"})
+
+
+def test_an_open_gate_is_the_exit_code(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker("""
+        for name in names:
+            say(name, "wrong: b" if name == "parity" else "done")
+    """)
+    words = ["gpu.py", "--device", "cpu", "--stages", "parity", "machine"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert gpu.main() == 1
+    monkeypatch.setattr(sys, "argv", [*words[:-2], "machine"])
+    assert gpu.main() == 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from geqlib.calculators.replayed import ReplayedForces
 from geqlib.dpa3.angles import angle_plan
 from geqlib.graph import accepted, neighbor_list
 from geqlib.graph.recordings import Rerun
@@ -187,6 +186,8 @@ def test_supercells_have_the_energy_of_their_cells() -> None:
 
 
 def test_structures_are_replayed_with_padded_angles() -> None:
+    from geqlib.calculators.replayed import ReplayedForces
+
     model = potential()
     replayed = ReplayedForces(model, Rerun())
     for nodes in (4, 5):

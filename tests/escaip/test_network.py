@@ -15,7 +15,6 @@ from torch.func import functional_call
 from geqlib.atoms.properties import AtomProperties
 from geqlib.escaip import neighborhoods
 from geqlib.escaip.neighborhoods import FLOOR
-from geqlib.files.export import forces_program, program_inputs
 from geqlib.graph import neighbor_list
 from geqlib.models import EScAIP, Potential, energy_forces
 from tests.atoms.atoms import batch, cast, fields, system
@@ -243,6 +242,8 @@ def test_single_precision() -> None:
 @pytest.mark.slow
 def test_program_of_forces() -> None:
     """Exported once: for a crystal, of which not all neighbours count, and for a single atom."""
+    from geqlib.files.export import forces_program, program_inputs
+
     net = small(layers=1, k=4, bond_degree=1, angular=(3, 1))
     potential = Potential(net).eval().requires_grad_(False)
     program = forces_program(potential).module()

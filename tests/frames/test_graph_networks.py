@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from geqlib.data.graphs.expressivity import plain
 from geqlib.frames.graph_networks import FAGIN, FAMLP
 from tests.contract import Case, Contract, Typed
 
@@ -73,6 +72,8 @@ def test_sampled_orders_are_announced() -> None:
 
 @pytest.mark.parametrize("build", [FAMLP, FAGIN])
 def test_separates_what_colour_refinement_does_not(build: Any) -> None:
+    from geqlib.data.graphs.expressivity import plain
+
     torch.manual_seed(0)
     net = build(1, 4, max_nodes=16).double()
     pairs = (
@@ -82,8 +83,8 @@ def test_separates_what_colour_refinement_does_not(build: Any) -> None:
     for pair in pairs:
         actual = []
         for g in pair:
-            known = plain(g)
-            for one in (known, known.relabelled(_rng())):
+            graph = plain(g)
+            for one in (graph, graph.relabelled(_rng())):
                 x = torch.ones(len(g), 1).double()
                 actual.append(net(x, torch.from_numpy(one.edge_index)))
         assert torch.equal(actual[0], actual[1]) and torch.equal(actual[2], actual[3])
@@ -98,6 +99,8 @@ def _rng() -> Any:
 
 def test_random_orders_separate_copies_of_one_graph() -> None:
     """Why a benchmark of separation needs relabelled copies as a control."""
+    from geqlib.data.graphs.expressivity import plain
+
     torch.manual_seed(0)
     net = FAMLP(1, 4, max_nodes=6, orders="random").double()
     edges = torch.from_numpy(plain(nx.path_graph(6)).edge_index)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -173,6 +172,8 @@ def denoising_loss(module: Denoiser, data: dict[str, Any]) -> Tensor:
 
 def published_gaunt_net() -> tuple[Denoiser, float, float]:
     """The configuration's, with fewer channels; its rate and its largest norm of gradients."""
+    import yaml
+
     config = yaml.safe_load(CONFIG.read_text())
     options = config["model"]["init_args"]
     network = options["model"]["init_args"]["network"]["init_args"] | {"channels": 16}

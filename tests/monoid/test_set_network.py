@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 from torch_geometric.nn.aggr import LCMAggregation
 
-from geqlib.data import SetData
 from geqlib.models import SetNetwork
 from geqlib.nn import MonoidAggregation
-from geqlib.train.tasks.generated import right_answers
 from tests.contract import Case, Contract, Typed
 
 C = 6
@@ -51,6 +49,9 @@ def test_aggregations_of_both_libraries(aggr: Any) -> None:
 
 def test_it_learns_the_second_minimum() -> None:
     """Sets of two numbers below 16: the larger of the two."""
+    from geqlib.data import SetData
+    from geqlib.train.tasks.generated import right_answers
+
     torch.manual_seed(0)
     data = SetData(train=512, val=64, test=64, min_size=2, max_size=2, val_size=2, test_sizes=(2,))
     data.setup()
