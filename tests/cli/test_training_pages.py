@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ase import Atoms
+from ase.io import write
 
 from geqlib.train.runs.configuration import read_run
 from tests.train import tiny
@@ -36,11 +38,14 @@ def commands(page: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pages")
-    write_frames(path / "metal.xyz", 20)
+    frames = write_frames(path / "metal.xyz", 20)
     settings = config(path / "metal.xyz", epochs=1)
     (path / "metal.yaml").write_text(yaml.safe_dump(settings))
     write_frames(path / "new.xyz", 12)
-    (path / "new.yaml").write_text(blocks("fine_tuning.md", "yaml")[0])
+    for name, block in zip(("new", "gap"), blocks("fine_tuning.md", "yaml"), strict=True):
+        (path / f"{name}.yaml").write_text(block)
+    molecules = [Atoms(a.numbers, a.positions, info={"gap": 1.0, "width": 2.0}) for a in frames]
+    write(path / "gaps.xyz", molecules, format="extxyz")
     levels = settings | yaml.safe_load(blocks("levels.md", "yaml")[0])
     (path / "levels.yaml").write_text(yaml.safe_dump(levels))
     return path
@@ -87,4 +92,4 @@ def _merged(one: Any, two: Any) -> Any:
 
 
 def test_the_pages_have_commands() -> None:
-    assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 6, 4]
+    assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 7, 4]

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from geqlib.atoms.network import AtomNetwork
 from geqlib.elements import chemical_symbols
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import (
@@ -25,7 +27,8 @@ from geqlib.files.checkpoint import (
     read_stored,
 )
 from geqlib.train.fine_tuning.old_errors import old_errors
-from geqlib.train.fine_tuning.tables import OF_LEVELS, elements_in, tables_of
+from geqlib.train.fine_tuning.tables import elements_in
+from geqlib.train.fine_tuning.weights import OF_ATOMS, OF_TASK, SEEN, take_over
 
 FILE = "init.json"  # in the folder of a run
 POTENTIAL = "geqlib.models.Potential"
@@ -33,10 +36,12 @@ POTENTIAL = "geqlib.models.Potential"
 WRAPPERS = {POTENTIAL: ("zbl",), "geqlib.atoms.properties.AtomProperties": ()}
 # arguments of networks that may differ: tables grow, and dropout has no weights
 FREE = ("elements", "dropout", "levels", "level")
+# arguments that say what a network gives, besides those whose names begin with "out": layers that
+# have other shapes by them begin anew
+OUTPUTS = ("irreps_out", "num_classes", "classes", "properties", "intensive")
 # of data: what the numbers are that a regression has standardised
 TARGETS = ("target", "targets", "properties", "unit", "property")
 ELEMENTS = "elements"  # of what checkpoints keep of such networks
-EMBEDDING, SEEN = "model.embedding.weight", "model.statistics.seen"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,13 @@ class Origin:
         """Names of the levels of theory that it has, if it has several."""
         arguments = (self.model or {}).get("init_args") or {}
         return tuple(arguments.get("levels") or ())
+
+    @property
+    def prefix(self) -> str | None:
+        """Of the names of its network's weights; None if it does not say how it is built."""
+        if self.model is None:
+            return None
+        return OF_TASK if network_in(self.model) is self.model else OF_ATOMS
 
     @property
     def trained_elements(self) -> Tensor | None:
@@ -193,7 +205,7 @@ def check_origin(origin: Origin, task: Any, data: Any) -> None:
     """
     new = task.hparams.get("model") if hasattr(task, "hparams") else None
     if origin.model is not None and isinstance(new, dict):
-        _check_same(origin, origin.model, new)
+        _check_same(origin, *_comparable(origin.model, new))
     if origin.levels and getattr(task.model, "levels", None) is None:
         raise ValueError(
             f"{origin.path} knows the levels {', '.join(origin.levels)}, and the data of this run "
@@ -208,6 +220,23 @@ def check_origin(origin: Origin, task: Any, data: Any) -> None:
     _check_elements(task, data)
 
 
+def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Two models, or if tasks of different kinds put something around them, their networks."""
+    if _class_name(old) == _class_name(new):
+        return old, new
+    return network_in(old), network_in(new)
+
+
+def network_in(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The network on atoms that a model of geqlib is built around, or the model itself."""
+    inner: Any = (description.get("init_args") or {}).get("model")
+    try:
+        wraps = issubclass(imported(str(description["class_path"]), object), AtomNetwork)
+    except ValueError:  # a class of the user's own, which is not imported for a comparison
+        return description
+    return inner if wraps and _is_described(inner) else description
+
+
 def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     names = [_class_name(part) for part in (old, new)]
     if names[0] != names[1]:
@@ -220,6 +249,8 @@ def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) 
     for key in dict.fromkeys([*arguments[0], *arguments[1]]):
         before, now = (cast("Any", part.get(key)) for part in arguments)
         if key in FREE or before == now or (key == "charge" and not before):
+            continue
+        if key in OUTPUTS or key.startswith("out"):
             continue
         if _is_described(before) and _is_described(now):
             _check_same(origin, before, now)
@@ -271,62 +302,6 @@ def _check_elements(task: Any, data: Any) -> None:
                 )
 
 
-# --- what is taken over ---------------------------------------------------------------------------
-
-
-def take_over(task: nn.Module, origin: Origin) -> None:
-    """Copy all weights, statistics and normalisation of a trained model into a new task, in place.
-
-    Tables by element keep the rows of elements that the trained model knows; rows of new elements
-    stay as they are in the new task.
-
-    Args:
-        task: whose weights are new.
-        origin: what it begins with.
-
-    Raises:
-        ValueError: if a tensor is missing, or has another shape.
-    """
-    new, old = task.state_dict(), origin.weights
-    tables = tables_of(task, origin.elements, origin.levels)
-    for name, value in new.items():
-        if name not in old:
-            own = ("model.charges.", "model.levels.")  # which begin at 0
-            if name.startswith("model.") and not name.startswith(own):
-                raise ValueError(_misfit(origin, task, f"{name} is missing in the checkpoint"))
-            continue
-        if name == EMBEDDING and value.shape == old[name].shape:
-            _copy_trained_rows(value, old[name], origin.trained_elements)
-        elif name in tables and tables[name].fits(value, old[name]):
-            tables[name].copy(value, old[name])
-        elif name in OF_LEVELS and value.dim() == old[name].dim() + 1:
-            # elements of a new level are those of its data
-            value.copy_(old[name] if name != SEEN else torch.zeros_like(old[name]))
-        elif value.shape == old[name].shape:
-            value.copy_(old[name])
-        else:
-            sizes = f"{tuple(old[name].shape)} in the checkpoint and {tuple(value.shape)} here"
-            raise ValueError(_misfit(origin, task, f"{name} is {sizes}"))
-    left = [name for name in old if name.startswith("model.") and name not in new]
-    if left:
-        raise ValueError(_misfit(origin, task, f"this run has no {left[0]}"))
-
-
-def _misfit(origin: Origin, task: nn.Module, what: str) -> str:
-    return (
-        f"The weights of {origin.path} do not fit {type(task).__name__}: {what}. Build the network "
-        "as the checkpoint's was, or leave it out of the configuration."
-    )
-
-
-def _copy_trained_rows(new: Tensor, old: Tensor, seen: Tensor | None) -> None:
-    """Rows [119, F] of the elements that were trained; the others were never more than random."""
-    if seen is None or not bool(seen.any()):
-        new.copy_(old)
-    else:
-        new[seen] = old[seen].to(new)
-
-
 # --- in a run -------------------------------------------------------------------------------------
 
 
@@ -354,13 +329,17 @@ class BeginFrom(L.Callback):
         origin = read_origin(self.path)
         check_origin(origin, task, data)
         with torch.no_grad():
-            take_over(task, origin)
+            taken = take_over(task, origin)
+        if taken.sentence:
+            warnings.warn(taken.sentence, stacklevel=2)
         task.begun_from = origin.record
         # another target is another quantity, whose mean and spread are its own
         old, new = origin.data, getattr(data, "hparams", {})
         shared = [key for key in TARGETS if key in old and key in new]
-        task.keeps_normalisation = all(old[key] == new[key] for key in shared)
-        task.adapt(origin.trained_elements)
+        same = all(old[key] == new[key] for key in shared)
+        task.keeps_normalisation = same and taken.statistics
+        if taken.statistics:
+            task.adapt(origin.trained_elements)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.resumed:

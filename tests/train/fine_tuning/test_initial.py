@@ -25,8 +25,9 @@ from geqlib.report.runs import read_history
 from geqlib.train import EnergyForces
 from geqlib.train.fine_tuning.energy_refit import adapt_statistics, residuals
 from geqlib.train.fine_tuning.frozen import freeze
-from geqlib.train.fine_tuning.initial import Origin, read_origin, take_over
+from geqlib.train.fine_tuning.initial import Origin, read_origin
 from geqlib.train.fine_tuning.tables import Table
+from geqlib.train.fine_tuning.weights import take_over
 from geqlib.train.predictor import load_predictor
 from geqlib.train.run import fit
 from geqlib.train.runs.configuration import read_run
