@@ -13,6 +13,20 @@ import yaml
 from ase import Atoms
 from ase.io import write
 
+from geqlib.models import (
+    DGCNN,
+    DPA3,
+    PONITA,
+    SPEN,
+    EScAIP,
+    GauntNet,
+    MessagePassingNet,
+    MonoidGNN,
+    PointNet,
+    Potential,
+)
+from geqlib.train import Task
+from geqlib.train.fine_tuning.frozen import freeze
 from geqlib.train.runs.configuration import read_run
 from tests.train import tiny
 from tests.train.potential import config, write_frames
@@ -93,3 +107,29 @@ def _merged(one: Any, two: Any) -> Any:
 
 def test_the_pages_have_commands() -> None:
     assert [len(commands(page)) for page in PAGES] == [8, 3, 6, 7, 4]
+
+
+def test_parts_that_freeze_takes_are_those_of_the_networks() -> None:
+    """Each name of the table, and no part with weights is missing."""
+    networks = {
+        "PONITA": Potential(PONITA(4, 0, 1, 1, channels=4, layers=2, cutoff=3.0)),
+        "GauntNet": Potential(GauntNet(["H"], channels=2, order=2, layers=3)),
+        "EScAIP": Potential(EScAIP(4)),
+        "DPA3": Potential(DPA3(4, 4, 4, compressed=4, layers=3, readout=[4])),
+        "MonoidGNN": MonoidGNN([3], "max", out_graph=1, out_node=1),
+        "MessagePassingNet": MessagePassingNet(2, 1),
+        "SPEN": SPEN(2, 1, layers=2),
+        "PointNet": PointNet(3),
+        "DGCNN": DGCNN(3),
+    }
+    text = (DOCS / "fine_tuning.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| (`.*) \|$", text, re.MULTILINE))
+    assert table.keys() == networks.keys()
+    for name, network in networks.items():
+        task: Any = Task(network)
+        named = re.findall(r"`([^`]+)`", table[name])
+        further = [name.replace(".1", ".*") for name in named if name.endswith(".1")]
+        freeze(task, [*named[:-1], *further])
+        names = [n for n, p in task.named_parameters() if p.requires_grad]
+        left = [n.removeprefix("model.").removeprefix("model.") for n in names]
+        assert left and all(n.startswith(f"{named[-1]}.") for n in left), (name, left)

@@ -43,7 +43,8 @@ def freeze(task: Any, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         named = [name for name in {**modules, **parameters} if fnmatchcase(name, _short(pattern))]
         if not named:
-            raise ValueError(_unknown(pattern, task.model, {*modules, *parameters}))
+            weighty = {n for n, part in modules.items() if any(True for _ in part.parameters())}
+            raise ValueError(_unknown(pattern, task.model, {*weighty, *parameters}))
         for name in named:
             if name in modules:
                 modules[name].requires_grad_(False)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import torch
-from torch import Tensor
 
-from geqlib.atoms.network import AtomNetwork
 from geqlib.elements import chemical_symbols
 from geqlib.files.atomic import replace_file
-from geqlib.files.checkpoint import (
-    data_cutoff,
-    description_of,
-    imported,
-    model_file,
-    read_stored,
-)
+from geqlib.files.checkpoint import imported
 from geqlib.train.fine_tuning.old_errors import old_errors
-from geqlib.train.fine_tuning.tables import elements_in
-from geqlib.train.fine_tuning.weights import OF_ATOMS, OF_TASK, SEEN, take_over
+from geqlib.train.fine_tuning.origin import (
+    POTENTIAL,
+    Origin,
+    is_described,
+    network_in,
+    read_origin,
+)
+from geqlib.train.fine_tuning.weights import take_over
 
 FILE = "init.json"  # in the folder of a run
-POTENTIAL = "geqlib.models.Potential"
 # tasks put these around a network, with arguments that the task has, too
 WRAPPERS = {POTENTIAL: ("zbl",), "geqlib.atoms.properties.AtomProperties": ()}
 # arguments of networks that may differ: tables grow, and dropout has no weights
@@ -41,98 +36,6 @@ FREE = ("elements", "dropout", "levels", "level")
 OUTPUTS = ("irreps_out", "num_classes", "classes", "properties", "intensive")
 # of data: what the numbers are that a regression has standardised
 TARGETS = ("target", "targets", "properties", "unit", "property")
-ELEMENTS = "elements"  # of what checkpoints keep of such networks
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The trained model that a run begins with.
-
-    Args:
-        path: of its file.
-        sha256: of that file.
-        weights: state of its task by name, "model.*" and what else the task has.
-        model: how the model is built, `{"class_path": ..., "init_args": {...}}`; None if unknown.
-        task: the same of the task without its model; empty if unknown.
-        data: arguments of its data module.
-        cutoff: of its data, in angstrom; None without one.
-        elements: atomic numbers of its tables by element, in their order, if it has any.
-
-    Example:
-        >>> Origin(Path("a.ckpt"), "12ab", {}, None, {}, {}, 5.0).record
-        {'path': 'a.ckpt', 'sha256': '12ab'}
-    """
-
-    path: Path
-    sha256: str
-    weights: Mapping[str, Tensor]
-    model: dict[str, Any] | None
-    task: dict[str, Any]
-    data: Mapping[str, Any]
-    cutoff: float | None
-    elements: tuple[int, ...] | None = None
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of the levels of theory that it has, if it has several."""
-        arguments = (self.model or {}).get("init_args") or {}
-        return tuple(arguments.get("levels") or ())
-
-    @property
-    def prefix(self) -> str | None:
-        """Of the names of its network's weights; None if it does not say how it is built."""
-        if self.model is None:
-            return None
-        return OF_TASK if network_in(self.model) is self.model else OF_ATOMS
-
-    @property
-    def trained_elements(self) -> Tensor | None:
-        """[119] elements that it was trained on, if it says so."""
-        seen = self.weights.get(SEEN)
-        return seen.any(0) if seen is not None and seen.dim() == 2 else seen
-
-    @property
-    def record(self) -> dict[str, str]:
-        """What runs and checkpoints remember of it."""
-        return {"path": str(self.path), "sha256": self.sha256}
-
-
-def read_origin(path: str | Path) -> Origin:
-    """Read the model that a run begins with: a checkpoint, a run's folder or an exported model.
-
-    A calibrated potential begins as a potential: training makes its covariance obsolete.
-
-    Raises:
-        ValueError: if the file is missing, damaged or would run code.
-    """
-    file = model_file(path)
-    stored = read_stored(file)
-    arguments = stored.get("hyper_parameters")
-    model = arguments.get("model") if isinstance(arguments, dict) else None
-    data = stored.get("datamodule_hyper_parameters")
-    return Origin(
-        file,
-        hashlib.sha256(file.read_bytes()).hexdigest(),
-        {
-            str(name): value
-            for name, value in stored["state_dict"].items()
-            if isinstance(value, Tensor) and not str(name).startswith("model.covariance.")
-        },
-        _uncalibrated(model) if isinstance(model, dict) else None,
-        description_of(arguments),
-        data if isinstance(data, dict) else {},
-        data_cutoff(stored),
-        tuple(stored[ELEMENTS]) if stored.get(ELEMENTS) else elements_in(model),
-    )
-
-
-def _uncalibrated(model: dict[str, Any]) -> dict[str, Any]:
-    if not str(model.get("class_path")).endswith(".CalibratedPotential"):
-        return model
-    arguments = dict(model.get("init_args") or {})
-    for name in ("last", "features", "members"):
-        arguments.pop(name, None)
-    return {"class_path": POTENTIAL, "init_args": arguments}
 
 
 # --- the model of a checkpoint as a configuration -------------------------------------------------
@@ -227,16 +130,6 @@ def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Any, An
     return network_in(old), network_in(new)
 
 
-def network_in(description: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The network on atoms that a model of geqlib is built around, or the model itself."""
-    inner: Any = (description.get("init_args") or {}).get("model")
-    try:
-        wraps = issubclass(imported(str(description["class_path"]), object), AtomNetwork)
-    except ValueError:  # a class of the user's own, which is not imported for a comparison
-        return description
-    return inner if wraps and _is_described(inner) else description
-
-
 def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     names = [_class_name(part) for part in (old, new)]
     if names[0] != names[1]:
@@ -252,7 +145,7 @@ def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) 
             continue
         if key in OUTPUTS or key.startswith("out"):
             continue
-        if _is_described(before) and _is_described(now):
+        if is_described(before) and is_described(now):
             _check_same(origin, before, now)
             continue
         raise ValueError(
@@ -260,10 +153,6 @@ def _check_same(origin: Origin, old: Mapping[str, Any], new: Mapping[str, Any]) 
             f"{key} to {before!r}, or leave the model out of the configuration, which then is that "
             "of the checkpoint."
         )
-
-
-def _is_described(value: Any) -> bool:
-    return isinstance(value, Mapping) and "class_path" in value
 
 
 def _class_name(description: Mapping[str, Any]) -> str:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geqlib.atoms.network import AtomNetwork
+from geqlib.train.fine_tuning.origin import OF_ATOMS, OF_TASK, SEEN, Origin
 from geqlib.train.fine_tuning.tables import OF_LEVELS, tables_of
 
-if TYPE_CHECKING:
-    from geqlib.train.fine_tuning.initial import Origin
-
-EMBEDDING, SEEN = "model.embedding.weight", "model.statistics.seen"
-OF_TASK, OF_ATOMS = "model.", "model.model."  # where a network is in a task, and around atoms
+EMBEDDING = "model.embedding.weight"
 START_AT_0 = ("model.charges.", "model.levels.")  # without an effect until they are trained
 SHOWN = 6  # names in a sentence
 

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from geqlib.files.plain import plain
-from geqlib.train.fine_tuning.initial import network_of, read_origin, task_of
+from geqlib.train.fine_tuning.initial import network_of, task_of
+from geqlib.train.fine_tuning.origin import read_origin
 
 
 def with_model_of_init(arguments: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from geqlib.files.atomic import reading, replace_file
-from geqlib.train.fine_tuning.initial import read_origin
+from geqlib.train.fine_tuning.origin import read_origin
 from geqlib.train.runs.configuration import Config, Overrides, read_configuration
 from geqlib.train.runs.digests import code_digest, data_digest
 from geqlib.train.tasks.agreement import share_cutoff

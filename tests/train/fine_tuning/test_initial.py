@@ -25,7 +25,7 @@ from geqlib.report.runs import read_history
 from geqlib.train import EnergyForces
 from geqlib.train.fine_tuning.energy_refit import adapt_statistics, residuals
 from geqlib.train.fine_tuning.frozen import freeze
-from geqlib.train.fine_tuning.initial import Origin, read_origin
+from geqlib.train.fine_tuning.origin import Origin, read_origin
 from geqlib.train.fine_tuning.tables import Table
 from geqlib.train.fine_tuning.weights import take_over
 from geqlib.train.predictor import load_predictor
@@ -232,7 +232,7 @@ def test_new_elements(top: Path) -> None:
         (["--model.model.cutoff=2.5"], r"cutoff 3\.0, and that of this run 2\.5"),
         (["--model.zbl=true"], r"zbl False, and that of this run True"),
         (["--init=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
-        (["--freeze=layer"], r"freeze names 'layer'.*density.*layers\.0"),
+        (["--freeze=layer"], r"freeze names 'layer'.*it has density, layers, layers\.0, power, r"),
         (["--freeze=*"], "all weights"),
     ],
 )

@@ -15,7 +15,7 @@ from ase.io import write
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.models import PONITA, PointNet, Potential
 from geqlib.train import ClassificationTask, EnergyForces, MaskedRegressionTask
-from geqlib.train.fine_tuning.initial import Origin
+from geqlib.train.fine_tuning.origin import Origin
 from geqlib.train.fine_tuning.weights import take_over
 from geqlib.train.run import fit, read_run
 from tests.train.potential import config, write_frames
