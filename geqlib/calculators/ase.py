@@ -83,7 +83,8 @@ class GeqCalculator(Calculator):
             smaller, at up to three times the cost.
         cuda_graphs: whether the computation is recorded once per size of structure and replayed,
             for dynamics of small structures on a GPU, whose time is that of launching kernels.
-            Neighbours are padded to a few numbers; energies and forces are the same up to rounding.
+            Neighbours are padded to a few numbers, and the 64 sizes that were used last stay
+            recorded; energies and forces are the same up to rounding.
         trusted: whether `model` may be a program (`geqlib export --format torch` or `compiled`),
             which can run any code when it is read. Other files never do.
 

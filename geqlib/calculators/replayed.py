@@ -17,6 +17,7 @@ from geqlib.graph.padding import Sizes, cut, padded
 from geqlib.graph.plan import Plan, accepted, joined_plan, split_plan
 from geqlib.graph.recordings import CudaGraphs, Function, Outputs, Recorder, Rerun, Unchanged
 
+RECORDINGS = 64  # at most; each has its tensors and a graph on the device
 # between the padded structure and the plain one, in eV and angstrom, relative to the largest
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}
 
@@ -37,6 +38,9 @@ class ReplayedForces:
     without padding; where they differ, or where nothing can be recorded, a warning says so and
     structures are computed without recordings.
 
+    At most `RECORDINGS` sizes stay recorded, those that were used last; another one that comes
+    again is recorded anew.
+
     Args:
         potential: in evaluation mode, whose weights stay at their addresses.
         recorder: by default CUDA graphs on a CUDA device, and `Rerun` elsewhere.
@@ -51,7 +55,7 @@ class ReplayedForces:
             if not cuda:
                 _say(f"{self.device.type} has no CUDA graphs, so that structures are padded only")
         self.recorder: Recorder = recorder
-        self.recordings: dict[Any, Recording] = {}
+        self.recordings: dict[Any, Recording] = {}  # that used last stands last
         self.refused = False
         self._checked: tuple[Tensor, ...] = ()
 
@@ -70,15 +74,17 @@ class ReplayedForces:
         tensors |= {f"plan.{name}": value for name, value in parts.items()}
         shapes = tuple((k, tuple(v.shape)) for k, v in tensors.items())
         key = stress, shapes, tuple(numbers.items())
-        recording = self.recordings.get(key)
+        recording = self.recordings.pop(key, None)
         if recording is None:
+            while len(self.recordings) >= RECORDINGS:
+                del self.recordings[next(iter(self.recordings))]
             plain = energy_forces(self.potential, **fields, stress=stress, check=False)
             recording = self._record(tensors, plan, numbers, sizes, stress, (plain, real))
             if recording is None:
                 return plain
-            self.recordings[key] = recording
         else:
             copy_all((recording.tensors[name] for name in tensors), tensors.values())
+        self.recordings[key] = recording
         outputs = recording.replay()
         return {name: cut(value, real, sizes).clone() for name, value in outputs.items()}
 

@@ -13,7 +13,9 @@ from ase.md.verlet import VelocityVerlet
 from torch import Tensor
 
 from geqlib.calculators import GeqCalculator
+from geqlib.calculators import replayed as replaying
 from geqlib.calculators.replayed import ReplayedForces
+from geqlib.graph.recordings import CudaGraphs, Rerun
 from geqlib.models import PONITA, GauntNet, Potential
 
 pytestmark = pytest.mark.filterwarnings("ignore:cuda_graphs. cpu")
@@ -84,6 +86,52 @@ def test_dynamics_are_the_same() -> None:
         recordings = getattr(calculator.compute, "recordings", {})
     assert len(sizes) > len(recordings) >= 1
     np.testing.assert_allclose(finals[1], finals[0], atol=1e-10)
+
+
+def test_the_least_recently_used_recording_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three sizes two stay: that which is used between the others is not recorded again."""
+    monkeypatch.setattr(replaying, "RECORDINGS", 2)
+    recorded = []
+
+    class Counted(Rerun):
+        def __call__(self, function: Any) -> Any:
+            recorded.append(function)
+            return super().__call__(function)
+
+    plain, calculator = pair("gaunt")
+    compute: Any = calculator.compute
+    compute.recorder = Counted()
+    small, often, large = Atoms("H", [[0, 0, 0]]), molecule("CH4"), molecule("C6H6")
+    for frame, so_far in ((often, 1), (small, 2), (often, 2), (large, 3), (often, 3), (small, 4)):
+        energies = []
+        for each in (plain, calculator):
+            each.reset()
+            frame.calc = each
+            energies.append(frame.get_potential_energy())
+        assert energies[1] == pytest.approx(energies[0], abs=1e-12)
+        assert len(recorded) == so_far and len(compute.recordings) == min(2, so_far)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("most", [64, 2])
+@pytest.mark.parametrize("name", ["gaunt", "ponita"])
+def test_cuda_graphs_give_the_same(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded graphs of several sizes, replayed with other positions; dropped ones, too."""
+    monkeypatch.setattr(replaying, "RECORDINGS", most)
+    plain, calculator = pair(name, device="cuda")
+    draw = np.random.default_rng(0)
+    for frame in (*structures(), *structures()):
+        frame.positions += 0.02 * draw.normal(size=frame.positions.shape)
+        results = []
+        for each in (plain, calculator):
+            frame.calc = each
+            results.append((frame.get_potential_energy(), frame.get_forces()))
+        for before, after in zip(*results, strict=True):
+            np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+    compute: Any = calculator.compute
+    assert isinstance(compute.recorder, CudaGraphs) and not compute.refused
+    assert 2 <= len(compute.recordings) <= most
 
 
 class Crowd(torch.nn.Module):

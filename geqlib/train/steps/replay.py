@@ -74,6 +74,9 @@ class PaddedBatch:
 class Replay:
     """Replays the training steps and the evaluations of a task.
 
+    At most `BUCKETS` sizes are recorded. With one more, the stage that needs it goes on without
+    replay, which a warning says: data of so many sizes would be recorded anew again and again.
+
     Args:
         task: a `geqlib.train.Task`.
         recorder: by default CUDA graphs on a CUDA device, and `Rerun` elsewhere.

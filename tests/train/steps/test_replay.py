@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.graph.recordings import CudaGraphs
 from geqlib.models import PONITA, GauntNet, MonoidGNN
 from geqlib.train import (
     DisplacementTask,
@@ -24,6 +28,8 @@ from geqlib.train import (
 )
 from geqlib.train.run import Run, fit
 from geqlib.train.run import test as run_test
+from geqlib.train.steps import replay as steps_replay
+from geqlib.train.steps.host_reads import HostReads
 from geqlib.train.steps.replay import Replay
 from tests.train.ragged import Ragged
 
@@ -165,6 +171,133 @@ def test_bfloat16_autocast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     replayed = fit(make_run("displacement", tmp_path / "b", cuda_graphs=True, **options))
     assert count.steps == 3
     assert torch.allclose(weights(replayed), weights(eager), rtol=1e-2, atol=1e-3)
+
+
+def test_more_sizes_than_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of recordings is bounded; what is over goes on without replay, and says so."""
+    monkeypatch.setattr(steps_replay, "BUCKETS", 1)
+    options = {"limit_val_batches": 0}
+    eager = fit(make_run("displacement", tmp_path / "a", cuda_graphs=False, **options))
+    count = Count(monkeypatch)
+    run = make_run("displacement", tmp_path / "b", cuda_graphs=True, **options)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(run)
+    assert 1 <= count.steps < 9 and count.buckets == 1
+    assert any(
+        "because its batches have more than 1 different sizes" in str(w.message) for w in said
+    )
+    assert torch.allclose(weights(run), weights(eager), rtol=1e-9, atol=1e-11)
+
+
+class Waiting:
+    """What the host reads in replayed steps: each one comes again when its size is recorded.
+
+    Args:
+        patch: replaces the step of `Replay`.
+        device: on a GPU torch raises at a read, and elsewhere the reads are counted.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, device: str) -> None:
+        self.names: list[str] = []
+        self.steps = self.buckets = 0
+        step = Replay.step
+
+        def watched(replay: Replay, batch: Any, *args: Any, **kwargs: Any) -> Any:
+            outputs = step(replay, batch, *args, **kwargs)
+            self.buckets = sum(key[0][0] == "training" for key in replay.buckets)
+            gradients = {p: g.clone() for p, g in replay.grads.items()}
+            with HostReads() as reads, raising(device):  # once more: it is recorded by now
+                again = step(replay, batch, *args, **kwargs)
+            for parameter, gradient in replay.grads.items():
+                gradient.copy_(gradients[parameter])
+            self.steps += again is not None
+            self.names += reads.names
+            return outputs
+
+        patch.setattr(Replay, "step", watched)
+
+
+@contextmanager
+def raising(device: str) -> Iterator[None]:
+    """A context in which torch raises where the host waits for a GPU."""
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["displacement", "energy"])
+def test_the_host_waits_for_no_replayed_step(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Task, "_off_cpu", lambda self: True)  # plans are made in the loader
+    split = steps_replay.split_plan
+
+    def unwatched(plan: Any) -> Any:
+        """The numbers of a plan are on the CPU beside any device."""
+        with _disable_current_modes():
+            return split(plan)
+
+    monkeypatch.setattr(steps_replay, "split_plan", unwatched)
+    waiting = Waiting(monkeypatch, "cpu")
+    fit(make_run(name, tmp_path / "run", cuda_graphs=True, limit_val_batches=0))
+    assert waiting.steps == 9 and waiting.buckets >= 2
+    assert waiting.names == []
+
+
+ON_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(k, marks=ON_GPU) for k in ("displacement", "energy")]
+)
+def test_recorded_cuda_graphs_train_as_eager_steps_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, with ragged batches in several buckets and a resume in between, to rounding: sums
+    of a GPU come in any order."""
+    options: dict[str, Any] = {"accelerator": "cuda", "devices": 1, "gradient_clip_val": 0.5}
+    eager = fit(make_run(name, tmp_path / "eager", cuda_graphs=False, **options))
+    count = Count(monkeypatch)
+    recorders = []
+    prepare = Replay.__init__
+
+    def remembered(replay: Replay, *args: Any, **kwargs: Any) -> None:
+        prepare(replay, *args, **kwargs)
+        recorders.append(type(replay.recorder))
+
+    monkeypatch.setattr(Replay, "__init__", remembered)
+    whole = fit(make_run(name, tmp_path / "whole", cuda_graphs=True, **options))
+    assert count.steps == 9 and count.evaluations == 6 and count.buckets >= 2
+    folder = tmp_path / "parts"
+    short = make_run(name, folder, cuda_graphs=True, **options)
+    short.callbacks = [Stop(1)]
+    fit(short)
+    last = folder / "checkpoints" / "last.ckpt"
+    resumed = fit(make_run(name, folder, cuda_graphs=True, **options), ckpt_path=last)
+    for run in (whole, resumed):
+        assert torch.allclose(weights(run), weights(eager), rtol=1e-6, atol=1e-8)
+    assert set(recorders) == {CudaGraphs}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(k, marks=ON_GPU) for k in ("displacement", "energy")]
+)
+def test_the_host_waits_for_no_replayed_step_on_a_gpu(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch raises at a synchronisation."""
+    waiting = Waiting(monkeypatch, "cuda")
+    options: dict[str, Any] = {"accelerator": "cuda", "devices": 1, "limit_val_batches": 0}
+    fit(make_run(name, tmp_path / "run", cuda_graphs=True, **options))
+    assert waiting.steps == 9 and waiting.buckets >= 2
 
 
 def test_compile_and_cuda_graphs_are_refused_together() -> None:
