@@ -1,6 +1,7 @@
 """Graph classification on TU sets: SPEN and GIN by ten folds, beside published tables.
 
-Protocol: the ten usual index files. SPEN and GIN (and PNA, on request; torch_geometric) are given
+Protocol: the ten usual index files. SPEN and GIN (and PNA, on request, with the degrees of the
+training graphs of the first fold; both of torch_geometric) are given
 the same search: {recipes} of the {all_recipes} recipes of {channels} channels, {layers} layers and
 learning rates {rates}, drawn once for all sets; batches of {batch}, dropout {dropout}, {steps}
 steps. Recipe by recipe GIN has the width that comes nearest to SPEN's number of parameters.

@@ -141,6 +141,16 @@ def test_zinc_is_that_of_torch_geometric(mirror: Path, subset: bool) -> None:
             assert (graph.edge_index[1].diff() >= 0).all()
 
 
+@pytest.mark.parametrize("subset", [True, False])
+def test_degrees_of_zinc_are_those_of_its_training_atoms(mirror: Path, subset: bool) -> None:
+    data = ZincData(3, subset=subset, cache=str(mirror / "cache"))
+    data.setup()
+    root = shutil.copytree(mirror / "ZINC", mirror / "copy")
+    training: Any = ZINC(str(root), subset=subset, split="train")
+    degree = torch.cat([torch.bincount(g.edge_index[1], minlength=g.num_nodes) for g in training])
+    assert data.degrees() == torch.bincount(degree).tolist()
+
+
 class Payload:
     """Leaves a file behind if it is ever rebuilt."""
 

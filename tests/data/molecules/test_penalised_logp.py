@@ -73,6 +73,18 @@ def test_graphs_are_molecules(file: Path) -> None:
     assert forward == back and sum(data.degrees()) == len(batch.x)
 
 
+def test_degrees_are_the_bonds_of_training_atoms(file: Path) -> None:
+    """As rdkit counts them, without hydrogens, in the training molecules alone."""
+    from rdkit.Chem import MolFromSmiles
+
+    data = PenalisedLogPData([str(file)])
+    data.setup()
+    order = np.random.default_rng(0).permutation(10)[:8]
+    molecules = [MolFromSmiles(SMILES[k]) for k in order]
+    expected = np.bincount([atom.GetDegree() for m in molecules for atom in m.GetAtoms()])
+    assert data.degrees() == expected.tolist()
+
+
 @pytest.mark.parametrize(("options", "plan"), [({"hops": 1}, EgoPlan), ({"degree": 6}, PPGNPlan)])
 def test_plans_and_counts(file: Path, options: dict, plan: type) -> None:
     features = {"nodes": ["C6", "C8"]}
