@@ -59,8 +59,9 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         description = arguments.get("model") if isinstance(arguments, dict) else None
         if not isinstance(description, dict):
             raise ValueError(
-                f"The checkpoint {path} does not say how its model was built: pass the module as "
-                "load(path, model=...)."
+                f"The checkpoint {path} does not say how its model was built, as it was trained on "
+                "a module of Python: pass the module as load(path, model=...), or train by a "
+                "configuration, which may be a dictionary: geqlib.train.run.fit({...})."
             )
         try:
             _check_sizes(description, checkpoint["state_dict"])

@@ -13,7 +13,7 @@ from geqlib.train.tasks.graph_generation import GraphDiffusion
 
 
 def draw_graphs(
-    checkpoint: str | Path,
+    checkpoint: str | Path | GraphDiffusion,
     out: str | Path | None = None,
     *,
     count: int = 40,
@@ -26,7 +26,7 @@ def draw_graphs(
     on where it was stopped.
 
     Args:
-        checkpoint: or the folder of a run.
+        checkpoint: or the folder of a run; or a trained task, which needs no checkpoint.
         out: file to write, see `geqlib.data.graphs.sampled_files.write_graphs`; none by default.
         count: of graphs.
         seed: of all of them.
@@ -43,7 +43,8 @@ def draw_graphs(
     """
     if count < 1 or at_once < 1:
         raise ValueError(f"There is nothing to draw: count is {count}, and {at_once} at once.")
-    task = load_generator(checkpoint)
+    built = isinstance(checkpoint, GraphDiffusion)
+    task = checkpoint if built else load_generator(checkpoint)
     if not isinstance(task, GraphDiffusion):
         raise ValueError(
             f"{checkpoint} is a model of {type(task).__name__}: name one that was trained by "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -320,10 +321,37 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from tests.test_configs import on_small_data
 
     monkeypatch.chdir(tmp_path)
-    (fit_words, sample_words) = commands(TOP / "docs" / "generation.md")
+    fit_words, sample_words, *_ = commands(TOP / "docs" / "generation.md")
     small = on_small_data(TOP / fit_words[2], [], tmp_path, monkeypatch)
     net = [f"--model.model.network.{name}" for name in ("channels=4", "basis=4", "layers=1")]
     words = [*fit_words[:2], str(TOP / fit_words[2]), *small, "--data.batch_size=4", *net, *FEW]
     assert main(words) == 0
     assert main([word.replace("10000", "3") for word in sample_words]) == 0
     assert len(read("samples.xyz", ":")) == 3
+
+
+@pytest.mark.slow
+def test_own_molecules_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """generation.md: trained by the configuration there, with a small network, and reported."""
+    import numpy as np
+    from ase.build import molecule
+    from ase.io import write
+
+    from tests.cli.test_documented_commands import FEW, TOP, commands
+
+    pytest.importorskip("rdkit", reason="novelty takes rdkit")
+    monkeypatch.chdir(tmp_path)
+    write("mine.xyz", [molecule(["H2O", "CH4", "NH3", "CH3OH"][k % 4]) for k in range(20)])
+    page = TOP / "docs" / "generation.md"
+    text = page.read_text().partition("As `mine.yaml`")[2]
+    Path("mine.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)[0])
+    fit_words, sample_words, report_words = commands(page)[2:]
+    net = [f"--model.model.network.{name}" for name in ("channels=4", "basis=4", "layers=1")]
+    few = ["--model.sample_every=1", "--model.samples=3", "--model.steps=3"]
+    assert main([*fit_words, *net, *FEW, *few]) == 0
+    assert main(["3" if word == "100" else word for word in sample_words]) == 0
+    frames: Any = read("more.xyz", ":")
+    assert len(frames) == 3 and {n for atoms in frames for n in atoms.numbers} <= {1, 6, 7, 8}
+    assert np.isfinite(frames[0].positions).all()
+    assert main(report_words) == 0
+    assert Path("report/sampled_molecules.png").exists()

@@ -25,6 +25,7 @@ from geqlib.data.molecules.structures import (
     structure_fields,
     with_neighbors,
 )
+from geqlib.data.molecules.table_file import is_sdf, sdf_structures
 from geqlib.data.packed import Field, PackedGraphs
 from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
 from geqlib.data.targets import checked_units
@@ -40,11 +41,13 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
 
     Batches hold `pos`, `z`, `edge_index`, `reverse`, `cell`, `pbc`, `index` and `cell_shift` as
     those of `MoleculeData`, and each property under its name, [structures, dim] or [N, dim] in the
-    unit of the file; NaN where it is missing. For energies and forces take `MoleculeData`.
+    unit of the file; NaN where it is missing. For energies and forces take `MoleculeData`. Without
+    properties, `{}`, they are molecules that are to be generated, by `MoleculeDiffusion`.
 
     Args:
         source: extended XYZ files, or others that ASE reads, such as .traj and .db; .npz and HDF5
-            files (`geqlib.data.molecules.array_files`). One, or several.
+            files (`geqlib.data.molecules.array_files`); three-dimensional .sdf files, which take
+            rdkit. One, or several.
         properties: name -> type: "scalar", "vector" or irreps such as "0e+2e" of each atom, after
             "graph:" of each structure. Tensors are e3nn's irreps; for "0e+2e" symmetric 3 x 3
             matrices are taken, too, and converted.
@@ -102,7 +105,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.types = property_types(properties)
+        self.types = property_types(properties) if properties else {}
         self.electrons = Labels(
             energy=None, forces=None, charge=charge_key, multiplicity=multiplicity_key
         )
@@ -235,6 +238,8 @@ def read_structures(path: Path) -> Iterable[Atoms]:
     Raises:
         ValueError: one sentence with file and frame.
     """
+    if is_sdf(path):
+        return sdf_structures(path)
     return ase_structures(path) if needs_ase(path) else read_atoms(path)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from ase import Atoms
 
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.packed import PackedGraphs
+from geqlib.extras import extra_module
 from geqlib.files.atomic import reading
 
 SDF = (".sdf", ".sd", ".mol")
@@ -77,3 +81,28 @@ def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
     column = [name.strip() for name in header].index(smiles)
     filled = [row for row in rows if any(cell.strip() for cell in row)]
     return [filled[k][column].strip() for k in index.tolist()]
+
+
+def sdf_structures(path: Path) -> Iterator[Atoms]:
+    """The three-dimensional molecules of an SDF file; properties that are numbers are in `info`.
+
+    Raises:
+        ValueError: a molecule that rdkit cannot read or that is not three-dimensional, or no rdkit.
+    """
+    extra_module("rdkit", "molecules")
+    from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
+
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    molecules = Chem.ForwardSDMolSupplier(io.BytesIO(file_content(path)), removeHs=False)
+    for number, molecule in enumerate(molecules):
+        place = f"{path}, molecule {number + 1}"
+        if molecule is None:
+            raise ValueError(f"{place}: rdkit cannot read it: correct or drop it.")
+        if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+            raise ValueError(f"{place} is not three-dimensional: give it positions, or drop it.")
+        symbols = [atom.GetSymbol() for atom in molecule.GetAtoms()]
+        atoms = Atoms(symbols, molecule.GetConformer().GetPositions())
+        for name in molecule.GetPropNames():
+            with suppress(ValueError):
+                atoms.info[name.strip()] = float(molecule.GetProp(name))
+        yield atoms

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+
+from geqlib.train.runs.record import RunRecord
 
 
 class SampledModule(L.LightningModule):
@@ -22,10 +25,13 @@ class SampledModule(L.LightningModule):
 
     def samples_path(self, name: str) -> Path | None:
         """Where the first process keeps its samples in the folder of a run, for its report; None of
-        other processes, and where there is no run of `geqlib fit`."""
-        folder = Path(self.trainer.default_root_dir)
-        run = (folder / "config.yaml").exists() and self.trainer.is_global_zero
-        return folder / name if run else None
+        other processes, and where there is no run of `geqlib.train.run`."""
+        trainer: Any = self.trainer
+        record = next((own for own in trainer.callbacks if isinstance(own, RunRecord)), None)
+        if record is None or trainer.fast_dev_run or not trainer.is_global_zero:
+            return None
+        record.folder.mkdir(parents=True, exist_ok=True)
+        return record.folder / name
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

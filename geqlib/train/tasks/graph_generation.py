@@ -137,6 +137,15 @@ class GraphDiffusion(SampledModule, Task):
         order = partial_order(
             batch.edge_index, int(batch.num_nodes), batch.batch, len(train), hops=network.hops
         )
+        largest, highest = int(order.size.max()), int(order.degree.max())
+        if largest > network.max_size or highest > network.max_degree:
+            if hasattr(data, "limits"):  # validation and test graphs may need more
+                largest, highest = data.limits(network.hops)
+            raise ValueError(
+                f"The largest block of these graphs has {largest} nodes, and the highest degree of "
+                f"one is {highest}, but the model has max_size={network.max_size} and "
+                f"max_degree={network.max_degree}: raise them to these numbers."
+            )
         network.observe(segment_lengths(batch.batch, len(train)), order)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

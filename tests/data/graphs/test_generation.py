@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,20 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "name": (lambda: GraphGeneration("grids"), "choose one of community_small"),
     "batch": (lambda: GraphGeneration(batch_size=0), "at least 1 graph in a batch"),
     "share": (lambda: GraphGeneration(validation=1.0), r"a share in \(0, 1\)"),
-    "few": (lambda: GraphGeneration.from_networkx(RINGS[:4]), "5 in all"),
-    "directed": (lambda: GraphGeneration.from_networkx([nx.DiGraph()]), r"graphs\[0\] is not"),
+    "few": (lambda: GraphGeneration.from_networkx(RINGS[:4]), "5 in all|at least 5"),
+    "directed": (
+        lambda: GraphGeneration.from_networkx([*RINGS, nx.DiGraph()]),
+        "10 of the graphs, ",
+    ),
     "loop": (lambda: GraphGeneration.from_networkx([*RINGS, nx.Graph([(0, 0)])]), "without loops"),
     "empty": (
         lambda: GraphGeneration.from_networkx([*RINGS, nx.empty_graph(0)]).setup(),
         "Graph 10 of networkx has no nodes",
+    ),
+    "kinds of a set": (lambda: GraphGeneration("grid", node_kind="a"), "grid has kinds of its own"),
+    "no kind": (
+        lambda: GraphGeneration.from_networkx(RINGS, node_kind="kind").setup(),
+        "Graph 0 has nodes without 'kind'",
     ),
     "no file": (lambda: GraphGeneration("networkx").setup(), "no file holds them"),
     "corner": (lambda: planar_graph(np.random.default_rng(0), 2), "at least 3 nodes"),
@@ -166,3 +175,41 @@ def test_molecules_of_qm9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert some
     batch = next(iter(data.train_dataloader()))
     assert batch.num_graphs == 4 and batch.edge_attr.dtype == torch.long
+
+
+def test_own_graphs_of_a_file(tmp_path: Path) -> None:
+    """Those of the file, with the kinds that its attributes say, as from networkx itself."""
+    graphs = [nx.path_graph(n) for n in range(2, 22)]
+    for graph in graphs:
+        for node in graph:
+            graph.nodes[node]["place"] = "end" if graph.degree(node) == 1 else "middle"
+        for i, j in graph.edges():
+            graph.edges[i, j]["bond"] = 3 if i == 0 else 7
+    content = [nx.node_link_data(graph, edges="edges") for graph in graphs]
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    kinds: dict[str, Any] = {"node_kind": "place", "edge_kind": "bond", "data_seed": 1}
+    data = GraphGeneration(source=tmp_path / "own.json", **kinds)
+    same = GraphGeneration.from_networkx(graphs, **kinds)
+    for one in (data, same):
+        one.setup()
+    assert {name: len(part) for name, part in data.splits.items()} == {
+        "train": 13,
+        "val": 3,
+        "test": 4,
+    }
+    for split, part in data.splits.items():
+        assert sizes(data, split) == sizes(same, split)
+        for k in range(len(part)):
+            graph = graphs[int(part[k].index)]
+            assert part[k].x.tolist() == [int(graph.degree(node) == 2) for node in graph]
+            ends = part[k].edge_index
+            assert set(zip(*ends.tolist(), strict=True)) == {*graph.to_directed().edges()}
+            first = (ends == 0).any(0)
+            assert part[k].edge_attr.tolist() == (2 - first.long()).tolist()
+            assert torch.equal(part[k].edge_attr, same.splits[split][k].edge_attr)
+    other = GraphGeneration(source=tmp_path / "own.json", data_seed=2)
+    other.setup()
+    assert sizes(other, "train") != sizes(data, "train")
+    (tmp_path / "few.json").write_text(json.dumps(content[:4]))
+    with pytest.raises(ValueError, match=r"4 graphs of .*few\.json: at least 5"):
+        GraphGeneration(source=tmp_path / "few.json").setup()

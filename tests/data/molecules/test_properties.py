@@ -15,6 +15,7 @@ from ase.io import write
 from e3nn import o3
 
 from geqlib.data import PropertyData
+from geqlib.files.molecule_files import write_molecules
 
 TYPES = {
     "mu": "graph:vector",
@@ -149,7 +150,6 @@ def test_missing_properties_are_masked(tmp_path: Path) -> None:
         ({"properties": {"mu": "graph:0e+2e"}}, "correct the type of 'mu', or the file"),
         ({"properties": {"note": "graph:scalar"}}, "'note' is 'text', which is no number"),
         ({"properties": {"bent": "graph:0e+2e"}}, "'bent' is no symmetric matrix"),
-        ({"properties": {}}, "There are no properties"),
         ({"properties": {"mu": "graph:arrow"}}, "has the unknown type 'graph:arrow'"),
         ({"properties": {"mu": "point"}}, "'point': choose 'scalar', 'vector' or irreps"),
         ({"properties": {"z": "scalar"}}, "cannot be called 'z'"),
@@ -168,3 +168,40 @@ def test_what_is_refused(options: dict[str, Any], message: str, tmp_path: Path) 
     write(tmp_path / "own.xyz", structures, format="extxyz")
     with pytest.raises(ValueError, match=message):
         PropertyData(**({"source": tmp_path / "own.xyz", "properties": TYPES} | options)).setup()
+
+
+def test_molecules_without_properties_have_all_pairs_as_edges(tmp_path: Path) -> None:
+    """As they are for `MoleculeDiffusion`."""
+    structures = frames()
+    write(tmp_path / "own.xyz", structures, format="extxyz")
+    data = data_of(tmp_path / "own.xyz", properties={}, cutoff=None)
+    assert sum(map(len, data.splits.values())) == 10
+    for one in (part[k] for part in data.splits.values() for k in range(len(part))):
+        atoms = structures[int(one.index)]
+        pairs = {(i, j) for i in range(len(atoms)) for j in range(len(atoms)) if i != j}
+        assert set(zip(*one.edge_index.tolist(), strict=True)) == pairs
+        np.testing.assert_allclose(one.pos, atoms.positions, rtol=1e-6)
+
+
+def test_sdf_files(tmp_path: Path) -> None:
+    """Positions, elements and properties that are numbers."""
+    pytest.importorskip("rdkit", reason="SDF is read by rdkit")
+    structures = frames()
+    path = tmp_path / "own.sdf"
+    numbers = torch.cat([torch.from_numpy(atoms.numbers) for atoms in structures])
+    pos = torch.cat([torch.from_numpy(atoms.positions) for atoms in structures])
+    lengths = torch.tensor([len(atoms) for atoms in structures])
+    write_molecules(path, numbers, pos, lengths, range(10))
+    parts = path.read_text().split("$$$$\n")[:-1]
+    # as rdkit marks what is three-dimensional
+    parts = [part.replace("  geqlib", "     geqlib          3D") for part in parts]
+    parts = [f"{part}> <gap>\n{k}.5\n\n$$$$\n" for k, part in enumerate(parts)]
+    path.write_text("".join(parts))
+    data = data_of(path, properties={"gap": "graph:scalar"})
+    for one in (part[k] for part in data.splits.values() for k in range(len(part))):
+        atoms = structures[int(one.index)]
+        assert one.z.tolist() == atoms.numbers.tolist() and float(one.gap) == int(one.index) + 0.5
+        np.testing.assert_allclose(one.pos, atoms.positions, atol=1e-4)
+    path.write_text(parts[0] + parts[1].replace("3D", "2D"))
+    with pytest.raises(ValueError, match=r"own\.sdf, molecule 2 is not three-dimensional"):
+        data_of(path, properties={})

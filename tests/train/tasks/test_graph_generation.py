@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from geqlib.data import GraphGeneration
 from geqlib.models import PARD, PPGNpp
 from geqlib.train import GraphDiffusion
 from geqlib.train.graph_samples import draw_graphs
+from geqlib.train.run import Run, fit
 from geqlib.train.tasks.validation_noise import validation_streams
 from tests.data.graphs.raw_graphs import write_generated
 from tests.data.molecules.raw_qm9 import write_npz
@@ -208,7 +211,7 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from tests.test_configs import on_small_data
 
     monkeypatch.chdir(tmp_path)
-    fit_words, sample_words = commands(TOP / "docs" / "pard.md")
+    fit_words, sample_words, *_ = commands(TOP / "docs" / "pard.md")
     small = on_small_data(TOP / fit_words[2], [], tmp_path, monkeypatch)
     net = [f"--model.model.{name}={size}" for name, size in SMALL.items()]
     words = [*fit_words[:2], str(TOP / fit_words[2]), *small, "--data.batch_size=4", *net]
@@ -216,6 +219,47 @@ def test_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert main(words) == 0
     assert main(["3" if word == "40" else word for word in sample_words]) == 0
     assert len((tmp_path / "samples.g6").read_text().split()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_own_graphs_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pard.md: trained by the configuration there, with a small network, sampled and reported."""
+    from tests.cli.test_documented_commands import FEW, TOP, commands
+
+    monkeypatch.chdir(tmp_path)
+    lines = [nx.to_graph6_bytes(graph, header=False) for graph in RINGS]
+    Path("mine.g6").write_bytes(b"".join(lines))
+    page = TOP / "docs" / "pard.md"
+    text = page.read_text().partition("As `mine.yaml`")[2]
+    Path("mine.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)[0])
+    fit_words, sample_words, report_words = commands(page)[2:]
+    net = [f"--model.model.{name}={size}" for name, size in SMALL.items()]
+    few = [*FEW, *net, "--model.sample_every=1", "--model.samples=3"]
+    assert main([*fit_words, *few, "--model.model.max_size=2"]) == 2
+    message = "has 6 nodes, and the highest degree of one is 2, but the model has max_size=2"
+    assert message in capsys.readouterr().err
+    assert main([*fit_words, *few]) == 0
+    assert main(["3" if word == "40" else word for word in sample_words]) == 0
+    assert len(Path("more.g6").read_text().split()) == 3
+    assert main(report_words) == 0
+    assert Path("report/sampled_graphs.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_runs_of_built_objects_have_samples(tmp_path: Path) -> None:
+    """For their report, and from the trained task."""
+    options = {"default_root_dir": str(tmp_path / "run"), "max_epochs": 1, "accelerator": "cpu"}
+    data = GraphGeneration.from_networkx(RINGS, 8)
+    run = fit(Run(task(sample_every=1), data, options | {"enable_progress_bar": False}))
+    assert len(json.loads((run.folder / "samples.json").read_text())) == 4
+    assert isinstance(run.task, GraphDiffusion)
+    assert len(draw_graphs(run.task, tmp_path / "a.g6", count=3)) == 3
+    with pytest.raises(ValueError, match=r"trained on a module of Python.*may be a dictionary"):
+        draw_graphs(run.folder)
 
 
 MOLECULES: dict[str, Any] = {
