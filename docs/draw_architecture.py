@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.imports import LEVELS
 
 PICTURE = Path(__file__).with_name("images") / "architecture.svg"
-NOT_DRAWN = {"testing", "elements", "extras", "quiet"}  # a file each, or names of others
+NOT_DRAWN = {"testing", "elements", "counted", "extras", "quiet"}  # a file each, or names of others
 CAPTIONS = {
     "cli": "one file per command",
     "proposals": "first configurations for your data",

@@ -15,7 +15,18 @@ import networkx as nx
 TOP = Path(__file__).parents[1] / "geqlib"
 # folders and files from the bottom to the top: each imports from its own level and those below
 LEVELS = (
-    ("symmetry", "sphere", "radial", "graph", "kernels", "testing", "elements", "extras", "quiet"),
+    (
+        "symmetry",
+        "sphere",
+        "radial",
+        "graph",
+        "kernels",
+        "testing",
+        "elements",
+        "counted",
+        "extras",
+        "quiet",
+    ),
     (
         "ponita",
         "gaunt",

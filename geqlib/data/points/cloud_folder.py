@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from geqlib.counted import counted
 from geqlib.data.loaders import SplitLoaders
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import PackedGraphs
@@ -45,7 +46,7 @@ class CloudFolder(SplitLoaders):
         files, values = self._listed()
         top = self.path if self.path.is_dir() else self.path.parent
         self.names = [file.relative_to(top).as_posix() for file in files]
-        clouds = [self.like.cloud(k, file) for k, file in enumerate(files)]
+        clouds = [self.like.cloud(file) for file in files]
         what = "The target of cloud {}"
         y = encoded_as(values, self.like.kind, what, self.classes, len(self.targets))
         self.splits = {"test": with_edges(packed_clouds(clouds, files, y), self.cutoff)}
@@ -103,7 +104,7 @@ def packed_clouds(
         other = next((k for k, width in enumerate(widths) if width != widths[0]), None)
         if other is not None:
             raise ValueError(
-                f"{paths[other]} has {widths[other]} columns of {name}, but {paths[0]} "
+                f"{paths[other]} has {counted(widths[other], 'column')} of {name}, but {paths[0]} "
                 f"{widths[0]}: give all clouds the same."
             )
         if widths[0]:

@@ -19,7 +19,7 @@ from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edg
 from geqlib.data.rounding import check_digits
 from geqlib.data.targets import Kind, checked_units, encoded
 from geqlib.data.unused import warn_of_unused
-from geqlib.files.atomic import reading
+from geqlib.files.atomic import file_hash, reading
 
 Listed = tuple[Path, Any]  # a file and its target
 
@@ -40,7 +40,8 @@ class CloudData(PartitionedLoaders):
         target: the column of the CSV file; several, if they are numbers, as a list.
         kind: "classes" or "numbers".
         units: of targets by name, for tables and reports; numbers stay as they are.
-        points: how many of each cloud, drawn once; null for all. Surfaces are sampled by area.
+        points: how many of each cloud, drawn once, by the content of the file and `data_seed`; null
+            for all. Surfaces are sampled by area.
         normalize: whether each cloud is moved to its centroid and divided by the root mean square
             distance from it.
         cutoff: of the edges, in the unit of the positions; by default that of the network which is
@@ -125,7 +126,7 @@ class CloudData(PartitionedLoaders):
         parts = {name: listed_files(part, self.targets) for name, part in self.sources.items()}
         origin = np.array([name for name, part in parts.items() for _ in part])
         files = [entry for part in parts.values() for entry in part]
-        clouds = [self.cloud(k, path) for k, (path, _) in enumerate(files)]
+        clouds = [self.cloud(path) for path, _ in files]
         names = self.targets if len(self.targets) > 1 else None
         values = [value for _, value in files]
         y, self.classes = encoded(values, self.kind, "The target of cloud {}", names)
@@ -151,10 +152,10 @@ class CloudData(PartitionedLoaders):
         """The clouds of a file, folder or table, read in the same way; labels are optional."""
         return CloudFolder(Path(path), self)
 
-    def cloud(self, number: int, path: Path) -> Cloud:
-        """The points of a file, as they are drawn for the cloud of that number."""
-        rng = np.random.default_rng([self.partition.seed, number])
+    def cloud(self, path: Path) -> Cloud:
+        """The points of a file, which are drawn by its content and the seed, wherever it lies."""
         cloud = read_cloud(path)
+        rng = np.random.default_rng([self.partition.seed, int(file_hash(path), 16)])
         with reading(path, "cannot be sampled", "correct or remove it, or change `points`"):
             cloud = cloud.sampled(self.points, rng)
         if not self.normalize:

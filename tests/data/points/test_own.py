@@ -310,3 +310,28 @@ def test_one_point_in_float64_is_not_far(tmp_path: Path) -> None:
         (tmp_path / "a").mkdir(exist_ok=True)
         np.save(tmp_path / "a" / f"{k}.npy", np.full((1, 3), 0.1))
     CloudData(tmp_path, 0.25, 0.25, points=None, normalize=False).setup()
+
+
+def test_points_depend_on_the_file_and_the_seed_alone(tmp_path: Path) -> None:
+    """Not on which files there are beside it, where it lies and what it is called."""
+    draw = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / "one" / label).mkdir(parents=True)
+        for k in range(10):
+            np.save(tmp_path / "one" / label / f"{k}.npy", draw.normal(size=(40, 3)))
+    one = CloudData(tmp_path / "one", points=8)
+    one.setup()
+    moved = tmp_path / "one" / "b" / "3.npy"
+    expected = one.cloud(moved).pos
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "0.npy").write_bytes(moved.read_bytes())
+    alone = one.of_file(tmp_path / "alone")
+    alone.setup()
+    actual = alone.splits["test"].pos
+    torch.testing.assert_close(actual, torch.from_numpy(expected).to(actual.dtype))
+    every = torch.cat([part.pos for part in one.splits.values()]).view(-1, 8, 3)
+    assert int((every - actual).abs().amax((1, 2)).lt(1e-6).sum()) == 1
+    other = CloudData(tmp_path / "one", points=8, data_seed=1).cloud(moved).pos
+    assert not np.allclose(np.sort(other, 0), np.sort(expected, 0))
+    different = one.cloud(tmp_path / "one" / "b" / "4.npy").pos
+    assert not np.allclose(different, expected)
