@@ -112,6 +112,27 @@ def test_unlabelled_structures(here, capsys):
         assert np.allclose(result.get_stress(), atoms.get_stress(), atol=1e-5)
 
 
+def test_what_a_file_says_of_its_structures_goes_with_the_predictions(here):
+    """And never in place of a prediction, a label or the number of the frame."""
+    kinds = ["bulk", "a surface"]
+    frames = [bulk("Cu"), bulk("Au", cubic=True)]
+    for k, (atoms, kind) in enumerate(zip(frames, kinds, strict=True)):
+        atoms.info = {"config_type": kind, "name": f"own {k}", "run": k + 3, "kT": 0.5 + k}
+        atoms.info |= {"index": 77, "dipole": np.ones(3), "done": True}
+        atoms.info["strain"] = np.arange(9.0).reshape(3, 3)
+    write("said.xyz", frames)
+    text = Path("said.xyz").read_text().replace("config_type", "energy=-9000 config_type")
+    Path("said.xyz").write_text(text)
+    assert tiny.geqlib(["predict", "potential", "said.xyz", "--out", "said_too.xyz"]) == 0
+    for k, (result, kind) in enumerate(zip(read("said_too.xyz", ":"), kinds, strict=True)):
+        info = {"config_type": kind, "name": f"own {k}", "run": k + 3, "kT": 0.5 + k, "index": k}
+        assert info.items() <= result.info.items() and result.info["done"]
+        assert np.array_equal(result.info["strain"], np.arange(9.0).reshape(3, 3))
+        frames[k].calc = GeqCalculator("potential/checkpoints/best.ckpt")
+        assert result.get_potential_energy() == pytest.approx(frames[k].get_potential_energy())
+        assert "dipole" not in result.calc.results
+
+
 def test_structures_in_a_format_of_ase_and_as_a_table(here):
     write("one.cif", bulk("Au"))
     model = "potential/checkpoints/last.ckpt"

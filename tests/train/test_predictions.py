@@ -115,13 +115,14 @@ def test_configuration_types_are_written(tmp_path):
             return Atoms("Cu", info={"index": index})
 
         @staticmethod
-        def config_types():
-            return [None, "bulk"]
+        def infos():
+            return [{}, {"config_type": "bulk", "index": 7}]
 
     predictions = {"energy": torch.zeros(2), "index": torch.arange(2), "batch": torch.arange(2)}
     assert write_structures(tmp_path / "some.xyz", Data(), predictions)
     atom, bulk = read(tmp_path / "some.xyz", ":")
     assert "config_type" not in atom.info and bulk.info["config_type"] == "bulk"
+    assert bulk.info["index"] == 1
 
 
 def test_columns_of_a_table_have_the_names_of_their_targets() -> None:

@@ -16,6 +16,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io.extxyz import REV_PROPERTY_NAME_MAP, key_val_str_to_dict, read_xyz
 
+from geqlib.counted import counted
+
 # values in quotes, which may hold anything; or words, which are keys before "="
 WORDS = re.compile(r""""[^"]*+"|'[^']*+'|([^\s="']++)(\s*+=)?""")
 FORMAT = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
@@ -63,6 +65,22 @@ def parse_text(text: bytes) -> Atoms:
     _restore_names(atoms)
     _check_cell_keys(atoms)
     return atoms
+
+
+def comment_info(line: bytes) -> dict[str, Any]:
+    """What a comment line says of its structure, beside cell, columns and boundary; nothing of one
+    that cannot be read.
+
+    Example:
+        >>> comment_info(b'config_type=bulk source="my lab" Properties=species:S:1:pos:R:3')
+        {'config_type': 'bulk', 'source': 'my lab'}
+    """
+    try:
+        values = _comment_values(line.decode().strip())
+    except Exception:  # whatever the parser stumbles on, as in `parse_text`
+        return {}
+    named = {key.removeprefix(HIDDEN): value for key, value in values.items()}
+    return {key: value for key, value in named.items() if key not in FORMAT.values()}
 
 
 class _FormatError(Exception):
@@ -147,7 +165,7 @@ def _check_columns(lines: list[str], columns_of: dict[str, tuple[int, int]]) -> 
                 else "complete the line; or is the number of atoms wrong?"
             )
             raise _FormatError(
-                f"line {number} of the frame has {count} columns, but its Properties "
+                f"line {number} of the frame has {counted(count, 'column')}, but its Properties "
                 f"({', '.join(columns_of)}) are {expected}: {advice}"
             )
 

@@ -128,9 +128,10 @@ class LevelsData(StructureLoaders):
             if sets:
                 self.splits[split] = join_structures(filled) if filled else sets[0]
 
-    def config_types(self) -> list[str | None]:
+    def infos(self) -> list[dict[str, str]]:
         """The level of each structure, by which reports list errors."""
-        return [name for name, count in self._frames.items() for _ in range(count)]
+        frames = self._frames.items()
+        return [{"config_type": name} for name, count in frames for _ in range(count)]
 
     def train_dataloader(self) -> DataLoader:
         data = self._split("train")

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
-from geqlib.data.molecules.config_types import read_config_types
 from geqlib.data.molecules.extxyz import Frame, Missing, pack_frames, read_frames
+from geqlib.data.molecules.frame_info import Info, read_infos
 from geqlib.data.molecules.labels import (
     DipoleUnit,
     EnergyUnit,
@@ -236,9 +236,10 @@ class MoleculeData(StructureLoaders):
         other.splits, other._unlabelled, other.old = {}, set(), None
         return other
 
-    def config_types(self) -> list[str | None]:
-        """The `config_type` of each frame of the files that test structures come from."""
-        return read_config_types(find_files(self.files["test"] or self.files["train"]))
+    def infos(self) -> list[Info]:
+        """What each frame of the files that test structures come from says beside its labels."""
+        paths = find_files(self.files["test"] or self.files["train"])
+        return read_infos(paths, self.labels.keys.values())
 
     def prepare_data(self) -> None:
         """Download files and index streamed ones, which one process does for all."""

@@ -242,8 +242,8 @@ def write_structures(path: Path, data: Any, predictions: Mapping[str, Tensor]) -
     Predictions are called `energy`, `forces` and `stress`, which ASE reads as results; labels
     `REF_energy`, `REF_forces` and so on; standard deviations `energy_std` and `forces_std`, where
     the potential is calibrated; dipoles and polarisabilities `dipole` and `polarisability`. All are
-    in eV, e and angstrom. Structures without a volume have no
-    stress.
+    in eV, e and angstrom. Structures without a volume have no stress. What the files say of a
+    structure under other keys, such as `config_type`, goes with it.
 
     Args:
         path: of the file.
@@ -272,11 +272,11 @@ def _predicted(data: Any, predictions: Mapping[str, Tensor]) -> Iterator[Atoms]:
     sizes = predictions["batch"].bincount(minlength=len(index)).tolist()
     forces = predictions["forces"].double().split(sizes) if "forces" in predictions else None
     deviations = predictions["forces_std"].split(sizes) if "forces_std" in predictions else None
-    types = data.config_types() if hasattr(data, "config_types") else None
+    infos = data.infos() if hasattr(data, "infos") else None
     for k, number in enumerate(index):
         atoms = data.atoms(number)
-        if types is not None and types[number] is not None:
-            atoms.info["config_type"] = types[number]
+        if infos is not None:
+            atoms.info = {**infos[number], **atoms.info}
         # nine numbers, which ASE writes as such, and reads as a matrix
         for name in ("REF_stress", "REF_polarisability"):
             if name in atoms.info:

@@ -88,7 +88,7 @@ def test_structures_keep_their_labels_and_units(tmp_path: Path) -> None:
     assert batch.level.tolist() == [1, 0]
     edges = batch.edge_index[:, batch.batch[batch.edge_index[1]] == 0]
     assert torch.equal(edges, one.edge_index)
-    assert data.config_types() == ["low"] * 12 + ["high"] * 6
+    assert [info["config_type"] for info in data.infos()] == ["low"] * 12 + ["high"] * 6
 
 
 def test_levels_are_drawn_by_weight() -> None:
