@@ -16,7 +16,8 @@ from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.miscalibration import miscalibration_area
 from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
-from geqlib.files.checkpoint import model_file, read_checkpoint
+from geqlib.files.checkpoint import is_model_file, model_file, read_checkpoint
+from geqlib.files.exported_program import is_program
 from geqlib.train.check import task_and_data
 from geqlib.train.ensemble import (
     STRUCTURES,
@@ -111,6 +112,12 @@ def calibrate(
         ValueError: if the run has no potential, no such parameters, or no validation structures
             with labels; or an ensemble has less than two members.
     """
+    file = model_file(run)
+    if is_program(file) or is_model_file(file):
+        raise ValueError(
+            f"{file} is an exported model, which does not say what structures it was trained on: "
+            "calibrate the folder or a checkpoint of its run, and export that."
+        )
     task, data = task_and_data(run)
     if not isinstance(task, EnergyForces):
         raise ValueError(

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -273,6 +274,22 @@ def test_what_cannot_be_calibrated(run: Path, capsys: pytest.CaptureFixture[str]
     config = yaml.safe_load((run / "run" / "config.yaml").read_text())
     assert config["model"]["class_path"].endswith("EnergyForces")
     assert not (run / "other.ckpt").exists()
+
+
+def test_exported_models_are_refused_with_what_to_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of both kinds: a model, and a program, of which the name of one entry is enough."""
+    model, program = tmp_path / "exported.geqlib", tmp_path / "exported.pt2"
+    best = str(run / "run" / "checkpoints" / "best.ckpt")
+    assert tiny.geqlib(["export", best, "--out", str(model)]) == 0
+    with ZipFile(program, "w") as archive:
+        archive.writestr("exported/archive_format", "pt2")
+    for file in (model, program):
+        assert tiny.geqlib(["calibrate", str(file)]) == 2
+        said = f"geqlib: error: {file} is an exported model, which does not say what structures"
+        error = capsys.readouterr().err
+        assert error.startswith(said) and "calibrate the folder or a checkpoint of its run" in error
 
 
 @pytest.mark.parametrize("key", ["energy_key", "forces_key"])
