@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,9 @@ def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
 
     from geqlib.proposals.pace import measure
 
-    with waiting("a few steps, to measure the pace"):
+    with waiting("a few steps, to measure the pace"), warnings.catch_warnings():
+        # which the proposal says
+        warnings.filterwarnings("ignore", message=r".*molecules are left out")
         pace = measure(yaml.safe_load(proposal.text(1, "a trial")))
     epochs = pace.epochs(options.minutes, MOST_EPOCHS)
     spent = f"{epochs * pace.epoch / 60:.2g} minutes"

@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from geqlib.counted import counted
 from geqlib.data.download import find_files
-from geqlib.data.molecules.table import DELIMITERS, MISSING
+from geqlib.data.molecules.table import DELIMITERS, MISSING, unreadable_molecules
 from geqlib.data.molecules.table_file import file_content, is_sdf
 from geqlib.extras import extra_module
 from geqlib.proposals.proposal import Line, Proposal, run_name
@@ -60,9 +61,13 @@ def look(file: str) -> Proposal:
         "monitor": Line("val/auroc" if classes else error),
         "mode": "max" if classes else "min",
         "smiles": smiles or "smiles",
+        "skip": Line(""),
         "batch": max(min(32, count // 20), 1),
     }
     kind = "yes-or-no targets, 0 and 1" if classes else "numbers"
+    bad = unreadable_molecules(path, smiles or "smiles")
+    if bad:
+        settings["skip"] = Line("\n    on_bad_molecule: skip  # what rdkit cannot read")
     reasons = (
         f"{count} molecules" + (f", SMILES in the column {smiles!r}" if table else ""),
         f"targets {', '.join(chosen)}: {kind}; {task}",
@@ -73,6 +78,9 @@ def look(file: str) -> Proposal:
         if several
         else "",
         f"{missing} missing values are left out of the loss" if missing else "",
+        f"on_bad_molecule skip: {counted(len(bad), 'molecule')} left out; the first was {bad[0]}"
+        if bad
+        else "",
         "split random: `split: scaffold` is harder, and nearer to new molecules",
     )
     return Proposal("molecules", run_name(file), settings, tuple(filter(None, reasons)))
@@ -124,6 +132,7 @@ EXAMPLE = Proposal(
         "monitor": Line("val/mae"),
         "mode": "min",
         "smiles": "smiles",
+        "skip": Line(""),
         "batch": 32,
     },
     (

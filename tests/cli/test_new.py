@@ -148,6 +148,22 @@ def test_numbers_of_molecules_train(capsys):
     assert Path("own_predictions.csv").read_text().startswith("graph,predicted,true\n")
 
 
+def test_molecules_that_cannot_be_read_are_skipped(capsys):
+    """As `on_bad_molecule: skip` of the data does, which the configuration has."""
+    pytest.importorskip("rdkit")
+    smiles = [*SMILES[:4], "C1CC", *SMILES[4:]]
+    table("own.csv", {"smiles": smiles, "logp": [*map(len, smiles)]})
+    assert tiny.geqlib(["new", "molecules", "own.csv", "--minutes", "0.001"]) == 0
+    captured = capsys.readouterr()
+    said = "1 molecule left out; the first was own.csv, row 5 after the header: rdkit cannot read"
+    assert f"{said} the SMILES 'C1CC'" in captured.out and "own.csv" not in captured.err
+    assert settings("own.yaml")["data"]["init_args"]["on_bad_molecule"] == "skip"
+    assert tiny.geqlib(["fit", "--config", "own.yaml", *FEW]) == 0
+    table("own.csv", {"smiles": SMILES, "logp": [*map(len, SMILES)]})
+    proposal = propose("molecules", "own.csv")
+    assert "on_bad_molecule" not in proposal.text(1, "none")
+
+
 def test_classes_of_molecules():
     pytest.importorskip("rdkit")
     toxic = ["" if k % 5 == 0 else int("O" in x) for k, x in enumerate(SMILES)]

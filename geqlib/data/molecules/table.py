@@ -264,6 +264,24 @@ def read_molecules(
     return joined(graphs, fields)
 
 
+def unreadable_molecules(path: Path, smiles: str = "smiles") -> list[str]:
+    """Where molecules of a CSV or SDF file are that rdkit cannot read, and why.
+
+    Args:
+        path: of the file.
+        smiles: name of the column of SMILES.
+    """
+    extra_module("rdkit", "molecules")
+    bad = []
+    for row in _sdf_rows(path, []) if is_sdf(path) else _csv_rows(path, [], smiles, True):
+        try:
+            if not row.read().GetNumAtoms():
+                raise ValueError("it has no atoms")
+        except ValueError as error:
+            bad.append(f"{row.place}: {error}")
+    return bad
+
+
 def _report(bad: list[str], count: int) -> None:
     if len(bad) == count:
         raise ValueError(f"No molecule can be read. The first was {bad[0]}.")
