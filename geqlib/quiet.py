@@ -16,6 +16,7 @@ ADVICE = (
     "Be aware that when using `ckpt_path`",
     "The dirpath has changed",
 )
+SEED = "lightning.fabric.utilities.seed"  # the logger that says which seed was set
 
 
 def ignore_advice() -> None:
@@ -27,6 +28,37 @@ def ignore_advice() -> None:
     # Lightning's own category, which it raises from torch's
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def in_process_of_a_run() -> None:
+    """`ignore_advice` for one of several processes, whose command says the seed."""
+    ignore_advice()
+    logging.getLogger(SEED).setLevel(logging.WARNING)
+
+
+class Once(logging.Filter):
+    """Lets each text of a logger through once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self.said
+        self.said.add(text)
+        return new
+
+
+@contextmanager
+def seed_said_once() -> Iterator[None]:
+    """Lightning says each seed once within a block, however often it is set."""
+    logger, once = logging.getLogger(SEED), Once()
+    logger.addFilter(once)
+    try:
+        yield
+    finally:
+        logger.removeFilter(once)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from geqlib.cli.renamed import with_todays_configuration
 from geqlib.cli.shipped import with_shipped_configurations
 from geqlib.extras import missing_package
-from geqlib.quiet import ignore_advice
+from geqlib.quiet import ignore_advice, seed_said_once
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = (*TRAINING, *MODULES)
     if args[0] not in commands:
         return _fail(f"there is no command {args[0]!r}: choose one of {', '.join(commands)}.")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), seed_said_once():
         ignore_advice()
         try:
             return _run(args[0], args[1:])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geqlib.cli.bar import bar
+from geqlib.counted import counted
 
 if TYPE_CHECKING:
     from geqlib.generation import BondRules, Molecules
@@ -164,7 +165,8 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     )
     write_samples(options.out, molecules, rules=rules)
     report(molecules, task, rules, novelty_texts(options, rules=rules))
-    sys.stdout.write(f"wrote {options.out}: {len(molecules) - dropped(molecules)} molecules\n")
+    whole = len(molecules) - dropped(molecules)
+    sys.stdout.write(f"wrote {options.out}: {counted(whole, 'molecule')}\n")
 
 
 def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
@@ -204,7 +206,7 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
         _report_molecules(batches, task, novelty_texts(options, species=task.species))
     if stopped:
         sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
-    sys.stdout.write(f"wrote {options.out}: {len(graphs)} graphs\n")
+    sys.stdout.write(f"wrote {options.out}: {counted(len(graphs), 'graph')}\n")
 
 
 def _report_molecules(

@@ -58,6 +58,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
         show(metrics, metric_units(predictor.task, data), options.out)
         return 0
 
+    from geqlib.counted import counted
     from geqlib.data.loaders import noun_of
     from geqlib.train.runs.predicted_files import predictions_path, write_predictions
 
@@ -65,8 +66,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
     if options.file is not None and out.resolve() == options.file.resolve():
         raise ValueError(f"--out {out} is the file itself: name another one.")
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
-    counted = noun_of(data) if graphs == 1 else f"{noun_of(data)}s"
-    sys.stdout.write(f"wrote {out}: {graphs} {counted}\n")
+    sys.stdout.write(f"wrote {out}: {counted(graphs, noun_of(data))}\n")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from geqlib.counted import counted
 from geqlib.data.graphs.graph_files import read_source
 from geqlib.data.graphs.own import OwnGraphData
 from geqlib.proposals.proposal import Line, Proposal, run_name
@@ -55,12 +56,16 @@ def look(file: str) -> Proposal:
         "batch": batch,
     }
     shown = ", ".join(map(str, classes[:8])) + (", ..." if len(classes) > 8 else "")
-    learnt = f"{outputs} classes ({shown})" if kind == "classes" else f"the number {target!r}"
+    learnt = (
+        f"{counted(outputs, 'class')} ({shown})" if kind == "classes" else f"the number {target!r}"
+    )
     features = f"attributes {', '.join(nodes)}" if nodes else "degrees: there are no attributes"
     reasons = (
-        f"{len(graphs)} graphs of {mean:.3g} nodes on average; {learnt}",
-        f"features of nodes: {features}, {width} columns",
-        f"features of edges: attributes {', '.join(edges)}, {edge_dim} columns" if edges else "",
+        f"{counted(len(graphs), 'graph')} of {mean:.3g} nodes on average; {learnt}",
+        f"features of nodes: {features}, {counted(width, 'column')}",
+        f"features of edges: attributes {', '.join(edges)}, {counted(edge_dim, 'column')}"
+        if edges
+        else "",
         f"batch_size {batch}: a step sees a tenth of the graphs, 32 at most",
         "shares of a tenth are small: `geqlib cv` measures on all graphs, in folds",
     )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from geqlib.cli import main
+from geqlib.quiet import SEED
 from tests.train import tiny
 
 LIGHT = ("cv", "learning-curve", "price", "check", "bench", "report", "export", "motifs", "brec")
@@ -44,6 +49,37 @@ def modules_after(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("command", LIGHT)
 def test_help_needs_no_torch(command: str) -> None:
     assert not modules_after(command, "--help") & HEAVY
+
+
+def test_a_seed_is_said_once_in_a_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lightning import seed_everything
+
+    def command(args: list[str]) -> int:
+        for seed in (0, 0, 1, 0):
+            seed_everything(seed)
+        return 0
+
+    monkeypatch.setattr("geqlib.cli.report.main", command)
+    for _ in range(2):
+        with captured_log() as log:
+            assert main(["report"]) == 0
+        assert log == ["Seed set to 0", "Seed set to 1"]
+
+
+@contextmanager
+def captured_log() -> Iterator[list[str]]:
+    """What Lightning's logger of seeds says within a block."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(SEED)
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from geqlib.quiet import ignore_advice
+from geqlib.quiet import in_process_of_a_run
 from geqlib.train.run import fit, predict, test
 from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
@@ -143,7 +143,7 @@ def complete_all(
             complete(run)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=ignore_advice) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=in_process_of_a_run) as pool:
         started = {pool.submit(complete, run): run for run in missing}
         try:
             for k, done in enumerate(as_completed(started)):
