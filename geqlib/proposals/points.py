@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from geqlib.counted import counted
 from geqlib.data.download import find_folder
 from geqlib.data.points.cloud_files import read_cloud
 from geqlib.data.points.clouds import mesh_files, read_off
@@ -30,6 +31,25 @@ CLOUDS = """class_path: CloudData
     points: {points}  # of each cloud
     val: 0.1  # a share, or a folder of its own
     test: 0.1"""
+SPACE = """class_path: FAPointNet
+      init_args:
+        out_scalars: {classes}
+        in_scalars: {features}  # further columns of each point
+        channels: 32
+        group: SE(3)  # E(3) where mirror images have the same class"""
+PLANE = """class_path: PONITA
+      init_args:
+        out_scalars: {classes}
+        out_vectors: 0
+        in_scalars: {features}  # further columns of each point
+        in_vectors: 0
+        space: R2xS1  # of points in the plane
+        orientations: 8
+        level: graph
+        channels: 32
+        layers: 3
+        cutoff: {cutoff}  # of neighbours; the root mean square radius of a cloud is 1"""
+NEIGHBORS = 24  # of a point in the plane, on average
 
 
 def look(file: str) -> Proposal:
@@ -59,6 +79,7 @@ def look(file: str) -> Proposal:
     val, test = max(len(classes), train // 8), max(len(meshes.test), len(classes))
     settings = {
         "classes": len(classes),
+        "model": Line(SPACE.format(classes=len(classes), features=0)),
         "data": Line(MESHES.format(file=written(file), train=train, val=val, test=test)),
         "batch": max(min(32, train // 8), 1),
     }
@@ -84,8 +105,14 @@ def _look_at_clouds(file: str) -> Proposal:
     sizes = [len(cloud.pos) for cloud in read if cloud.face is None]
     clouds, surfaces = len(read), len(read) - len(sizes)
     points = POINTS if surfaces else min(POINTS, int(mean(sizes)))
+    plane = read[0].pos.shape[1] == 2
+    features = 0 if read[0].x is None else read[0].x.shape[1]
+    # of a disc of points whose root mean square radius is 1, so that its area is 2 pi
+    cutoff = round(min((2 * NEIGHBORS / points) ** 0.5, 2.0), 2)
+    network = {"classes": len(classes), "features": features, "cutoff": cutoff}
     settings = {
         "classes": len(classes),
+        "model": Line((PLANE if plane else SPACE).format(**network)),
         "data": Line(CLOUDS.format(file=written(file), points=points)),
         "batch": max(min(32, clouds // 20), 1),
     }
@@ -94,10 +121,19 @@ def _look_at_clouds(file: str) -> Proposal:
         f"points {points} of each, drawn once; of surfaces uniformly by area"
         if surfaces
         else f"points {points} of each cloud, drawn once",
-        "group SE(3): turned clouds have the same class, and mirror images may have another",
+        f"points of a plane: PONITA on R2xS1, with edges of all pairs within {cutoff}"
+        if plane
+        else "group SE(3): turned clouds have the same class, and mirror images may have another",
+        f"{counted(features, 'column')} beside the positions: in_scalars {features}; they do not "
+        "turn with a cloud, so that vectors, such as normals, do not belong there"
+        if features
+        else "",
+        f"normals are left out: {'PONITA' if plane else 'FAPointNet'} is built without vectors"
+        if any(cloud.normal is not None for cloud in read)
+        else "",
         "a tenth of the clouds for validation (val), another for testing (test)",
     )
-    return Proposal("points", run_name(file), settings, reasons)
+    return Proposal("points", run_name(file), settings, tuple(filter(None, reasons)))
 
 
 def _counted(sizes: Sequence[int], surfaces: int) -> str:
@@ -106,7 +142,7 @@ def _counted(sizes: Sequence[int], surfaces: int) -> str:
     if sizes:
         few, many = min(sizes), max(sizes)
         each = f"{few} to {many}" if few < many else f"{few}"
-        parts.append(f"{len(sizes)} clouds of {each} points")
+        parts.append(f"{counted(len(sizes), 'cloud')} of {each} points")
     return " and ".join(parts + ([f"{surfaces} surfaces"] if surfaces else []))
 
 
@@ -119,6 +155,7 @@ EXAMPLE = Proposal(
     "my_points",
     {
         "classes": 10,
+        "model": Line(SPACE.format(classes=10, features=0)),
         "data": Line(MESHES.format(file="my_meshes", train=MOST, val=256, test=512)),
         "batch": 32,
     },

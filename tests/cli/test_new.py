@@ -332,6 +332,30 @@ def test_clouds_in_arrays_train(capsys):
     assert tiny.geqlib(["test", "runs/clouds", "clouds"]) == 0
 
 
+@pytest.mark.parametrize(("dim", "further"), [(2, 0), (2, 1), (3, 2)])
+def test_clouds_of_the_plane_and_with_features_train(dim, further, capsys):
+    """The configuration fits what the files have of each point."""
+    draw = np.random.default_rng(0)
+    for name, stretch in (("balls", 1), ("rods", 4)):
+        Path("clouds", name).mkdir(parents=True)
+        for k in range(10):
+            pos = draw.normal(size=(20, dim)) * [1, *(dim - 1) * [stretch]]
+            arrays = {"x": draw.normal(size=(20, further))} if further else {}
+            if dim == 3:
+                arrays["normal"] = np.eye(3)[draw.integers(0, 3, 20)]
+            np.savez(f"clouds/{name}/{k}.npz", pos=pos, **arrays)
+    assert tiny.geqlib(["new", "points", "clouds", "--minutes", "0.001"]) == 0
+    out = capsys.readouterr().out
+    model = settings("clouds.yaml")["model"]["init_args"]["model"]
+    assert model["init_args"]["in_scalars"] == further
+    assert model["class_path"] == ("PONITA" if dim == 2 else "FAPointNet")
+    assert ("points of a plane: PONITA on R2xS1" in out) == (dim == 2)
+    assert ("normals are left out: FAPointNet" in out) == (dim == 3)
+    columns = "1 column beside" if further == 1 else f"{further} columns beside"
+    assert (f"{columns} the positions: in_scalars {further}" in out) == (further > 0)
+    assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_surfaces_in_a_folder_for_each_class_train(beside, capsys):
     """Of PLY and STL too, and beside clouds of points."""
