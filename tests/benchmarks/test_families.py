@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import families, tables
+from benchmarks.accuracy import generation
 from benchmarks.rows import Column, Result, Row, Table
 from benchmarks.tables import families_markdown
 
@@ -117,6 +118,17 @@ def test_rows_are_told_apart_by_what_differs(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_family_has_a_page_in_the_table() -> None:
     pages = {problem.page for problem in families.PROBLEMS}
     assert {"escaip.md", "dpa3.md", "motifs.md", "pard.md", "subsets.md", "generation.md"} <= pages
+
+
+def test_rows_of_generation_have_the_labels_that_its_benchmark_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["generation.py"])
+    plan = generation.planned(generation._arguments())
+    written = {(label, f"{sigma_max:g}") for label, _, sigma_max, _ in plan}
+    (problem,) = (p for p in families.PROBLEMS if p.result == "accuracy/generation")
+    assert {problem.ours, problem.others} <= written
+    assert problem.column in {column.key for column in generation.COLUMNS}
 
 
 def test_exact_features_are_no_network() -> None:
