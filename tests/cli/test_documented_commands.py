@@ -61,6 +61,24 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("geqlib ")]
 
 
+def outputs(words: list[str]) -> list[str]:
+    """What the documents show below a command."""
+    pattern = re.compile(r"^```sh\n(geqlib [^\n]*)\n```\n\n```text\n(.*?)^```", re.M | re.S)
+    blocks = [block for page in PAGES for block in pattern.findall(page.read_text())]
+    return [text for line, text in blocks if shlex.split(line, comments=True)[1:] == words]
+
+
+def without_numbers(text: str) -> list[str]:
+    """The words of an output, of which numbers are those of the machine and the data."""
+    return re.sub(r"\d\.\de[+-]\d\d", "0", text).split()
+
+
+def test_an_output_of_check_is_shown() -> None:
+    """Which its command below compares."""
+    shown = [text for param in CONFIGURED for text in outputs(param.values[0])]
+    assert any("Equivariance error of PointNet" in text for text in shown)
+
+
 def reason(words: list[str]) -> str | None:
     return next((why for part, why in NOT_RUN.items() if part in " ".join(words)), None)
 
@@ -98,7 +116,10 @@ def _others(page: Path) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("words", CONFIGURED)
 def test_commands_with_configurations(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command, option, config, *rest = words
@@ -111,7 +132,10 @@ def test_commands_with_configurations(
         return
     if command == "check":  # which takes no changes
         Path("small.yaml").write_text(yaml.safe_dump(settings(TOP / config, small)))
+        capsys.readouterr()
         assert main([command, option, "small.yaml", *rest, "--samples", "1"]) == 0
+        shown = capsys.readouterr().out
+        assert all(without_numbers(text) == without_numbers(shown) for text in outputs(words))
         return
     # one after another: tests/cli/test_cv.py runs several at a time
     folds = ["--folds", "0", "--jobs", "1"] if command == "cv" else []
