@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ase.io import read
 
 from geqlib.cli import main
 from geqlib.cli.sample import report
+from geqlib.data import PropertyData
 from geqlib.files.checkpoint import read_checkpoint
 from geqlib.files.molecule_files import write_samples
 from geqlib.generation import EDM_RULES, HeunSampler, Molecules, molecule_smiles
@@ -341,7 +343,10 @@ def test_own_molecules_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     pytest.importorskip("rdkit", reason="novelty takes rdkit")
     monkeypatch.chdir(tmp_path)
-    write("mine.xyz", [molecule(["H2O", "CH4", "NH3", "CH3OH"][k % 4]) for k in range(20)])
+    molecules = [molecule(["H2O", "CH4", "NH3", "CH3OH"][k % 4]) for k in range(20)]
+    for k, atoms in enumerate(molecules):
+        atoms.info["gap"] = k / 3
+    write("mine.xyz", molecules)
     page = TOP / "docs" / "generation.md"
     text = page.read_text().partition("As `mine.yaml`")[2]
     Path("mine.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)[0])
@@ -355,3 +360,17 @@ def test_own_molecules_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert np.isfinite(frames[0].positions).all()
     assert main(report_words) == 0
     assert Path("report/sampled_molecules.png").exists()
+    # with a property, as the page says
+    properties: dict[str, Any] = {"properties": {"y": "graph:scalar"}, "keys": {"y": "gap"}}
+    assert '`properties: {y: "graph:scalar"}` and `keys: {y: gap}`' in page.read_text()
+    changes = [f"--data.{name}={json.dumps(value)}" for name, value in properties.items()]
+    changes += ["--model.model.conditional=true", "--model.model.network.in_scalars=7"]
+    folder = ["--trainer.default_root_dir=runs/gap"]
+    assert main([*fit_words[:3], *folder, *net, *FEW, *few, *changes]) == 0
+    data = PropertyData("mine.xyz", **properties)
+    data.setup()
+    y = data.splits["train"].y.double()
+    scale = load_diffusion("runs/gap").property_scale
+    assert scale == pytest.approx((float(y.mean()), float(y.std())))
+    words = ["--count", "2", "--property", "3", "--out", "gap.xyz"]
+    assert main(["sample", "runs/gap", *words]) == 0

@@ -157,16 +157,17 @@ class MoleculeDiffusion(SampledModule, Task):
         sizes, counts = train.counts["node"].unique(return_counts=True)
         self.histogram = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
         if getattr(self.model, "conditional", False):
-            self.property_scale = self._scale(data)
+            self.property_scale = self._scale(train)
 
-    def _scale(self, data: Any) -> tuple[float, float]:
-        if "y" not in data.splits["train"].arrays:
+    def _scale(self, train: PackedGraphs) -> tuple[float, float]:
+        if "y" not in train.arrays:
             raise ValueError(
-                "The denoiser is conditional, and the data has no property: set `target` of the "
-                "data, or conditional=false."
+                "The denoiser is conditional, and the data has no property y: set `target` of "
+                "QM9Generation or `properties` of PropertyData, or conditional=false."
             )
-        mean, std = data.target_scale()
-        return float(mean), float(std) if std > 0 else 1.0
+        y = train.y.double()
+        mean, std = float(y.mean()), float(y.std())
+        return mean, std if std > 0 else 1.0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -128,7 +128,7 @@ class GraphDiffusion(SampledModule, Task):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         network = self.network
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         train = getattr(data, "splits", {}).get("train")
         self.species = tuple(getattr(data, "species", self.species))
         if stage != "fit" or not isinstance(train, PackedGraphs):
