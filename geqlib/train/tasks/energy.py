@@ -208,7 +208,8 @@ class EnergyForces(Task):
 
     def configure_callbacks(self) -> list[L.Callback]:
         data = getattr(self.trainer, "datamodule", None)
-        for sentence in unused_labels(self.model, data):
+        weights = self._largest_weights() if self.trainer.state.fn == "fit" else None
+        for sentence in unused_labels(self.model, data, weights):
             warnings.warn(sentence, stacklevel=2)
         if not self.model.conservative:
             warnings.warn(f"Forces of this model are {NOT_CONSERVATIVE}.", stacklevel=2)

@@ -96,12 +96,15 @@ def check_outputs(potential: Any, weights: Mapping[str, float]) -> None:
         )
 
 
-def unused_labels(potential: Any, data: Any) -> list[str]:
-    """A sentence for each label that the data reads, and nothing is compared with.
+def unused_labels(
+    potential: Any, data: Any, weights: Mapping[str, float] | None = None
+) -> list[str]:
+    """A sentence for each label that the data reads, and that no loss compares with.
 
     Args:
         potential: a `Potential`.
         data: its data module, with `labels`, or with `parts` that have them; or any other.
+        weights: of the labels in the loss; without them, what the potential has is used.
     """
     parts = list(getattr(data, "parts", {}).values()) or [data]
     labels = [part.labels for part in parts if hasattr(part, "labels")]
@@ -114,11 +117,21 @@ def unused_labels(potential: Any, data: Any) -> list[str]:
         del unused["dipole"]
     if potential.polarisability:
         del unused["polarisability"]
-    return [
+    sentences = [
         f"{name}_key is read and not trained on: {reason}. null leaves it out."
         for name, reason in unused.items()
         if any(getattr(label, name, None) for label in labels)
     ]
+    keys = {"stress": ("stress", "virial"), "dipole": ("dipole",)}
+    keys["polarisability"] = ("polarisability",)
+    for name, own in keys.items():
+        key = next((k for k in own for label in labels if getattr(label, k, None)), None)
+        if key and weights and not weights[name] and name not in unused:
+            sentences.append(
+                f"{key}_key is read and not trained on, as {name}_weight is 0: set {name}_weight "
+                f"of the task, or {key}_key to null, unless its errors are only to be measured."
+            )
+    return sentences
 
 
 def check_measured(split: str, structures: Any, names: Iterable[str]) -> None:
@@ -212,8 +225,8 @@ def check_weighted(weights: Mapping[str, float], batch: Any) -> None:
     for name, weight in weights.items():
         if weight and name not in batch:
             raise ValueError(
-                f"The data has no {name}, but {name}_weight is {weight}: name its key in the data, "
-                "or set the weight to 0."
+                f"The data has no {name}, but {name}_weight is {weight}: name its key in the data "
+                f"({name}_key), or set the weight to 0."
             )
 
 

@@ -211,3 +211,25 @@ def test_labels_that_nothing_learns_are_said() -> None:
     assert names == ["energies_key", "polarisability_key"]
     assert not unused_labels(Potential(plain), MoleculeData("a.xyz"))
     assert not unused_labels(Potential(plain), None)
+
+
+@pytest.mark.parametrize("key", ["stress_key", "virial_key"])
+def test_a_stress_that_nothing_learns_is_said(key: str) -> None:
+    """With the keys of the data and of the task, and not where it has a weight, if a late one."""
+    potential = Potential(PONITA(4, 0, 1, 0, channels=4, layers=1, cutoff=3.0))
+    data = MoleculeData("a.xyz", **{key: "s"})
+    without = {"energy": 1.0, "stress": 0.0, "dipole": 0.0, "polarisability": 0.0}
+    (sentence,) = unused_labels(potential, data, without)
+    assert sentence.startswith(f"{key} is read and not trained on, as stress_weight is 0")
+    assert not unused_labels(potential, data, without | {"stress": 1.0})
+    assert not unused_labels(potential, data)  # of a test
+    assert not unused_labels(potential, MoleculeData("a.xyz"), without)
+
+
+def test_a_run_says_once_that_the_stress_is_not_trained_on(tmp_path: Path) -> None:
+    run = small_run("energy", tmp_path / "run", max_epochs=1)
+    run.task.weights["stress"] = 0.0
+    run.task.stages = [run.task.stages[0]._replace(weights=dict(run.task.weights))]
+    with pytest.warns(UserWarning) as said:
+        fit(run)
+    assert sum("stress_weight is 0" in str(w.message) for w in said) == 1
