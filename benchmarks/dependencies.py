@@ -8,8 +8,9 @@ not tell what is used (a module as a value, `import *`, a name that is formatted
 counts.
 
 Not followed: annotations, but for those from which objects are built (see `Mentions`); what is
-under `if TYPE_CHECKING`; what only draws or shows (`DRAWING`, `SHOWN`); modules that are named in a
-file alone, such as the class of a checkpoint, which has led there when the file was written.
+under `if TYPE_CHECKING`; what only draws or shows (`DRAWING`, `SHOWN`); what acts in runs that begin with another model
+(`BEGINNINGS`), for scripts that do not name the option (`BEGIN`); modules that are named in a file
+alone, such as the class of a checkpoint, which has led there when the file was written.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ DRAWN_BY = ("rows", "tables", "pictures", "provenance", "source", "dependencies"
 DRAWING = {f"benchmarks.{name}" for name in DRAWN_BY} | {"geqlib.moved"}
 SHOWN = {"PUBLISHED", "COLUMNS", "SOURCE", "SOURCES", "PROTOCOL", "NOTE"}  # of benchmarks
 VERSION = "__version__"
+BEGIN = {"init", "--init", "freeze", "--freeze"}
+BEGINNINGS = {"geqlib.train.runs.init_arguments"} | {
+    f"geqlib.train.fine_tuning.{name}"
+    for name in ("force_units", "frozen", "initial", "origin", "weights")
+}
 # what benchmarks run as `python -m geqlib`: fit and test
 COMMAND, RUN_BY_COMMAND = {"-m", "geqlib"}, "geqlib.cli.train"
 CONFIG = re.compile(r"configs/[\w*]+\.yaml")
@@ -76,13 +82,14 @@ class Checkout:
         definitions: set[Definition] = set()
         configs: set[Path] = set()
         waiting = list(self.named(roots))
+        unused = set() if self._begin_with_a_model(roots) else BEGINNINGS
         while waiting:
             item = waiting.pop()
             if isinstance(item, Path):
                 if item not in configs:
                     configs.add(item)
                     waiting += self.named(words(self.settings(item)))
-            elif item not in definitions and not _only_shows(item):
+            elif not (item in definitions or item.module in unused or _only_shows(item)):
                 definitions.add(item)
                 if item not in self._references:
                     self._references[item] = set(self.references(item))
@@ -199,6 +206,11 @@ class Checkout:
         for key, target in (*module.imports, *part.imports):
             if key == first:
                 yield from self._imported(target, rest)
+
+    def _begin_with_a_model(self, roots: Iterable[str]) -> bool:
+        """Whether scripts name the option of runs that begin with another model."""
+        parts = [part for root in roots for part in (self.module(root) or Module()).parts.values()]
+        return any(part.strings & BEGIN for part in parts)
 
     def _is_class(self, definition: Definition) -> bool:
         """Whether it is a class, objects of which are made by what names it elsewhere."""

@@ -204,6 +204,17 @@ def test_lazy_names_of_a_package(top):
     ).keys()
 
 
+def test_what_acts_in_runs_that_begin_with_another_model(top):
+    (top / "geqlib/train/fine_tuning").mkdir(parents=True)
+    (top / "geqlib/train/fine_tuning/weights.py").write_text("TAKEN = 1\n")
+    script = top / "benchmarks/accuracy/balls.py"
+    uses = "from geqlib.train.fine_tuning.weights import TAKEN\nprint(TAKEN, {})\n"
+    taken = Definition("geqlib.train.fine_tuning.weights", "TAKEN")
+    for option, counts in (("'lr'", False), ("'init'", True), ("'--freeze'", True)):
+        script.write_text(uses.format(option))
+        assert (taken in codes(top)) == counts
+
+
 @pytest.fixture(scope="module")
 def nbody() -> set[str]:
     definitions, _ = Checkout(TOP).reached(("benchmarks.accuracy.nbody",))
