@@ -161,9 +161,9 @@ PROBLEMS = (
         "subsets.md",
         "accuracy/subsets",
         "Jaccard index of the odd points of 100 in two moons",
-        "100",
-        ("moons", "INSET, superset"),
-        ("moons", "DeepSet"),
+        "own",
+        ("moons, 10 of 100", "INSET, superset"),
+        ("moons, 10 of 100", "DeepSet"),
     ),
     Problem(
         "new molecules like those of a data set",
