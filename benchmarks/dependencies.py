@@ -8,9 +8,10 @@ not tell what is used (a module as a value, `import *`, a name that is formatted
 counts.
 
 Not followed: annotations, but for those from which objects are built (see `Mentions`); what is
-under `if TYPE_CHECKING`; what only draws or shows (`DRAWING`, `SHOWN`); what acts in runs that begin with another model
-(`BEGINNINGS`), for scripts that do not name the option (`BEGIN`); modules that are named in a file
-alone, such as the class of a checkpoint, which has led there when the file was written.
+under `if TYPE_CHECKING`; what only draws, shows or writes for people (`DRAWING`, `SHOWN`,
+`WRITTEN`); what acts in runs that begin with another model (`BEGINNINGS`), for scripts that do not
+name the option (`BEGIN`); modules that are named in a file alone, such as the class of a
+checkpoint, which has led there when the file was written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ PACKAGES = ("geqlib", "benchmarks", "tests")
 # these draw what was measured, or serve import paths of old; a change of them changes no number
 DRAWN_BY = ("rows", "tables", "pictures", "provenance", "source", "dependencies", "rehash", "board")
 DRAWING = {f"benchmarks.{name}" for name in DRAWN_BY} | {"geqlib.moved"}
+# predictions of structures in a file, for people: no benchmark reads it
+WRITTEN = ("geqlib.train.runs.record", "write_structures")
 SHOWN = {"PUBLISHED", "COLUMNS", "SOURCE", "SOURCES", "PROTOCOL", "NOTE"}  # of benchmarks
 VERSION = "__version__"
 BEGIN = {"init", "--init", "freeze", "--freeze"}
@@ -248,7 +251,7 @@ def words(settings: Any) -> Iterator[str]:
 def _only_shows(definition: Definition) -> bool:
     module, name = definition
     shown = SHOWN if module.startswith("benchmarks.") else {VERSION}
-    return module in DRAWING or name in shown
+    return module in DRAWING or name in shown or definition == WRITTEN
 
 
 def _is_own(module: str) -> bool:

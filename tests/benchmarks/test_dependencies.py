@@ -256,6 +256,8 @@ def test_what_the_n_body_benchmark_uses(nbody, name):
         "geqlib.data.molecules.",
         "geqlib.gaunt.network.",
         "geqlib.train.tasks.energy.",
+        "geqlib.train.runs.record.write_structures",
+        "geqlib.train.runs.record._predicted",
         "geqlib.cli.report.",
         "benchmarks.rows.",
         "benchmarks.tables.",
@@ -278,6 +280,14 @@ def test_benchmarks_start_no_other_command():
         path.name for path in (TOP / "benchmarks").rglob("*.py") if '"-m"' in path.read_text()
     }
     assert starting == {"training.py", "dependencies.py"}
+
+
+def test_no_benchmark_reads_the_predictions_that_are_written_for_people():
+    """What `WRITTEN` relies on."""
+    scripts = [*(TOP / "benchmarks").rglob("*.py")]
+    reading = {path.name for path in scripts if "predictions.xyz" in path.read_text()}
+    naming = {path.name for path in scripts if "write_structures" in path.read_text()}
+    assert (reading, naming) == (set(), {"dependencies.py"})
 
 
 def test_configurations_name_classes_in_full():
