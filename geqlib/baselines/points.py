@@ -37,7 +37,8 @@ class PointNet(nn.Module):
         points.
 
     Raises:
-        ValueError: an unknown level, or, for outputs per cloud, batch without num_graphs.
+        ValueError: an unknown level, features other than in_scalars and in_vectors say, or, for
+            outputs per cloud, batch without num_graphs.
 
     Example:
         >>> net = PointNet(10)
@@ -79,6 +80,8 @@ class PointNet(nn.Module):
         num_graphs: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         batch, num_graphs = sample_numbers(pos, batch, num_graphs, self.level)
+        check_features("in_scalars", self.in_scalars, "x", x, ())
+        check_features("in_vectors", self.in_vectors, "vec", vec, (3,))
         features = [pos, *([] if x is None else [x]), *([] if vec is None else [vec.flatten(1)])]
         h = self.points(torch.cat(features, 1))
         return read_out(self, self.head, h, batch, num_graphs)
@@ -235,6 +238,32 @@ def sample_numbers(
     if num_graphs is None:
         num_graphs = int(batch.max()) + 1 if batch.numel() else 0
     return as_index(batch, "batch"), num_graphs
+
+
+def check_features(
+    option: str, count: int, name: str, tensor: Tensor | None, ending: tuple[int, ...]
+) -> None:
+    """Refuse features of points of which there are not as many as the network was built for.
+
+    Raises:
+        ValueError: with the option, and what to set it to.
+    """
+    if tensor is None:
+        if count:
+            raise ValueError(
+                f"{name} is missing: the network was built with {option}={count}; pass {name}, or "
+                f"leave {option} out."
+            )
+        return
+    dim = 2 + len(ending)
+    if tensor.dim() != dim or tensor.shape[2:] != ending:
+        wanted = ", ".join(map(str, ("points", option, *ending)))
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected [{wanted}].")
+    if tensor.size(1) != count:
+        raise ValueError(
+            f"{name} has {tensor.size(1)} features per point, but the network was built with "
+            f"{option}={count}: set {option} to {tensor.size(1)}."
+        )
 
 
 def check_level(level: str) -> None:

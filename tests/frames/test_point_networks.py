@@ -243,6 +243,22 @@ def test_errors(build: Any) -> None:
             build(1, layers=0)
 
 
+@pytest.mark.parametrize("build", [PointNet, FAPointNet])
+def test_features_that_the_network_was_not_built_for(build: Any) -> None:
+    pos, x, vec = torch.randn(6, 3), torch.randn(6, 2), torch.randn(6, 1, 3)
+    assert build(4, in_scalars=2, in_vectors=1)(pos, x, vec)[0].shape == (1, 4)
+    with pytest.raises(ValueError, match=r"x has 2 features per point, .*set in_scalars to 2\."):
+        build(4)(pos, x)
+    with pytest.raises(ValueError, match=r"built with in_scalars=3: set in_scalars to 2\."):
+        build(4, in_scalars=3)(pos, x)
+    with pytest.raises(ValueError, match=r"vec has 1 features per point, .*set in_vectors to 1\."):
+        build(4)(pos, vec=vec)
+    with pytest.raises(ValueError, match="x is missing: the network was built with in_scalars=2"):
+        build(4, in_scalars=2)(pos)
+    with pytest.raises(ValueError, match=r"x has shape \(.*, expected \[points, in_scalars\]"):
+        build(4, in_scalars=2)(pos, x[:, 0])
+
+
 @pytest.mark.parametrize("layers", [1, 3])
 def test_dgcnn_waits_for_the_device_once(layers: int) -> None:
     pos, batch, graphs = clouds()
