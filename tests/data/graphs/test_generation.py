@@ -207,7 +207,7 @@ def test_own_graphs_of_a_file(tmp_path: Path) -> None:
             first = (ends == 0).any(0)
             assert part[k].edge_attr.tolist() == (2 - first.long()).tolist()
             assert torch.equal(part[k].edge_attr, same.splits[split][k].edge_attr)
-    other = GraphGeneration(source=tmp_path / "own.json", data_seed=2)
+    other = GraphGeneration(source=tmp_path / "own.json", **kinds | {"data_seed": 2})
     other.setup()
     assert sizes(other, "train") != sizes(data, "train")
     (tmp_path / "few.json").write_text(json.dumps(content[:4]))

@@ -189,7 +189,7 @@ BAD = {
     "cut in a line": (WATER + WATER[:-12], "frame 1: line 5 of the frame has 5 columns"),
     "cut in the comment": (WATER + WATER[:20], "frame 1: it is cut off after 0 of 3 atoms"),
     "cut after the number": (WATER + "3", "frame 1: it is cut off after 0 of 3 atoms"),
-    "too many announced": ("4" + WATER[1:] + WATER, "frame 0: line 6 of the frame has 1 columns"),
+    "too many announced": ("4" + WATER[1:] + WATER, "frame 0: line 6 of the frame has 1 column"),
     "too few announced": ("2" + WATER[1:] + WATER, "frame 1: expected a number of atoms, found 'H"),
     "no element": (WATER.replace("O ", "Xx "), "frame 0: ASE cannot read it (KeyError: 'Xx')"),
     "dummy": (WATER.replace("O ", "X "), "frame 0: atom 0 has the atomic number 0"),
