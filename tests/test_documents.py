@@ -39,6 +39,18 @@ def test_links_lead_somewhere(path):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
+def test_paths_for_contributors_exist():
+    text = (TOP / "CONTRIBUTING.md").read_text()
+    code = [*re.findall(r"`([^`\n]+)`", text), *"".join(_blocks(text, "sh")).splitlines()]
+    words = [word for line in code for word in line.partition("#")[0].split()]
+    results = {"accuracy/nbody", "table:accuracy/nbody"}
+    paths = {word for word in words if "/" in word} - results - {".venv/bin/python"}
+    assert len(paths) > 20
+    assert not [path for path in paths if not (TOP / path).exists()]
+    modules = re.findall(r"python -m (tests[\w.]*)", text)
+    assert all((TOP / f"{name.replace('.', '/')}.py").exists() for name in modules)
+
+
 @pytest.mark.slow
 def test_commands_of_the_readme_exist():
     from geqlib.cli import main
