@@ -114,8 +114,8 @@ class SubsetTask(Task):
     def metrics(self, batch: Any, stage: str) -> Mapping[str, Metric | Tensor]:
         logits, true = self.predict_outputs(batch)["logits"], batch.y > 0
         sets = batch.batch, batch.num_graphs
-        # NaN ends the run by the sentence of all tasks
-        top = top_subsets(logits.nan_to_num(), _chosen(batch), *sets)
+        self._refuse_divergent_logits(batch)
+        top = top_subsets(logits, _chosen(batch), *sets)
         measures = {
             "jaccard": jaccard(top, true, *sets).mean(),
             "jaccard_half": jaccard(logits > 0, true, *sets).mean(),
@@ -125,6 +125,13 @@ class SubsetTask(Task):
             return measures
         size = len(batch.x) // batch.num_graphs
         return {f"{k}_{size}": v for k, v in measures.items()}
+
+    def _refuse_divergent_logits(self, batch: Any) -> None:
+        """Stop a run by the sentence of all tasks before anything is ranked."""
+        if self.batch_at_hand is not None:
+            stage, number, _ = self.batch_at_hand
+            self.refuse_divergence(stage, batch, number)
+            self.read_watched()  # ranking reads the logits on accelerators as well
 
     def _sizes_apart(self) -> bool:
         """Whether test sets of each size are measured apart, as data with loaders for each are."""
@@ -141,7 +148,9 @@ class SubsetTask(Task):
         logits = self.predict_outputs(batch)["logits"]
         out = {"marginal": logits.sigmoid(), "chosen": logits > 0, "batch": batch.batch}
         if "y" in batch:
-            top = top_subsets(logits.nan_to_num(), _chosen(batch), batch.batch, batch.num_graphs)
+            # predictions that are NaN are written, and counted in a warning: they rank last
+            ranked = logits.where(~logits.isnan(), -torch.inf)
+            top = top_subsets(ranked, _chosen(batch), batch.batch, batch.num_graphs)
             out |= {"top": top, "true": batch.y}
         return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,39 @@ def test_bad_sets(case: str) -> None:
     bad, message = ERRORS[case]
     with pytest.raises(ValueError, match=message):
         SubsetTask(Constant(LOGITS)).check_batch(bad)
+
+
+WITH_NAN = [torch.nan, 0.5, -1.0, -2.0, 0.1, -0.1]
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_nothing_is_ranked_by_logits_that_are_nan(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence of all tasks comes before the choice, which would say another one."""
+
+    def rank(*args: Any) -> Tensor:
+        raise AssertionError("ranked")
+
+    monkeypatch.setattr("geqlib.train.tasks.subsets.top_subsets", rank)
+    data = SubsetData(batch_size=2, size=3, chosen=1, train=2, val=2, test=2, test_sizes=(3,))
+    task = SubsetTask(Constant(WITH_NAN))
+    options: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(**options, max_epochs=1, accelerator="cpu", enable_model_summary=False)
+    with pytest.raises(ValueError, match="is NaN or infinite in"):
+        getattr(trainer, stage)(task, datamodule=data)
+
+
+def test_predictions_that_are_nan_rank_last() -> None:
+    """Counted as 0, the logit of element 0 would be the highest of its set."""
+    out = SubsetTask(Constant([torch.nan, -0.5, -1.0, -2.0, 0.1, -0.1])).predict_step(batch(), 0)
+    assert out["top"].tolist() == [False, True, False, False, True, True]
+    assert out["marginal"].isnan().tolist() == [True] + 5 * [False]
+
+
+def test_metrics_without_a_trainer_name_the_element() -> None:
+    with pytest.raises(ValueError, match="score of element 0 is NaN"):
+        SubsetTask(Constant(WITH_NAN)).metrics(batch(), "val")
 
 
 def test_outputs_of_another_shape() -> None:
