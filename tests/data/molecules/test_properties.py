@@ -203,7 +203,8 @@ def test_sdf_files(tmp_path: Path) -> None:
         assert one.z.tolist() == atoms.numbers.tolist() and float(one.gap) == int(one.index) + 0.5
         np.testing.assert_allclose(one.pos, atoms.positions, atol=1e-4)
     # rdkit takes a molecule for three-dimensional if one z is not 0, whatever its file says
-    write_molecules(tmp_path / "flat.sdf", numbers, pos * torch.tensor([1, 1, 0]), lengths, range(10))
+    plane = pos * torch.tensor([1, 1, 0])
+    write_molecules(tmp_path / "flat.sdf", numbers, plane, lengths, range(10))
     flat = (tmp_path / "flat.sdf").read_text().split("$$$$\n")[1]
     path.write_text("".join([parts[0], f"{flat}$$$$\n", *parts[2:]]))
     with pytest.raises(ValueError, match=r"own\.sdf, molecule 2 is not three-dimensional"):
