@@ -240,3 +240,57 @@ def test_links_of_other_graphs_are_not_asked_for() -> None:
     with pytest.raises(ValueError, match="does not say what the features of its graphs mean"):
         OwnGraphData("old.jsonl").of_file("other.jsonl")
     assert CloudData("old").of_file("other").targets == ["label"]
+
+
+def test_data_whose_names_have_other_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    others = drawings()
+    for graph in others:  # ring is 1 of path and ring, and 0 of ring and star
+        graph.graph["shape"] = {"path": "star", "ring": "ring"}[graph.graph["shape"]]
+    write_graphs(Path("stars.jsonl"), others)
+    with_config = ["test", "--config", "shapes.yaml", "--ckpt_path", "shapes/checkpoints/last.ckpt"]
+    with_config += ["--trainer.default_root_dir", "elsewhere"]
+    resumed = ["fit", *with_config[1:5], "--trainer.default_root_dir", "shapes"]
+    resumed += ["--trainer.max_epochs", "2"]
+    for words in (["test", "shapes"], ["predict", "shapes"], with_config, resumed):
+        sentence = refused([*words, "--data.source", "stars.jsonl"], capsys)
+        assert "classes of the data are ring, star, but the model was trained on path" in sentence
+    recoloured = drawings()
+    for graph in recoloured:
+        for node in graph:
+            graph.nodes[node]["colour"] = ("green", "red")[node % 2]
+    write_graphs(Path("green.jsonl"), recoloured)
+    sentence = refused([*with_config, "--data.source", "green.jsonl"], capsys)
+    assert "columns of features of the data are" in sentence
+    assert tiny.geqlib([*with_config, "--data.source", "drawn.jsonl"]) == 0
+
+
+def test_targets_in_another_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rdkit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
+    rows = [f"{'C' * n},{n},{-n},{n}" for n in range(1, 21)]
+    Path("two.csv").write_text("\n".join(["smiles,a,b,c", *rows]))
+    net = named("MonoidGNN", in_channels=ATOMS, edge_dim=BONDS, aggr="max", out_graph=2, channels=4)
+    data = named("MoleculeTableData", file="two.csv", targets=["a", "b"])
+    task = named("MaskedRegressionTask", num_targets=2, model=net)
+    train("two", task, data, "val/std_mae")
+    capsys.readouterr()
+    for words in (["test", "two"], ["predict", "two", "two.csv"], ["test", "two", "two.csv"]):
+        sentence = refused([*words, "--data.targets", "[b, a]"], capsys)
+        assert "targets of the data are b, a, but the model was trained on a, b" in sentence
+    # another column may have the values of one
+    assert tiny.geqlib(["test", "two", "two.csv", "--data.targets", "[c, b]"]) == 0
+
+
+def test_an_unknown_class_stays_unknown(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    graphs = drawings()[:3]
+    del graphs[1].graph["shape"]
+    write_graphs(Path("some.jsonl"), graphs)
+    assert tiny.geqlib(["predict", "shapes", "some.jsonl"]) == 0
+    assert [row["true"] for row in table("some_predictions.csv")] == ["ring", "", "ring"]

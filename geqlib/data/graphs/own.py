@@ -24,8 +24,9 @@ from geqlib.data.graphs.other_graphs import OtherGraphs
 from geqlib.data.graphs.own_arrays import KEPT, Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
 from geqlib.data.packed import Field, PackedGraphs
-from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.partition import Partition, checked_batch_size
 from geqlib.data.targets import UNLABELLED, Kind, checked_units, encoded, widest
+from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.files.plain import plain
 
@@ -35,7 +36,7 @@ SHARE = 0.1  # of validation and test graphs where none is named
 SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
 
 
-class OwnGraphData(PartitionedLoaders):
+class OwnGraphData(NamedLoaders):
     """Graphs of your own, in shares or folds, with what is to be learnt of them.
 
     Batches hold `x` [N, features], `edge_index` [2, E], `edge_attr` if there are `edges`, `batch`,
@@ -194,10 +195,15 @@ class OwnGraphData(PartitionedLoaders):
         return super().state_dict() | columns
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if "classes" in state_dict:
-            super().load_state_dict(state_dict)
-        if "columns" in state_dict:
+        super().load_state_dict(state_dict)
+        if "columns" in state_dict and self.columns is None:
             self.columns = Columns(**state_dict["columns"])
+
+    def check_trained(self) -> None:
+        super().check_trained()
+        before = self.trained.get("columns")
+        if before is not None and self.columns not in (None, Columns(**before)):
+            self.refuse("columns of features", self.columns, Columns(**before))
 
     def prepare_data(self) -> None:
         """Read or download what the source names, which one process does for all."""

@@ -25,8 +25,9 @@ from geqlib.data.molecules.structures import far_origins
 from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content, is_sdf
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
-from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.partition import Partition, checked_batch_size
 from geqlib.data.targets import checked_units
+from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.extras import extra_module
 from geqlib.files.atomic import cached_arrays, file_hash, reading
@@ -37,7 +38,7 @@ CHARGE = "charge"
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-", "?")
 
 
-class MoleculeTableData(PartitionedLoaders):
+class MoleculeTableData(NamedLoaders):
     """Molecules of a table with any number of targets, some of which may be missing.
 
     A `.csv` file has a header, a column of SMILES and a column for each target; an `.sdf` file has

@@ -13,18 +13,19 @@ from torch.utils.data import DataLoader
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_folder
 from geqlib.data.packed import PackedGraphs
-from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.partition import Partition, checked_batch_size
 from geqlib.data.points.cloud_files import READERS, Cloud, read_cloud
 from geqlib.data.points.cloud_folder import CloudFolder, packed_clouds, with_edges
 from geqlib.data.rounding import check_digits
 from geqlib.data.targets import Kind, checked_units, encoded
+from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.files.atomic import file_hash, reading
 
 Listed = tuple[Path, Any]  # a file and its target
 
 
-class CloudData(PartitionedLoaders):
+class CloudData(NamedLoaders):
     """Clouds of points of your own, in shares or folds, with a class or numbers for each.
 
     Files are `.npy`, `.npz`, `.ply`, `.xyz`, `.off` or `.stl` (see

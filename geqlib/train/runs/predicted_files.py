@@ -115,7 +115,8 @@ def _classes(
     def rows() -> Iterator[Sequence[Any]]:
         likeliest = probabilities.argmax(1).tolist()
         for k, row in enumerate(probabilities.tolist()):
-            last = [labels[true[k]]] if true is not None else []
+            # unknown classes are negative
+            last = [labels[true[k]] if true[k] >= 0 else ""] if true is not None else []
             name = names[k] if names else k
             yield [name, labels[likeliest[k]], *(f"{p:.6g}" for p in row), *last]
 
