@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +145,28 @@ def test_commands_with_configurations(
 
 @pytest.mark.slow
 def test_motifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps each of SPEN, GIN, PNA and MonoidGNN with counts, by the page's configurations."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
-    raw_graphs.write(tmp_path, "MUTAG", kinds=3)
-    others = _others(TOP / "docs" / "motifs.md")
-    assert others and all(main(words) == 0 for words in others)
+    monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
+    raw_graphs.write(tmp_path, "MUTAG", kinds=7)
+    page = TOP / "docs" / "motifs.md"
+    configs = re.findall(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```", page.read_text(), re.M | re.S)
+    for name, text in configs:
+        Path(name).write_text(text)
+    fitted = []
+    for words in _others(page):
+        few = [*FEW, "--trainer.default_root_dir=run"] if words[0] == "fit" else []
+        assert tiny.geqlib([*words, *few]) == 0, shlex.join(words)
+        if few:
+            run = yaml.safe_load(Path("run/config.yaml").read_text())
+            network = run["model"]["init_args"]["model"]
+            kinds = set(run["data"]["init_args"]["features"])
+            fitted.append((network["class_path"].split(".")[-1], kinds))
+            shutil.rmtree("run")
+    counts = {"nodes", "edges", "graph"}
+    others = ["MessagePassingNet", "MessagePassingNet", "MonoidGNN"]
+    assert fitted == [("SPEN", counts | {"pairs"}), *((name, counts) for name in others)]
 
 
 @pytest.mark.slow
