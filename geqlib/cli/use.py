@@ -93,8 +93,13 @@ def leave_results(command: Literal["predict", "test"], run: Path, checkpoint: st
         "predict": ["predictions.safetensors", "predictions.xyz"],
     }
     written = [run.parent / name for name in results[command]]
-    paths = " and ".join(str(path) for path in written if path.exists())
-    sys.stdout.write(f"wrote {paths}\n")
+    paths = [str(path) for path in written if path.exists()]
+    if not paths:
+        raise ValueError(
+            f"The test split of {run} is empty: name a file (`geqlib {command} MODEL FILE`), or "
+            "give the data of its run a test split."
+        )
+    sys.stdout.write(f"wrote {' and '.join(paths)}\n")
 
 
 def _is_calibrated(checkpoint: str) -> bool:

@@ -224,6 +224,10 @@ def test_several_at_a_time(tmp_path) -> None:
         (("--jobs", "0"), "--jobs must be at least 1, got 0"),
         (("--against", "nowhere"), "There is no folds.json in nowhere: name a folder that"),
         (("--data.init_args.nope=1",), "nope"),
+        (("--data.fold=1",), "--data.fold is of one run, and this command makes several"),
+        (("--seed_everything", "7"), "name seeds by --seeds"),
+        (("--ckpt_path=last.ckpt",), "--ckpt_path is of one run"),
+        (("--trainer.default_root_dir=here",), "name a folder by --out"),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -173,6 +174,15 @@ def test_without_a_file_the_test_split_of_the_run(here, capsys):
     results = json.loads(Path("potential/results.json").read_text())["metrics"]
     metrics = geqlib.load_predictor("potential").test()
     assert metrics == pytest.approx({k.removeprefix("test/"): v for k, v in results.items()})
+
+
+def test_a_run_without_a_test_split(here, capsys):
+    settings = copy.deepcopy(POTENTIAL)
+    settings["data"]["init_args"]["test"] = 0
+    train(settings, "untested")
+    capsys.readouterr()
+    assert tiny.geqlib(["test", "untested"]) == 2
+    assert "The test split of untested/config.yaml is empty" in capsys.readouterr().err
 
 
 def test_settings_of_the_data(here):
