@@ -51,7 +51,7 @@ def main(args: Sequence[str]) -> int:
     folders = [run.folder for run in runs]
     selected = runs[0].checkpoint == "best"
     page = write_summary(out, folders, options.against, selected=selected)
-    sys.stdout.write(f"wrote {page}\n")
+    sys.stdout.write(f"wrote {page}. Next: geqlib report {out}\n")
     return 0
 
 

@@ -150,10 +150,9 @@ def show(metrics: Mapping[str, float], units: Mapping[str, str], out: Path | Non
     import json
 
     from geqlib.files.atomic import replace_file
+    from geqlib.train.steps.progress import print_metrics
 
-    width = max(map(len, metrics), default=0)
-    for name, value in metrics.items():
-        sys.stdout.write(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip() + "\n")
+    print_metrics(metrics, units)
     if out is not None:
         text = json.dumps(dict(metrics), indent=1)
         replace_file(out, lambda part: part.write_text(text + "\n"))
