@@ -21,7 +21,7 @@ import os
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -99,7 +99,9 @@ class Script:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib bench", description=__doc__)
+    parser = ArgumentParser(
+        "geqlib bench", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", nargs="?", choices=KINDS)
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as nbody; all by default")
     parser.add_argument("--minutes", type=float, help="budget of a run, for those that take one")

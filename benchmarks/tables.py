@@ -160,7 +160,7 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def headers(table: Table) -> list[str]:
     shown = [*table.heads, *(column.header for column in table.columns)]
-    return [*shown, ""] if has_setup(table) else shown
+    return [*shown, "source"] if has_setup(table) else shown
 
 
 def turned(table: Table, marked: Sequence[str]) -> tuple[list[str], list[list[str]]]:

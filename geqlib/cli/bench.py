@@ -10,9 +10,18 @@ from typing import Any
 
 import geqlib
 
+OUTSIDE = """usage: geqlib bench [accuracy | speed] [NAME ...]
+
+Run benchmarks by name, or list them. They are scripts of the repository and not part of the
+package: clone it and run geqlib in the clone, where --help lists the options.
+"""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run benchmarks of the clone; returns the exit code."""
+    if {"-h", "--help"} & {*arguments} and clone() is None:
+        sys.stdout.write(OUTSIDE)
+        return 0
     return load_script("run.py").main(arguments)
 
 
@@ -22,8 +31,18 @@ def draw_board(out: Path) -> int:
 
 
 def load_script(name: str) -> Any:
-    """The module of a script in the clone's benchmarks/."""
-    path = clone() / "benchmarks" / name
+    """The module of a script in the clone's benchmarks/.
+
+    Raises:
+        ValueError: if there is no clone.
+    """
+    folder = clone()
+    if folder is None:
+        raise ValueError(
+            "There are no benchmarks here: they are scripts of the repository, so clone it and run "
+            "geqlib in the clone."
+        )
+    path = folder / "benchmarks" / name
     spec = spec_from_file_location(f"geqlib_benchmarks_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python script.")
@@ -33,16 +52,7 @@ def load_script(name: str) -> Any:
     return module
 
 
-def clone() -> Path:
-    """The clone: the current folder, or that from which geqlib was installed as editable.
-
-    Raises:
-        ValueError: if neither holds the benchmarks.
-    """
-    for folder in (Path.cwd(), Path(geqlib.__file__).parents[1]):
-        if (folder / "benchmarks" / "run.py").exists():
-            return folder
-    raise ValueError(
-        "There are no benchmarks here: they are scripts of the repository, so clone it and run "
-        "geqlib in the clone."
-    )
+def clone() -> Path | None:
+    """The clone: the current folder, or that from which geqlib was installed as editable."""
+    folders = (Path.cwd(), Path(geqlib.__file__).parents[1])
+    return next((f for f in folders if (f / "benchmarks" / "run.py").exists()), None)

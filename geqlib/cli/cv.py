@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geqlib.cli.own_options import OF_ONE_RUN, refuse_set_options
+
 if TYPE_CHECKING:
     from geqlib.train.runs.sweep import SweepRun
 
@@ -16,6 +18,7 @@ with the epoch whose test accuracy (or error) is best in the mean over all folds
 tables do), and with each fold's epoch chosen by its validation split. Options that are not listed
 go to `geqlib fit`. The same command goes on where it was stopped; runs in the folder that were made
 with other settings, data or code are refused."""
+SET = OF_ONE_RUN | {"seed_everything": "name seeds by --seeds", "data.fold": "name it by --folds"}
 
 
 def main(args: Sequence[str]) -> int:
@@ -33,6 +36,7 @@ def main(args: Sequence[str]) -> int:
         "--overwrite", action="store_true", help="make runs again that were made otherwise"
     )
     options, overrides = parser.parse_known_args(args)
+    refuse_set_options(overrides, SET)
     if options.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {options.jobs}.")
     from geqlib.report.cross_validation import read_folds, write_summary
@@ -47,7 +51,7 @@ def main(args: Sequence[str]) -> int:
     folders = [run.folder for run in runs]
     selected = runs[0].checkpoint == "best"
     page = write_summary(out, folders, options.against, selected=selected)
-    sys.stdout.write(f"wrote {page}\n")
+    sys.stdout.write(f"wrote {page}. Next: geqlib report {out}\n")
     return 0
 
 

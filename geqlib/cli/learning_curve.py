@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geqlib.cli.cv import announce
+from geqlib.cli.own_options import OF_ONE_RUN, refuse_set_options
 
 if TYPE_CHECKING:
     from geqlib.train.runs.sweep import SweepRun
@@ -18,6 +19,10 @@ DESCRIPTION = """Train and test a configuration with several numbers of training
 (data.init_args.num_train), of which a smaller one is a part of a larger one. Options that are not
 listed go to `geqlib fit`. The same command goes on where it was stopped; runs in the folder that
 were made with other settings, data or code are refused."""
+SET = OF_ONE_RUN | {
+    "seed_everything": "name seeds by --seeds",
+    "data.num_train": "name sizes by --sizes",
+}
 
 
 def main(args: Sequence[str]) -> int:
@@ -34,6 +39,7 @@ def main(args: Sequence[str]) -> int:
         "--overwrite", action="store_true", help="make runs again that were made otherwise"
     )
     options, overrides = parser.parse_known_args(args)
+    refuse_set_options(overrides, SET)
     if min(options.sizes) < 1:
         raise ValueError(f"--sizes must be at least 1, got {min(options.sizes)}.")
     from geqlib.report.size_curves import write_size_curves

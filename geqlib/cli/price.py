@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geqlib.cli.cv import announce
+from geqlib.cli.own_options import OF_ONE_RUN, refuse_set_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +51,7 @@ def main(args: Sequence[str]) -> int:
         "--overwrite", action="store_true", help="make runs again that were made otherwise"
     )
     options, overrides = parser.parse_known_args(args)
+    refuse_set_options(overrides, OF_ONE_RUN)
     from geqlib.train.runs.sweep import check_recipes, complete_all
 
     out = options.out or Path("runs") / f"price-{Path(options.config).stem}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geqlib.cli.cv import announce
+from geqlib.cli.own_options import OF_ONE_RUN, refuse_set_options
 
 if TYPE_CHECKING:
     from geqlib.train.runs.sweep import SweepRun
@@ -24,8 +25,6 @@ Options are those of `geqlib fit`; one with a single value is that of all runs. 
 folder. The same command goes on where it was stopped, and with more values makes what is missing;
 runs in the folder that were made with other settings, data or code are refused."""
 SEED = "seed_everything"
-# of all runs, which have their own
-REFUSED = {"trainer.default_root_dir": "name a folder by --out", "ckpt_path": "leave it out"}
 
 
 def main(args: Sequence[str]) -> int:
@@ -70,6 +69,7 @@ def listed_values(words: Sequence[str]) -> dict[str, list[str]]:
         >>> listed_values(["--model.lr", "1e-3", "3e-3", "--ema=0.99"])
         {'model.lr': ['1e-3', '3e-3'], 'ema': ['0.99']}
     """
+    refuse_set_options(words, OF_ONE_RUN)
     values: dict[str, list[str]] = {}
     for word in words:
         if not word.startswith("--"):
@@ -80,8 +80,6 @@ def listed_values(words: Sequence[str]) -> dict[str, list[str]]:
         name, equals, value = word.removeprefix("--").partition("=")
         if name in values:
             raise ValueError(f"--{name} is given twice: list all of its values after one.")
-        if name in REFUSED:
-            raise ValueError(f"--{name} is of one run, and a sweep has several: {REFUSED[name]}.")
         values[name] = [value] if equals else []
     bare = next((name for name, choices in values.items() if not choices), None)
     if bare is not None:

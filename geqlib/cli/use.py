@@ -93,8 +93,13 @@ def leave_results(command: Literal["predict", "test"], run: Path, checkpoint: st
         "predict": ["predictions.safetensors", "predictions.xyz"],
     }
     written = [run.parent / name for name in results[command]]
-    paths = " and ".join(str(path) for path in written if path.exists())
-    sys.stdout.write(f"wrote {paths}\n")
+    paths = [str(path) for path in written if path.exists()]
+    if not paths:
+        raise ValueError(
+            f"The test split of {run} is empty: name a file (`geqlib {command} MODEL FILE`), or "
+            "give the data of its run a test split."
+        )
+    sys.stdout.write(f"wrote {' and '.join(paths)}\n")
 
 
 def _is_calibrated(checkpoint: str) -> bool:
@@ -145,10 +150,9 @@ def show(metrics: Mapping[str, float], units: Mapping[str, str], out: Path | Non
     import json
 
     from geqlib.files.atomic import replace_file
+    from geqlib.train.steps.progress import print_metrics
 
-    width = max(map(len, metrics), default=0)
-    for name, value in metrics.items():
-        sys.stdout.write(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip() + "\n")
+    print_metrics(metrics, units)
     if out is not None:
         text = json.dumps(dict(metrics), indent=1)
         replace_file(out, lambda part: part.write_text(text + "\n"))

@@ -268,6 +268,8 @@ def _print(summary: Mapping[str, Any], console: Console) -> None:
         values = (_number(summary[name][part], measure) for part in ("mean", "std"))
         table.add_row(MEANING[name], " ± ".join(values), *cells)
     console.print(table)
+    unit = "in the unit of the data" if MEASURES[measure] else "in %"
+    console.print(f"mean ± standard deviation over folds, {unit}")
 
 
 def _number(value: float, measure: str) -> str:

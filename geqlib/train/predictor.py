@@ -25,7 +25,7 @@ from geqlib.files.checkpoint import (
     model_file,
     read_stored,
 )
-from geqlib.train.run import start_trainer
+from geqlib.train.run import measure, start_trainer
 from geqlib.train.runs.configuration import Run
 from geqlib.train.steps.progress import watched
 from geqlib.train.tasks.energy import EnergyForces
@@ -121,8 +121,8 @@ class Predictor:
     def metrics(self, data: L.LightningDataModule) -> dict[str, float]:
         """`test` for the test split of a data module."""
         with TemporaryDirectory() as folder:
-            results = start_trainer("test", self._run(data, folder), verbose=False)
-        return {k.removeprefix("test/"): v for part in results for k, v in part.items()}
+            metrics = measure("test", self._run(data, folder), verbose=False)
+        return {name.removeprefix("test/"): value for name, value in metrics.items()}
 
     def leave(self, command: Literal["test", "predict"], folder: str | Path) -> None:
         """Test or predict the test split of the run, and leave the results in a folder of it.
@@ -130,7 +130,11 @@ class Predictor:
         They are the files of `geqlib.train.run.test` and `predict`, of the model as it is: a
         calibrated one, which the configuration of its run does not describe.
         """
-        start_trainer(command, self._run(self.data(), str(folder)))
+        run = self._run(self.data(), str(folder))
+        if command == "test":
+            measure("test", run)
+        else:
+            start_trainer("predict", run)
 
     def data(
         self, file: str | Path | None = None, settings: Mapping[str, Any] | None = None

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -35,13 +35,13 @@ from geqlib.train.runs.cluster import own_environment
 from geqlib.train.runs.configuration import TRAINER, Command, Config, Overrides, Run, read_run
 from geqlib.train.runs.folders import StartFolder, check_folder, check_results, new_folder
 from geqlib.train.runs.loggers import loggers_of
-from geqlib.train.runs.record import RunRecord
+from geqlib.train.runs.record import RunRecord, metric_units
 from geqlib.train.steps.amounts import CountSteps, check_amounts
 from geqlib.train.steps.averaging import AveragedWeights
 from geqlib.train.steps.memory import out_of_memory
 from geqlib.train.steps.monitor import CheckMonitors
 from geqlib.train.steps.optimisation import Chosen, choose
-from geqlib.train.steps.progress import progress
+from geqlib.train.steps.progress import print_metrics, progress
 from geqlib.train.steps.stopping import StopEarly, check_modes
 
 __all__ = ["Run", "fit", "predict", "read_run", "test", "validate"]
@@ -88,9 +88,18 @@ def fit(
 
 
 def validate(
-    run: Run | Config, ckpt_path: str | Path, overrides: Overrides = (), **options: Any
+    run: Run | Config,
+    ckpt_path: str | Path,
+    overrides: Overrides = (),
+    *,
+    verbose: bool = True,
+    **options: Any,
 ) -> dict[str, float]:
     """Measure a checkpoint on the validation split; arguments as of `fit`.
+
+    Args:
+        run, ckpt_path, overrides, options: as of `fit`.
+        verbose: whether metrics are printed.
 
     Returns:
         Metrics by name.
@@ -99,15 +108,19 @@ def validate(
         >>> validate("runs/mine/config.yaml", "runs/mine/checkpoints/best.ckpt")  # doctest: +SKIP
         {'val/mse': 0.0035, 'val/median': 0.0012}
     """
-    return _metrics(
-        start_trainer("validate", _built(run, overrides), ckpt_path=ckpt_path, **options)
-    )
+    run = _built(run, overrides)
+    return measure("validate", run, verbose=verbose, ckpt_path=ckpt_path, **options)
 
 
 def test(
-    run: Run | Config, ckpt_path: str | Path, overrides: Overrides = (), **options: Any
+    run: Run | Config,
+    ckpt_path: str | Path,
+    overrides: Overrides = (),
+    *,
+    verbose: bool = True,
+    **options: Any,
 ) -> dict[str, float]:
-    """Measure a checkpoint on the test split, and write results.json; arguments as of `fit`.
+    """Measure a checkpoint on the test split, and write results.json; arguments as of `validate`.
 
     Returns:
         Metrics by name.
@@ -117,7 +130,7 @@ def test(
         {'test/mse': 0.0033, 'test/median': 0.0011}
     """
     run = _tested(_built(run, overrides), ckpt_path)
-    return _metrics(start_trainer("test", run, ckpt_path=ckpt_path, **options))
+    return measure("test", run, verbose=verbose, ckpt_path=ckpt_path, **options)
 
 
 def predict(
@@ -135,6 +148,17 @@ def predict(
     run = _tested(_built(run, overrides), ckpt_path)
     start_trainer("predict", run, ckpt_path=ckpt_path, **options)
     return run.folder / "predictions.safetensors"
+
+
+def measure(
+    command: Literal["validate", "test"], run: Run, *, verbose: bool = True, **options: Any
+) -> dict[str, float]:
+    """Metrics of a split, which are printed with their units if `verbose`."""
+    results = start_trainer(command, run, verbose=False, **options)
+    metrics = {name: value for part in results for name, value in part.items()}
+    if verbose and not rank_zero_only.rank:
+        print_metrics(metrics, metric_units(run.task, run.data))
+    return metrics
 
 
 def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -> L.Trainer:
@@ -263,10 +287,6 @@ def _checkpoints(run: Run, options: Mapping[str, Any]) -> list[L.Callback]:
         enable_version_counter=False,
     )
     return [best, last]
-
-
-def _metrics(results: list[dict[str, float]]) -> dict[str, float]:
-    return {name: value for part in results for name, value in part.items()}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from benchmarks.tables import demo_result, text, to_markdown
 from tests.benchmarks.example import RESULT, TABLE
 
 SHOWN = """\
-|  | degree | test MSE | time, ms |  |
+|  | degree | test MSE | time, ms | source |
 | --- | --- | --- | --- | --- |
 | **geqlib `A`** | 2 | 0.25000 ± 0.01000 | 20.0 | measured |
 | peer | 2 | 0.5000 | 50.0 | measured, 2 seeds |

@@ -43,10 +43,17 @@ def test_outside_of_a_clone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("geqlib.cli.bench.geqlib.__file__", str(tmp_path / "geqlib/__init__.py"))
     for arguments in (["bench"], ["report", "--board"]):
         assert main(arguments) == 2
-        assert "scripts of the repository, so clone it" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "scripts of the repository, so clone it" in error and error.count("\n") == 1
+    assert main(["bench", "--help"]) == 0
+    assert "clone it and run geqlib in the clone" in capsys.readouterr().out
 
 
 def test_the_clone_of_an_editable_installation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench"]) == 0
     assert "accuracy/nbody  measured" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "--help"])
+    assert end.value.code == 0
+    assert "\npython benchmarks/run.py --quick " in capsys.readouterr().out

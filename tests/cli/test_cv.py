@@ -63,7 +63,11 @@ def test_two_folds_and_two_seeds(tmp_path, capsys) -> None:
     out = tmp_path / "out"
     inputs = ("--config", config(tmp_path), "--out", out, "--folds", 4, 7, "--seeds", 0, 3)
     assert cv(*inputs) == 0
-    assert "each fold's epoch chosen by its validation split" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "each fold's epoch chosen by its validation split" in printed
+    assert "mean ± standard deviation over folds, in %" in printed
+    assert printed.endswith(f"folds.json. Next: geqlib report {out}\n")
+    assert printed.count("  test/accuracy ") == 4 and "DataLoader" not in printed
     names = {path.name for path in out.iterdir()}
     runs = {"fold4-seed0", "fold7-seed0", "fold4-seed3", "fold7-seed3"}
     assert names == {*runs, "folds.json", "confusion.png", "learning_curves.png"}
@@ -224,6 +228,10 @@ def test_several_at_a_time(tmp_path) -> None:
         (("--jobs", "0"), "--jobs must be at least 1, got 0"),
         (("--against", "nowhere"), "There is no folds.json in nowhere: name a folder that"),
         (("--data.init_args.nope=1",), "nope"),
+        (("--data.fold=1",), "--data.fold is of one run, and this command makes several"),
+        (("--seed_everything", "7"), "name seeds by --seeds"),
+        (("--ckpt_path=last.ckpt",), "--ckpt_path is of one run"),
+        (("--trainer.default_root_dir=here",), "name a folder by --out"),
     ],
     ids=str,
 )

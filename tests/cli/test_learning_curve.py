@@ -82,6 +82,13 @@ def test_sizes_that_were_made_otherwise_are_refused(curve, capsys):
 def test_wrong_commands_end_at_once(curve, tmp_path, capsys):
     assert geqlib(command(curve, 0)) == 2
     assert "at least 1" in capsys.readouterr().err
+    for option, advice in (
+        ("--seed_everything=7", "name seeds by --seeds"),
+        ("--data.init_args.num_train=7", "name sizes by --sizes"),
+        ("--ckpt_path=last.ckpt", "leave it out"),
+    ):
+        assert geqlib([*command(curve, 10), option]) == 2
+        assert advice in capsys.readouterr().err
     path = tmp_path / "nbody.yaml"
     path.write_text(yaml.safe_dump(nbody()))
     assert geqlib(["learning-curve", "--config", str(path), "--sizes", "10"]) == 2

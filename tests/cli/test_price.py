@@ -49,6 +49,13 @@ def test_bad_groups(
     assert message in capsys.readouterr().err
 
 
+def test_options_that_the_runs_have_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny.geqlib([*command(tmp_path, "SO(3)"), "--ckpt_path", "last.ckpt"]) == 2
+    assert "--ckpt_path is of one run" in capsys.readouterr().err
+
+
 def test_a_constraint_beside_those_of_the_groups(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

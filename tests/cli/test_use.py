@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -168,11 +169,25 @@ def test_without_a_file_the_test_split_of_the_run(here, capsys):
     for command, file in (("test", "results.json"), ("predict", "predictions.xyz")):
         Path("potential", file).unlink(missing_ok=True)
         assert tiny.geqlib([command, "potential"]) == 0
-        assert "wrote potential/" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "wrote potential/" in printed
+        if command == "test":
+            shown = printed
     assert len(read("potential/predictions.xyz", ":")) == 2
     results = json.loads(Path("potential/results.json").read_text())["metrics"]
+    assert f"forces_rmse           {results['test/forces_rmse']:.4g} meV/Å\n" in shown
+    assert "DataLoader" not in shown  # a table of Lightning's, with all digits and no units
     metrics = geqlib.load_predictor("potential").test()
     assert metrics == pytest.approx({k.removeprefix("test/"): v for k, v in results.items()})
+
+
+def test_a_run_without_a_test_split(here, capsys):
+    settings = copy.deepcopy(POTENTIAL)
+    settings["data"]["init_args"]["test"] = 0
+    train(settings, "untested")
+    capsys.readouterr()
+    assert tiny.geqlib(["test", "untested"]) == 2
+    assert "The test split of untested/config.yaml is empty" in capsys.readouterr().err
 
 
 def test_settings_of_the_data(here):

@@ -16,7 +16,7 @@ from geqlib.quiet import in_process_of_a_run
 from geqlib.train.run import fit, predict, test
 from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
-from geqlib.train.steps.progress import watched
+from geqlib.train.steps.progress import print_line, watched
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def complete(run: SweepRun) -> None:
     overrides = _overrides(run)
     tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
     if not (run.folder / "results.json").exists():
-        test(run.config, tested, overrides)
+        metrics = test(run.config, tested, overrides, verbose=False)
+        values = "".join(f"  {name} {value:.4g}" for name, value in metrics.items())
+        print_line(f"{run.folder.name}{values}")
     if run.predict and not (run.folder / "predictions.safetensors").exists():
         predict(run.config, tested, overrides)
 

@@ -56,6 +56,14 @@ class EpochLines(L.Callback):
         print_line(f"epoch {trainer.current_epoch + 1}{total}{measured}  {seconds:.0f} s")
 
 
+def print_metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> None:
+    """Print a line for each metric, without the name of its split, and with its unit."""
+    short = {name.partition("/")[2] or name: value for name, value in metrics.items()}
+    width = max(map(len, short), default=0)
+    for name, value in short.items():
+        print_line(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip())
+
+
 def print_line(text: str) -> None:
     """Write a line that a log shows at once."""
     sys.stdout.write(f"{text}\n")
