@@ -16,12 +16,12 @@ motif parameters" (ICLR 2024).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import combinations
-from math import factorial
+from math import comb, factorial, prod
 from typing import Literal, get_args
 
 from geqlib.motifs.homomorphisms import best_rooted, elimination
@@ -29,6 +29,8 @@ from geqlib.motifs.patterns import Pattern, automorphisms, ordered_form, unorder
 
 Kind = Literal["hom", "sub", "induced"]
 MOST_INDUCED = 7
+GRAPHS = (1, 1, 2, 4, 11, 34, 156, 1044)  # of 0 to 7 nodes, up to isomorphism: OEIS A000088
+MOST_SUPERGRAPHS = 2**14  # whose homomorphism counts are found in some twenty seconds
 Basis = dict[Pattern, Fraction]
 
 
@@ -42,7 +44,8 @@ def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
             or induced subgraphs.
 
     Raises:
-        ValueError: an unknown kind; an induced pattern of more than 7 nodes.
+        ValueError: an unknown kind; an induced pattern of more than 7 nodes, or that is contained
+            in too many graphs.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -52,11 +55,8 @@ def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
     check_kind(kind)
     if kind == "hom":
         return {ordered_form(pattern): Fraction(1)}
-    if kind == "induced" and pattern.nodes > MOST_INDUCED:
-        raise ValueError(
-            f"Induced patterns of {pattern.nodes} nodes are sums over all graphs with that many "
-            f"nodes: at most {MOST_INDUCED} are supported."
-        )
+    if kind == "induced":
+        _check_supergraphs(pattern)
     terms = _injective(pattern) if kind == "sub" else _induced(pattern)
     symmetry = automorphisms(pattern)
     return {form: Fraction(count, symmetry) for form, count in terms.items() if count}
@@ -65,6 +65,30 @@ def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
 def check_kind(kind: str) -> None:
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is unknown: choose {', '.join(get_args(Kind))}.")
+
+
+def _check_supergraphs(pattern: Pattern) -> None:
+    """Refuse an induced pattern whose sum has too many terms, before any is computed.
+
+    There are at most 2^(absent edges) graphs that contain the pattern on its nodes, and at most as
+    many up to isomorphism as graphs of n nodes times ways to place its roots and labels.
+    """
+    if pattern.nodes > MOST_INDUCED:
+        raise ValueError(
+            f"Induced patterns of {pattern.nodes} nodes are sums over all graphs with that many "
+            f"nodes: at most {MOST_INDUCED} are supported."
+        )
+    labels = pattern.labels or (0,) * pattern.nodes
+    alike = Counter(labels[node] for node in range(pattern.nodes) if node not in pattern.roots)
+    placements = factorial(pattern.nodes) // prod(map(factorial, alike.values()))
+    absent = comb(pattern.nodes, 2) - pattern.degree
+    terms = min(2**absent, GRAPHS[pattern.nodes] * placements)
+    if terms > MOST_SUPERGRAPHS:
+        raise ValueError(
+            f"The induced copies of a pattern of {pattern.nodes} nodes, {pattern.degree} edges and "
+            f"{len(pattern.roots)} roots are a sum over up to {terms} graphs that contain it, and "
+            f"{MOST_SUPERGRAPHS} are allowed: count subgraphs, smaller patterns, or fewer roots."
+        )
 
 
 @cache

@@ -135,7 +135,7 @@ def _counted(kind: str, value: Sequence[str] | str) -> OrbitCounts | SubgraphCou
         return OrbitCounts(roots=roots, pairs=pairs)
     if value == "cliques" and not roots:
         return _advising(SubgraphCounts(CLIQUES, roots=0))
-    if isinstance(value, str):
+    if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError(
             f"The features of {kind} are {value!r}: write a list of patterns, such as [C3, C4], or "
             f"{word!r}."

@@ -47,6 +47,11 @@ class Pattern:
 
     def __post_init__(self) -> None:
         _check_size(self.nodes)
+        for edge in self.edges:
+            if len(edge) != 2 or not all(isinstance(node, Integral) for node in edge):
+                raise ValueError(
+                    f"The edge {edge} of a pattern is no pair of integers: correct it."
+                )
         edges = tuple(sorted((min(edge), max(edge)) for edge in self.edges))
         for i, j in edges:
             if i == j:
@@ -122,7 +127,8 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
             networkx, whose node attribute "label" becomes the labels.
 
     Raises:
-        ValueError: text that means no pattern; graphs that are directed or not simple.
+        ValueError: text or anything else that means no pattern; graphs that are directed or not
+            simple.
 
     Example:
         >>> as_pattern("C4").edges
@@ -134,6 +140,8 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
         return value
     if isinstance(value, nx.Graph):
         return _from_networkx(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no pattern: write {WAYS_TO_SAY}.")
     if value in NAMED:
         edges = NAMED[value]
         return Pattern(1 + max(map(max, edges)), edges)
@@ -153,8 +161,9 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
 
 
 def _of_family(kind: str, size: int) -> Pattern:
-    if size < {"C": 3, "P": 1, "K": 1, "star": 1}[kind]:
-        raise ValueError(f"{kind}{size} is no simple graph: the smallest cycle is C3.")
+    smallest = {"C": 3, "P": 1, "K": 1, "star": 1}[kind]
+    if size < smallest:
+        raise ValueError(f"{kind}{size} is no simple graph: the smallest is {kind}{smallest}.")
     _check_size(size + (kind == "star"))
     if kind == "K":
         return Pattern(size, tuple(combinations(range(size), 2)))

@@ -62,6 +62,11 @@ class _CountFeatures(BaseTransform):
         Args:
             data: a graph or a batch of torch_geometric.
         """
+        if getattr(data, "edge_index", None) is None:
+            raise ValueError(
+                "The graph has no edge_index, and motifs are counted from it: give both "
+                "directions of every edge, [2, E]."
+            )
         labels = None if self.labels is None else data[self.labels]
         tensors = (data.edge_index, getattr(data, "batch", None), labels)
         parts = [b"" if t is None else t.cpu().numpy().tobytes() for t in tensors]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
+from time import process_time
 from typing import Any
 
 import networkx as nx
@@ -107,6 +108,7 @@ def _grid(n: int) -> Any:
 ERRORS = {
     "C2": "C2 is no simple graph",
     "C1000000000": "1 to 8 nodes, and this one has 1000000000",
+    "K0": "K0 is no simple graph: the smallest is K1",
     "C9": "1 to 8 nodes, and this one has 9",
     "ring": "'ring' is no pattern: write C5",
     "0-0": "node 0 has a loop",
@@ -130,6 +132,52 @@ def test_graphs_that_are_no_patterns(graph: Any) -> None:
         as_pattern(nx.Graph([(0, 0)]))
     with pytest.raises(ValueError, match="at least one node, and this one has none: add a node"):
         as_pattern(nx.Graph())
+
+
+@pytest.mark.parametrize("value", [5, None, [(0, 1)], 0.5])
+def test_values_that_are_no_pattern(value: Any) -> None:
+    with pytest.raises(ValueError, match="is no pattern: write C5"):
+        as_pattern(value)
+
+
+@pytest.mark.parametrize("edge", [(0, 1, 2), (0,), (0.0, 1.5)])
+def test_edges_that_are_no_pairs(edge: Any) -> None:
+    with pytest.raises(ValueError, match=r"The edge \(.*\) of a pattern is no pair of integers"):
+        Pattern(3, (edge,))
+
+
+def test_induced_sums_with_too_many_terms() -> None:
+    """Refused before any is computed; fewer roots, or more edges, leave fewer."""
+    path = as_pattern("P7")
+    started = process_time()
+    with pytest.raises(ValueError, match=r"7 nodes, 6 edges and 2 roots .* 32768 .* 16384 are"):
+        hom_basis(path.rooted(0, 3), "induced")
+    assert process_time() - started < 1
+    # of all graphs on 4 nodes with one root, which is one of 11 up to isomorphism times 4 places
+    assert len(hom_basis(as_pattern(nx.empty_graph(4)).rooted(0), "induced")) <= 44
+    assert len(hom_basis(as_pattern("K7").rooted(0, 1), "induced")) == 1
+
+
+def test_the_bound_on_induced_sums_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes of supergraphs of rooted and labelled patterns, level by level."""
+    for pattern in (
+        as_pattern(nx.empty_graph(4)),
+        as_pattern("P4").rooted(0, 1),
+        Pattern(4, ((0, 1),), (), (1, 1, 1, 2)),
+        Pattern(5, (), (0,), ()),
+    ):
+        level, classes = {ordered_form(pattern)}, set()
+        while level:
+            classes |= level
+            level = {
+                ordered_form(Pattern(p.nodes, (*p.edges, pair), p.roots, p.labels))
+                for p in level
+                for pair in combinations(range(p.nodes), 2)
+                if pair not in p.edges
+            }
+        monkeypatch.setattr("geqlib.motifs.basis.MOST_SUPERGRAPHS", len(classes) - 1)
+        with pytest.raises(ValueError, match="graphs that contain it"):
+            hom_basis(pattern, "induced")
 
 
 def test_other_errors() -> None:

@@ -207,6 +207,8 @@ DATA_ERRORS: dict[str, tuple[Callable[[], GraphData], str]] = {
     "orbits of graphs": (lambda: data({"graph": "orbits"}), "of graph are 'orbits'"),
     "nothing": (lambda: data({}), "There are no features: name some of nodes, edges"),
     "pattern": (lambda: data({"nodes": ["C99"]}), "99"),
+    "number": (lambda: data({"nodes": [5]}), "5 is no pattern: write C5"),
+    "no list": (lambda: data({"nodes": 5}), "of nodes are 5: write a list of patterns"),
     "roots": (lambda: data({"pairs": ["K1"]}), "of 1 nodes cannot have 2 roots"),
     "directed": (directed, "Motifs of graph 1 are not counted. The edge 0 -> 1 has no edge back"),
     "two plans": (lambda: data(None, hops=1, degree=6), "leave out one"),

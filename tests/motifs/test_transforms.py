@@ -168,3 +168,14 @@ def test_errors() -> None:
         OrbitCounts(roots=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has no edge back"):
         HomomorphismCounts(["C3"])(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2))
+    with pytest.raises(ValueError, match="has no edge_index, and motifs are counted from it"):
+        HomomorphismCounts(["C3"])(Data(x=torch.ones(2, 1)))
+
+
+def test_disconnected_patterns_are_products() -> None:
+    """Of homomorphisms; copies of two edges without a node in common are counted among pairs."""
+    ring = data(nx.cycle_graph(6))
+    two = HomomorphismCounts(["0-1,2-3", "0-1,1-2,3-4"], roots=0, log=False)(ring.clone()).motifs
+    assert two.tolist() == [[12 * 12, 24 * 12]]
+    pairs = SubgraphCounts(["0-1,2-3"], roots=0, log=False)(ring.clone()).motifs
+    assert pairs.item() == 6 * 5 // 2 - 6
