@@ -13,6 +13,7 @@ import torch
 
 import geqlib
 from geqlib.files.checkpoint import read_checkpoint
+from geqlib.train import DisplacementTask
 from geqlib.train.run import fit
 from geqlib.train.run import test as run_test
 from tests.train import tiny
@@ -46,6 +47,24 @@ def test_one_sentence_names_the_batch_and_the_run_resumes(tmp_path: Path) -> Non
     resumed = fit(small_run("displacement", tmp_path / "run"), ckpt_path=last)
     for a, b in zip(whole.task.parameters(), resumed.task.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_memory_of_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose allocator raises a RuntimeError like any other."""
+    monkeypatch.setattr(DisplacementTask, "loss", lambda self, batch: torch.empty(1 << 50))
+    assert tiny.geqlib(tiny.command("fit", tmp_path / "run", epochs=1)) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "out of memory in epoch 0, batch 0 of training (" in last
+    assert "lower batch_size of the data" in last
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(DisplacementTask, "loss", fail)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        tiny.geqlib(tiny.command("fit", tmp_path / "other", epochs=1))
 
 
 def test_out_of_memory_in_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
