@@ -13,7 +13,7 @@ import yaml
 DESCRIPTIONS = {
     "predict": """Write what a trained model predicts for what a file holds (structures, molecules,
 graphs, clouds), with or without labels. Structures with energies and forces become extended XYZ,
-all else a table (CSV).""",
+all else a table (CSV): of properties, those of whole structures. A .safetensors file has all.""",
     "test": """Measure a trained model on a file with labels.""",
 }
 DATA = "--data."
@@ -60,13 +60,14 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
 
     from geqlib.counted import counted
     from geqlib.data.loaders import noun_of
-    from geqlib.train.runs.predicted_files import predictions_path, write_predictions
+    from geqlib.train.runs.predicted_files import counted_in, predictions_path, write_predictions
 
     out = options.out or predictions_path(predictor.task, options.file or options.model)
     if options.file is not None and out.resolve() == options.file.resolve():
         raise ValueError(f"--out {out} is the file itself: name another one.")
     graphs = write_predictions(out, predictor.task, data, predictor.predictions(data))
-    sys.stdout.write(f"wrote {out}: {counted(graphs, noun_of(data))}\n")
+    noun = "node" if counted_in(predictor.task) == "node" else noun_of(data)
+    sys.stdout.write(f"wrote {out}: {counted(graphs, noun)}\n")
     return 0
 
 

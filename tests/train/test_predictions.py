@@ -13,7 +13,13 @@ from ase.io import read
 from safetensors.numpy import load_file
 
 from geqlib.calculators import GeqCalculator
-from geqlib.train import RegressionTask
+from geqlib.models import PONITA
+from geqlib.train import (
+    ClassificationTask,
+    NodeClassificationTask,
+    PropertyTask,
+    RegressionTask,
+)
 from geqlib.train.runs.predicted_files import table
 from geqlib.train.runs.record import predicted_names, write_structures
 from tests.train.potential import write_config, write_frames
@@ -135,3 +141,32 @@ def test_columns_of_a_table_have_the_names_of_their_targets() -> None:
         header, rows = table(task, SimpleNamespace(targets=targets), predictions)
         assert header == ["graph", *expected]
         assert list(rows) == [[0, "1", "2", "1.5", "2.5"]]
+
+
+def test_a_class_that_is_not_known_is_empty_in_a_table() -> None:
+    predictions = {"logits": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "true": torch.tensor([0, -1])}
+    for kind, first in ((ClassificationTask, "graph"), (NodeClassificationTask, "node")):
+        task = kind(torch.nn.Linear(1, 2), 2)
+        header, rows = table(task, SimpleNamespace(classes=["low", "high"]), predictions)
+        assert header == [first, "class", "p(low)", "p(high)", "true"]
+        assert [(row[1], row[-1]) for row in rows] == [("low", "low"), ("high", "")]
+
+
+def test_properties_of_structures_are_columns_of_a_table() -> None:
+    properties = {"gap": "graph:scalar", "dipole": "graph:vector", "charges": "scalar"}
+    net = PONITA(in_scalars=2, in_vectors=0, out_scalars=2, out_vectors=1, channels=4, layers=1)
+    task = PropertyTask(net, properties)
+    predictions = {
+        "gap": torch.tensor([0.5, 1.5]),
+        "gap_true": torch.tensor([0.25, float("nan")]),
+        "dipole": torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]),
+        "charges": torch.zeros(5),
+        "batch": torch.tensor([0, 0, 1, 1, 1]),
+        "index": torch.tensor([7, 9]),
+    }
+    header, rows = table(task, SimpleNamespace(), predictions)
+    assert header == ["graph", "index", "gap", "gap_true", "dipole_0", "dipole_1", "dipole_2"]
+    assert next(iter(rows)) == [0, 7, "0.5", "0.25", "1", "2", "3"]
+    atoms = PropertyTask(net, {"charges": "scalar"})
+    with pytest.raises(ValueError, match="there is no table"):
+        table(atoms, SimpleNamespace(), {k: predictions[k] for k in ("charges", "batch", "index")})

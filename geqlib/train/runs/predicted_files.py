@@ -13,6 +13,8 @@ from torch import Tensor
 from geqlib.files.atomic import replace_file
 from geqlib.train.runs.record import write_structures
 from geqlib.train.tasks.energy import EnergyForces
+from geqlib.train.tasks.nodes import NodeClassificationTask
+from geqlib.train.tasks.properties import PropertyTask
 from geqlib.train.tasks.task import Task
 
 STRUCTURES = (".xyz", ".extxyz")
@@ -77,7 +79,7 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
     """
     names = list(getattr(data, "names", ()))
     if "logits" in predictions and "y" not in predictions and hasattr(task, "accuracy"):
-        return _classes(predictions, names, getattr(data, "classes", None))
+        return _classes(predictions, counted_in(task), names, getattr(data, "classes", None))
     if "energy" in predictions:
         columns = {
             k: predictions[k]
@@ -90,6 +92,12 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
             k: predictions[k] for k in ("batch", "marginal", "chosen", "true") if k in predictions
         }
         return _columns(columns | {"chosen": predictions["chosen"].long()}, "node", [])
+    if isinstance(task, PropertyTask):
+        types = task.model.types
+        whole = [k for k in types if k in predictions and types[k].level == "graph"]
+        if whole:
+            order = ("index", *(k for name in whole for k in (name, f"{name}_true")))
+            return _columns({k: predictions[k] for k in order if k in predictions}, "graph", names)
     if "predicted" not in predictions:
         raise ValueError(
             f"{type(task).__name__} predicts {', '.join(predictions)}, for which there is no "
@@ -101,15 +109,24 @@ def table(task: Task, data: Any, predictions: Mapping[str, Tensor]) -> Table:
     return _columns(columns, "node" if "batch" in columns else "graph", names, targets)
 
 
+def counted_in(task: Task) -> str:
+    """What a row of classes is one of: "node" or "graph"."""
+    return "node" if isinstance(task, NodeClassificationTask) else "graph"
+
+
 def _classes(
-    predictions: Mapping[str, Tensor], names: Sequence[str], classes: Sequence[Any] | None
+    predictions: Mapping[str, Tensor],
+    counted: str,
+    names: Sequence[str],
+    classes: Sequence[Any] | None,
 ) -> Table:
-    """The likeliest class of each graph, and the probabilities of all."""
+    """The likeliest class of each graph or node, and the probabilities of all; an unknown true
+    class is empty."""
     probabilities = predictions["logits"].double().softmax(1)
     count = probabilities.size(1)
     labels = list(classes) if classes and len(classes) == count else list(range(count))
     true = predictions["true"].tolist() if "true" in predictions else None
-    header = ["graph", "class", *(f"p({label})" for label in labels)]
+    header = [counted, "class", *(f"p({label})" for label in labels)]
     header += ["true"] if true is not None else []
 
     def rows() -> Iterator[Sequence[Any]]:
