@@ -29,6 +29,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.accuracy.potential_3bpa import MINUTES
 from benchmarks.pictures import draw_curves
 from benchmarks.provenance import start
 from benchmarks.rows import Cell, Column, Row, Table, joined, measured, read_result
@@ -76,9 +77,12 @@ def main() -> None:
 
 
 def measure(run: str, frames: list[Atoms]) -> Row:
-    checkpoint = RUNS / f"3bpa-{run}" / "checkpoints" / "best.ckpt"
+    checkpoint = trained_model(run)
     if not checkpoint.exists():
-        raise SystemExit("There is no trained model: run accuracy/potential_3bpa.py first.")
+        raise SystemExit(
+            f"There is no trained model {checkpoint}: python benchmarks/accuracy/potential_3bpa.py "
+            f"{run} trains it."
+        )
     calculator = GeqCalculator(checkpoint, dtype=torch.float64)
     torch.manual_seed(0)
     turns = random_rotations(100, 3, dtype=torch.float64)
@@ -98,6 +102,11 @@ def measure(run: str, frames: list[Atoms]) -> Row:
         "fluctuation": float(energy.std()),
     }
     return own_row(MODELS[run], cells, (energy - energy[0]).round(5).tolist())
+
+
+def trained_model(run: str) -> Path:
+    """The checkpoint that benchmarks/accuracy/potential_3bpa.py leaves."""
+    return RUNS / f"3bpa-{run}-{MINUTES}min" / "checkpoints" / "best.ckpt"
 
 
 def spread_cells(spreads: dict[str, dict[str, float]]) -> dict[str, Cell]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks import rows, training
-from benchmarks.accuracy import potential_3bpa, potentials
+from benchmarks.accuracy import dynamics, potential_3bpa, potentials
 from benchmarks.rows import Row, Table
 from geqlib.train.run import fit
 from geqlib.train.run import test as measure
@@ -126,3 +126,17 @@ def test_a_tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(potentials, "drift", explode)
     used = potentials.in_use("tiny", tmp_path / "runs/potentials/tiny-gaunt-0.001min-seed0")
     assert used["drift"] is None
+
+
+def test_dynamics_are_of_the_model_that_3bpa_trains(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(potential_3bpa, "_epochs", lambda key, measure: 1)
+    monkeypatch.setattr(potential_3bpa, "trained", lambda folder, *rest: {})
+    for module in (potential_3bpa, dynamics):
+        monkeypatch.setattr(module, "RUNS", tmp_path)
+    for run in dynamics.MODELS:
+        folder, _ = potential_3bpa.trained_on_frames(run)
+        assert dynamics.trained_model(run).parents[1] == folder
+        with pytest.raises(SystemExit, match=rf"potential_3bpa\.py {run} trains it\.$"):
+            dynamics.measure(run, [])
