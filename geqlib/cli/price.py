@@ -6,6 +6,7 @@ import json
 import re
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ transformed inputs, and print the dual variables:
 A dual variable is the weight that the transformed loss needs. It returns to 0 where the task has
 the symmetry, settles where the symmetry is at odds with the labels, and grows where no weights keep
 EPS. EPS is in units of the training loss: begin a little above that of a run without constraints.
+A network that has the symmetry exactly says nothing of its price: take one without it.
 Options that are not listed go to `geqlib fit`. The same command goes on where it was stopped."""
 CALLBACK = "geqlib.train.InvarianceConstraint"
+SAME = 1e-5  # relative, of losses in float32
 Price = dict[str, Any]
 
 
@@ -105,7 +108,8 @@ def read_price(folder: Path) -> Price:
     Returns:
         "dual", "half" (the dual variable half way; None if no curve says it), "rising" (whether it
         still rises at the end, see `geqlib.train.steps.constraint.still_rising`), "loss" (the mean
-        transformed loss of the last epoch), "eps", and "metric", what the run monitors on its test
+        transformed loss of the last epoch), "plain" (that of inputs as they are; None if no curve
+        says it), "eps", and "metric", what the run monitors on its test
         split, as a pair of name and value, or None.
     """
     from geqlib.files.checkpoint import read_checkpoint
@@ -122,8 +126,10 @@ def read_price(folder: Path) -> Price:
     value = (run.metrics or {}).get(metric or "")
     pair = None if value is None else (metric, value)
     rising = curve is not None and still_rising(curve[:, 1].tolist())
+    untransformed = run.history.get("train/loss")
+    plain = None if untransformed is None else float(untransformed[-1, 1])
     dual = {"dual": price["dual"], "half": half, "rising": rising}
-    return dual | {"loss": loss, "eps": price["eps"], "metric": pair}
+    return dual | {"loss": loss, "plain": plain, "eps": price["eps"], "metric": pair}
 
 
 def show_prices(out: Path, prices: Mapping[str, Price], console: Console | None = None) -> None:
@@ -157,7 +163,20 @@ def show_prices(out: Path, prices: Mapping[str, Price], console: Console | None 
     console.print(table)
     console.print("0: the task has the symmetry; rising: train for longer, or no weights keep eps.")
     console.print("Where it has settled, and with --steps 0, d(loss) / d(eps) = -(dual variable).")
+    built_in = [name for name, price in prices.items() if _is_built_in(price)]
+    if built_in:
+        console.print(
+            f"{', '.join(built_in)}: transformed inputs have the loss of inputs as they are, as of "
+            "a network with this symmetry. Its dual variable says whether that loss is above eps, "
+            "not what the symmetry costs: take a network without it."
+        )
     console.print(f"Written to {out / 'price.json'}")
+
+
+def _is_built_in(price: Price) -> bool:
+    """Whether the transformed loss is that of inputs as they are, but for rounding."""
+    loss, plain = price["loss"], price["plain"]
+    return plain is not None and isclose(loss, plain, rel_tol=SAME)
 
 
 def _cell(value: float | str | None) -> str:

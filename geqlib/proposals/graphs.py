@@ -26,6 +26,11 @@ def look(file: str) -> Proposal:
         ValueError: too few graphs, or no attribute to learn.
     """
     graphs = read_source(file, "y", {})
+    if len(graphs) == 1:
+        raise ValueError(
+            f"{file} has one graph, of which nodes or links can be learnt: write a configuration "
+            "with `predict: nodes` or `predict: links` of OwnGraphData (docs/own_data.md)."
+        )
     if len(graphs) < LEAST:
         raise ValueError(f"{file} has {len(graphs)} graphs: give at least {LEAST} to learn from.")
     own = [graph for graph in graphs if isinstance(graph, nx.Graph)]

@@ -309,6 +309,10 @@ def test_what_cannot_be_proposed(capsys):
     said = refused(["new", "potential", "bare.xyz"], capsys)
     assert "has no key that names an energy or forces" in said
     write("few.xyz", metals(2))
+    nx.write_graphml(nx.karate_club_graph(), "club.graphml")
+    assert "predict: nodes` or `predict: links`" in refused(
+        ["new", "graphs", "club.graphml"], capsys
+    )
     assert "has 2 structures" in refused(["new", "potential", "few.xyz"], capsys)
     assert "There is no file none.xyz" in refused(["new", "potential", "none.xyz"], capsys)
     assert "no folder none of meshes" in refused(["new", "points", "none"], capsys)

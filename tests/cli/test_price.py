@@ -30,7 +30,7 @@ def test_a_run_with_a_constraint_and_its_dual_variable(
     price = prices.pop("S_nxT(3)")
     assert not prices
     assert 0 < price["half"] < price["dual"]  # two steps from a loss above eps
-    assert price["metric"][0] == "test/mse"
+    assert price["metric"][0] == "test/mse" and price["plain"] > 0
     config = yaml.safe_load((tmp_path / "out" / "S_nxT_3" / "config.yaml").read_text())
     (callback,) = config["trainer"]["callbacks"]
     assert callback["init_args"]["eps"] == 0.01
@@ -68,7 +68,7 @@ def test_a_constraint_beside_those_of_the_groups(
 
 
 def test_the_table_has_a_row_for_each_group(tmp_path: Path) -> None:
-    price = {"dual": 0.0, "half": 0.25, "rising": False, "loss": 0.05, "eps": 0.1}
+    price = {"dual": 0.0, "half": 0.25, "rising": False, "loss": 0.05, "plain": 0.04, "eps": 0.1}
     price |= {"metric": ("test/mse", 0.5)}
     console = Console(file=io.StringIO(), width=100)
     other = price | {"dual": 7.5, "half": None, "rising": True}
@@ -78,6 +78,17 @@ def test_the_table_has_a_row_for_each_group(tmp_path: Path) -> None:
     assert "0.25" in two and "rising" not in two and "test/mse" in text
     assert "7.5" in three and "rising" in three
     assert "with --steps 0, d(loss) / d(eps) = -(dual variable)" in text
+    assert "transformed inputs have the loss of inputs as they are" not in text
+
+
+def test_a_symmetry_of_the_network_is_said_to_have_no_price(tmp_path: Path) -> None:
+    price = {"dual": 0.3, "half": 0.2, "rising": False, "eps": 0.1, "metric": None}
+    built_in = price | {"loss": 1.0000002, "plain": 1.0}
+    console = Console(file=io.StringIO(), width=400)
+    measured = price | {"loss": 1.001, "plain": 1.0}
+    show_prices(tmp_path, {"S_n": built_in, "SO(3)": measured, "T(3)": built_in}, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "S_n, T(3): transformed inputs have the loss of inputs as they are" in text
 
 
 def test_the_bound_of_the_dual_variable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
