@@ -50,7 +50,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
 
     predictor = load_predictor(options.model, options.level)
     predictor.bar = True
-    data = predictor.data(options.file, settings)
+    data = predictor.data(options.file, settings, labelled=command == "test")
     if command == "test":
         from geqlib.train.runs.record import metric_units
 

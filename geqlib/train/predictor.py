@@ -102,7 +102,7 @@ class Predictor:
         Raises:
             ValueError: if the file cannot be read, or does not fit the model.
         """
-        return self.predictions(self.data(file, settings))
+        return self.predictions(self.data(file, settings, labelled=False))
 
     def test(self, file: str | Path | None = None, **settings: Any) -> dict[str, float]:
         """The metrics of the task on all graphs of a file with labels; arguments as of `predict`.
@@ -137,13 +137,18 @@ class Predictor:
             start_trainer("predict", run)
 
     def data(
-        self, file: str | Path | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        file: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        labelled: bool = True,
     ) -> L.LightningDataModule:
         """The data module that reads a file as the training data was read.
 
         Args:
             file: see `predict`.
             settings: arguments of the data module that differ.
+            labelled: whether the file needs labels, which predictions do not.
 
         Raises:
             ValueError: if no data module can read such files, or a setting is none of its.
@@ -155,7 +160,9 @@ class Predictor:
         if file is None:
             return data
         if takes_test_files(type(data)):  # read beside the training data, whose columns it has
-            return self._training_data({**own, "test": str(file)}, one=True)
+            masks = not labelled and "missing" in inspect.signature(type(data)).parameters
+            unlabelled = {"missing": "mask"} if masks else {}
+            return self._training_data({**unlabelled, **own, "test": str(file)}, one=True)
         if not hasattr(data, "of_file"):
             raise ValueError(
                 f"{type(data).__name__}, which {self.path} was trained on, reads no other files: "

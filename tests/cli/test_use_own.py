@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase.build import molecule
+from ase.io import write
+from safetensors.torch import load_file
 
 import geqlib
 from geqlib.data import CloudData, OwnGraphData
@@ -294,3 +297,28 @@ def test_an_unknown_class_stays_unknown(here: Path, monkeypatch: pytest.MonkeyPa
     write_graphs(Path("some.jsonl"), graphs)
     assert tiny.geqlib(["predict", "shapes", "some.jsonl"]) == 0
     assert [row["true"] for row in table("some_predictions.csv")] == ["ring", "", "ring"]
+
+
+def test_properties_of_structures_without_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [molecule("H2O") for _ in range(12)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+        atoms.info["size"] = float(np.ptp(atoms.positions))
+    write("labelled.xyz", frames)
+    properties = {"size": "graph:scalar"}
+    net = named("PONITA", in_scalars=16, in_vectors=0, out_scalars=1, out_vectors=0, cutoff=3.0)
+    net["init_args"] |= {"channels": 4, "layers": 1}
+    task = named("PropertyTask", properties=properties, model=net)
+    data = named("PropertyData", source="labelled.xyz", properties=properties)
+    train("sizes", task, data, "val/loss")
+    write("bare.xyz", [molecule("H2O"), molecule("H2")])
+    assert tiny.geqlib(["predict", "sizes", "bare.xyz", "--out", "bare.safetensors"]) == 0
+    predicted = load_file("bare.safetensors")
+    assert predicted["size"].isfinite().all() and predicted["size_true"].isnan().all()
+    whole = geqlib.load_predictor("sizes").predict("labelled.xyz")
+    assert whole["size_true"].isfinite().all()
+    capsys.readouterr()
+    assert "there is no key 'size'" in refused(["test", "sizes", "bare.xyz"], capsys)

@@ -27,8 +27,9 @@ from geqlib.data.molecules.structures import (
 )
 from geqlib.data.molecules.table_file import is_sdf, sdf_structures
 from geqlib.data.packed import Field, PackedGraphs
-from geqlib.data.partition import Partition, PartitionedLoaders, checked_batch_size
+from geqlib.data.partition import Partition, checked_batch_size
 from geqlib.data.targets import checked_units
+from geqlib.data.trained import NamedLoaders
 from geqlib.files.plain import plain
 from geqlib.symmetry.types import TensorType
 
@@ -36,7 +37,7 @@ TAKEN = {*STRUCTURE, "x", "edge_index", "reverse", "cell_shift", "origin", "batc
 SYMMETRIC = 1e-4  # relative to the largest entry
 
 
-class PropertyData(PartitionedLoaders, StructureLoaders):
+class PropertyData(NamedLoaders, StructureLoaders):
     """Molecules and crystals with properties under any keys: scalars, vectors, tensors.
 
     Batches hold `pos`, `z`, `edge_index`, `reverse`, `cell`, `pbc`, `index` and `cell_shift` as
@@ -125,7 +126,7 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
         named = {"val": val, "test": test}
         files = {name: [str(p)] for name, p in named.items() if isinstance(p, str | Path)}
         listed: Any = plain(source)
-        self.files = {"train": [listed] if isinstance(listed, str) else list(listed)} | files
+        self.sources = {"train": [listed] if isinstance(listed, str) else list(listed)} | files
         shares = {n: float(p) for n, p in named.items() if not isinstance(p, str | Path)}
         self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
         self.properties = dict(properties)
@@ -138,20 +139,20 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
 
     def prepare_data(self) -> None:
         """Look for the files, which one process does for all."""
-        for files in self.files.values():
+        for files in self.sources.values():
             find_files(files)
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
         origin, structures = [], []
-        for name, files in self.files.items():
+        for name, files in self.sources.items():
             for path in find_files(files):
                 for frame, atoms in enumerate(read_structures(path)):
                     structures.append(self._checked(atoms, f"{path}, frame {frame}"))
                     origin.append(name)
         if not structures:
-            raise ValueError(f"{self.files['train'][0]} is empty: expected structures.")
+            raise ValueError(f"{self.sources['train'][0]} is empty: expected structures.")
         whole = self._packed(structures)
         for name in self.types:
             if whole.arrays[name].isnan().all():
@@ -160,7 +161,9 @@ class PropertyData(PartitionedLoaders, StructureLoaders):
                     "right key in `keys`, or leave it out."
                 )
         parts = {
-            name: np.flatnonzero(np.array(origin) == name) for name in self.files if name != "train"
+            name: np.flatnonzero(np.array(origin) == name)
+            for name in self.sources
+            if name != "train"
         }
         self.divide(with_neighbors(whole, self.cutoff, keep=True), listed=parts)
 

@@ -119,7 +119,7 @@ class MoleculeTableData(NamedLoaders):
             raise ValueError(f'on_bad_molecule must be "error" or "skip", got {on_bad_molecule!r}.')
         if cutoff is not None and not cutoff > 0:
             raise ValueError(f"cutoff must be positive, or null for bonds, got {cutoff}.")
-        self.files = {"train": str(file)} | {
+        self.sources = {"train": str(file)} | {
             name: str(part)
             for name, part in (("val", val), ("test", test))
             if isinstance(part, str | Path)
@@ -139,13 +139,13 @@ class MoleculeTableData(NamedLoaders):
 
     def prepare_data(self) -> None:
         """Read the molecules, which one process does for all."""
-        for file in self.files.values():
+        for file in self.sources.values():
             self._arrays(file)
 
     def setup(self, stage: str | None = None) -> None:
-        parts = {name: self._arrays(file) for name, file in self.files.items()}
+        parts = {name: self._arrays(file) for name, file in self.sources.items()}
         names = [name for name, part in parts.items() for _ in part["y"]]
-        graphs = self.packed(list(parts.values()), self.cutoff, self.files["train"])
+        graphs = self.packed(list(parts.values()), self.cutoff, self.sources["train"])
         listed = {
             name: np.flatnonzero(np.array(names) == name) for name in parts if name != "train"
         }
@@ -179,7 +179,7 @@ class MoleculeTableData(NamedLoaders):
 
     def identifiers(self) -> list[str]:
         """SMILES of the rows of the file that test molecules come from; names in an SDF file."""
-        (path,) = find_files(self.files.get("test", self.files["train"]))
+        (path,) = find_files(self.sources.get("test", self.sources["train"]))
         sdf = is_sdf(path)
         rows = _sdf_rows(path, []) if sdf else _csv_rows(path, [], self.smiles, optional=True)
         return [row.name or str(row.number) for row in rows]
