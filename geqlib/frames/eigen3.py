@@ -62,8 +62,10 @@ class _Eigen(torch.autograd.Function):
         if matrix.size(-1) != 3 or (len(matrix) < _FEW and not matrix.is_cuda):
             return _lapack(matrix)
         values, vectors, residual = eigen3(matrix)
-        bad = ~(residual <= 16 * torch.finfo(matrix.dtype).eps)  # also true for NaN
-        if bool(bad.any()):
+        limit = 8 * torch.finfo(matrix.dtype).eps
+        # the largest is NaN if one of them is
+        if len(matrix) and not float(residual.amax()) <= limit:
+            bad = ~(residual <= limit)
             values[bad], vectors[bad] = _lapack(matrix[bad])
         return values, vectors
 
@@ -115,90 +117,79 @@ def eigen3(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         vectors are orthogonal to u.
     """
     count = len(matrix)
-    values, rest = matrix.new_empty(3, count), matrix.new_empty(count)
-    vectors = matrix.new_empty(3, 3, count)
+    pairs, rest = matrix.new_empty(3, 4, count), matrix.new_empty(count)
     step = _PART if matrix.device.type == "cpu" else max(count, 1)
     for start in range(0, count, step):
         part = slice(start, start + step)
-        _eigen3(matrix[part], values[:, part], vectors[:, :, part], rest[part])
-    return values.T, vectors.permute(2, 1, 0), rest
+        _eigen3(matrix[part], pairs[:, :, part], rest[part])
+    return pairs[:, 0].T, pairs[:, 1:].permute(2, 1, 0), rest
 
 
-def _eigen3(matrix: Tensor, values: Tensor, vectors: Tensor, rest: Tensor) -> None:
-    """Fill in values [3, B], vectors [3 of them, 3, B] and residuals [B]."""
-    unit = matrix.reshape(-1, 9).T.contiguous().view(3, 3, -1)
+def _eigen3(matrix: Tensor, pairs: Tensor, rest: Tensor) -> None:
+    """Fill in pairs [3, 4, B] of a value above its vector, and residuals [B].
+
+    In few operations, as each is a kernel on a GPU, and without norms and `argmax` of torch along
+    the first axis, which are slow on a CPU.
+    """
+    unit = matrix.permute(1, 2, 0).contiguous()
     diagonal = unit.view(9, -1)[::4]
     centre = diagonal.mean(0)
     diagonal -= centre
     tiny = math.sqrt(torch.finfo(matrix.dtype).tiny)
-    size = ((unit * unit).sum((0, 1)) / 6).sqrt_().clamp_(min=tiny)
+    size = (unit * unit).sum((0, 1)).sqrt_().clamp_(min=tiny)
     unit /= size
-    extreme, u = _extreme_pair(unit, tiny)
-    torch.amax((_times(unit, u) - extreme * u).abs_(), 0, out=rest)
-    big, small, radius = _planar(unit, extreme, *_complement(u), tiny)
-    half, top = extreme / 2, extreme > 0  # else it is the smallest
-    columns = (extreme, u), (radius - half, big), (-radius - half, small), (extreme, u)
-    for k in range(3):
-        torch.where(top, columns[k][0], columns[k + 1][0], out=values[k])
-        torch.where(top, columns[k][1], columns[k + 1][1], out=vectors[k])
-    values.mul_(size).add_(centre)
+    extreme, u = _extreme_pair(unit)
+    basis = _reflection(u)
+    image = (unit[:, :, None] * basis[:, ::2]).sum(1)
+    error = torch.addcmul(image[:, 1], extreme, basis[:, 2], value=-1)
+    torch.amax(error.abs_(), 0, out=rest)
+    # in the plane the trace is minus the third eigenvalue
+    half, across = (basis[:, :2] * image[:, :1]).sum(0)
+    half.add_(extreme, alpha=0.5)
+    radius, angle = torch.hypot(half, across), torch.atan2(across, half).mul_(0.5)
+    large = torch.addcmul(angle.cos() * basis[:, 0], angle.sin(), basis[:, 1])
+    small = torch.linalg.cross(u, large, dim=0)
+    first = radius.sub(extreme, alpha=0.5)
+    third = first.add(extreme).neg_()
+    top, rows = (extreme[None], u), (first[None], large, third[None], small)
+    columns = torch.cat([*top, *rows, *top]).view(4, 4, -1)
+    torch.where(extreme > 0, columns[:3], columns[1:], out=pairs)  # else it is the smallest
+    torch.addcmul(centre, pairs[:, 0], size, out=pairs[:, 0])
 
 
-def _extreme_pair(unit: Tensor, tiny: float) -> tuple[Tensor, Tensor]:
+def _extreme_pair(unit: Tensor) -> tuple[Tensor, Tensor]:
     """The eigenvalue [B] farthest from the others, and its vector [3, B].
 
-    A traceless matrix M of norm sqrt(6) has the eigenvalues 2 cos t with cos 3t = det M / 2. For
-    the extreme one, t is within pi / 6 of 0 or pi, where no digits are lost. Its projector is
-    the adjugate of M - lambda, which is adj M + lambda M + lambda^2, over its trace.
+    A traceless matrix M of norm 1 has the eigenvalues sqrt(2/3) cos t with
+    cos 3t = sqrt(54) det M. For the extreme one, t is within pi / 6 of 0 or pi, where no digits are
+    lost. Its projector is the adjugate of M - lambda, which is adj M + lambda M + lambda^2, over
+    its trace; the longest column is the one with the largest entry on the diagonal.
     """
-    (x, a, b), (_, y, c), (_, _, z) = unit.unbind(0)
-    adjugate = torch.stack(
-        [y * z - c * c, b * c - a * z, a * c - b * y, x * z - b * b, a * b - x * c, x * y - a * a]
-    )
-    cosine = (x * adjugate[0] + a * adjugate[1] + b * adjugate[2]) / 2
-    value = 2 * (cosine.abs().clamp(max=1).acos() / 3).cos()
+    cyclic = torch.cat([unit, unit[:, :2]], 1)
+    cyclic = torch.cat([cyclic, cyclic[:2]])
+    adjugate = cyclic[1:4, 1:4] * cyclic[2:, 2:]
+    adjugate.addcmul_(cyclic[1:4, 2:], cyclic[2:, 1:4], value=-1)
+    cosine = (unit[0] * adjugate[0]).sum(0) * math.sqrt(54)
+    value = (cosine.abs().clamp_(max=1).acos_() / 3).cos_() * math.sqrt(2 / 3)
     value = torch.copysign(value, cosine)
-    adjugate = torch.addcmul(adjugate, torch.stack([x, a, b, y, c, z]), value)
-    square = value * value
-    first, second, third = (adjugate[k] + square for k in (0, 3, 5))  # its diagonal
-    u = torch.stack([first, adjugate[1], adjugate[2]])
-    u = torch.where(second > first, torch.stack([adjugate[1], second, adjugate[4]]), u)
-    last = torch.stack([adjugate[2], adjugate[4], third])
-    u = torch.where(third > torch.maximum(first, second), last, u)  # the longest column
-    return value, u * (u * u).sum(0).clamp(min=tiny).rsqrt()
+    adjugate = torch.addcmul(adjugate, unit, value)
+    diagonal = adjugate.view(9, -1)[::4]
+    diagonal.addcmul_(value, value)
+    longest = diagonal.max(0).indices.expand(1, 3, -1)
+    u = adjugate.gather(0, longest)[0]
+    return value, u * (u * u).sum(0).rsqrt_()
 
 
-def _complement(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Two unit vectors that complete u to a right-handed basis (Duff et al., JCGT 6, 2017)."""
-    x, y, z = u
-    sign = torch.copysign(torch.ones_like(z), z)
-    a = -1 / (sign + z)
-    b, xa = x * y * a, sign * x
-    return torch.stack([1 + xa * x * a, sign * b, -xa]), torch.stack([b, sign + y * y * a, -y])
+def _reflection(u: Tensor) -> Tensor:
+    """[3, 3, B] h h^T / (1 + |u_z|) - 1 with h = u + sign(u_z) e_z: its columns are orthonormal.
 
-
-def _planar(
-    unit: Tensor, extreme: Tensor, v: Tensor, w: Tensor, tiny: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The vectors of the larger and the smaller eigenvalue in a plane, and half their gap.
-
-    The trace in the plane is minus the third eigenvalue. The larger one's vector is along
-    (radius + half, across) or, the same without cancellation, (across, radius - half).
+    The third one is u or -u.
     """
-    image = _times(unit, v)
-    half, across = (v * image).sum(0) + extreme / 2, (w * image).sum(0)
-    radius = torch.addcmul(half * half, across, across).sqrt_()
-    long = (radius + half.abs()).clamp(min=tiny)
-    scale = torch.addcmul(long * long, across, across).rsqrt()
-    long, across = long * scale, across * scale
-    flat = half >= 0
-    cos, sin = torch.where(flat, long, across), torch.where(flat, across, long)
-    return torch.addcmul(cos * v, sin, w), torch.addcmul(cos * w, sin, v, value=-1), radius
-
-
-def _times(unit: Tensor, v: Tensor) -> Tensor:
-    """M v."""
-    return torch.addcmul(torch.addcmul(unit[0] * v[0], unit[1], v[1]), unit[2], v[2])
+    length = u[2].abs() + 1
+    h = torch.cat([u[:2], torch.copysign(length, u[2])[None]])
+    basis = h[:, None] * (h / length)
+    basis.view(9, -1)[::4].sub_(1)
+    return basis
 
 
 def _lapack(matrix: Tensor) -> tuple[Tensor, Tensor]:
