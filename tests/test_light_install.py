@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.install_size import packages, requirements
+from benchmarks.speed import install_size
+from benchmarks.speed.install_size import packages, requirements
 from geqlib import elements
 from geqlib.extras import EXTRAS
 from tests.train import tiny
@@ -139,6 +140,29 @@ def test_layers_install_no_more_than_torch_and_its_kin() -> None:
     base = packages(["torch", "torch-geometric", "e3nn"])
     assert not packages(PROJECT["dependencies"]) - base
     assert "lightning" in packages(requirements(PROJECT, ["train"])) - base
+
+
+def test_layers_take_less_than_the_bar() -> None:
+    rows = {extra: install_size.installation(extra) for extra in install_size.EXTRAS}
+    own = rows[""]
+    assert 1 < own.number("megabytes") < install_size.BAR and own.cells["packages"] == 0
+    train = rows["train"]
+    assert train.cells["packages"] > rows["atoms"].cells["packages"] > 0
+    assert train.number("megabytes") > rows["atoms"].number("megabytes") > own.number("megabytes")
+    assert own.cells["largest"] == "geqlib"
+
+
+def test_sizes_of_packages_are_those_of_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "some-1.0.dist-info"
+    info.mkdir()
+    (tmp_path / "some.py").write_bytes(bytes(3000))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some\nVersion: 1.0\n")
+    (info / "RECORD").write_text("some.py,,\nsome-1.0.dist-info/RECORD,,\ngone.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    record = (info / "RECORD").stat().st_size
+    assert install_size.size("some") == pytest.approx((3000 + record) / 1e6)
 
 
 def test_elements_are_those_of_ase() -> None:

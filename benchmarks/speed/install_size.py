@@ -1,17 +1,16 @@
-"""What an installation of layers alone takes on disk beyond torch, torch_geometric and e3nn.
+"""What an installation takes on disk beyond torch, torch_geometric and e3nn.
 
-Sizes are those of the files that this environment has of each package, with all that it requires,
-by the dependencies in pyproject.toml. The bar is {bar} MB.
+Protocol: sizes of the files that this environment has of each package, with all that it requires,
+by the dependencies in pyproject.toml, less those of torch, torch_geometric and e3nn with all that
+they require. Of layers alone the bar is {bar} MB.
 
-    python benchmarks/install_size.py            # exit code 1 above the bar
-    python benchmarks/install_size.py train      # of an extra, without a bar
+    python benchmarks/speed/install_size.py      # exit code 1 above the bar
 """
 
 from __future__ import annotations
 
 import sys
 import tomllib
-from argparse import ArgumentParser
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,21 +18,46 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-TOP = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.provenance import start
+from benchmarks.rows import Column, Row, Table, measured
+from benchmarks.tables import publish
+
+TOP = Path(__file__).parents[2]
 BASE = ("torch", "torch-geometric", "e3nn")
-BAR = 60.0
+BAR = 60
+EXTRAS = ("", "atoms", "train", "report", "all")
+COLUMNS = (
+    Column("megabytes", "beyond torch, torch_geometric and e3nn", "MB", ".1f"),
+    Column("packages", "packages beside geqlib", "", ".0f"),
+    Column("largest", "the largest"),
+)
 
 
-def main(extras: list[str]) -> int:
+def main() -> None:
+    rows = tuple(installation(extra) for extra in EXTRAS)
+    publish(measured("speed/install_size", __doc__, [Table(("installation",), COLUMNS, rows)]))
+    if rows[0].number("megabytes") > BAR:
+        raise SystemExit(f"Layers alone take more than {BAR} MB beyond {', '.join(BASE)}.")
+
+
+def installation(extra: str) -> Row:
+    """Sizes of what an extra installs, and geqlib itself; of layers alone without one."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    own = packages(requirements(project, extras))
-    beyond = {name: size(name) for name in sorted(own - packages(BASE))}
-    beyond["geqlib"] = sum(p.stat().st_size for p in sources()) / 1e6
-    for name, megabytes in sorted(beyond.items(), key=lambda pair: -pair[1]):
-        sys.stdout.write(f"{megabytes:8.1f} MB  {name}\n")
-    total = sum(beyond.values())
-    sys.stdout.write(f"{total:8.1f} MB  beyond {', '.join(BASE)}\n")
-    return int(not extras and total > BAR)
+    names = packages(requirements(project, [extra] if extra else [])) - packages(BASE)
+    sizes = {name: size(name) for name in names}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+    own = sum(path.stat().st_size for path in sources()) / 1e6
+    return Row(
+        (f"with [{extra}]" if extra else "layers alone",),
+        {
+            "megabytes": sum(sizes.values()) + own,
+            "packages": len(names),
+            "largest": ", ".join(f"{name} {sizes[name]:.0f}" for name in largest) or "geqlib",
+        },
+        "geqlib",
+    )
 
 
 def requirements(project: dict, extras: Iterable[str]) -> list[str]:
@@ -88,10 +112,9 @@ def size(name: str) -> float:
 
 def sources() -> list[Path]:
     """The files of geqlib that a wheel has."""
-    return [p for p in (TOP / "geqlib").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    files = (path for name in ("geqlib", "configs") for path in (TOP / name).rglob("*"))
+    return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
 
 
 if __name__ == "__main__":
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("extras", nargs="*", help="of pyproject.toml; without any, the bar holds")
-    raise SystemExit(main(parser.parse_args().extras))
+    start(main)
