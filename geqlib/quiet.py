@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 # advice that Lightning gives on every run
 ADVICE = (
@@ -63,12 +65,23 @@ def seed_said_once() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """`ignore_advice` within a block."""
+    """`ignore_advice` within a block, in which warnings do not name the line of a dependency that
+    they passed through."""
     logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
+    level, formatted = logger.level, warnings.formatwarning
     with warnings.catch_warnings():
         ignore_advice()
+        warnings.formatwarning = partial(_without_line, formatted)
         try:
             yield
         finally:
+            warnings.formatwarning = formatted
             logger.setLevel(level)
+
+
+def _without_line(
+    formatted: Callable[..., str], message: Any, category: type[Warning], *where: Any, **line: Any
+) -> str:
+    if category is UserWarning:
+        return f"Warning: {message}\n"
+    return formatted(message, category, *where, **line)

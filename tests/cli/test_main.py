@@ -105,7 +105,7 @@ def test_missing_arguments(capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--model.nope", "3"), "'nope' is not accepted"),
+        (("--model.nope", "3"), "'nope' is not accepted: choose from model, "),
         (("--model.model.chanels", "3"), "PONITA': Option 'chanels' is not accepted"),
         (("--data.nope", "3"), "'nope' is not accepted"),
         (("--trainer.nope", "3"), "--trainer.nope"),

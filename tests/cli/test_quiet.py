@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from geqlib.cli import main
-from geqlib.quiet import SEED
+from geqlib.quiet import SEED, quiet
 from tests.train import tiny
 
 LIGHT = ("cv", "learning-curve", "price", "check", "bench", "report", "export", "motifs", "brec")
@@ -104,3 +105,12 @@ def test_no_warnings(tmp_path: Path) -> None:
     error = done.stderr.replace(tmp_path.name, "")  # which pytest names after this test
     # what remains is the seed, and which devices there are
     assert "arning" not in error and "deprecat" not in error, error
+
+
+def test_a_warning_in_training_names_no_line_of_a_dependency() -> None:
+    before = warnings.formatwarning
+    with quiet():
+        text = warnings.formatwarning("Weights begin anew.", UserWarning, "call.py", 228)
+        other = warnings.formatwarning("slow", RuntimeWarning, "call.py", 228)
+    assert text == "Warning: Weights begin anew.\n"
+    assert "call.py:228" in other and warnings.formatwarning is before

@@ -34,7 +34,10 @@ geqlib, or an import path such as geqlib.models.PONITA."
         name = owner.strip("'").rpartition(".")[2]
         return f"{name} needs {lacking[1]}: install it by pip install {lacking[1]}."
     if option := re.fullmatch(r"Option '([\w.]+)' is not accepted", last):
-        return f"{owner}: {last}{_close(option[1], _arguments(owner.strip(chr(39))))}"
+        accepted = _arguments(owner.strip("'"))
+        near = _close(option[1], accepted)
+        listed = f": choose from {', '.join(accepted)}." if accepted else ""
+        return f"{owner}: {last}{near or listed}"
     return f"{owner}: {last}" if owner else text
 
 

@@ -237,7 +237,7 @@ def test_own_graphs_of_the_page(
     Path("mine.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)[0])
     fit_words, sample_words, report_words = commands(page)[2:]
     net = [f"--model.model.{name}={size}" for name, size in SMALL.items()]
-    few = [*FEW, *net, "--model.sample_every=1", "--model.samples=3"]
+    few = [*FEW, *net, "--model.samples=3"]  # and no samples in so short a training
     assert main([*fit_words, *few, "--model.model.max_size=2"]) == 2
     message = "has 6 nodes, and the highest degree of one is 2, but the model has max_size=2"
     assert message in capsys.readouterr().err
