@@ -38,7 +38,6 @@ SETTINGS = {
     "error_table": "TotalRMSE",
     "default_dtype": "float32",
     "device": "cpu",
-    "seed": 1,
     "energy_key": "REF_energy",
     "forces_key": "REF_forces",
 }
@@ -66,13 +65,17 @@ def epoch_seconds(
 
 
 def best_of_decays(
-    folder: Path, splits: dict[str, list[Atoms]], energies: dict[int, float], epochs: int
+    folder: Path,
+    splits: dict[str, list[Atoms]],
+    energies: dict[int, float],
+    epochs: int,
+    seed: int = 1,
 ) -> dict[str, Any]:
     """`train` with each of `DECAYS`, in folders of their own: that of least validation error.
 
     Errors of all are printed.
     """
-    runs = [train(folder / f"decay-{d:g}", splits, energies, epochs, d) for d in DECAYS]
+    runs = [train(folder / f"decay-{d:g}", splits, energies, epochs, d, seed) for d in DECAYS]
     for run in runs:
         error = min(error for _, error in run["curve"])
         sys.stdout.write(f"decay {run['decay']:g}: validation {error}, test {run['test']}\n")
@@ -85,6 +88,7 @@ def train(
     energies: dict[int, float],
     epochs: int,
     decay: float,
+    seed: int = 1,
 ) -> dict[str, Any]:
     """Train for some epochs, then test that of least validation loss with averaged weights.
 
@@ -96,6 +100,7 @@ def train(
         energies: of isolated atoms.
         epochs: of training.
         decay: of the learning rate over all of them.
+        seed: of the weights and the order of the data.
 
     Returns:
         "curve", rows of (CPU minutes, force RMSE in meV/angstrom on the validation frames), and
@@ -104,7 +109,7 @@ def train(
     outcome = folder / "results.json"
     if outcome.exists():
         return json.loads(outcome.read_text())
-    curve = _timed(folder, _command(folder, splits, energies, epochs, decay))
+    curve = _timed(folder, _command(folder, splits, energies, epochs, decay, seed))
     # the command has loaded the best checkpoint and written its table of errors
     result = {
         "curve": curve,
@@ -122,9 +127,10 @@ def _command(
     energies: dict[int, float],
     epochs: int,
     decay: float,
+    seed: int = 1,
 ) -> list[str]:
     command = [str((BIN / "mace_run_train").absolute()), "--name=mace", "--ema", "--amsgrad"]
-    command += [f"--{key}={value}" for key, value in SETTINGS.items()]
+    command += [f"--{key}={value}" for key, value in (SETTINGS | {"seed": seed}).items()]
     names = {"train": "train_file", "val": "valid_file", "test": "test_file"}
     folder.mkdir(parents=True, exist_ok=True)
     for part, option in names.items():

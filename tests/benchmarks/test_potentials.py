@@ -10,6 +10,7 @@ import yaml
 
 from benchmarks import rows, training
 from benchmarks.accuracy import dynamics, potential_3bpa, potentials
+from benchmarks.peers import mace
 from benchmarks.rows import Row, Table
 from geqlib.train.run import fit
 from geqlib.train.run import test as measure
@@ -140,3 +141,25 @@ def test_dynamics_are_of_the_model_that_3bpa_trains(
         assert dynamics.trained_model(run).parents[1] == folder
         with pytest.raises(SystemExit, match=rf"potential_3bpa\.py {run} trains it\.$"):
             dynamics.measure(run, [])
+
+
+def test_mace_has_the_seeds_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_frames(tmp_path / "all.xyz", 10)
+    files = {"train": str(tmp_path / "all.xyz"), "val": 0.2, "test": 0.2}
+    data = potentials.DataSet("tiny", ("H",), files | {"energy_key": "E", "forces_key": "F"})
+    monkeypatch.setattr(potentials, "SETS", {"tiny": data})
+    monkeypatch.setattr(potentials, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(potentials, "kept_seconds", lambda *_: 6.0)
+    asked = []
+
+    def best(folder: Path, splits: Any, energies: Any, epochs: int, seed: int) -> dict[str, Any]:
+        asked.append((folder.name, epochs, seed))
+        return {"test": {"Default": [8.0 * seed, 20.0 + seed]}}
+
+    monkeypatch.setattr(potentials.mace, "best_of_decays", best)
+    row = potentials.measure("tiny", "mace", [0, 2], 1.0)
+    assert asked == [("tiny-mace-1min-seed0", 10, 1), ("tiny-mace-1min-seed2", 10, 3)]
+    assert row.origin == "peer" and row.setup.startswith("2 seeds, 1 CPU minutes")
+    assert row.value("forces").seeds == (21.0, 23.0)
+    command = mace._command(tmp_path / "run", {"train": [], "val": [], "test": []}, {}, 1, 1.0, 7)
+    assert "--seed=7" in command
