@@ -10,6 +10,7 @@ import numpy as np
 
 Kind = Literal["classes", "numbers"]
 UNLABELLED = -1
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_units(units: Mapping[str, str] | None, targets: Sequence[str]) -> dict[str, str]:
@@ -153,6 +154,8 @@ def _numbers(value: Any, width: int, what: str) -> list[float]:
                 f'{what} is {str(part)[:40]!r}, which is no number: with kind="classes" it is the '
                 "name of a class."
             ) from error
-        if math.isinf(numbers[-1]):
-            raise ValueError(f"{what} is infinite: correct it, or leave it out.")
+        if abs(numbers[-1]) > LARGEST:
+            raise ValueError(
+                f"{what} is infinite, or as good as that: correct it, or leave it out."
+            )
     return numbers

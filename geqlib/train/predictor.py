@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -25,11 +26,13 @@ from geqlib.files.checkpoint import (
     model_file,
     read_stored,
 )
+from geqlib.graph import check_graph
 from geqlib.train.run import measure, start_trainer
 from geqlib.train.runs.configuration import Run
+from geqlib.train.steps.precision import cast_to
 from geqlib.train.steps.progress import watched
 from geqlib.train.tasks.energy import EnergyForces
-from geqlib.train.tasks.task import Task
+from geqlib.train.tasks.task import Task, with_positions
 
 
 def load_predictor(path: str | Path, level: str | None = None) -> Predictor:
@@ -59,7 +62,7 @@ class Predictor:
 
     Called with a batch of graphs, it gives the outputs of the task by name: "energy" and "forces"
     of a potential, "logits" of a classifier, "y" of a regression, the later positions "y" of an
-    n-body model, "normal" of surfaces.
+    n-body model, "normal" of surfaces. Numbers are cast to the type of its weights.
 
     Args:
         path, level: see `load_predictor`.
@@ -84,6 +87,10 @@ class Predictor:
             self.task.model.at_level(level)
 
     def __call__(self, batch: Any) -> dict[str, Tensor]:
+        if "pos" in batch or "x" in batch:
+            batch = copy(batch)  # the caller's stays as it is
+            cast_to(self.task.model, batch, self.task.inputs)
+            check_graph(batch if "pos" in batch else with_positions(batch))
         with torch.no_grad():
             outputs = self.task.predict_outputs(batch)
         return {name: value.detach() for name, value in outputs.items()}

@@ -16,6 +16,7 @@ import yaml
 from ase.build import molecule
 from ase.io import write
 from safetensors.torch import load_file
+from torch_geometric.data import Batch, Data
 
 import geqlib
 from geqlib.data import CloudData, OwnGraphData
@@ -322,3 +323,18 @@ def test_properties_of_structures_without_labels(
     assert whole["size_true"].isfinite().all()
     capsys.readouterr()
     assert "there is no key 'size'" in refused(["test", "sizes", "bare.xyz"], capsys)
+
+
+def test_batches_of_other_types_and_what_is_no_graph(here: Path) -> None:
+    predictor = geqlib.load_predictor(here / "degrees")
+    graph = Data(x=torch.eye(2), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    expected = predictor(Batch.from_data_list([graph]))["logits"]
+    double = Batch.from_data_list([Data(x=graph.x.double(), edge_index=graph.edge_index)])
+    assert torch.equal(predictor(double)["logits"], expected) and double.x.dtype == torch.float64
+    for x, edge_index, said in (
+        (graph.x * torch.nan, graph.edge_index, "NaN"),
+        (graph.x, torch.tensor([[0], [-1]]), "0 -> -1, but there are"),
+        (graph.x, torch.tensor([[0], [5]]), "0 -> 5, but there are"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            predictor(Batch.from_data_list([Data(x=x, edge_index=edge_index)]))

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isinf, nan
+from math import nan
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +26,7 @@ from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, checked_batch_size
-from geqlib.data.targets import checked_units
+from geqlib.data.targets import LARGEST, checked_units
 from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.extras import extra_module
@@ -365,8 +365,11 @@ def _number(cell: str, name: str, place: str) -> float:
             f"{place}: {name!r} is {text[:40]!r}, which is no number: write numbers, classes as 0 "
             "and 1, and nothing where it is unknown."
         ) from error
-    if isinf(value):
-        raise ValueError(f"{place}: {name!r} is infinite: correct it, or leave the cell empty.")
+    if abs(value) > LARGEST:
+        raise ValueError(
+            f"{place}: {name!r} is infinite, or as good as that: correct it, or leave the cell "
+            "empty."
+        )
     return value
 
 

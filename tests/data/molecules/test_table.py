@@ -207,6 +207,7 @@ def test_bad_molecules(tmp_path: Path) -> None:
         (HEADER + "".join(ROWS), {"split": "time"}, '"random" or "scaffold", got .time'),
         (HEADER + "m,CC,hot,1\n", {}, "row 1 after the header: 'boiling' is 'hot', which is no nu"),
         (HEADER + "m,CC,inf,1\n", {}, "row 1 after the header: 'boiling' is infinite"),
+        (HEADER + "m,CC,1e39,1\n", {}, "row 1 after the header: 'boiling' is infinite"),
         (HEADER + "m,CC,1\n", {}, "row 1 after the header has 3 cells, but the header has 4"),
         (HEADER + "m,CC,,1\n" * 4, {}, "no molecule has a value of 'boiling': leave it out"),
         (HEADER + "".join(ROWS), {"cutoff": 3.0}, "not all molecules of .* are three-dimensional"),
