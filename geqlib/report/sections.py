@@ -224,7 +224,7 @@ def _numbers(predicted: Predicted, out: Path) -> list[Block]:
     )
     caption += f" The first {PARITIES} of {len(targets)}." if len(targets) > PARITIES else ""
     caption += _left_out(drawn)
-    note = "In units of each target's standard deviation. Examples are "
+    note = "Largest by each target's standard deviation, and in its unit. Examples are "
     note += "named" if predicted.predictions.names else "numbered from 0"
     note += " as in the data."
     return [

@@ -160,6 +160,11 @@ class Predictor:
         Raises:
             ValueError: if no data module can read such files, or a setting is none of its.
         """
+        if file is not None and not isinstance(file, str | Path):
+            raise ValueError(
+                f"A file is named by its path, got {type(file).__name__}: write structures into a "
+                "file (ase.io.write), or give them the calculator geqlib.calculators.GeqCalculator."
+            )
         if file is not None and not Path(file).exists():
             raise ValueError(f"There is no file {file}: correct the path.")
         own = dict(settings or {})

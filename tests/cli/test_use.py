@@ -190,6 +190,11 @@ def test_a_run_without_a_test_split(here, capsys):
     assert "The test split of untested/config.yaml is empty" in capsys.readouterr().err
 
 
+def test_structures_in_memory_are_refused_with_what_to_do(here):
+    with pytest.raises(ValueError, match=r"named by its path, got list: write structures into"):
+        geqlib.load_predictor("potential").predict(metals(2))
+
+
 def test_settings_of_the_data(here):
     frames = [atoms.copy() for atoms in metals(2)]
     for k, atoms in enumerate(frames):
