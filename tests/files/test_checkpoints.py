@@ -342,3 +342,15 @@ def test_layers_of_torch_geometric_are_built():
     described = {"class_path": "geqlib.models.PONITA", "init_args": sizes | {"aggr": aggr}}
     net = build(described, nn.Module)
     assert any(type(m).__name__ == "SoftmaxAggregation" for m in net.modules())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_tensors_that_a_gpu_saved_load_without_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    path = tmp_path / "gpu.ckpt"
+    torch.save({"state_dict": {"weight": torch.arange(3.0)}}, path)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(path, weights_only=True)
+    weight = read_checkpoint(path)["state_dict"]["weight"]
+    assert weight.device.type == "cpu" and weight.tolist() == [0, 1, 2]
