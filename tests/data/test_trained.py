@@ -69,7 +69,7 @@ def clouds(**parts: Any) -> CloudData:
         (graphs, {"trees": "copy_of_graphs/trees/own.g6"}),
         (clouds, "./clouds"),
     ],
-    ids=str,
+    ids=["table", "copy", "xyz", "copy of xyz", "graphs", "copy of graphs", "clouds"],
 )
 def test_training_data_is_no_other_part(make: Any, source: Any) -> None:
     for split in ("val", "test"):
