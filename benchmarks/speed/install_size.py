@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -63,44 +63,32 @@ def installation(extra: str) -> Row:
 def requirements(project: dict, extras: Iterable[str]) -> list[str]:
     """Of the project, with some extras, which may name other extras."""
     listed = list(project["dependencies"])
-    waiting, seen = list(extras), set()
-    while waiting:
-        extra = waiting.pop()
-        if extra in seen:
-            continue
-        seen.add(extra)
+    for extra in extras:
         for text in project["optional-dependencies"][extra]:
             requirement = Requirement(text)
-            if requirement.name == project["name"]:
-                waiting += requirement.extras
-            else:
-                listed.append(text)
+            own = requirement.name == project["name"]
+            listed += requirements(project, requirement.extras) if own else [text]
     return listed
 
 
 def packages(texts: Iterable[str]) -> set[str]:
     """All packages that requirements install here, by their canonical names."""
-    waiting, names = [Requirement(text) for text in texts], set()
+    waiting, names = [r for text in texts if applies(r := Requirement(text), ())], set()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        marked = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if name in names or not marked:
+        if name in names:
             continue
-        try:
-            inner = distribution(name).requires or []
-        except PackageNotFoundError:
-            continue  # of another platform
         names.add(name)
-        chosen = [Requirement(text) for text in inner]
-        of_extras = ({"extra": e} for e in ("", *requirement.extras))
-        contexts = list(of_extras)
-        waiting += [
-            r for r in chosen if r.marker is None or any(r.marker.evaluate(c) for c in contexts)
-        ]
-        for r in waiting:
-            r.marker = None  # looked at
+        inner = distribution(name).requires or []
+        waiting += [r for text in inner if applies(r := Requirement(text), requirement.extras)]
     return names
+
+
+def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    """Whether it is installed on this platform, with some extras of the package that names it."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
 
 
 def size(name: str) -> float:

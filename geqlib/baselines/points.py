@@ -257,8 +257,8 @@ def check_features(
         return
     dim = 2 + len(ending)
     if tensor.dim() != dim or tensor.shape[2:] != ending:
-        wanted = ", ".join(map(str, ("points", option, *ending)))
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected [{wanted}].")
+        sizes = ", ".join(map(str, ("points", option, *ending)))
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected [{sizes}].")
     if tensor.size(1) != count:
         raise ValueError(
             f"{name} has {tensor.size(1)} features per point, but the network was built with "
