@@ -1,4 +1,10 @@
-"""Numbers of things in messages."""
+"""Numbers in messages and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SCORES = ("accuracy", "auroc", "average_precision", "jaccard")  # from 0 to 1
 
 
 def counted(count: int, noun: str) -> str:
@@ -11,3 +17,21 @@ def counted(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+
+
+def shown_unit(metric: str, units: Mapping[str, str]) -> tuple[float, str]:
+    """Factor and unit with which a metric is shown: scores from 0 to 1 are shown in %.
+
+    Args:
+        metric: its name, with or without a split.
+        units: of metrics by their names without a split, which have precedence.
+
+    Example:
+        >>> shown_unit("test/accuracy", {}), shown_unit("mae", {"mae": "K"}), shown_unit("loss", {})
+        ((100.0, '%'), (1.0, 'K'), (1.0, ''))
+    """
+    name = metric.rpartition("/")[2]
+    if name in units:
+        return 1.0, units[name]
+    score = any(name == other or name.startswith(f"{other}_") for other in SCORES)
+    return (100.0, "%") if score else (1.0, "")

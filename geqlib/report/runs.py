@@ -74,6 +74,12 @@ class Run:
         """Whether its forces, if it has any, are derivatives of energies."""
         return DIRECT not in _classes(self.config.get("model"))
 
+    @property
+    def fold(self) -> int | None:
+        """The fold that it tests, if it is one of a cross-validation."""
+        fold = (_arguments(self.config.get("data")) or {}).get("fold")
+        return fold if type(fold) is int else None
+
 
 def read_run(folder: Path) -> Run:
     """Read a run folder; all files but one of `config.yaml` and `results.json` may be missing.
