@@ -205,13 +205,18 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     same = sum(graph.graph["follows"] for graph in graphs)
     stopped = sum(int(part.stopped.sum()) for part in batches)
     sys.stdout.write(f"{sizes[0]} to {sizes[-1]} nodes, median {sizes[len(sizes) // 2]}\n")
-    sys.stdout.write(f"{same} of {len(graphs)} have the order of blocks by which they were drawn\n")
+    sys.stdout.write(
+        f"follows: {same} of {len(graphs)} have the order of blocks by which they were drawn\n"
+    )
     if lost := sum(int(part.dropped.sum()) for part in batches):
         sys.stdout.write(f"dropped: {lost} of {count} ended in NaN, not in the file\n")
     if task.species:
         _report_molecules(batches, task, novelty_texts(options, species=task.species))
     if stopped:
-        sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
+        sys.stdout.write(
+            f"stopped: {stopped} had too many nodes for a further block (--max-nodes), and are in "
+            "the file as they were\n"
+        )
     sys.stdout.write(f"wrote {options.out}: {counted(len(graphs), 'graph')}\n")
 
 
