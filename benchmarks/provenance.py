@@ -144,6 +144,27 @@ def oldest(runs: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
     return (changed or every)[0]
 
 
+def of_measurement(run: Mapping[str, Any], trainer: str, name: str) -> dict[str, Any]:
+    """The provenance of a row about a model that another benchmark has trained.
+
+    It is `present`, with when the training began after the stamp, as long as the training is what
+    it would be today; else the stamp is that of the training, and what has changed marks the row.
+
+    Args:
+        run: results with the key "provenance".
+        trainer: name of the benchmark that trains the model.
+        name: of the benchmark that measures it now.
+    """
+    begun, now = run["provenance"], present(name)
+    # the one that measures trains what is missing
+    if all(marks(begun["stamp"], begun["hashes"], script) for script in (trainer, name)):
+        trained = hashes(trainer)
+        older = {kind: h for kind, h in begun["hashes"].items() if h != trained.get(kind)}
+        mixed = now["hashes"] | older if begun["hashes"] else {}
+        return {"stamp": begun["stamp"], "hashes": mixed}
+    return now | {"stamp": f"{now['stamp']}; trained by {begun['stamp']}"}
+
+
 def running() -> str:
     """The name of the benchmark that this process runs, such as "accuracy/nbody"."""
     path = Path(sys.argv[0]).resolve()

@@ -30,15 +30,14 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.accuracy.potential_3bpa import trained_on_frames
-from benchmarks.provenance import start
+from benchmarks.provenance import of_measurement, start
 from benchmarks.rows import Cell, Column, Row, Table, joined, measured
 from benchmarks.tables import publish
-from benchmarks.training import measured_by
 from geqlib.data import MoleculeData
 from geqlib.train.calibration import calibrate, miscalibration_area
 from geqlib.train.predictor import load_predictor
 
-NAME = "accuracy/uncertainty"
+NAME, TRAINER = "accuracy/uncertainty", "accuracy/potential_3bpa"
 EVERY = 4
 MEMBERS, SEED = 16, 0
 KINDS = {"covariance": "covariance", "ensemble": f"ensemble of {MEMBERS}"}
@@ -74,7 +73,8 @@ def measure(kind: str) -> list[Row]:
     calibrate(folder, path, members=MEMBERS if kind == "ensemble" else None, seed=SEED)
     frames = {name: _predicted(path, name) for name in FILES}
     rows = rows_of(KINDS[kind], frames)
-    return [replace(row, **measured_by([runs["300 K"]])) for row in rows]
+    by = of_measurement(runs["300 K"], TRAINER, NAME)
+    return [replace(row, **by) for row in rows]
 
 
 def rows_of(kind: str, frames: dict[str, Frames]) -> list[Row]:

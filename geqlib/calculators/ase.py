@@ -26,6 +26,7 @@ from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
 from geqlib.calculators.trained import (
     all_pairs,
+    check_device,
     neighbor_cutoff,
     rotation_averaged,
     trained_potential,
@@ -154,6 +155,7 @@ class GeqCalculator(Calculator):
             potential, trained_cutoff = trained_potential(model, level)
             if rotations != 1:
                 potential = rotation_averaged(potential, rotations)
+            check_device(device)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
             self.compute = partial(energy_forces, self.potential)
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
-from geqlib.calculators.trained import neighbor_cutoff, trained_potential
+from geqlib.calculators.trained import check_device, neighbor_cutoff, trained_potential
 from geqlib.files.atomic import replace_file
 
 
@@ -70,6 +70,7 @@ class MLIAPModel:
             raise ValueError(f"species has {unknown[0]!r}, which is no element: write H, C, ...")
         potential, trained_cutoff = trained_potential(model, level)
         _check(potential)
+        check_device(device)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())
         self.device, self.dtype = weights.device, weights.dtype

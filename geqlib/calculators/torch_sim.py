@@ -12,7 +12,7 @@ from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
-from geqlib.calculators.trained import all_pairs, neighbor_cutoff, trained_potential
+from geqlib.calculators.trained import all_pairs, check_device, neighbor_cutoff, trained_potential
 from geqlib.extras import extra_module
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
 from geqlib.graph.wrapping import near_cell
@@ -82,6 +82,7 @@ class TorchSimModel(ModelInterface):
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         potential, trained_cutoff = trained_potential(model, level)
+        check_device(device)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())
         self._device, self._dtype = weights.device, weights.dtype

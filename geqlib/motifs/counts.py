@@ -15,8 +15,8 @@ from torch import Tensor
 from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
 from geqlib.motifs.copies import PathPairs, chain_order
 from geqlib.motifs.copy_counts import count_copies
-from geqlib.motifs.homomorphisms import Counter, best_rooted
-from geqlib.motifs.patterns import Pattern, ordered_form
+from geqlib.motifs.homomorphisms import Counter, best_rooted, parts_with_roots
+from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import row_keys, row_nodes
 
 LARGEST = 2.0**62
@@ -61,6 +61,8 @@ def count_motifs(
 def _planned(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple[Tensor, Tensor]:
     """As a sum of counts of homomorphisms."""
     basis = hom_basis(pattern, kind)
+    for form in basis:
+        counter.check_cost(form)
     if len(pattern.roots) == 0:
         return _combined(basis, [counter.of_graphs(form) for form in basis])
     if len(pattern.roots) == 1:
@@ -83,17 +85,9 @@ def _listed(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
         return pairs
     if kind == "induced":  # whose sums have very many terms
         return pairs if pairs.total <= counter.most_steps else None
-    cost = sum(counter.cost(part) for form in hom_basis(pattern, kind) for part in _rooted(form))
+    parts = [part for form in hom_basis(pattern, kind) for part in parts_with_roots(form)]
+    cost = sum(counter.cost(best_rooted(part)) for part in parts)
     return pairs if pairs.total * ROWS <= cost else None
-
-
-def _rooted(pattern: Pattern) -> list[Pattern]:
-    """The components, those without a root rooted at their best."""
-    parts = [
-        pattern.induced(nodes, [root for root in pattern.roots if root in nodes])
-        for nodes in pattern.components()
-    ]
-    return [part if part.roots else best_rooted(ordered_form(part)) for part in parts]
 
 
 def together(

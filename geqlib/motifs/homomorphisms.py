@@ -325,8 +325,7 @@ class Counter:
 
     def _of_connected(self, pattern: Pattern) -> Tensor:
         """[N] numbers whose sum over the nodes of a graph is its count of a connected pattern."""
-        complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
-        if complete and pattern.nodes > 2 and not pattern.labels:
+        if _listed_as_cliques(pattern):
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
             once = clique_counts(edges, nodes, pattern.nodes, self.most_steps, self.advice)[-1]
             return factorial(pattern.nodes) * once.double()
@@ -347,6 +346,18 @@ class Counter:
             anywhere, stars = self.size.pow(scope).sum(), self.degree.pow(nodes - 1).sum()
             total += float(torch.minimum(anywhere, stars))
         return total
+
+    def check_cost(self, pattern: Pattern) -> None:
+        """Refuse a pattern whose count would cost too much, before any part of it is counted.
+
+        Raises:
+            ValueError: if the `cost` of one of its components is above `most_steps`. Complete
+                graphs without roots are bounded where they are listed.
+        """
+        for part in parts_with_roots(pattern):
+            form = unordered_form(best_rooted(part))[0]
+            if form not in self.tables and not _listed_as_cliques(part):
+                self._check_cost(form)
 
     def _check_pairs(self, pattern: Pattern) -> None:
         pairs = float(self.size.square().sum())
@@ -369,7 +380,10 @@ class Counter:
 
 @cache
 def best_rooted(pattern: Pattern) -> Pattern:
-    """A connected pattern with one root, at the node for which counting is cheapest."""
+    """A connected pattern with one root, at the node for which counting is cheapest; a pattern that
+    has roots as it is."""
+    if pattern.roots:
+        return pattern
     choices = [pattern.rooted(node) for node in range(pattern.nodes)]
 
     def cost(choice: Pattern) -> tuple:
@@ -377,6 +391,21 @@ def best_rooted(pattern: Pattern) -> Pattern:
         return *_cost(elimination(form)), form.edges
 
     return min(choices, key=cost)
+
+
+def parts_with_roots(pattern: Pattern) -> list[Pattern]:
+    """The components of a pattern, in canonical form where they have no roots."""
+    parts = [
+        pattern.induced(nodes, [root for root in pattern.roots if root in nodes])
+        for nodes in pattern.components()
+    ]
+    return [part if part.roots else ordered_form(part) for part in parts]
+
+
+def _listed_as_cliques(pattern: Pattern) -> bool:
+    """Whether the copies of a connected pattern are listed, each once, in place of a sum."""
+    complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
+    return complete and pattern.nodes > 2 and not pattern.roots and not pattern.labels
 
 
 def count_homomorphisms(

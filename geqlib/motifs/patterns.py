@@ -61,9 +61,15 @@ class Pattern:
         if len(set(edges)) < len(edges):
             raise ValueError("A pattern is a simple graph, but an edge occurs twice: drop one.")
         if len(set(self.roots)) < len(self.roots) or not set(self.roots) <= set(range(self.nodes)):
-            raise ValueError(f"roots {self.roots} are not different nodes of the pattern.")
+            raise ValueError(
+                f"roots {self.roots} are not different nodes of the pattern: name each once, from "
+                f"0 to {self.nodes - 1}."
+            )
         if len(self.labels) not in (0, self.nodes):
-            raise ValueError(f"The pattern has {self.nodes} nodes and {len(self.labels)} labels.")
+            raise ValueError(
+                f"The pattern has {self.nodes} nodes and {len(self.labels)} labels: label all of "
+                "its nodes or none."
+            )
         for label in self.labels:
             if isinstance(label, bool) or not isinstance(label, Integral):
                 raise ValueError(
@@ -110,6 +116,8 @@ class Pattern:
 
 
 def _check_size(nodes: int) -> None:
+    if isinstance(nodes, bool) or not isinstance(nodes, Integral):
+        raise ValueError(f"A pattern has a whole number of nodes, and not {nodes!r}: correct it.")
     if nodes < 1:
         raise ValueError("A pattern has at least one node, and this one has none: add a node.")
     if nodes > MOST_NODES:

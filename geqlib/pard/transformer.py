@@ -63,13 +63,27 @@ class PairAttention(nn.Module):
         u = query[pairs.row] + key[pairs.column]
         new = silu(shift + silu(u) * scale + u)
         score = self.score(new).masked_fill(~sees[:, None], -torch.inf)
-        weight = pairs.softmax(score)[:, :, None]
-        value = self.value(h)[pairs.column] + self.pair_value(new)
-        heads = self.heads, value.size(1) // self.heads
-        value = (weight * value.unflatten(1, heads)).flatten(1)
-        mean = value.new_zeros(len(x), value.size(1)).index_add(0, pairs.row, value)
-        x = x + self.out(mean)
+        weight = pairs.softmax(score)
+        x = x + self.out(self._mean(weight, self.value(h), new, pairs))
         return x + self.feed(x), e + self.pair_out(new)
+
+    def _mean(self, weight: Tensor, value: Tensor, e: Tensor, pairs: PairPlan) -> Tensor:
+        """[M, channels] sum_j a_ij (V x_j + V_E E'_ij), of weights a [P, heads], V x [M, channels]
+        and E' [P, pair_channels]: V_E is applied to the sums, so that no pair has `channels`."""
+        order, parts = [], []
+        value = value.unflatten(1, (self.heads, -1))
+        matrix = self.pair_value.weight.unflatten(0, (self.heads, -1))
+        columns = pairs.blocks(pairs.column[:, None])
+        for a, b, column in zip(pairs.blocks(weight), pairs.blocks(e), columns, strict=True):
+            nodes = column[:, 0, :, 0]
+            mean = torch.einsum("gijh,gjhd->gihd", a, value[nodes])
+            around = torch.einsum("gijh,gijc->gihc", a, b)
+            mean = mean + torch.einsum("gihc,hdc->gihd", around, matrix)
+            order.append(nodes.flatten())
+            parts.append(mean.flatten(0, 1).flatten(1))
+        mean = torch.cat(parts) if parts else value.flatten(1)
+        place = torch.cat(order) if order else pairs.column
+        return torch.empty_like(mean).index_copy(0, place, mean) + self.pair_value.bias
 
 
 class PairProduct(nn.Module):

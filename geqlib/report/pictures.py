@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from geqlib.counted import shown_unit
 from geqlib.files.atomic import replace_file
 from geqlib.report.runs import Metrics, Run
 from geqlib.report.tables import Group
@@ -175,6 +176,8 @@ def _panels(groups: Sequence[Group], baselines: Mapping[str, Metrics]) -> list[s
 
 def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
     values = []
+    units = {name: unit for g in groups for run in g.runs for name, unit in run.units.items()}
+    scale, unit = shown_unit(column, units)
     for k, group in enumerate(groups):
         label = literal(group.name)
         label += f", {len(group.runs)} runs" if len(group.runs) > 1 else ""
@@ -182,6 +185,7 @@ def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
             if column not in run.history:
                 continue
             x, y = run.history[column].T
+            y = scale * y
             axes.plot(
                 x,
                 np.where(np.isfinite(y), y, np.nan),
@@ -192,36 +196,35 @@ def _draw_curves(axes: Axes, groups: Sequence[Group], column: str) -> None:
                 markersize=3,
                 label=label,
             )
-            _mark_best(axes, run, column, colour(k))
+            _mark_best(axes, run, column, colour(k), scale)
             label = "_"  # one entry in the legend for all seeds
             values.append(y[np.isfinite(y)])
     finite = np.concatenate([*values, np.empty(0)])
     if len(finite) and finite.min() > 0:
         axes.set_yscale("log")
-    units = {name: unit for g in groups for run in g.runs for name, unit in run.units.items()}
-    axes.set_title(_title(column, units), loc="left")
+    axes.set_title(_title(column, unit), loc="left")
     axes.set_xlabel("epoch")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.grid(True)
 
 
-def _mark_best(axes: Axes, run: Run, column: str, ink: str) -> None:
+def _mark_best(axes: Axes, run: Run, column: str, ink: str, scale: float) -> None:
     """A ring at the epoch of the best checkpoint."""
     if run.monitor is None or run.monitor[0] != column:
         return
     x, y = run.history[column].T
     if np.isfinite(y).any():
         best = np.nanargmax(np.where(np.isfinite(y), y if run.monitor[1] == "max" else -y, np.nan))
-        axes.plot(x[best], y[best], "o", mfc="none", mec=ink, mew=1.4, markersize=9)
+        axes.plot(x[best], scale * y[best], "o", mfc="none", mec=ink, mew=1.4, markersize=9)
 
 
-def _title(column: str, units: Mapping[str, str]) -> str:
+def _title(column: str, unit: str) -> str:
     stage, _, name = column.partition("/")
     own = name.removeprefix("old/")
-    unit = f", {units[own]}" if own in units else ""
     where = "Training" if stage == "train" else "Validation"
-    return f"{where}{', old structures' if own != name else ''}: {own}{unit}"
+    title = f"{where}{', old structures' if own != name else ''}: {own}"
+    return f"{title}, {unit}" if unit else title
 
 
 def _draw_baselines(axes: Axes, baselines: Mapping[str, Metrics], metric: str) -> None:
@@ -234,7 +237,8 @@ def _draw_baselines(axes: Axes, baselines: Mapping[str, Metrics], metric: str) -
         low, high = low / 10, high * 10
     else:
         low, high = 2 * low - high, 2 * high - low
-    near = [(m[metric], name) for name, m in baselines.items() if metric in m]
+    scale, _ = shown_unit(metric, {})
+    near = [(scale * m[metric], name) for name, m in baselines.items() if metric in m]
     near = [(value, name) for value, name in near if low <= value <= high]
     for value, _ in near:
         axes.axhline(value, color=PALE, linestyle=(0, (4, 3)), linewidth=1, zorder=1)

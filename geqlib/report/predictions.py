@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +79,39 @@ def read_predictions(folder: Path) -> Predictions | None:
     names = names if len(names) == len(arrays.get("true", ())) else ()
     targets, classes = about.get("targets", ()), about.get("classes", ())
     return Predictions(kind, arrays, names, targets, classes, units)
+
+
+def joined(parts: Mapping[str, Predictions | None]) -> Predictions | None:
+    """The classes, answers or numbers of several test sets as one.
+
+    Args:
+        parts: by the names of their runs. Examples that have neither a name nor a number in the
+            data are counted in each: "3 of fold0-seed0".
+
+    Returns:
+        `None` if they are of different targets or classes, of another kind, or one is missing.
+    """
+    first = next(iter(parts.values()), None)
+    if first is None or first.kind not in ("classes", "answers", "numbers"):
+        return None
+    named = {name: part for name, part in parts.items() if part is not None}
+    alike = all(_form(part) == _form(first) for part in named.values())
+    if len(named) < len(parts) or not alike:
+        return None
+    arrays = {key: np.concatenate([p.arrays[key] for p in named.values()]) for key in first.arrays}
+    names = first.names
+    if ("true" in arrays and "index" not in arrays) or names:
+        names = tuple(name for run, part in named.items() for name in _examples(part, run))
+    return replace(first, arrays=arrays, names=names)
+
+
+def _form(part: Predictions) -> tuple[Any, ...]:
+    widths = {key: value.shape[1:] for key, value in part.arrays.items()}
+    return part.kind, part.targets, part.classes, part.units, widths
+
+
+def _examples(part: Predictions, run: str) -> Sequence[str]:
+    return part.names or [f"{k} of {run}" for k in range(len(part.arrays["true"]))]
 
 
 def read_structures(folder: Path, predictions: Predictions) -> list[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from geqlib.counted import legend
 from geqlib.files.atomic import replace_file
 from geqlib.report.forgetting import forgetting_table
 from geqlib.report.page import (
@@ -33,11 +34,15 @@ from geqlib.report.tables import (
     Table,
     build_tables,
     common_baselines,
+    cross_validations,
     group_runs,
     training_table,
 )
 
 NOTES = {
+    "folds": "Mean over folds: ± is the sample standard deviation over folds, whose values are "
+    "means over seeds, each tested with the checkpoint that geqlib cv chose without its test "
+    "fold.",
     "seeds": "Of several runs in one row: mean ± sample standard deviation over their seeds; "
     "minutes and epochs are means.",
     "baselines": "Baselines need no training and are measured on the same test set.",
@@ -76,15 +81,15 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
         raise ValueError(f"The report folder {out} is a file: choose another --out.")
     folders = {Path(folder).resolve(): Path(folder) for folder in runs}
     groups = group_runs([read_run(folder) for folder in folders.values()])
+    folds = cross_validations(groups)
     # before anything is written, so that a damaged file leaves no half report
-    predicted, samples = first_predictions(groups), first_samples(groups)
-    tables, training = build_tables(groups), training_table(groups)
-    title = "Report: " + ", ".join(group.name for group in groups[:3])
-    title += f" and {len(groups) - 3} more" if len(groups) > 3 else ""
+    predicted, samples = first_predictions(groups, folds), first_samples(groups)
+    tables, training = build_tables(groups, folds), training_table(groups)
+    title = f"Report: {_subject(groups, folds)}"
     blocks = [
         Heading("Results on the test set"),
         *tables,
-        Paragraph(_notes(groups, tables)),
+        Paragraph(_notes(groups, tables, cross_validated=bool(folds))),
         Heading("Training"),
         training,
         *_forgetting(groups),
@@ -101,8 +106,17 @@ def write_report(runs: Sequence[Path], out: Path, console: Console | None = None
     return out / "report.md"
 
 
-def _notes(groups: Sequence[Group], tables: Sequence[Table]) -> str:
+def _subject(groups: Sequence[Group], folds: Mapping[str, Sequence[Group]]) -> str:
+    """Names of cross-validations, and of groups that are in none."""
+    inner = {group.name for members in folds.values() for group in members}
+    names = [*folds, *(group.name for group in groups if group.name not in inner)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _notes(groups: Sequence[Group], tables: Sequence[Table], *, cross_validated: bool) -> str:
     holds = {
+        "folds": cross_validated,
         "seeds": any(len(group.runs) > 1 for group in groups),
         "baselines": any(run.baselines for group in groups for run in group.runs),
         "standard": any(
@@ -111,6 +125,9 @@ def _notes(groups: Sequence[Group], tables: Sequence[Table]) -> str:
         "untested": not all(group.tested for group in groups),
     }
     notes = [text for key, text in NOTES.items() if holds[key]]
+    names = (name for group in groups for run in group.runs for name in run.metrics or {})
+    if meaning := legend(names):
+        notes.append(f"{meaning[:1].upper()}{meaning[1:]}.")
     data = dict.fromkeys(run.about["data"] for g in groups for run in g.runs if "data" in run.about)
     measured = f"Measured once after training, on {', '.join(data)}." if data else ""
     return " ".join(filter(None, [measured, *notes])) or "No run has been tested yet."

@@ -25,7 +25,9 @@ WRAPPERS = (
     "Potential",
     DIRECT,
     "AtomProperties",
-)  # which make energies or properties of any network
+    "Denoiser",
+)  # which make energies, properties or denoisers of any network
+INSIDE = ("model", "module", "network")  # arguments that are the network in another one
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class Run:
     def conservative(self) -> bool:
         """Whether its forces, if it has any, are derivatives of energies."""
         return DIRECT not in _classes(self.config.get("model"))
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that it tests, if it is one of a cross-validation."""
+        fold = (_arguments(self.config.get("data")) or {}).get("fold")
+        return fold if type(fold) is int else None
 
 
 def read_run(folder: Path) -> Run:
@@ -162,7 +170,7 @@ def _classes(task: Any) -> list[str]:
     while isinstance(network, dict) and isinstance(network.get("class_path"), str):
         names.append(network["class_path"].rpartition(".")[2])
         arguments = _arguments(network) or {}
-        network = arguments.get("model", arguments.get("module"))
+        network = next((arguments[name] for name in INSIDE if name in arguments), None)
     return names
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geqlib.report.page import Block, Heading, Paragraph, Picture, Subheading
-from geqlib.report.predictions import Predictions, read_predictions, read_structures
+from geqlib.report.predictions import Predictions, joined, read_predictions, read_structures
 from geqlib.report.runs import Run
 from geqlib.report.samples import Samples
 from geqlib.report.tables import Group, Table
@@ -35,14 +35,34 @@ class Predicted:
     structures: list[Any] | None = None
 
 
-def first_predictions(groups: Sequence[Group]) -> list[Predicted]:
-    """The predictions of the first run of each kind, such as energies or classes."""
+def first_predictions(
+    groups: Sequence[Group], folds: Mapping[str, Sequence[Group]]
+) -> list[Predicted]:
+    """The predictions of the first run of each kind, such as energies or classes.
+
+    Classes, answers and numbers of a cross-validation are those of all its folds.
+
+    Args:
+        groups: of runs.
+        folds: see `geqlib.report.tables.cross_validations`.
+    """
     sections: dict[str, Predicted] = {}
     for run in (run for group in groups for run in group.runs):
         predictions = read_predictions(run.folder)
-        if predictions is not None and predictions.kind not in sections:
-            sections[predictions.kind] = _read(run, predictions)
+        if predictions is None or predictions.kind in sections:
+            continue
+        validations = folds.items()
+        own = [item for item in validations if any(run is group.runs[0] for group in item[1])]
+        whole = _of_folds(*own[0]) if own else None
+        sections[predictions.kind] = whole or _read(run, predictions)
     return list(sections.values())
+
+
+def _of_folds(name: str, folds: Sequence[Group]) -> Predicted | None:
+    """The predictions for the test sets of all folds, by the runs of the first seed."""
+    parts = {group.runs[0].folder.name: read_predictions(group.runs[0].folder) for group in folds}
+    whole = joined(parts)
+    return None if whole is None else Predicted(f"{len(folds)} folds of {name}", whole)
 
 
 def _read(run: Run, predictions: Predictions) -> Predicted:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from geqlib.counted import shown_unit
 from geqlib.files.atomic import replace_file
 from geqlib.report.runs import read_run
 from geqlib.report.tables import number
@@ -124,15 +125,18 @@ def _table(rows: Sequence[Sequence[Mapping[str, Any]]], monitor: str) -> Table:
     metrics = [like] if like in measured else list(measured)[:MOST_METRICS]
     names = list(rows[0][0]["settings"])
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in (*names, "seeds", monitor, *metrics, "minutes"):
+    measures = {name: shown_unit(name, {}) for name in (monitor, *metrics)}
+    heads = [f"{name} {unit}".rstrip() for name, (_, unit) in measures.items()]
+    for name in (*names, "seeds", *heads, "minutes"):
         shown.add_column(name.replace("/", "/\n"), justify="right", overflow="fold")
     for row in rows:
-        of_metrics = [[r["metrics"][k] for r in row if k in r["metrics"]] for k in metrics]
+        values = [_values(row, "validation")]
+        values += [[r["metrics"][k] for r in row if k in r["metrics"]] for k in metrics]
+        scales = [scale for scale, _ in measures.values()]
         shown.add_row(
             *(row[0]["settings"][name] for name in names),
             ", ".join(str(run["seed"]) for run in row),
-            _cell(_values(row, "validation")),
-            *map(_cell, of_metrics),
+            *(_cell([s * x for x in v]) for s, v in zip(scales, values, strict=True)),
             number(sum(run["minutes"] for run in row), 2),
         )
     return shown

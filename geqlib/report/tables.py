@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from geqlib.counted import shown_unit
 from geqlib.report.runs import Metrics, Run
 
 # where a run was written, and what differs between seeds
@@ -94,12 +96,42 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     ]
 
 
-def build_tables(groups: Sequence[Group]) -> list[Table]:
+def cross_validations(groups: Sequence[Group]) -> dict[str, tuple[Group, ...]]:
+    """The groups that are the folds of one cross-validation, by the name of the folder above them.
+
+    All folds are tested, on the whole of their test sets; there are two or more.
+    """
+    folds: dict[tuple[str, str], dict[int, Group]] = {}
+    for group in groups:
+        run = group.runs[0]
+        fold = run.fold
+        if fold is None or not group.tested or run.partly:
+            continue
+        facts = [run.about, _comparable(run.config, _NOT_COMPARED | {"fold"})]
+        key = (str(run.folder.resolve().parent), json.dumps(facts, sort_keys=True, default=str))
+        folds.setdefault(key, {}).setdefault(fold, group)
+    several = {key: tuple(members.values()) for key, members in folds.items() if len(members) > 1}
+    names = [Path(parent).name for parent, _ in several]
+    return {
+        name if names.count(name) == 1 else f"{name}, {members[0].name}": members
+        for name, members in zip(names, several.values(), strict=True)
+    }
+
+
+def build_tables(
+    groups: Sequence[Group], folds: Mapping[str, Sequence[Group]] | None = None
+) -> list[Table]:
     """The metrics of the test set, mean ± sample standard deviation over the runs of a group.
 
-    A row for each group and baseline; where that is wider than a terminal of 80 characters, a row
-    for each metric if these are many, else several tables.
+    A row for each group and baseline, and for each cross-validation its mean ± sample standard
+    deviation over folds; where that is wider than a terminal of 80 characters, a row for each
+    metric if these are many, else several tables.
+
+    Args:
+        groups: of runs.
+        folds: see `cross_validations`.
     """
+    folds = folds or {}
     baselines = common_baselines(groups)
     measured = [run.metrics or {} for group in groups for run in group.runs]
     metrics = tuple(dict.fromkeys(key for m in [*measured, *baselines.values()] for key in m))
@@ -109,10 +141,12 @@ def build_tables(groups: Sequence[Group]) -> list[Table]:
     units = {
         name: unit for group in groups for run in group.runs for name, unit in run.units.items()
     }
+    scales = {metric: shown_unit(metric, units)[0] for metric in metrics}
     header = ("name", *(_head(metric, units) for metric in metrics))
-    rows = tuple(_row(group, metrics) for group in groups)
+    rows = tuple(_row(group, scales) for group in groups)
+    rows += tuple(_mean_row(name, members, scales, len(folds)) for name, members in folds.items())
     below = tuple(
-        (f"{name} (baseline)", *(_cell([m[c]] if c in m else []) for c in metrics))
+        (f"{name} (baseline)", *(_cell([s * m[c]] if c in m else []) for c, s in scales.items()))
         for name, m in baselines.items()
     )
     whole = Table(header, rows, below)
@@ -188,15 +222,31 @@ def number(value: float, digits: int = 4) -> str:
 
 def _head(metric: str, units: Mapping[str, str]) -> str:
     """The name of a metric of the test set, with its unit."""
-    name = metric.removeprefix("test/")
-    return f"{name} ({units[name]})" if name in units else name
+    name, (_, unit) = metric.removeprefix("test/"), shown_unit(metric, units)
+    return f"{name} ({unit})" if unit else name
 
 
-def _row(group: Group, metrics: Sequence[str]) -> tuple[str, ...]:
+def _row(group: Group, scales: Mapping[str, float]) -> tuple[str, ...]:
+    """Cells of metrics, each times its factor."""
     if not group.tested:
-        return (group.name, "not tested", *(NONE for _ in metrics[1:]))
-    values = ([r.metrics[c] for r in group.runs if r.metrics and c in r.metrics] for c in metrics)
-    return (group.name, *map(_cell, values))
+        return (group.name, "not tested", *(NONE for _ in [*scales][1:]))
+    return (group.name, *(_cell(_values(group, metric, s)) for metric, s in scales.items()))
+
+
+def _values(group: Group, metric: str, scale: float) -> list[float]:
+    return [scale * r.metrics[metric] for r in group.runs if r.metrics and metric in r.metrics]
+
+
+def _mean_row(
+    name: str, folds: Sequence[Group], scales: Mapping[str, float], several: int
+) -> tuple[str, ...]:
+    """Mean ± sample standard deviation over folds, of the means over the seeds of each."""
+    cells = []
+    for metric, scale in scales.items():
+        values = [_values(group, metric, scale) for group in folds]
+        cells.append(_cell([fmean(v) for v in values] if all(values) else []))
+    head = f"mean over {len(folds)} folds"
+    return (f"{head} of {name}" if several > 1 else head, *cells)
 
 
 def _training(group: Group) -> tuple[str, ...]:
@@ -255,9 +305,9 @@ def _seedless(run: Run) -> str:
     return name or run.name
 
 
-def _comparable(value: Any) -> Any:
+def _comparable(value: Any, left_out: Set[str] = _NOT_COMPARED) -> Any:
     if isinstance(value, dict):
-        return {str(k): _comparable(v) for k, v in value.items() if k not in _NOT_COMPARED}
+        return {str(k): _comparable(v, left_out) for k, v in value.items() if k not in left_out}
     if isinstance(value, list):
-        return [_comparable(v) for v in value]
+        return [_comparable(v, left_out) for v in value]
     return value

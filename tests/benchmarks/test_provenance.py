@@ -71,14 +71,18 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("GEQLIB_RESULTS", raising=False)
     forget()
     git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "-m", "all")
+    commit(tmp_path)
     yield tmp_path
     forget()
 
 
 def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "-m", "all")
 
 
 def forget() -> None:
@@ -230,6 +234,33 @@ def test_a_run_keeps_what_it_was_begun_with(tree, monkeypatch):
     shown = training.measured_by([other, again])
     assert marks(shown["stamp"], shown["hashes"], "accuracy/balls") == ["older code"]
     assert training.measured_by([other])["hashes"] == hashes("accuracy/balls")
+
+
+def test_a_row_about_the_model_of_another_benchmark(tree):
+    """It has the code that measures it; the training marks it where that is older."""
+    name = "accuracy/cubes"
+
+    def changed(path: str, text: str) -> None:
+        (tree / path).write_text(text)
+        commit(tree)
+        forget()
+
+    def row() -> dict[str, str]:
+        return provenance.of_measurement({"provenance": begun}, "accuracy/balls", name)
+
+    changed("benchmarks/accuracy/cubes.py", "from geqlib.models import Cube\n")
+    begun = provenance.present("accuracy/balls")
+    assert row()["hashes"] == hashes(name)
+    assert row()["stamp"] == f"{provenance.stamp()}; trained by {begun['stamp']}"
+    changed("benchmarks/accuracy/cubes.py", "from geqlib.models import Cube as Other\n")
+    assert row()["hashes"] == hashes(name) and marks(row()["stamp"], row()["hashes"], name) == []
+    changed("geqlib/units.py", "METRE = 2\n")
+    assert marks(row()["stamp"], row()["hashes"], name) == ["older code"]
+    assert row()["stamp"] == begun["stamp"]
+    begun = provenance.present(name)  # it trained what was missing
+    assert row()["hashes"] == hashes(name)
+    begun = provenance.UNRECORDED
+    assert marks(row()["stamp"], row()["hashes"], name) == ["older code"]
 
 
 def test_a_run_without_a_record_counts_as_older_code(tree):

@@ -63,7 +63,7 @@ def test_both_kinds_on_tiny_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         uncertainty, "trained_on_frames", lambda run: (tmp_path / "run", {"300 K": begun})
     )
-    monkeypatch.setattr(uncertainty, "measured_by", lambda runs: {"stamp": "today"})
+    monkeypatch.setattr(uncertainty, "of_measurement", lambda *_: {"stamp": "today"})
     for kind in uncertainty.KINDS:
         rows = uncertainty.measure(kind)
         assert [row.labels[1] for row in rows] == [

@@ -189,6 +189,10 @@ def test_other_errors() -> None:
         polynomials(7)
     with pytest.raises(ValueError, match="not different nodes"):
         as_pattern("C3").rooted(0, 0)
+    with pytest.raises(ValueError, match=r"a whole number of nodes, and not 2\.5"):
+        Pattern(2.5, ())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="3 nodes and 1 labels: label all"):
+        Pattern(3, (), labels=(1,))
 
 
 def test_labels_that_are_no_integers() -> None:

@@ -266,6 +266,17 @@ def test_the_cost_is_named_before_the_count_begins() -> None:
     assert list(counter.tables) == list(Counter(counter.graphs).tables)
 
 
+def test_no_part_of_a_sum_is_counted_if_another_costs_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the patterns of an octagon some are cheap; its copies may not be listed instead."""
+    monkeypatch.setattr("geqlib.motifs.counts._listed", lambda *_: None)
+    counter = Counter(simple_graphs(edges_of(nx.complete_graph(30)), 30), most_steps=5e4)
+    with pytest.raises(ValueError, match=r"may need up to .* and 5\.0e\+04 are allowed"):
+        count_motifs(counter, as_pattern("C8"))
+    assert list(counter.tables) == list(Counter(counter.graphs).tables) and not counter.totals
+
+
 def test_edges_between_graphs_of_a_batch() -> None:
     """Which would be counted in one of the two."""
     with pytest.raises(ValueError, match="The edge 0 -> 1 joins two graphs of the batch"):

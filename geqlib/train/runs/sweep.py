@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from geqlib.counted import shown_unit
 from geqlib.quiet import in_process_of_a_run
 from geqlib.train.run import fit, predict, test
 from geqlib.train.runs.configuration import Config, as_arguments
@@ -67,8 +68,7 @@ def complete(run: SweepRun) -> None:
     tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
     if not (run.folder / "results.json").exists():
         metrics = test(run.config, tested, overrides, verbose=False)
-        values = "".join(f"  {name} {value:.4g}" for name, value in metrics.items())
-        print_line(f"{run.folder.name}{values}")
+        print_line(f"{run.folder.name}{''.join(map(_shown, metrics.items()))}")
     if run.predict and not (run.folder / "predictions.safetensors").exists():
         predict(run.config, tested, overrides)
 
@@ -84,6 +84,12 @@ def train(run: SweepRun) -> None:
         resumed = last if last.exists() else None
         # without a checkpoint there is nothing to lose but the log of part of an epoch
         fit(run.config, _overrides(run), ckpt_path=resumed, overwrite=resumed is None)
+
+
+def _shown(metric: tuple[str, float]) -> str:
+    name, value = metric
+    scale, unit = shown_unit(name, {})
+    return f"  {name} {scale * value:.4g} {unit}".rstrip()
 
 
 def _overrides(run: SweepRun) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
+from geqlib.counted import legend, shown_unit
+
 
 def progress(options: Mapping[str, Any], callbacks: Sequence[Any], monitor: str) -> dict[str, Any]:
     """Options of the trainer, with lines in place of a bar where nobody watches it.
@@ -57,11 +59,19 @@ class EpochLines(L.Callback):
 
 
 def print_metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> None:
-    """Print a line for each metric, without the name of its split, and with its unit."""
+    """Print a line for each metric, without the name of its split, and with its unit.
+
+    Args:
+        metrics: by name.
+        units: of metrics; scores without a unit are printed in %.
+    """
     short = {name.partition("/")[2] or name: value for name, value in metrics.items()}
     width = max(map(len, short), default=0)
     for name, value in short.items():
-        print_line(f"{name:{width}}  {value:.4g} {units.get(name, '')}".rstrip())
+        scale, unit = shown_unit(name, units)
+        print_line(f"{name:{width}}  {scale * value:.4g} {unit}".rstrip())
+    if meaning := legend(metrics):
+        print_line(meaning)
 
 
 def print_line(text: str) -> None:
