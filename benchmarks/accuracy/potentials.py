@@ -24,9 +24,8 @@ calculator and float32, but no compiled and exported forms of ours.
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potentials.py \\
         [--only DATA ...] [--models MODEL ...] [--seeds 0 1 2] [--minutes 2]
 
-All of it takes about eight hours of one core, half of them training; other minutes have rows of
-their own. Each row is written when it is measured, finished runs stay in runs/, and the command
-goes on where it was stopped.
+Other minutes have rows of their own. Each row is written when it is measured, finished runs stay in
+runs/, and the command goes on where it was stopped.
 """
 
 from __future__ import annotations

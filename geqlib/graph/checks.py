@@ -187,3 +187,25 @@ def check_edges(edge_index: Tensor, nodes: int) -> None:
             f"edge {edge} is {source} -> {target}, but there are only nodes 0 to {nodes - 1}: "
             "count nodes from 0."
         )
+
+
+def check_device(device: str | torch.device | None, option: str = "The device") -> None:
+    """Refuse a device that this machine does not have.
+
+    Args:
+        device: by name.
+        option: what the message calls it, such as "--device".
+
+    Raises:
+        ValueError: naming the device, and what torch says of it.
+
+    Example:
+        >>> check_device("cpu")
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{option} {device} cannot be used here ({reason}): take cpu, or leave it out."
+        ) from error
