@@ -70,8 +70,8 @@ PROBLEMS = (
         "accuracy/potentials",
         "forces of 3BPA at equal processor time, meV/Å",
         "forces",
-        ("3BPA, 300 K", "geqlib EScAIP"),
-        ("3BPA, 300 K", "MACE"),
+        ("3BPA, 300 K", "2", "geqlib EScAIP"),
+        ("3BPA, 300 K", "2", "MACE"),
     ),
     Problem(
         "atoms, when data are large or mixed and training is long",
@@ -80,8 +80,8 @@ PROBLEMS = (
         "accuracy/potentials",
         "forces of 3BPA at equal processor time, meV/Å",
         "forces",
-        ("3BPA, 300 K", "geqlib DPA3"),
-        ("3BPA, 300 K", "MACE"),
+        ("3BPA, 300 K", "2", "geqlib DPA3"),
+        ("3BPA, 300 K", "2", "MACE"),
     ),
     Problem(
         "tensors of molecules as outputs",

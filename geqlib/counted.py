@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+# of generated samples, whose metrics no textbook names
+MEANINGS = {
+    "bound": "at most this is -log p of a graph",
+    "degree, clustering, orbits, spectrum": "squared discrepancies from the true graphs",
+    "follows": "share of samples whose own order of blocks is the one by which they were drawn",
+    "stopped": "share that had too many nodes for a further block",
+    "dropped": "share that ended in NaN",
+    "atom_stability": "share of atoms whose bonds add up to a valence",
+    "molecule_stability": "share of molecules without other atoms",
+    "valid": "share of molecules that RDKit accepts",
+}
 SCORES = ("accuracy", "auroc", "average_precision", "jaccard")  # from 0 to 1
 
 
@@ -35,3 +46,23 @@ def shown_unit(metric: str, units: Mapping[str, str]) -> tuple[float, str]:
         return 1.0, units[name]
     score = any(name == other or name.startswith(f"{other}_") for other in SCORES)
     return (100.0, "%") if score else (1.0, "")
+
+
+def legend(metrics: Iterable[str]) -> str:
+    """What metrics of generated samples are, in one line; empty if none of them is there.
+
+    Args:
+        metrics: their names, with or without a split.
+
+    Example:
+        >>> legend(["test/loss", "test/dropped", "test/atom_stability"])
+        'dropped: share that ended in NaN; atom_stability: share of atoms whose bonds add up to a \
+valence'
+        >>> legend(["accuracy", "degree"])
+        ''
+    """
+    names = {metric.rpartition("/")[2] for metric in metrics}
+    if "dropped" not in names:  # which all samplings measure
+        return ""
+    own = {name: text for name, text in MEANINGS.items() if names & {*name.split(", ")}}
+    return "; ".join(f"{name}: {text}" for name, text in own.items())

@@ -31,6 +31,7 @@ from geqlib.calculators.trained import (
     trained_potential,
 )
 from geqlib.files.exported_program import Program, is_program
+from geqlib.graph.checks import check_device
 from geqlib.graph.neighbors import SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 
@@ -154,6 +155,7 @@ class GeqCalculator(Calculator):
             potential, trained_cutoff = trained_potential(model, level)
             if rotations != 1:
                 potential = rotation_averaged(potential, rotations)
+            check_device(device)
             self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
             self.compute = partial(energy_forces, self.potential)
             cutoffs = [network_cutoff(self.potential.model), trained_cutoff]

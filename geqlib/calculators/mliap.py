@@ -17,6 +17,7 @@ from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import neighbor_cutoff, trained_potential
 from geqlib.files.atomic import replace_file
+from geqlib.graph.checks import check_device
 
 
 class MLIAPModel:
@@ -70,6 +71,7 @@ class MLIAPModel:
             raise ValueError(f"species has {unknown[0]!r}, which is no element: write H, C, ...")
         potential, trained_cutoff = trained_potential(model, level)
         _check(potential)
+        check_device(device)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())
         self.device, self.dtype = weights.device, weights.dtype

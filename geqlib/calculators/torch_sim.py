@@ -14,6 +14,7 @@ from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
 from geqlib.calculators.trained import all_pairs, neighbor_cutoff, trained_potential
 from geqlib.extras import extra_module
+from geqlib.graph.checks import check_device
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 
@@ -82,6 +83,7 @@ class TorchSimModel(ModelInterface):
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         potential, trained_cutoff = trained_potential(model, level)
+        check_device(device)
         self.potential = potential.to(device=device, dtype=dtype).eval().requires_grad_(False)
         weights = next(self.potential.parameters())
         self._device, self._dtype = weights.device, weights.dtype

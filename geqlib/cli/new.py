@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geqlib.proposals import Proposal
 
 KINDS = ("potential", "molecules", "graphs", "points")
+IN_FOLDS = ("molecules", "graphs")  # whose tables are of cross-validations
 DESCRIPTION = """Look at a file, write a configuration that trains on it into the current folder,
 and say what was chosen and why. Without a file, write one to fill in.
 
@@ -59,7 +60,8 @@ def main(args: Sequence[str]) -> int:
     replace_file(out, lambda part: part.write_text(text, encoding="utf-8"))
     run = f"runs/{proposal.name}"
     sys.stdout.write(f"wrote {out}. Next:\n\n")
-    for command in (f"fit --config {out}", f"test {run}", f"predict {run} FILE"):
+    use = f"cv --config {out}" if options.kind in IN_FOLDS else f"predict {run} FILE"
+    for command in (f"fit --config {out}", f"test {run}", use):
         sys.stdout.write(f"  geqlib {command}\n")
     return 0
 
@@ -69,6 +71,17 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
         if not all(word.partition("=")):
             raise ValueError(f"--keys {word} is not LABEL=KEY, such as energy=U0.")
     return dict(word.split("=", 1) for word in words)
+
+
+def in_minutes(seconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> in_minutes(59.9), in_minutes(6), in_minutes(130)
+        ('1 minute', '0.1 minutes', '2.2 minutes')
+    """
+    number = f"{seconds / 60:.2g}"
+    return f"{number} minute" if number == "1" else f"{number} minutes"
 
 
 def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
@@ -86,7 +99,7 @@ def configuration(proposal: Proposal, options: Namespace, out: str) -> str:
         warnings.filterwarnings("ignore", message=r".*molecules are left out")
         pace = measure(yaml.safe_load(proposal.text(1, "a trial")))
     epochs = pace.epochs(options.minutes, MOST_EPOCHS)
-    spent = f"{epochs * pace.epoch / 60:.2g} minutes"
+    spent = in_minutes(epochs * pace.epoch)
     measured = f"{pace.step:.2g} s a step and {pace.epoch:.2g} s an epoch"
     sys.stdout.write(f"- max_epochs {epochs}: {spent} at {measured}, measured on {pace.device}\n")
     if pace.epoch > 60 * options.minutes:

@@ -111,8 +111,10 @@ def read_histogram(path: Path) -> dict[int, int]:
     with reading(path, what, 'write JSON such as {"18": 200, "19": 300}'):
         content = json.loads(path.read_text())
         histogram = {int(size): count for size, count in content.items()}
-        if not all(type(count) is int for count in histogram.values()):
-            raise ValueError("counts are integers")
+        if not all(type(count) is int and count >= 0 for count in histogram.values()):
+            raise ValueError("counts are integers from 0")
+        if not any(histogram.values()) or min(histogram) < 1:
+            raise ValueError("there are molecules, and each has an atom")
     return histogram
 
 
@@ -137,6 +139,10 @@ def _write_molecules(options: Any, task: MoleculeDiffusion, folder: Path) -> Non
     histogram = None if options.histogram is None else read_histogram(options.histogram)
     if histogram and options.atoms is not None:
         raise ValueError("--atoms is the size of all molecules: leave out --histogram.")
+    if options.atoms is not None and options.atoms < 1:
+        raise ValueError(f"--atoms is {options.atoms}: a molecule has at least one.")
+    if options.guidance and options.property is None:
+        raise ValueError("--guidance overdoes a property: give its value by --property.")
     _refuse(options, ("max_nodes",), "graphs, and the checkpoint generates molecules")
     changes = {"steps": options.steps, "sigma_max": options.sigma_max, "churn": options.churn}
     named = {name: value for name, value in changes.items() if value is not None}
@@ -199,13 +205,18 @@ def _write_graphs(options: Any, task: GraphDiffusion, folder: Path) -> None:
     same = sum(graph.graph["follows"] for graph in graphs)
     stopped = sum(int(part.stopped.sum()) for part in batches)
     sys.stdout.write(f"{sizes[0]} to {sizes[-1]} nodes, median {sizes[len(sizes) // 2]}\n")
-    sys.stdout.write(f"{same} of {len(graphs)} have the order of blocks by which they were drawn\n")
+    sys.stdout.write(
+        f"follows: {same} of {len(graphs)} have the order of blocks by which they were drawn\n"
+    )
     if lost := sum(int(part.dropped.sum()) for part in batches):
         sys.stdout.write(f"dropped: {lost} of {count} ended in NaN, not in the file\n")
     if task.species:
         _report_molecules(batches, task, novelty_texts(options, species=task.species))
     if stopped:
-        sys.stdout.write(f"{stopped} were stopped before they had too many nodes (--max-nodes)\n")
+        sys.stdout.write(
+            f"stopped: {stopped} had too many nodes for a further block (--max-nodes), and are in "
+            "the file as they were\n"
+        )
     sys.stdout.write(f"wrote {options.out}: {counted(len(graphs), 'graph')}\n")
 
 

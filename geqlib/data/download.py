@@ -74,15 +74,21 @@ def find_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     for path in named:
         file = find_file(path)
         if file is None:
-            raise ValueError(_no_file(path))
+            raise ValueError(no_file(path))
         files.append(file)
     if len({file.resolve() for file in files}) < len(files):
         raise ValueError(f"One file is named twice in {', '.join(map(str, named))}.")
     return files
 
 
-def _no_file(path: str | Path) -> str:
-    """The sentence about a file that is nowhere, or is a folder."""
+def no_file(path: str | Path) -> str:
+    """The sentence about a file that is nowhere, a folder, or a part of one in ASE's notation."""
+    whole, at, part = str(path).rpartition("@")
+    if at and any(file.is_file() for file in _candidates(whole)):
+        return (
+            f"{path} names a part of {whole}, and files are read whole here: write the part first, "
+            f"by `ase convert -n {part} {whole} part.xyz`."
+        )
     folder = next((folder for folder in _candidates(path) if folder.is_dir()), None)
     if folder is None:
         return f"There is no file {path}, here or in the folder GEQLIB_DATA."
@@ -95,7 +101,7 @@ def needed_file(path: str, what: str = "the published file") -> Path:
     """`find_file`, and where there is none a ValueError that says where to put it."""
     file = find_file(path)
     if file is None and any(folder.is_dir() for folder in _candidates(path)):
-        raise ValueError(_no_file(path))
+        raise ValueError(no_file(path))
     if file is None:
         raise ValueError(
             f"There is no {path}: put {what} there, below the folder that GEQLIB_DATA names."

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from geqlib.data.loaders import SplitLoaders
+from geqlib.data.copies import warn_of_copies
+from geqlib.data.loaders import SplitLoaders, noun_of
 from geqlib.data.packed import PackedGraphs
 
 Parts = dict[str, np.ndarray]
@@ -132,6 +133,7 @@ class PartitionedLoaders(SplitLoaders):
     """
 
     drop_last = False
+    divided = False  # into parts that have no graph in common
     partition: Partition
 
     @property
@@ -141,6 +143,11 @@ class PartitionedLoaders(SplitLoaders):
     @property
     def num_folds(self) -> int:
         return self.partition.num_folds
+
+    def train_dataloader(self) -> DataLoader:
+        if self.divided:
+            warn_of_copies(self.splits, noun_of(self))
+        return super().train_dataloader()
 
     def val_dataloader(self) -> Any:
         names = ["val"] if self.partition.fold is None else ["val", "test"]
@@ -187,6 +194,7 @@ class PartitionedLoaders(SplitLoaders):
         )
         self.numbers = {name: free[part] for name, part in chosen.items()} | listed
         self.splits = {name: graphs.subset(part) for name, part in self.numbers.items()}
+        self.divided = True
 
     def degrees(self) -> list[int]:
         """How many training nodes have 0, 1, 2, ... neighbours, for PNA's scalers."""

@@ -44,13 +44,17 @@ def degenerate_frames(
         ValueError: tensors that the frame would leave free to rotate.
     """
     axes, owner = geometry.tensor_axes()
-    vectors = torch.cat([geometry.vectors, axes, -axes])
-    place = samples.new_full((geometry.count,), -1)
-    place[samples] = torch.arange(len(samples), device=samples.device)
-    own = place[torch.cat([geometry.sample, owner, owner])]
+    # each sample begins with a vector that is 0, where chains end
+    count, zeros = len(samples), geometry.vectors.new_zeros(len(samples), axes.size(1))
+    vectors, owners, numbers = [zeros, geometry.vectors], [geometry.sample], torch.arange(count)
+    if len(axes):
+        vectors, owners = [*vectors, axes, -axes], [*owners, owner, owner]
+    numbers = numbers.to(samples.device)
+    place = samples.new_full((geometry.count,), -1).index_copy_(0, samples, numbers)
+    own = torch.cat([numbers, *(place[part] for part in owners)])
     members = (own >= 0).nonzero()[:, 0]
-    members = members[own[members].argsort(stable=True)]
-    vectors, own = vectors[members], own[members]
+    own, order = own[members].sort(stable=True)
+    vectors = torch.cat(vectors)[members[order]]
     chains = extremal_chains(
         vectors.detach(),
         own,
@@ -58,51 +62,72 @@ def degenerate_frames(
         geometry.eps[samples],
         geometry.shortest()[samples],
     )
-    _check_fixed(geometry, samples, chains)
-    parts = [_frames(vectors, part, len(samples), proper=proper, degree=degree) for part in chains]
-    matrix, owner, weight = (torch.cat(part) for part in zip(*parts, strict=True))
-    order = owner.argsort(stable=True)
-    return matrix[order], samples[owner[order]], weight[order]
+    # where all chains are long, the host need not know more
+    long = chains.length.numel() > 0 and float(chains.length.amin()) > FLAT
+    options = {"flat": not long, "proper": proper, "degree": degree}
+    if long:
+        matrix, owner, weight = _frames(vectors, chains, count, **options)
+    else:
+        by_rank = chains.by_rank()
+        _check_fixed(geometry, samples, by_rank)
+        parts = [_frames(vectors, part, count, **options) for part in by_rank]
+        matrix, owner, weight = (torch.cat(part) for part in zip(*parts, strict=True))
+        order = owner.argsort(stable=True)
+        matrix, owner, weight = matrix[order], owner[order], weight[order]
+    return matrix, samples if len(owner) == count else samples[owner], weight
 
 
 def gram_schmidt(axes: Tensor) -> Tensor:
     """Orthonormal columns [..., d, d] from the vectors axes[..., k, :], in their order."""
+    shape, axes = axes.shape, axes.reshape(-1, *axes.shape[-2:])
     axes = axes / axes.detach().norm(dim=-1, keepdim=True)
     first, *others = axes.unsqueeze(-1).unbind(-3)
     columns = first / first.norm(dim=-2, keepdim=True)
     for axis in others:
         for _ in range(2):  # twice is enough
-            axis = axis - columns @ (columns.mT @ axis)
+            axis = torch.baddbmm(axis, columns, columns.mT @ axis, alpha=-1)
         columns = torch.cat([columns, axis / axis.norm(dim=-2, keepdim=True)], -1)
-    return columns
+    return columns.view(shape)
 
 
 def _frames(
-    vectors: Tensor, chains: Chains, count: int, *, proper: bool, degree: int
+    vectors: Tensor, chains: Chains, count: int, *, flat: bool, proper: bool, degree: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frames, samples and weights from chains of r vectors: these, and all of the d - r others.
 
     Exchanging all frames of a set for their products with reflections of some axes keeps it
     equivariant. That is done with axes along which the vectors extend at most `FLAT` of their
     length: directions are then uncertain, but the mean over both signs depends on them only as far
-    as the vectors extend.
+    as the vectors extend. `flat` says whether there may be such axes; else
+    every sample has a chain here.
     """
     d, rank = vectors.size(1), chains.vector.size(1)
     average = orthogonal_average(d - rank, degree, spatial=d == 3, proper=proper)
     others, share = (torch.from_numpy(part).to(vectors) for part in average)
-    patterns = torch.from_numpy(sign_patterns(rank)).to(vectors)
-    allowed = (patterns > 0) | (chains.length <= FLAT)[:, None]
-    chain, pattern = allowed.all(2).nonzero(as_tuple=True)
-    sample, signs = chains.sample[chain], patterns[pattern][:, :, None]
-    rest = torch.einsum("oij,fjk->foik", others, _complements(chains.axes)[chain])
-    if proper:
-        first = (chains.axes[chain] * signs)[:, None].expand(-1, len(others), -1, -1)
-        hand = torch.linalg.det(torch.cat([first, rest], 2)).sign()
-        rest = torch.cat([rest[:, :, :-1], rest[:, :, -1:] * hand[:, :, None, None]], 2)
-    first = (vectors[chains.vector[chain]] * signs)[:, None].expand(-1, len(others), -1, -1)
-    matrix = gram_schmidt(torch.cat([first, rest], 2).flatten(0, 1))
+    first, axes, sample = vectors[chains.vector], chains.axes, chains.sample
+    rest = torch.einsum("oij,fjk->foik", others, _complements(axes)) if rank < d else None
+    if flat:
+        patterns = torch.from_numpy(sign_patterns(rank)).to(vectors)
+        allowed = (patterns > 0) | (chains.length <= FLAT)[:, None]
+        chain, pattern = allowed.all(2).nonzero(as_tuple=True)
+        signs, sample = patterns[pattern][:, :, None], sample[chain]
+        first, axes = first[chain] * signs, axes[chain] * signs
+        rest = rest if rest is None else rest[chain]
+    if rest is not None:
+        if proper:
+            hand = torch.linalg.det(torch.cat([_repeated(axes, others), rest], 2)).sign()
+            rest = torch.cat([rest[:, :, :-1], rest[:, :, -1:] * hand[:, :, None, None]], 2)
+        first = torch.cat([_repeated(first, others), rest], 2).flatten(0, 1)
+    matrix = gram_schmidt(first)
+    if not flat and len(matrix) == count:  # one frame of each sample
+        return matrix, sample, share.expand(count)
     weight = share / segment_lengths(sample, count)[sample, None]
     return matrix, sample.repeat_interleave(len(others)), weight.flatten()
+
+
+def _repeated(axes: Tensor, others: Tensor) -> Tensor:
+    """[f, o, r, d] axes [f, r, d] beside each of the others [o, ...]."""
+    return axes[:, None].expand(-1, len(others), -1, -1)
 
 
 def _check_fixed(geometry: Geometry, samples: Tensor, chains: list[Chains]) -> None:

@@ -21,7 +21,7 @@ _FEW = 512  # below that many matrices LAPACK is faster, one by one
 _PART = 16384  # matrices at a time: what fits a core's cache
 
 
-def symmetric_eigen(matrix: Tensor, *, tolerance: float | None = None) -> tuple[Tensor, Tensor]:
+def symmetric_eigen(matrix: Tensor, *, tolerance: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Eigenvalues in descending order, and orthonormal eigenvectors in columns.
 
     Derivatives are those of perturbation theory: with V^T dA V = E,
@@ -34,7 +34,7 @@ def symmetric_eigen(matrix: Tensor, *, tolerance: float | None = None) -> tuple[
 
     Args:
         matrix: [..., d, d], symmetric; d = 3 is the fast one.
-        tolerance: the square root of the rounding unit by default.
+        tolerance: [...] of each matrix; the square root of the rounding unit by default.
 
     Returns:
         [..., d] and [..., d, d].
@@ -50,15 +50,15 @@ def symmetric_eigen(matrix: Tensor, *, tolerance: float | None = None) -> tuple[
     if matrix.dim() < 2 or matrix.size(-1) != matrix.size(-2):
         raise ValueError(f"matrices must have shape [..., d, d], got {list(matrix.shape)}.")
     if tolerance is None:
-        tolerance = math.sqrt(torch.finfo(matrix.dtype).eps)
+        tolerance = matrix.new_full((), math.sqrt(torch.finfo(matrix.dtype).eps))
     flat = matrix.reshape(-1, *matrix.shape[-2:])
-    values, vectors = _Eigen.apply(flat, tolerance)  # type: ignore[misc]
+    values, vectors = _Eigen.apply(flat, tolerance.flatten())  # type: ignore[misc]
     return values.view(matrix.shape[:-1]), vectors.view(matrix.shape)
 
 
 class _Eigen(torch.autograd.Function):
     @staticmethod
-    def forward(matrix: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(matrix: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         if matrix.size(-1) != 3 or (len(matrix) < _FEW and not matrix.is_cuda):
             return _lapack(matrix)
         values, vectors, residual = eigen3(matrix)
@@ -71,40 +71,42 @@ class _Eigen(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*output)
-        ctx.save_for_forward(*output)
-        ctx.tolerance = inputs[1]
+        ctx.save_for_backward(*output, inputs[1])
+        ctx.save_for_forward(*output, inputs[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        values, vectors = ctx.saved_tensors
-        inverse = _inverse_gaps(values, ctx.tolerance)
+        values, vectors, tolerance = ctx.saved_tensors
+        inverse = _inverse_gaps(values, tolerance)
         inner = inverse * (vectors.mT @ grads[1]) + torch.diag_embed(grads[0])
         whole = vectors @ inner @ vectors.mT
         return (whole + whole.mT) / 2, None
 
     @staticmethod
-    def jvp(ctx: Any, change: Tensor, _: None) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, change: Tensor, _: Any) -> tuple[Tensor, Tensor]:
         refuse_two_forward_modes()
-        values, vectors = ctx.saved_tensors
+        values, vectors, tolerance = ctx.saved_tensors
         inner = vectors.mT @ ((change + change.mT) / 2) @ vectors
-        turn = _inverse_gaps(values, ctx.tolerance) * inner
+        turn = _inverse_gaps(values, tolerance) * inner
         return inner.diagonal(dim1=1, dim2=2), vectors @ turn
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, matrix: Tensor, tolerance: float) -> Any:
+    def vmap(info: Any, in_dims: Any, matrix: Tensor, tolerance: Tensor) -> Any:
         """Vectorised matrices are more matrices."""
         matrix = matrix.movedim(in_dims[0], 0)
-        values, vectors = _Eigen.apply(matrix.flatten(0, 1), tolerance)  # type: ignore[misc]
+        if in_dims[1] is not None:
+            tolerance = tolerance.movedim(in_dims[1], 0)
         shape = matrix.shape[:2]
+        each = tolerance.expand(shape).flatten()
+        values, vectors = _Eigen.apply(matrix.flatten(0, 1), each)  # type: ignore[misc]
         return (values.unflatten(0, shape), vectors.unflatten(0, shape)), (0, 0)
 
 
-def _inverse_gaps(values: Tensor, tolerance: float) -> Tensor:
+def _inverse_gaps(values: Tensor, tolerance: Tensor) -> Tensor:
     """[B, d, d] 1 / (lambda_j - lambda_i) at [i, j]; 0 for gaps that are too small."""
     gap = values[:, None, :] - values[:, :, None]
     spread = (values[:, :1] - values[:, -1:])[:, None]
-    apart = gap.abs() > tolerance * spread
+    apart = gap.abs() > tolerance[:, None, None] * spread
     return torch.where(apart, 1 / torch.where(apart, gap, 1.0), 0.0)
 
 

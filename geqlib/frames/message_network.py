@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.frames.averaging import frame_group
 from geqlib.frames.batches import typed_batch
+from geqlib.frames.degenerate import sign_patterns
 from geqlib.frames.sign_frames import AxisLinear, SignFrames, sign_frames
 from geqlib.frames.vectors import Geometry, geometry_of
 from geqlib.graph.checks import as_index
@@ -106,11 +107,14 @@ class FrameReadout(nn.Module):
             part.reset_parameters()  # type: ignore[operator]
 
     def forward(self, frames: SignFrames, h: Tensor) -> tuple[Tensor, Tensor]:
-        s, v = h.new_zeros(frames.count, 0), h.new_zeros(self.dim, frames.count, 0)
         if self.scalars is not None:
             s = self.scalars(frames.scalars(h))
+        else:
+            s = h.new_zeros(frames.count, 0)
         if self.vectors is not None:
             v = frames.vectors(self.vectors(frames.along(h)))
+        else:
+            v = h.new_zeros(self.dim, frames.count, 0)
         return s, v
 
     def __repr__(self) -> str:
@@ -160,6 +164,8 @@ class FAGNN(nn.Module):
         torch.Size([3, 1, 3])
     """
 
+    signs: Tensor
+
     def __init__(
         self,
         in_scalars: int,
@@ -189,6 +195,8 @@ class FAGNN(nn.Module):
         self.hidden_scalars, self.edge_dim, self.detach = hidden_scalars, edge_dim, detach
         self.radial = radial
         dim, s, v = self.symmetry.dim, in_scalars + hidden_scalars, hidden_vectors
+        signs = torch.from_numpy(sign_patterns(dim, even=self.symmetry.proper))
+        self.register_buffer("signs", signs.to(torch.get_default_dtype()), persistent=False)
         features = edge_dim + (1 if radial is None else radial.count)
         self.embed = nn.Linear(1 + in_vectors, v, bias=False)
         self.messages = nn.ModuleList(
@@ -243,12 +251,12 @@ class FAGNN(nn.Module):
         s = pos.new_zeros(pos.size(0), self.hidden_scalars)
         for layer, read in zip(self.messages, self.readouts, strict=False):
             frames = self._frames(geometry, batch, edge_index)
-            u = layer(frames, torch.cat([x, s], 1), frames.components(v), e)
+            u = layer(frames, _both(x, s), frames.components(v), e)
             more_s, more_v = read(frames, u)
-            s, v = s + more_s, v + more_v
+            s, v = s + more_s if self.hidden_scalars else s, v + more_v
             geometry = _latent(v, batch, geometry)
         frames = self._frames(geometry, batch, edge_index)
-        s, p = torch.cat([x, s], 1), frames.components(v)
+        s, p = _both(x, s), frames.components(v)
         u = self.messages[-1](frames, s, p, e)
         shared = self.last.bias
         if self.last_scalars is not None:
@@ -273,7 +281,7 @@ class FAGNN(nn.Module):
         if self.detach:  # `no_grad` would leave forward-mode derivatives
             geometry = replace(geometry, vectors=geometry.vectors.detach())
         with outside_vmap("FAGNN"):
-            return sign_frames(geometry, batch, edge_index, proper=self.symmetry.proper)
+            return sign_frames(geometry, batch, edge_index, self.signs, proper=self.symmetry.proper)
 
     def _embedded(self, v: Tensor) -> Tensor:
         """[d, N, hidden_vectors] from [N, 1 + in_vectors, d]."""
@@ -308,9 +316,15 @@ class FAGNN(nn.Module):
                 )
 
 
+def _both(x: Tensor, s: Tensor) -> Tensor:
+    """Inputs and hidden scalars of nodes, side by side."""
+    return torch.cat([x, s], 1) if x.size(1) and s.size(1) else x if x.size(1) else s
+
+
 def _latent(v: Tensor, batch: Tensor, geometry: Geometry) -> Geometry:
     """The geometry of latent vectors [d, N, V]."""
     vectors = v.double().permute(1, 2, 0).flatten(0, 1)
-    none = vectors.new_zeros(0, len(v), len(v))
     sample = batch.repeat_interleave(v.size(2))
-    return Geometry(vectors, sample, none, sample[:0], geometry.eps, geometry.noise)
+    # latent vectors are all there is, and they are rounded as the inputs are
+    none = geometry.inertia[:0], geometry.inertia_sample[:0]
+    return Geometry(vectors, sample, *none, geometry.eps, geometry.noise)

@@ -12,6 +12,7 @@ frames come from the points themselves (`geqlib.frames.degenerate`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +22,7 @@ from geqlib.frames.batches import Batch
 from geqlib.frames.degenerate import degenerate_frames, sign_patterns
 from geqlib.frames.eigen3 import symmetric_eigen
 from geqlib.frames.frame_counts import open_counts
-from geqlib.frames.vectors import Geometry, spectral_tolerance
+from geqlib.frames.vectors import Geometry
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,14 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     if len(geometry.inertia):
         scaled = geometry.inertia / size[geometry.inertia_sample, None, None] ** 2
         covariance = covariance.index_add(0, geometry.inertia_sample, -scaled.flatten(1))
-    if not bool(covariance.isfinite().all()):
+    if not math.isfinite(float(torch.linalg.vector_norm(covariance.detach(), 1))):
         geometry.check_finite()
         covariance = covariance.where(covariance.isfinite(), 0.0)  # squares that are too large
-    tolerance = float(spectral_tolerance(geometry.eps.amin())) if geometry.count else 0.0
+    tolerance = geometry.spectral_tolerance
     values, axes = symmetric_eigen(covariance.view(-1, d, d), tolerance=tolerance)
     top = values.abs().amax(1)
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
-    clear = (top > 0) & ~geometry.blurred()
-    gap = torch.where(clear, gaps / torch.where(clear, top, 1.0), 0.0)
+    gap = (gaps / top.clamp(min=torch.finfo(top.dtype).tiny)).masked_fill(geometry.blurred(), 0.0)
     for counts in open_counts():
         counts.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
     return axes, gap

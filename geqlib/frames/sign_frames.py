@@ -11,13 +11,13 @@ after a mean over frames, because it can follow the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from geqlib.frames.copies import copied_edges, members
-from geqlib.frames.degenerate import degenerate_frames, sign_patterns
+from geqlib.frames.degenerate import degenerate_frames
 from geqlib.frames.point_frames import covariance_axes, right_handed
 from geqlib.frames.vectors import Geometry
 
@@ -32,8 +32,10 @@ class SignFrames:
         signs: [S, d].
         nodes: [M] node of each copied node, and node_axes: [M] its set of axes.
         edges: [L] edge of each copied edge, and ends: [2, L] the copied nodes.
-        several: whether any sample has more than one set of axes; else copies are the nodes.
+        several: whether any sample has more than one set of axes; else copies are the nodes, and
+            `weight`, `nodes` and `edges` are not used.
         count: number of nodes.
+        cast: axes of nodes, by the type of number that they were wanted in.
     """
 
     axes: Tensor
@@ -45,6 +47,7 @@ class SignFrames:
     ends: Tensor
     several: bool
     count: int
+    cast: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def components(self, v: Tensor) -> Tensor:
         """[d, M, V] components of vectors [d, N, V] along the axes of each copied node."""
@@ -87,8 +90,10 @@ class SignFrames:
 
     def _node_axes(self, like: Tensor) -> Tensor:
         """[d, d, M, 1], axes first; for products and sums, which autocast leaves alone."""
-        axes = self.axes.permute(2, 1, 0).to(like.dtype)
-        return axes.index_select(2, self.node_axes)[..., None]
+        if like.dtype not in self.cast:
+            axes = self.axes.permute(2, 1, 0).to(like.dtype)
+            self.cast[like.dtype] = axes.index_select(2, self.node_axes)[..., None]
+        return self.cast[like.dtype]
 
     def _mean(self, x: Tensor, dim: int) -> Tensor:
         """Over the sets of axes of each node, of x with copied nodes along `dim`."""
@@ -100,7 +105,7 @@ class SignFrames:
 
 
 def sign_frames(
-    geometry: Geometry, sample: Tensor, edge_index: Tensor, *, proper: bool
+    geometry: Geometry, sample: Tensor, edge_index: Tensor, signs: Tensor, *, proper: bool
 ) -> SignFrames:
     """Frames of a batch: eigenvectors, or axes from points where eigenvalues are repeated.
 
@@ -108,32 +113,42 @@ def sign_frames(
         geometry: of the batch.
         sample: [N] of each node.
         edge_index: [2, E].
+        signs: [S, d] of the axes: those of a product of 1, if `proper`.
         proper: rotations only, half of them.
 
     Raises:
         ValueError: NaN.
     """
     axes, gap = covariance_axes(geometry)
-    clear = gap > geometry.gap_tolerance()
-    owner = torch.arange(geometry.count, device=axes.device)
-    weight = axes.new_ones(geometry.count)
-    if not bool(clear.all()):
-        rest = degenerate_frames(geometry, owner[~clear], proper=proper, degree=1)
-        parts = (axes[clear], owner[clear], weight[clear]), rest
-        axes, owner, weight = (torch.cat(pair) for pair in zip(*parts, strict=True))
-        order = owner.argsort(stable=True)
-        axes, owner, weight = axes[order], owner[order], weight[order]
+    rest = (gap <= geometry.gap_tolerance()).nonzero()[:, 0]
+    owner, weight = sample[:0], axes[:0, 0, 0]
+    several = False
+    if len(rest):
+        parts = degenerate_frames(geometry, rest, proper=proper, degree=1)
+        several = len(parts[1]) != len(rest)
+        if several:
+            axes, owner, weight = _joined(axes, rest, parts)
+        else:
+            axes = axes.index_copy(0, rest, parts[0])
     axes = right_handed(axes) if proper else axes
-    signs = torch.from_numpy(sign_patterns(axes.size(-1), even=proper)).to(axes)
-    several = len(owner) != geometry.count
-    if several:
-        nodes, node_axes = members(sample, owner, geometry.count)
-        edges, edge_axes = members(sample[edge_index[0]], owner, geometry.count)
-        ends = copied_edges(edge_index[:, edges], edge_axes, nodes, node_axes, len(sample))
-    else:
-        nodes, node_axes = torch.arange(len(sample), device=sample.device), sample
-        edges, ends = torch.arange(edge_index.size(1), device=sample.device), edge_index
+    if not several:
+        return SignFrames(axes, weight, signs, owner, sample, owner, edge_index, False, len(sample))
+    nodes, node_axes = members(sample, owner, geometry.count)
+    edges, edge_axes = members(sample[edge_index[0]], owner, geometry.count)
+    ends = copied_edges(edge_index[:, edges], edge_axes, nodes, node_axes, len(sample))
     return SignFrames(axes, weight, signs, nodes, node_axes, edges, ends, several, len(sample))
+
+
+def _joined(
+    axes: Tensor, samples: Tensor, parts: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Axes [B, d, d] of all samples but some, and frames of these: matrices, samples, weights."""
+    own = axes.new_ones(len(axes), dtype=torch.bool).index_fill_(0, samples, False)
+    own = own.nonzero()[:, 0]
+    clear = axes[own], own, axes.new_ones(len(own))
+    axes, owner, weight = (torch.cat(pair) for pair in zip(clear, parts, strict=True))
+    order = owner.argsort(stable=True)
+    return axes[order], owner[order], weight[order]
 
 
 class AxisLinear(nn.Module):

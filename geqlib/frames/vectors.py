@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from math import sqrt
 
 import torch
@@ -46,11 +46,16 @@ class Geometry:
 
     def sizes(self) -> Tensor:
         """[B] largest entry of a sample's vectors; 1 where all are 0."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> Tensor:
         size = self.eps.new_zeros(self.count)
+        # the infinite norm of torch is slow on a CPU
         size = size.scatter_reduce(0, self.sample, self.vectors.detach().abs().amax(1), "amax")
         if len(self.inertia):
             size = size.scatter_reduce(0, self.inertia_sample, self.norms(), "amax")
-        return torch.where(size > 0, size, 1.0)
+        return size.masked_fill(size == 0, 1.0)
 
     def rounding(self, units: float = 64) -> Tensor:
         """[B] differences that count as none, in proportion to the sample's size."""
@@ -65,11 +70,15 @@ class Geometry:
 
         Infinite for blurred samples.
         """
-        return torch.where(self.blurred(), torch.inf, self.rounding())
+        return self.rounding().masked_fill(self.blurred(), torch.inf)
 
     def gap_tolerance(self) -> Tensor:
         """[B] the gap, relative to the largest eigenvalue, that eigenvectors of frames need."""
-        return torch.maximum(spectral_tolerance(self.eps), 2 * NOISY * self.noise)
+        return torch.maximum(self.spectral_tolerance, 2 * NOISY * self.noise)
+
+    @cached_property
+    def spectral_tolerance(self) -> Tensor:
+        return spectral_tolerance(self.eps)
 
     def check_finite(self) -> None:
         """Raise a ValueError that names a sample with NaN or infinity, if there is one."""
@@ -96,7 +105,7 @@ class Geometry:
         values, axes = symmetric_eigen(inertia)
         gap = (values[:, :, None] - values[:, None]).abs()
         gap.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        tolerance = spectral_tolerance(self.eps)[self.inertia_sample, None]
+        tolerance = self.spectral_tolerance[self.inertia_sample, None]
         tensor, axis = (gap.amin(2) > tolerance * values[:, :1]).nonzero(as_tuple=True)
         return axes[tensor, :, axis] * self.norms()[tensor, None], self.inertia_sample[tensor]
 

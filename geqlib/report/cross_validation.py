@@ -30,6 +30,7 @@ MEASURES = {
     "rmse": True,
     "loss": True,
 }
+UNITS = {"std_mae": "in standard deviations of the training targets", "loss": "of the loss"}
 MEANING = {
     "published": "the epoch with the best mean over test folds",
     "selected": "each fold's epoch chosen by its validation split",
@@ -268,7 +269,7 @@ def _print(summary: Mapping[str, Any], console: Console) -> None:
         values = (_number(summary[name][part], measure) for part in ("mean", "std"))
         table.add_row(MEANING[name], " ± ".join(values), *cells)
     console.print(table)
-    unit = "in the unit of the data" if MEASURES[measure] else "in %"
+    unit = UNITS.get(measure, "in the unit of the data" if MEASURES[measure] else "in %")
     console.print(f"mean ± standard deviation over folds, {unit}")
 
 

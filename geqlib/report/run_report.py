@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from geqlib.counted import legend
 from geqlib.files.atomic import replace_file
 from geqlib.report.forgetting import forgetting_table
 from geqlib.report.page import (
@@ -124,6 +125,9 @@ def _notes(groups: Sequence[Group], tables: Sequence[Table], *, cross_validated:
         "untested": not all(group.tested for group in groups),
     }
     notes = [text for key, text in NOTES.items() if holds[key]]
+    names = (name for group in groups for run in group.runs for name in run.metrics or {})
+    if meaning := legend(names):
+        notes.append(f"{meaning[:1].upper()}{meaning[1:]}.")
     data = dict.fromkeys(run.about["data"] for g in groups for run in g.runs if "data" in run.about)
     measured = f"Measured once after training, on {', '.join(data)}." if data else ""
     return " ".join(filter(None, [measured, *notes])) or "No run has been tested yet."

@@ -25,7 +25,9 @@ WRAPPERS = (
     "Potential",
     DIRECT,
     "AtomProperties",
-)  # which make energies or properties of any network
+    "Denoiser",
+)  # which make energies, properties or denoisers of any network
+INSIDE = ("model", "module", "network")  # arguments that are the network in another one
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _classes(task: Any) -> list[str]:
     while isinstance(network, dict) and isinstance(network.get("class_path"), str):
         names.append(network["class_path"].rpartition(".")[2])
         arguments = _arguments(network) or {}
-        network = arguments.get("model", arguments.get("module"))
+        network = next((arguments[name] for name in INSIDE if name in arguments), None)
     return names
 
 

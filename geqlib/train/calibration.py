@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential, count_features
 from geqlib.atoms.forces import derivatives_only, energy_forces
+from geqlib.atoms.halves import in_halves
 from geqlib.atoms.miscalibration import miscalibration_area
 from geqlib.atoms.potential import Potential
 from geqlib.files.atomic import replace_file
@@ -186,7 +187,11 @@ def features_per_atom(potential: CalibratedPotential, batch: Any) -> Tensor:
     """Last-layer features [structures, n] of a batch, divided by the numbers of atoms."""
     fields = potential_inputs(batch, "reverse")
     atoms = torch.bincount(fields["batch"], minlength=batch.num_graphs)
-    return (potential.features(**fields) / atoms[:, None]).detach()
+
+    def evaluate(**fields: Any) -> dict[str, Tensor]:
+        return {"features": potential.features(**fields).detach()}
+
+    return in_halves(evaluate, fields)["features"] / atoms[:, None]
 
 
 def principal_directions(features: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
@@ -235,10 +240,15 @@ def squared_errors(
 
     Atoms without neighbours are left out: their forces are 0 whatever the weights.
     """
-    fields = potential_inputs(batch, "reverse")
-    outputs = energy_forces(potential, **fields, check=False)
-    energy, slopes = potential.along(directions, **fields)
-    atoms = torch.as_tensor(slopes).square().mean(1)
+
+    def evaluate(**fields: Any) -> dict[str, Tensor]:
+        outputs = energy_forces(potential, **fields, check=False)
+        energy, slopes = potential.along(directions, **fields)
+        both = {name: outputs[name].detach() for name in ("energy", "forces")}
+        return both | {"along": energy, "slopes": torch.as_tensor(slopes)}
+
+    outputs = in_halves(evaluate, potential_inputs(batch, "reverse"))
+    energy, atoms = outputs["along"], outputs["slopes"].square().mean(1)
     errors, components = (error.square() for error in label_errors(outputs, batch))
     one = ~errors.isnan() & energy.any(1)
     all_three = ~components.isnan() & atoms.any(1, keepdim=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import geqlib.data  # noqa: F401  (the classes that checkpoints name)
 from geqlib.atoms.potential import Potential
+from geqlib.data.download import no_file
 from geqlib.data.molecules.levels import settings_of_level
 from geqlib.files.checkpoint import (
     build,
@@ -166,7 +167,7 @@ class Predictor:
                 "file (ase.io.write), or give them the calculator geqlib.calculators.GeqCalculator."
             )
         if file is not None and not Path(file).exists():
-            raise ValueError(f"There is no file {file}: correct the path.")
+            raise ValueError(no_file(file))
         own = dict(settings or {})
         data: Any = self._training_data(own, one=file is not None or self.level is not None)
         if file is None:

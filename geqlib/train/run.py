@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +33,24 @@ from geqlib.train.fine_tuning.initial import BeginFrom
 from geqlib.train.resume import ReseedBatches, SafeCheckpointIO
 from geqlib.train.runs.cluster import own_environment
 from geqlib.train.runs.configuration import TRAINER, Command, Config, Overrides, Run, read_run
-from geqlib.train.runs.folders import StartFolder, check_folder, check_results, new_folder
+from geqlib.train.runs.folders import (
+    StartFolder,
+    check_folder,
+    check_results,
+    log_folders,
+    new_folder,
+    remove_unused_logs,
+)
 from geqlib.train.runs.loggers import loggers_of
 from geqlib.train.runs.record import RunRecord, metric_units
-from geqlib.train.steps.amounts import CountSteps, check_amounts
+from geqlib.train.steps.amounts import (
+    CountSteps,
+    check_accelerator,
+    check_amounts,
+    check_ranges,
+)
 from geqlib.train.steps.averaging import AveragedWeights
-from geqlib.train.steps.memory import out_of_memory
+from geqlib.train.steps.memory import is_out_of_memory, out_of_memory
 from geqlib.train.steps.monitor import CheckMonitors
 from geqlib.train.steps.optimisation import Chosen, choose
 from geqlib.train.steps.progress import print_metrics, progress
@@ -76,13 +88,13 @@ def fit(
         >>> run = fit("configs/nbody_ponita.yaml", {"trainer.max_epochs": 2})  # doctest: +SKIP
     """
     run = _built(run, overrides)
-    created = _prepare_folder(run, ckpt_path, overwrite=overwrite)
+    _prepare_folder(run, ckpt_path, overwrite=overwrite)
+    before = log_folders(run.folder)
     try:
         start_trainer("fit", run, ckpt_path=ckpt_path, **options)
     except BaseException:
-        if created:
-            with suppress(OSError):  # unless something was written
-                run.folder.rmdir()
+        if not run.trainer.get("fast_dev_run") and not rank_zero_only.rank:
+            remove_unused_logs(run.folder, before)
         raise
     return run
 
@@ -165,6 +177,10 @@ def make_trainer(run: Run, command: Command = "fit", *, resumed: bool = False) -
     """The trainer of a run, with its loggers, checkpoints and records."""
     options: dict[str, Any] = TRAINER | dict(run.trainer) | {"default_root_dir": run.folder}
     check_amounts(command, options)
+    check_accelerator(options.get("accelerator"))
+    if command == "fit":
+        decay = getattr(run.task, "weight_decay", 0.0)
+        check_ranges(run.ema, decay, options.get("gradient_clip_val"))
     if command != "fit":
         options.pop("barebones", None)  # which would measure nothing
     logs = command == "fit" and not options.get("barebones")
@@ -196,17 +212,14 @@ def _built(run: Run | Config, overrides: Overrides) -> Run:
     return run
 
 
-def _prepare_folder(run: Run, checkpoint: str | Path | None, *, overwrite: bool) -> bool:
-    """See to it that a run has a folder of its own; returns whether it is a new one."""
+def _prepare_folder(run: Run, checkpoint: str | Path | None, *, overwrite: bool) -> None:
+    """See to it that a run has a folder of its own."""
     if run.trainer.get("fast_dev_run") or rank_zero_only.rank:
-        return False  # nothing is written
-    unnamed = run.trainer.get("default_root_dir") is None
-    created = unnamed and checkpoint is None
-    if unnamed:
+        return  # nothing is written
+    if run.trainer.get("default_root_dir") is None:
         folder = new_folder() if checkpoint is None else _folder_of(checkpoint)
         run.trainer = {**run.trainer, "default_root_dir": folder}
     check_folder(run.folder, checkpoint, overwrite=overwrite)
-    return created
 
 
 def _tested(run: Run, checkpoint: str | Path) -> Run:
@@ -233,8 +246,8 @@ def start_trainer(command: Command, run: Run, **options: Any) -> Any:
             resumed = options.get("ckpt_path") is not None
             trainer = make_trainer(run, command, resumed=resumed)
             return getattr(trainer, command)(run.task, datamodule=run.data, **options)
-    except torch.OutOfMemoryError as error:
-        if trainer is None:
+    except RuntimeError as error:
+        if trainer is None or not is_out_of_memory(error):
             raise
         raise ValueError(out_of_memory(run.task, trainer)) from error
     except MisconfigurationException as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from ase.build import molecule
 
 from benchmarks import rows, training
 from benchmarks.accuracy import dynamics, potential_3bpa, potentials
 from benchmarks.peers import mace
+from benchmarks.peers.mace_calculator import TrainedMACE
 from benchmarks.rows import Row, Table
 from geqlib.train.run import fit
 from geqlib.train.run import test as measure
@@ -59,11 +63,15 @@ def test_rows_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for module in (potentials, potential_3bpa):
         monkeypatch.setattr(module, "publish", publish)
     cells = {"forces": 20.0, "energy": 1.0, "step": 0.1, "drift": 0.1, "trust": "9 passed"}
-    names = [("aspirin", "geqlib PONITA"), ("3BPA, 300 K", "geqlib GauntNet"), ("aspirin", "MACE")]
+    names = [
+        ("aspirin", "20", "geqlib PONITA"),
+        ("3BPA, 300 K", "2", "geqlib GauntNet"),
+        ("aspirin", "2", "geqlib PONITA"),  # a row of its own
+    ]
     for labels in names:
         potentials.write_row(Row(labels, cells))
     assert [len(table.rows) for table in written] == [1, 2, 3]
-    assert [row.labels for row in written[-1].rows] == [names[1], names[0], names[2]]
+    assert [row.labels for row in written[-1].rows] == [names[1], names[2], names[0]]
     potentials.write_row(Row(names[0], cells | {"forces": 19.0}))
     assert len(written[-1].rows) == 3 and written[-1].row(*names[0]).number("forces") == 19.0
 
@@ -115,7 +123,9 @@ def test_a_tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training, "_geqlib", run_here)
     row = potentials.measure("tiny", "gaunt", [0, 1], 1e-3)
-    assert row.labels == ("tiny", "geqlib GauntNet") and row.setup.startswith("2 seeds, 0.001 CPU")
+    assert row.labels == ("tiny", "0.001", "geqlib GauntNet") and row.setup.startswith(
+        "2 seeds, 0.001 CPU"
+    )
     assert row.number("forces") > 0 and len(row.value("forces").seeds) == 2
     assert row.number("drift") >= 0 and row.cells["trust"] == "0 passed"
     monkeypatch.setattr(training, "_geqlib", lambda *_: pytest.fail("trained again"))
@@ -154,12 +164,57 @@ def test_mace_has_the_seeds_of_the_others(tmp_path: Path, monkeypatch: pytest.Mo
 
     def best(folder: Path, splits: Any, energies: Any, epochs: int, seed: int) -> dict[str, Any]:
         asked.append((folder.name, epochs, seed))
-        return {"test": {"Default": [8.0 * seed, 20.0 + seed]}}
+        return {"test": {"Default": [8.0 * seed, 20.0 + seed]}, "decay": 0.1}
+
+    def answer(model: Path, task: str) -> dict[str, float]:
+        assert model.parts[-2:] == ("decay-0.1", "mace.model")
+        return {"energy": float(model.parts[-3][-1]), "mebibytes": 7.0}
 
     monkeypatch.setattr(potentials.mace, "best_of_decays", best)
+    monkeypatch.setattr(potentials, "mace_answer", answer)
+    monkeypatch.setattr(potentials, "mace_in_use", lambda *_: {"drift": 0.5, "trust": "8 passed"})
+    monkeypatch.setattr(training, "RUNS", tmp_path / "runs")
     row = potentials.measure("tiny", "mace", [0, 2], 1.0)
     assert asked == [("tiny-mace-1min-seed0", 10, 1), ("tiny-mace-1min-seed2", 10, 3)]
     assert row.origin == "peer" and row.setup.startswith("2 seeds, 1 CPU minutes")
-    assert row.value("forces").seeds == (21.0, 23.0)
+    assert row.value("forces").seeds == (21.0, 23.0) and row.value("energy").seeds == (0.0, 2.0)
+    assert {column.key for column in potentials.COLUMNS} <= row.cells.keys()
+    assert row.cells["trust"] == "8 passed" and row.number("memory") == 7.0
     command = mace._command(tmp_path / "run", {"train": [], "val": [], "test": []}, {}, 1, 1.0, 7)
     assert "--seed=7" in command
+
+
+# what stands in for Python with MACE: the energy of springs to the origin
+ANSWERS = """#!{python}
+import json, sys
+print("a message of a library")
+for line in sys.stdin:
+    task, value = json.loads(line)
+    reply = {{"error": "no such thing"}}
+    if task == "structure":
+        pos = value["positions"]
+        energy = 0.5 * sum(x * x for p in pos for x in p)
+        reply = {{"energy": energy, "forces": [[-x for x in p] for p in pos], "stress": None}}
+    print("answer " + json.dumps(reply), flush=True)
+    if task == "end":
+        break
+"""
+
+
+def test_a_peer_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python").write_text(ANSWERS.format(python=sys.executable))
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(mace, "BIN", tmp_path)
+    water = molecule("H2O")
+    with TrainedMACE(tmp_path / "mace.model", "float64") as peer:
+        water.calc = peer
+        assert water.get_potential_energy() == pytest.approx(0.5 * (water.positions**2).sum())
+        np.testing.assert_array_equal(water.get_forces(), -water.positions)
+        monkeypatch.setattr(potentials, "STEPS", 100)
+        assert abs(potentials.drift(water, peer)) < 5  # hundreds with other forces
+        with pytest.raises(ValueError, match="MACE cannot compute end: no such thing"):
+            peer.ask("end", None)
+        with pytest.raises(ValueError, match="The process of MACE ended at errors"):
+            peer.process.wait()
+            peer.ask("errors", "test.xyz")
+    assert peer.process.returncode == 0

@@ -67,7 +67,9 @@ def test_without_a_file(kind, capsys):
     assert tiny.geqlib(["new", kind]) == 0
     out = capsys.readouterr().out
     path = f"my_{kind}.yaml"
-    assert f"wrote {path}" in out and f"geqlib fit --config {path}" in out
+    last = "predict runs" if kind in ("potential", "points") else f"cv --config {path}"
+    assert f"wrote {path}" in out and f"\n  geqlib fit --config {path}\n" in out
+    assert out.count("\n  geqlib ") == 3 and f"\n  geqlib {last}" in out
     assert f"geqlib fit --config {path}" in Path(path).read_text()
     run = read_run(path)  # every class and option exists
     assert str(run.folder) == f"runs/my_{kind}"
@@ -108,7 +110,7 @@ def test_a_potential_from_a_file_trains(capsys):
 def test_a_budget_is_turned_into_epochs(capsys):
     write("metal.xyz", metals(10))
     assert tiny.geqlib(["new", "potential", "metal.xyz", "--minutes", "1"]) == 0
-    actual = re.search(r"max_epochs (\d+): (\S+) minutes", capsys.readouterr().out)
+    actual = re.search(r"max_epochs (\d+): (\S+) minutes?\b", capsys.readouterr().out)
     assert actual and int(actual[1]) == settings("metal.yaml")["trainer"]["max_epochs"] > 1
     assert 0.5 < float(actual[2]) <= 1
 
@@ -360,6 +362,8 @@ def test_clouds_of_the_plane_and_with_features_train(dim, further, capsys):
     assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
 
 
+# boxes of one size have the same points
+@pytest.mark.filterwarnings("ignore:.*of the training in all features")
 @pytest.mark.parametrize("beside", [False, True])
 def test_surfaces_in_a_folder_for_each_class_train(beside, capsys):
     """Of PLY and STL too, and beside clouds of points."""

@@ -174,7 +174,7 @@ def test_other_rules_and_sizes_are_said(
     assert "[EDM-without-CO]" in out and "[EDM]" not in out
     assert "scored by the rules EDM, these samples by EDM-without-CO" in out
     assert [len(frame) for frame in read(tmp_path / "a.xyz", ":")] == [7, 7]
-    for text in ("[]", '{"7": "x"}', '{"a": 1}', "{"):
+    for text in ("[]", '{"7": "x"}', '{"a": 1}', "{", "{}", '{"7": -1}', '{"0": 3}', '{"7": 0}'):
         sizes.write_text(text)
         assert sample(run, tmp_path / "b.xyz", *words) == 2
         assert "holds no numbers of molecules" in capsys.readouterr().err
@@ -213,7 +213,8 @@ def test_novelty_is_against_the_training_molecules(
     [
         (["--count", "0"], "nothing to sample: count is 0"),
         (["--batch-size", "0"], "and 0 at once"),
-        (["--atoms", "0"], "has no molecules to draw"),
+        (["--atoms", "0"], "--atoms is 0: a molecule has at least one"),
+        (["--guidance", "1"], "--guidance overdoes a property: give its value by --property"),
         (["--steps", "1"], "steps must be at least 2"),
         (["--sigma-max", "0"], "below sigma_max"),
         (["--sigma-max", "1e200"], "below sigma_max"),

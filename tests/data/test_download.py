@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from geqlib.data import GraphData, download
-from geqlib.data.download import find_file, find_folder
+from geqlib.data.download import find_file, find_files, find_folder
 from tests.data.graphs import raw_graphs
 
 MIRROR = os.environ.get("GEQLIB_DATA")
@@ -220,3 +220,12 @@ def test_the_table_describes_the_published_files() -> None:
             assert hashlib.sha256(content).hexdigest() == source.sha256, name
             compared += 1
     assert compared > 200
+
+
+def test_a_part_of_a_file_is_refused_with_what_to_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metal.xyz").write_text("")
+    with pytest.raises(ValueError, match=r"`ase convert -n :3 metal.xyz part.xyz`"):
+        find_files("metal.xyz@:3")
+    with pytest.raises(ValueError, match=r"^There is no file wood.xyz@:3, here"):
+        find_files("wood.xyz@:3")

@@ -97,6 +97,7 @@ def test_every_target_has_a_label_to_learn_from() -> None:
     assert {True, False} == set(labelled)
 
 
+@pytest.mark.filterwarnings("ignore:.* equal (graph|cloud)s of the training")
 @pytest.mark.parametrize(
     ("make", "source"),
     [(graphs, {"rings": "copy_of_graphs/rings"}), (clouds, "copy_of_clouds")],

@@ -49,6 +49,8 @@ PLANAR = {
     "none": torch.zeros(0, 2).double(),
 }
 
+SIGNS = torch.tensor([1.0, 1.0, -1.0, -1.0]).double()[:, None]
+
 
 def geometry(sets: list[Tensor], *, tensors: bool = False, eps: float = 2.0**-52) -> Geometry:
     """Of samples whose vectors are given, in an order that mixes them."""
@@ -68,6 +70,13 @@ def geometry(sets: list[Tensor], *, tensors: bool = False, eps: float = 2.0**-52
 CASES = {
     "space": (list(SPATIAL.values()), {}),
     "space, in float32": ([x.float().double() for x in SPATIAL.values()], {"eps": 2.0**-23}),
+    "long axes": ([random(7, 3), SPATIAL["octahedron"], SPATIAL["C60"], random(3, 3, seed=4)], {}),
+    "as many chains as samples": (
+        [torch.diag(torch.tensor([2.0, 1.0, 0.0])).double()[[0, 1, 0, 1]] * SIGNS]
+        + [SPATIAL["zero"]] * 3,
+        {},
+    ),
+    "one chain each": ([random(n, 3, seed=n) for n in (3, 5, 9)], {}),
     "with tensors": (list(SPATIAL.values()), {"tensors": True}),
     "plane": (list(PLANAR.values()), {}),
     "line": ([random(3, 1), torch.zeros(2, 1).double()], {}),

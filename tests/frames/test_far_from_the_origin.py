@@ -183,10 +183,11 @@ def test_points_and_centres_are_subtracted_in_float64() -> None:
 
 def test_noise_larger_than_the_set_leaves_all_rotations_free() -> None:
     """Nothing is read from directions that are rounding alone."""
-    vectors = torch.tensor([[1.0, 0.2, 0.0], [-0.5, 0.0, 0.3], [0.0, 0.0, 0.0]]).double()
+    vectors = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.2, 0.0], [-0.5, 0.0, 0.3]]).double()
     sample, eps = torch.tensor([0, 0, 0, 1, 1, 1]), torch.full((2,), 1e-7).double()
     both = torch.cat([vectors, vectors])
-    by_rank = extremal_chains(both, sample, 3, eps, torch.tensor([2.0, 0.9]).double())
+    shortest = torch.tensor([2.0, 0.9]).double()
+    by_rank = extremal_chains(both, sample, 3, eps, shortest).by_rank()
     assert [{*chains.sample.tolist()} for chains in by_rank] == [{0}, {1}, set(), set()]
     assert bool(by_rank[1].axes.isfinite().all())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,3 +94,15 @@ def test_fragments_stand_beside_each_other() -> None:
     assert all(a[1] < b[0] for a, b in pairwise(sorted(spans)))
     lengths = [np.linalg.norm(places[i] - places[j]) for i, j in nx.cycle_graph(6).edges]
     assert max(lengths) < 1.05 * min(lengths)
+
+
+def test_the_report_says_what_metrics_of_samples_are(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "pard")
+    results = json.loads((folder / "results.json").read_text())
+    results["metrics"] = {"test/follows": 0.9, "test/stopped": 0.1, "test/dropped": 0.0}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = report(folder, tmp_path / "out")
+    assert "Follows: share of samples whose own order of blocks is the one by which" in text
+    assert "stopped: share that had too many nodes for a further block; dropped: share that" in text
+    plain = report(write_run(tmp_path, "other"), tmp_path / "out")
+    assert "share that" not in plain

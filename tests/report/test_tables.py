@@ -86,6 +86,18 @@ def test_a_terminal_of_80_characters_breaks_no_number(tmp_path, count):
             },
             "FrameAveraging of Net",
         ),
+        (
+            {
+                "class_path": "geqlib.train.MoleculeDiffusion",
+                "init_args": {
+                    "model": {
+                        "class_path": "geqlib.generation.Denoiser",
+                        "init_args": {"network": {"class_path": "geqlib.models.PONITA"}},
+                    }
+                },
+            },
+            "PONITA",
+        ),
         ({"init_args": {"layers": 3}}, "Recorded"),
         ("text", "Recorded"),
     ],

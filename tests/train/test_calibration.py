@@ -27,13 +27,14 @@ from geqlib.train.calibration import (
     Squares,
     batches,
     best_ridge,
+    calibrate,
     measured,
     principal_directions,
     with_covariance,
 )
 from geqlib.train.check import task_and_data
 from geqlib.train.ensemble import slopes_of
-from geqlib.train.selection import greedy
+from geqlib.train.selection import greedy, select
 from tests.train import tiny
 from tests.train.potential import write_config, write_frames
 
@@ -307,3 +308,28 @@ def test_a_run_without_one_of_the_labels(run: Path, key: str) -> None:
     if label == "forces":
         absent, there = there, absent
     assert absent.isnan().all() and there.isfinite().all()
+
+
+@pytest.mark.slow
+def test_batches_that_do_not_fit_into_memory(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibration and selection have the same results with little memory."""
+    frames = tmp_path / "frames.xyz"
+    write_frames(frames, 18)
+    calibrate(run / "run", tmp_path / "whole.ckpt")
+    whole = select(tmp_path / "whole.ckpt", frames, 4)[:2]
+    for name in ("features", "along"):
+        method = getattr(CalibratedPotential, name)
+
+        def little(self: Any, *args: Any, method: Any = method, **fields: Any) -> Any:
+            if fields["num_graphs"] > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return method(self, *args, **fields)
+
+        monkeypatch.setattr(CalibratedPotential, name, little)
+    with pytest.warns(UserWarning, match="do not fit into the memory"):
+        calibrate(run / "run", tmp_path / "parts.ckpt")
+        parts = select(tmp_path / "parts.ckpt", frames, 4)[:2]
+    assert list(parts[0]) == list(whole[0])
+    np.testing.assert_allclose(np.array(parts[1]), np.array(whole[1]), rtol=1e-6)

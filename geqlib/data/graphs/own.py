@@ -53,7 +53,9 @@ class OwnGraphData(NamedLoaders):
       testing are not among the `edge_index` of training; of the training links 30 % are asked for
       and taken out of `edge_index`.
 
-    Unknown classes are -1, unknown numbers NaN, which tasks leave out.
+    Unknown numbers are NaN, which `MaskedRegressionTask` leaves out. Unknown classes are -1:
+    `NodeClassificationTask` leaves such nodes out, and `GraphClassificationTask` predicts such
+    graphs but refuses to train or test on them.
 
     Args:
         source: a `.graphml`, `.json` or `.jsonl` (node-link), `.g6` or `.s6` file; a folder of

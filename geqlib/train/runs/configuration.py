@@ -304,5 +304,7 @@ def one_sentence(error: Exception) -> str:
     reason = " ".join(re.split(r"\s+- Expected a <class 'NoneType'>", text)[0].split())
     reason = re.sub(r"(?: - Expected a <class '[\w.]+'>)+(?=\.|\Z)", "", reason)
     reason = innermost(reason)
+    if seed := re.fullmatch(r"(-?\d+) is not in bounds, numpy accepts from 0 to (\d+)", reason):
+        return f"seed_everything is {seed[1]}: set it to a number from 0 to {seed[2]}."
     value = re.search(r"Given value: (?!Namespace|NestedArg)(.{1,60})\Z", text)
     return f"{reason}. Got value: {value[1]}" if value and not SAID.search(reason) else reason

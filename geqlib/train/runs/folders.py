@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import lightning as L
@@ -74,6 +75,28 @@ def check_results(folder: Path, checkpoint: str | Path) -> None:
             f"{checkpoint} does not belong to the run in {folder}, whose results would be mixed "
             "with its own: name another folder (--trainer.default_root_dir)."
         )
+
+
+def log_folders(folder: Path) -> set[Path]:
+    """The folders of loggers in that of a run, one for each of its starts."""
+    return {version for name in LOGS for version in (folder / name).glob("version_*")}
+
+
+def remove_unused_logs(folder: Path, before: Collection[Path]) -> None:
+    """Remove the folders of loggers of a start that ended before it logged a value.
+
+    Args:
+        folder: of the run, which goes, too, if it is then empty.
+        before: `log_folders` before this start.
+    """
+    new = log_folders(folder) - {*before}
+    if any((version / "metrics.csv").exists() for version in new):
+        return
+    for version in new:
+        shutil.rmtree(version, ignore_errors=True)
+    for path in (*(folder / name for name in LOGS), folder):
+        with suppress(OSError):  # one that is not empty stays
+            path.rmdir()
 
 
 class StartFolder(L.Callback):

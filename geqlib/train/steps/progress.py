@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
-from geqlib.counted import shown_unit
+from geqlib.counted import legend, shown_unit
 
 
 def progress(options: Mapping[str, Any], callbacks: Sequence[Any], monitor: str) -> dict[str, Any]:
@@ -70,6 +70,8 @@ def print_metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> Non
     for name, value in short.items():
         scale, unit = shown_unit(name, units)
         print_line(f"{name:{width}}  {scale * value:.4g} {unit}".rstrip())
+    if meaning := legend(metrics):
+        print_line(meaning)
 
 
 def print_line(text: str) -> None:
