@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import cycle, islice
 from math import ceil, isnan
+from multiprocessing import get_context
 from pathlib import Path
 from shutil import copyfile
 from statistics import median
@@ -224,12 +226,21 @@ def step_seconds(
 
 
 def step_memory(config: Path, options: Mapping[str, object]) -> dict[str, float | None]:
-    """The most memory of some training steps above that before them, in MiB."""
-    memory = PeakMemory()
+    """The most memory of some training steps above that before them, in MiB.
+
+    Data and weights are there before; gradients and the state of the optimiser are not. It is
+    measured in a process of its own, as one that trained before has memory that it uses again.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return {"mebibytes": pool.submit(_peak_of_steps, config, options).result()}
+
+
+def _peak_of_steps(config: Path, options: Mapping[str, object]) -> float | None:
     _, step = _step(config, options)
+    memory = PeakMemory()
     for _ in range(3):
         step()
-    return {"mebibytes": memory.mebibytes()}
+    return memory.mebibytes()
 
 
 def kept_seconds(name: str, key: str, measure: Callable[[], float]) -> float:

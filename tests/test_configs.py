@@ -152,6 +152,8 @@ def on_small_data(config, changes, tmp_path, monkeypatch):
     return [*changes, *(f"--data.{option}" for option in small)]
 
 
+# the small stand-ins of data sets repeat graphs
+@pytest.mark.filterwarnings("ignore:.*of the training in all features")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "variant"), RUNS, ids=lambda value: value.stem if isinstance(value, Path) else value

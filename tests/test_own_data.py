@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,31 @@ def test_commands_of_a_section(
         words = shlex.split(command)
         short = ["--folds", "0", "1"] if words[0] == "cv" else []
         assert tiny.geqlib([*words, *short, *SHORT]) == 0, command
+
+
+@pytest.mark.slow
+def test_commands_on_files_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs in folders of the configurations' names, and new files of the same kinds."""
+    monkeypatch.chdir(tmp_path)
+    tables(tmp_path)
+    clouds(tmp_path)
+    raw_own.write_graphs(tmp_path / "graphs")
+    for name in ("logp", "graphs", "clouds"):
+        pattern = rf"`{name}\.yaml`[^`]*?:\n\n```yaml\n(.*?)^```"
+        (text,) = re.findall(pattern, PAGE, re.MULTILINE | re.DOTALL)
+        Path(f"{name}.yaml").write_text(text)
+        folder = ["--trainer.default_root_dir", f"runs/{name}"]
+        assert tiny.geqlib(["fit", "--config", f"{name}.yaml", *folder, *SHORT]) == 0
+    lines = Path("molecules.csv").read_text().splitlines()
+    Path("new_molecules.csv").write_text("\n".join(line.split(",")[0] for line in lines))
+    Path("other_labelled.csv").write_text("\n".join(lines[:9]))
+    shutil.copy("graphs/rings/all.g6", "new_graphs.g6")
+    shutil.copytree("clouds/discs", "new_clouds")
+    (block,) = re.findall(r"^```text\n(.*?)^```", SECTIONS["Files without labels"], re.M | re.S)
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    for words in commands:
+        assert words[0] == "geqlib" and tiny.geqlib(words[1:]) == 0, words
+    assert len(commands) == 4
+    for name, count in (("molecules.csv", 24), ("graphs.g6", 12), ("clouds", 12)):
+        out = Path(f"new_{name}").with_suffix("").name + "_predictions.csv"
+        assert len(Path(out).read_text().splitlines()) == count + 1

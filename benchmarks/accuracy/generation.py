@@ -2,16 +2,19 @@
 
 Protocol: the split of EDM (Hoogeboom et al. 2022), 100 000 molecules for training;
 configs/qm9_generation_ponita.yaml with the smaller networks of this file, whose parameters are
-equal within 10 %, batches of {batch}, a rate of {rate}, averaged weights (decay {ema}, which
-forgets the first weights in a budget of minutes), rotated training molecules, as many training
-steps as took {minutes} minutes of processor time on one thread, {constant} of them at a constant
-rate, which then falls along a cosine; the epoch of least validation loss on {val} molecules is
-sampled; seed {seed}. All take the same preconditioning,
-loss, noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10. Scores are those of
-{samples} samples by the rules of EDM, ± the deviation over sampling seeds {sampling_seeds};
-molecules that end in NaN count as failures. Novel: distinct molecules that are not among the
-training molecules, by SMILES from positions. Rows of the ablation change one thing of the first.
-Published rows were trained a thousand times as long and are scores of 10 000 samples.
+equal within 10 %, batches of {batch}, averaged weights (decay {ema}, which forgets the first
+weights in a budget of minutes), rotated training molecules, as many training steps as took
+{minutes} minutes of processor time on one thread, {constant} of them at a constant rate, which then
+falls along a cosine; the epoch of least validation loss on {val} molecules is sampled; seed {seed}.
+The rate of each network is that of {rates} with the least validation loss in a run of {choice}
+minutes; widths of the two equivariant ones and the kernels of PONITA were chosen by such runs, too.
+Its kernels are factored, into functions of ln(distance) and harmonics of directions, which the
+published ones are not: the ablation has a row with those. All take the same preconditioning, loss,
+noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10. Scores are those of {samples}
+samples by the rules of EDM, ± the deviation over sampling seeds {sampling_seeds}; molecules that
+end in NaN count as failures. Novel: distinct molecules that are not among the training molecules,
+by SMILES from positions. Rows of the ablation change one thing of the first, at its rate. Published
+rows were trained a thousand times as long and are scores of 10 000 samples.
 
 The result file is written after every row; rows that were measured before are kept. Runs that were
 stopped go on, and so do batches of samples, both in runs/. A longer budget goes on with the part of
@@ -43,6 +46,7 @@ from benchmarks.training import (
     QUIET,
     RUNS,
     branched,
+    chosen_rate,
     decaying_schedule,
     finished,
     measured_by,
@@ -57,11 +61,12 @@ from geqlib.train.samples import SampleSettings, complete_samples, load_diffusio
 from geqlib.train.tasks.diffusion import scores_of
 
 CONFIG = Path("configs/qm9_generation_ponita.yaml")
+LEARNING_RATE = "model.init_args.lr"
 MODEL = "model.init_args.model.init_args.network"
 PEERS = "benchmarks.peers.denoisers"
 FEATURES = {"in_scalars": 6, "out_scalars": 5}
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
-BATCH, RATE, EMA, VAL = 64, 1e-3, 0.995, 960
+BATCH, RATES, CHOICE, EMA, VAL = 64, (3e-3, 6e-3), 5.0, 0.995, 960
 CONSTANT, INTERVAL = 0.8, 250  # share of the steps at a constant rate; steps between validations
 SIGMA_MAX, PUBLISHED_SIGMA_MAX = 5.0, 1.0
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -71,14 +76,20 @@ NETWORKS: dict[str, dict[str, Any]] = {
             **FEATURES,
             "in_vectors": 1,
             "out_vectors": 1,
-            "channels": 64,
+            "channels": 76,
             "basis": 32,
-            "layers": 5,
+            "layers": 4,
+            "widen": 3,
+            "factored": True,
+            "radial": {
+                "class_path": "geqlib.radial.LogGaussianBasis",
+                "init_args": {"count": 12, "r_min": 0.3, "r_max": 8.0},
+            },
         },
     },
     "EGNN": {
         "class_path": f"{PEERS}.DenoisingEGNN",
-        "init_args": {**FEATURES, "channels": 82, "layers": 4},
+        "init_args": {**FEATURES, "channels": 73, "layers": 5},
     },
     "transformer, not equivariant": {
         "class_path": f"{PEERS}.DenoisingTransformer",
@@ -86,8 +97,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
 }
 OURS = next(iter(NETWORKS))
+FACTORED = "factored", "radial"  # kernels that published networks have not
+PUBLISHED_KERNELS = {k: v for k, v in NETWORKS[OURS]["init_args"].items() if k not in FACTORED}
 # changes to the run of the first network, which are trained anew
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "published kernels": {MODEL: {**NETWORKS[OURS], "init_args": PUBLISHED_KERNELS}},
     "not rotated": {"model.init_args.rotate": False},
     "20 orientations": {f"{MODEL}.init_args.orientations": 20},
     "elements not scaled": {"model.init_args.model.init_args.type_scale": 1.0},
@@ -116,21 +130,26 @@ PUBLISHED = {
 
 def main() -> None:
     command = _arguments()
-    runs = {name: (CONFIG, options(name)) for name in NETWORKS}
-    runs |= {name: (CONFIG, options(OURS) | change) for name, change in ABLATIONS.items()}
+    runs = {name: options(name) for name in NETWORKS}
+    runs |= {name: options(OURS) | change for name, change in ABLATIONS.items()}
     plan = planned(command)
-    runs = {name: runs[name] for _, name, _, _ in plan}
-    timed = step_seconds("generation", runs)
+    used = {name for _, name, _, _ in plan}
+    used |= {OURS} if used & ABLATIONS.keys() else set()
+    runs = {name: run for name, run in runs.items() if name in used}
+    timed = step_seconds("generation", {name: (CONFIG, run) for name, run in runs.items()})
+    rates = {name: chosen(name, runs[name], timed[name]) for name in runs if name in NETWORKS}
     rows: list[Row] = []
     whole = (command.minutes, command.samples) == (MINUTES, SAMPLES)
     for label, name, sigma_max, averaged in plan:
-        folder = trained_for(command.minutes, name, runs[name][1], timed[name])
+        run = runs[name] | {LEARNING_RATE: rates[OURS if name in ABLATIONS else name]}
+        folder = trained_for(command.minutes, name, run, timed[name])
         scores = [
             sampled(folder, command.samples, seed, sigma_max, averaged)
             for seed in command.sampling_seeds
         ]
-        memory = finished(f"{folder.name}/memory", partial(step_memory, *runs[name]))["mebibytes"]
-        rows.append(own_row((label, f"{sigma_max:g}"), name, folder, scores, memory))
+        memory = finished(f"{folder.name}/memory", partial(step_memory, CONFIG, run))["mebibytes"]
+        labels = label, f"{sigma_max:g}"
+        rows.append(own_row(labels, name, folder, run[LEARNING_RATE], scores, memory))
         if whole:
             table = joined("accuracy/generation", compared(rows))
             publish(measured("accuracy/generation", __doc__, [table], vars(command)))
@@ -138,20 +157,29 @@ def main() -> None:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 
 
+def chosen(name: str, changes: Mapping[str, object], timed: Mapping[str, float]) -> float:
+    """The rate with the least validation loss after a few minutes."""
+    folders = {
+        rate: trained_for(CHOICE, name, {**changes, LEARNING_RATE: rate}, timed) for rate in RATES
+    }
+    return chosen_rate(folders, "val/loss")
+
+
 def trained_for(
-    minutes: float, name: str, changes: Mapping[str, object], timed: Mapping[str, float]
+    minutes: float, name: str, changes: Mapping[str, Any], timed: Mapping[str, float]
 ) -> Path:
     """The folder of a run of these minutes, which goes on from that of fewer."""
+    rate = changes[LEARNING_RATE]
     limits, epochs = decaying_schedule(
         60 * minutes / timed["step"], timed, every=INTERVAL, share=CONSTANT
     )
-    folder = RUNS / run_name(name, minutes)
-    return branched(RUNS / run_name(name), folder, CONFIG, {**changes, **limits}, SEED, epochs)
+    trunk, folder = RUNS / run_name(name, rate), RUNS / run_name(name, rate, minutes)
+    return branched(trunk, folder, CONFIG, {**changes, **limits}, SEED, epochs)
 
 
-def run_name(name: str, minutes: float | None = None) -> str:
+def run_name(name: str, rate: float, minutes: float | None = None) -> str:
     """Of the folder of a budget, or of what all budgets go on with."""
-    words = "generation-" + name.replace(",", "").replace(" ", "-")
+    words = f"generation-{name.replace(',', '').replace(' ', '-')}-rate{rate:g}"
     return words if minutes is None else f"{words}-{minutes:g}min"
 
 
@@ -171,7 +199,6 @@ def options(name: str) -> dict[str, object]:
     return QUIET | {
         MODEL: NETWORKS[name],
         "model.init_args.sample_every": 0,
-        "model.init_args.lr": RATE,
         "data.init_args.split": "EDM",
         "data.init_args.batch_size": BATCH,
         "trainer.limit_val_batches": VAL // 96,
@@ -249,6 +276,7 @@ def own_row(
     labels: tuple[str, str],
     name: str,
     folder: Path,
+    rate: float,
     scores: list[dict[str, Any]],
     memory: float | None,
 ) -> Row:
@@ -258,7 +286,7 @@ def own_row(
     cells["rate"] = fit["steps"] / fit["processor_seconds"]
     cells |= {} if memory is None else {"memory": memory}
     minutes = fit["processor_seconds"] / 60
-    setup = f"{fit['steps']} steps in {minutes:.0f} CPU minutes"
+    setup = f"{fit['steps']} steps at the rate {rate:g} in {minutes:.0f} CPU minutes"
     origin = "geqlib" if name == OURS or name in ABLATIONS else "peer"
     return Row(labels, cells, origin, setup, **measured_by(scores))
 

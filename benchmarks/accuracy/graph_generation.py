@@ -4,17 +4,17 @@ Protocol: each set in its published split; PARD of {channels} channels, {pair_ch
 and {layers} layers, which is half of the authors' network for communities in each of the three, at
 a learning rate of {rate} in batches of {graphs} graphs (small_grids 8, planar 4, grid 2); with 0, 1
 and 3 hops of the order, trained in equal numbers of steps: those that the slowest of the three
-makes in {minutes} minutes of processor time on one thread, where they were timed. With samples a
-set takes 20 to 30 minutes. Diffusion has {steps} steps a block with one hop (planar 10), and as
-many in all with others: 0 hops are plain diffusion of the whole graph. As many samples as there are
-test graphs, by the weights of the last epoch, {seeds} seeds of sampling. Discrepancies are squared
-maximum mean discrepancies from the test graphs, by one function and in one convention a set; those
-of the training graphs are the scale. Right: the share of samples that are a grid of two dimensions
-(sets "grid" and "small_grids"), or connected and planar (set "planar"). Follows: the share of
-samples whose own order is the one by which they were drawn. Shares are of all samples, those among
-the failures that ended in NaN; these have no discrepancy. Stopped: they had too many nodes for a
-further block. Published rows are those of Jo et al. (GDSS, ICML 2022), table 1, quoted from memory:
-their kernels are those of "EMD", their code is not.
+makes in {minutes} minutes of processor time on one thread, where they were timed. Diffusion has
+{steps} steps a block with one hop (planar 10), and as many in all with others: 0 hops are plain
+diffusion of the whole graph. As many samples as there are test graphs, by the weights of the last
+epoch, {seeds} seeds of sampling. Discrepancies are squared maximum mean discrepancies from the test
+graphs, by one function and in one convention a set; those of the training graphs are the scale.
+Right: the share of samples that are a grid of two dimensions (sets "grid" and "small_grids"), or
+connected and planar (set "planar"). Follows: the share of samples whose own order is the one by
+which they were drawn. Shares are of all samples, those among the failures that ended in NaN; these
+have no discrepancy. Stopped: they had too many nodes for a further block. Published rows are those
+of Jo et al. (GDSS, ICML 2022), table 1, quoted from memory: their kernels are those of "EMD", their
+code is not.
 
 The result file is written after every row, and rows that were measured before are kept; runs that
 were stopped go on. A processor makes few steps on graphs of the size of "grid" in this time: that

@@ -14,19 +14,18 @@ carbonate electrolyte (0.8 / 0.1 / 0.1). Errors are root mean squares on the tes
 seeds. Forces are derivatives of energies, but for EScAIP's direct head
 (configs/3bpa_escaip_direct.yaml, trained with random rotations), whose row says that they are not
 conservative.
-"Memory" is the peak of three training steps, with data, network and optimiser, above what a fresh
-process had in use before. "Drift" is that of the total energy in {steps} steps of velocity Verlet
-({step} fs, 300 K, float64, first seed, first test structure); "trust" are the checks of `geqlib
-check` on that structure that fail, or how many passed; MACE, in a process of its own environment,
-has those of any calculator and float32, but no compiled and exported forms of ours.
+"Memory" is the peak of three training steps above what a fresh process had before them, with data
+and network. "Drift" is that of the total energy in {steps} steps of velocity Verlet ({step} fs,
+300 K, float64, first seed, first test structure); "trust" are the checks of `geqlib check` on that
+structure that fail, or how many passed; MACE, in a process of its own environment, has those of any
+calculator and float32, but no compiled and exported forms of ours.
 
     make peers
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/potentials.py \\
         [--only DATA ...] [--models MODEL ...] [--seeds 0 1 2] [--minutes 2]
 
-All of it takes about eight hours of one core, half of them training; other minutes have rows of
-their own. Each row is written when it is measured, finished runs stay in runs/, and the command
-goes on where it was stopped.
+Other minutes have rows of their own. Each row is written when it is measured, finished runs stay in
+runs/, and the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -34,11 +33,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isfinite
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -200,7 +197,7 @@ def _of_ours(
         trained(folder, config, options, seed) for folder, seed in zip(folders, seeds, strict=True)
     ]
     place = f"potentials/{folders[0].name}"
-    memory = finished(f"{place}-memory", partial(memory_alone, config, changes))
+    memory = finished(f"{place}-memory", partial(step_memory, config, changes))
     used = finished(f"{place}-use", partial(in_use, name, folders[0]))
     cells: dict[str, Cell] = {
         "forces": metric(results, "test/forces_rmse"),
@@ -217,12 +214,6 @@ def use_cells(memory: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, C
     drift = "dynamics failed" if used["drift"] is None else used["drift"]
     counted = {} if memory["mebibytes"] is None else {"memory": memory["mebibytes"]}
     return {**counted, "drift": drift, "trust": used["trust"]}
-
-
-def memory_alone(config: Path, changes: Mapping[str, object]) -> dict[str, float | None]:
-    """`step_memory` in a process that nothing was trained in before."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(step_memory, config, changes).result()
 
 
 def configuration(name: str, model: str) -> tuple[Path, dict[str, object]]:

@@ -60,16 +60,16 @@ class Answers:
         return {"energy": 1000 * float(np.sqrt(np.mean(np.square(errors))))}
 
     def memory(self, arguments: tuple[str, int]) -> dict[str, Any]:
-        """As `benchmarks.training.step_memory`: data, model, optimiser and steps."""
+        """As `benchmarks.training.step_memory`: of steps alone, without data and weights."""
         file, size = arguments
         module = runpy.run_path(str(CHECKOUT / "geqlib" / "train" / "steps" / "peak_memory.py"))
-        memory = module["PeakMemory"]()
         model = torch.load(self.path, map_location="cpu", weights_only=False).train()
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         batches = cycle(list(islice(_loader(file, size, model), STEPS)))
         loss = modules.WeightedEnergyForcesLoss(1.0, 1000.0)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-6, amsgrad=True)
+        memory = module["PeakMemory"]()
         for batch in islice(batches, STEPS):
             optimizer.zero_grad()
             loss(batch, model(batch.to_dict(), training=True, compute_force=True)).backward()

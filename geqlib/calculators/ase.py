@@ -26,12 +26,12 @@ from geqlib.atoms.potential import Potential
 from geqlib.calculators.replayed import ReplayedForces
 from geqlib.calculators.trained import (
     all_pairs,
-    check_device,
     neighbor_cutoff,
     rotation_averaged,
     trained_potential,
 )
 from geqlib.files.exported_program import Program, is_program
+from geqlib.graph.checks import check_device
 from geqlib.graph.neighbors import SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 

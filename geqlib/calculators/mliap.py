@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from geqlib.atoms.forces import derivatives_only
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
-from geqlib.calculators.trained import check_device, neighbor_cutoff, trained_potential
+from geqlib.calculators.trained import neighbor_cutoff, trained_potential
 from geqlib.files.atomic import replace_file
+from geqlib.graph.checks import check_device
 
 
 class MLIAPModel:

@@ -12,8 +12,9 @@ from geqlib.atoms.charge import is_plain
 from geqlib.atoms.forces import derivatives_only, energy_forces
 from geqlib.atoms.network import network_cutoff
 from geqlib.atoms.potential import Potential
-from geqlib.calculators.trained import all_pairs, check_device, neighbor_cutoff, trained_potential
+from geqlib.calculators.trained import all_pairs, neighbor_cutoff, trained_potential
 from geqlib.extras import extra_module
+from geqlib.graph.checks import check_device
 from geqlib.graph.neighbors import Neighbors, SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 

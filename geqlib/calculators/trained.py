@@ -53,24 +53,6 @@ def trained_potential(
     return loaded.at_level(level), None if in_memory else data_cutoff(read_stored(model))
 
 
-def check_device(device: str | torch.device | None) -> None:
-    """Refuse a device that this machine does not have.
-
-    Raises:
-        ValueError: naming the device, and what torch says of it.
-
-    Example:
-        >>> check_device("cpu")
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"The device {device} cannot be used here ({reason}): take cpu, or leave it out."
-        ) from error
-
-
 def neighbor_cutoff(
     chosen: float | None, network: float | None, data: float | None = None
 ) -> float | None:

@@ -15,13 +15,9 @@ def chosen_device(name: str | None) -> str:
     """
     import torch
 
+    from geqlib.graph.checks import check_device
+
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ValueError(
-            f"--device {name} cannot be used here ({reason}): name cpu, or cuda where there is one."
-        ) from error
+    check_device(name, "--device")
     return name

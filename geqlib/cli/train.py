@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from geqlib.data.loaders import noun_of
 from geqlib.train import run
 from geqlib.train.runs.configuration import Command, ConfigReader, Run
-from geqlib.train.steps.memory import out_of_memory
 from geqlib.train.steps.optimisation import sentence
 from geqlib.train.steps.stopping import StopEarly
 
@@ -35,13 +34,7 @@ def main(command: Command, args: Sequence[str]) -> int:
     if command == "fit":
         options["overwrite"] = reader.config_init["overwrite"]
         reader.run.callbacks = [*reader.run.callbacks, SayFiles()]
-    try:
-        getattr(run, command)(reader.run, **options)
-    except RuntimeError as error:  # of a CPU's memory, only the message tells
-        task = reader.run.task
-        if "DefaultCPUAllocator" not in str(error) or task._trainer is None:
-            raise
-        raise ValueError(out_of_memory(task, task.trainer)) from error
+    getattr(run, command)(reader.run, **options)
     if command == "fit":
         say_speed(reader.run)
     return 0

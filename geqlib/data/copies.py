@@ -10,7 +10,7 @@ import numpy as np
 
 from geqlib.data.packed import PackedGraphs
 
-MOST = 100_000  # graphs that are compared, which takes a second
+MOST = 100_000  # graphs that are compared: of more, training would begin late
 INPUTS = ("x", "z", "pos", "normal", "vec", "cell", "charge", "edge_attr", "edge_index")
 
 

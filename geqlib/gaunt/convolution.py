@@ -20,7 +20,9 @@ from e3nn import o3
 from torch import Tensor
 
 from geqlib.gaunt.layout import connected, from_components, read_irreps, to_components
+from geqlib.graph.checks import check_devices
 from geqlib.graph.edges import EdgePlan, directed_plan
+from geqlib.graph.functional import without_autocast
 from geqlib.kernels.edge_product import edge_product
 from geqlib.sphere.harmonics import SolidHarmonics, spherical_harmonics
 from geqlib.sphere.quadrature import hemisphere
@@ -58,7 +60,8 @@ class GauntConvolution(Constants):
 
     Raises:
         ValueError: irreps that are unreadable, repeated, not connected by any path or of unequal
-            multiplicities; an unknown method; inputs of wrong shapes.
+            multiplicities; an unknown method; inputs of wrong shapes, types or devices; nodes out
+            of range; a plan of another batch.
 
     Example:
         >>> conv = GauntConvolution("8x0e+8x1o", "8x0e+8x1o+8x2e", 2)
@@ -109,9 +112,9 @@ class GauntConvolution(Constants):
             slots: not needed any more.
             plan: `directed_plan(edge_index, N)`, which several layers can share.
         """
-        self._check_inputs(x, direction, weight, edge_index)
+        self._check_inputs(x, direction, weight, edge_index, plan)
         wide = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             coefficients = to_components(x.to(wide), self._in).transpose(0, 1)
             plan = directed_plan(edge_index, x.size(0)) if plan is None else plan
             z = self._convolve(coefficients, direction.to(wide), weight.to(wide), plan)
@@ -132,7 +135,12 @@ class GauntConvolution(Constants):
         return self.table("integral", x) @ y.unflatten(2, (copies, -1)).flatten(1, 2)
 
     def _check_inputs(
-        self, x: Tensor, direction: Tensor, weight: Tensor, edge_index: Tensor
+        self,
+        x: Tensor,
+        direction: Tensor,
+        weight: Tensor,
+        edge_index: Tensor,
+        plan: EdgePlan | None,
     ) -> None:
         edges = edge_index.size(-1)
         for name, tensor, expected in (
@@ -146,6 +154,20 @@ class GauntConvolution(Constants):
                     f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected)}: see the "
                     "shapes of GauntConvolution."
                 )
+        for name, tensor in (("x", x), ("direction", direction), ("weight", weight)):
+            if not tensor.is_floating_point():
+                raise ValueError(f"{name} has type {tensor.dtype}: convert it to floating point.")
+        layer = self.get_buffer("values").device
+        check_devices(layer, x=x, direction=direction, weight=weight, edge_index=edge_index)
+        if plan is None or torch.compiler.is_compiling():  # which would fix these numbers
+            return
+        check_devices(layer, plan=plan.source)
+        if plan.num_nodes != x.size(0) or plan.source.size(0) != edge_index.size(1):
+            raise ValueError(
+                f"plan is one of {plan.num_nodes} nodes and {plan.source.size(0)} kernels, but "
+                f"there are {x.size(0)} nodes and {edge_index.size(1)} edges: take "
+                "directed_plan(edge_index, num_nodes) of this batch."
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.irreps_in}, {self.irreps_out}, degree={self.degree})"

@@ -11,6 +11,8 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
+from geqlib.graph.checks import as_index, check_devices, values_readable
+from geqlib.graph.functional import read, without_autocast
 from geqlib.kernels.sphere_power import Tables, weighted_powers
 from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
 from geqlib.sphere.quadrature import sphere_rule
@@ -42,7 +44,8 @@ class GauntPower(nn.Module):
 
     Raises:
         ValueError: irreps that are unreadable, repeated, unreachable or of unequal multiplicities;
-            an order below 1; inputs of a wrong shape; `element` missing or not needed.
+            an order below 1; inputs of a wrong shape, type or device; `element` missing or out
+            of range.
 
     Example:
         >>> power = GauntPower("8x0e+8x1o+8x2e", "8x0e+8x1o", 3, elements=2)
@@ -89,9 +92,9 @@ class GauntPower(nn.Module):
         self._check_inputs(x, element)
         choice = None
         if element is not None:
-            choice = self.copies.table("one_hot", x).index_select(0, element)
+            choice = self.copies.table("one_hot", x).index_select(0, as_index(element, "element"))
         wide = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             z = self.on_components(to_components(x.to(wide), self._in), choice)
             return from_components(z, self._out).to(x.dtype)
 
@@ -148,6 +151,19 @@ class GauntPower(nn.Module):
             raise ValueError(
                 f"element has shape {tuple(element.shape)}, but must hold one number for each of "
                 f"{x.size(0)} nodes."
+            )
+        check_devices(self.weight.device, x=x, element=element)
+        if element is not None:
+            self._check_range(as_index(element, "element"))
+
+    def _check_range(self, element: Tensor) -> None:
+        """On a CPU; a GPU, for which the host would wait, stops at the choice of weights."""
+        if element.device.type != "cpu" or not values_readable():
+            return
+        if read(((element < 0) | (element >= self.elements)).any()):
+            raise ValueError(
+                f"element goes from {int(element.min())} to {int(element.max())}, but there are "
+                f"weights for 0 to {self.elements - 1}: count elements from 0, or raise `elements`."
             )
 
     def __repr__(self) -> str:

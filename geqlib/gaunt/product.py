@@ -22,7 +22,8 @@ from geqlib.gaunt.layout import KINDS, Paths, connected, reachable, read_irreps
 from geqlib.gaunt.methods import Method, Term, build_transforms, choose_method
 from geqlib.gaunt.transforms import GridTransform, Transform, Values
 from geqlib.gaunt.weights import DegreeLinear, DegreeWeights
-from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.graph.checks import check_devices
+from geqlib.graph.functional import autocast_device, refuse_two_forward_modes, without_autocast
 from geqlib.kernels.selection import fused
 from geqlib.sphere.coefficients import path_variances
 
@@ -48,7 +49,7 @@ class PointwiseProduct(torch.autograd.Function):
             sides = [Side(t.get_buffer("matrix0"), t.columns.order) for t in transforms]
             return grid_product(x, y, *sides)
         # a backward pass may be called inside autocast, which would round the matrix products
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             parts = [
                 c.adjoint(multiply(a.values(x[n]), b.values(y[n]), terms), x[n])
                 for n in _pieces(x, max(t.points for t in transforms) * a.columns.channels)
@@ -170,7 +171,8 @@ class GauntTensorProduct(nn.Module):
 
     Raises:
         ValueError: irreps that are unreadable, repeated, unreachable or of unequal multiplicities;
-            an unknown method, paths or weights; inputs of wrong or different shapes or types.
+            an unknown method, paths or weights; inputs of wrong or different shapes, types or
+            devices.
 
     Example:
         >>> tp = GauntTensorProduct("8x0e+8x1o", "8x0e+8x1o", "8x0e+8x1o+8x2e", method="grid")
@@ -227,10 +229,9 @@ class GauntTensorProduct(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """z [..., irreps_out.dim] of x and y."""
         self._check_inputs(x, y)
-        autocast = torch.is_autocast_enabled(x.device.type)
+        autocast = torch.is_autocast_enabled(autocast_device(x))
         wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-        off = torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
-        with off:
+        with without_autocast(x) if autocast else nullcontext():
             z = self._multiply(x.to(wide), y.to(wide))
         return z if autocast else z.to(x.dtype)
 
@@ -314,7 +315,8 @@ class GauntTensorProduct(nn.Module):
                 f"x {tuple(x.shape)} and y {tuple(y.shape)} must have the same leading dimensions: "
                 "expand one of them."
             )
-        if torch.is_autocast_enabled(x.device.type):
+        check_devices(next(self.transforms.buffers()).device, x=x, y=y)
+        if torch.is_autocast_enabled(autocast_device(x)):
             return
         weight = x.dtype
         if self.before1 is not None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from geqlib.graph.checks import as_index
-from geqlib.graph.edges import EdgePlan, directed_plan, pair_order
+from geqlib.graph.checks import as_edges
+from geqlib.graph.edges import EdgePlan, out_of_range, pair_order, range_error
 from geqlib.graph.padding import rounded_up
 from geqlib.graph.plan import Plan
 from geqlib.graph.segments import segment_lengths
@@ -79,21 +79,30 @@ def neighbor_slots(
             between periodic images, which `edge_index` does not distinguish.
         paired: whether opposite edges share a kernel.
 
+    Raises:
+        ValueError: for an edge_index that is not [2, E] integers, and for nodes out of range.
+
     Example:
         >>> slots = neighbor_slots(torch.tensor([[0, 1, 2], [1, 0, 1]]), 3)
         >>> slots.neighbor.tolist(), slots.sign.tolist()
         ([[1, 0], [0, 2], [0, 0]], [[-1, 0], [1, 1], [0, 0]])
     """
-    plan = directed_plan(edge_index, num_nodes)
-    count = segment_lengths(plan.target, num_nodes)
-    most = count.amax()[None] if plan.edge.size(0) else count.new_zeros(1)
+    ends = as_edges(edge_index)
+    # targets out of range are counted before and behind the nodes, until the sizes are read
+    count = segment_lengths(ends[1].clamp(-1, num_nodes) + 1, num_nodes + 2)[1:-1]
+    most = count.amax()[None] if num_nodes else count.new_zeros(1)
+    outside = out_of_range(ends, num_nodes)[None].long()
     if paired:
-        edge, sizes = pair_order(as_index(edge_index), num_nodes, reverse)
-        pairs, alone, width = torch.cat([sizes, most]).tolist()
-        edge = edge[: pairs + alone]
-        plan = EdgePlan(edge, plan.source[edge], plan.target[edge], pairs, num_nodes)
+        edge, sizes = pair_order(ends, num_nodes, reverse)
+        pairs, alone, width, wrong = torch.cat([sizes, most, outside]).tolist()
     else:
-        (width,) = most.tolist()
+        edge = torch.arange(ends.size(1), device=ends.device)
+        pairs, alone = 0, len(edge)
+        width, wrong = torch.cat([most, outside]).tolist()
+    if wrong:
+        raise ValueError(range_error(num_nodes))
+    edge = edge[: pairs + alone]
+    plan = EdgePlan(edge, ends[0, edge], ends[1, edge], pairs, num_nodes)
     row, source, target = plan.messages()
     number = torch.arange(row.size(0), device=row.device)
     sign = torch.where(number < plan.edge.size(0), 1, -1)

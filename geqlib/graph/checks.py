@@ -59,6 +59,44 @@ def as_index(index: Tensor, name: str = "edge_index") -> Tensor:
     return index.long()
 
 
+def as_edges(edge_index: Tensor) -> Tensor:
+    """[2, E] edges in 64 bits: `as_index` of what has that shape.
+
+    Raises:
+        ValueError: for another shape or type.
+
+    Example:
+        >>> as_edges(torch.tensor([[0], [1]], dtype=torch.int32)).dtype
+        torch.int64
+    """
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(
+            f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "
+            "targets."
+        )
+    return as_index(edge_index)
+
+
+def check_devices(layer: torch.device, **tensors: Tensor | None) -> None:
+    """Refuse tensors that are not where a layer is: torch would read one of them as if it were.
+
+    Raises:
+        ValueError: naming the tensor and both devices.
+
+    Example:
+        >>> check_devices(torch.device("cpu"), x=torch.zeros(2, device="meta"))
+        Traceback (most recent call last):
+        ...
+        ValueError: x is on meta, but the layer on cpu: move both to one device, with .to(...).
+    """
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != layer:
+            raise ValueError(
+                f"{name} is on {tensor.device}, but the layer on {layer}: move both to one device, "
+                "with .to(...)."
+            )
+
+
 def check_graph(data: Any) -> None:
     """Raise a ValueError that names what is wrong with a graph or batch, and where.
 
@@ -173,12 +211,7 @@ def _check_rows(name: str, value: Tensor | None, edges: int) -> None:
 
 
 def check_edges(edge_index: Tensor, nodes: int) -> None:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(
-            f"edge_index has shape {tuple(edge_index.shape)}: expected [2, edges], sources above "
-            "targets."
-        )
-    edge_index = as_index(edge_index)
+    edge_index = as_edges(edge_index)
     bad = ((edge_index < 0) | (edge_index >= nodes)).any(0)
     if bad.any():
         edge = int(bad.nonzero()[0])
@@ -187,3 +220,25 @@ def check_edges(edge_index: Tensor, nodes: int) -> None:
             f"edge {edge} is {source} -> {target}, but there are only nodes 0 to {nodes - 1}: "
             "count nodes from 0."
         )
+
+
+def check_device(device: str | torch.device | None, option: str = "The device") -> None:
+    """Refuse a device that this machine does not have.
+
+    Args:
+        device: by name.
+        option: what the message calls it, such as "--device".
+
+    Raises:
+        ValueError: naming the device, and what torch says of it.
+
+    Example:
+        >>> check_device("cpu")
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{option} {device} cannot be used here ({reason}): take cpu, or leave it out."
+        ) from error

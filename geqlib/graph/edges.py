@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from geqlib.graph.checks import as_index
+from geqlib.graph.checks import as_edges, as_index, values_readable
+from geqlib.graph.functional import read
 from geqlib.graph.plan import Plan
 
 
@@ -111,14 +112,34 @@ torch.export.register_dataclass(EdgePlan)
 def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
     """One kernel per edge: right for every graph, and for kernels without antipodal symmetry.
 
+    Made on the device of `edge_index`, with one host synchronisation, for the check of its range;
+    with none inside of `values_unread` and while a CUDA graph is recorded, where numbers out of
+    range stop the device.
+
+    Args:
+        edge_index: [2, E] source and target.
+        num_nodes: nodes in the batch.
+
+    Raises:
+        ValueError: for an edge_index that is not [2, E] integers, and for nodes out of range.
+
     Example:
         >>> directed_plan(torch.tensor([[0, 1], [1, 0]]), 2).edge.tolist()
         [0, 1]
     """
-    edge_index = as_index(edge_index)
-    edge = torch.arange(edge_index.size(1), device=edge_index.device)
-    plan = EdgePlan(edge, edge_index[0], edge_index[1], 0, num_nodes)
-    return plan.ordered() if _has_kernels(edge) else plan
+    ends = as_edges(edge_index)
+    if not _readable(ends):
+        plan = EdgePlan(_numbers(ends), ends[0], ends[1], 0, num_nodes)
+        return plan.ordered() if _has_kernels(ends) else plan
+    if read(out_of_range(ends, num_nodes)):
+        raise ValueError(range_error(num_nodes))
+    return unchecked_plan(ends[0], ends[1], num_nodes)
+
+
+def unchecked_plan(source: Tensor, target: Tensor, num_nodes: int) -> EdgePlan:
+    """`directed_plan` of edges that follow from checked ones, for which the host does not wait."""
+    plan = EdgePlan(_numbers(source), source, target, 0, num_nodes)
+    return plan._ordered() if _has_kernels(source) else plan
 
 
 def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = None) -> EdgePlan:
@@ -134,23 +155,42 @@ def paired_plan(edge_index: Tensor, num_nodes: int, reverse: Tensor | None = Non
             edge attributes differ by direction.
 
     Raises:
-        ValueError: for nodes out of range.
+        ValueError: for an edge_index that is not [2, E] integers, a reverse that is not [E]
+            integers, nodes out of range, and on the device "meta", where there are no sizes.
 
     Example:
         >>> plan = paired_plan(torch.tensor([[0, 1, 1], [1, 0, 2]]), 3)
         >>> plan.source.tolist(), plan.target.tolist(), plan.paired
         ([0, 1], [1, 2], 1)
     """
-    edge_index = as_index(edge_index)
+    edge_index = as_edges(edge_index)
     order, sizes = pair_order(edge_index, num_nodes, reverse)
-    outside = ((edge_index < 0) | (edge_index >= num_nodes)).any()
+    if sizes.is_meta:
+        raise ValueError(
+            'paired_plan reads how many edges come in pairs, which the device "meta" does not '
+            'know: make the plan on a CPU and move it, with .to("meta").'
+        )
+    outside = out_of_range(edge_index, num_nodes)
     paired, alone, wrong = torch.cat([sizes, outside.view(1).long()]).tolist()
     if wrong:
-        raise ValueError(_out_of_range(num_nodes))
+        raise ValueError(range_error(num_nodes))
     edge = order[: paired + alone]
     source, target = edge_index.index_select(1, edge)
     plan = EdgePlan(edge, source, target, paired, num_nodes)
     return plan._ordered() if _has_kernels(edge) else plan
+
+
+def out_of_range(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """Whether nodes are numbered below 0, or above the last one: for plans to read with sizes."""
+    return ((edge_index < 0) | (edge_index >= num_nodes)).any()
+
+
+def range_error(num_nodes: int) -> str:
+    """What a plan says of such edges."""
+    return (
+        f"edge_index names nodes outside of 0 to {num_nodes - 1}: correct it, or the number of "
+        "nodes."
+    )
 
 
 def pair_order(
@@ -170,6 +210,11 @@ def pair_order(
     if reverse is None:
         reverse = reverse_edges(edge_index, num_nodes)
     reverse = as_index(reverse, "reverse")
+    if reverse.shape != edge_index.shape[1:]:
+        raise ValueError(
+            f"reverse has shape {tuple(reverse.shape)}, but there are {edge_index.size(1)} edges: "
+            "give the index of each edge's reverse, or -1."
+        )
     edge = torch.arange(edge_index.size(1), device=edge_index.device)
     first, single = edge < reverse, (reverse < 0) | (reverse == edge)
     order = torch.argsort(torch.where(first, 0, torch.where(single, 1, 2)), stable=True)
@@ -217,22 +262,23 @@ def _ranks(keys: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, new.cumsum(0))
 
 
+def _numbers(edges: Tensor) -> Tensor:
+    return torch.arange(edges.size(-1), device=edges.device)
+
+
 def _has_kernels(index: Tensor) -> bool:
     return index.is_cuda and not torch.compiler.is_compiling()
 
 
+def _readable(index: Tensor) -> bool:
+    recorded = index.is_cuda and torch.cuda.is_current_stream_capturing()
+    return values_readable() and not index.is_meta and not recorded
+
+
 def _check_range(plan: EdgePlan) -> None:
-    ends = torch.stack([plan.source, plan.target])
-    inside = ((ends >= 0) & (ends < plan.num_nodes)).all()
-    if ends.is_cuda:
+    outside = out_of_range(torch.stack([plan.source, plan.target]), plan.num_nodes)
+    if outside.is_cuda:
         stop: Any = torch._assert_async  # type: ignore[attr-defined]
-        stop(inside, _out_of_range(plan.num_nodes))
-    elif not bool(inside):
-        raise ValueError(_out_of_range(plan.num_nodes))
-
-
-def _out_of_range(num_nodes: int) -> str:
-    return (
-        f"edge_index names nodes outside of 0 to {num_nodes - 1}: correct it, or the number of "
-        "nodes."
-    )
+        stop(~outside, range_error(plan.num_nodes))
+    elif not outside.is_meta and bool(outside):
+        raise ValueError(range_error(plan.num_nodes))

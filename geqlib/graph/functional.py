@@ -29,6 +29,23 @@ def readable(x: Tensor) -> bool:
     return True
 
 
+def read(x: Tensor) -> bool:
+    """Whether a single number is not 0, for which the host waits once.
+
+    False where the value cannot be read: see `readable`.
+
+    Example:
+        >>> read(torch.ones(()))
+        True
+    """
+    try:
+        return bool(x.item())
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return False
+
+
 @contextmanager
 def outside_vmap(layer: str) -> Iterator[None]:
     """Say in a sentence that a layer cannot be vectorised, where torch says which line cannot.
@@ -48,6 +65,22 @@ def outside_vmap(layer: str) -> Iterator[None]:
             f"{layer} depends on the values of its inputs, which torch.func.vmap hides: call it on "
             "one batch of graphs instead. jacrev, jacfwd and hessian work."
         ) from error
+
+
+def without_autocast(x: Tensor) -> torch.autocast:
+    """A context in which autocast does not round what is computed of x.
+
+    Example:
+        >>> with without_autocast(torch.ones(2)):
+        ...     pass
+    """
+    return torch.autocast(autocast_device(x), enabled=False)
+
+
+def autocast_device(x: Tensor) -> str:
+    """Under which name autocast lists the device of x: it does not list "meta", and rounds nothing
+    there."""
+    return "cpu" if x.is_meta else x.device.type
 
 
 def transformed() -> bool:

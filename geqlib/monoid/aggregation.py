@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph.checks import values_readable
-from geqlib.graph.functional import outside_vmap, readable
+from geqlib.graph.functional import autocast_device, outside_vmap, readable
 from geqlib.kernels.symmetric_gru import SymmetricGRU
-from geqlib.monoid.operators import Product, as_operator
+from geqlib.monoid.operators import LearntOperator, Product, UserOperator, as_operator
 from geqlib.monoid.tree import TreeLevel, TreePlan, tree_plan
 
 Name = Literal["gru", "select", "gated", "topk", "logsumexp", "max", "sum", "product"]
@@ -97,9 +97,10 @@ class MonoidAggregation(Aggregation):
         by `dim_size`.
 
     Raises:
-        ValueError: options out of range; x of another width, of integers, or not finite; index and
-            ptr both passed or out of range; an operator that does not keep the shape. Numbers and
-            ranges are checked where the plan is made, so not with a `plan`.
+        ValueError: options out of range; x of another width, of integers, of another type than the
+            weights outside autocast, or not finite; index and ptr both passed or out of range; an
+            operator that does not keep the shape. Numbers and ranges are checked where the plan is
+            made, so not with a `plan`.
 
     Example:
         >>> agg = MonoidAggregation(8, operator=["gru", "topk"]).eval()
@@ -201,6 +202,20 @@ class MonoidAggregation(Aggregation):
             raise ValueError(f"x has {x.size(-1)} channels, but the layer has {self.channels}.")
         if dim in (-1, x.dim() - 1):
             raise ValueError(f"dim is {dim}, but the last dimension holds the channels.")
+        weights = self._weight_type()
+        if x.dtype == weights or weights is None or torch.is_autocast_enabled(autocast_device(x)):
+            return
+        raise ValueError(
+            f"x has type {x.dtype} and the weights {weights}: convert x with .to({weights}), or "
+            "the layer."
+        )
+
+    def _weight_type(self) -> torch.dtype | None:
+        """Of the learnt operators and the projection; modules of users see to their own."""
+        for operator in self.operators:
+            if isinstance(operator, LearntOperator) and not isinstance(operator, UserOperator):
+                return operator.neutral.dtype
+        return None if self.project is None else self.project.weight.dtype
 
     def _keys(self, x: Tensor) -> list[Tensor | torch.Generator | None]:
         """By what the elements are sorted, once for each result that is averaged."""

@@ -24,7 +24,7 @@ from itertools import combinations
 from math import comb, factorial, prod
 from typing import Literal, get_args
 
-from geqlib.motifs.homomorphisms import best_rooted, elimination
+from geqlib.motifs.elimination import best_rooted, elimination
 from geqlib.motifs.patterns import Pattern, automorphisms, ordered_form, unordered_form
 
 Kind = Literal["hom", "sub", "induced"]

@@ -15,7 +15,8 @@ from torch import Tensor
 from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
 from geqlib.motifs.copies import PathPairs, chain_order
 from geqlib.motifs.copy_counts import count_copies
-from geqlib.motifs.homomorphisms import Counter, best_rooted, parts_with_roots
+from geqlib.motifs.elimination import best_rooted, parts_with_roots
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import row_keys, row_nodes
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.graph.checks import as_index
-from geqlib.graph.edges import EdgePlan, directed_plan
+from geqlib.graph.edges import EdgePlan, unchecked_plan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import sum_pool
 from geqlib.graph.segments import (
@@ -89,7 +89,7 @@ def lifted_edges(
         others = others | (pair < edge_index.size(1))  # but for its image in a crystal
     chosen = total - edge_index.size(1)  # every element met itself once
     source, target, pair = (masked(values, others, chosen) for values in (source, target, pair))
-    return LiftedEdges(directed_plan(torch.stack([source, target]), edge_index.size(1)), pair)
+    return LiftedEdges(unchecked_plan(source, target, edge_index.size(1)), pair)
 
 
 def _all_pairs(count: Tensor, nodes: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor, int]:

@@ -50,7 +50,7 @@ from geqlib.train.steps.amounts import (
     check_ranges,
 )
 from geqlib.train.steps.averaging import AveragedWeights
-from geqlib.train.steps.memory import out_of_memory
+from geqlib.train.steps.memory import is_out_of_memory, out_of_memory
 from geqlib.train.steps.monitor import CheckMonitors
 from geqlib.train.steps.optimisation import Chosen, choose
 from geqlib.train.steps.progress import print_metrics, progress
@@ -246,8 +246,8 @@ def start_trainer(command: Command, run: Run, **options: Any) -> Any:
             resumed = options.get("ckpt_path") is not None
             trainer = make_trainer(run, command, resumed=resumed)
             return getattr(trainer, command)(run.task, datamodule=run.data, **options)
-    except torch.OutOfMemoryError as error:
-        if trainer is None:
+    except RuntimeError as error:
+        if trainer is None or not is_out_of_memory(error):
             raise
         raise ValueError(out_of_memory(run.task, trainer)) from error
     except MisconfigurationException as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.accuracy.brec import MODELS, SEEDS, causes, exact, summed
+from benchmarks.accuracy.brec import MODELS, SEEDS, causes, exact, of_protocol, summed
 from benchmarks.accuracy.brec_exact import PARTS
 from benchmarks.rows import Value
 from geqlib.motifs import brec
@@ -25,6 +25,11 @@ def test_configurations() -> None:
 
 def test_seeds_are_those_of_the_protocol() -> None:
     assert SEEDS == brec.SEEDS
+
+
+def test_fewer_seeds_are_the_first_of_the_protocol() -> None:
+    assert of_protocol([100]) and of_protocol(SEEDS)
+    assert not any(of_protocol(seeds) for seeds in ([], [200], [100, 300]))
 
 
 def test_exact_rows_are_those_of_their_benchmark() -> None:

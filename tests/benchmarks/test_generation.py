@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,8 @@ from geqlib.train.run import read_run
 
 
 def network(name: str, **changes: int) -> nn.Module:
-    module, _, cls = NETWORKS[name]["class_path"].rpartition(".")
-    return getattr(import_module(module), cls)(**NETWORKS[name]["init_args"] | changes)
+    sizes = {f"{generation.MODEL}.init_args.{key}": value for key, value in changes.items()}
+    return read_run(CONFIG, options(name) | sizes).task.denoiser.network
 
 
 def test_parameters_are_equal_within_a_tenth() -> None:
@@ -49,8 +48,9 @@ def test_parameters_are_equal_within_a_tenth() -> None:
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != OURS])
 def test_peers_denoise(name: str) -> None:
     """From zero outputs, and EGNN under all rotations."""
-    torch.manual_seed(0)
     net = network(name, channels=8, layers=2).double()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.3)
     pos, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
     edges = (~torch.eye(5, dtype=torch.bool)).nonzero().T
     tensors = {"pos": (pos, "point"), "x": (x, "scalar")}
@@ -78,9 +78,9 @@ def test_rows(tmp_path: Path) -> None:
     assert score["rules"] == "EDM" and "novel" in score
     fit = {"parameters": 7, "steps": 120, "processor_seconds": 60.0}
     (tmp_path / "fit.json").write_text(json.dumps(fit))
-    row = own_row((OURS, "5"), OURS, tmp_path, [score, score], 300.0)
+    row = own_row((OURS, "5"), OURS, tmp_path, 1e-3, [score, score], 300.0)
     table = compared([row])
-    assert row.cells["rate"] == 2.0 and "120 steps in 1 CPU minutes" in row.setup
+    assert row.cells["rate"] == 2.0 and "120 steps at the rate 0.001 in 1 CPU minutes" in row.setup
     assert {column.key for column in COLUMNS} <= row.cells.keys()
     assert [line.labels[0] for line in table.rows] == [OURS, *PUBLISHED]
 
@@ -107,8 +107,10 @@ def test_few_molecules_are_a_result_with_curves(
     drawn, published = [], []
 
     def trained(minutes: float, name: str, changes: Any, timed: Any) -> Path:
-        for folder, point in (("generation-", "0.5,3.0,"), (f"{minutes:g}min-", "0.9,2.0,0.25")):
-            log = tmp_path / f"{folder}{name.replace(' ', '-')}" / "metrics" / "version_0"
+        rate = changes[generation.LEARNING_RATE]
+        for budget, point in ((None, "0.5,3.0,"), (minutes, "0.9,2.0,0.25")):
+            folder = tmp_path / generation.run_name(name, rate, budget)
+            log = folder / "metrics" / "version_0"
             log.mkdir(parents=True)
             text = f"processor_minutes,val/loss,val/molecule_stability\n{point}\n"
             (log / "metrics.csv").write_text(text)
@@ -150,12 +152,14 @@ def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     assert not tasks["not rotated"].rotate
     assert tasks["elements not scaled"].denoiser.type_scale == 1
+    plain_kernels = tasks.pop("published kernels").denoiser.network.kernel
+    assert plain.denoiser.network.kernel.harmonics and not plain_kernels.harmonics
     counts = [sum(p.numel() for p in task.parameters()) for task in (plain, *tasks.values())]
     assert len(set(counts)) == 1  # orientations share their weights
     assert "orientations=20" in repr(tasks["20 orientations"].model)
     monkeypatch.setattr(sys, "argv", ["generation.py", "--ablation"])
     plan = planned(generation._arguments())
-    assert len(plan) == len({(label, sigma) for label, _, sigma, _ in plan}) == len(NETWORKS) + 5
+    assert len(plan) == len({(label, sigma) for label, _, sigma, _ in plan}) == len(NETWORKS) + 6
     assert {run for _, run, _, _ in plan} == {*NETWORKS, *ABLATIONS}
     assert [sigma for *_, sigma, _ in plan].count(1.0) == 1
     assert [averaged for *_, averaged in plan].count(False) == 1
@@ -190,7 +194,7 @@ def test_time_of_sampling_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> Non
     assert row.setup == "reckoned from 5 molecules" and row.number("dropped") == 1
 
 
-@pytest.mark.parametrize("name", ["MINUTES", "SEED", "SAMPLES", "SAMPLING_SEEDS", "BATCH", "RATE"])
+@pytest.mark.parametrize("name", ["MINUTES", "SEED", "SAMPLES", "SAMPLING_SEEDS", "BATCH"])
 def test_few_molecules_are_trained_as_all_are(name: str) -> None:
     assert getattr(generation_few, name) == getattr(generation, name)
     assert generation_few.CONSTANT == generation.CONSTANT

@@ -362,6 +362,8 @@ def test_clouds_of_the_plane_and_with_features_train(dim, further, capsys):
     assert tiny.geqlib(["fit", "--config", "clouds.yaml", *FEW]) == 0
 
 
+# boxes of one size have the same points
+@pytest.mark.filterwarnings("ignore:.*of the training in all features")
 @pytest.mark.parametrize("beside", [False, True])
 def test_surfaces_in_a_folder_for_each_class_train(beside, capsys):
     """Of PLY and STL too, and beside clouds of points."""

@@ -71,3 +71,10 @@ def test_no_edges(nodes: int) -> None:
 def test_slots_wait_for_their_sizes_alone(paired: bool) -> None:
     edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 0]])
     assert waits(lambda: neighbor_slots(edge_index, 3, paired=paired)) == ["tolist"]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("edges", [[[0, 3], [1, 0]], [[0, 1], [1, -1]], [[0, 1], [1, 9]]], ids=str)
+def test_nodes_out_of_range_are_refused(edges: list[list[int]], paired: bool) -> None:
+    with pytest.raises(ValueError, match="edge_index names nodes outside of 0 to 2"):
+        neighbor_slots(torch.tensor(edges), 3, paired=paired)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geqlib.graph import EdgePlan, directed_plan, paired_plan, reverse_edges, sum_pool
+from geqlib.graph.checks import values_unread
+from tests.waits import waits
 
 NODES = 4
 node = st.integers(0, NODES - 1)
@@ -121,3 +124,46 @@ def test_sum_pool_keeps_empty_graphs() -> None:
     assert sum_pool(x[:0], torch.tensor([], dtype=torch.long), 2).tolist() == [[0, 0], [0, 0]]
     with pytest.raises(ValueError, match="batch is given without num_graphs: pass the number"):
         sum_pool(x, torch.tensor([0, 0, 2]), None)
+
+
+@pytest.mark.parametrize("make", [directed_plan, paired_plan])
+@pytest.mark.parametrize(
+    ("edge_index", "message"),
+    [
+        ([[0, 1], [-1, 0]], "outside of 0 to 2: correct it"),
+        ([[3, 1], [1, 0]], "outside of 0 to 2: correct it"),
+        ([[0.0, 1.0], [1.0, 0.0]], "edge_index has dtype torch.float32"),
+        ([0, 1], r"edge_index has shape \(2,\): expected \[2, edges\]"),
+        ([[0], [1], [2]], r"edge_index has shape \(3, 1\)"),
+    ],
+)
+def test_plans_refuse_edges_that_kernels_could_not_read(
+    make: Any, edge_index: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(torch.tensor(edge_index), 3)
+
+
+@pytest.mark.parametrize("make", [directed_plan, paired_plan])
+def test_the_host_waits_once_for_a_plan(make: Any) -> None:
+    assert len(waits(lambda: make(torch.tensor([[0, 1, 2], [1, 0, 0]]), 3))) == 1
+
+
+def test_nothing_is_read_where_values_are_not() -> None:
+    edge_index = torch.tensor([[0, 5], [1, 0]])
+    with values_unread():
+        assert waits(lambda: directed_plan(edge_index, 2)) == []
+    plans = torch.func.vmap(lambda e: directed_plan(e, 2).source)(edge_index.unsqueeze(0))
+    assert plans.tolist() == [[0, 5]]
+
+
+def test_plans_without_values() -> None:
+    edge_index = torch.tensor([[0, 1], [1, 0]], device="meta")
+    assert directed_plan(edge_index, 2).target.shape == (2,)
+    with pytest.raises(ValueError, match='which the device "meta" does not know: make the plan'):
+        paired_plan(edge_index, 2)
+
+
+def test_a_reverse_of_another_graph_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"reverse has shape \(1,\), but there are 2 edges"):
+        paired_plan(torch.tensor([[0, 1], [1, 0]]), 2, torch.tensor([-1]))

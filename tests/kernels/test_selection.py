@@ -9,8 +9,11 @@ import sys
 import pytest
 import torch
 
+from geqlib.graph import directed_plan
 from geqlib.kernels import plain, selection, watch
+from geqlib.kernels.edge_product import edge_product
 from geqlib.kernels.selection import fused
+from geqlib.nn import GauntPower, GauntTensorProduct
 
 WITHOUT_TRITON = """
 import sys
@@ -68,6 +71,35 @@ def test_reasons_for_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
         with watch() as choices:
             assert not call()
         assert dict(choices) == {("f", reason): 1}
+
+
+@pytest.mark.parametrize("name", ["edge_product", "grid_product", "sphere_power"])
+def test_what_a_kernel_does_not_take(device: str, name: str) -> None:
+    """Half precision, strides and no rows are as without it; integers never reach it."""
+    edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    plan = directed_plan(edge_index, 3).ordered().to(device)
+    product = GauntTensorProduct("4x0e+4x1o", "4x0e+4x1o", "4x0e+4x1o", method="grid")
+    power = GauntPower("4x0e+4x1o", "4x0e+4x1o", 2)
+    product, power = product.to(device), power.to(device)
+    operators = {
+        "edge_product": lambda x: edge_product(x.view(-1, 2, 8), x.view(-1, 2, 8), plan),
+        "grid_product": lambda x: product(x, x),
+        "sphere_power": power,
+    }
+    operator, x = operators[name], torch.randn(3, 16, device=device)
+    cases = [x.half(), x.T.contiguous().T]
+    if name != "edge_product":  # whose plan says how many nodes there are
+        cases.append(x[:0])
+    for case in cases:
+        with plain():
+            expected = operator(case)
+        torch.testing.assert_close(operator(case), expected, rtol=2e-2, atol=2e-2)
+    with watch() as choices:
+        try:
+            operator(x.long())
+        except ValueError as error:
+            assert "torch.int64" in str(error)
+    assert "fused" not in {reason for _, reason in choices}
 
 
 def test_switched_off_while_any_context_lasts(monkeypatch: pytest.MonkeyPatch) -> None:

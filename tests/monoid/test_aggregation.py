@@ -249,6 +249,9 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "both": (call(X, INDEX[:3], torch.tensor([0, 3])), "give exactly one of them"),
     "NaN": (call(X / 0), "x is NaN or infinite somewhere"),
     "integers": (call(X.long()), r"x has dtype torch.int64: convert it with \.float"),
+    "half": (call(X.half()), r"x has type torch.float16 and the weights torch.float32: convert x"),
+    "double": (call(X.double(), operator="gated"), "x has type torch.float64 and the weights"),
+    "half, projected": (call(X.half(), operator="topk"), "x has type torch.float16 and the weigh"),
     "shape": (call(X, operator=nn.Bilinear(C, C, 2)), r"made \(1, 2\) of two tensors \(1, 4\)"),
     "length": (call(X, INDEX), "x has 3 elements, but 10 are in sets"),
     "channels": (call(X[:, :2]), "x has 2 channels, but the layer has 4"),
@@ -267,6 +270,18 @@ def test_errors_say_what_and_how_to_fix_it(error: str) -> None:
     make, message = ERRORS[error]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_types_without_weights_are_as_they_are() -> None:
+    """Also those of users' modules, which may have weights in any type."""
+    for operator in ("sum", "max", UserSum()):
+        out = call(torch.ones(3, C).half(), operator=operator)()
+        assert out.dtype == torch.float16 and out.tolist()[0][0] in (1, 3)
+
+
+class UserSum(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
 
 
 class Readout(nn.Module):

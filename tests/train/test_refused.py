@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from geqlib.calculators.trained import check_device
+from geqlib.graph.checks import check_device
 from geqlib.train.run import fit, read_run
 from geqlib.train.steps.amounts import check_accelerator
 from tests.train import tiny

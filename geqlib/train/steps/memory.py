@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from geqlib.train.steps.divergence import intact_checkpoints
@@ -29,6 +30,16 @@ def batch_sizes(batch: Any, noun: str = "graph") -> str:
     if isinstance(edges, Tensor):
         parts.append(f"{edges.size(-1)} edges")
     return ", ".join(parts)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory was missing; on a CPU, only the message says so.
+
+    Example:
+        >>> is_out_of_memory(torch.OutOfMemoryError()), is_out_of_memory(RuntimeError("shapes"))
+        (True, False)
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def out_of_memory(task: Any, trainer: L.Trainer) -> str:

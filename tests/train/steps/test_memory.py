@@ -59,6 +59,9 @@ def test_memory_of_a_cpu(
     assert "out of memory in epoch 0, batch 0 of training (" in last
     assert "lower batch_size of the data" in last
 
+    with pytest.raises(ValueError, match="memory in epoch 0, batch 0 of training "):
+        fit(small_run("displacement", tmp_path / "python"))
+
     def fail(*args: Any) -> Any:
         raise RuntimeError("shapes cannot be multiplied")
 
