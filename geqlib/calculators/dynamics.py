@@ -123,18 +123,23 @@ def simulate(
             `ExtrapolationAlarm`.
 
     Raises:
-        ValueError: if the trajectory was made with other settings or of another structure, or the
-            structure has no cell whose volume could follow a pressure.
+        ValueError: if the trajectory was made with other settings or of another structure, the
+            structure is not periodic where its volume shall follow a pressure, or the energy
+            becomes infinite or not a number.
     """
     path = Path(path)
     if path.suffix != ".traj":
         raise ValueError(f"{path} must end in .traj, ASE's format, which keeps all digits.")
     if steps < settings.every or steps % settings.every:
         raise ValueError(
-            f"steps is {steps}: it must be a multiple of the {settings.every} steps between frames."
+            f"steps must be a positive multiple of the {settings.every} steps between frames, got "
+            f"{steps}: change steps, or every."
         )
-    if settings.ensemble == "npt" and atoms.cell.rank < 3:
-        raise ValueError("Constant pressure needs a structure with a cell of three vectors.")
+    if settings.ensemble == "npt" and not (atoms.cell.rank == 3 and atoms.pbc.all()):
+        raise ValueError(
+            f"Constant pressure needs a structure that is periodic along three vectors, and "
+            f"{atoms.get_chemical_formula()} is not: set its cell and pbc, or take nve or nvt."
+        )
     own = asdict(settings) | dict(made_with or {}) | {"structure": structure_digest([atoms])}
     check_record(path, own)
     count, last = _whole_frames(path)
@@ -149,6 +154,12 @@ def simulate(
         for frame in progress(range(max(count - 1, 0), steps // settings.every)):
             integrator.rng = np.random.default_rng([settings.seed, frame])
             integrator.run(settings.every)
+            if not np.isfinite(atoms.get_total_energy()):
+                raise ValueError(
+                    f"The energy is not finite any more before step "
+                    f"{(frame + 1) * settings.every}: look at the frames of {path}, and begin a "
+                    "new file with a smaller timestep or another structure."
+                )
             _write(trajectory, atoms, integrator)
             computed += settings.every
             if after_frame is not None:

@@ -26,14 +26,19 @@ def check_record(path: Path, own: Mapping[str, Any]) -> None:
         own: names of settings, digests and other plain values.
 
     Raises:
-        ValueError: naming what differs.
+        ValueError: naming what differs, or where the file has no record.
     """
     record = path.with_name(f"{path.name}.json")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(record, lambda part: part.write_text(json.dumps(dict(own), indent=1) + "\n"))
         return
-    before = json.loads(record.read_text()) if record.exists() else {}
+    if not record.exists():
+        raise ValueError(
+            f"{path} exists, and has no record {record.name} of what it was made with, so that it "
+            "cannot be continued: name another file."
+        )
+    before = json.loads(record.read_text())
     changed = [
         f"{key} was {before.get(key)} and is {own.get(key)}"
         for key in {**before, **own}

@@ -74,11 +74,11 @@ def relax(
 
 
 def check_cell(atoms: Atoms, *, cell: bool) -> None:
-    """Refuse to relax a cell without three vectors."""
-    if cell and atoms.cell.rank < 3:
+    """Refuse to relax a cell without three vectors, or one that nothing repeats along."""
+    if cell and not (atoms.cell.rank == 3 and atoms.pbc.any()):
         raise ValueError(
-            f"The cell of {atoms.get_chemical_formula()} cannot change: it has none with three "
-            "vectors."
+            f"The cell of {atoms.get_chemical_formula()} cannot change: it is not periodic, or has "
+            "less than three vectors; set its cell and pbc, or relax the positions alone."
         )
 
 

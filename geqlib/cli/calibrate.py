@@ -40,7 +40,10 @@ def main(args: Sequence[str]) -> int:
     from geqlib.files.checkpoint import model_file
     from geqlib.train.calibration import calibrate
 
-    out = options.out or model_file(options.run).with_name("calibrated.ckpt")
+    model = model_file(options.run)
+    out = options.out or model.with_name("calibrated.ckpt")
+    if options.out is not None and out.resolve() == model.resolve():
+        raise ValueError(f"--out {out} is the model itself: name another file.")
     done = calibrate(
         options.run,
         out,

@@ -123,11 +123,17 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
         ("was made with something else .*temperature", (copper(), path, Dynamics(every=5), 10)),
         ("was made with something else .*structure", (other, path, settings, 10)),
         ("must end in", (copper(), tmp_path / "a.xyz", settings, 10)),
-        ("a multiple of the 5", (copper(), path, settings, 12)),
+        ("a positive multiple of the 5", (copper(), path, settings, 12)),
+        ("a positive multiple of the 5", (copper(), path, settings, 0)),
     ]
     gas = molecule("H2O")
     gas.calc = EMT()
-    calls.append(("a cell of three vectors", (gas, tmp_path / "b.traj", SETTINGS["npt"], 10)))
+    boxed, slab = gas.copy(), copper()
+    boxed.set_cell([9, 9, 9])
+    boxed.calc, slab.pbc = EMT(), (True, True, False)
+    for atoms in (gas, boxed, slab):
+        refused = (atoms, tmp_path / "b.traj", SETTINGS["npt"], 10)
+        calls.append(("periodic along three vectors, and .*: set its cell and pbc", refused))
     for sentence, arguments in calls:
         with pytest.raises(ValueError, match=sentence):
             simulate(*arguments)
@@ -146,6 +152,9 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
             simulate(copper(), path, settings, 10)
     path.unlink()
     assert simulate(copper(), path, settings, 10).steps == 10
+    path.with_name("a.traj.json").unlink()
+    with pytest.raises(ValueError, match=r"has no record a\.traj\.json .*name another file"):
+        simulate(copper(), path, settings, 10)
     for options in (
         {"ensemble": "nph"},
         {"temperature": 0.0},
@@ -155,6 +164,26 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=r"must be|needs"):
             Dynamics(**options)  # type: ignore[arg-type]
+
+
+class Diverging(EMT):
+    """Gives no number after eleven evaluations."""
+
+    evaluations = 0
+
+    def calculate(self, *arguments: Any, **options: Any) -> None:
+        super().calculate(*arguments, **options)
+        self.evaluations += 1
+        if self.evaluations > 11:
+            self.results["energy"] = np.nan
+
+
+def test_dynamics_end_where_the_energy_is_no_number(tmp_path: Path) -> None:
+    atoms, path = copper(), tmp_path / "a.traj"
+    atoms.calc = Diverging()
+    with pytest.raises(ValueError, match=r"not finite any more before step 15: .*smaller timestep"):
+        simulate(atoms, path, SETTINGS["nve"], 60)
+    assert len(frames(path)) == 3
 
 
 def two_of(numbers: Iterable[int]) -> Iterator[int]:
@@ -226,3 +255,6 @@ def test_what_relaxation_refuses() -> None:
         with pytest.raises(ValueError, match=sentence):
             relax(gas, **options)  # type: ignore[arg-type]
     assert not relax(gas, steps=1, limit=1e-6).converged
+    gas.set_cell([9, 9, 9])
+    with pytest.raises(ValueError, match="cannot change: it is not periodic"):
+        relax(gas, cell=True)

@@ -48,8 +48,8 @@ class Table:
     def copy(self, new: Tensor, old: Tensor) -> None:
         """Copy the blocks that both have."""
         shared = [z for z in self.old if z in self.new]
-        to = torch.tensor([self.new.index(z) for z in shared], device=new.device)
-        source = torch.tensor([self.old.index(z) for z in shared], device=old.device)
+        to = new.new_tensor([self.new.index(z) for z in shared], dtype=torch.long)
+        source = old.new_tensor([self.old.index(z) for z in shared], dtype=torch.long)
         values = old.unflatten(self.axis, (len(self.old), -1)).index_select(self.axis, source)
         view = new.unflatten(self.axis, (len(self.new), -1))
         view.index_copy_(self.axis, to, values.to(new))
