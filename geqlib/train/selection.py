@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from geqlib.atoms.calibrated import CalibratedPotential
-from geqlib.train.calibration import batches, features_per_atom
+from geqlib.train.calibration import batches, features_per_atom, split
 from geqlib.train.predictor import load_predictor
+from geqlib.train.tasks.label_checks import check_frames
 
 
 def select(
@@ -33,7 +34,8 @@ def select(
         chosen, in eV; and the data module, whose `atoms(index)` are the structures.
 
     Raises:
-        ValueError: if the model is not calibrated, or the file has fewer structures.
+        ValueError: if the model is not calibrated, the file has fewer structures, or elements that
+            the model was not trained on.
     """
     predictor = load_predictor(model, level)
     potential: Any = predictor.task.model
@@ -42,13 +44,17 @@ def select(
     data: Any = predictor.data(file)
     data.prepare_data()
     data.setup("predict")  # for which structures need no labels
-    features = torch.cat(
-        [features_per_atom(potential, batch).detach() for batch in batches(data, "test")]
-    )
-    if not 1 <= count <= len(features):
-        raise ValueError(f"--count is {count}, but {file} has {len(features)} structures.")
+    size = len(split(data, "test"))
+    if not 1 <= count <= size:
+        raise ValueError(
+            f"--count is {count}, but {file} has {size} structures: choose 1 to {size}."
+        )
+    features = []
+    for batch in batches(data, "test"):
+        check_frames("test", batch, potential.statistics.seen)
+        features.append(features_per_atom(potential, batch).detach())
     covariance = potential.covariance
-    numbers, variances = greedy(features @ covariance.whitening, count)
+    numbers, variances = greedy(torch.cat(features) @ covariance.whitening, count)
     factor = float(covariance.energy_factor)
     return numbers, [factor * variance**0.5 for variance in variances], data
 

@@ -255,8 +255,13 @@ def test_structures_are_selected(run: Path, capsys: pytest.CaptureFixture[str]) 
     for atoms in chosen:
         assert np.allclose(atoms.positions, all_frames[atoms.info["index"]].positions)
     assert len({atoms.info["index"] for atoms in chosen}) == 4
+    pool[1].numbers[0] = 79
+    write(run / "gold.xyz", pool)
+    gold = str(run / "gold.xyz")
     for words, sentence in (
         ((model, source, "--count", "99", "--out", out), "--count is 99, but"),
+        ((model, source, "--count", "0", "--out", out), "structures: choose 1 to"),
+        ((model, gold, "--count", "1", "--out", out), "Frame 1 of the test split: atom 0 is Au"),
         ((str(run / "run"), source, "--count", "1", "--out", out), "has no covariance"),
         ((model, source, "--count", "1", "--out", source), "is the file itself"),
         ((model, source, "--count", "1", "--out", "a.csv"), "should end in .xyz"),
@@ -272,6 +277,11 @@ def test_what_cannot_be_calibrated(run: Path, capsys: pytest.CaptureFixture[str]
     assert "has no parameter nothing" in capsys.readouterr().err
     assert tiny.geqlib(["calibrate", folder, *out, "--ridge", "-1"]) == 2
     assert "--ridge must not be negative" in capsys.readouterr().err
+    best = run / "run" / "checkpoints" / "best.ckpt"
+    content = best.read_bytes()
+    assert tiny.geqlib(["calibrate", folder, "--out", str(best)]) == 2
+    assert "is the model itself: name another file" in capsys.readouterr().err
+    assert best.read_bytes() == content
     config = yaml.safe_load((run / "run" / "config.yaml").read_text())
     assert config["model"]["class_path"].endswith("EnergyForces")
     assert not (run / "other.ckpt").exists()

@@ -16,6 +16,7 @@ from geqlib.files.checkpoint import read_checkpoint
 from geqlib.models import PONITA, PointNet, Potential
 from geqlib.train import ClassificationTask, EnergyForces, MaskedRegressionTask
 from geqlib.train.fine_tuning.origin import Origin
+from geqlib.train.fine_tuning.tables import Table
 from geqlib.train.fine_tuning.weights import take_over
 from geqlib.train.run import fit, read_run
 from tests.train.potential import config, write_frames
@@ -55,6 +56,12 @@ def of_properties(top: Path, **network: Any) -> dict[str, Any]:
     source = {"source": str(top / "dipoles.xyz"), "properties": named, "val": 0.3}
     settings["data"] = {"class_path": "geqlib.data.PropertyData", "init_args": source}
     return settings | {"monitor": "val/loss"}
+
+
+def test_a_table_without_shared_elements_stays_as_it_is() -> None:
+    new = torch.ones(4, 3)
+    Table(0, (29, 47), (1, 8, 6)).copy(new, torch.zeros(6, 3))
+    assert bool((new == 1).all())
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:
