@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,20 @@ from torch.nn.functional import linear
 from geqlib.graph.functional import transformed, vectorised
 from geqlib.kernels.selection import fused
 
-# of a level: [members] pairs of partners, waiting and finished members; numbers of pairs and of
-# waiting members
-Level = tuple[Tensor, int, int]
+
+class Level(NamedTuple):
+    """How the members of a level are arranged.
+
+    Args:
+        order: [members] pairs of partners, waiting and finished members.
+        pairs, waiting: numbers of pairs and of waiting members.
+        in_order: whether all members are partners as they stand, so that nothing is moved.
+    """
+
+    order: Tensor
+    pairs: int
+    waiting: int
+    in_order: bool = False
 
 
 def symmetric_gru(a: Tensor, b: Tensor, even: Tensor, odd: Tensor, bias: Tensor) -> Tensor:
@@ -87,13 +98,13 @@ class SymmetricGRU:
 
 def _repeated(level: Level, copies: int) -> Level:
     """The level of members that are `copies` rows each, one after the other."""
-    order, pairs, waiting = level
+    order, pairs, waiting, in_order = level
     if copies == 1:
-        return order.long(), pairs, waiting
+        return Level(order.long(), pairs, waiting, in_order)
     rows = order[:, None] * copies + torch.arange(copies, device=order.device)
     partners = rows[: 2 * pairs].unflatten(0, (pairs, 2)).transpose(1, 2)
     order = torch.cat([partners.flatten(), rows[2 * pairs :].flatten()])
-    return order, copies * pairs, copies * waiting
+    return Level(order, copies * pairs, copies * waiting)
 
 
 def plain_tree(
@@ -101,7 +112,7 @@ def plain_tree(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`SymmetricGRU.tree` by operations that torch differentiates."""
     gru, states, finished = SymmetricGRU(weight, bias), [x], []
-    for order, pairs, waiting in levels:
+    for order, pairs, waiting, _ in levels:
         sizes = 2 * pairs, waiting, order.size(0) - 2 * pairs - waiting
         partners, alone, done = states[-1].index_select(0, order).split(sizes)
         left, right = partners.unflatten(0, (pairs, 2)).unbind(1)
@@ -166,17 +177,18 @@ def _of_joint(by_joint: Tensor) -> Tensor:
 def _plain_forward(
     x: Tensor, weight: Tensor, bias: Tensor, levels: list[Level]
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """New members and finished ones of each level; its partners [P, 2 C] and gates [P, 5, 2 C].
+    """New members and finished ones of each level; its partners and gates [P, 5, 2 C].
 
-    The gates are those of `_gates`.
+    The gates are those of `_gates`; partners are [P, 2 C], or all members, where they are that.
     """
     channels, dtype = x.size(-1), _product_dtype(x)
     joint = _joint(weight.detach().to(dtype)).view(8 * channels, 2 * channels).T
     biases = bias.detach().to(dtype).unflatten(0, (4, 1, -1)).expand(-1, 2, -1).flatten()
     states, finished, saved = [x], [], []
-    for order, pairs, waiting in levels:
+    for order, pairs, waiting, in_order in levels:
         members, ends = states[-1], 2 * pairs + waiting
-        partners = members.index_select(0, order[: 2 * pairs]).view(pairs, 2 * channels)
+        arranged = members if in_order else members.index_select(0, order[: 2 * pairs])
+        partners = arranged.reshape(pairs, 2 * channels)
         gates = x.new_empty(pairs, 5, 2 * channels)
         both = _gates(partners, gates, joint, biases)
         new = x.new_empty(pairs + waiting, channels)
@@ -185,7 +197,7 @@ def _plain_forward(
             torch.index_select(members, 0, order[2 * pairs : ends], out=new[pairs:])
         states.append(new)
         finished.append(members.index_select(0, order[ends:]) if ends < len(order) else x[:0])
-        saved += [partners, gates]
+        saved += [arranged, gates]
     return states[1:], finished, saved
 
 
@@ -224,10 +236,11 @@ def _plain_backward(
     channels = x.size(-1)
     joint = _joint(weight.to(x.dtype)).roll(1, 0).view(8 * channels, 2 * channels)
     by_joint, by_biases = torch.zeros_like(joint), x.new_zeros(8 * channels)
-    half = x.new_full((max(pairs for _, pairs, _ in levels),), 0.5)
+    half = x.new_full((max(level.pairs for level in levels),), 0.5)
     by_x: Any = None
     for n in reversed(range(len(levels))):
-        (order, pairs, waiting), (partners, gates) = levels[n], saved[2 * n : 2 * n + 2]
+        (order, pairs, waiting, in_order), (partners, gates) = levels[n], saved[2 * n : 2 * n + 2]
+        partners = partners.reshape(pairs, 2 * channels)
         by_new = x.new_zeros(pairs + waiting, channels) if by_x is None else by_x
         if (by_state := by_states[n]) is not None:
             by_new = by_state if by_x is None else by_new + by_state
@@ -237,6 +250,9 @@ def _plain_backward(
         by_partners = torch.addmm(slopes[:, 0], by_products, joint, beta=0.5, alpha=0.5)
         by_joint.addmm_(by_products.mT, partners, alpha=0.5)
         by_biases.addmv_(by_products.mT, half[:pairs])
+        if in_order:
+            by_x = by_partners.view(-1, channels)
+            continue
         by_x = x.new_empty(order.size(0), channels)
         by_x.index_copy_(0, order[: 2 * pairs], by_partners.view(-1, channels))
         alone, ended = order[2 * pairs :].tensor_split((waiting,))

@@ -30,7 +30,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-Level = tuple[Tensor, int, int]  # as `SymmetricGRU.tree` takes them
+from geqlib.kernels.symmetric_gru import Level
+
 BLOCK = 512  # numbers of a program
 
 
@@ -61,7 +62,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives by x, weight and bias."""
     by_weight, by_bias = torch.zeros_like(weight, dtype=x.dtype), x.new_zeros(weight.size(1))
-    one = x.new_ones(max(pairs for _, pairs, _ in levels))
+    one = x.new_ones(max(pairs for _, pairs, *_ in levels))
     by_x: Any = None
     for n in reversed(range(len(levels))):
         members, values, products = saved[3 * n : 3 * n + 3]
@@ -79,7 +80,7 @@ def backward(
 
 def sums(x: Tensor, level: Level) -> Tensor:
     """[2, P, C] right + left and right - left partners of x [members, C]."""
-    order, pairs, _ = level
+    order, pairs, *_ = level
     values = x.new_empty(2, pairs, x.size(1))
     _sums[_grid(x, pairs)](values, x, order, x.size(0), pairs, x.size(1), _double(x), BLOCK)
     return values
@@ -87,7 +88,7 @@ def sums(x: Tensor, level: Level) -> Tensor:
 
 def gates(products: Tensor, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
     """New members and finished ones, from what the gates see of sums and of differences."""
-    order, pairs, waiting = level
+    order, pairs, waiting, _ = level
     channels, members = x.size(1), order.size(0)
     new = x.new_empty(pairs + waiting, channels)
     done = x.new_empty(members - 2 * pairs - waiting, channels)
@@ -101,7 +102,7 @@ def products_gradient(
     by_new: Tensor, x: Tensor, products: Tensor, level: Level
 ) -> tuple[Tensor, Tensor]:
     """Derivatives by the products and, past these, by the partners."""
-    order, pairs, _ = level
+    order, pairs, *_ = level
     by_products, direct = x.new_empty(products.shape), x.new_empty(2, pairs, x.size(1))
     sizes = x.size(0), pairs, x.size(1), _double(x), BLOCK
     grid = _grid(x, pairs)
@@ -113,7 +114,7 @@ def members_gradient(
     grads: tuple[Tensor, Tensor | None], direct: Tensor, by_values: Tensor, x: Tensor, level: Level
 ) -> Tensor:
     """The derivative by x [members, C], from those by new and by finished members."""
-    order, pairs, waiting = level
+    order, pairs, waiting, _ = level
     new, done = grads
     by_x = torch.zeros_like(x)
     members = order.size(0) if done is not None else 2 * pairs + waiting

@@ -11,7 +11,7 @@ from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph.checks import values_readable
 from geqlib.graph.functional import autocast_device, outside_vmap, readable
-from geqlib.kernels.symmetric_gru import SymmetricGRU
+from geqlib.kernels.symmetric_gru import Level, SymmetricGRU
 from geqlib.monoid.operators import LearntOperator, Product, UserOperator, as_operator
 from geqlib.monoid.tree import TreeLevel, TreePlan, tree_plan
 
@@ -48,7 +48,9 @@ def _levels(product: Product, x: Tensor, plan: TreePlan) -> tuple[list[Tensor], 
     """The members of every level, and the results of the sets that are finished before the last."""
     levels = plan.levels[: plan.depth]
     if levels and isinstance(product, SymmetricGRU):
-        states, finished = product.tree(x, [(v.order, v.pairs, v.waiting) for v in levels])
+        states, finished = product.tree(
+            x, [Level(v.order, v.pairs, v.waiting, v.in_order) for v in levels]
+        )
         return [x, *states], finished
     states, finished = [x], []
     for level in levels:

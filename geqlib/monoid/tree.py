@@ -29,12 +29,14 @@ class TreeLevel(Plan):
         pairs: number of left partners, and of right ones.
         waiting: number of members that wait for the next level.
         finished: number of sets with one member, which stands among the last `finished`.
+        in_order: whether all members are partners as they stand, so that nothing is moved.
     """
 
     order: Tensor
     pairs: int
     waiting: int
     finished: int
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,12 +205,22 @@ def _plan(members: Tensor, sizes: list[Sizes], elements: Tensor) -> TreePlan:
     by_level = zip(*map(torch.split, parts, columns), strict=True)
     orders = [torch.cat(level) for level in by_level]
     orders[0] = elements[orders[0]]
-    levels = tuple(TreeLevel(order, *size) for order, size in zip(orders, sizes, strict=True))
+    levels = tuple(
+        TreeLevel(order, *size, in_order)
+        for order, size, in_order in zip(orders, sizes, _in_order(sizes), strict=True)
+    )
 
     number = single.flatten().cumsum(0).view_as(single) - 1
     empty = members[0] == 0
     roots = torch.where(empty, done - 1 + empty.cumsum(0), (number * single).sum(0))
     return TreePlan(levels, roots, num_sets - done, len(elements), num_sets)
+
+
+def _in_order(sizes: list[Sizes]) -> list[bool]:
+    """Of each level, whether members stand set by set, as products do, and all have partners."""
+    alone = [waiting + finished for _, waiting, finished in sizes]
+    waited = [waiting for _, waiting, _ in sizes]
+    return [False, *(not (a or w) for a, w in zip(alone[1:], waited, strict=False))]
 
 
 def _partners(first: Tensor, last: Tensor, members: Tensor, total: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -14,14 +16,13 @@ from torch.autograd import gradcheck, gradgradcheck
 from benchmarks.operations import Operations
 from geqlib.graph.segments import segment_index
 from geqlib.kernels import plain, watch
-from geqlib.kernels.symmetric_gru import SymmetricGRU, plain_tree
+from geqlib.kernels.symmetric_gru import Level, SymmetricGRU, plain_tree
 from geqlib.monoid.operators import BinaryGRU
 from geqlib.monoid.tree import tree_plan
 from geqlib.nn import MonoidAggregation
 
-Level = tuple[Tensor, int, int]
 # levels of trees: members in any order, pairs, waiting ones; the rest is finished
-TREES: dict[str, list[Level]] = {
+TREES: dict[str, list[tuple[Any, ...]]] = {
     "one pair": [(torch.tensor([1, 0]), 1, 0)],
     "pairs": [(torch.tensor([2, 0, 3, 1]), 2, 0)],
     "ragged": [(torch.tensor([4, 1, 0, 3, 5, 6, 2]), 2, 1)],
@@ -31,10 +32,20 @@ TREES: dict[str, list[Level]] = {
         (torch.tensor([3, 0, 2, 1]), 1, 1),
         (torch.tensor([0, 1]), 1, 0),
     ],
+    "in order": [
+        (torch.tensor([4, 1, 0, 3, 5, 6, 7, 2]), 4, 0),
+        (torch.arange(4), 2, 0, True),
+        (torch.arange(2), 1, 0, True),
+    ],
 }
 SHAPES = ((3,), (1,), (2, 5))
 FORMS = ("plain", "fused")
-CASES = (("plain", "ragged"), ("plain", "levels"), ("fused", "ragged"))  # what an interpreter can
+CASES = (
+    ("plain", "ragged"),
+    ("plain", "in order"),
+    ("plain", "levels"),
+    ("fused", "ragged"),
+)  # what an interpreter can
 
 
 @pytest.fixture
@@ -59,7 +70,7 @@ def arguments(tree: str, shape: tuple[int, ...], device: str = "cpu") -> list[Te
 
 def compute(tree: str, plainly: bool = False) -> Callable[..., list[Tensor]]:
     def fn(x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
-        levels = [(order.to(x.device), p, w) for order, p, w in TREES[tree]]
+        levels = [Level(order.to(x.device), *rest) for order, *rest in TREES[tree]]
         if plainly:
             states, finished = plain_tree(x, weight, bias, levels)
         else:
@@ -104,19 +115,49 @@ def test_derivatives_are_those_of_finite_differences(form: str, tree: str, where
     assert gradgradcheck(outputs, leaves, fast_mode=True)
 
 
-def test_every_level_takes_the_same_few_operations() -> None:
+@pytest.mark.parametrize(("in_order", "most"), [(True, 15), (False, 17)])
+def test_every_level_takes_the_same_few_operations(in_order: bool, most: int) -> None:
     """Plain ones; `benchmarks/operations.py` counts those of the kernels, which a GPU takes."""
     x, weight, bias = arguments("pairs", (3,))
     counts = []
     for depth in (1, 2, 3):
-        levels = [(torch.arange(2 ** (depth - n)), 2 ** (depth - n - 1), 0) for n in range(depth)]
+        pairs = [2 ** (depth - n - 1) for n in range(depth)]
+        levels = [Level(torch.arange(2 * p), p, 0, in_order and n > 0) for n, p in enumerate(pairs)]
         elements = x[:1].detach().expand(2**depth, -1)
         with Operations() as operations:
             states, _ = SymmetricGRU(weight, bias).tree(elements.clone(), levels)
             torch.autograd.grad(states[-1].sum(), (weight, bias))
         counts.append(operations.total)
     assert counts[2] - counts[1] == counts[1] - counts[0]
-    assert counts[1] - counts[0] <= 17
+    assert counts[1] - counts[0] <= most
+
+
+def test_members_in_order_are_not_moved() -> None:
+    """Also those of the first level, in any memory, and where members are several rows each."""
+    for x in (torch.randn(4, 3), torch.randn(3, 4).T, torch.randn(4, 2, 3)):
+        results = []
+        for in_order in (True, False):
+            leaves = [x.double().detach(), *arguments("pairs", (3,))[1:]]
+            elements = leaves[0].requires_grad_()
+            orders = [Level(torch.arange(n), n // 2, 0, in_order) for n in (4, 2)]
+            states, _ = SymmetricGRU(leaves[1], leaves[2]).tree(elements, orders)
+            slopes = torch.autograd.grad(torch.cat(states).sin().sum(), leaves)
+            results.append([*states, *slopes])
+        for got, exact in zip(*results, strict=True):
+            torch.testing.assert_close(got, exact, atol=1e-12, rtol=1e-12)
+
+
+def test_members_are_not_kept_beyond_a_step() -> None:
+    """A tree that refers to its own results would live until the next collection of garbage."""
+    x, weight, bias = arguments("in order", (3,))
+    gc.disable()
+    try:
+        states, _ = SymmetricGRU(weight, bias).tree(x, [Level(*v) for v in TREES["in order"]])
+        watched = [weakref.ref(y) for y in states]
+        del states
+        assert all(y() is None for y in watched)
+    finally:
+        gc.enable()
 
 
 def test_forward_mode() -> None:
@@ -152,7 +193,7 @@ def test_strides_and_index_types(only_fused: str) -> None:
     expected = compute("ragged")(x, weight, bias)
     strided = x.detach().mT.contiguous().mT
     gru = SymmetricGRU(weight, bias)
-    (new,), (done,) = gru.tree(strided, [(order.to(only_fused).int(), pairs, waiting)])
+    (new,), (done,) = gru.tree(strided, [Level(order.to(only_fused).int(), pairs, waiting)])
     for a, b in zip((new, done), expected, strict=True):
         assert torch.equal(a, b)
 
@@ -166,7 +207,7 @@ def test_numbers_out_of_range_are_skipped(device: str) -> None:
     whole = torch.full((21, 3), torch.nan, dtype=torch.float64, device=device)
     whole[7:14] = x.detach()
     inner = whole[7:14].detach().requires_grad_()
-    (new,), (done,) = SymmetricGRU(weight, bias).tree(inner, [(wrong, pairs, waiting)])
+    (new,), (done,) = SymmetricGRU(weight, bias).tree(inner, [Level(wrong, pairs, waiting)])
     (slope,) = torch.autograd.grad(new.sum() + done.sum(), inner)
     assert not any(bool(t.isnan().any()) for t in (new, done, slope))
     assert bool(whole[:7].isnan().all()) and bool(whole[14:].isnan().all())

@@ -120,6 +120,26 @@ def test_degenerate_sets(sizes: list[int]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([8, 8], [False, True, True, False]),
+        ([8, 4], [False, True, False, False]),  # one is finished
+        ([6, 6], [False, False, False, False]),  # the second level has waiting members
+        ([5, 8], [False, False, False, False]),
+        ([2], [False, False]),
+    ],
+    ids=str,
+)
+def test_members_in_order(sizes: list[int], expected: list[bool]) -> None:
+    plan = tree_plan(shuffled(sizes), len(sizes))
+    assert [level.in_order for level in plan.levels] == expected
+    for level in plan.levels:
+        if level.in_order:
+            assert level.order.tolist() == list(range(2 * level.pairs))
+            assert not level.waiting and not level.finished
+
+
 def test_moves() -> None:
     plan = tree_plan(torch.tensor([0, 0, 2]), 3)
     moved = plan.to("meta")
