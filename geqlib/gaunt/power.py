@@ -11,8 +11,8 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from geqlib.gaunt.layout import UNIFORM, from_components, read_irreps, to_components
-from geqlib.graph.checks import as_index, check_devices, values_readable
-from geqlib.graph.functional import read, without_autocast
+from geqlib.graph.checks import as_index, check_devices
+from geqlib.graph.functional import without_autocast
 from geqlib.kernels.sphere_power import Tables, weighted_powers
 from geqlib.sphere.harmonics import legendre_polynomials, spherical_harmonics
 from geqlib.sphere.quadrature import sphere_rule
@@ -90,9 +90,7 @@ class GauntPower(nn.Module):
             element: [N] numbers from 0 to elements - 1; only if there is more than one.
         """
         self._check_inputs(x, element)
-        choice = None
-        if element is not None:
-            choice = self.copies.table("one_hot", x).index_select(0, as_index(element, "element"))
+        choice = None if element is None else self._one_hot(element, x)
         wide = torch.promote_types(x.dtype, torch.float32)
         with without_autocast(x):
             z = self.on_components(to_components(x.to(wide), self._in), choice)
@@ -153,18 +151,19 @@ class GauntPower(nn.Module):
                 f"{x.size(0)} nodes."
             )
         check_devices(self.weight.device, x=x, element=element)
-        if element is not None:
-            self._check_range(as_index(element, "element"))
 
-    def _check_range(self, element: Tensor) -> None:
-        """On a CPU; a GPU, for which the host would wait, stops at the choice of weights."""
-        if element.device.type != "cpu" or not values_readable():
-            return
-        if read(((element < 0) | (element >= self.elements)).any()):
+    def _one_hot(self, element: Tensor, like: Tensor) -> Tensor:
+        """[N, elements]."""
+        element, one_hot = as_index(element, "element"), self.copies.table("one_hot", like)
+        if torch.compiler.is_compiling():
+            return one_hot.index_select(0, element)
+        try:
+            return one_hot.index_select(0, element)
+        except IndexError as error:  # on a CPU; it stops a GPU
             raise ValueError(
                 f"element goes from {int(element.min())} to {int(element.max())}, but there are "
                 f"weights for 0 to {self.elements - 1}: count elements from 0, or raise `elements`."
-            )
+            ) from error
 
     def __repr__(self) -> str:
         return (

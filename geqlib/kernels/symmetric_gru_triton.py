@@ -30,7 +30,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from geqlib.kernels.symmetric_gru import Level
+Level = tuple[Tensor, int, int, bool]  # as `SymmetricGRU.tree` takes them
 
 BLOCK = 512  # numbers of a program
 
