@@ -11,6 +11,7 @@ from geqlib.atoms.zbl import COULOMB
 from geqlib.graph.pool import sum_pool
 
 TAIL = 1e-8  # of exp(-width^2 k^2 / 2), where waves are left out
+MOST_WAVES = 10**8
 
 
 class GaussianCharges(nn.Module):
@@ -65,7 +66,7 @@ class GaussianCharges(nn.Module):
             cell: [G, 3, 3] cell vectors in rows; zeros for molecules.
 
         Raises:
-            ValueError: if a cell has one or two vectors.
+            ValueError: if a cell has one or two vectors, or more waves than memory holds.
         """
         graph = torch.zeros_like(charges, dtype=torch.long) if batch is None else batch
         charges = charges.to(pos.dtype)
@@ -87,6 +88,12 @@ class GaussianCharges(nn.Module):
             raise ValueError(
                 "A cell has fewer than three vectors, for which the sum over charges is not "
                 "defined here: give the structure a vector with vacuum, or none."
+            )
+        waves = math.prod(2 * number + 1 for number in numbers) / 2
+        if waves > MOST_WAVES:
+            raise ValueError(
+                f"The largest cells need {waves:.1e} waves, and {MOST_WAVES:.0e} are allowed: give "
+                "molecules in a large box no cell, or take a larger width of the charges."
             )
         return periodic, numbers
 

@@ -117,8 +117,9 @@ def read_structures(path: str) -> list[Atoms]:
     """All structures of a file, or of a part such as `file.xyz@:10`.
 
     Raises:
-        ValueError: what ASE cannot read.
+        ValueError: what ASE cannot read, positions or cells that are not finite.
     """
+    import numpy as np
     from ase.io import read
     from ase.utils import string2index
 
@@ -135,7 +136,14 @@ def read_structures(path: str) -> list[Atoms]:
         structures = every[string2index(part or ":")] if own else read(file, index=part or ":")
     except Exception as error:
         raise ValueError(f"ASE cannot read structures from {path}: {error}") from error
-    return structures if isinstance(structures, list) else [structures]
+    structures = structures if isinstance(structures, list) else [structures]
+    for number, atoms in enumerate(structures):
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+            raise ValueError(
+                f"structure {number} of {path} has positions or a cell that are not finite: "
+                "correct it."
+            )
+    return structures
 
 
 def import_calculator(place: str) -> Calculator:

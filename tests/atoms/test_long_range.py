@@ -159,6 +159,10 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="width must be positive"):
         GaussianCharges(0.0)
     charges, pos, cell = random_crystal()
+    with pytest.raises(
+        ValueError, match=r"need \S+ waves, .*give molecules in a large box no cell"
+    ):
+        GaussianCharges(1.0)(charges, pos, cell=1e6 * torch.eye(3, dtype=pos.dtype)[None])
     cell[2] = 0
     with pytest.raises(ValueError, match="fewer than three vectors"):
         GaussianCharges(1.0)(charges, pos, cell=cell[None])

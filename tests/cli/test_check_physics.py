@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 
+from geqlib.cli.check import read_structures
 from geqlib.cli.main import main
 
 
@@ -85,6 +86,9 @@ def test_files_that_hold_no_structures(tmp_path, capsys):
     arguments[-1] = tmp_path
     assert main(["check", *map(str, arguments)]) == 2
     assert "is a folder: name a file of structures" in capsys.readouterr().err
+    (tmp_path / "nan.xyz").write_text("1\n\nH 0 0 nan\n")
+    with pytest.raises(ValueError, match=r"structure 0 of .*nan\.xyz .* not finite: correct it"):
+        read_structures(str(tmp_path / "nan.xyz"))
 
 
 @pytest.mark.parametrize("name", ["needs", "number", "broken"])
