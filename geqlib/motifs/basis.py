@@ -63,6 +63,7 @@ def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
 
 
 def check_kind(kind: str) -> None:
+    """Refuse a kind of count that is none of `Kind`."""
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is unknown: choose {', '.join(get_args(Kind))}.")
 

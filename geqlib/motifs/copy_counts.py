@@ -25,6 +25,15 @@ def count_copies(
         pattern: with 0, 1 or 2 roots, and without labels.
         graphs: in which the copies lie.
         induced: whether copies with further edges between their nodes are left out.
+
+    Example:
+        >>> from geqlib.motifs.homomorphisms import Counter, simple_graphs
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+        >>> counter = Counter(simple_graphs(square, 4))
+        >>> pairs = counter.path_lists(cyclic=True).pairs(4)
+        >>> count_copies(pairs, as_pattern("C4"), counter.graphs, induced=True).tolist()
+        [1]
     """
     number = {node: k for k, node in enumerate(chain_order(pattern))}
     places = {tuple(number[node] for node in roots) for roots in root_images(pattern)}

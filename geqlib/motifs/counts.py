@@ -94,7 +94,21 @@ def _listed(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
 def together(
     pairs: Sequence[Tensor], values: Sequence[Tensor], nodes: int
 ) -> tuple[Tensor, Tensor]:
-    """[2, P] all pairs of several lists of them, and [P, lists] values, 0 where one has none."""
+    """Values at pairs of nodes, from several lists of pairs, as columns of one list.
+
+    Args:
+        pairs: lists [2, p] of different pairs.
+        values: [p] of each list.
+        nodes: number of nodes.
+
+    Returns:
+        [2, P] all pairs, sorted, and [P, lists] values, 0 where a list lacks the pair.
+
+    Example:
+        >>> one, two = torch.tensor([[0], [1]]), torch.tensor([[0, 1], [1, 2]])
+        >>> together([one, two], [torch.tensor([5]), torch.tensor([6, 7])], 3)[1].tolist()
+        [[5, 6], [0, 7]]
+    """
     keys = [row_keys([pair[0], pair[1]], nodes) for pair in pairs]
     every = torch.cat(keys).unique()
     columns = [

@@ -46,6 +46,11 @@ def elimination(pattern: Pattern) -> Elimination:
 
     All ways are compared: by their width, then by the number of sums over the largest number of
     nodes fixed at once.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> elimination(unordered_form(as_pattern("C5").rooted(0))[0]).width
+        2
     """
     roots, free = pattern.roots, pattern.components(without=pattern.roots)
     whole = len(free) == 1 and _around(pattern, free[0]) == roots

@@ -84,10 +84,12 @@ def adjacency(batch: Four) -> torch.Tensor:
 
 
 def colour_refinement(batch: Four) -> bool | None:
+    """1-WL."""
     return _refined_nodes(batch.matrices(adjacency(batch)))
 
 
 def graphlet_degrees(batch: Four) -> bool | None:
+    """1-WL, from sums of orbit adjacencies over rows as colours of nodes."""
     pairs, counts = orbit_adjacencies(batch.counter.graphs)
     degrees = counts.new_zeros(batch.counter.graphs.num_nodes, counts.size(1))
     degrees.index_add_(0, pairs[0], counts)
@@ -97,6 +99,7 @@ def graphlet_degrees(batch: Four) -> bool | None:
 
 
 def orbits(batch: Four) -> bool | None:
+    """1-WL, from orbit adjacencies as colours of pairs."""
     pairs, counts = orbit_adjacencies(batch.counter.graphs)
     nodes = batch.counter.graphs.num_nodes
     key, every = pairs[0] * nodes + pairs[1], batch.row * nodes + batch.column
@@ -106,24 +109,29 @@ def orbits(batch: Four) -> bool | None:
 
 
 def folklore(batch: Four) -> bool | None:
+    """Folklore 2-WL, the bound of PPGN."""
     return _refined_pairs(batch.matrices(adjacency(batch)))
 
 
 def with_q5(batch: Four) -> bool | None:
+    """Folklore 2-WL, from the polynomial of degree 5 that PPGN does not compute."""
     return _refined_pairs(batch.matrices(_polynomials(batch, 5)))
 
 
 def with_degree_6(batch: Four) -> bool | None:
+    """Folklore 2-WL, from all polynomials up to degree 6 that PPGN does not compute."""
     return _refined_pairs(batch.matrices(_polynomials(batch, 6)))
 
 
 def cliques(batch: Four) -> bool | None:
+    """Numbers of complete subgraphs of 3 to 6 nodes."""
     sizes = range(SMALLEST, LARGEST + 1)
     counts = [batch.counter.of_graphs(as_pattern(f"K{size}")) for size in sizes]
     return outcome(list(torch.stack(counts, 1).numpy()))
 
 
 def with_q5_and_cliques(batch: Four) -> bool | None:
+    """Either of the two."""
     outcomes = with_q5(batch), cliques(batch)
     return None if None in outcomes else any(outcomes)
 

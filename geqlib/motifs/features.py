@@ -24,8 +24,7 @@ class MotifFeatures(BaseTransform):
     """Counts of motifs as features, of whatever kinds a network takes.
 
     All are log(1 + count). Patterns are names such as "C6", or edges as text, see
-    `geqlib.motifs.patterns.as_pattern`; their copies are subgraphs,
-    induced or not.
+    `geqlib.motifs.patterns.as_pattern`; their copies are subgraphs, induced or not.
 
     Args:
         nodes: patterns, appended to `x`, one channel for every orbit of their nodes; or "orbits",

@@ -230,7 +230,7 @@ class PPGNpp(nn.Module):
 
 
 def check_degree(degree: int) -> None:
-    """Refuse polynomials of a degree for which none are enumerated."""
+    """Refuse polynomials of a degree for which none are enumerated, by a ValueError."""
     if not 1 <= degree <= MOST_DEGREE:
         raise ValueError(f"degree must be 1 to {MOST_DEGREE}, got {degree}.")
 
@@ -249,7 +249,15 @@ def ppgn_plan(
         edge_index: [2, E], from degree 5 on of simple undirected graphs.
         num_nodes: N.
         batch: [N] graph of each node, and num_graphs: how many there are.
-        degree: of the polynomials.
+        degree: of the polynomials, 1 to 6.
+
+    Raises:
+        ValueError: from degree 5 on, graphs that are directed or have loops or parallel edges,
+            a cost that is too large, counts that are not below 2^53.
+
+    Example:
+        >>> ppgn_plan(torch.tensor([[0, 1], [1, 0]]), 2, degree=6).polynomials.shape
+        torch.Size([4, 12])
     """
     if batch is None:
         batch, num_graphs = edge_index.new_zeros(num_nodes), 1

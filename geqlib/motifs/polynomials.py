@@ -106,6 +106,13 @@ def pair_polynomials(graphs: Graphs, degree: int, row: Tensor, column: Tensor) -
 
     Raises:
         ValueError: a cost that is too large, counts that are not below 2^53.
+
+    Example:
+        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+        >>> zero, one = torch.tensor([0, 0]), torch.tensor([0, 2])
+        >>> pair_polynomials(simple_graphs(square, 4), 5, zero, one).shape
+        torch.Size([2, 1])
     """
     counter, columns = Counter(graphs, advice=ADVICE), []
     key = row_keys([row, column], graphs.num_nodes)

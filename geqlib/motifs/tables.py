@@ -85,13 +85,24 @@ def sum_of_products(tables: Sequence[Table], free: Sequence[int]) -> Table:
 
     Raises:
         ValueError: a sum that is not below 2^53, or more than 10^8 rows.
+
+    Example:
+        >>> ends = (torch.tensor([0, 1]), torch.tensor([1, 0]))  # of an edge, in both directions
+        >>> edge = Table((0, 1), ends, torch.ones(2, dtype=torch.float64), 2)
+        >>> walks = sum_of_products([edge, edge.of((1, 2))], (0, 2))  # of two steps
+        >>> [column.tolist() for column in walks.nodes], walks.value.tolist()
+        ([[0, 1], [0, 1]], [1.0, 1.0])
     """
     first, *others = _join_order(tables)
     return _joined(first, _sorted_tables(first, others), tuple(free))
 
 
 def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
-    """[rows] one integer for each row of nodes, in lexicographic order."""
+    """[rows] one integer for each row of nodes, in lexicographic order.
+
+    Raises:
+        ValueError: more rows of nodes than there are integers of 64 bits.
+    """
     if num_nodes ** len(columns) > KEYS:
         raise ValueError(
             f"Rows of {len(columns)} nodes out of {num_nodes} cannot be numbered in 64 bits: count "
