@@ -8,9 +8,10 @@
 
 Stages go in the order of their value, each for a share of the minutes at most, and write
 benchmarks/results/gpu/STAGE.json line by line. They run in a process of their own; one that fails,
-hangs or is cut off costs itself alone, and its file says why. Peers that are not installed are
-skipped by name (`make peers`, and on a GPU `make gpu-peers`). The exit code is 1 if a stage has
-failed, or if the parity gate, where it is among the stages, did not say that all cases are right.
+hangs or is cut off costs itself alone, and its file, if it has begun one, says why. Peers that are
+not installed are skipped by name (`make peers`, and on a GPU `make gpu-peers`). The exit code is 1
+if a stage has failed, or if the parity gate, where it is among the stages, did not say that all
+cases are right.
 
 It runs from the repository, installed or not, without a network: beside geqlib's own dependencies
 (pyproject.toml) the parity gate needs pytest and hypothesis, molecular dynamics ASE, and training
@@ -384,13 +385,14 @@ def show(outcomes: dict[str, str]) -> None:
         shown: Callable[[str], object] = str
     else:
         write_lines, shown = Console().print, Markdown
+    files = [name for name in outcomes if (RESULTS / "gpu" / f"{name}.json").exists()]
     for name, state in outcomes.items():
         write_lines(shown(f"# {name}: {state}"))
-        if state.startswith(NOT_BEGUN) or name == "parity":
+        if state.startswith(NOT_BEGUN) or name == "parity" or name not in files:
             continue
         with suppress(ValueError):
             write_lines(shown(to_markdown(read_result(f"gpu/{name}"))))
-    sys.stdout.write(f"wrote {RESULTS / 'gpu'}\n")
+    sys.stdout.write(f"Files of {', '.join(files) or 'no stage'} are in {RESULTS / 'gpu'}.\n")
 
 
 if __name__ == "__main__":
