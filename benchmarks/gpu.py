@@ -388,7 +388,7 @@ def show(outcomes: dict[str, str]) -> None:
     files = [name for name in outcomes if (RESULTS / "gpu" / f"{name}.json").exists()]
     for name, state in outcomes.items():
         write_lines(shown(f"# {name}: {state}"))
-        if state.startswith(NOT_BEGUN) or name == "parity" or name not in files:
+        if state.startswith(NOT_BEGUN) or name == "parity":
             continue
         with suppress(ValueError):
             write_lines(shown(to_markdown(read_result(f"gpu/{name}"))))

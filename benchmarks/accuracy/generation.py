@@ -7,14 +7,15 @@ weights in a budget of minutes), rotated training molecules, as many training st
 {minutes} minutes of processor time on one thread, {constant} of them at a constant rate, which then
 falls along a cosine; the epoch of least validation loss on {val} molecules is sampled; seed {seed}.
 The rate of each network is that of {rates} with the least validation loss in a run of {choice}
-minutes; widths of the two equivariant ones and the kernels of PONITA were chosen by such runs, too.
-Its kernels are factored, into functions of ln(distance) and harmonics of directions, which the
-published ones are not: the ablation has a row with those. All take the same preconditioning, loss,
-noise and sampler: Heun, 40 levels from sigma_max to 0.002, churn 10. Scores are those of {samples}
-samples by the rules of EDM, ± the deviation over sampling seeds {sampling_seeds}; molecules that
-end in NaN count as failures. Novel: distinct molecules that are not among the training molecules,
-by SMILES from positions. Rows of the ablation change one thing of the first, at its rate. Published
-rows were trained a thousand times as long and are scores of 10 000 samples.
+minutes; widths of the two equivariant ones, of three each, and the kernels of PONITA were chosen
+before by the same loss, after as long at a constant rate. These kernels are factored, into
+functions of ln(distance) and harmonics of directions, which the published ones are not: the
+ablation has a row with those. All take the same preconditioning, loss, noise and sampler: Heun, 40
+levels from sigma_max to 0.002, churn 10. Scores are those of {samples} samples by the rules of EDM,
+± the deviation over sampling seeds {sampling_seeds}; molecules that end in NaN count as failures.
+Novel: distinct molecules that are not among the training molecules, by SMILES from positions. Rows
+of the ablation change one thing of the first, at its rate. Published rows were trained a thousand
+times as long and are scores of 10 000 samples.
 
 The result file is written after every row; rows that were measured before are kept. Runs that were
 stopped go on, and so do batches of samples, both in runs/. A longer budget goes on with the part of

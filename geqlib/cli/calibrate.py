@@ -42,8 +42,8 @@ def main(args: Sequence[str]) -> int:
 
     model = model_file(options.run)
     out = options.out or model.with_name("calibrated.ckpt")
-    if options.out is not None and out.resolve() == model.resolve():
-        raise ValueError(f"--out {out} is the model itself: name another file.")
+    if out.resolve() == model.resolve():
+        raise ValueError(f"{out} is the model itself: name another file, with --out.")
     done = calibrate(
         options.run,
         out,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geqlib.frames.copies import FrameCopies
 from geqlib.graph.checks import values_readable
-from geqlib.graph.functional import readable
+from geqlib.graph.functional import is_true
 from geqlib.symmetry.types import TensorType
 
 Confidence = Callable[[Any], Tensor]
@@ -92,7 +92,7 @@ def _shared(plan: FrameCopies, score: Tensor) -> Tensor:
     if not score.is_floating_point():
         score = score.to(torch.get_default_dtype())
     unsure = score.isnan().any()
-    if values_readable() and readable(unsure) and bool(unsure):
+    if values_readable() and is_true(unsure):
         raise ValueError("confidence returned NaN: no copy is the most confident one.")
     score = score.clamp(max=torch.finfo(score.dtype).max)  # infinite ones are alike
     lowest = score.new_full((plan.num_graphs,), -torch.inf)

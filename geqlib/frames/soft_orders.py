@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from geqlib.frames.batches import Batch
 from geqlib.frames.copies import FrameCopies, Mixing
 from geqlib.graph.checks import values_readable
-from geqlib.graph.functional import readable
+from geqlib.graph.functional import is_true
 from geqlib.graph.pairs import PairPlan
 from geqlib.graph.plan import accepted
 from geqlib.symmetry.types import TensorType
@@ -195,7 +195,7 @@ class SoftOrder(nn.Module):
                 "floating-point score for each node, [nodes] or [nodes, 1]."
             )
         wrong = ~scores.isfinite().all()
-        if values_readable() and readable(wrong) and bool(wrong):
+        if values_readable() and is_true(wrong):
             raise ValueError(
                 f"{name} returns NaN or infinite scores, which have no differences to sort nodes "
                 "by: fix it."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.checks import as_edges, as_index, values_readable
-from geqlib.graph.functional import read
+from geqlib.graph.functional import is_true
 from geqlib.graph.plan import Plan
 
 
@@ -131,7 +131,7 @@ def directed_plan(edge_index: Tensor, num_nodes: int) -> EdgePlan:
     if not _readable(ends):
         plan = EdgePlan(_numbers(ends), ends[0], ends[1], 0, num_nodes)
         return plan.ordered() if _has_kernels(ends) else plan
-    if read(out_of_range(ends, num_nodes)):
+    if is_true(out_of_range(ends, num_nodes)):
         raise ValueError(range_error(num_nodes))
     return unchecked_plan(ends[0], ends[1], num_nodes)
 

@@ -12,30 +12,14 @@ from torch import Tensor
 FORWARD = "Jvp"  # torch's name of a level of forward-mode derivatives
 
 
-def readable(x: Tensor) -> bool:
-    """Whether the value of a single number can be read: not where `torch.func.vmap` vectorises it.
+def is_true(x: Tensor) -> bool:
+    """Whether a single number is not 0, for which the host waits once.
+
+    False where the value cannot be read, as `torch.func.vmap` vectorises it.
 
     Example:
         >>> import torch
-        >>> readable(torch.ones(()))
-        True
-    """
-    try:
-        x.item()
-    except RuntimeError as error:
-        if "vmap" not in str(error):
-            raise
-        return False
-    return True
-
-
-def read(x: Tensor) -> bool:
-    """Whether a single number is not 0, for which the host waits once.
-
-    False where the value cannot be read: see `readable`.
-
-    Example:
-        >>> read(torch.ones(()))
+        >>> is_true(torch.ones(()))
         True
     """
     try:

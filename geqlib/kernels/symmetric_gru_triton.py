@@ -31,7 +31,6 @@ import triton.language as tl
 from torch import Tensor
 
 Level = tuple[Tensor, int, int, bool]  # as `SymmetricGRU.tree` takes them
-
 BLOCK = 512  # numbers of a program
 
 

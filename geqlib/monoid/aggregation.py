@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.aggr import Aggregation
 
 from geqlib.graph.checks import values_readable
-from geqlib.graph.functional import autocast_device, outside_vmap, readable
+from geqlib.graph.functional import autocast_device, is_true, outside_vmap
 from geqlib.kernels.symmetric_gru import Level, SymmetricGRU
 from geqlib.monoid.operators import LearntOperator, Product, UserOperator, as_operator
 from geqlib.monoid.tree import TreeLevel, TreePlan, tree_plan
@@ -296,7 +296,7 @@ def _check_finite(x: Tensor) -> None:
     if not values_readable():
         return
     total = x.detach().sum()  # one pass without a temporary: a sum shows every NaN
-    if readable(total) and bool(total.isnan()):
+    if is_true(total.isnan()):
         raise ValueError("x is NaN or infinite somewhere: correct or drop that element.")
 
 

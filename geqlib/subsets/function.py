@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import aggregation_resolver
 
 from geqlib.graph.checks import values_readable
-from geqlib.graph.functional import readable
+from geqlib.graph.functional import is_true
 from geqlib.graph.pairs import pair_plan
 from geqlib.graph.pool import graph_index, sum_pool
 
@@ -227,7 +227,7 @@ def _check_whole(subsets: Tensor) -> None:
     if subsets.dtype == torch.bool:
         return
     shares = ((subsets != 0) & (subsets != 1)).any()
-    if values_readable() and readable(shares) and bool(shares):
+    if values_readable() and is_true(shares):
         raise ValueError(
             "subsets hold numbers other than 0 and 1, but gains are those of whole elements: draw "
             "subsets from the shares first."

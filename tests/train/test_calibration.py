@@ -282,6 +282,9 @@ def test_what_cannot_be_calibrated(run: Path, capsys: pytest.CaptureFixture[str]
     assert tiny.geqlib(["calibrate", folder, "--out", str(best)]) == 2
     assert "is the model itself: name another file" in capsys.readouterr().err
     assert best.read_bytes() == content
+    calibrated = str(best.with_name("calibrated.ckpt"))
+    assert tiny.geqlib(["calibrate", calibrated]) == 2  # would be its own result
+    assert "is the model itself: name another file" in capsys.readouterr().err
     config = yaml.safe_load((run / "run" / "config.yaml").read_text())
     assert config["model"]["class_path"].endswith("EnergyForces")
     assert not (run / "other.ckpt").exists()
