@@ -187,9 +187,10 @@ def run_name(name: str, rate: float, minutes: float | None = None) -> str:
 def planned(command: Namespace) -> list[tuple[str, str, float, bool]]:
     """Label, run, largest noise level and whether weights are averaged, row by row."""
     sigma_max = command.sigma_max
-    rows = [(name, name, sigma_max, True) for name in command.only or NETWORKS]
+    names = command.only or [*NETWORKS, *(ABLATIONS if command.ablation else ())]
+    labels = {name: f"PONITA, {name}" for name in ABLATIONS}
+    rows = [(labels.get(name, name), name, sigma_max, True) for name in names]
     if command.ablation:
-        rows += [(f"PONITA, {name}", name, sigma_max, True) for name in ABLATIONS]
         rows.append((f"PONITA, {NOT_AVERAGED}", OURS, sigma_max, False))
         rows.append(("PONITA, another start", OURS, PUBLISHED_SIGMA_MAX, True))
     return rows
@@ -309,7 +310,8 @@ def _arguments() -> Namespace:
     parser.add_argument("--sampling-seeds", type=int, nargs="+", default=list(SAMPLING_SEEDS))
     parser.add_argument("--sigma-max", type=float, default=SIGMA_MAX)
     parser.add_argument("--ablation", action="store_true", help="also of PONITA with one change")
-    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), help="train these alone")
+    names = [*NETWORKS, *ABLATIONS]
+    parser.add_argument("--only", nargs="+", choices=names, help="these rows alone")
     return parser.parse_args()
 
 
