@@ -378,7 +378,7 @@ def frame_group(text: str) -> Group:
 def _none(geometry: Geometry | None, batch: Batch, units: float) -> Tensor:
     """[B] differences that count as none in what is seen from the frames."""
     if geometry is not None:
-        return geometry.rounding(units) * geometry.sizes()
+        return geometry.rounding.differences(units) * geometry.sizes()
     return torch.zeros(batch.count, dtype=torch.float64, device=batch.samples["graph"].device)
 
 

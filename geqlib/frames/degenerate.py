@@ -41,8 +41,9 @@ def degenerate_frames(
         Matrices [F, d, d], differentiable in the vectors, their samples [F] and weights [F].
 
     Raises:
-        ValueError: tensors that the frame would leave free to rotate.
+        ValueError: NaN or infinity, or tensors that the frame would leave free to rotate.
     """
+    geometry.check_finite()
     axes, owner = geometry.tensor_axes()
     # each sample begins with a vector that is 0, where chains end
     count, zeros = len(samples), geometry.vectors.new_zeros(len(samples), axes.size(1))
@@ -59,8 +60,8 @@ def degenerate_frames(
         vectors.detach(),
         own,
         vectors.size(1) - proper,
-        geometry.eps[samples],
-        geometry.shortest()[samples],
+        geometry.rounding.eps[samples],
+        geometry.rounding.shortest()[samples],
     )
     # where all chains are long, the host need not know more
     long = chains.length.numel() > 0 and float(chains.length.amin()) > FLAT
@@ -135,7 +136,7 @@ def _check_fixed(geometry: Geometry, samples: Tensor, chains: list[Chains]) -> N
     if not len(geometry.inertia):
         return
     tensor, owner = geometry.inertia.detach(), geometry.inertia_sample
-    limit = geometry.rounding() * geometry.sizes() ** 2
+    limit = geometry.rounding.differences() * geometry.sizes() ** 2
     changes = torch.zeros_like(owner, dtype=torch.bool)
     for part in chains[:2]:
         if part.vector.size(1):

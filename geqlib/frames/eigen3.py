@@ -4,7 +4,7 @@ Three by three matrices are decomposed in closed form: the trigonometric solutio
 characteristic cubic gives the eigenvalue that lies farthest from the other two, a cross product
 its eigenvector, and one Jacobi rotation in the plane orthogonal to it the others (after Eberly, "A
 robust eigensolver for 3 x 3 symmetric matrices", 2014). Every matrix's residual is checked, and
-LAPACK decomposes those that fail.
+LAPACK decomposes those that fail. On a GPU one kernel turns them by Jacobi's rotations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.functional import refuse_two_forward_modes
+from geqlib.kernels.selection import fused
 
 _FEW = 512  # below that many matrices LAPACK is faster, one by one
 _PART = 16384  # matrices at a time: what fits a core's cache
@@ -59,6 +60,11 @@ def symmetric_eigen(matrix: Tensor, *, tolerance: Tensor | None = None) -> tuple
 class _Eigen(torch.autograd.Function):
     @staticmethod
     def forward(matrix: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        supported = matrix.size(-1) == 3 and matrix.dtype in (torch.float32, torch.float64)
+        if fused("eigen3", matrix, supported=supported):
+            from geqlib.kernels import eigen3_triton
+
+            return eigen3_triton.eigen3(matrix)
         if matrix.size(-1) != 3 or (len(matrix) < _FEW and not matrix.is_cuda):
             return _lapack(matrix)
         values, vectors, residual = eigen3(matrix)

@@ -75,7 +75,7 @@ class LearnedFrame(nn.Module):
         total = zeros[:, : terms.size(1)].index_add(0, sample, terms)
         size = terms.detach().norm(dim=-1)  # what the sum would be if nothing cancelled
         largest = zeros[:, 0, : terms.size(1)].index_add(0, sample, size)
-        least = geometry.shortest().clamp(min=CLEAR)[:, None]
+        least = geometry.rounding.shortest().clamp(min=CLEAR)[:, None]
         return _orthogonal(total, torch.where(largest > 0, least * largest, 0.0), self.proper)
 
     def _weights(self, unit: Tensor, covariance: Tensor) -> Tensor:

@@ -327,4 +327,4 @@ def _latent(v: Tensor, batch: Tensor, geometry: Geometry) -> Geometry:
     sample = batch.repeat_interleave(v.size(2))
     # latent vectors are all there is, and they are rounded as the inputs are
     none = geometry.inertia[:0], geometry.inertia_sample[:0]
-    return Geometry(vectors, sample, *none, geometry.eps, geometry.noise)
+    return Geometry(vectors, sample, *none, geometry.rounding)

@@ -12,7 +12,6 @@ frames come from the points themselves (`geqlib.frames.degenerate`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,7 +60,7 @@ def point_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Frames
         ValueError: NaN, or tensors of degree 2 and more that the frame would leave free to rotate.
     """
     axes, gap = covariance_axes(geometry)
-    simple = gap > geometry.gap_tolerance()
+    simple = gap > geometry.rounding.gap_tolerance
     sample = torch.arange(geometry.count, device=axes.device)
     if bool(simple.all()):
         return signed_frames(axes, sample, proper)
@@ -74,28 +73,25 @@ def covariance_axes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Eigenvectors [B, d, d] of the covariance in columns, by descending eigenvalue, and gaps [B].
 
     The gap is the smallest difference of eigenvalues, relative to the largest of them; 0 for
-    samples whose covariance is 0 or rounding alone.
-
-    Raises:
-        ValueError: NaN.
+    samples whose covariance is 0, rounding alone or not finite.
     """
-    size, d = geometry.sizes(), geometry.vectors.size(-1)
-    unit = geometry.vectors / size[geometry.sample, None]
-    outer = (unit[:, :, None] * unit[:, None]).flatten(1)
+    vectors, d = geometry.vectors, geometry.vectors.size(-1)
+    outer = (vectors[:, :, None] * vectors[:, None]).flatten(1)
     covariance = outer.new_zeros(geometry.count, d * d).index_add(0, geometry.sample, outer)
     if len(geometry.inertia):
-        scaled = geometry.inertia / size[geometry.inertia_sample, None, None] ** 2
-        covariance = covariance.index_add(0, geometry.inertia_sample, -scaled.flatten(1))
-    if not math.isfinite(float(torch.linalg.vector_norm(covariance.detach(), 1))):
-        geometry.check_finite()
-        covariance = covariance.where(covariance.isfinite(), 0.0)  # squares that are too large
-    tolerance = geometry.spectral_tolerance
-    values, axes = symmetric_eigen(covariance.view(-1, d, d), tolerance=tolerance)
+        flat = geometry.inertia.flatten(1)
+        covariance = covariance.index_add(0, geometry.inertia_sample, flat, alpha=-1)
+    covariance = covariance.where(covariance.isfinite().all(1, keepdim=True), 0.0)
+    rounding, numbers = geometry.rounding, torch.finfo(covariance.dtype)
+    matrix = covariance.view(-1, d, d)
+    values, axes = symmetric_eigen(matrix, tolerance=rounding.spectral_tolerance)
     top = values.abs().amax(1)
     gaps = (values[:, :-1] - values[:, 1:]).amin(1) if d > 1 else top
-    gap = (gaps / top.clamp(min=torch.finfo(top.dtype).tiny)).masked_fill(geometry.blurred(), 0.0)
+    # below this, squares have lost digits
+    gap = gaps / top.clamp(min=numbers.tiny / numbers.eps)
+    gap = gap.masked_fill(rounding.blurred, 0.0)
     for counts in open_counts():
-        counts.append((geometry.count, int((gap <= geometry.gap_tolerance()).sum())))
+        counts.append((geometry.count, int((gap <= rounding.gap_tolerance).sum())))
     return axes, gap
 
 

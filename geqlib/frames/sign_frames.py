@@ -120,7 +120,7 @@ def sign_frames(
         ValueError: NaN.
     """
     axes, gap = covariance_axes(geometry)
-    rest = (gap <= geometry.gap_tolerance()).nonzero()[:, 0]
+    rest = (~(gap > geometry.rounding.gap_tolerance)).nonzero()[:, 0]  # NaN is among the rest
     owner, weight = sample[:0], axes[:0, 0, 0]
     several = False
     if len(rest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -19,59 +19,31 @@ BLURRED = 1 / 32
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Vectors and tensors of a batch of samples, in float64.
+class Rounding:
+    """Which differences of the data of a sample are none, in proportion to the sample's size.
 
     Args:
-        vectors: [R, d] vectors, and centred points.
-        sample: [R] the sample of each.
-        inertia: [Q, d, d] of tensors of higher degree and of axial vectors (`inertia`).
-        inertia_sample: [Q] the sample of each.
         eps: [B] rounding unit of each sample's data.
-        noise: [B] rounding of the positions in proportion to the sample's size: more than `eps`
-            where they are far from the origin.
+        noise: [B] rounding of the positions: more than `eps` where they are far from the origin.
     """
 
-    vectors: Tensor
-    sample: Tensor
-    inertia: Tensor
-    inertia_sample: Tensor
     eps: Tensor
     noise: Tensor
 
-    @property
-    def count(self) -> int:
-        """Number of samples."""
-        return len(self.eps)
-
-    def sizes(self) -> Tensor:
-        """[B] largest entry of a sample's vectors; 1 where all are 0."""
-        return self._sizes
-
-    @cached_property
-    def _sizes(self) -> Tensor:
-        size = self.eps.new_zeros(self.count)
-        # the infinite norm of torch is slow on a CPU
-        size = size.scatter_reduce(0, self.sample, self.vectors.detach().abs().amax(1), "amax")
-        if len(self.inertia):
-            size = size.scatter_reduce(0, self.inertia_sample, self.norms(), "amax")
-        return size.masked_fill(size == 0, 1.0)
-
-    def rounding(self, units: float = 64) -> Tensor:
-        """[B] differences that count as none, in proportion to the sample's size."""
+    def differences(self, units: float = 64) -> Tensor:
+        """[B] differences that count as none."""
         return torch.maximum(units * self.eps, NOISY * self.noise)
 
+    @cached_property
     def blurred(self) -> Tensor:
         """[B] whether the sample is little more than the rounding of its positions."""
         return self.noise > BLURRED
 
     def shortest(self) -> Tensor:
-        """[B] the length, in proportion to the sample's size, up to which nothing has a direction.
+        """[B] the length up to which nothing has a direction; infinite for blurred samples."""
+        return self.differences().masked_fill(self.blurred, torch.inf)
 
-        Infinite for blurred samples.
-        """
-        return self.rounding().masked_fill(self.blurred(), torch.inf)
-
+    @cached_property
     def gap_tolerance(self) -> Tensor:
         """[B] the gap, relative to the largest eigenvalue, that eigenvectors of frames need."""
         return torch.maximum(self.spectral_tolerance, 2 * NOISY * self.noise)
@@ -80,8 +52,47 @@ class Geometry:
     def spectral_tolerance(self) -> Tensor:
         return spectral_tolerance(self.eps)
 
+
+@dataclass(frozen=True)
+class Geometry:
+    """Vectors and tensors of a batch of samples, in float64.
+
+    Args:
+        vectors: [R, d] vectors, and centred points.
+        sample: [R] the sample of each.
+        inertia: [Q, d, d] of tensors of higher degree and of axial vectors (`inertia`).
+        inertia_sample: [Q] the sample of each.
+        rounding: of their data.
+    """
+
+    vectors: Tensor
+    sample: Tensor
+    inertia: Tensor
+    inertia_sample: Tensor
+    rounding: Rounding
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.rounding.eps)
+
+    def sizes(self) -> Tensor:
+        """[B] largest entry of a sample's vectors; 1 where all are 0."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        size = self.rounding.eps.new_zeros(self.count)
+        # the infinite norm of torch is slow on a CPU
+        size = size.scatter_reduce(0, self.sample, self.vectors.detach().abs().amax(1), "amax")
+        if len(self.inertia):
+            size = size.scatter_reduce(0, self.inertia_sample, self.norms(), "amax")
+        return size.masked_fill(size == 0, 1.0)
+
     def check_finite(self) -> None:
         """Raise a ValueError that names a sample with NaN or infinity, if there is one."""
+        if isfinite(float(self.vectors.detach().sum() + self.inertia.detach().sum())):
+            return
         for x, sample in ((self.vectors, self.sample), (self.inertia, self.inertia_sample)):
             finite = x.detach().isfinite().flatten(1).all(1)
             if not bool(finite.all()):
@@ -105,7 +116,7 @@ class Geometry:
         values, axes = symmetric_eigen(inertia)
         gap = (values[:, :, None] - values[:, None]).abs()
         gap.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        tolerance = self.spectral_tolerance[self.inertia_sample, None]
+        tolerance = self.rounding.spectral_tolerance[self.inertia_sample, None]
         tensor, axis = (gap.amin(2) > tolerance * values[:, :1]).nonzero(as_tuple=True)
         return axes[tensor, :, axis] * self.norms()[tensor, None], self.inertia_sample[tensor]
 
@@ -156,12 +167,12 @@ def geometry_of(batch: Batch, group: Group) -> tuple[Geometry, Tensor | None]:
     number, d = batch.samples["graph"], group.dim
     parts = *_joined(vectors, (d,), number), *_joined(inertias, (d, d), number)
     eps = parts[0].new_full((batch.count,), rounding)
-    geometry = Geometry(*parts, eps, torch.zeros_like(eps))
+    geometry = Geometry(*parts, Rounding(eps, torch.zeros_like(eps)))
     if shift is None:
         return geometry, None
     # far from the origin, positions are rounded more coarsely than the set is small
     noise = eps * shift.detach().norm(dim=1) / geometry.sizes()
-    return replace(geometry, noise=noise), shift
+    return replace(geometry, rounding=Rounding(eps, noise)), shift
 
 
 def _centres(batch: Batch, dim: int) -> Tensor:

@@ -58,6 +58,8 @@ def weighted_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Fra
     spectral = signed_frames(axes[clear], sample[clear], proper)
     parts = [_scaled(spectral, share[spectral.sample])]
     near = (share < 1).nonzero()[:, 0]
+    if len(near):
+        geometry.check_finite()
     bases, owner, weight = _near_bases(geometry, near)
     frames = signed_frames(bases, owner, proper)
     signs = len(frames.weight) // max(len(weight), 1)
@@ -81,7 +83,10 @@ def _near_bases(geometry: Geometry, samples: Tensor) -> tuple[Tensor, Tensor, Te
     members = members[own[members].argsort(stable=True)]
     vectors, own = geometry.vectors[members], own[members]
     bases_of = _pair_bases if vectors.size(1) == 3 else _single_bases
-    least, sizes = geometry.shortest()[samples], segment_lengths(own, len(samples)).tolist()
+    least, sizes = (
+        geometry.rounding.shortest()[samples],
+        segment_lengths(own, len(samples)).tolist(),
+    )
     parts = [(vectors.new_zeros(0, *[vectors.size(1)] * 2), samples[:0], vectors.new_zeros(0))]
     first = 0
     for start, end in _groups(sizes):

@@ -41,8 +41,8 @@ def degenerate_frames(
     chosen[samples] = True
     members = chosen[number].nonzero()[:, 0]
     vectors, number = vectors[members], number[members].cpu().numpy()
-    values, eps = vectors.detach().cpu().numpy(), geometry.eps.tolist()
-    shortest = geometry.shortest().tolist()
+    values, eps = vectors.detach().cpu().numpy(), geometry.rounding.eps.tolist()
+    shortest = geometry.rounding.shortest().tolist()
     order = np.argsort(number, kind="stable")
     ends = np.searchsorted(number[order], np.arange(geometry.count + 1))
     recipes, index = [], []

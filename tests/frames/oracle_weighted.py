@@ -22,7 +22,7 @@ def weighted_frames(geometry: Geometry, *, proper: bool, degree: int = 1) -> Fra
     spectral = signed_frames(axes[clear], sample[clear], proper)
     parts = [_scaled(spectral, share[spectral.sample])]
     bases_of = _pair_bases if geometry.vectors.size(1) == 3 else _single_bases
-    shortest = geometry.shortest()
+    shortest = geometry.rounding.shortest()
     order = geometry.sample.argsort(stable=True)
     ends = torch.searchsorted(geometry.sample[order], torch.arange(geometry.count + 1).to(order))
     for k in torch.nonzero(share < 1)[:, 0].tolist():

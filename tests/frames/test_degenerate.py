@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geqlib.frames import weighted_frames as weighted_frames_module
 from geqlib.frames.degenerate import degenerate_frames
-from geqlib.frames.vectors import Geometry, inertia
+from geqlib.frames.vectors import Geometry, Rounding, inertia
 from geqlib.testing import degenerate_sets
 from geqlib.train.steps.host_reads import HostReads
 from tests.frames import oracle_degenerate as oracle
@@ -64,7 +64,9 @@ def geometry(sets: list[Tensor], *, tensors: bool = False, eps: float = 2.0**-52
         moved = inertia(random(2 * len(sets), 5), 2)
         of_tensor = torch.arange(len(sets)).repeat(2)
     unit = vectors.new_full((len(sets),), eps)
-    return Geometry(vectors[mixed], sample[mixed], moved, of_tensor, unit, torch.zeros_like(unit))
+    return Geometry(
+        vectors[mixed], sample[mixed], moved, of_tensor, Rounding(unit, torch.zeros_like(unit))
+    )
 
 
 CASES = {
@@ -111,7 +113,7 @@ def test_frames_are_those_of_a_loop_over_samples(case: str, proper: bool, degree
 
 
 def replaced(whole: Geometry, vectors: Tensor) -> Geometry:
-    rest = (whole.sample, whole.inertia, whole.inertia_sample, whole.eps, whole.noise)
+    rest = (whole.sample, whole.inertia, whole.inertia_sample, whole.rounding)
     return Geometry(vectors, *rest)
 
 
@@ -168,7 +170,7 @@ def test_tensors_that_stay_free_to_rotate_are_refused(kind: str) -> None:
     assert bool((cubic - cubic[0, 0, 0] * torch.eye(3)).abs().max() < 1e-12)
     plain = geometry([SPATIAL["octahedron"], SPATIAL[kind], SPATIAL["octahedron"]])
     for owner in (0, 1):
-        rest = (cubic, torch.tensor([owner]), plain.eps, plain.noise)
+        rest = (cubic, torch.tensor([owner]), plain.rounding)
         whole = Geometry(plain.vectors, plain.sample, *rest)
         if owner == 0:
             degenerate_frames(whole, torch.arange(3), proper=False, degree=3)

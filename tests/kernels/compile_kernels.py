@@ -10,6 +10,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from geqlib.kernels import edge_product_triton as edges
+from geqlib.kernels import eigen3_triton as eigen3
 from geqlib.kernels import grid_product_triton as grid
 from geqlib.kernels import sphere_power_triton as power
 from geqlib.kernels import symmetric_gru_triton as gru
@@ -44,6 +45,7 @@ NUMBERS = [
     "size_y",
     "size_z",
     "elements",
+    "count",
     "k_of_grad",
     "row_of_grad",
     "k_of_x",
@@ -75,6 +77,7 @@ KERNELS: list[tuple[Any, dict[str, Any]]] = [
     (power._slopes, {**POWER, "CHOSEN": True, "ALONG": True, "SHIFT": 2}),
     *((f, {"BLOCK": gru.BLOCK}) for f in (gru._sums, gru._gates, gru._gates_backward)),
     (gru._members, {"BLOCK": gru.BLOCK}),
+    (eigen3._eigen3, {"BLOCK": eigen3.BLOCK, "SWEEPS": eigen3.SWEEPS}),
 ]
 
 
