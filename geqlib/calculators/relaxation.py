@@ -60,10 +60,7 @@ def relax(
         ValueError: if the cell shall change and has no volume, or a pressure has no cell to act on,
             or a limit is not positive.
     """
-    if not (limit > 0 and steps > 0):
-        raise ValueError(f"The limits of force and steps must be positive, got {limit}, {steps}.")
-    if pressure and not cell:
-        raise ValueError("A pressure acts on the cell: let it change, too (--cell).")
+    _check_options(limit, steps, cell, pressure)
     check_cell(atoms, cell=cell)
     moved: Any = FrechetCellFilter(atoms, scalar_pressure=pressure * units.GPa) if cell else atoms
     silent: Any = None
@@ -71,6 +68,15 @@ def relax(
     converged = bool(optimizer.run(fmax=limit, steps=steps))
     force = float(np.linalg.norm(moved.get_forces(), axis=1).max())
     return Relaxed(atoms, optimizer.nsteps, force, converged)
+
+
+def _check_options(
+    limit: float = 0.01, steps: int = 500, cell: bool = False, pressure: float = 0.0
+) -> None:
+    if not (limit > 0 and steps > 0):
+        raise ValueError(f"The limits of force and steps must be positive, got {limit}, {steps}.")
+    if pressure and not cell:
+        raise ValueError("A pressure acts on the cell: let it change, too (--cell).")
 
 
 def check_cell(atoms: Atoms, *, cell: bool) -> None:
@@ -105,9 +111,11 @@ def relax_all(
         options: of `relax`.
 
     Raises:
-        ValueError: see `relax`; if the file was made with other options or of other structures.
+        ValueError: see `relax`, with the number of the structure; if the file was made with other
+            options or of other structures.
     """
     path = Path(path)
+    _check_options(**options)
     for atoms in structures:
         check_cell(atoms, cell=bool(options.get("cell")))
     own = {name: str(value) for name, value in options.items()} | dict(made_with or {})
@@ -116,7 +124,10 @@ def relax_all(
     for number in progress(range(len(done), len(structures))):
         atoms = structures[number].copy()
         atoms.calc = calculator
-        result = relax(atoms, **options)
+        try:
+            result = relax(atoms, **options)
+        except ValueError as error:
+            raise ValueError(f"Structure {number}: {error}") from error
         done.append(result._replace(atoms=_frozen(result)))
         replace_file(path, lambda part: _write(part, [each.atoms for each in done]))
     return done

@@ -16,7 +16,7 @@ forces_std, GeqCalculator has them as properties."""
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib calibrate", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib calibrate", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="folder or checkpoint of `geqlib fit`")
     parser.add_argument(
         "--out", type=Path, help="checkpoint to write; by default calibrated.ckpt beside the other"

@@ -25,7 +25,7 @@ check energies and forces of a model or of any ASE calculator."""
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib check", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib check", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("checkpoint", nargs="?", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--config", type=Path, help="configuration, for an untrained model")
     parser.add_argument("--samples", type=int, help="random group elements each, by default 8")

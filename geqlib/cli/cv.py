@@ -23,7 +23,7 @@ SET = OF_ONE_RUN | {"seed_everything": "name seeds by --seeds", "data.fold": "na
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib cv", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib cv", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="configuration, as for `geqlib fit`")
     parser.add_argument("--out", type=Path, help="folder; by default runs/cv-NAME")
     parser.add_argument("--folds", type=int, nargs="+", help="which folds; all by default")

@@ -19,7 +19,7 @@ processors like this one."""
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib export", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib export", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("checkpoint", type=Path, help="checkpoint of `geqlib fit`")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--format", choices=("geqlib", "torch", "compiled"), default="geqlib")

@@ -27,7 +27,7 @@ SET = OF_ONE_RUN | {
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib learning-curve", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib learning-curve", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="configuration, as for `geqlib fit`")
     parser.add_argument("--sizes", type=int, nargs="+", required=True, help="training examples")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds, 0 by default")

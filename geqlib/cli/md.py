@@ -89,7 +89,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser("geqlib md", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib md", description=DESCRIPTION, allow_abbrev=False)
     add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help=".traj file to write or go on with")
     parser.add_argument("--steps", type=int, required=True, help="of the whole trajectory")

@@ -25,7 +25,7 @@ ADVICE = "name smaller patterns, or leave out --data"
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib motifs", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib motifs", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("patterns", nargs="+", help='such as C5, P4, K4, star3 or "0-1,1-2,2-0"')
     parser.add_argument("--kind", default="sub", choices=["hom", "sub", "induced"])
     parser.add_argument("--data", help="TU set, such as MUTAG: how many graphs have the motif")

@@ -28,7 +28,10 @@ and say what was chosen and why. Without a file, write one to fill in.
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     parser = ArgumentParser(
-        "geqlib new", description=DESCRIPTION, formatter_class=RawDescriptionHelpFormatter
+        "geqlib new",
+        description=DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("kind", choices=KINDS, help="what is learnt")
     parser.add_argument("file", nargs="?", help="file or folder of the data")

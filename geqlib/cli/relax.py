@@ -16,7 +16,7 @@ on with those that are not in its output yet. The exit code is 1 if one did not 
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib relax", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib relax", description=DESCRIPTION, allow_abbrev=False)
     add_model(parser)
     parser.add_argument("--out", type=Path, required=True, help=".xyz file to write")
     parser.add_argument("--limit", type=float, default=0.01, help="of the forces, in eV/angstrom")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib report", description="Table, pictures and page of runs.")
+    parser = ArgumentParser(
+        "geqlib report", description="Table, pictures and page of runs.", allow_abbrev=False
+    )
     parser.add_argument(
         "runs", nargs="*", type=Path, help="folders of runs or sweeps; else all benchmarks"
     )

@@ -241,7 +241,7 @@ def _refuse(options: Any, names: Sequence[str], what: str) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser("geqlib sample", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib sample", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("checkpoint", type=Path, help="of a run, or its folder")
     parser.add_argument("--count", type=int, help="10 000 molecules, or 40 graphs, by default")
     parser.add_argument(

@@ -13,7 +13,7 @@ the training set and those chosen before it: candidates for the next calculation
 
 def main(args: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    parser = ArgumentParser("geqlib select", description=DESCRIPTION)
+    parser = ArgumentParser("geqlib select", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("model", type=Path, help="checkpoint of `geqlib calibrate`")
     parser.add_argument("file", type=Path, help="structures to choose from, without labels")
     parser.add_argument("--count", type=int, required=True, help="how many to choose")

@@ -25,6 +25,7 @@ def main(command: Literal["predict", "test"], args: Sequence[str]) -> int:
         f"geqlib {command}",
         description=DESCRIPTIONS[command],
         epilog="--data.NAME VALUE changes a setting of the data, such as --data.batch_size 100.",
+        allow_abbrev=False,
     )
     parser.add_argument("model", type=Path, help="folder of a run, checkpoint or exported model")
     parser.add_argument(

@@ -244,6 +244,20 @@ def test_one_atom_and_the_first_frame(tmp_path: Path) -> None:
     assert len(frames(tmp_path / "a.traj")) == 1
 
 
+def test_a_structure_that_cannot_be_relaxed_is_named(tmp_path: Path) -> None:
+    class OnlyCopper(EMT):
+        def calculate(self, atoms=None, *arguments, **options):
+            if "Fe" in (atoms or self.atoms).get_chemical_symbols():
+                raise ValueError("atom 0 is Fe")
+            super().calculate(atoms, *arguments, **options)
+
+    with pytest.raises(ValueError, match=r"^Structure 1: atom 0 is Fe"):
+        relax_all([copper(), bulk("Fe")], OnlyCopper(), tmp_path / "r.xyz", steps=1)
+    assert len(read(tmp_path / "r.xyz", ":")) == 1
+    with pytest.raises(ValueError, match=r"^A pressure acts on the cell"):
+        relax_all([copper()], EMT(), tmp_path / "s.xyz", pressure=1.0)
+
+
 def test_what_relaxation_refuses() -> None:
     gas = molecule("H2O")
     gas.calc = EMT()

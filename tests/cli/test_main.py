@@ -102,6 +102,29 @@ def test_missing_arguments(capsys):
         assert stop.value.code == 2
 
 
+ABBREVIATED = (
+    "md a b --out c --step 3",
+    "relax a b --out c --lim 1",
+    "report a --tes",
+    "sample a --out b --coun 3",
+    "check a --sample 3",
+    "export a --out b --form torch",
+    "new graphs a --minute 3",
+    "predict a b --tru c",
+)
+
+
+@pytest.mark.parametrize("words", ABBREVIATED)
+def test_options_are_written_in_full(words, capsys):
+    """`--step` could be `--steps` or `--timestep`."""
+    try:
+        assert main(words.split()) == 2
+    except SystemExit as stop:
+        assert stop.code == 2
+    said = capsys.readouterr().err
+    assert next(word for word in reversed(words.split()) if word.startswith("--")) in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

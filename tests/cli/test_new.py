@@ -106,6 +106,14 @@ def test_a_potential_from_a_file_trains(capsys):
     assert Path("runs/metal/results.json").exists()
 
 
+def test_a_file_that_is_cut_off_is_named(capsys):
+    write("metal.xyz", metals(10))
+    Path("cut.xyz").write_text("\n".join(Path("metal.xyz").read_text().splitlines()[:-1]))
+    assert "cut.xyz, frame 9: it is cut off after 0 of 1" in refused(
+        ["new", "potential", "cut.xyz"], capsys
+    )
+
+
 @pytest.mark.slow
 def test_a_budget_is_turned_into_epochs(capsys):
     write("metal.xyz", metals(10))

@@ -244,13 +244,13 @@ def pack_frames(frames: Iterable[Frame], dtype: torch.dtype | None = None) -> Pa
     return PackedGraphs(arrays, fields)
 
 
-def atoms_of(path: Path) -> Iterator[Atoms]:
-    """The structures of a file with all that it says of them, unchecked and in its units."""
-    if needs_ase(path):
-        yield from ase_structures(path)
-    else:
-        for _, text in frame_texts(path):
-            yield parse_text(text)
+def atoms_of(path: Path) -> Iterable[Atoms]:
+    """The structures of a file with all that it says of them, unchecked and in its units.
+
+    Raises:
+        ValueError: one sentence with file and frame.
+    """
+    return ase_structures(path) if needs_ase(path) else read_atoms(path)
 
 
 def _readers(path: Path) -> Iterator[Callable[..., Frame]]:

@@ -15,8 +15,7 @@ from e3nn.io import CartesianTensor
 from geqlib.atoms.properties import property_irreps, property_types
 from geqlib.data.download import find_files
 from geqlib.data.loaders import StructureLoaders
-from geqlib.data.molecules.ase_files import ase_structures, needs_ase
-from geqlib.data.molecules.extxyz import read_atoms
+from geqlib.data.molecules.extxyz import atoms_of
 from geqlib.data.molecules.labels import LENGTH, Labels, LengthUnit
 from geqlib.data.molecules.structures import (
     STRUCTURE,
@@ -243,7 +242,7 @@ def read_structures(path: Path) -> Iterable[Atoms]:
     """
     if is_sdf(path):
         return sdf_structures(path)
-    return ase_structures(path) if needs_ase(path) else read_atoms(path)
+    return atoms_of(path)
 
 
 def _results(atoms: Atoms) -> Mapping[str, Any]:

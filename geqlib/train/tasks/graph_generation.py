@@ -141,10 +141,12 @@ class GraphDiffusion(SampledModule, Task):
         if largest > network.max_size or highest > network.max_degree:
             if hasattr(data, "limits"):  # validation and test graphs may need more
                 largest, highest = data.limits(network.hops)
+            needs = (max(network.max_size, largest), max(network.max_degree, highest))
             raise ValueError(
                 f"The largest block of these graphs has {largest} nodes, and the highest degree of "
                 f"one is {highest}, but the model has max_size={network.max_size} and "
-                f"max_degree={network.max_degree}: raise them to these numbers."
+                f"max_degree={network.max_degree}: set max_size={needs[0]} and "
+                f"max_degree={needs[1]} of it."
             )
         network.observe(segment_lengths(batch.batch, len(train)), order)
 
