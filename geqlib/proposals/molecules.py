@@ -11,7 +11,7 @@ from pathlib import Path
 from geqlib.counted import counted
 from geqlib.data.download import find_files
 from geqlib.data.molecules.table import DELIMITERS, MISSING, unreadable_molecules
-from geqlib.data.molecules.table_file import file_content, is_sdf
+from geqlib.data.molecules.table_file import file_content, is_sdf, table_text
 from geqlib.extras import extra_module
 from geqlib.proposals.proposal import Line, Proposal, run_name
 
@@ -45,6 +45,11 @@ def look(file: str) -> Proposal:
             f"{file} has no column of numbers to learn, only {', '.join(columns)}: targets are "
             "numbers, classes 0 and 1."
         )
+    unused = [
+        f"{name} ({_no_target(cells)})"
+        for name, cells in columns.items()
+        if name not in (*targets, smiles) and name.lower() not in NAMES
+    ]
     binary = [name for name, x in targets.items() if set(x) <= {0.0, 1.0}]
     classes = len(binary) > 0
     chosen = binary if classes else list(targets)
@@ -74,6 +79,7 @@ def look(file: str) -> Proposal:
         f"{', '.join(left)}: numbers, left out: they need a configuration of their own"
         if left
         else "",
+        f"no targets: {', '.join(unused)}" if unused else "",
         "std_mae: errors divided by each target's standard deviation, as units may differ"
         if several
         else "",
@@ -102,8 +108,23 @@ def numbers(cells: Sequence[str]) -> list[float]:
     return [] if same or not all(map(math.isfinite, values)) else values
 
 
+def _no_target(cells: Sequence[str]) -> str:
+    """Why a column holds no numbers to learn."""
+    for cell in cells:
+        if cell.strip().lower() not in MISSING and not _is_number(cell):
+            return f"{cell!r} is no number"
+    return "one value alone" if any(map(_is_number, cells)) else "empty"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
 def _cells(path: Path) -> Columns:
-    text = file_content(path).decode("utf-8-sig")
+    text = table_text(path)
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
     header, *rows = csv.reader(io.StringIO(text), delimiter=delimiter)

@@ -174,6 +174,30 @@ def test_molecules_that_cannot_be_read_are_skipped(capsys):
     assert "on_bad_molecule" not in proposal.text(1, "none")
 
 
+def test_columns_that_are_no_targets_are_named():
+    pytest.importorskip("rdkit")
+    mass = [*map(len, SMILES)]
+    other = {"boiling": [*mass[1:], "high"], "batch": [7] * len(mass), "note": [""] * len(mass)}
+    table("own.csv", {"smiles": SMILES, "mass": mass, "id": mass} | other)
+    reasons = propose("molecules", "own.csv").reasons
+    said = "no targets: boiling ('high' is no number), batch (one value alone), note (empty)"
+    assert said in reasons
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_text(""), "own.csv is empty: expected a header and molecules."),
+        (lambda path: path.write_text("\n\n"), "own.csv is empty: expected a header"),
+        (lambda path: path.write_bytes(b"smiles,a\n\xff"), "own.csv is no table in UTF-8"),
+    ],
+)
+def test_files_that_are_no_tables(make, said, capsys):
+    pytest.importorskip("rdkit")
+    make(Path("own.csv"))
+    assert said in refused(["new", "molecules", "own.csv"], capsys)
+
+
 def test_classes_of_molecules():
     pytest.importorskip("rdkit")
     toxic = ["" if k % 5 == 0 else int("O" in x) for k, x in enumerate(SMILES)]

@@ -22,7 +22,7 @@ from torch_geometric.utils import from_rdmol
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_files
 from geqlib.data.molecules.structures import far_origins
-from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content, is_sdf
+from geqlib.data.molecules.table_file import DELIMITERS, TableFile, file_content, is_sdf, table_text
 from geqlib.data.near_pairs import with_near_pairs
 from geqlib.data.packed import Arrays, PackedGraphs, joined
 from geqlib.data.partition import Partition, checked_batch_size
@@ -30,7 +30,7 @@ from geqlib.data.targets import LARGEST, checked_units
 from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.extras import extra_module
-from geqlib.files.atomic import cached_arrays, file_hash, reading
+from geqlib.files.atomic import cached_arrays, file_hash
 from geqlib.files.plain import plain
 
 FIELDS = {"x": "node", "z": "node", "edge_attr": "edge", "y": "graph", "index": "graph"}
@@ -292,12 +292,8 @@ def _report(bad: list[str], count: int) -> None:
 
 
 def _csv_rows(path: Path, targets: Sequence[str], smiles: str, optional: bool) -> Iterator[_Row]:
-    with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
-        text = file_content(path).decode("utf-8-sig")
-    lines = text.splitlines()
-    if not lines:
-        raise ValueError(f"{path} is empty: expected a header and molecules.")
-    delimiter = max(DELIMITERS, key=lines[0].count)
+    text = table_text(path)
+    delimiter = max(DELIMITERS, key=text.splitlines()[0].count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     header = [name.strip() for name in next(reader)]
     present = [name for name in targets if name in header or not optional]

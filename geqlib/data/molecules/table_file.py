@@ -59,9 +59,25 @@ def is_sdf(path: Path) -> bool:
 
 def file_content(path: Path) -> bytes:
     """The bytes of a file; a .gz file is unpacked."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a CSV or SDF file of molecules.")
     with reading(path, "cannot be read", "write it again"):
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+
+
+def table_text(path: Path) -> str:
+    """The text of a CSV file of molecules.
+
+    Raises:
+        ValueError: a folder, an empty file, or one that is not in UTF-8.
+    """
+    content = file_content(path)
+    with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
+        text = content.decode("utf-8-sig")
+    if not text.strip():
+        raise ValueError(f"{path} is empty: expected a header and molecules.")
+    return text
 
 
 def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
@@ -74,8 +90,7 @@ def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
     """
     if is_sdf(path):
         return [str(k) for k in index.tolist()]
-    with reading(path, "is no table in UTF-8", "save it as CSV in UTF-8"):
-        text = file_content(path).decode("utf-8-sig")
+    text = table_text(path)
     delimiter = max(DELIMITERS, key=text.splitlines()[0].count)
     header, *rows = (row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row))
     column = [name.strip() for name in header].index(smiles)

@@ -13,6 +13,7 @@ import torch
 
 from geqlib.data import MoleculeTableData
 from geqlib.data.molecules.table import read_molecules
+from geqlib.data.molecules.table_file import table_text
 
 Chem = pytest.importorskip("rdkit.Chem", reason="molecules are read by rdkit, which is optional")
 AllChem = pytest.importorskip("rdkit.Chem.AllChem")
@@ -225,3 +226,5 @@ def test_files_that_are_missing_or_no_text(tmp_path: Path) -> None:
     path.write_bytes((HEADER + "m\xfcller,CC,1,1\n").encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin.csv is no table in UTF-8"):
         table(path)
+    with pytest.raises(ValueError, match=r"is a folder: name a CSV or SDF file of molecules"):
+        table_text(tmp_path)
