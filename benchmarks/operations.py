@@ -27,7 +27,11 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -122,7 +126,10 @@ class Workload:
 
 @contextmanager
 def with_kernels() -> Iterator[None]:
-    """Plans are made for the fused kernels, which are chosen and counted, but not run."""
+    """Plans are made for the fused kernels, which are chosen and counted, but not run.
+
+    But for eigenvectors, which are computed: how frames are made goes by their values.
+    """
     from triton.runtime.jit import KernelInterface
 
     def launched(kernel: Any, grid: Any) -> Callable[..., None]:
@@ -130,6 +137,11 @@ def with_kernels() -> Iterator[None]:
             counting = _get_current_dispatch_mode()
             if isinstance(counting, Operations):
                 counting.counts[kernel.__name__] += 1
+            if kernel.__name__ == "_eigen3":
+                with _disable_current_modes():
+                    results, matrix = args[:2], args[2]
+                    for result, part in zip(results, torch.linalg.eigh(matrix), strict=True):
+                        result.copy_(part.flip(-1))
 
         return launch
 

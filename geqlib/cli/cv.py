@@ -78,6 +78,11 @@ def plan_runs(
 
     data: Any = read_run(config, overrides).data
     count = getattr(data, "num_folds", None)
+    if count is None and getattr(data, "predict", None) == "links":
+        raise ValueError(
+            "Links have no folds, as they are held back within each graph: measure them by geqlib "
+            "fit and geqlib test, with several data_seed."
+        )
     if count is None:
         raise ValueError(
             f"{type(data).__name__} has no folds: geqlib cv needs data such as GraphData or "

@@ -216,6 +216,11 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         ValueError: with one sentence on what is wrong with the file.
     """
     _check_kind(Path(path))
+    if is_model_file(path):
+        raise ValueError(
+            f"{path} is a file of `geqlib export`, which holds neither data nor optimiser: name "
+            "the folder of its run, or a checkpoint in it."
+        )
     try:
         with ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch.load does not compare checksums
@@ -245,7 +250,9 @@ def _check_kind(path: Path) -> None:
             f"{path / 'checkpoints' / 'best.ckpt'}."
         )
     if not path.is_file():
-        raise ValueError(f"There is no checkpoint {path}: check the path.")
+        runs = {str(file.parent.parent) for file in path.parent.glob("*/checkpoints/*.ckpt")}
+        beside = f"; runs there are {', '.join(sorted(runs)[:10])}" if runs else ""
+        raise ValueError(f"There is no checkpoint {path}: check the path{beside}.")
     if path.suffix.lower() in (".yaml", ".yml"):
         raise ValueError(
             f"{path} is a configuration, not a trained model: train it by `geqlib fit --config "

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 import yaml
@@ -247,6 +248,21 @@ def test_data_without_folds(tmp_path, capsys) -> None:
     assert "NBodyData has no folds: geqlib cv needs data such as GraphData" in (
         capsys.readouterr().err
     )
+
+
+def test_links_have_no_folds(tmp_path, capsys) -> None:
+    nx.write_graphml(nx.karate_club_graph(), tmp_path / "club.graphml")
+    network = {"in_channels": 1, "aggr": "mean", "out_node": 2}
+    model = {"model": {"class_path": "MonoidGNN", "init_args": network}}
+    data = {"source": str(tmp_path / "club.graphml"), "predict": "links"}
+    content = {
+        "model": {"class_path": "LinkPredictionTask", "init_args": model},
+        "data": {"class_path": "OwnGraphData", "init_args": data},
+    }
+    path = tmp_path / "links.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert cv("--config", path, "--out", tmp_path / "out") == 2
+    assert "Links have no folds" in capsys.readouterr().err
 
 
 def test_paired_test_is_scipys() -> None:

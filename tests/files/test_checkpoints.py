@@ -189,6 +189,14 @@ def test_missing_file(trained, tmp_path, capsys):
         assert_refused(path, tmp_path / "run", "There is no checkpoint", capsys)
 
 
+def test_runs_beside_a_missing_one_are_named(tmp_path):
+    for name in ("second", "first"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ValueError, match=r"lost: check the path; runs there are .*first, .*second"):
+        read_checkpoint(tmp_path / "lost")
+
+
 def test_a_flipped_bit_in_the_weights(run, capsys):
     path = checkpoint(run)
     with ZipFile(path) as archive:

@@ -22,7 +22,7 @@ import geqlib.models
 from benchmarks.rows import read_result
 from geqlib.calculators import GeqCalculator
 from geqlib.cli import main
-from geqlib.files.checkpoint import FORMAT, digest
+from geqlib.files.checkpoint import FORMAT, digest, read_checkpoint
 from geqlib.files.export import (
     energy_program,
     export_model,
@@ -167,6 +167,13 @@ def test_errors_of_the_command(tmp_path, capsys):
     assert main(["export", "nowhere.ckpt", "--out", str(tmp_path / "x")]) == 2
     assert "There is no checkpoint" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_file_is_no_checkpoint(tmp_path):
+    path = tmp_path / "water.geqlib"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="is a file of `geqlib export`, which holds neither data"):
+        read_checkpoint(path)
 
 
 def molecule(nodes: int, *, periodic: bool = False) -> Atoms:

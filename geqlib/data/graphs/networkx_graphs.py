@@ -115,7 +115,11 @@ def attribute_columns(
     for k, part in enumerate(records):
         missing = next((n for n in names for record in part if n not in record), None)
         if missing is not None:
-            raise ValueError(f"graph {k} has {what}s without {missing!r}: give all of them one.")
+            others = ", ".join(sorted({str(name) for record in part for name in record})) or "none"
+            raise ValueError(
+                f"graph {k} has {what}s without {missing!r}: give all of them one, or name others; "
+                f"attributes of its {what}s are: {others}."
+            )
     flat = [(k, record) for k, part in enumerate(records) for record in part]
     columns = [
         _column(

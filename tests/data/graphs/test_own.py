@@ -333,7 +333,10 @@ def test_values_that_people_write(values: Any, kind: Any, expected: Any) -> None
             "No graph has the attribute 'colour': name the right one in `target",
         ),
         ({"target": "shape", "kind": "numbers"}, "target of graph 0 is 'ring', which is no number"),
-        ({"target": "size", "nodes": ["mass"]}, "graph 0 has nodes without 'mass'"),
+        (
+            {"target": "size", "nodes": ["mass"]},
+            "without 'mass'.*of its nodes are: half, letter",
+        ),
         ({"target": ["a", "b"]}, "several targets are numbers"),
         ({"target": "half_of"}, "No graph has the attribute"),
         ({"predict": "edges"}, '"graphs", "nodes" or "links", got .edges'),
