@@ -55,7 +55,13 @@ def calculator(options: Any) -> Any:
     import torch
 
     from geqlib.calculators.ase import GeqCalculator
+    from geqlib.files.exported_program import is_program
 
+    if is_program(options.model):
+        raise ValueError(
+            f"{options.model} is a program, which can run any code when it is read: give the "
+            "checkpoint, or a model of `geqlib export --format geqlib`, which runs none."
+        )
     dtype = getattr(torch, options.dtype)
     return GeqCalculator(options.model, device=options.device, dtype=dtype, level=options.level)
 
@@ -81,7 +87,7 @@ def made_with(options: Any) -> dict[str, str]:
 
 def add_model(parser: ArgumentParser) -> None:
     """The arguments that name a model, a file and where to compute."""
-    parser.add_argument("model", type=Path, help="folder of a run, checkpoint or exported model")
+    parser.add_argument("model", type=Path, help="folder of a run, checkpoint or .geqlib file")
     parser.add_argument("file", type=Path, help="structures, in any format of ASE")
     parser.add_argument("--device", help="such as cuda; that of the model by default")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")

@@ -58,6 +58,10 @@ def look(file: str) -> Proposal:
     Raises:
         ValueError: if there are no files of at least two classes, or no meshes to test on.
     """
+    if Path(file).is_file():
+        raise ValueError(
+            f"{file} is one file: give a folder that has a folder of such files for each class."
+        )
     folder = find_folder(file)
     if folder is not None and not any(folder.rglob("train")):
         return _look_at_clouds(file)

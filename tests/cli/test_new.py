@@ -349,6 +349,7 @@ def test_what_cannot_be_proposed(capsys):
     )
     assert "has 2 structures" in refused(["new", "potential", "few.xyz"], capsys)
     assert "There is no file none.xyz" in refused(["new", "potential", "none.xyz"], capsys)
+    assert "few.xyz is one file: give a folder" in refused(["new", "points", "few.xyz"], capsys)
     assert "no folder none of meshes" in refused(["new", "points", "none"], capsys)
     shapes(("one",))
     assert "has the class one alone" in refused(["new", "points", "shapes"], capsys)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.io import write
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -323,13 +324,19 @@ def with_payload(program: Path, path: Path, marker: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_nothing_of_a_stranger_runs_without_trust(program, tmp_path):
+def test_nothing_of_a_stranger_runs_without_trust(program, tmp_path, capsys):
     marker = tmp_path / "ran"
     strange = with_payload(program, tmp_path / "strange.pt2", marker)
     assert is_program(strange) and read_notes(strange)["plan"] == "paired"
     for read in (GeqCalculator, geqlib.load):
         with pytest.raises(ValueError, match=r"is a program"):
             read(strange)
+    write(tmp_path / "water.xyz", molecule(3))
+    end = ["--out", str(tmp_path / "end.xyz")]
+    steps = ["--out", str(tmp_path / "steps.traj"), "--steps", "1"]
+    for command, options in (("md", steps), ("relax", end)):
+        assert main([command, str(strange), str(tmp_path / "water.xyz"), *options])
+        assert "geqlib export --format geqlib" in " ".join(capsys.readouterr().err.split())
     assert not marker.exists()
     with warnings.catch_warnings(action="ignore"), pytest.raises(ValueError, match="cannot read"):
         GeqCalculator(strange, trusted=True)
