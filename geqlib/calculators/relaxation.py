@@ -18,6 +18,8 @@ from ase.optimize import FIRE
 from geqlib.calculators.made_with import check_record, structure_digest
 from geqlib.files.atomic import replace_file
 
+LIMIT, STEPS = 0.01, 500  # by default: of the largest force, in eV/angstrom, and of the optimiser
+
 
 class Relaxed(NamedTuple):
     """A structure after relaxation.
@@ -42,8 +44,8 @@ class Relaxed(NamedTuple):
 def relax(
     atoms: Atoms,
     *,
-    limit: float = 0.01,
-    steps: int = 500,
+    limit: float = LIMIT,
+    steps: int = STEPS,
     cell: bool = False,
     pressure: float = 0.0,
 ) -> Relaxed:
@@ -71,7 +73,7 @@ def relax(
 
 
 def _check_options(
-    limit: float = 0.01, steps: int = 500, cell: bool = False, pressure: float = 0.0
+    limit: float = LIMIT, steps: int = STEPS, cell: bool = False, pressure: float = 0.0
 ) -> None:
     if not (limit > 0 and steps > 0):
         raise ValueError(f"The limits of force and steps must be positive, got {limit}, {steps}.")

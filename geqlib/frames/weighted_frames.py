@@ -83,10 +83,8 @@ def _near_bases(geometry: Geometry, samples: Tensor) -> tuple[Tensor, Tensor, Te
     members = members[own[members].argsort(stable=True)]
     vectors, own = geometry.vectors[members], own[members]
     bases_of = _pair_bases if vectors.size(1) == 3 else _single_bases
-    least, sizes = (
-        geometry.rounding.shortest()[samples],
-        segment_lengths(own, len(samples)).tolist(),
-    )
+    least = geometry.rounding.shortest()[samples]
+    sizes = segment_lengths(own, len(samples)).tolist()
     parts = [(vectors.new_zeros(0, *[vectors.size(1)] * 2), samples[:0], vectors.new_zeros(0))]
     first = 0
     for start, end in _groups(sizes):

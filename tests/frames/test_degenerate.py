@@ -64,9 +64,8 @@ def geometry(sets: list[Tensor], *, tensors: bool = False, eps: float = 2.0**-52
         moved = inertia(random(2 * len(sets), 5), 2)
         of_tensor = torch.arange(len(sets)).repeat(2)
     unit = vectors.new_full((len(sets),), eps)
-    return Geometry(
-        vectors[mixed], sample[mixed], moved, of_tensor, Rounding(unit, torch.zeros_like(unit))
-    )
+    rounding = Rounding(unit, torch.zeros_like(unit))
+    return Geometry(vectors[mixed], sample[mixed], moved, of_tensor, rounding)
 
 
 CASES = {
