@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ def simulate(
     """Run dynamics up to a number of steps, and write every so many to an ASE trajectory.
 
     Where the trajectory has frames, the dynamics go on from the last one: with the same calculator
-    they give the same frames as without a stop, also after one that cut off a frame.
+    they give the same frames as without a stop, also after one that cut off a frame. Over an empty
+    file, which a stop before the first frame leaves, they begin anew.
 
     Args:
         atoms: with a calculator. Velocities are drawn where it has none.
@@ -140,6 +142,12 @@ def simulate(
             f"Constant pressure needs a structure that is periodic along three vectors, and "
             f"{atoms.get_chemical_formula()} is not: set its cell and pbc, or take nve or nvt."
         )
+    if path.is_file() and not path.stat().st_size:
+        warnings.warn(
+            f"{path} is empty, as after a stop before the first frame: the dynamics begin anew.",
+            stacklevel=2,
+        )
+        path.unlink()
     own = asdict(settings) | dict(made_with or {}) | {"structure": structure_digest([atoms])}
     check_record(path, own)
     count, last = _whole_frames(path)

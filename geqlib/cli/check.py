@@ -117,12 +117,13 @@ def read_structures(path: str) -> list[Atoms]:
     """All structures of a file, or of a part such as `file.xyz@:10`.
 
     Raises:
-        ValueError: what ASE cannot read, positions or cells that are not finite.
+        ValueError: what ASE cannot read, empty files, positions or cells that are not finite.
     """
     import numpy as np
     from ase.io import read
     from ase.utils import string2index
 
+    from geqlib.data.molecules.ase_files import check_size
     from geqlib.data.molecules.extxyz import read_atoms
 
     file, _, part = path.partition("@")
@@ -130,6 +131,7 @@ def read_structures(path: str) -> list[Atoms]:
         raise ValueError(f"the structures {file} do not exist: correct the path.")
     if Path(file).is_dir():
         raise ValueError(f"{file} is a folder: name a file of structures.")
+    check_size(Path(file))
     own = Path(file).suffix.lower() in (".xyz", ".extxyz")
     every: Any = read_atoms(Path(file)) if own else None
     try:

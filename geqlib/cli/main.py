@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from geqlib.cli.renamed import with_todays_configuration
 from geqlib.cli.shipped import with_shipped_configurations
 from geqlib.extras import missing_package
-from geqlib.quiet import ignore_advice, seed_said_once
+from geqlib.quiet import quiet, seed_said_once
 
 TRAINING = ("fit", "validate", "test", "predict")
 USING = ("test", "predict")  # which take a trained model in place of a configuration, too
@@ -90,8 +89,7 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = (*TRAINING, *MODULES)
     if args[0] not in commands:
         return _fail(f"there is no command {args[0]!r}: choose one of {', '.join(commands)}.")
-    with warnings.catch_warnings(), seed_said_once():
-        ignore_advice()
+    with quiet(), seed_said_once():
         try:
             return _run(args[0], args[1:])
         except UnicodeDecodeError as error:

@@ -166,6 +166,21 @@ def test_what_dynamics_refuse(tmp_path: Path) -> None:
             Dynamics(**options)  # type: ignore[arg-type]
 
 
+def test_dynamics_begin_anew_over_an_empty_file(tmp_path: Path) -> None:
+    """Which a stop before the first frame leaves, whatever its settings were."""
+    path = tmp_path / "a.traj"
+    for record in (None, '{"structure": "another"}'):
+        path.write_bytes(b"")
+        if record is not None:
+            path.with_name("a.traj.json").write_text(record)
+        with pytest.warns(
+            UserWarning, match=r"a\.traj is empty, as .*: the dynamics begin anew\.$"
+        ):
+            simulate(copper(), path, SETTINGS["nve"], 10)
+        assert len(frames(path)) == 3
+        assert simulate(copper(), path, SETTINGS["nve"], 15).steps == 15
+
+
 class Diverging(EMT):
     """Gives no number after eleven evaluations."""
 

@@ -83,6 +83,10 @@ def test_files_that_hold_no_structures(tmp_path, capsys):
     arguments[-1] = tmp_path / "text.cif"
     assert main(["check", *map(str, arguments)]) == 2
     assert "cannot read structures" in capsys.readouterr().err
+    (tmp_path / "stopped.traj").write_bytes(b"")
+    arguments[-1] = tmp_path / "stopped.traj"
+    assert main(["check", *map(str, arguments)]) == 2
+    assert "stopped.traj is empty: expected structures." in capsys.readouterr().err
     arguments[-1] = tmp_path
     assert main(["check", *map(str, arguments)]) == 2
     assert "is a folder: name a file of structures" in capsys.readouterr().err

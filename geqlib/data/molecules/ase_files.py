@@ -44,12 +44,23 @@ def needs_ase(path: Path) -> bool:
     return other
 
 
+def check_size(path: Path) -> None:
+    """Refuse a file of 0 bytes, which a program leaves that was stopped before it wrote anything.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f"{path} is empty: expected structures.")
+
+
 def ase_structures(path: Path) -> Iterator[Atoms]:
     """The structures of a file; values that a database keeps with them are in their `info`.
 
     Raises:
-        ValueError: if ASE cannot read it, with the command that converts it.
+        ValueError: if it is empty, or ASE cannot read it, with the command that converts it.
     """
+    check_size(path)
     if path.suffix.lower() in (*NPZ, *HDF5):
         yield from array_structures(path)
         return

@@ -236,6 +236,12 @@ def test_files_that_need_a_conversion_say_how(file, name, sentence):
     assert sentence in said and name in said and "\n" not in said
 
 
+def test_a_trajectory_that_was_stopped_before_its_first_frame_is_empty(tmp_path):
+    (tmp_path / "a.traj").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.traj is empty: expected structures\.$"):
+        one(tmp_path / "a.traj")
+
+
 def test_other_formats_are_not_streamed(tmp_path):
     write(tmp_path / "a.traj", copper())
     with pytest.raises(ValueError, match="ase convert"):
