@@ -46,7 +46,7 @@ from benchmarks.training import QUIET, RUNS, fitted, measured_by, schedule, step
 from geqlib.data import GraphGeneration
 from geqlib.files.atomic import replace_file
 from geqlib.generation import graph_scores
-from geqlib.motifs.homomorphisms import Graphs, simple_graphs
+from geqlib.motifs.graphs import Graphs, simple_graphs
 from geqlib.pard.order import partial_order
 from geqlib.train.graph_samples import draw_graphs
 from geqlib.train.tasks.graph_generation import reference

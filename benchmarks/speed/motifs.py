@@ -39,7 +39,8 @@ from geqlib.data.download import find_files
 from geqlib.data.graphs.tu import tu_arrays
 from geqlib.extras import extra_module
 from geqlib.motifs.counts import count_motifs
-from geqlib.motifs.homomorphisms import Counter, simple_graphs
+from geqlib.motifs.graphs import simple_graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import as_pattern
 from geqlib.motifs.transforms import SubgraphCounts
 

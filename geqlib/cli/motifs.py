@@ -76,7 +76,8 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
     from geqlib.data.graphs.tu import tu_arrays
     from geqlib.data.packed import PackedGraphs
     from geqlib.motifs.counts import count_motifs
-    from geqlib.motifs.homomorphisms import Counter, simple_graphs
+    from geqlib.motifs.graphs import simple_graphs
+    from geqlib.motifs.homomorphisms import Counter
 
     arrays = tu_arrays(name)
     node = np.zeros((arrays["nodes"].sum(), 0), np.float32)

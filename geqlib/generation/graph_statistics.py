@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.segments import segment_lengths
-from geqlib.motifs.homomorphisms import Graphs
-from geqlib.motifs.orbits import ORBIT_PAIRS, Place, orbit_adjacencies
+from geqlib.motifs.graphs import Graphs
+from geqlib.motifs.orbits import ORBIT_PAIRS, OrbitPair, orbit_adjacencies
 
 CLUSTERING_BINS = 100
 SPECTRUM_BINS = 200
 LOWEST = -1e-5  # of the spectrum's histogram, below the rounding errors of 0
 # for each orbit, a second node of its graphlets, and how many such nodes each of them has
 COUNTED_AT = (
-    (Place(1, 0, 0), 1), (Place(1, 1, 2), 1), (Place(1, 2, 1), 2), (Place(1, 3, 3), 2),
-    (Place(1, 4, 5), 1), (Place(1, 5, 5), 1), (Place(1, 6, 7), 1), (Place(1, 7, 6), 3),
-    (Place(2, 8, 8), 1), (Place(1, 9, 11), 1), (Place(1, 10, 10), 1), (Place(1, 11, 9), 1),
-    (Place(2, 12, 12), 1), (Place(1, 13, 13), 1), (Place(1, 14, 14), 3),
+    ((1, 0, 0), 1), ((1, 1, 2), 1), ((1, 2, 1), 2), ((1, 3, 3), 2),
+    ((1, 4, 5), 1), ((1, 5, 5), 1), ((1, 6, 7), 1), ((1, 7, 6), 3),
+    ((2, 8, 8), 1), ((1, 9, 11), 1), ((1, 10, 10), 1), ((1, 11, 9), 1),
+    ((2, 12, 12), 1), ((1, 13, 13), 1), ((1, 14, 14), 3),
 )  # fmt: skip
 
 
@@ -31,13 +31,13 @@ def orbit_counts(graphs: Graphs) -> Tensor:
         ValueError: counts that are not below 2^53.
 
     Example:
-        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> from geqlib.motifs.graphs import simple_graphs
         >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
         >>> orbit_counts(simple_graphs(path, 3))[:, :3].tolist()
         [[1, 1, 0], [2, 0, 1], [1, 1, 0]]
     """
     pairs, counts = orbit_adjacencies(graphs)
-    columns = [ORBIT_PAIRS.index(place) for place, _ in COUNTED_AT]
+    columns = [ORBIT_PAIRS.index(OrbitPair(*pair)) for pair, _ in COUNTED_AT]
     several = counts.new_tensor([number for _, number in COUNTED_AT])
     total = counts.new_zeros(graphs.num_nodes, len(COUNTED_AT))
     return total.index_add(0, pairs[0], counts[:, columns]) // several

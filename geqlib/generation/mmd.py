@@ -17,7 +17,7 @@ from geqlib.generation.graph_statistics import (
     spectrum_distribution,
 )
 from geqlib.graph.segments import segment_lengths
-from geqlib.motifs.homomorphisms import Graphs
+from geqlib.motifs.graphs import Graphs
 
 Distance = Literal["total variation", "earth mover", "euclidean"]
 Convention = Literal["TV", "EMD"]
@@ -120,14 +120,14 @@ def graph_scores(samples: Graphs, reference: Graphs, convention: Convention = "T
     distances in parts of the whole range) and 30 for mean counts of the 15 orbits.
 
     Args:
-        samples, reference: by `geqlib.motifs.homomorphisms.simple_graphs`.
+        samples, reference: by `geqlib.motifs.graphs.simple_graphs`.
         convention: which kernels.
 
     Raises:
         ValueError: another convention, no graphs with nodes, or a reference with an empty graph.
 
     Example:
-        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> from geqlib.motifs.graphs import simple_graphs
         >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
         >>> graphs = simple_graphs(triangle, 3)
         >>> graph_scores(graphs, graphs).degree

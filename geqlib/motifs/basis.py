@@ -29,7 +29,7 @@ from geqlib.motifs.patterns import Pattern, automorphisms, ordered_form, unorder
 
 Kind = Literal["hom", "sub", "induced"]
 MOST_INDUCED = 7
-GRAPHS = (1, 1, 2, 4, 11, 34, 156, 1044)  # of 0 to 7 nodes, up to isomorphism: OEIS A000088
+GRAPHS_OF_SIZE = (1, 1, 2, 4, 11, 34, 156, 1044)  # of 0 to 7 nodes, up to isomorphism: OEIS A000088
 MOST_SUPERGRAPHS = 2**14  # whose homomorphism counts are found in some twenty seconds
 Basis = dict[Pattern, Fraction]
 
@@ -37,15 +37,20 @@ Basis = dict[Pattern, Fraction]
 def hom_basis(pattern: Pattern, kind: Kind = "sub") -> Basis:
     """The patterns, and their coefficients, whose homomorphism counts add up to a motif's count.
 
+    See the head of this file for the formulas.
+
     Args:
         pattern: with or without roots; a count at roots is that of the copies of the pattern that
             have the roots at these nodes.
         kind: what is counted: homomorphisms, subgraphs ("sub"; those are the spasm of the pattern),
             or induced subgraphs.
 
+    Returns:
+        canonical form -> coefficient, which is not 0.
+
     Raises:
-        ValueError: an unknown kind; an induced pattern of more than 7 nodes, or that is contained
-            in too many graphs.
+        ValueError: an unknown kind; an induced pattern of more than 7 nodes, or one that more than
+            16384 graphs contain.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -83,7 +88,7 @@ def _check_supergraphs(pattern: Pattern) -> None:
     alike = Counter(labels[node] for node in range(pattern.nodes) if node not in pattern.roots)
     placements = factorial(pattern.nodes) // prod(map(factorial, alike.values()))
     absent = comb(pattern.nodes, 2) - pattern.degree
-    terms = min(2**absent, GRAPHS[pattern.nodes] * placements)
+    terms = min(2**absent, GRAPHS_OF_SIZE[pattern.nodes] * placements)
     if terms > MOST_SUPERGRAPHS:
         raise ValueError(
             f"The induced copies of a pattern of {pattern.nodes} nodes, {pattern.degree} edges and "
@@ -106,22 +111,20 @@ def _injective(pattern: Pattern) -> dict[Pattern, int]:
 
 def _induced(pattern: Pattern) -> dict[Pattern, int]:
     """Induced injective homomorphisms as a sum of homomorphisms: supergraphs class by class."""
-    level, terms, sign = {ordered_form(pattern): 1}, defaultdict(int), 1
-    for added in range(1, factorial(MOST_INDUCED)):
-        for form, count in level.items():
+    terms: dict[Pattern, int] = defaultdict(int)
+    supergraphs = {ordered_form(pattern): 1}  # with k further edges, and how many sets of k make it
+    for k in range(comb(pattern.nodes, 2) - pattern.degree + 1):
+        for form, sets in supergraphs.items():
             for term, value in _injective(form).items():
-                terms[term] += sign * count * value
+                terms[term] += (-1) ** k * sets * value
         larger: dict[Pattern, int] = defaultdict(int)
-        for form, count in level.items():
+        for form, sets in supergraphs.items():
             for pair in combinations(range(form.nodes), 2):
                 if pair not in form.edges:
-                    edges = (*form.edges, pair)
-                    new = Pattern(form.nodes, edges, form.roots, form.labels)
-                    larger[ordered_form(new)] += count
-        # a set of added edges is reached once from each of its edges, as the last one
-        level, sign = {form: count // added for form, count in larger.items()}, -sign
-        if not level:
-            break
+                    new = Pattern(form.nodes, (*form.edges, pair), form.roots, form.labels)
+                    larger[ordered_form(new)] += sets
+        # a set of k + 1 edges is reached from each of its edges, as the last one
+        supergraphs = {form: sets // (k + 1) for form, sets in larger.items()}
     return dict(terms)
 
 
@@ -147,6 +150,7 @@ def _partitions(pattern: Pattern) -> Iterator[list[list[int]]]:
 
 
 def _quotient(pattern: Pattern, blocks: list[list[int]]) -> Pattern:
+    """P / rho: a node for every block, in place of its nodes."""
     number = {node: k for k, block in enumerate(blocks) for node in block}
     edges = {(min(a, b), max(a, b)) for a, b in ((number[i], number[j]) for i, j in pattern.edges)}
     labels = tuple(pattern.labels[block[0]] for block in blocks) if pattern.labels else ()
@@ -155,7 +159,7 @@ def _quotient(pattern: Pattern, blocks: list[list[int]]) -> Pattern:
 
 
 def treewidth(pattern: Pattern) -> int:
-    """Exact tree-width, by brute force; with roots, of the pattern with the roots joined.
+    """Exact tree-width, by brute force; with roots, of the pattern with edges between all roots.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -179,6 +183,9 @@ def wl_dimension(pattern: Pattern, kind: Kind = "sub") -> int:
         pattern: with roots, whose count at these nodes is asked for, tree-widths are those with the
             roots joined to each other.
         kind: whether homomorphisms, subgraphs or induced subgraphs are counted.
+
+    Raises:
+        ValueError: as `hom_basis`.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern

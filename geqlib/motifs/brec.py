@@ -251,8 +251,8 @@ def _train(model: nn.Module, inputs: Inputs, recipe: BRECRecipe) -> tuple[float,
             optimizer.zero_grad()
             embedding = _embedding(model, count, arguments)
             first, second = embedding[0::2], embedding[1::2]
-            apart = -torch.ones(len(first)).to(embedding)
-            value = cosine_embedding_loss(first, second, apart, margin=recipe.margin)
+            different = -torch.ones(len(first)).to(embedding)
+            value = cosine_embedding_loss(first, second, different, margin=recipe.margin)
             value.backward()
             optimizer.step()
             loss += count / 2 * value.item() / COPIES

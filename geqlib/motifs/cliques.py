@@ -1,4 +1,4 @@
-"""Complete subgraphs, each found once: from every node towards those of larger degree."""
+"""Complete subgraphs, each listed once: from every node towards those of larger degree."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def clique_counts(
         edge_index: [2, E] both directions of every edge of a simple graph.
         num_nodes: N.
         largest: at least 2.
-        most_steps: rows that the joins for all sizes may have, see `Counter`; how many there are
-            follows from degrees and from the cliques one node smaller, before they are made.
-        advice: what is to be done where they are more.
+        most_steps: rows that the joins for all sizes may have; how many there are follows from
+            degrees and from the cliques one node smaller, before they are made.
+        advice: what to do where they are more, as the end of an error's sentence.
+
+    Returns:
+        `largest` - 1 tensors [N].
 
     Raises:
-        ValueError: more rows than that.
+        ValueError: more rows than `most_steps`.
 
     Example:
         >>> full = (1 - torch.eye(5)).nonzero().T
@@ -53,7 +56,7 @@ def clique_counts(
                 f"Complete graphs of {size + 1} nodes may need up to {steps:.1e} steps on these "
                 f"graphs, and {most_steps:.1e} are allowed: {advice}."
             )
-        towards = [edges.of((node, size)) for node in range(size)]
+        towards = [edges.over((node, size)) for node in range(size)]
         cliques = sum_of_products([cliques, *towards], range(size + 1))
         counts.append(segment_lengths(cliques.nodes[0], num_nodes))
     return counts

@@ -21,13 +21,13 @@ from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import row_keys
 
 MOST_PATHS = 2**24  # of one length, in memory
-PIECE = 2**20  # pairs of paths at once
+PAIRS_AT_ONCE = 2**20  # of paths
 Columns = tuple[Tensor, ...]
 
 
 @cache
 def chain_order(pattern: Pattern) -> tuple[int, ...]:
-    """The nodes along a pattern that is a path or a cycle of at least 3 nodes; or nothing.
+    """The nodes along a pattern that is a path or a cycle of at least 3 nodes; () for others.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -66,7 +66,7 @@ class PathPairs:
 
     def copies(self) -> Iterator[Columns]:
         """[copies] nodes along the copies, column by column, in pieces of bounded size."""
-        piece = self.count.cumsum(0).div(PIECE, rounding_mode="floor")
+        piece = self.count.cumsum(0).div(PAIRS_AT_ONCE, rounding_mode="floor")
         first = 0
         for length in piece.unique_consecutive(return_counts=True)[1].tolist():
             yield self._copies(slice(first, first + length))
@@ -92,7 +92,7 @@ class PathPairs:
 
 
 class PathLists:
-    """Paths by their number of edges, every list made from that of the paths one edge shorter.
+    """Paths by their number of edges, each list from that of the paths one edge shorter.
 
     Args:
         edge_index: [2, E] both directions of every edge of a simple graph, sorted.
@@ -111,7 +111,13 @@ class PathLists:
         self.lists: list[Columns] = [(node,)]
 
     def pairs(self, nodes: int) -> PathPairs | None:
-        """Of which the cycles or paths of that many nodes are made; nothing if they are too many.
+        """The pairs of paths that make the cycles or paths of a number of nodes.
+
+        Args:
+            nodes: of each cycle or path, at least 3.
+
+        Returns:
+            the pairs; None if paths of half the length are more than 2^24.
 
         Example:
             >>> square = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [1, 3, 0, 2, 1, 3, 0, 2]])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geqlib.graph.segments import segment_lengths
 from geqlib.motifs.copies import Columns, PathPairs, chain_order
-from geqlib.motifs.homomorphisms import Graphs
+from geqlib.motifs.graphs import Graphs
 from geqlib.motifs.patterns import Pattern, root_images
 from geqlib.motifs.tables import row_keys, row_nodes
 
@@ -18,16 +18,21 @@ from geqlib.motifs.tables import row_keys, row_nodes
 def count_copies(
     pairs: PathPairs, pattern: Pattern, graphs: Graphs, induced: bool
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Copies of a cycle or path: [G], with one root [N], with two [2, P] pairs and [P].
+    """How many copies of a cycle or path there are, from a list of them.
 
     Args:
-        pairs: of which the copies are made.
-        pattern: with 0, 1 or 2 roots, and without labels.
+        pairs: of paths, which joined are the copies.
+        pattern: the cycle or path with 0, 1 or 2 roots, and without labels.
         graphs: in which the copies lie.
         induced: whether copies with further edges between their nodes are left out.
 
+    Returns:
+        [G] for each graph without roots, [N] for each node with one root, [2, P] pairs of nodes and
+        [P] with two.
+
     Example:
-        >>> from geqlib.motifs.homomorphisms import Counter, simple_graphs
+        >>> from geqlib.motifs.graphs import simple_graphs
+        >>> from geqlib.motifs.homomorphisms import Counter
         >>> from geqlib.motifs.patterns import as_pattern
         >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
         >>> counter = Counter(simple_graphs(square, 4))
@@ -36,17 +41,17 @@ def count_copies(
         [1]
     """
     number = {node: k for k, node in enumerate(chain_order(pattern))}
-    places = {tuple(number[node] for node in roots) for roots in root_images(pattern)}
+    positions = {tuple(number[node] for node in roots) for roots in root_images(pattern)}
     copies = pairs.copies()
     if induced:
         copies = (_without_chords(nodes, graphs, pairs.cyclic) for nodes in copies)
     if len(pattern.roots) == 2:
-        return _in_pairs(copies, places, graphs)
+        return _in_pairs(copies, positions, graphs)
     size = graphs.num_nodes if pattern.roots else graphs.num_graphs
     total = graphs.batch.new_zeros(size)
     for nodes in copies:
         if pattern.roots:
-            at = torch.cat([nodes[place] for (place,) in places])
+            at = torch.cat([nodes[position] for (position,) in positions])
         else:
             at = graphs.batch[nodes[0]]
         total += segment_lengths(at, size)
@@ -54,11 +59,11 @@ def count_copies(
 
 
 def _in_pairs(
-    copies: Iterator[Columns], places: set[tuple[int, ...]], graphs: Graphs
+    copies: Iterator[Columns], positions: set[tuple[int, ...]], graphs: Graphs
 ) -> tuple[Tensor, Tensor]:
     keys, counts = [graphs.batch.new_zeros(0)], [graphs.batch.new_zeros(0)]
     for nodes in copies:
-        at = [row_keys([nodes[a], nodes[b]], graphs.num_nodes) for a, b in places]
+        at = [row_keys([nodes[a], nodes[b]], graphs.num_nodes) for a, b in positions]
         key, count = torch.cat(at).unique(return_counts=True)
         keys.append(key)
         counts.append(count)
@@ -73,6 +78,6 @@ def _without_chords(nodes: Columns, graphs: Graphs, cyclic: bool) -> Columns:
     for a, b in combinations(range(len(nodes)), 2):
         if b - a > 1 and not (cyclic and b - a == len(nodes) - 1):
             key = row_keys([nodes[a], nodes[b]], graphs.num_nodes)
-            place = torch.searchsorted(edge, key).clamp(max=len(edge) - 1)
-            free &= edge[place] != key
+            row = torch.searchsorted(edge, key).clamp(max=len(edge) - 1)
+            free &= edge[row] != key
     return tuple(column[free] for column in nodes)

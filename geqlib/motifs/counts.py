@@ -16,32 +16,37 @@ from geqlib.motifs.basis import Basis, Kind, check_kind, hom_basis
 from geqlib.motifs.copies import PathPairs, chain_order
 from geqlib.motifs.copy_counts import count_copies
 from geqlib.motifs.elimination import best_rooted, parts_with_roots
-from geqlib.motifs.homomorphisms import Counter
+from geqlib.motifs.homomorphisms import Counter, check_roots
 from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.tables import row_keys, row_nodes
 
-LARGEST = 2.0**62
-FEW = 2**18  # pairs of paths, which take less time than to find out what sums would cost
-ROWS = 8  # of the bound on a sum take the time of one pair, as measured on random graphs
+LARGEST_SUM = 2.0**62  # in int64
+FEW_PAIRS = 2**18  # pairs of paths, which take less time than to find out what sums would cost
+ROWS_PER_PAIR = 8  # of a sum take the time of one pair of paths, as measured on random graphs
 
 
 def count_motifs(
     counter: Counter, pattern: Pattern, kind: Kind = "sub"
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """How often a motif occurs: [G], with one root [N], with two [2, P] pairs and [P].
+    """How often a motif occurs in each graph, around each node or between each pair of nodes.
 
-    A copy is counted at the nodes of its roots; two roots are two different nodes.
+    A copy is counted at the nodes of its roots. Two roots of a copy are two different nodes; those
+    of a homomorphism may be one.
 
     Args:
-        counter: of the batch, which keeps what motifs have in common.
+        counter: of the batch, which caches what motifs have in common.
         pattern: with 0, 1 or 2 roots.
         kind: homomorphisms ("hom"), subgraphs ("sub") or induced subgraphs ("induced").
+
+    Returns:
+        integers: [G] without roots, [N] with one root, and with two [2, P] pairs of nodes and [P],
+        where pairs that are not listed have 0.
 
     Raises:
         ValueError: more roots, a cost that is too large, sums that are not exact.
 
     Example:
-        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> from geqlib.motifs.graphs import simple_graphs
         >>> from geqlib.motifs.patterns import as_pattern
         >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
         >>> counter = Counter(simple_graphs(square, 4))
@@ -49,17 +54,16 @@ def count_motifs(
         [4]
     """
     check_kind(kind)
-    if len(pattern.roots) > 2:
-        raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+    check_roots(pattern)
     if kind != "hom":
         counter = counter.core(min(map(len, pattern.neighbours)))
-        pairs = _listed(counter, pattern, kind)
+        pairs = _path_pairs(counter, pattern, kind)
         if pairs is not None:
             return count_copies(pairs, pattern, counter.graphs, kind == "induced")
-    return _planned(counter, pattern, kind)
+    return _basis_sum(counter, pattern, kind)
 
 
-def _planned(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple[Tensor, Tensor]:
+def _basis_sum(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple[Tensor, Tensor]:
     """As a sum of counts of homomorphisms."""
     basis = hom_basis(pattern, kind)
     for form in basis:
@@ -69,29 +73,29 @@ def _planned(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple[T
     if len(pattern.roots) == 1:
         return _combined(basis, [counter.of_nodes(form) for form in basis])
     pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
-    pair, columns = together(pairs, values, counter.graphs.num_nodes)
+    pair, columns = common_pairs(pairs, values, counter.graphs.num_nodes)
     count = _combined(basis, columns.T.unbind())
     if kind != "hom":  # two roots of one copy are two nodes
         count = count.masked_fill(pair[0] == pair[1], 0)
     return pair[:, count != 0], count[count != 0]
 
 
-def _listed(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
-    """What the copies of a cycle or path are made of, where listing them is the better way."""
+def _path_pairs(counter: Counter, pattern: Pattern, kind: Kind) -> PathPairs | None:
+    """The pairs of paths that make the copies of a cycle or path, where listing them is faster."""
     if pattern.labels or not chain_order(pattern):
         return None
     cyclic = pattern.degree == pattern.nodes
     pairs = counter.path_lists(cyclic).pairs(pattern.nodes)
-    if pairs is None or pairs.total <= FEW:
+    if pairs is None or pairs.total <= FEW_PAIRS:
         return pairs
     if kind == "induced":  # whose sums have very many terms
         return pairs if pairs.total <= counter.most_steps else None
     parts = [part for form in hom_basis(pattern, kind) for part in parts_with_roots(form)]
     cost = sum(counter.cost(best_rooted(part)) for part in parts)
-    return pairs if pairs.total * ROWS <= cost else None
+    return pairs if pairs.total * ROWS_PER_PAIR <= cost else None
 
 
-def together(
+def common_pairs(
     pairs: Sequence[Tensor], values: Sequence[Tensor], nodes: int
 ) -> tuple[Tensor, Tensor]:
     """Values at pairs of nodes, from several lists of pairs, as columns of one list.
@@ -106,7 +110,7 @@ def together(
 
     Example:
         >>> one, two = torch.tensor([[0], [1]]), torch.tensor([[0, 1], [1, 2]])
-        >>> together([one, two], [torch.tensor([5]), torch.tensor([6, 7])], 3)[1].tolist()
+        >>> common_pairs([one, two], [torch.tensor([5]), torch.tensor([6, 7])], 3)[1].tolist()
         [[5, 6], [0, 7]]
     """
     keys = [row_keys([pair[0], pair[1]], nodes) for pair in pairs]
@@ -124,7 +128,7 @@ def _combined(basis: Basis, values: Sequence[Tensor]) -> Tensor:
     factors = [int(coefficient * shared) for coefficient in basis.values()]
     pairs = list(zip(factors, values, strict=True))
     size = sum((abs(factor) * value.double() for factor, value in pairs), torch.zeros(()))
-    if size.numel() and bool(size.max() >= LARGEST):
+    if size.numel() and bool(size.max() >= LARGEST_SUM):
         raise ValueError(
             "The terms of a motif's count are 2^62 or more, and their sum would not be exact: "
             "count a smaller motif, or in sparser graphs."

@@ -90,7 +90,13 @@ def _cost(choice: Elimination) -> tuple[int, int, int]:
 
 @cache
 def best_rooted(pattern: Pattern) -> Pattern:
-    """A connected pattern with one root, where counting is cheapest; as it is if it has roots."""
+    """A connected pattern with the root around which counting is cheapest; as it is with roots.
+
+    Example:
+        >>> from geqlib.motifs.patterns import as_pattern
+        >>> best_rooted(as_pattern("star3")).roots
+        (0,)
+    """
     if pattern.roots:
         return pattern
     choices = [pattern.rooted(node) for node in range(pattern.nodes)]

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from geqlib.motifs.homomorphisms import Counter, simple_graphs
+from geqlib.motifs.graphs import simple_graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.orbits import orbit_adjacencies
 from geqlib.motifs.patterns import as_pattern
 from geqlib.motifs.polynomials import pair_polynomials
 
-SMALLEST, LARGEST = 3, 6  # of the cliques
+SMALLEST_CLIQUE, LARGEST_CLIQUE = 3, 6  # nodes
 Colours = list[np.ndarray]
 
 
 @dataclass(frozen=True)
-class Four:
+class ComparedGraphs:
     """The two graphs of a pair and a copy of each, as one batch.
 
     Args:
@@ -48,19 +49,22 @@ class Four:
         return [part.reshape(n, n) for part, n in zip(parts, self.sizes, strict=True)]
 
 
-def four(
+def compared_graphs(
     edges: Sequence[np.ndarray], sizes: Sequence[int], kinds: Sequence[np.ndarray] | None = None
-) -> Four:
+) -> ComparedGraphs:
     """The batch of the two graphs of a pair and a copy of each.
 
     Args:
-        edges: [2, E] of each, both directions of every edge.
-        sizes: nodes of each.
-        kinds: [nodes] of each, from 0; all nodes are of one kind by default.
+        edges: of each of the four graphs [2, E], both directions of every edge.
+        sizes: of each, its number of nodes.
+        kinds: of each [nodes], from 0; all nodes are of one kind by default.
+
+    Raises:
+        ValueError: graphs that are not simple and undirected.
 
     Example:
         >>> edge = np.array([[0, 1], [1, 0]])
-        >>> FEATURES["1-WL"](four([edge] * 4, [2, 3, 2, 3]))
+        >>> FEATURES["1-WL"](compared_graphs([edge] * 4, [2, 3, 2, 3]))
         True
     """
     ptr = np.concatenate([[0], np.cumsum(sizes)])
@@ -71,10 +75,10 @@ def four(
     simple = simple_graphs(torch.from_numpy(joined), int(ptr[-1]), batch, 4)
     none = np.zeros(ptr[-1], np.int64)
     kind = torch.from_numpy(none if kinds is None else np.concatenate(kinds).astype(np.int64))
-    return Four(Counter(simple), row, column, tuple(sizes), kind)
+    return ComparedGraphs(Counter(simple), row, column, tuple(sizes), kind)
 
 
-def adjacency(batch: Four) -> torch.Tensor:
+def adjacency(batch: ComparedGraphs) -> torch.Tensor:
     """[P, 2] edge or not, and the kind of the node from 1, or 0 for two nodes."""
     nodes = batch.counter.graphs.num_nodes
     source, target = batch.counter.graphs.edge_index
@@ -83,12 +87,12 @@ def adjacency(batch: Four) -> torch.Tensor:
     return torch.stack([edge.long(), node], 1)
 
 
-def colour_refinement(batch: Four) -> bool | None:
+def colour_refinement(batch: ComparedGraphs) -> bool | None:
     """1-WL."""
     return _refined_nodes(batch.matrices(adjacency(batch)))
 
 
-def graphlet_degrees(batch: Four) -> bool | None:
+def graphlet_degrees(batch: ComparedGraphs) -> bool | None:
     """1-WL, from sums of orbit adjacencies over rows as colours of nodes."""
     pairs, counts = orbit_adjacencies(batch.counter.graphs)
     degrees = counts.new_zeros(batch.counter.graphs.num_nodes, counts.size(1))
@@ -98,7 +102,7 @@ def graphlet_degrees(batch: Four) -> bool | None:
     return _refined_nodes(batch.matrices(values))
 
 
-def orbits(batch: Four) -> bool | None:
+def orbits(batch: ComparedGraphs) -> bool | None:
     """1-WL, from orbit adjacencies as colours of pairs."""
     pairs, counts = orbit_adjacencies(batch.counter.graphs)
     nodes = batch.counter.graphs.num_nodes
@@ -108,36 +112,36 @@ def orbits(batch: Four) -> bool | None:
     return _refined_nodes(batch.matrices(torch.cat([adjacency(batch), values], 1)))
 
 
-def folklore(batch: Four) -> bool | None:
+def folklore(batch: ComparedGraphs) -> bool | None:
     """Folklore 2-WL, the bound of PPGN."""
     return _refined_pairs(batch.matrices(adjacency(batch)))
 
 
-def with_q5(batch: Four) -> bool | None:
+def with_q5(batch: ComparedGraphs) -> bool | None:
     """Folklore 2-WL, from the polynomial of degree 5 that PPGN does not compute."""
     return _refined_pairs(batch.matrices(_polynomials(batch, 5)))
 
 
-def with_degree_6(batch: Four) -> bool | None:
+def with_degree_6(batch: ComparedGraphs) -> bool | None:
     """Folklore 2-WL, from all polynomials up to degree 6 that PPGN does not compute."""
     return _refined_pairs(batch.matrices(_polynomials(batch, 6)))
 
 
-def cliques(batch: Four) -> bool | None:
+def cliques(batch: ComparedGraphs) -> bool | None:
     """Numbers of complete subgraphs of 3 to 6 nodes."""
-    sizes = range(SMALLEST, LARGEST + 1)
+    sizes = range(SMALLEST_CLIQUE, LARGEST_CLIQUE + 1)
     counts = [batch.counter.of_graphs(as_pattern(f"K{size}")) for size in sizes]
     return outcome(list(torch.stack(counts, 1).numpy()))
 
 
-def with_q5_and_cliques(batch: Four) -> bool | None:
-    """Either of the two."""
+def with_q5_and_cliques(batch: ComparedGraphs) -> bool | None:
+    """Whether one of the two separates them."""
     outcomes = with_q5(batch), cliques(batch)
     return None if None in outcomes else any(outcomes)
 
 
 # name -> whether the two graphs differ; None if a graph differs from its copy
-FEATURES: dict[str, Callable[[Four], bool | None]] = {
+FEATURES: dict[str, Callable[[ComparedGraphs], bool | None]] = {
     "1-WL": colour_refinement,
     "graphlet degrees, 1-WL": graphlet_degrees,
     "28 orbit adjacencies, 1-WL": orbits,
@@ -166,7 +170,7 @@ folklore 2-WL, Q5, cliques.
         )
 
 
-def _polynomials(batch: Four, degree: int) -> torch.Tensor:
+def _polynomials(batch: ComparedGraphs, degree: int) -> torch.Tensor:
     """[P, 2 + K] adjacency and the polynomials that PPGN does not compute."""
     graphs = batch.counter.graphs
     values = pair_polynomials(graphs, degree, batch.row, batch.column)

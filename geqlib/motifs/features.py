@@ -64,7 +64,7 @@ class MotifFeatures(BaseTransform):
         self.settings = {key: value for key, value in named.items() if value is not None}
         if not self.settings:
             raise ValueError(f"There are no features: name some of {', '.join(named)}.")
-        self.parts = {key: _counted(key, value) for key, value in self.settings.items()}
+        self.parts = {key: _transform(key, value) for key, value in self.settings.items()}
         self.channels = {TENSORS[key]: part.width for key, part in self.parts.items()}
 
     def forward(self, data: Any) -> Any:
@@ -126,22 +126,24 @@ take a network that does, such as SPEN or PPGNpp.
             )
 
 
-def _counted(kind: str, value: Sequence[str] | str) -> OrbitCounts | SubgraphCounts:
+class _SubgraphFeatures(SubgraphCounts):
+    """Counts whose bound on the cost is no option of `MotifFeatures`."""
+
+    advice = ADVICE
+
+
+def _transform(kind: str, value: Sequence[str] | str) -> OrbitCounts | SubgraphCounts:
+    """What counts for one key of the features."""
     roots = ROOTS[kind]
     pairs = "all" if kind == "pairs" else "edges"
     word = "cliques" if kind == "graph" else "orbits"
     if value == "orbits" and roots:
         return OrbitCounts(roots=roots, pairs=pairs)
     if value == "cliques" and not roots:
-        return _advising(SubgraphCounts(CLIQUES, roots=0))
+        return _SubgraphFeatures(CLIQUES, roots=0)
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ValueError(
             f"The features of {kind} are {value!r}: write a list of patterns, such as [C3, C4], or "
             f"{word!r}."
         )
-    return _advising(SubgraphCounts(value, roots=roots, pairs=pairs))
-
-
-def _advising(counts: SubgraphCounts) -> SubgraphCounts:
-    counts.advice = ADVICE  # their bound is no option here
-    return counts
+    return _SubgraphFeatures(value, roots=roots, pairs=pairs)

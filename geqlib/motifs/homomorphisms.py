@@ -8,117 +8,39 @@ and a pattern with two roots has one for each pair of nodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import factorial
 
 import torch
 from torch import Tensor
 
-from geqlib.graph.checks import as_index, check_edges
-from geqlib.graph.pool import graph_index
 from geqlib.graph.segments import ragged_ranges, segment_lengths
-from geqlib.motifs.bounds import ADVICE, MOST_KEPT, MOST_STEPS
+from geqlib.motifs.bounds import ADVICE, MOST_ROWS, MOST_STEPS
 from geqlib.motifs.cliques import clique_counts
 from geqlib.motifs.copies import PathLists
 from geqlib.motifs.cores import core_edges
 from geqlib.motifs.elimination import EDGE, best_rooted, elimination, parts_with_roots
+from geqlib.motifs.graphs import Graphs, simple_graphs
 from geqlib.motifs.patterns import Pattern, ordered_form, unordered_form
-from geqlib.motifs.tables import EXACT, Table, row_nodes, sum_of_products
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """A batch of simple undirected graphs.
-
-    Args:
-        edge_index: [2, E] both directions of every edge, sorted.
-        num_nodes: N.
-        batch: [N] graph of each node.
-        num_graphs: G.
-        labels: [N] integers, or None.
-    """
-
-    edge_index: Tensor
-    num_nodes: int
-    batch: Tensor
-    num_graphs: int
-    labels: Tensor | None = None
-
-
-def simple_graphs(
-    edge_index: Tensor,
-    num_nodes: int,
-    batch: Tensor | None = None,
-    num_graphs: int | None = None,
-    labels: Tensor | None = None,
-) -> Graphs:
-    """Check that the graphs of a batch are simple and undirected, and return them as `Graphs`.
-
-    Args:
-        edge_index: [2, E] both directions of every edge.
-        num_nodes: N.
-        batch: [N] graph of each node.
-        num_graphs: number of graphs.
-        labels: [N] integers, with which the labels of patterns are compared.
-
-    Raises:
-        ValueError: loops, parallel edges, edges in one direction only or between two graphs, labels
-            that are no integers.
-
-    Example:
-        >>> simple_graphs(torch.tensor([[0, 1], [1, 0]]), 2).num_graphs
-        1
-    """
-    edge_index = as_index(edge_index)
-    check_edges(edge_index, num_nodes)
-    batch, num_graphs = graph_index(batch, num_graphs, num_nodes, edge_index.device)
-    source, target = edge_index
-    if bool((source == target).any()):
-        node = int(source[source == target][0])
-        raise ValueError(
-            f"Node {node} has a loop, and motifs are counted in simple graphs: remove loops, for "
-            "example by torch_geometric.utils.remove_self_loops."
-        )
-    key = (source * num_nodes + target).sort().values
-    if bool((key.diff() == 0).any()):
-        edge = int(key[1:][key.diff() == 0][0])
-        raise ValueError(
-            f"The edge {edge // num_nodes} -> {edge % num_nodes} occurs twice, and motifs are "
-            "counted in simple graphs: remove parallel edges, for example by "
-            "torch_geometric.utils.coalesce."
-        )
-    back = (target * num_nodes + source).sort().values
-    if not torch.equal(key, back):
-        edge = int(key[~torch.isin(key, back)][0])
-        raise ValueError(
-            f"The edge {edge // num_nodes} -> {edge % num_nodes} has no edge back, and motifs are "
-            "counted in undirected graphs: add the other directions if that is what you mean, for "
-            "example by torch_geometric.utils.to_undirected."
-        )
-    across = batch[source] != batch[target]
-    if bool(across.any()):
-        edge = int(across.nonzero()[0])
-        raise ValueError(
-            f"The edge {int(source[edge])} -> {int(target[edge])} joins two graphs of the batch: "
-            "count nodes on over the graphs, as torch_geometric's batches do."
-        )
-    if labels is not None:
-        labels = as_index(labels, "labels")
-        if labels.shape != (num_nodes,):
-            raise ValueError(f"labels has shape {tuple(labels.shape)}: expected [{num_nodes}].")
-    edges = torch.stack(row_nodes(key, 2, num_nodes))
-    return Graphs(edges, num_nodes, as_index(batch, "batch"), num_graphs or 0, labels)
+from geqlib.motifs.tables import EXACT, Table, sum_of_products
 
 
 class Counter:
     """Counts homomorphisms of patterns into the graphs of one batch.
 
-    Counts of parts are kept, so that patterns which share parts are counted faster together.
+    Counts of parts are cached, so that several patterns which share parts take less time in one
+    counter than in one each.
 
     Args:
-        graphs: from `simple_graphs`.
+        graphs: from `geqlib.motifs.graphs.simple_graphs`.
         most_steps: largest number of terms that the sums for one pattern may have, see `cost`.
-        advice: what is to be done where they have more, as the end of an error's sentence.
+        advice: what to do where they have more, as the end of an error's sentence.
+
+    Attributes:
+        size: [G] number of nodes of each graph, float64.
+        degree: [N] degree of each node, float64.
+        tables: the counts of connected rooted patterns that were needed so far, by canonical form.
+        totals: [G] those of connected patterns without roots.
 
     Example:
         >>> from geqlib.motifs.patterns import as_pattern
@@ -139,32 +61,41 @@ class Counter:
         nodes = (graphs.edge_index[0], graphs.edge_index[1])
         self.tables = {EDGE: Table((0, 1), nodes, one, graphs.num_nodes)}
         self.totals: dict[Pattern, Tensor] = {}
-        self.cores: dict[int, Counter] = {}
-        self.paths: dict[bool, PathLists] = {}
-        size = segment_lengths(graphs.batch, graphs.num_graphs).double()
-        self.size = size
+        self._cores: dict[int, Counter] = {}
+        self._paths: dict[bool, PathLists] = {}
+        self.size = segment_lengths(graphs.batch, graphs.num_graphs).double()
         self.degree = segment_lengths(graphs.edge_index[0], graphs.num_nodes).double()
 
     def core(self, degree: int) -> Counter:
-        """A counter in the core of the graphs for this degree: their largest subgraph in which all
-        nodes have at least this degree."""
+        """A counter in the `degree`-core of the graphs: their largest subgraph in which every node
+        has at least that many neighbours. It is cached, and is this counter where nothing is left
+        out."""
         if degree < 2:
             return self
-        if degree not in self.cores:
+        if degree not in self._cores:
             edges = core_edges(self.graphs.edge_index, self.graphs.num_nodes, degree)
             if edges.shape == self.graphs.edge_index.shape:
-                self.cores[degree] = self
+                self._cores[degree] = self
             else:
                 graphs = replace(self.graphs, edge_index=edges)
-                self.cores[degree] = Counter(graphs, self.most_steps, self.advice)
-        return self.cores[degree]
+                self._cores[degree] = Counter(graphs, self.most_steps, self.advice)
+        return self._cores[degree]
 
     def path_lists(self, cyclic: bool) -> PathLists:
         """The paths of these graphs, or the paths that are halves of cycles if `cyclic` is true."""
-        if cyclic not in self.paths:
+        if cyclic not in self._paths:
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
-            self.paths[cyclic] = PathLists(edges, nodes, cyclic)
-        return self.paths[cyclic]
+            self._paths[cyclic] = PathLists(edges, nodes, cyclic)
+        return self._paths[cyclic]
+
+    def of_roots(self, pattern: Pattern) -> Tensor | tuple[Tensor, Tensor]:
+        """`of_graphs`, `of_nodes` or `of_pairs` for a pattern with 0, 1 or 2 roots.
+
+        Raises:
+            ValueError: more roots, and as these three.
+        """
+        check_roots(pattern)
+        return (self.of_graphs, self.of_nodes, self.of_pairs)[len(pattern.roots)](pattern)
 
     def of_graphs(self, pattern: Pattern) -> Tensor:
         """[G] number of homomorphisms into each graph: the product over the pattern's components.
@@ -174,23 +105,35 @@ class Counter:
         """
         if pattern.roots:
             raise ValueError("A count of graphs has no roots: use of_nodes or of_pairs.")
-        return _whole(self._total(pattern))
+        return _as_integers(self._total(pattern))
 
     def of_nodes(self, pattern: Pattern) -> Tensor:
-        """[N] number of homomorphisms that map the root to each node."""
+        """[N] number of homomorphisms that map the root to each node.
+
+        Components without the root multiply it by their counts in the graph of the node.
+
+        Raises:
+            ValueError: other than one root, a cost that is too large, counts that are not below
+                2^53.
+        """
         if len(pattern.roots) != 1:
             raise ValueError(f"A count of nodes has one root, and not {len(pattern.roots)}.")
-        near, rest = _split(pattern)
-        return _whole(self.table(near).dense() * self._total_of(rest)[self.graphs.batch])
+        near, rest = _near_roots(pattern)
+        return _as_integers(self.table(near).dense() * self._total(rest)[self.graphs.batch])
 
     def of_pairs(self, pattern: Pattern) -> tuple[Tensor, Tensor]:
         """[2, P] pairs of nodes, and [P] number of homomorphisms that map the two roots to each.
 
-        The number is 0 for all pairs that are not listed.
+        The number is 0 for all pairs that are not listed. Two roots that are not connected have a
+        value for every pair of nodes of one graph.
+
+        Raises:
+            ValueError: other than two roots, a cost that is too large, more than 10^8 pairs, counts
+                that are not below 2^53.
         """
         if len(pattern.roots) != 2:
             raise ValueError(f"A count of pairs has two roots, and not {len(pattern.roots)}.")
-        near, rest = _split(pattern)
+        near, rest = _near_roots(pattern)
         parts = near.components()
         if len(parts) == 1:
             table = self.table(near)
@@ -205,19 +148,26 @@ class Counter:
             self._check_pairs(pattern)
             first, second = _all_pairs(self.graphs, self.size)
             table = Table((0, 1), (first, second), one[first] * two[second], len(one))
-        value = table.value * self._total_of(rest)[self.graphs.batch[first]]
-        return torch.stack([first, second]), _whole(value)
+        value = table.value * self._total(rest)[self.graphs.batch[first]]
+        return torch.stack([first, second]), _as_integers(value)
 
     def table(self, pattern: Pattern) -> Table:
-        """The counts of a connected pattern as a table over its roots, in their order."""
+        """The counts of a connected pattern as a table over its roots, in their order.
+
+        Args:
+            pattern: with at least one root.
+
+        Raises:
+            ValueError: a cost that is too large, sums that are not below 2^53.
+        """
         form, order = unordered_form(pattern)
         if form not in self.tables:
             self._check_cost(form)
         table = self._of_form(form)
-        place = [pattern.roots.index(node) for node in order[: len(pattern.roots)]]
-        if place == sorted(place):
+        roots = [pattern.roots.index(node) for node in order[: len(pattern.roots)]]
+        if roots == sorted(roots):
             return table
-        return sum_of_products([table.of(place)], range(len(place)))
+        return sum_of_products([table.over(roots)], range(len(roots)))
 
     def _of_form(self, form: Pattern) -> Table:
         if form not in self.tables:
@@ -235,11 +185,14 @@ class Counter:
         return Table((0,), (node,), one, self.graphs.num_nodes)
 
     def _sum(self, form: Pattern) -> Table:
-        parts = [(self._of_form(part), place) for part, place in elimination(form).parts]
-        return sum_of_products([t.of(place) for t, place in parts], range(len(form.roots)))
+        parts = [self._of_form(part).over(scope) for part, scope in elimination(form).parts]
+        return sum_of_products(parts, range(len(form.roots)))
 
-    def _total(self, pattern: Pattern) -> Tensor:
+    def _total(self, pattern: Pattern | None) -> Tensor:
+        """[G] product of the counts of the components; ones without a pattern."""
         total = torch.ones_like(self.size)
+        if pattern is None:
+            return total
         for component in pattern.components():
             part = ordered_form(pattern.induced(component))
             if part not in self.totals:
@@ -250,14 +203,11 @@ class Counter:
 
     def _of_connected(self, pattern: Pattern) -> Tensor:
         """[N] numbers whose sum over the nodes of a graph is its count of a connected pattern."""
-        if _listed_as_cliques(pattern):
+        if _is_clique(pattern):
             edges, nodes = self.graphs.edge_index, self.graphs.num_nodes
             once = clique_counts(edges, nodes, pattern.nodes, self.most_steps, self.advice)[-1]
             return factorial(pattern.nodes) * once.double()
         return self.table(best_rooted(pattern)).dense()
-
-    def _total_of(self, pattern: Pattern | None) -> Tensor:
-        return torch.ones_like(self.size) if pattern is None else self._total(pattern)
 
     def cost(self, pattern: Pattern) -> float:
         """An upper bound on the number of terms in the sums for a connected pattern with roots.
@@ -281,16 +231,16 @@ class Counter:
         """
         for part in parts_with_roots(pattern):
             form = unordered_form(best_rooted(part))[0]
-            if form not in self.tables and not _listed_as_cliques(part):
+            if form not in self.tables and not _is_clique(part):
                 self._check_cost(form)
 
     def _check_pairs(self, pattern: Pattern) -> None:
         pairs = float(self.size.square().sum())
-        if pairs > MOST_KEPT:
+        if pairs > MOST_ROWS:
             raise ValueError(
                 f"The roots of a pattern of {pattern.nodes} nodes are not connected, so that its "
-                f"count has a row for each of {pairs:.1e} pairs of nodes, and {MOST_KEPT:.1e} are "
-                "allowed: count its parts around nodes, or on smaller graphs."
+                f"count has a value for each of {pairs:.1e} pairs of nodes, and {MOST_ROWS:.1e} "
+                "are allowed: count its parts around nodes, or on smaller graphs."
             )
 
     def _check_cost(self, form: Pattern) -> None:
@@ -303,8 +253,14 @@ class Counter:
             )
 
 
-def _listed_as_cliques(pattern: Pattern) -> bool:
-    """Whether the copies of a connected pattern are listed, each once, in place of a sum."""
+def check_roots(pattern: Pattern) -> None:
+    """Refuse a pattern with more than two roots, by a ValueError."""
+    if len(pattern.roots) > 2:
+        raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
+
+
+def _is_clique(pattern: Pattern) -> bool:
+    """Whether copies of a connected pattern are listed, each once, which takes less than a sum."""
     complete = pattern.degree == pattern.nodes * (pattern.nodes - 1) // 2
     return complete and pattern.nodes > 2 and not pattern.roots and not pattern.labels
 
@@ -339,13 +295,10 @@ def count_homomorphisms(
         [6]
     """
     counter = Counter(simple_graphs(edge_index, num_nodes, batch, num_graphs, labels))
-    ways = (counter.of_graphs, counter.of_nodes, counter.of_pairs)
-    if len(pattern.roots) > 2:
-        raise ValueError(f"Patterns with 0, 1 or 2 roots are counted, not {len(pattern.roots)}.")
-    return ways[len(pattern.roots)](pattern)
+    return counter.of_roots(pattern)
 
 
-def _split(pattern: Pattern) -> tuple[Pattern, Pattern | None]:
+def _near_roots(pattern: Pattern) -> tuple[Pattern, Pattern | None]:
     """The components with roots as one pattern, and the others as another, None without others."""
     parts = pattern.components()
     near = [node for part in parts if set(part) & set(pattern.roots) for node in part]
@@ -361,7 +314,7 @@ def _all_pairs(graphs: Graphs, size: Tensor) -> tuple[Tensor, Tensor]:
     return first, order[ragged_ranges(start, of_node)]
 
 
-def _whole(value: Tensor) -> Tensor:
+def _as_integers(value: Tensor) -> Tensor:
     """Counts in floating point as integers, if they are exact."""
     if len(value) and bool(value.max() >= EXACT):
         raise ValueError(

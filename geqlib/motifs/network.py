@@ -15,7 +15,7 @@ from geqlib.graph.pair_values import check_pairs
 from geqlib.graph.pairs import PairPlan, pair_plan
 from geqlib.graph.plan import Plan
 from geqlib.graph.pool import beside_pooled
-from geqlib.motifs.homomorphisms import simple_graphs
+from geqlib.motifs.graphs import simple_graphs
 from geqlib.motifs.polynomials import MOST_DEGREE, missing_polynomials, pair_polynomials
 
 

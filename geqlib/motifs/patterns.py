@@ -80,6 +80,7 @@ class Pattern:
 
     @property
     def neighbours(self) -> tuple[frozenset[int], ...]:
+        """Of each node, the nodes that it is joined to."""
         around: list[set[int]] = [set() for _ in range(self.nodes)]
         for i, j in self.edges:
             around[i].add(j)
@@ -103,7 +104,7 @@ class Pattern:
         return Pattern(len(nodes), edges, tuple(number[root] for root in roots), labels)
 
     def components(self, without: Sequence[int] = ()) -> list[tuple[int, ...]]:
-        """Connected components of what remains when some nodes are removed, as sets of nodes."""
+        """Sorted nodes of the connected components that remain when some nodes are removed."""
         left, parts, around = set(range(self.nodes)) - set(without), [], self.neighbours
         while left:
             part, new = set(), {min(left)}
@@ -219,9 +220,13 @@ def unordered_form(pattern: Pattern) -> tuple[Pattern, tuple[int, ...]]:
 def canonical_order(pattern: Pattern, ordered: bool) -> tuple[int, ...]:
     """The nodes in an order that depends on the isomorphism class alone, roots first.
 
-    Colours are refined by those of the neighbours; where several nodes share one, each in turn is
-    given a colour of its own, and the smallest list of edges wins. Of twins, whose exchange is an
+    Colours are refined by those of the neighbours; where several nodes share one, each in turn gets
+    a colour of its own, and the smallest list of edges is taken. Of twins, whose exchange is an
     automorphism, one is tried.
+
+    Args:
+        pattern: with or without roots and labels.
+        ordered: whether roots go to roots in their order, or in any.
     """
     rank = {root: k if ordered else 0 for k, root in enumerate(pattern.roots)}
     labels = pattern.labels or (0,) * pattern.nodes

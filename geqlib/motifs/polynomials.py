@@ -19,7 +19,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from geqlib.motifs.homomorphisms import Counter, Graphs
+from geqlib.motifs.graphs import Graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import MOST_NODES, Pattern, ordered_form, rootings
 from geqlib.motifs.tables import row_keys
 
@@ -108,7 +109,7 @@ def pair_polynomials(graphs: Graphs, degree: int, row: Tensor, column: Tensor) -
         ValueError: a cost that is too large, counts that are not below 2^53.
 
     Example:
-        >>> from geqlib.motifs.homomorphisms import simple_graphs
+        >>> from geqlib.motifs.graphs import simple_graphs
         >>> square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
         >>> zero, one = torch.tensor([0, 0]), torch.tensor([0, 2])
         >>> pair_polynomials(simple_graphs(square, 4), 5, zero, one).shape

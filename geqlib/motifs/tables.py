@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from geqlib.graph.segments import ragged_ranges
-from geqlib.motifs.bounds import MOST_KEPT
+from geqlib.motifs.bounds import MOST_ROWS
 
-EXACT = 2**53
-MOST_ROWS = 2**22  # joined at once
-KEYS = 2**62  # a row of nodes is one integer below
+EXACT = 2**53  # below which float64 holds all whole numbers
+ROWS_AT_ONCE = 2**22  # of a join; more are made piece by piece
+LARGEST_KEY = 2**62  # a row of nodes is numbered by an integer below
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,16 @@ class Table:
     def __len__(self) -> int:
         return len(self.value)
 
-    def of(self, variables: Sequence[int]) -> Table:
+    def over(self, variables: Sequence[int]) -> Table:
         """The same function of other variables."""
         return Table(tuple(variables), self.nodes, self.value, self.num_nodes)
 
     def column(self, variable: int) -> Tensor:
+        """[rows] the nodes of one variable."""
         return self.nodes[self.variables.index(variable)]
 
     def rows(self, index: Tensor | slice) -> Table:
+        """Some of the rows."""
         nodes = tuple(column[index] for column in self.nodes)
         return Table(self.variables, nodes, self.value[index], self.num_nodes)
 
@@ -89,7 +91,7 @@ def sum_of_products(tables: Sequence[Table], free: Sequence[int]) -> Table:
     Example:
         >>> ends = (torch.tensor([0, 1]), torch.tensor([1, 0]))  # of an edge, in both directions
         >>> edge = Table((0, 1), ends, torch.ones(2, dtype=torch.float64), 2)
-        >>> walks = sum_of_products([edge, edge.of((1, 2))], (0, 2))  # of two steps
+        >>> walks = sum_of_products([edge, edge.over((1, 2))], (0, 2))  # of two steps
         >>> [column.tolist() for column in walks.nodes], walks.value.tolist()
         ([[0, 1], [0, 1]], [1.0, 1.0])
     """
@@ -100,10 +102,18 @@ def sum_of_products(tables: Sequence[Table], free: Sequence[int]) -> Table:
 def row_keys(columns: Sequence[Tensor], num_nodes: int) -> Tensor:
     """[rows] one integer for each row of nodes, in lexicographic order.
 
+    Args:
+        columns: [rows] each.
+        num_nodes: nodes that there are.
+
     Raises:
         ValueError: more rows of nodes than there are integers of 64 bits.
+
+    Example:
+        >>> row_keys([torch.tensor([2]), torch.tensor([4])], 5)
+        tensor([14])
     """
-    if num_nodes ** len(columns) > KEYS:
+    if num_nodes ** len(columns) > LARGEST_KEY:
         raise ValueError(
             f"Rows of {len(columns)} nodes out of {num_nodes} cannot be numbered in 64 bits: count "
             "on fewer graphs at once."
@@ -130,6 +140,7 @@ def _join_order(tables: Sequence[Table]) -> list[Table]:
 
 
 def _rank(table: Table, bound: set[int], left: Sequence[Table]) -> tuple[int, int, int]:
+    """New variables, how many of the tables that are left would filter after it (negated), size."""
     after = bound | set(table.variables)
     filters = sum(after.issuperset(other.variables) for other in left)
     return len(after) - len(bound), -filters, len(table)
@@ -154,7 +165,7 @@ def _joined(table: Table, others: Sequence[_Sorted], free: tuple[int, ...]) -> T
     other, *rest = others
     low, count = other.matches(table)
     total = int(count.sum())
-    if total > MOST_ROWS and len(table) > 1:
+    if total > ROWS_AT_ONCE and len(table) > 1:
         half = len(table) // 2
         halves = [table.rows(slice(half)), table.rows(slice(half, None))]
         return _summed(_stacked([_joined(part, others, free) for part in halves]), free)
@@ -169,10 +180,10 @@ def _joined(table: Table, others: Sequence[_Sorted], free: tuple[int, ...]) -> T
 
 
 def _stacked(parts: Sequence[Table]) -> Table:
-    if sum(map(len, parts)) > MOST_KEPT:
+    if sum(map(len, parts)) > MOST_ROWS:
         raise ValueError(
-            f"A count has more than {MOST_KEPT:.0e} rows of {len(parts[0].variables)} nodes, which "
-            "are kept in memory: count around single nodes, or on smaller graphs or fewer at once."
+            f"A count has more than {MOST_ROWS:.0e} rows of {len(parts[0].variables)} nodes in "
+            "memory: count around single nodes, or on smaller graphs or fewer at once."
         )
     nodes = tuple(torch.cat(columns) for columns in zip(*(p.nodes for p in parts), strict=True))
     value = torch.cat([part.value for part in parts])
@@ -202,7 +213,7 @@ def _summed(table: Table, free: tuple[int, ...]) -> Table:
 
 
 def row_nodes(key: Tensor, count: int, num_nodes: int) -> tuple[Tensor, ...]:
-    """The columns that have these keys.
+    """The columns [rows] that have these keys [rows], the inverse of `row_keys`.
 
     Example:
         >>> row_nodes(row_keys([torch.tensor([2]), torch.tensor([4])], 5), 2, 5)

@@ -14,8 +14,9 @@ from torch_geometric.transforms import BaseTransform
 
 from geqlib.motifs.basis import Kind
 from geqlib.motifs.bounds import ADVICE, MOST_STEPS
-from geqlib.motifs.counts import count_motifs, together
-from geqlib.motifs.homomorphisms import Counter, Graphs, simple_graphs
+from geqlib.motifs.counts import common_pairs, count_motifs
+from geqlib.motifs.graphs import Graphs, simple_graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.orbits import ORBIT_PAIRS, orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
 from geqlib.motifs.tables import row_keys
@@ -27,7 +28,7 @@ Pairs = Literal["edges", "all"]
 class _CountFeatures(BaseTransform):
     """Puts whole numbers into a graph: per graph, per node, or per pair of nodes.
 
-    Counts of a graph are kept, so that a transform that runs in every epoch counts once.
+    Counts of a graph are cached, so that a transform that runs in every epoch counts once.
     """
 
     def __init__(self, roots: Roots, pairs: Pairs, log: bool, labels: str | None) -> None:
@@ -43,12 +44,12 @@ class _CountFeatures(BaseTransform):
         if self.roots == 0:
             data.motifs = self._feature(result)
         elif self.roots == 1:
-            data.x = beside("x", data.x, self._feature(result))
+            data.x = append_features("x", data.x, self._feature(result))
         elif self.pairs == "all":
             data.pair_index, data.pair_attr = result[0], self._feature(result[1])
         else:
             value = self._feature(_at_edges(data, *result))
-            data.edge_attr = beside("edge_attr", data.edge_attr, value)
+            data.edge_attr = append_features("edge_attr", data.edge_attr, value)
         return data
 
     @property
@@ -77,7 +78,7 @@ class _CountFeatures(BaseTransform):
             self.cache[key] = self._count(
                 simple_graphs(data.edge_index, data.num_nodes, batch, graphs, labels)
             )
-        return _on(data.edge_index.device, self.cache[key])
+        return _on_device(data.edge_index.device, self.cache[key])
 
     def _count(self, graphs: Graphs) -> Any:
         raise NotImplementedError
@@ -130,12 +131,14 @@ class _MotifFeatures(_CountFeatures):
     def _count(self, graphs: Graphs) -> Any:
         counter = Counter(graphs, self.most_steps, self.advice)
         results = [count_motifs(counter, pattern, self.kind) for pattern in self.channels]
-        return _side_by_side(results, graphs.num_nodes)
+        return _stacked(results, graphs.num_nodes)
 
 
 @functional_transform("homomorphism_counts")
 class HomomorphismCounts(_MotifFeatures):
     """Counts of homomorphisms as features of nodes, of edges, of pairs or of graphs.
+
+    hom(H, G)[r] = sum over maps h with h(roots) = r of prod over edges ij of A[h(i), h(j)].
 
     `log(1 + count)` is appended to `x` (roots=1), appended to `edge_attr` or put into `pair_attr`
     of the pairs `pair_index` (roots=2), or put into `motifs`, [1, channels] (roots=0). A pattern
@@ -148,7 +151,7 @@ class HomomorphismCounts(_MotifFeatures):
         log: whether features are log(1 + count); otherwise counts that the default type would
             round are refused.
         labels: name of the tensor [N] of integers that labelled patterns are compared with.
-        most_steps: bound on the rows that the sums of one pattern may need.
+        most_steps: bound on the terms that the sums of one pattern may need.
 
     Raises:
         ValueError: patterns that are not simple, or too large; graphs that are directed or have
@@ -182,9 +185,15 @@ class HomomorphismCounts(_MotifFeatures):
 class SubgraphCounts(_MotifFeatures):
     """Counts of subgraphs as features of nodes, of edges, of pairs or of graphs.
 
+    sub(P) = 1 / |Aut P| sum over partitions rho of prod_B (-1)^(|B| - 1) (|B| - 1)! hom(P / rho),
+    see `geqlib.motifs.basis`; a copy is counted once at each choice of its nodes for the roots.
+
     Args:
         patterns, roots, pairs, log, labels, most_steps: see `HomomorphismCounts`.
         induced: whether edges that the pattern does not have must be absent.
+
+    Raises:
+        ValueError: as `HomomorphismCounts`, and induced patterns of more than 7 nodes.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -219,6 +228,10 @@ class OrbitCounts(_CountFeatures):
         pairs: the matrices at "edges", or at "all" pairs where one is not zero.
         log: whether features are log(1 + count).
 
+    Raises:
+        ValueError: other roots; graphs that are directed or have loops or parallel edges, or
+            integers as features; costs that are too large; counts that are not below 2^53.
+
     Example:
         >>> from torch_geometric.data import Data
         >>> triangle = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
@@ -245,8 +258,8 @@ class OrbitCounts(_CountFeatures):
         return zero.index_add(0, index[0], counts)
 
 
-def _on(device: torch.device, counts: Any) -> Any:
-    """Counts that may have been kept on another device."""
+def _on_device(device: torch.device, counts: Any) -> Any:
+    """Counts that may have been cached on another device."""
     if isinstance(counts, Tensor):
         return counts.to(device)
     return tuple(part.to(device) for part in counts)
@@ -256,12 +269,12 @@ def _with_roots(pattern: Pattern, roots: int) -> list[Pattern]:
     return [pattern] if len(pattern.roots) == roots else rootings(pattern.rooted(), roots)
 
 
-def _side_by_side(results: Sequence[Any], nodes: int) -> Any:
-    """Channels from single counts."""
+def _stacked(results: Sequence[Any], nodes: int) -> Any:
+    """[N or G, patterns], or pairs [2, P] and [P, patterns], from the counts of each pattern."""
     if isinstance(results[0], Tensor):
         return torch.stack(list(results), 1)
     pairs, values = zip(*results, strict=True)
-    return together(pairs, values, nodes)
+    return common_pairs(pairs, values, nodes)
 
 
 def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
@@ -270,23 +283,23 @@ def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
     edge = row_keys(list(data.edge_index.long()), data.num_nodes)
     if not len(key):
         return counts.new_zeros(len(edge), counts.size(1))
-    place = torch.searchsorted(key, edge).clamp(max=len(key) - 1)
-    return counts[place] * (key[place] == edge)[:, None]
+    row = torch.searchsorted(key, edge).clamp(max=len(key) - 1)
+    return counts[row] * (key[row] == edge)[:, None]
 
 
-def beside(name: str, before: Any, value: Tensor) -> Tensor:
-    """[rows, channels] counts beside the features that a graph has, in the type of the latter.
+def append_features(name: str, before: Any, value: Tensor) -> Tensor:
+    """[rows, channels] features of a graph with counts appended, in the type of the former.
 
     Args:
         name: of the features.
-        before: the features, or None.
-        value: the counts.
+        before: [rows, ...] the features, or None.
+        value: [rows, channels] the counts.
 
     Raises:
         ValueError: features that are integers, as kinds would become numbers.
 
     Example:
-        >>> beside("x", torch.ones(2), torch.zeros(2, 1)).tolist()
+        >>> append_features("x", torch.ones(2), torch.zeros(2, 1)).tolist()
         [[1.0, 0.0], [1.0, 0.0]]
     """
     if before is None:

@@ -13,27 +13,37 @@ import networkx as nx
 import numpy as np
 
 Pairs = list[tuple[nx.Graph, nx.Graph]]
-EACH = 8  # pairs of each kind
+PAIRS = 8  # of each kind
 REGULAR = ((3, 12), (4, 12))  # degree and nodes
 ORDER = 6  # of Latin squares; the exchanges below change nothing in those of prime order
 SWITCHES = 5
 
 
 def tuning_graphs(seed: int = 0) -> dict[str, Pairs]:
-    """Name -> pairs: "regular", "irregular", "strongly regular" and "CFI", eight of each.
+    """Pairs by which a recipe is chosen, eight of each kind.
 
     Regular graphs have 12 nodes and degree 3 or 4; irregular ones are these with a leaf at every
     node. Strongly regular ones are those of Latin squares of order 6, of 36 nodes. CFI
     graphs (Cai, Fürer and Immerman, Combinatorica 1992) are made of rings and ladders with chords,
     of tree-width 2, so that folklore 2-WL distinguishes them.
+
+    Args:
+        seed: of the random graphs.
+
+    Returns:
+        "regular", "irregular", "strongly regular" and "CFI" -> pairs of graphs.
+
+    Example:
+        >>> {name: len(pairs) for name, pairs in tuning_graphs().items()}
+        {'regular': 8, 'irregular': 8, 'strongly regular': 8, 'CFI': 8}
     """
     rng = np.random.default_rng(seed)
-    regular = [_regular_pair(*REGULAR[k % 2], rng) for k in range(EACH)]
-    other = [_regular_pair(*REGULAR[k % 2], rng) for k in range(EACH)]
+    regular = [_regular_pair(*REGULAR[k % 2], rng) for k in range(PAIRS)]
+    other = [_regular_pair(*REGULAR[k % 2], rng) for k in range(PAIRS)]
     return {
         "regular": regular,
         "irregular": [(_with_leaves(one), _with_leaves(two)) for one, two in other],
-        "strongly regular": [_latin_pair(ORDER, rng) for _ in range(EACH)],
+        "strongly regular": [_latin_pair(ORDER, rng) for _ in range(PAIRS)],
         "CFI": [(cfi_graph(base), cfi_graph(base, twisted=True)) for base in cfi_bases()],
     }
 
@@ -45,6 +55,10 @@ def cfi_graph(base: nx.Graph, *, twisted: bool = False) -> nx.Graph:
     are, and that edge is in both of S and T or in neither; in the twisted graph one edge of the
     base joins the others. Folklore k-WL distinguishes the two if and only if the tree-width of the
     base is at most k.
+
+    Args:
+        base: connected.
+        twisted: which of the two.
 
     Example:
         >>> ring = nx.cycle_graph(4)  # of which they are two rings of four, and one of eight
@@ -87,6 +101,9 @@ def cfi_bases() -> list[nx.Graph]:
 def latin_square_graph(square: np.ndarray) -> nx.Graph:
     """Cells of a Latin square, joined if they share row, column or symbol: strongly regular with
     the parameters (n^2, 3 (n - 1), n, 6).
+
+    Args:
+        square: [n, n] integers, each once in every row and column.
 
     Example:
         >>> graph = latin_square_graph(np.add.outer(range(4), range(4)) % 4)

@@ -10,17 +10,17 @@ import numpy as np
 
 from geqlib.data.graphs.expressivity import GraphPairs
 from geqlib.files.atomic import reading, replace_file
-from geqlib.motifs.exact import FEATURES, Four, check_name, four
+from geqlib.motifs.exact import FEATURES, ComparedGraphs, check_name, compared_graphs
 
 FILE = "exact.json"
 
 
-def pair_and_copies(pairs: GraphPairs, number: int, rng: np.random.Generator) -> Four:
+def pair_and_copies(pairs: GraphPairs, number: int, rng: np.random.Generator) -> ComparedGraphs:
     """The two graphs of a pair and a random copy of each, with the kinds of their nodes."""
     one, two = (pairs.graphs[k] for k in pairs.pairs[number])
     graphs = (one, two, one.relabelled(rng), two.relabelled(rng))
     kinds = [graph.kind for graph in graphs]
-    return four([graph.edge_index for graph in graphs], list(map(len, kinds)), kinds)
+    return compared_graphs([graph.edge_index for graph in graphs], list(map(len, kinds)), kinds)
 
 
 def exactly_separated(

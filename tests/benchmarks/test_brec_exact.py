@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.accuracy.brec_exact import PARTS
 from geqlib.data.graphs.expressivity import BREC_PARTS, GraphPairs, PlainGraph, plain
-from geqlib.motifs.exact import FEATURES, Four, outcome
+from geqlib.motifs.exact import FEATURES, ComparedGraphs, outcome
 from geqlib.train.exact_pairs import pair_and_copies
 
 
-def four(one: PlainGraph, two: PlainGraph, rng: np.random.Generator) -> Four:
+def four(one: PlainGraph, two: PlainGraph, rng: np.random.Generator) -> ComparedGraphs:
     return pair_and_copies(GraphPairs((one, two), ((0, 1),), {"all": 1}), 0, rng)
 
 

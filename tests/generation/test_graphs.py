@@ -14,7 +14,7 @@ from scipy.stats import wasserstein_distance
 
 from geqlib.generation import GraphScores, graph_scores, squared_mmd
 from geqlib.generation.graph_statistics import orbit_counts, spectrum_distribution
-from geqlib.motifs.homomorphisms import Graphs, simple_graphs
+from geqlib.motifs.graphs import Graphs, simple_graphs
 
 # degrees of a graphlet -> degree of a node -> its orbit
 ORBITS = {

@@ -10,7 +10,8 @@ import networkx as nx
 import pytest
 
 from geqlib.motifs.basis import hom_basis, treewidth, wl_dimension
-from geqlib.motifs.homomorphisms import Counter, simple_graphs
+from geqlib.motifs.graphs import simple_graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import Pattern, as_pattern, automorphisms, ordered_form
 from geqlib.motifs.polynomials import missing_polynomials, pair_polynomials, polynomials, shrinks
 from tests.motifs.brute_force import edges_of, homomorphisms

@@ -14,7 +14,8 @@ from geqlib.motifs.copies import chain_order
 from geqlib.motifs.copy_counts import count_copies
 from geqlib.motifs.cores import core_edges
 from geqlib.motifs.counts import count_motifs
-from geqlib.motifs.homomorphisms import Counter, simple_graphs
+from geqlib.motifs.graphs import simple_graphs
+from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.patterns import Pattern, as_pattern, rootings
 from tests.motifs.brute_force import edges_of
 
@@ -44,7 +45,7 @@ def listed(counter: Counter, pattern: Pattern, kind: str = "sub") -> Tensor | tu
 
 
 def planned(counter: Counter, pattern: Pattern, kind: str = "sub") -> Tensor | tuple:
-    return counts._planned(counter, pattern, kind)  # type: ignore[arg-type]
+    return counts._basis_sum(counter, pattern, kind)  # type: ignore[arg-type]
 
 
 def assert_same(one: Tensor | tuple, two: Tensor | tuple) -> None:
@@ -118,8 +119,8 @@ def test_lists_that_are_too_long_are_not_made(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(AssertionError, match="copies are listed"):
         count_motifs(counter, pattern)
     with monkeypatch.context() as context:  # far more pairs of paths than rows of sums
-        context.setattr(counts, "FEW", 0)
-        context.setattr(counts, "ROWS", 1e6)
+        context.setattr(counts, "FEW_PAIRS", 0)
+        context.setattr(counts, "ROWS_PER_PAIR", 1e6)
         assert_same(count_motifs(counter, pattern), expected)
     monkeypatch.setattr(copies, "MOST_PATHS", 10)
     assert_same(count_motifs(joined(BATCHES["dense"]), pattern), expected)
@@ -129,7 +130,7 @@ def test_copies_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = joined(BATCHES["dense"])
     patterns = [rootings(as_pattern(name), roots)[0] for name in ("C7", "P6") for roots in range(3)]
     expected = [listed(counter, pattern) for pattern in patterns]
-    monkeypatch.setattr(copies, "PIECE", 20)
+    monkeypatch.setattr(copies, "PAIRS_AT_ONCE", 20)
     for pattern, whole in zip(patterns, expected, strict=True):
         assert_same(listed(counter, pattern), whole)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from geqlib.motifs import tables
 from geqlib.motifs.cliques import clique_counts
 from geqlib.motifs.counts import count_motifs
-from geqlib.motifs.homomorphisms import Counter, count_homomorphisms, simple_graphs
+from geqlib.motifs.graphs import simple_graphs
+from geqlib.motifs.homomorphisms import Counter, count_homomorphisms
 from geqlib.motifs.orbits import ORBIT_PAIRS, orbit_adjacencies
 from geqlib.motifs.patterns import Pattern, as_pattern, automorphisms, rootings
 from tests.motifs.brute_force import Counts, edges_of, homomorphisms, orbits
@@ -144,7 +145,7 @@ def test_rows_are_joined_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     patterns = [as_pattern(name) for name in ("K4", "C6", "diamond")]
     graph = nx.gnp_random_graph(7, 0.6, seed=0)
     whole = [joined([graph]).table(pattern.rooted(0, 1)).value for pattern in patterns]
-    monkeypatch.setattr(tables, "MOST_ROWS", 7)
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 7)
     for pattern, expected in zip(patterns, whole, strict=True):
         assert torch.equal(joined([graph]).table(pattern.rooted(0, 1)).value, expected)
 
@@ -181,12 +182,12 @@ def test_no_list_is_longer_than_that_of_wedges(motif: str, monkeypatch: pytest.M
     assert 0 < max(joins) <= 100 * 100 + 100
 
 
-def test_rows_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pairs of leaves of a star, whose roots are connected."""
-    monkeypatch.setattr(tables, "MOST_ROWS", 100)
-    monkeypatch.setattr(tables, "MOST_KEPT", 500)
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(tables, "MOST_ROWS", 500)
     counter, pattern = joined([nx.star_graph(30)]), as_pattern("P3").rooted(0, 2)
-    with pytest.raises(ValueError, match=r"more than 5e\+02 rows of 2 nodes, which are kept"):
+    with pytest.raises(ValueError, match=r"more than 5e\+02 rows of 2 nodes in memory"):
         counter.of_pairs(pattern)
     assert joined([nx.star_graph(15)]).of_pairs(pattern)[0].shape == (2, 15 * 15 + 1)
 
@@ -270,7 +271,7 @@ def test_no_part_of_a_sum_is_counted_if_another_costs_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the patterns of an octagon some are cheap; its copies may not be listed instead."""
-    monkeypatch.setattr("geqlib.motifs.counts._listed", lambda *_: None)
+    monkeypatch.setattr("geqlib.motifs.counts._path_pairs", lambda *_: None)
     counter = Counter(simple_graphs(edges_of(nx.complete_graph(30)), 30), most_steps=5e4)
     with pytest.raises(ValueError, match=r"may need up to .* and 5\.0e\+04 are allowed"):
         count_motifs(counter, as_pattern("C8"))

@@ -14,7 +14,7 @@ from geqlib.models import SPEN, MessagePassingNet, PPGNpp
 from geqlib.motifs.bounds import ADVICE
 from geqlib.motifs.features import MotifFeatures
 from geqlib.motifs.homomorphisms import Counter
-from geqlib.motifs.orbits import ORBIT_PAIRS, Place
+from geqlib.motifs.orbits import ORBIT_PAIRS, OrbitPair
 from geqlib.motifs.transforms import HomomorphismCounts, OrbitCounts, SubgraphCounts
 from tests.motifs.brute_force import edges_of
 
@@ -70,7 +70,7 @@ def test_edges_of_cycles() -> None:
 
 def test_orbit_channels() -> None:
     star: Any = OrbitCounts(log=False)(Data(edge_index=edges_of(nx.star_graph(3)), num_nodes=4))
-    channel = star.edge_attr[:, ORBIT_PAIRS.index(Place(1, 6, 7))]
+    channel = star.edge_attr[:, ORBIT_PAIRS.index(OrbitPair(1, 6, 7))]
     assert channel.tolist() == [float(source != 0) for source in star.edge_index[0].tolist()]
 
 
@@ -140,7 +140,7 @@ def test_advice_can_be_followed(
         begin(self, graphs, 10.0, advice)
 
     monkeypatch.setattr(Counter, "__init__", bounded)
-    monkeypatch.setattr("geqlib.motifs.counts.FEW", -1)
+    monkeypatch.setattr("geqlib.motifs.counts.FEW_PAIRS", -1)
     with pytest.raises(ValueError, match=advice):
         transform(data(nx.complete_graph(30)))
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from geqlib.data.graphs.expressivity import GraphPairs, colour_refinement, graph_pairs, plain
-from geqlib.motifs.tuning_graphs import EACH, cfi_bases, cfi_graph, tuning_graphs
+from geqlib.motifs.tuning_graphs import PAIRS, cfi_bases, cfi_graph, tuning_graphs
 from geqlib.train.exact_pairs import exactly_separated
 
 
 @pytest.mark.slow
 def test_pairs() -> None:
     pairs = graph_pairs("tuning")
-    assert list(pairs.parts.values()) == [EACH] * 4 and len(pairs.pairs) == 4 * EACH
+    assert list(pairs.parts.values()) == [PAIRS] * 4 and len(pairs.pairs) == 4 * PAIRS
     colours = colour_refinement(pairs.graphs)
     assert all(colours[one] == colours[two] for one, two in pairs.pairs)
     exact = exactly_separated(pairs, range(len(pairs.pairs)), "folklore 2-WL, Q5, cliques")
     assert all(exact.values())  # so that none is a pair of isomorphic graphs
-    weaker = exactly_separated(pairs, range(2 * EACH, 3 * EACH), "folklore 2-WL")
+    weaker = exactly_separated(pairs, range(2 * PAIRS, 3 * PAIRS), "folklore 2-WL")
     assert not any(weaker.values())  # strongly regular
 
 
@@ -45,7 +45,7 @@ def test_strongly_regular_graphs_are_those_of_latin_squares() -> None:
 def test_cfi_graphs_of_small_graphs() -> None:
     """Folklore 2-WL sees the twist of a base of tree-width 2, and not of one of tree-width 3."""
     bases = cfi_bases()
-    assert len(bases) == EACH and min(map(len, bases)) > 7
+    assert len(bases) == PAIRS and min(map(len, bases)) > 7
     for base, seen in ((nx.cycle_graph(3), True), (nx.complete_graph(4), False)):
         one, two = cfi_graph(base), cfi_graph(base, twisted=True)
         assert len(one) == len(two) == sum(2 ** (d - 1) for _, d in base.degree)

@@ -16,7 +16,7 @@ from torch_geometric.data import Batch, Data
 from geqlib.data.packed import Arrays, Field, PackedGraphs, joined
 from geqlib.files.atomic import cached_arrays
 from geqlib.motifs.features import MotifFeatures
-from geqlib.motifs.transforms import beside
+from geqlib.motifs.transforms import append_features
 
 AT_ONCE = 256  # graphs whose motifs are counted together
 # tensors that counts are put into, and what they belong to
@@ -76,7 +76,9 @@ def _joined(graphs: PackedGraphs, counts: Arrays) -> PackedGraphs:
     arrays |= graphs.arrays
     for name, value in counts.items():
         before = arrays.get(name) if name in graphs.fields else None
-        arrays[name] = value if before is None else beside(name, before, torch.as_tensor(value))
+        arrays[name] = (
+            value if before is None else append_features(name, before, torch.as_tensor(value))
+        )
     fields = {name: field for name, field in FIELDS.items() if name in counts}
     return PackedGraphs(
         arrays,

@@ -23,7 +23,7 @@ from geqlib.generation import (
 )
 from geqlib.generation.mmd import Convention
 from geqlib.graph.segments import segment_lengths
-from geqlib.motifs.homomorphisms import Graphs, simple_graphs
+from geqlib.motifs.graphs import Graphs, simple_graphs
 from geqlib.pard.model import PARD, BlockLosses
 from geqlib.pard.order import partial_order
 from geqlib.pard.sampling import SampledGraphs, sample_graphs
