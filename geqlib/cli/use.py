@@ -117,7 +117,7 @@ def run_of(model: Path) -> tuple[Path | None, str]:
     from geqlib.files.checkpoint import model_file
 
     checkpoint = model_file(model)
-    config = checkpoint.parents[1] / "config.yaml"
+    config = checkpoint.parent.parent / "config.yaml"
     belongs = checkpoint.parent.name == "checkpoints" and config.is_file()
     return (config if belongs else None), str(checkpoint)
 

@@ -27,6 +27,19 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 LAYERS = ("aggr", "conv", "models", "norm")
 TRUSTED = ("geqlib.", *(f"torch_geometric.nn.{part}." for part in LAYERS))
 LARGEST = 100_000
+# endings of files that hold models, and of others
+ENDINGS = (".ckpt", ".pt", ".pth", ".geqlib", ".safetensors", ".pt2")
+STRUCTURES = (".xyz", ".extxyz", ".traj", ".cif", ".vasp", ".poscar", ".pdb", ".gen", ".res", ".db")
+OTHERS = {
+    **dict.fromkeys(STRUCTURES, "structures"),
+    **dict.fromkeys((".sdf", ".smi", ".mol2"), "molecules"),
+    **dict.fromkeys((".off", ".ply", ".obj"), "point clouds"),
+    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".mat"), "arrays"),
+    **dict.fromkeys((".csv", ".tsv", ".json"), "tables"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), "archives"),
+    **dict.fromkeys((".pkl", ".pickle"), "pickles"),
+    **dict.fromkeys((".md", ".txt", ".log", ".py"), "texts"),
+}
 KEY = "geqlib"  # of a checkpoint, and of the metadata of an exported model
 # of checkpoints and exported files; the first edition wrote 2 into exported models, else nothing
 FORMAT = 3
@@ -227,11 +240,13 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
                 raise BadZipFile("a checksum disagrees")
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
+        _check_ending(path)
         raise ValueError(
             f"The checkpoint {path} is damaged, or would run code when loaded: nothing was run. "
             "Use one that geqlib wrote."
         ) from error
     except (RuntimeError, EOFError, OSError, BadZipFile, ValueError, KeyError) as error:
+        _check_ending(path)
         raise ValueError(
             f"The checkpoint {path} is truncated or damaged ({first_line(error)}): use an earlier "
             "one."
@@ -258,6 +273,21 @@ def _check_kind(path: Path) -> None:
             f"{path} is a configuration, not a trained model: train it by `geqlib fit --config "
             f"{path}`, and name the folder of that run or a checkpoint in it."
         )
+
+
+def _check_ending(path: str | Path) -> None:
+    """Refuse a file that cannot be read, and whose name is not that of a model."""
+    path = Path(path)
+    ending = path.suffix.lower()
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"  # as torch writes
+    if ending in ENDINGS or (is_zip and ending not in OTHERS):
+        return
+    other = f", but has the ending of {OTHERS[ending]}" if ending in OTHERS else ""
+    raise ValueError(
+        f"{path} is not a checkpoint of geqlib{other}: name one, such as checkpoints/best.ckpt in "
+        "the folder of a run of `geqlib fit`."
+    )
 
 
 def format_record() -> dict[str, Any]:
@@ -318,6 +348,7 @@ def read_model_file(path: str | Path) -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get(KEY, "null"))
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        _check_ending(path)
         raise ValueError(
             f"The model {path} is truncated or damaged ({error}): export it again."
         ) from error

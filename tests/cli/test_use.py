@@ -287,6 +287,31 @@ def test_what_cannot_be_done(arguments, said, here, capsys):
     assert said in refused(arguments, capsys)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predict metal.xyz metal.xyz",
+        "predict metal.xyz",
+        "test metal.xyz metal.xyz",
+        "test --config potential.yaml --ckpt_path metal.xyz",
+        "fit --config potential.yaml --ckpt_path metal.xyz",
+        "fit --config potential.yaml --init metal.xyz",
+        "md metal.xyz metal.xyz --out a.traj --steps 10",
+        "relax metal.xyz metal.xyz --out relaxed.xyz",
+        "calibrate metal.xyz",
+        "select metal.xyz metal.xyz --count 1 --out chosen.xyz",
+        "check metal.xyz",
+        "check metal.xyz --structures metal.xyz",
+        "export metal.xyz --out a.geqlib",
+        "sample metal.xyz --count 1 --out a.xyz",
+    ],
+)
+def test_structures_in_the_place_of_a_checkpoint(words, here, capsys):
+    line = refused(words.split(), capsys)
+    assert "metal.xyz is not a checkpoint of geqlib, but has the ending of structures: " in line
+    assert "name one, such as checkpoints/best.ckpt in the folder of a run" in line
+
+
 def test_labels_that_a_test_needs(here, capsys):
     write("bare.xyz", [bulk("Cu")])
     assert "there is no key 'energy'" in refused(["test", "potential", "bare.xyz"], capsys)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 from pathlib import Path
 from zipfile import ZipFile
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -165,6 +167,34 @@ def test_damaged_files(name, trained, tmp_path, capsys):
     path = tmp_path / "bad.ckpt"
     path.write_bytes(damage(checkpoint(trained).read_bytes()))
     assert_refused(path, tmp_path / "run", said, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "a.csv",
+            b"smiles,y\n",
+            "is not a checkpoint of geqlib, but has the ending of tables: ",
+        ),
+        ("a.traj", b"", "but has the ending of structures: name one, such as checkpoints/best"),
+        ("a.JSON", b'{"z":\n[ {"1": 2}]}', "but has the ending of tables"),
+        ("a.txt", b'12345678{"not": 1}', "but has the ending of texts"),
+        ("POSCAR", b"Cu\n1.0\n", "POSCAR is not a checkpoint of geqlib: name one"),
+        ("a.dat", b"\x00" * 99, "a.dat is not a checkpoint of geqlib: name one"),
+        ("last", b"PK\x03\x04cut off", "last is truncated or damaged"),
+    ],
+)
+def test_other_files_are_not_called_damaged(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        geqlib.load(tmp_path / name)
+
+
+def test_arrays_are_an_archive_and_no_checkpoint(tmp_path):
+    np.savez(tmp_path / "a.npz", z=np.ones(3))
+    with pytest.raises(ValueError, match="but has the ending of arrays"):
+        geqlib.load(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("name", CONTENTS)
