@@ -262,10 +262,20 @@ def _train(model: nn.Module, inputs: Inputs, recipe: BRECRecipe) -> tuple[float,
     return loss, epochs
 
 
+def takes_batch(model: nn.Module) -> bool:
+    """Whether a model takes a whole batch of torch_geometric, as the one argument `data`.
+
+    Example:
+        >>> takes_batch(nn.Linear(1, 1))
+        False
+    """
+    return list(signature(model.forward).parameters) == ["data"]
+
+
 def _arguments(model: nn.Module, batch: Any) -> dict[str, Any]:
-    names = list(signature(model.forward).parameters)
-    if names == ["data"]:
+    if takes_batch(model):
         return {"data": batch}
+    names = signature(model.forward).parameters
     arguments = accepted(model.forward, batch)
     if "plan" in names and "plan" not in arguments and hasattr(model, "plan"):
         plan: Any = model.plan
@@ -280,7 +290,8 @@ def _embedding(model: nn.Module, count: int, arguments: dict[str, Any]) -> Tenso
         what = type(output).__name__ if shape is None else f"outputs of shape {shape}"
         raise ValueError(
             f"{type(model).__name__} gives {what} for {count} graphs, expected "
-            f"({count}, {OUTPUTS}): BREC compares one embedding of {OUTPUTS} numbers a graph."
+            f"({count}, {OUTPUTS}): BREC compares one embedding of {OUTPUTS} numbers a graph, so "
+            "pool the outputs of nodes."
         )
     return output
 

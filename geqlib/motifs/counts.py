@@ -73,7 +73,8 @@ def _basis_sum(counter: Counter, pattern: Pattern, kind: Kind) -> Tensor | tuple
     if len(pattern.roots) == 1:
         return _combined(basis, [counter.of_nodes(form) for form in basis])
     pairs, values = zip(*(counter.of_pairs(form) for form in basis), strict=True)
-    pair, columns = common_pairs(pairs, values, counter.graphs.num_nodes)
+    columns = [value[:, None] for value in values]
+    pair, columns = common_pairs(pairs, columns, counter.graphs.num_nodes)
     count = _combined(basis, columns.T.unbind())
     if kind != "hom":  # two roots of one copy are two nodes
         count = count.masked_fill(pair[0] == pair[1], 0)
@@ -102,24 +103,27 @@ def common_pairs(
 
     Args:
         pairs: lists [2, p] of different pairs.
-        values: [p] of each list.
+        values: [p, channels] of each list.
         nodes: number of nodes.
 
     Returns:
-        [2, P] all pairs, sorted, and [P, lists] values, 0 where a list lacks the pair.
+        [2, P] all pairs, sorted, and [P, channels of all lists] values, 0 where a list lacks the
+        pair.
 
     Example:
         >>> one, two = torch.tensor([[0], [1]]), torch.tensor([[0, 1], [1, 2]])
-        >>> common_pairs([one, two], [torch.tensor([5]), torch.tensor([6, 7])], 3)[1].tolist()
+        >>> common_pairs([one, two], [torch.tensor([[5]]), torch.tensor([[6], [7]])], 3)[1].tolist()
         [[5, 6], [0, 7]]
     """
     keys = [row_keys([pair[0], pair[1]], nodes) for pair in pairs]
     every = torch.cat(keys).unique()
     columns = [
-        value.new_zeros(len(every)).index_add(0, torch.searchsorted(every, key), value)
+        value.new_zeros(len(every), value.size(1)).index_add(
+            0, torch.searchsorted(every, key), value
+        )
         for key, value in zip(keys, values, strict=True)
     ]
-    return torch.stack(row_nodes(every, 2, nodes)), torch.stack(columns, 1)
+    return torch.stack(row_nodes(every, 2, nodes)), torch.cat(columns, 1)
 
 
 def _combined(basis: Basis, values: Sequence[Tensor]) -> Tensor:

@@ -51,9 +51,9 @@ def simple_graphs(
         the batch, with sorted edges.
 
     Raises:
-        ValueError: `batch` without `num_graphs`; loops, parallel edges, edges in one direction only
-            or between two graphs, nodes that do not exist; labels that are no integers, or not one
-            per node.
+        ValueError: `batch` without `num_graphs`, or that is not one of these graphs per node;
+            loops, parallel edges, edges in one direction only or between two graphs, nodes that do
+            not exist; labels that are not one integer per node.
 
     Example:
         >>> simple_graphs(torch.tensor([[1, 0], [0, 1]]), 2).edge_index.tolist()
@@ -62,6 +62,7 @@ def simple_graphs(
     edge_index = as_index(edge_index)
     check_edges(edge_index, num_nodes)
     batch, num_graphs = graph_index(batch, num_graphs, num_nodes, edge_index.device)
+    _check_batch(batch, num_graphs, num_nodes)
     source, target = edge_index
     key = (source * num_nodes + target).sort().values
     _check_no_loops(source, target)
@@ -73,7 +74,18 @@ def simple_graphs(
         if labels.shape != (num_nodes,):
             raise ValueError(f"labels has shape {tuple(labels.shape)}: expected [{num_nodes}].")
     edges = torch.stack(row_nodes(key, 2, num_nodes))
-    return Graphs(edges, num_nodes, as_index(batch, "batch"), num_graphs or 0, labels)
+    return Graphs(edges, num_nodes, batch, num_graphs, labels)
+
+
+def _check_batch(batch: Tensor, num_graphs: int, num_nodes: int) -> None:
+    if batch.shape != (num_nodes,):
+        raise ValueError(f"batch has shape {tuple(batch.shape)}: expected [{num_nodes}].")
+    outside = batch[(batch < 0) | (batch >= num_graphs)]
+    if len(outside):
+        raise ValueError(
+            f"batch names graph {int(outside[0])}, but there are {num_graphs} from 0: pass the "
+            "number of graphs as num_graphs."
+        )
 
 
 def _check_no_loops(source: Tensor, target: Tensor) -> None:

@@ -179,7 +179,10 @@ class Counter:
         node = torch.arange(self.graphs.num_nodes, device=self.graphs.batch.device)
         if form.labels:
             if self.graphs.labels is None:
-                raise ValueError("The pattern has labels, but the graphs have none: give labels.")
+                raise ValueError(
+                    "The pattern has labels, but the graphs have none: name the tensor that holds "
+                    "those of the nodes by `labels`."
+                )
             node = node[self.graphs.labels == form.labels[0]]
         one = torch.ones(len(node), dtype=torch.float64, device=node.device)
         return Table((0,), (node,), one, self.graphs.num_nodes)

@@ -47,6 +47,7 @@ class Pattern:
 
     def __post_init__(self) -> None:
         _check_size(self.nodes)
+        roots, labels = tuple(self.roots), tuple(self.labels)
         for edge in self.edges:
             if len(edge) != 2 or not all(isinstance(node, Integral) for node in edge):
                 raise ValueError(
@@ -60,23 +61,26 @@ class Pattern:
                 raise ValueError(f"The pattern has an edge {i}-{j}, but {self.nodes} nodes from 0.")
         if len(set(edges)) < len(edges):
             raise ValueError("A pattern is a simple graph, but an edge occurs twice: drop one.")
-        if len(set(self.roots)) < len(self.roots) or not set(self.roots) <= set(range(self.nodes)):
+        if len(set(roots)) < len(roots) or not set(roots) <= set(range(self.nodes)):
             raise ValueError(
-                f"roots {self.roots} are not different nodes of the pattern: name each once, from "
-                f"0 to {self.nodes - 1}."
+                f"roots {roots} are not different nodes of the pattern: name each once, from 0 to "
+                f"{self.nodes - 1}."
             )
-        if len(self.labels) not in (0, self.nodes):
+        if len(labels) not in (0, self.nodes):
             raise ValueError(
-                f"The pattern has {self.nodes} nodes and {len(self.labels)} labels: label all of "
-                "its nodes or none."
+                f"The pattern has {self.nodes} nodes and {len(labels)} labels: label all of its "
+                "nodes or none."
             )
-        for label in self.labels:
+        for label in labels:
             if isinstance(label, bool) or not isinstance(label, Integral):
                 raise ValueError(
                     f"The pattern has the label {label!r}, and labels are integers, as those of "
                     "the graphs: number them."
                 )
+        # what was passed may be lists or of numpy, and patterns are keys
         object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "roots", tuple(map(int, roots)))
+        object.__setattr__(self, "labels", tuple(map(int, labels)))
 
     @property
     def neighbours(self) -> tuple[frozenset[int], ...]:
@@ -154,9 +158,9 @@ def as_pattern(value: Pattern | nx.Graph | str) -> Pattern:
     if value in NAMED:
         edges = NAMED[value]
         return Pattern(1 + max(map(max, edges)), edges)
-    if family := re.fullmatch(r"(C|P|K|star)(\d+)", value):
+    if family := re.fullmatch(r"(C|P|K|star)([0-9]+)", value):
         return _of_family(family[1], int(family[2]))
-    if re.fullmatch(r"\d+-\d+([, ]+\d+-\d+)*", value):
+    if re.fullmatch(r"[0-9]+-[0-9]+([, ]+[0-9]+-[0-9]+)*", value):
         pairs = [tuple(map(int, pair.split("-"))) for pair in re.split(r"[, ]+", value)]
         named = {node for pair in pairs for node in pair}
         unnamed = next((node for node in range(max(named)) if node not in named), None)

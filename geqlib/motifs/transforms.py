@@ -42,11 +42,12 @@ class _CountFeatures(BaseTransform):
     def forward(self, data: Any) -> Any:
         result = self.counts(data)
         if self.roots == 0:
-            data.motifs = self._feature(result)
+            data.motifs = append_features("motifs", data.get("motifs"), self._feature(result))
         elif self.roots == 1:
             data.x = append_features("x", data.x, self._feature(result))
         elif self.pairs == "all":
-            data.pair_index, data.pair_attr = result[0], self._feature(result[1])
+            pairs, value = result[0], self._feature(result[1])
+            data.pair_index, data.pair_attr = _append_pairs(data, pairs, value)
         else:
             value = self._feature(_at_edges(data, *result))
             data.edge_attr = append_features("edge_attr", data.edge_attr, value)
@@ -68,7 +69,12 @@ class _CountFeatures(BaseTransform):
                 "The graph has no edge_index, and motifs are counted from it: give both "
                 "directions of every edge, [2, E]."
             )
-        labels = None if self.labels is None else data[self.labels]
+        labels = None if self.labels is None else data.get(self.labels)
+        if self.labels is not None and labels is None:
+            raise ValueError(
+                f"The graph has no tensor {self.labels!r}, which `labels` names: give it one, or "
+                "name another."
+            )
         tensors = (data.edge_index, getattr(data, "batch", None), labels)
         parts = [b"" if t is None else t.cpu().numpy().tobytes() for t in tensors]
         key = sha256(b"|".join([str(data.num_nodes).encode(), *parts])).digest()
@@ -112,12 +118,16 @@ class _MotifFeatures(_CountFeatures):
         most_steps: float,
     ) -> None:
         super().__init__(roots, pairs, log, labels)
+        if isinstance(patterns, str):
+            raise ValueError(f"patterns is the text {patterns!r}: write a list, [{patterns!r}].")
         if not patterns:
             raise ValueError("patterns is empty: name at least one pattern.")
         listed = [as_pattern(pattern) for pattern in patterns]
         small = next((p for p in listed if p.nodes < roots), None)
         if small is not None:
-            raise ValueError(f"A pattern of {small.nodes} nodes cannot have {roots} roots.")
+            raise ValueError(
+                f"A pattern of {small.nodes} nodes cannot have {roots} roots: leave it out."
+            )
         self.channels = [one for p in listed for one in _with_roots(p, roots)]
         self.most_steps = most_steps
 
@@ -140,9 +150,9 @@ class HomomorphismCounts(_MotifFeatures):
 
     hom(H, G)[r] = sum over maps h with h(roots) = r of prod over edges ij of A[h(i), h(j)].
 
-    `log(1 + count)` is appended to `x` (roots=1), appended to `edge_attr` or put into `pair_attr`
-    of the pairs `pair_index` (roots=2), or put into `motifs`, [1, channels] (roots=0). A pattern
-    has a channel for every choice of its roots up to isomorphism.
+    `log(1 + count)` is appended to `x` (roots=1), to `edge_attr` or to `pair_attr` of the pairs
+    `pair_index` (roots=2), or to `motifs`, [1, channels] (roots=0). A pattern has a channel for
+    every choice of its roots up to isomorphism.
 
     Args:
         patterns: see `geqlib.motifs.patterns.as_pattern`.
@@ -274,7 +284,7 @@ def _stacked(results: Sequence[Any], nodes: int) -> Any:
     if isinstance(results[0], Tensor):
         return torch.stack(list(results), 1)
     pairs, values = zip(*results, strict=True)
-    return common_pairs(pairs, values, nodes)
+    return common_pairs(pairs, [value[:, None] for value in values], nodes)
 
 
 def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
@@ -287,6 +297,15 @@ def _at_edges(data: Any, pairs: Tensor, counts: Tensor) -> Tensor:
     return counts[row] * (key[row] == edge)[:, None]
 
 
+def _append_pairs(data: Any, pairs: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """[2, P] and [P, channels] beside the features of pairs that a graph has, or alone."""
+    if data.get("pair_index") is None:
+        return pairs, value
+    before = data.pair_attr
+    lists = [data.pair_index, pairs], [before, value.to(before.dtype)]
+    return common_pairs(*lists, data.num_nodes)
+
+
 def append_features(name: str, before: Any, value: Tensor) -> Tensor:
     """[rows, channels] features of a graph with counts appended, in the type of the former.
 
@@ -296,7 +315,8 @@ def append_features(name: str, before: Any, value: Tensor) -> Tensor:
         value: [rows, channels] the counts.
 
     Raises:
-        ValueError: features that are integers, as kinds would become numbers.
+        ValueError: features that are integers, as kinds would become numbers, or another number of
+            rows.
 
     Example:
         >>> append_features("x", torch.ones(2), torch.zeros(2, 1)).tolist()
@@ -310,4 +330,9 @@ def append_features(name: str, before: Any, value: Tensor) -> Tensor:
             "one-hot."
         )
     before = before[:, None] if before.dim() == 1 else before
+    if before.dim() != 2 or len(before) != len(value):
+        raise ValueError(
+            f"{name} has shape {tuple(before.shape)}, and {len(value)} rows of counts join it: "
+            f"give it the shape [{len(value)}, features]."
+        )
     return torch.cat([before, value.to(before.dtype)], 1)

@@ -24,7 +24,7 @@ from geqlib.data.graphs.expressivity import GraphPairs
 from geqlib.data.graphs.motif_counts import counted_together
 from geqlib.data.graphs.relabelled_pairs import relabelled_pair
 from geqlib.files.atomic import reading, replace_file
-from geqlib.motifs.brec import BRECRecipe, Comparison, compare
+from geqlib.motifs.brec import BRECRecipe, Comparison, compare, takes_batch
 from geqlib.motifs.exact import check_name
 from geqlib.motifs.features import MotifFeatures, check_taken
 from geqlib.train.runs.configuration import one_sentence
@@ -70,7 +70,7 @@ class BRECSetup:
         self.exact: str | None = objects.get("exact")
         if self.exact is not None:
             check_name(self.exact)
-        if isinstance(self.transform, MotifFeatures):
+        if isinstance(self.transform, MotifFeatures) and not takes_batch(objects.model):
             check_taken(objects.model, self.transform.settings)
         self.parts = {type(part) for part in (*objects.model.modules(), self.transform)}
 

@@ -7,6 +7,7 @@ from time import process_time
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from geqlib.motifs.basis import hom_basis, treewidth, wl_dimension
@@ -214,3 +215,15 @@ def test_labels_of_networkx() -> None:
     assert automorphisms(as_pattern(graph)) == 2
     counter = Counter(simple_graphs(edges_of(nx.path_graph(3)), 3))
     assert counter.of_graphs(as_pattern("P3")).item() == 6
+
+
+def test_patterns_from_lists_are_keys() -> None:
+    """And labels of numpy are integers."""
+    pattern = Pattern(3, [[0, 1], [1, 2]], [0], list(np.arange(3)))  # type: ignore[arg-type]
+    assert pattern == Pattern(3, ((0, 1), (1, 2)), (0,), (0, 1, 2))
+    assert {pattern: 1} and type(pattern.labels[0]) is int
+
+
+def test_digits_of_other_scripts_are_no_pattern() -> None:
+    with pytest.raises(ValueError, match="is no pattern"):
+        as_pattern("C\uff15")

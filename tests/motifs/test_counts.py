@@ -129,7 +129,7 @@ def test_labels() -> None:
             expected[image[1]] += value
     got = count_homomorphisms(pattern, edges, 7, labels=labels)
     assert isinstance(got, Tensor) and got.tolist() == expected and sum(expected)
-    with pytest.raises(ValueError, match="graphs have none: give labels"):
+    with pytest.raises(ValueError, match="graphs have none: name the tensor"):
         count_homomorphisms(pattern, edges, 7)
 
 
@@ -282,6 +282,19 @@ def test_edges_between_graphs_of_a_batch() -> None:
     """Which would be counted in one of the two."""
     with pytest.raises(ValueError, match="The edge 0 -> 1 joins two graphs of the batch"):
         simple_graphs(EDGES, 3, torch.tensor([0, 1, 1]), 2)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ([0, 0], r"batch has shape \(2,\): expected \[3\]"),
+        ([1, 1, 1], "names graph 1, but there are 1"),
+        ([0, 0, -1], "names graph -1"),
+    ],
+)
+def test_batches_that_do_not_fit(batch: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        simple_graphs(EDGES, 3, torch.tensor(batch), 1)
 
 
 @pytest.mark.slow

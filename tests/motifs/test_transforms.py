@@ -15,6 +15,7 @@ from geqlib.motifs.bounds import ADVICE
 from geqlib.motifs.features import MotifFeatures
 from geqlib.motifs.homomorphisms import Counter
 from geqlib.motifs.orbits import ORBIT_PAIRS, OrbitPair
+from geqlib.motifs.patterns import Pattern
 from geqlib.motifs.transforms import HomomorphismCounts, OrbitCounts, SubgraphCounts
 from tests.motifs.brute_force import edges_of
 
@@ -158,6 +159,8 @@ def test_kinds_are_not_numbers() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="patterns is empty"):
         HomomorphismCounts([])
+    with pytest.raises(ValueError, match=r"patterns is the text 'C3': write a list, \['C3'\]"):
+        HomomorphismCounts("C3")
     with pytest.raises(ValueError, match="of 1 nodes cannot have 2 roots"):
         HomomorphismCounts(["K1"], roots=2)
     with pytest.raises(ValueError, match="roots must be 0, 1 or 2, got 3"):
@@ -179,3 +182,39 @@ def test_disconnected_patterns_are_products() -> None:
     assert two.tolist() == [[12 * 12, 24 * 12]]
     pairs = SubgraphCounts(["0-1,2-3"], roots=0, log=False)(ring.clone()).motifs
     assert pairs.item() == 6 * 5 // 2 - 6
+
+
+def test_later_counts_join_earlier_ones() -> None:
+    """Of graphs and of pairs too, which have no features before; pairs that one lacks get zero."""
+    path: Any = data(nx.path_graph(4))
+    one, two = (SubgraphCounts([p], roots=0, log=False) for p in ("P2", "P3"))
+    assert two(one(path)).motifs.tolist() == [[3, 2]]
+    walks = [HomomorphismCounts([Pattern(n, e, (0, n - 1))], roots=2, pairs="all", log=False)
+             for n, e in ((2, ((0, 1),)), (3, ((0, 1), (1, 2))))]  # fmt: skip
+    both = walks[1](walks[0](path))
+    pairs = dict(zip(map(tuple, both.pair_index.T.tolist()), both.pair_attr.tolist(), strict=True))
+    A = torch.tensor(nx.to_numpy_array(nx.path_graph(4)))
+    expected = {(i, j): [float(A[i, j]), float((A @ A)[i, j])] for i in range(4) for j in range(4)}
+    assert pairs == {pair: value for pair, value in expected.items() if any(value)}
+
+
+def test_features_of_another_shape() -> None:
+    for name, tensor, roots in (
+        ("x", torch.ones(3, 2, 2), 1),
+        ("x", torch.ones(4, 2), 1),
+        ("edge_attr", torch.ones(5, 1), 2),
+    ):
+        graph = Data(edge_index=edges_of(nx.cycle_graph(3)), num_nodes=3, **{name: tensor})
+        with pytest.raises(ValueError, match=rf"{name} has shape .* give it the shape \[\d, feat"):
+            SubgraphCounts(["C3"], roots=roots)(graph)  # type: ignore[arg-type]
+
+
+def test_labels_are_named() -> None:
+    edge = Pattern(2, ((0, 1),), labels=(0, 1))
+    graph = Data(edge_index=edges_of(nx.path_graph(3)), num_nodes=3, z=torch.tensor([0, 1, 1]))
+    counts = SubgraphCounts([edge], labels="z", log=False)(graph).x
+    assert counts is not None and counts.tolist() == [[1, 0], [0, 1], [0, 0]]
+    with pytest.raises(ValueError, match="no tensor 'kind', which `labels` names"):
+        SubgraphCounts([edge], labels="kind")(graph)
+    with pytest.raises(ValueError, match="name the tensor that holds those of the nodes by"):
+        SubgraphCounts([edge])(graph)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GIN, global_add_pool
 
 from geqlib.data.graphs.expressivity import BREC_PARTS, GraphPairs, graph_pairs, plain
-from geqlib.motifs.brec import Comparison
+from geqlib.motifs.brec import OUTPUTS, Comparison
 from geqlib.motifs.exact import FEATURES
 from geqlib.motifs.features import MotifFeatures
 from geqlib.train.brec import (
@@ -145,6 +147,28 @@ def test_counts_of_copies_are_not_kept(config: Path) -> None:
     measure(setup, PAIRS, 0, 1)
     assert isinstance(setup.transform, MotifFeatures)
     assert not any(part.cache for part in setup.transform.parts.values())
+
+
+class WholeBatch(nn.Module):
+    """A user's network of torch_geometric, which takes batches as one argument."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = GIN(width, 32, 2, OUTPUTS, act="tanh")
+
+    def forward(self, data: Any) -> Tensor:
+        features = torch.cat([data.x, data.motifs[data.batch]], 1)
+        return global_add_pool(self.net(features, data.edge_index), data.batch, data.num_graphs)
+
+
+def test_networks_that_take_whole_batches(tmp_path: Path) -> None:
+    """With counts of nodes and graphs, which `forward` does not name."""
+    model = f"model: {{class_path: {__name__}.WholeBatch, init_args: {{width: 6}}}}\n"
+    kinds = TRANSFORM.format(kinds="nodes: [C3], graph: cliques")
+    (tmp_path / "net.yaml").write_text(model + "recipe: {epochs: 1, ridge: 1.0e-7}" + kinds)
+    complete(BRECSetup(tmp_path / "net.yaml"), PAIRS, tmp_path / "out", [0, 1], [1])
+    ring_and_rings, ring_and_itself = comparisons(tmp_path / "out", [1], [0, 1])
+    assert ring_and_rings.statistic > ring_and_itself.statistic == 0
 
 
 TRANSFORM = """
