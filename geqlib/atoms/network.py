@@ -12,6 +12,7 @@ from torch_geometric.nn.inits import reset
 
 from geqlib.atoms.charge import ChargeEmbedding
 from geqlib.atoms.levels import LevelEmbedding
+from geqlib.graph.checks import check_numbers
 from geqlib.graph.plan import accepted
 from geqlib.radial import PolynomialCutoff
 
@@ -141,6 +142,7 @@ class AtomNetwork(nn.Module):
         level: Tensor | None = None,
     ) -> Any:
         """What the network returns; `level` [G] are numbers."""
+        check_numbers(z)
         x = None if self.embedding is None else self.embedding(z)
         added = None
         if self.charges is not None and not (charge is None and multiplicity is None):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geqlib.atoms.network import ELEMENTS
 from geqlib.elements import chemical_symbols
+from geqlib.graph.checks import refuse_number
 from geqlib.sphere.tables import Constants
 
 NONE = (None, None, None)
@@ -153,7 +154,7 @@ def check_elements(
     level: Tensor | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """Refuse atoms of other elements than `seen`, if it has any.
+    """Refuse atoms of other elements than `seen`, if it has any, and of none.
 
     Args:
         z: [N] atomic numbers.
@@ -164,13 +165,19 @@ def check_elements(
     Raises:
         ValueError: naming the atom, and the elements that there are.
     """
+    outside = (z < 0) | (z >= ELEMENTS)
+    entry = z.masked_fill(outside, 0)
     if level is None or seen.dim() == 1:
-        of_atoms, number = seen.index_select(0, z), None
+        of_atoms, number = seen.index_select(0, entry), None
     else:
         each = level.expand(len(z)) if graph is None else level.index_select(0, graph)
-        of_atoms, number = seen[each, z], each
-    unseen = (~of_atoms).nonzero()[:, 0].tolist()
-    if not unseen or not bool(seen.any()):
+        of_atoms, number = seen[each, entry], each
+    unseen = (~of_atoms | outside).nonzero()[:, 0].tolist()
+    if not unseen:
+        return
+    if bool(outside.any()):
+        refuse_number(outside, z)
+    if not bool(seen.any()):
         return
     row = seen if number is None else seen[int(number[unseen[0]])]
     where = "" if number is None else f" at the level {names[int(number[unseen[0]])]}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from geqlib.elements import covalent_radii
-from geqlib.graph.checks import as_index
+from geqlib.graph.checks import as_index, check_numbers
 from geqlib.kernels.offsets import offsets
 from geqlib.radial import PolynomialCutoff
 from geqlib.sphere.tables import Constants
@@ -67,6 +67,7 @@ class ZBL(nn.Module):
             edge_index: [2, E], every pair in both directions.
             edge_shift: [E, 3] added to pos[source] - pos[target].
         """
+        check_numbers(z)
         source, target = as_index(edge_index)
         offset = offsets(pos, source, target)
         if edge_shift is not None:

@@ -31,7 +31,7 @@ from geqlib.calculators.trained import (
     trained_potential,
 )
 from geqlib.files.exported_program import Program, is_program
-from geqlib.graph.checks import check_device
+from geqlib.graph.checks import check_device, check_numbers
 from geqlib.graph.neighbors import SkinNeighbors
 from geqlib.graph.wrapping import near_cell
 
@@ -321,6 +321,8 @@ class GeqCalculator(Calculator):
 
     def _inputs(self, atoms: Atoms, periodic: bool) -> dict[str, Any]:
         """The arguments of the potential; neighbours are searched in float64."""
+        z = torch.tensor(atoms.numbers).long()
+        check_numbers(z)  # before it is on a GPU, where the host would wait
         on_device = self.device.type == "cuda" and len(atoms) >= MANY
         arrays = atoms.positions, atoms.cell.array, atoms.pbc
         pos, cell, pbc = (
@@ -339,7 +341,7 @@ class GeqCalculator(Calculator):
         near = near.to(self.device)
         fields = {
             "pos": pos.to(self.device, self.dtype),
-            "z": torch.tensor(atoms.numbers, device=self.device).long(),
+            "z": z.to(self.device),
             "edge_index": near.edge_index,
             "reverse": near.reverse,
             **self._charges(self._electrons(atoms)),

@@ -117,7 +117,8 @@ def read_structures(path: str) -> list[Atoms]:
     """All structures of a file, or of a part such as `file.xyz@:10`.
 
     Raises:
-        ValueError: what ASE cannot read, empty files, positions or cells that are not finite.
+        ValueError: what ASE cannot read, empty files, positions or cells that are not finite,
+            atoms of no element.
     """
     import numpy as np
     from ase.io import read
@@ -145,7 +146,24 @@ def read_structures(path: str) -> list[Atoms]:
                 f"structure {number} of {path} has positions or a cell that are not finite: "
                 "correct it."
             )
+        check_numbers(number, path, atoms.numbers)
     return structures
+
+
+def check_numbers(structure: int, path: str, numbers: Any) -> None:
+    """Refuse atomic numbers [N] that ASE has no symbol for.
+
+    Raises:
+        ValueError: naming the structure and the atom.
+    """
+    from geqlib.graph.checks import HEAVIEST
+
+    for atom, number in enumerate(numbers.tolist()):
+        if not 0 <= number <= HEAVIEST:
+            raise ValueError(
+                f"structure {structure} of {path}: atom {atom} has the atomic number {number}, and "
+                f"they go from 1 to {HEAVIEST}: correct it."
+            )
 
 
 def import_calculator(place: str) -> Calculator:

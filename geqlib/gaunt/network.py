@@ -25,7 +25,7 @@ from geqlib.gaunt.layout import read_irreps
 from geqlib.gaunt.power import GauntPower
 from geqlib.gaunt.readout import DegreeReadout, components, last_layer
 from geqlib.gaunt.slots import NeighborSlots, neighbor_slots
-from geqlib.graph.checks import values_readable
+from geqlib.graph.checks import check_numbers, values_readable
 from geqlib.kernels.offsets import offsets
 from geqlib.kernels.polar import length_and_direction
 from geqlib.radial import RadialNetwork
@@ -270,6 +270,7 @@ class GauntNet(nn.Module):
             )
         if not values_readable():
             return
+        check_numbers(z)
         listed = self.species.get_buffer("elements").index_select(0, z).any(1)
         if not bool(listed.all()):
             atom = int((~listed).nonzero()[0])

@@ -135,6 +135,39 @@ def check_graph(data: Any) -> None:
             _check_rows(name, getattr(data, name, None), edge_index.size(1))
 
 
+def check_numbers(z: Tensor) -> None:
+    """Refuse atomic numbers without an entry in tables of 0 to 118, where values may be read.
+
+    Only on a CPU: elsewhere the host would wait.
+
+    Args:
+        z: [N] atomic numbers.
+
+    Raises:
+        ValueError: naming the first such atom.
+
+    Example:
+        >>> check_numbers(torch.tensor([1, 119]))
+        Traceback (most recent call last):
+        ...
+        ValueError: atom 1 has the atomic number 119: they go from 1 to 118, and 0 is no element.
+    """
+    if z.device.type != "cpu" or not values_readable() or not z.numel():
+        return
+    outside = (z < 0) | (z > HEAVIEST)
+    if bool(outside.any()):
+        refuse_number(outside, z)
+
+
+def refuse_number(outside: Tensor, z: Tensor) -> None:
+    """Raise the error of `check_numbers` for the first atom that is outside."""
+    atom = int(outside.nonzero()[0])
+    raise ValueError(
+        f"atom {atom} has the atomic number {int(z[atom])}: they go from 1 to {HEAVIEST}, and 0 is "
+        "no element."
+    )
+
+
 def check_atoms(pos: Tensor, x: Tensor, in_scalars: int) -> None:
     """Refuse positions that are not [atoms, 3], and features that are not [atoms, in_scalars].
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import shutil
 import time
@@ -83,11 +82,8 @@ class BRECSetup:
         settings = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         for key in ("config", "exact"):  # on which no measurement depends
             settings.pop(key, None)
-        digest = hashlib.sha256()
-        for graph in pairs.graphs:
-            digest.update(graph.edge_index.tobytes() + graph.kind.tobytes())
         code = code_digest(self.parts - {type(None)})
-        return {"configuration": flat(settings), "data": digest.hexdigest(), "code": code}
+        return {"configuration": flat(settings), "data": pairs.digest(), "code": code}
 
 
 @dataclass(frozen=True)

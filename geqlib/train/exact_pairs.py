@@ -32,7 +32,7 @@ def exactly_separated(
         pairs: of a set.
         numbers: of the pairs.
         name: of the features, one of `geqlib.motifs.exact.FEATURES`.
-        folder: where outcomes are kept; None to keep none.
+        folder: where outcomes are cached, for the same features of the same pairs; None for none.
 
     Raises:
         ValueError: unknown features.
@@ -44,13 +44,14 @@ def exactly_separated(
     """
     check_name(name)
     path = None if folder is None else folder / FILE
-    outcomes = _read(path, name)
+    identity = {"features": name, "data": pairs.digest()}
+    outcomes = _read(path, identity)
     missing = [number for number in numbers if number not in outcomes]
     for number in missing:
         batch = pair_and_copies(pairs, number, np.random.default_rng(number))
         outcomes[number] = FEATURES[name](batch) is True
     if missing and path is not None:
-        text = json.dumps({"features": name, "separated": outcomes}) + "\n"
+        text = json.dumps(identity | {"separated": outcomes}) + "\n"
         replace_file(path, lambda part: part.write_text(text))
     return {number: outcomes[number] for number in numbers}
 
@@ -104,11 +105,12 @@ def separated_by_part(exact: Mapping[int, bool], parts: Mapping[str, int]) -> di
     return every | {"all": sum(every.values())}
 
 
-def _read(path: Path | None, name: str) -> dict[int, bool]:
+def _read(path: Path | None, identity: Mapping[str, str]) -> dict[int, bool]:
+    """What a file holds of these features of these pairs."""
     if path is None or not path.exists():
         return {}
     with reading(path, "holds no exact features", "remove it, and run the command again"):
         content = json.loads(path.read_text())
-        if content["features"] != name:
+        if any(content.get(key) != value for key, value in identity.items()):
             return {}
         return {int(number): bool(value) for number, value in content["separated"].items()}

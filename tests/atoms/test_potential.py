@@ -6,9 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from ase import Atoms
 from torch import Tensor, nn
 
-from geqlib.models import Potential, energy_forces
+from geqlib.calculators import GeqCalculator
+from geqlib.models import GauntNet, Potential, energy_forces
+from geqlib.nn import ZBL, GaussianCharges
 from geqlib.sphere.grids import rotation_group
 from tests.atoms.atoms import batch, cast, fields, pairs, ponita, system
 from tests.contract import Case, Contract, Typed
@@ -141,6 +144,30 @@ def test_errors() -> None:
         energy_forces(pairs(), **(tensors | {"cell": None}))
     with pytest.raises(ValueError, match=r"shape \(3, 2\) for 3 atoms: a potential needs one"):
         Potential(Two())(pos, z, tensors["edge_index"])
+
+
+@pytest.mark.parametrize("number", [-1, 119, 300])
+def test_numbers_that_no_table_has(number: int) -> None:
+    pos = torch.tensor([[0.0, 0, 0], [0.0, 0, 1.1]], dtype=torch.float64)
+    tensors = fields(pos, torch.tensor([1, number]))
+    trained, charged = pairs(), Potential(Two(), long_range=GaussianCharges())
+    trained.statistics.set(torch.zeros(119), torch.ones(119, dtype=torch.bool), 1.0, 0.0)
+    atoms = Atoms([1, number], pos.numpy())
+    gaunt = GauntNet(["H"], channels=2, degree=1, order=2, layers=1, cutoff=3.0).double()
+    calls = [
+        lambda: pairs()(**tensors),
+        lambda: charged(**tensors),
+        lambda: gaunt(**{name: tensors[name] for name in ("pos", "z", "edge_index")}),
+        lambda: ZBL()(pos, tensors["z"], tensors["edge_index"]),
+        lambda: energy_forces(pairs(), **tensors),
+        lambda: energy_forces(trained, **tensors),
+        lambda: trained.check(tensors["z"]),
+        lambda: GeqCalculator(trained).calculate(atoms),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=f"^atom 1 has the atomic number {number}: they go"):
+            call()
+    assert pairs()(**fields(pos, torch.tensor([1, 118]))).total.isfinite()
 
 
 class Two(nn.Module):

@@ -93,6 +93,9 @@ def test_files_that_hold_no_structures(tmp_path, capsys):
     (tmp_path / "nan.xyz").write_text("1\n\nH 0 0 nan\n")
     with pytest.raises(ValueError, match=r"structure 0 of .*nan\.xyz .* not finite: correct it"):
         read_structures(str(tmp_path / "nan.xyz"))
+    write(tmp_path / "heavy.traj", Atoms([1, 119], [[0, 0, 0], [0, 0, 1]]))
+    with pytest.raises(ValueError, match=r"structure 0 of .*: atom 1 has the atomic number 119"):
+        read_structures(str(tmp_path / "heavy.traj"))
 
 
 @pytest.mark.parametrize("name", ["needs", "number", "broken"])

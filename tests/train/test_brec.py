@@ -26,6 +26,7 @@ from geqlib.train.brec import (
     read_measurements,
     totals,
 )
+from geqlib.train.exact_pairs import exactly_separated
 from geqlib.train.steps.peak_memory import PeakMemory
 from tests.data.graphs import raw_brec
 
@@ -204,6 +205,15 @@ def test_pairs_that_do_not_exist(config: Path, tmp_path: Path) -> None:
 
 def measurement(statistic: float, reliability: float) -> Measurement:
     return Measurement(Comparison(statistic, reliability, 0.1, 20, 1e-7), 2.0, 30.0, "cpu")
+
+
+def test_exact_features_of_other_pairs_are_computed_anew(tmp_path: Path) -> None:
+    """In a folder that is measured again with another set."""
+    ring, rings = PAIRS.graphs
+    for graphs, differ in (((ring, rings), True), ((ring, ring), False)):
+        pairs = GraphPairs(graphs, ((0, 1),), {"all": 1})
+        for _ in range(2):
+            assert exactly_separated(pairs, [0], "folklore 2-WL", tmp_path) == {0: differ}
 
 
 def test_totals() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Literal
@@ -65,6 +66,13 @@ class GraphPairs:
     graphs: tuple[PlainGraph, ...]
     pairs: tuple[tuple[int, int], ...]
     parts: dict[str, int]
+
+    def digest(self) -> str:
+        """SHA-256 of the graphs, by which measurements of other sets are recognised."""
+        digest = sha256()
+        for graph in self.graphs:
+            digest.update(graph.edge_index.tobytes() + graph.kind.tobytes())
+        return digest.hexdigest()
 
 
 def graph_pairs(name: Name) -> GraphPairs:

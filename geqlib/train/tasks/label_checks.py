@@ -12,6 +12,8 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from geqlib.graph.checks import check_numbers
+
 
 def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
     """`check_frames` of all splits in memory; those that are streamed are checked by batches."""
@@ -270,6 +272,7 @@ def check_frames(split: str, structures: Any, seen: Tensor) -> None:
         ValueError: naming the split, the frame and the atom.
     """
     z = structures.z.long()
+    check_numbers(z)
     if seen.dim() == 1:
         unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
     else:

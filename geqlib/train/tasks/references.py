@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from geqlib.atoms.network import ELEMENTS
+from geqlib.graph.checks import check_numbers
 
 SMALLEST_SPREAD = 1e-6  # eV or eV/angstrom: less than this is rounding
 References = Literal["least_squares", "isolated", "none", "keep"] | dict[str, float]
@@ -77,6 +78,7 @@ def summarise(batches: Iterable[Any]) -> TrainingSet:
             if (value := getattr(batch, name, None)) is not None:
                 values.append(value.cpu().unique())
         graph, z = batch.batch.cpu(), batch.z.cpu().long()
+        check_numbers(z)
         energy, forces = (getattr(batch, name, None) for name in ("energy", "forces"))
         for name, label in (("energy", energy), ("forces", forces)):
             if label is not None and bool(label.isinf().any()):

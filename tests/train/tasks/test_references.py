@@ -121,5 +121,7 @@ def test_summary_of_batches():
     np.testing.assert_array_equal(actual.energies[[0, 2]], [1.0, -1e5 - 1e-9])
     assert np.isnan(actual.energies[1]) and actual.forces_rms == pytest.approx((25 / 6) ** 0.5)
     assert np.isnan(summarise([piece([1, 8], [0, 1])]).forces_rms)
+    with pytest.raises(ValueError, match="atom 0 has the atomic number 127"):
+        summarise([piece([127, 8], [0, 1])])  # 119 + 8: of oxygen in the next structure
     with pytest.raises(ValueError, match="training set is empty"):
         summarise([])
