@@ -12,6 +12,7 @@ from geqlib.cli.bar import bar
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geqlib.data.packed import PackedGraphs
     from geqlib.motifs.basis import Basis, Kind
     from geqlib.motifs.patterns import Pattern
 
@@ -69,15 +70,16 @@ def show(
 
 
 def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]:
-    """For each pattern, in how many graphs of a TU set it occurs, as text."""
+    """For each pattern, in how many graphs of a TU set it occurs, as text.
+
+    Raises:
+        ValueError: by its number, a graph that is directed, has loops or parallel edges, or costs
+            too much.
+    """
     import numpy as np
-    import torch
 
     from geqlib.data.graphs.tu import tu_arrays
     from geqlib.data.packed import PackedGraphs
-    from geqlib.motifs.counts import count_motifs
-    from geqlib.motifs.graphs import simple_graphs
-    from geqlib.motifs.homomorphisms import Counter
 
     arrays = tu_arrays(name)
     node = np.zeros((arrays["nodes"].sum(), 0), np.float32)
@@ -85,13 +87,31 @@ def graphs_with(patterns: Sequence[Pattern], kind: Kind, name: str) -> list[str]
     counts = np.zeros(len(patterns), int)
     for start in bar("graphs")(range(0, len(graphs), GRAPHS_AT_ONCE)):
         numbers = range(start, min(start + GRAPHS_AT_ONCE, len(graphs)))
-        batch: Any = graphs.__getitems__(numbers)
+        counts += _graphs_with_each(patterns, kind, graphs, numbers)
+    return [f"{count} of {len(graphs)}" for count in counts]
+
+
+def _graphs_with_each(
+    patterns: Sequence[Pattern], kind: Kind, graphs: PackedGraphs, numbers: Sequence[int]
+) -> list[int]:
+    """Of some graphs, at once or, where there is an error, one by one."""
+    import torch
+
+    from geqlib.motifs.counts import count_motifs
+    from geqlib.motifs.graphs import simple_graphs
+    from geqlib.motifs.homomorphisms import Counter
+
+    batch: Any = graphs.__getitems__(numbers)
+    try:
         simple = simple_graphs(batch.edge_index, batch.num_nodes, batch.batch, len(numbers))
         counter = Counter(simple, advice=ADVICE)
-        for k, pattern in enumerate(patterns):
-            of_graphs = torch.as_tensor(count_motifs(counter, pattern.rooted(), kind))
-            counts[k] += int((of_graphs > 0).sum())
-    return [f"{count} of {len(graphs)}" for count in counts]
+        of_graphs = [count_motifs(counter, pattern.rooted(), kind) for pattern in patterns]
+    except ValueError as error:
+        if len(numbers) == 1:
+            raise ValueError(f"Motifs of graph {numbers[0]} are not counted. {error}") from error
+        singles = [_graphs_with_each(patterns, kind, graphs, [number]) for number in numbers]
+        return [sum(counts) for counts in zip(*singles, strict=True)]
+    return [int((torch.as_tensor(count) > 0).sum()) for count in of_graphs]
 
 
 def _sum(basis: Basis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from geqlib.cli import main
@@ -36,6 +37,19 @@ def test_graphs_of_a_data_set(
     assert main(["motifs", "C3", "K2", "K4", "--data", "MUTAG"]) == 0
     out = capsys.readouterr().out
     assert re.findall(r"(\d+) of 40", out) == ["4", "40", "0"]
+
+
+def test_a_directed_graph_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its own number and those of its nodes, and not by those of a batch."""
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    monkeypatch.setenv("GEQLIB_CACHE", str(tmp_path / "cache"))
+    ring = nx.cycle_graph(5).to_directed()
+    raw_graphs.write_set(tmp_path, "MUTAG", [ring, nx.DiGraph([(0, 1)]), ring], [0, 1, 0])
+    assert main(["motifs", "C3", "--data", "MUTAG"]) == 2
+    error = capsys.readouterr().err
+    assert "Motifs of graph 1 are not counted. The edge 0 -> 1 has no edge back" in error
 
 
 def test_text_that_is_no_pattern(capsys: pytest.CaptureFixture[str]) -> None:
