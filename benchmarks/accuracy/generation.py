@@ -216,7 +216,7 @@ def sampled(
     averaged: bool = True,
     *,
     weights: str = "best",
-    molecules: int | None = None,
+    training: tuple[int | None, int | None] = (None, None),
 ) -> dict[str, Any]:
     """Scores of samples of a run, which are kept beside it.
 
@@ -225,20 +225,20 @@ def sampled(
         count, seed, sigma_max: of the samples.
         averaged: whether weights are.
         weights: "best" or "last".
-        molecules: of training, where they are not all.
+        training: number of training molecules, and of atoms in each at most; None for all.
     """
     name = f"{folder.name}/samples-{count}-sigma{sigma_max:g}-seed{seed}"
     name += "" if averaged else "-not-averaged"
     settings = (count, seed, sigma_max, averaged)
     checkpoint = folder / "checkpoints" / f"{weights}.ckpt"
-    return finished(name, partial(_sampled, checkpoint, settings, RUNS / name, molecules))
+    return finished(name, partial(_sampled, checkpoint, settings, RUNS / name, training))
 
 
 def _sampled(
     checkpoint: Path,
     settings: tuple[int, int, float, bool],
     parts: Path,
-    training: int | None,
+    training: tuple[int | None, int | None],
 ) -> dict[str, Any]:
     count, seed, sigma_max, averaged = settings
     with trusting(PEERS):
@@ -249,13 +249,13 @@ def _sampled(
     molecules = complete_samples(
         task, checkpoint, parts, count, how, progress=partial(track, description=parts.name)
     )
-    return percentages(molecules, training_texts(training))
+    return percentages(molecules, training_texts(*training))
 
 
 @cache
-def training_texts(molecules: int | None) -> frozenset[str]:
-    """SMILES of the training molecules, or of the first of them."""
-    data = QM9Generation("EDM", num_train=molecules)
+def training_texts(molecules: int | None, atoms: int | None) -> frozenset[str]:
+    """SMILES of the first training molecules of at most so many atoms, or of all."""
+    data = QM9Generation("EDM", num_train=molecules, max_atoms=atoms)
     data.setup()
     chunks = partial(track, description="SMILES of the training molecules")
     return training_smiles(data.splits["train"], progress=chunks)

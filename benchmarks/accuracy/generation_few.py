@@ -3,9 +3,10 @@
 Protocol: PONITA of `generation.py`, its sampler and its scores, trained on the first molecules of
 EDM's training split alone (QM9 has at most 9 heavy atoms), for as many steps as took {minutes}
 minutes of processor time on one thread, {constant} of them at a constant rate, which then falls
-along a cosine; seed {seed}. {few} molecules in one batch, sampled with the last weights: at least
-90 % of molecules should be stable, and few are novel. {many} molecules in batches of {batch},
-sampled with the weights of least validation loss. The rate is {rate}. Scores are those of {samples}
+along a cosine; seed {seed}. {few} molecules in one batch, the first of all and the first of at most
+{small} atoms, sampled with the last weights: at least 90 % of molecules should be stable, and few
+are novel. {many} molecules in batches of {batch}, sampled with the weights of least validation
+loss. The rate is {rate}. Scores are those of {samples}
 samples from sigma_max {sigma_max}, over sampling seeds {sampling_seeds}.
 Curves are the validation loss, and the stability of {watched} samples from the start of the
 published code, against minutes of processor time.
@@ -14,7 +15,7 @@ The result file is written after every row. Runs that were stopped go on, and so
 samples; a longer budget goes on with the part of a shorter one that had the constant rate.
 
     GEQLIB_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/accuracy/generation_few.py
-        [--molecules 50 1000] [--minutes 45] [--samples 1000]
+        [--only "1000 molecules"] [--minutes 45] [--samples 1000]
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ from benchmarks.training import RUNS, finished, step_memory, step_seconds, valid
 # those of generation.py, for the protocol above
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
 BATCH, CONSTANT, SIGMA_MAX = 64, 0.8, 5.0
-FEW, MANY = 50, 1000
+FEW, SMALL, MANY = 50, 8, 1000
+# molecules, and atoms of each at most
+TRAININGS: dict[str, tuple[int, int | None]] = {
+    f"{FEW} molecules": (FEW, None),
+    f"{FEW} molecules of at most {SMALL} atoms": (FEW, SMALL),
+    f"{MANY} molecules": (MANY, None),
+}
 RATE = 3e-3
 WATCHED, EVERY = 100, 2000  # samples while training, and steps between them
 CURVES = {
@@ -60,12 +67,13 @@ CURVES = {
 
 def main() -> None:
     command = _arguments()
-    runs = {title(count): (CONFIG, changes(count)) for count in command.molecules}
+    names = command.only or list(TRAININGS)
+    runs = {name: (CONFIG, changes(*TRAININGS[name])) for name in names}
     timed = step_seconds("generation_few", runs)
     whole = (command.minutes, command.samples) == (MINUTES, SAMPLES)
     rows: list[Row] = []
-    for count in command.molecules:
-        rows.append(row(count, command, timed[title(count)]))
+    for name in names:
+        rows.append(row(name, command, timed[name]))
         if whole:
             settings = vars(command)
             table = joined("accuracy/generation_few", compared(rows))
@@ -74,29 +82,30 @@ def main() -> None:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 
 
-def title(molecules: int) -> str:
-    return f"{molecules} molecules"
-
-
-def changes(molecules: int) -> dict[str, object]:
+def changes(molecules: int, atoms: int | None) -> dict[str, object]:
     """To the configuration."""
     heart = molecules <= FEW
     batch = molecules if heart else BATCH
     steps = -(-molecules // batch)  # of an epoch
-    return options(OURS) | {
-        "data.init_args.num_train": molecules,
-        "data.init_args.batch_size": batch,
-        LEARNING_RATE: RATE,
-        "model.init_args.sample_every": EVERY // steps,
-        "model.init_args.samples": WATCHED,
-    }
+    sizes = {} if atoms is None else {"data.init_args.max_atoms": atoms}
+    return (
+        options(OURS)
+        | sizes
+        | {
+            "data.init_args.num_train": molecules,
+            "data.init_args.batch_size": batch,
+            LEARNING_RATE: RATE,
+            "model.init_args.sample_every": EVERY // steps,
+            "model.init_args.samples": WATCHED,
+        }
+    )
 
 
-def row(molecules: int, command: Namespace, timed: Mapping[str, float]) -> Row:
-    name = title(molecules)
-    run = changes(molecules)
+def row(name: str, command: Namespace, timed: Mapping[str, float]) -> Row:
+    molecules, atoms = TRAININGS[name]
+    run = changes(molecules, atoms)
     folder = trained_for(command.minutes, name, run, timed)
-    how = {"weights": "last" if molecules <= FEW else "best", "molecules": molecules}
+    how = {"weights": "last" if molecules <= FEW else "best", "training": (molecules, atoms)}
     scores = [
         sampled(folder, command.samples, seed, command.sigma_max, **how)
         for seed in command.sampling_seeds
@@ -123,7 +132,7 @@ def compared(rows: Sequence[Row]) -> Table:
 
 def _arguments() -> Any:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--molecules", type=int, nargs="+", default=[FEW, MANY])
+    parser.add_argument("--only", nargs="+", choices=list(TRAININGS), help="these rows alone")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of processor time per run")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="for each sampling seed")
     parser.add_argument("--sampling-seeds", type=int, nargs="+", default=list(SAMPLING_SEEDS))

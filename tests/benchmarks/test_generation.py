@@ -131,14 +131,16 @@ def test_few_molecules_are_a_result_with_curves(
     monkeypatch.setattr(generation_few, "publish", published.append)
     monkeypatch.setattr(sys, "argv", ["generation_few.py"])
     generation_few.main()
-    assert [result.name for result in published] == ["accuracy/generation_few"] * 2
-    heart, many = published[-1].tables[0].rows
+    assert [result.name for result in published] == ["accuracy/generation_few"] * 3
+    heart, small, many = published[-1].tables[0].rows
     assert (heart.labels[0], many.labels[0]) == ("50 molecules", "1000 molecules")
+    assert small.labels[0] == "50 molecules of at most 8 atoms"
     assert many.curves["validation loss"] == ((0.5, 3.0), (0.9, 2.0))
     assert many.curves["molecule stability"] == ((0.9, 0.25),)
-    assert drawn[0] == {"weights": "last", "molecules": 50}
-    assert drawn[-1] == {"weights": "best", "molecules": 1000}
-    changes = generation_few.changes(50)
+    assert drawn[0] == {"weights": "last", "training": (50, None)}
+    assert drawn[-1] == {"weights": "best", "training": (1000, None)}
+    changes = generation_few.changes(50, 8)
+    assert changes["data.init_args.max_atoms"] == 8
     assert changes["data.init_args.num_train"] == changes["data.init_args.batch_size"] == 50
 
 

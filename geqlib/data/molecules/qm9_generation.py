@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from geqlib.data.download import find_file
 from geqlib.data.loaders import StructureLoaders
@@ -40,6 +41,7 @@ class QM9Generation(StructureLoaders):
         batch_size, eval_batch_size: molecules in a batch of training, and outside of it.
         train, val: molecules of these splits; those of the published split by default.
         num_train: training molecules used; a smaller number takes a part of a larger one.
+        max_atoms: of the training molecules used; by default all sizes are.
         shuffle_seed: of the order in training.
         workers: processes that make batches.
         cache: folder for what is read from qm9pack; the user's cache folder by default.
@@ -61,6 +63,7 @@ class QM9Generation(StructureLoaders):
         train: int | None = None,
         val: int | None = None,
         num_train: int | None = None,
+        max_atoms: int | None = None,
         shuffle_seed: int = 0,
         workers: int = 0,
         cache: str | None = None,
@@ -82,7 +85,7 @@ class QM9Generation(StructureLoaders):
             raise ValueError(
                 f"num_train must be from 1 to train ({self.sizes['train']}), got {num_train}."
             )
-        self.target, self.num_train = target, num_train
+        self.target, self.num_train, self.max_atoms = target, num_train, max_atoms
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.shuffle_seed, self.workers = shuffle_seed, workers
         self.cache = None if cache is None else Path(cache)
@@ -107,12 +110,24 @@ class QM9Generation(StructureLoaders):
             raise ValueError(f"train + val is {train + val}, but there are {count} molecules.")
         order = torch.from_numpy(np.random.RandomState(self.seed).permutation(count))
         parts = {
-            "train": order[: self.num_train or train],
+            "train": self._used(order[:train], whole),
             "val": order[train : train + val],
             "test": order[train + val :],
         }
         for split, chosen in parts.items():
             self.splits[split] = with_neighbors(whole.subset(chosen), None)
+
+    def _used(self, train: Tensor, whole: PackedGraphs) -> Tensor:
+        """Those of the training molecules that are trained on."""
+        if self.max_atoms is not None:
+            train = train[whole.counts["node"][train] <= self.max_atoms]
+        count = len(train) if self.num_train is None else self.num_train
+        if not 1 <= count <= len(train):
+            raise ValueError(
+                f"{len(train)} training molecules have at most {self.max_atoms} atoms, and "
+                f"num_train is {self.num_train}: raise max_atoms or lower num_train."
+            )
+        return train[:count]
 
     def target_scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the target over the training molecules."""

@@ -198,6 +198,29 @@ def test_splits_are_those_of_the_papers(data: QM9Generation) -> None:
             QM9Generation(**options)
 
 
+def test_training_may_be_on_small_molecules(
+    data: QM9Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEQLIB_DATA", str(tmp_path))
+    write_npz(tmp_path)
+    sizes = data.splits["train"].counts["node"]
+    atoms = int(sizes.median())
+    small = data.splits["train"].index[sizes <= atoms].tolist()
+    assert 1 < len(small) < 12
+
+    def read(**options: Any) -> QM9Generation:
+        module = QM9Generation(train=12, val=3, max_atoms=atoms, **options)
+        module.setup()
+        return module
+
+    assert read().splits["train"].index.tolist() == small
+    first = read(num_train=len(small) - 1)
+    assert first.splits["train"].index.tolist() == small[:-1]
+    assert len(first.splits["val"]) == 3
+    with pytest.raises(ValueError, match=f"{len(small)} training molecules have at most {atoms}"):
+        read(num_train=12)
+
+
 def on_frames() -> Denoiser:
     network = PointNet(5, 1, level="node", in_scalars=6, channels=4)
     inputs = {"pos": "point", "x": "scalar"}
