@@ -6,10 +6,9 @@ minutes of processor time on one thread, {constant} of them at a constant rate, 
 along a cosine; seed {seed}. {few} molecules in one batch, the first of all and the first of at most
 {small} atoms, sampled with the last weights: at least 90 % of molecules should be stable, and few
 are novel. {many} molecules in batches of {batch}, sampled with the weights of least validation
-loss. The rate is {rate}. Scores are those of {samples}
-samples from sigma_max {sigma_max}, over sampling seeds {sampling_seeds}.
-Curves are the validation loss, and the stability of {watched} samples from the start of the
-published code, against minutes of processor time.
+loss. The rate is {rate}. Scores are those of {samples} samples from sigma_max {sigma_max}, over
+sampling seeds {sampling_seeds}. Curves are the validation loss, and the stability of {watched}
+samples from the start of the published code, against minutes of processor time.
 
 The result file is written after every row. Runs that were stopped go on, and so do batches of
 samples; a longer budget goes on with the part of a shorter one that had the constant rate.
@@ -87,18 +86,15 @@ def changes(molecules: int, atoms: int | None) -> dict[str, object]:
     heart = molecules <= FEW
     batch = molecules if heart else BATCH
     steps = -(-molecules // batch)  # of an epoch
-    sizes = {} if atoms is None else {"data.init_args.max_atoms": atoms}
-    return (
-        options(OURS)
-        | sizes
-        | {
-            "data.init_args.num_train": molecules,
-            "data.init_args.batch_size": batch,
-            LEARNING_RATE: RATE,
-            "model.init_args.sample_every": EVERY // steps,
-            "model.init_args.samples": WATCHED,
-        }
-    )
+    size = {} if atoms is None else {"data.init_args.max_atoms": atoms}
+    run = options(OURS) | {
+        "data.init_args.num_train": molecules,
+        "data.init_args.batch_size": batch,
+        LEARNING_RATE: RATE,
+        "model.init_args.sample_every": EVERY // steps,
+        "model.init_args.samples": WATCHED,
+    }
+    return run | size
 
 
 def row(name: str, command: Namespace, timed: Mapping[str, float]) -> Row:

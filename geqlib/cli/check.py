@@ -121,11 +121,13 @@ def read_structures(path: str) -> list[Atoms]:
             atoms of no element.
     """
     import numpy as np
+    import torch
     from ase.io import read
     from ase.utils import string2index
 
     from geqlib.data.molecules.ase_files import check_size
     from geqlib.data.molecules.extxyz import read_atoms
+    from geqlib.graph.checks import check_numbers
 
     file, _, part = path.partition("@")
     if not Path(file).exists():
@@ -146,24 +148,11 @@ def read_structures(path: str) -> list[Atoms]:
                 f"structure {number} of {path} has positions or a cell that are not finite: "
                 "correct it."
             )
-        check_numbers(number, path, atoms.numbers)
+        try:
+            check_numbers(torch.from_numpy(atoms.numbers))
+        except ValueError as error:
+            raise ValueError(f"structure {number} of {path}: {error}") from None
     return structures
-
-
-def check_numbers(structure: int, path: str, numbers: Any) -> None:
-    """Refuse atomic numbers [N] that ASE has no symbol for.
-
-    Raises:
-        ValueError: naming the structure and the atom.
-    """
-    from geqlib.graph.checks import HEAVIEST
-
-    for atom, number in enumerate(numbers.tolist()):
-        if not 0 <= number <= HEAVIEST:
-            raise ValueError(
-                f"structure {structure} of {path}: atom {atom} has the atomic number {number}, and "
-                f"they go from 1 to {HEAVIEST}: correct it."
-            )
 
 
 def import_calculator(place: str) -> Calculator:

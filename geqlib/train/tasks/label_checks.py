@@ -12,7 +12,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from geqlib.graph.checks import check_numbers
+from geqlib.graph.checks import HEAVIEST
 
 
 def check_splits(splits: Mapping[str, Any], seen: Tensor) -> None:
@@ -261,7 +261,7 @@ def without_labels(labels: Iterable[str], batch: Any) -> Any:
 
 
 def check_frames(split: str, structures: Any, seen: Tensor) -> None:
-    """Refuse an element that the training frames do not have.
+    """Refuse an element that the training frames do not have, and numbers of none.
 
     Args:
         split: to be named.
@@ -272,12 +272,14 @@ def check_frames(split: str, structures: Any, seen: Tensor) -> None:
         ValueError: naming the split, the frame and the atom.
     """
     z = structures.z.long()
-    check_numbers(z)
+    outside = (z < 0) | (z > HEAVIEST)
+    entry = z.masked_fill(outside, 0)
     if seen.dim() == 1:
-        unseen = (~seen.index_select(0, z)).nonzero()[:, 0]
+        of_atoms = seen.index_select(0, entry)
     else:
         each = structures.level.long().index_select(0, structures.batch)
-        unseen = (~seen[each, z]).nonzero()[:, 0]
+        of_atoms = seen[each, entry]
+    unseen = (~of_atoms | outside).nonzero()[:, 0]
     if not len(unseen):
         return
     atom = int(unseen[0])
@@ -285,10 +287,12 @@ def check_frames(split: str, structures: Any, seen: Tensor) -> None:
     seen = seen if seen.dim() == 1 else seen[int(structures.level[graph])]
     index = getattr(structures, "index", None)
     first = int((structures.batch < graph).sum())
+    number = int(z[atom])
+    element = f"atomic number {number}" if bool(outside[atom]) else chemical_symbols[number]
     elements = ", ".join(chemical_symbols[k] for k in seen.nonzero()[:, 0].tolist())
     raise ValueError(
         f"Frame {graph if index is None else int(index[graph])} of the {split} split: atom "
-        f"{atom - first} is {chemical_symbols[int(z[atom])]}, which the training data never showed "
+        f"{atom - first} is {element}, which the training data never showed "
         f"({elements}): put such frames into the training data, or leave this one out."
     )
 

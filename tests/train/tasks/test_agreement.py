@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -25,7 +26,7 @@ from geqlib.models import PONITA, GauntNet, MoleculeModel, Potential
 from geqlib.train import ClassificationTask, EnergyForces, RegressionTask
 from geqlib.train.runs.recipe import read_recipe
 from geqlib.train.tasks.agreement import share_cutoff
-from geqlib.train.tasks.label_checks import check_volumes
+from geqlib.train.tasks.label_checks import check_frames, check_volumes
 from tests.train.potential import write_config, write_frames
 from tests.train.tiny import geqlib as command
 
@@ -185,6 +186,19 @@ def test_an_element_of_one_validation_frame(tmp_path, number, stream):
     sentence = rf"Frame {number} of the val split: atom 1 is Au, .* never showed \(H, O\)"
     with pytest.raises(ValueError, match=sentence):
         fit(task(ponita()), loaders)
+
+
+def test_a_number_of_no_element_is_named_by_its_frame():
+    """Of structures that no reader of the library has checked."""
+    z, batch = torch.tensor([1, 8, 1, 127]), torch.tensor([0, 0, 1, 1])
+    seen = torch.zeros(119, dtype=torch.bool)
+    seen[[1, 8]] = True
+    sentence = r"Frame 1 of the val split: atom 1 is atomic number 127, which .* \(H, O\)"
+    for flags in (seen, seen[None]):
+        level = torch.zeros(2, dtype=torch.long)
+        frames = SimpleNamespace(z=z, batch=batch, level=level)
+        with pytest.raises(ValueError, match=sentence):
+            check_frames("val", frames, flags)
 
 
 # --- charges -------------------------------------------------------------------------------------
