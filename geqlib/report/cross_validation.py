@@ -15,6 +15,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 from scipy.stats import ttest_rel
 
+from geqlib.counted import counted
 from geqlib.files.atomic import reading, replace_file
 from geqlib.report.classes import confusion
 from geqlib.report.runs import read_run
@@ -256,9 +257,8 @@ def _draw(
 
 def _print(summary: Mapping[str, Any], console: Console) -> None:
     measure = summary["measure"]
-    table = Table(
-        title=f"{summary['name']}: {len(summary['folds'])} folds, seeds {summary['seeds']}"
-    )
+    folds = counted(len(summary["folds"]), "fold")
+    table = Table(title=f"{summary['name']}: {folds}, seeds {summary['seeds']}")
     for head in ("protocol", measure, *(f"less {name} (p)" for name in summary["against"])):
         table.add_column(head)
     for name in PROTOCOLS:
