@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from geqlib.calculators.made_with import check_record, structure_digest
 from geqlib.files.atomic import replace_file
 
 LIMIT, STEPS = 0.01, 500  # by default: of the largest force, in eV/angstrom, and of the optimiser
+REST = 20  # times as long as writing the file took, it is not written again
 
 
 class Relaxed(NamedTuple):
@@ -99,10 +101,11 @@ def relax_all(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     **options: Any,
 ) -> list[Relaxed]:
-    """Relax structures into a file, which is written again after each of them.
+    """Relax structures into a file, which is written again and again.
 
     Structures that the file holds are not relaxed again, so that the same call continues where it
-    was stopped; their results have 0 steps.
+    was stopped; their results have 0 steps. The file is written after each structure as long as
+    that takes little of the time, and whenever this ends but by force.
 
     Args:
         structures: to relax; they are copied.
@@ -123,16 +126,41 @@ def relax_all(
     own = {name: str(value) for name, value in options.items()} | dict(made_with or {})
     check_record(path, own | {"structures": structure_digest(structures)})
     done = [_read_back(atoms) for atoms in _before(path, structures)]
-    for number in progress(range(len(done), len(structures))):
-        atoms = structures[number].copy()
-        atoms.calc = calculator
-        try:
-            result = relax(atoms, **options)
-        except ValueError as error:
-            raise ValueError(f"Structure {number}: {error}") from error
-        done.append(result._replace(atoms=_frozen(result)))
-        replace_file(path, lambda part: _write(part, [each.atoms for each in done]))
+    file = _GrowingFile(path, len(done))
+    try:
+        for number in progress(range(len(done), len(structures))):
+            atoms = structures[number].copy()
+            atoms.calc = calculator
+            try:
+                result = relax(atoms, **options)
+            except ValueError as error:
+                raise ValueError(f"Structure {number}: {error}") from error
+            done.append(result._replace(atoms=_frozen(result)))
+            file.offer(done)
+    finally:
+        file.write(done)
     return done
+
+
+class _GrowingFile:
+    """A file of all results so far, of which writing takes a small part of the time."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self.count = path, count
+        self.next = 0.0
+
+    def offer(self, done: Sequence[Relaxed]) -> None:
+        """Write unless that was done a moment ago."""
+        start = monotonic()
+        if start >= self.next:
+            self.write(done)
+            self.next = monotonic() + REST * (monotonic() - start)
+
+    def write(self, done: Sequence[Relaxed]) -> None:
+        """Write results that the file has not."""
+        if len(done) > self.count:
+            replace_file(self.path, lambda part: _write(part, [each.atoms for each in done]))
+            self.count = len(done)
 
 
 def _before(path: Path, structures: Sequence[Atoms]) -> list[Atoms]:

@@ -12,6 +12,7 @@ from geqlib.cli.md import add_model, calculator, made_with, structures
 
 DESCRIPTION = """Relax all structures of a file, and on request their cells. The same command goes
 on with those that are not in its output yet. The exit code is 1 if one did not converge."""
+SHOWN = 20  # structures in the terminal, those that did not converge before others
 
 
 def main(args: Sequence[str]) -> int:
@@ -55,15 +56,19 @@ def _show(results: Sequence[Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    order = sorted(range(len(results)), key=lambda number: results[number].converged)
     table = Table("structure", "formula", "energy, eV", "steps", "largest force, eV/Å", "converged")
-    for number, result in enumerate(results):
-        energy = result.atoms.get_potential_energy()
+    for number in sorted(order[:SHOWN]):
+        atoms = results[number].atoms
         table.add_row(
             str(number),
-            result.atoms.get_chemical_formula(),
-            f"{energy:.6f}",
-            str(result.atoms.info["relaxation_steps"]),
-            f"{result.force:.2g}",
-            "yes" if result.converged else "no",
+            atoms.get_chemical_formula(),
+            f"{atoms.get_potential_energy():.6f}",
+            str(atoms.info["relaxation_steps"]),
+            f"{results[number].force:.2g}",
+            "yes" if results[number].converged else "no",
         )
     Console().print(table)
+    if rest := order[SHOWN:]:
+        failed = sum(not results[number].converged for number in rest)
+        sys.stdout.write(f"and {len(rest)} more, of which {failed} did not converge\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from ase.io import read
 from ase.io.trajectory import TrajectoryReader
 from ase.md.verlet import VelocityVerlet
 
+from geqlib.calculators import relaxation
 from geqlib.calculators.dynamics import Dynamics, simulate
 from geqlib.calculators.relaxation import relax, relax_all
+from geqlib.cli.relax import _show
 
 SETTINGS = {
     name: Dynamics(name, temperature=400.0, timestep=2.0, every=5, seed=3)  # type: ignore[arg-type]
@@ -287,3 +289,40 @@ def test_what_relaxation_refuses() -> None:
     gas.set_cell([9, 9, 9])
     with pytest.raises(ValueError, match="cannot change: it is not periodic"):
         relax(gas, cell=True)
+
+
+def test_writing_takes_a_small_part_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that relaxing and writing move by a second each; nothing is lost at the end."""
+    clock, sizes = [0.0], []
+
+    def write(path: Path, results: Sequence[Any]) -> None:
+        clock[0] += 1.0
+        sizes.append(len(results))
+        written(path, results)
+
+    def relaxed(atoms: Atoms, **options: Any) -> relaxation.Relaxed:
+        clock[0] += 1.0
+        if clock[0] > 50:
+            raise KeyboardInterrupt
+        return relax(atoms, **options)
+
+    written = relaxation._write
+    monkeypatch.setattr(relaxation, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(relaxation, "_write", write)
+    monkeypatch.setattr(relaxation, "relax", relaxed)
+    with pytest.raises(KeyboardInterrupt):
+        relax_all([copper()] * 60, EMT(), tmp_path / "r.xyz", steps=1)
+    assert sizes == [1, 21, 41, 47]
+    assert len(read(tmp_path / "r.xyz", ":")) == 47
+
+
+def test_a_long_table_has_first_what_did_not_converge(capsys: pytest.CaptureFixture[str]) -> None:
+    atoms = copper()
+    atoms.info["relaxation_steps"] = 7
+    results = [relaxation.Relaxed(atoms, 7, 0.1, number != 22) for number in range(23)]
+    _show(results)
+    out = capsys.readouterr().out
+    assert "and 3 more, of which 0 did not converge" in out
+    assert [line.split()[1] for line in out.splitlines() if " no " in line] == ["22"]
