@@ -112,7 +112,7 @@ def _energies(predicted: Predicted, out: Path) -> list[Block]:
         return [heading, *missing] if missing else []
     caption = (
         f"Test set of {predicted.run}: predicted against true values, and predicted minus true. "
-        "Energies are per atom, less the mean; forces are components. Errors beyond the "
+        "Energies are per atom, less the true mean; forces are components. Errors beyond the "
         "99.5 % quantile are in the outermost bars."
     )
     caption += _left_out(labels)
