@@ -47,24 +47,22 @@ def test_parameters_are_equal_within_a_tenth() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != OURS])
 def test_peers_denoise(name: str) -> None:
-    """From zero outputs, and the equivariant ones under all rotations."""
+    """From zero outputs, and EGNN under all rotations."""
     net = network(name, channels=8, layers=2).double()
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.3)
     pos, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
     edges = (~torch.eye(5, dtype=torch.bool)).nonzero().T
     tensors = {"pos": (pos, "point"), "x": (x, "scalar")}
-    equivariant = name != "transformer, not equivariant"
-    whole = {"batch": torch.zeros(5, dtype=torch.long), "num_graphs": 1}
-    fixed: dict[str, Any] = {"edge_index": edges} if equivariant else whole
+    fixed = {"EGNN": {"edge_index": edges}}.get(
+        name, {"batch": torch.zeros(5, dtype=torch.long), "num_graphs": 1}
+    )
 
     def outputs(pos: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        vec = {"vec": pos[:, None]} if name == generation.IN_R3 else {}
-        return net(pos=pos, x=x, **fixed, **vec)
+        return net(pos=pos, x=x, **fixed)
 
-    group = "O(3)" if name == generation.IN_R3 else "E(3)"  # positions are its vectors, too
-    error = equivariance_error(outputs, tensors, ("scalar", "vector"), group)
-    assert error < 1e-10 if equivariant else error > 1e-3
+    error = equivariance_error(outputs, tensors, ("scalar", "vector"), "E(3)")
+    assert error < 1e-10 if name == "EGNN" else error > 1e-3
     denoiser = Denoiser(net).double()
     assert not any(part.any() for part in outputs(pos, x))
     drawn = sample_molecules(denoiser, torch.tensor([3, 1, 4]), sampler=HeunSampler(3))
@@ -133,15 +131,15 @@ def test_few_molecules_are_a_result_with_curves(
     monkeypatch.setattr(generation_few, "publish", published.append)
     monkeypatch.setattr(sys, "argv", ["generation_few.py"])
     generation_few.main()
-    assert [result.name for result in published] == ["accuracy/generation_few"] * 6
-    heart, small, many, *_ = published[-1].tables[0].rows
+    assert [result.name for result in published] == ["accuracy/generation_few"] * 3
+    heart, small, many = published[-1].tables[0].rows
     assert (heart.labels[0], many.labels[0]) == ("50 molecules", "1000 molecules")
     assert small.labels[0] == "50 molecules of at most 8 atoms"
     assert many.curves["validation loss"] == ((0.5, 3.0), (0.9, 2.0))
     assert many.curves["molecule stability"] == ((0.9, 0.25),)
     assert drawn[0] == {"weights": "last", "training": (50, None)}
     assert drawn[-1] == {"weights": "best", "training": (1000, None)}
-    changes = generation_few.changes(OURS, 50, 8)
+    changes = generation_few.changes(50, 8)
     assert changes["data.init_args.max_atoms"] == 8
     assert changes["data.init_args.num_train"] == changes["data.init_args.batch_size"] == 50
 
