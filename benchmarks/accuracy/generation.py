@@ -10,8 +10,7 @@ The rate of each network is that of {rates} with the least validation loss in a 
 minutes; widths of the two equivariant ones, of three each, and the kernels of PONITA were chosen
 before by the same loss, after as long at a constant rate. These kernels are factored, into
 functions of ln(distance) and harmonics of directions, which the published ones are not: the
-ablation has a row with those. PONITA in R3 has neither orientations nor directions in its kernels,
-so that its steps are faster. All take the same preconditioning, loss, noise and sampler: Heun, 40
+ablation has a row with those. All take the same preconditioning, loss, noise and sampler: Heun, 40
 levels from sigma_max to 0.002, churn 10. Scores are those of {samples} samples by the rules of EDM,
 ± the deviation over sampling seeds {sampling_seeds}; molecules that end in NaN count as failures.
 Novel: distinct molecules that are not among the training molecules, by SMILES from positions. Rows
@@ -71,9 +70,8 @@ MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
 BATCH, RATES, CHOICE, EMA, VAL = 64, (3e-3, 6e-3), 5.0, 0.995, 960
 CONSTANT, INTERVAL = 0.8, 250  # share of the steps at a constant rate; steps between validations
 SIGMA_MAX, PUBLISHED_SIGMA_MAX = 5.0, 1.0
-OURS, IN_R3 = "geqlib PONITA", "geqlib PONITA in R3"
 NETWORKS: dict[str, dict[str, Any]] = {
-    OURS: {
+    "geqlib PONITA": {
         "class_path": "geqlib.models.PONITA",
         "init_args": {
             **FEATURES,
@@ -90,23 +88,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    IN_R3: {
-        "class_path": "geqlib.models.PONITA",
-        "init_args": {
-            **FEATURES,
-            "in_vectors": 1,
-            "out_vectors": 1,
-            "space": "R3",
-            "channels": 72,
-            "basis": 32,
-            "layers": 5,
-            "widen": 3,
-            "radial": {
-                "class_path": "geqlib.radial.LogGaussianBasis",
-                "init_args": {"count": 12, "r_min": 0.3, "r_max": 8.0},
-            },
-        },
-    },
     "EGNN": {
         "class_path": f"{PEERS}.DenoisingEGNN",
         "init_args": {**FEATURES, "channels": 73, "layers": 5},
@@ -116,6 +97,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "init_args": {**FEATURES, "channels": 64, "layers": 4},
     },
 }
+OURS = next(iter(NETWORKS))
 FACTORED = "factored", "radial"  # kernels that published networks have not
 PUBLISHED_KERNELS = {k: v for k, v in NETWORKS[OURS]["init_args"].items() if k not in FACTORED}
 # changes to the run of the first network, which are trained anew
@@ -307,7 +289,7 @@ def own_row(
     cells |= {} if memory is None else {"memory": memory}
     minutes = fit["processor_seconds"] / 60
     setup = f"{fit['steps']} steps at the rate {rate:g} in {minutes:.0f} CPU minutes"
-    origin = "geqlib" if name in (OURS, IN_R3, *ABLATIONS) else "peer"
+    origin = "geqlib" if name == OURS or name in ABLATIONS else "peer"
     return Row(labels, cells, origin, setup, **measured_by(scores))
 
 

@@ -1,12 +1,12 @@
 """Diffusion trained on few molecules: does it learn them by heart, and how does it learn 1000?
 
-Protocol: PONITA of `generation.py`, with orientations or in R3, its sampler and its scores, trained
-on the first molecules of EDM's training split alone (QM9 has at most 9 heavy atoms), for as many
-steps as took {minutes} minutes of processor time on one thread, {constant} of them at a constant
-rate, which then falls along a cosine; seed {seed}. {few} molecules in one batch, the first of all
-and the first of at most {small} atoms, sampled with the last weights: at least 90 % of molecules
-should be stable, and few are novel. {many} molecules in batches of {batch}, sampled with the
-weights of least validation loss. The rate is {rate}. Scores are those of {samples} samples, over
+Protocol: PONITA of `generation.py`, its sampler and its scores, trained on the first molecules of
+EDM's training split alone (QM9 has at most 9 heavy atoms), for as many steps as took {minutes}
+minutes of processor time on one thread, {constant} of them at a constant rate, which then falls
+along a cosine; seed {seed}. {few} molecules in one batch, the first of all and the first of at most
+{small} atoms, sampled with the last weights: at least 90 % of molecules should be stable, and few
+are novel. {many} molecules in batches of {batch}, sampled with the weights of least validation
+loss. The rate is {rate}. Scores are those of {samples} samples from sigma_max {sigma_max}, over
 sampling seeds {sampling_seeds}. Curves are the validation loss, and the stability of {watched}
 samples from the start of the published code, against minutes of processor time.
 
@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.accuracy.generation import (
     COLUMNS,
     CONFIG,
-    IN_R3,
     LEARNING_RATE,
     OURS,
     options,
@@ -50,14 +49,11 @@ from benchmarks.training import RUNS, finished, step_memory, step_seconds, valid
 MINUTES, SEED, SAMPLES, SAMPLING_SEEDS = 45.0, 0, 1000, (0, 1, 2)
 BATCH, CONSTANT, SIGMA_MAX = 64, 0.8, 5.0
 FEW, SMALL, MANY = 50, 8, 1000
-# network, molecules, and atoms of each at most
-TRAININGS: dict[str, tuple[str, int, int | None]] = {
-    f"{FEW} molecules": (OURS, FEW, None),
-    f"{FEW} molecules of at most {SMALL} atoms": (OURS, FEW, SMALL),
-    f"{MANY} molecules": (OURS, MANY, None),
-    f"{FEW} molecules, in R3": (IN_R3, FEW, None),
-    f"{FEW} molecules of at most {SMALL} atoms, in R3": (IN_R3, FEW, SMALL),
-    f"{MANY} molecules, in R3": (IN_R3, MANY, None),
+# molecules, and atoms of each at most
+TRAININGS: dict[str, tuple[int, int | None]] = {
+    f"{FEW} molecules": (FEW, None),
+    f"{FEW} molecules of at most {SMALL} atoms": (FEW, SMALL),
+    f"{MANY} molecules": (MANY, None),
 }
 RATE = 3e-3
 WATCHED, EVERY = 100, 2000  # samples while training, and steps between them
@@ -85,13 +81,13 @@ def main() -> None:
         sys.stdout.write(markdown(*drawn(compared(rows))))
 
 
-def changes(network: str, molecules: int, atoms: int | None) -> dict[str, object]:
+def changes(molecules: int, atoms: int | None) -> dict[str, object]:
     """To the configuration."""
     heart = molecules <= FEW
     batch = molecules if heart else BATCH
     steps = -(-molecules // batch)  # of an epoch
     size = {} if atoms is None else {"data.init_args.max_atoms": atoms}
-    run = options(network) | {
+    run = options(OURS) | {
         "data.init_args.num_train": molecules,
         "data.init_args.batch_size": batch,
         LEARNING_RATE: RATE,
@@ -102,8 +98,8 @@ def changes(network: str, molecules: int, atoms: int | None) -> dict[str, object
 
 
 def row(name: str, command: Namespace, timed: Mapping[str, float]) -> Row:
-    network, molecules, atoms = TRAININGS[name]
-    run = changes(network, molecules, atoms)
+    molecules, atoms = TRAININGS[name]
+    run = changes(molecules, atoms)
     folder = trained_for(command.minutes, name, run, timed)
     how = {"weights": "last" if molecules <= FEW else "best", "training": (molecules, atoms)}
     scores = [
@@ -113,7 +109,7 @@ def row(name: str, command: Namespace, timed: Mapping[str, float]) -> Row:
     memory = finished(f"{folder.name}/memory", partial(step_memory, CONFIG, run))["mebibytes"]
     rate = run[LEARNING_RATE]
     labels = name, f"{command.sigma_max:g}"
-    done = own_row(labels, network, folder, rate, scores, memory)
+    done = own_row(labels, OURS, folder, rate, scores, memory)
     return replace(done, curves=curves((RUNS / run_name(name, rate), folder)))
 
 
