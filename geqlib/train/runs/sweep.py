@@ -19,6 +19,8 @@ from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
 from geqlib.train.steps.progress import print_line, watched
 
+COLUMNS = 80  # of a terminal
+
 
 @dataclass(frozen=True)
 class SweepRun:
@@ -68,7 +70,7 @@ def complete(run: SweepRun) -> None:
     tested = run.folder / "checkpoints" / f"{run.checkpoint}.ckpt"
     if not (run.folder / "results.json").exists():
         metrics = test(run.config, tested, overrides, verbose=False)
-        print_line(f"{run.folder.name}{''.join(map(_shown, metrics.items()))}")
+        print_line(_line(run.folder.name, metrics))
     if run.predict and not (run.folder / "predictions.safetensors").exists():
         predict(run.config, tested, overrides)
 
@@ -84,6 +86,21 @@ def train(run: SweepRun) -> None:
         resumed = last if last.exists() else None
         # without a checkpoint there is nothing to lose but the log of part of an epoch
         fit(run.config, _overrides(run), ckpt_path=resumed, overwrite=resumed is None)
+
+
+def _line(name: str, metrics: Mapping[str, float]) -> str:
+    """The first metrics of a run, as many as a terminal has room for; its results have all.
+
+    Example:
+        >>> _line("fold0", {"test/mae": 0.5, "test/" + "long" * 20: 1.0})
+        'fold0  test/mae 0.5'
+    """
+    line = name
+    for part in map(_shown, metrics.items()):
+        if len(line) + len(part) > COLUMNS:
+            break
+        line += part
+    return line
 
 
 def _shown(metric: tuple[str, float]) -> str:
