@@ -98,10 +98,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
 }
 OURS = next(iter(NETWORKS))
+# kernels of pairs of elements, and of finer differences of distances
+OF_PAIRS = {f"{MODEL}.init_args.edge_dim": 11, f"{MODEL}.init_args.radial.init_args.count": 24}
 FACTORED = "factored", "radial"  # kernels that published networks have not
 PUBLISHED_KERNELS = {k: v for k, v in NETWORKS[OURS]["init_args"].items() if k not in FACTORED}
 # changes to the run of the first network, which are trained anew
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "kernels of pairs": OF_PAIRS,
     "published kernels": {MODEL: {**NETWORKS[OURS], "init_args": PUBLISHED_KERNELS}},
     "not rotated": {"model.init_args.rotate": False},
     "20 orientations": {f"{MODEL}.init_args.orientations": 20},

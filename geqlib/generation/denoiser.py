@@ -53,11 +53,12 @@ class Denoiser(nn.Module):
 
     Args:
         network: its `forward` takes what it names of `pos`, `x` [N, `features`], `vec` [N, 1, 3]
-            (the positions once more, if its attribute `in_vectors` is 1), `edge_index`,
-            `reverse`, `batch`, `num_graphs` and `plan`, and it returns scalars [N, species] and
-            vectors [N, 1, 3]. Of a `FrameAveraging`, `inputs` says what it takes of `pos`, `x`,
-            `vec` and `edge_index`. GauntNet takes elements, and for a denoiser it is a
-            `DenoisingGauntNet`.
+            (the positions once more, if its attribute `in_vectors` is 1), `edge_index`, `edge_attr`
+            [E, `edge_features`] (if its attribute `edge_dim` is not 0: the noise level, and sum and
+            product of the noisy elements of both atoms), `reverse`, `batch`, `num_graphs` and
+            `plan`, and it returns scalars [N, species] and vectors [N, 1, 3]. Of a
+            `FrameAveraging`, `inputs` says what it takes of `pos`, `x`, `vec` and `edge_index`.
+            GauntNet takes elements, and for a denoiser it is a `DenoisingGauntNet`.
         species: symbols of the elements.
         type_scale: one-hot elements are divided by it.
         conditional: whether it knows one property of each molecule, or that it is not known.
@@ -99,6 +100,7 @@ class Denoiser(nn.Module):
             raise ValueError(f"type_scale must be positive, got {type_scale}.")
         self.type_scale = float(type_scale)
         self.features = len(self.species) + (3 if conditional else 1)
+        self.edge_features = 2 * len(self.species) + 1
         self.network = network
         self.averaged = frame_inputs(network)
         self._check_network()
@@ -167,7 +169,8 @@ class Denoiser(nn.Module):
             )
         pos = centred(pos, batch, num_graphs)
         skip, out, into, noise = (c.index_select(0, batch)[:, None] for c in preconditioning(sigma))
-        features = [into * x, noise]
+        elements = into * x
+        features = [elements, noise]
         if self.conditional:
             shown = x.new_zeros(num_graphs, 2) if condition is None else condition.to(x.dtype)
             features.append(shown.index_select(0, batch))
@@ -175,9 +178,11 @@ class Denoiser(nn.Module):
         tensors = {"pos": scaled, "x": torch.cat(features, 1), "edge_index": edge_index}
         tensors |= {"batch": batch, "num_graphs": num_graphs, "reverse": reverse, "plan": plan}
         tensors["vec"] = scaled[:, None]
+        if getattr(self.network, "edge_dim", 0):
+            tensors["edge_attr"] = _pair_features(elements, noise, edge_index)
         scalars, vectors = self._outputs(self.network(**self._taken(tensors)), pos.size(0))
         moved = centred(vectors[:, 0], batch, num_graphs)
-        return Denoised(skip * pos + out * (scaled - moved), skip * x + out * (into * x - scalars))
+        return Denoised(skip * pos + out * (scaled - moved), skip * x + out * (elements - scalars))
 
     def _taken(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """What the network names of these: in its `forward`, or in `inputs` of a frame average."""
@@ -212,6 +217,7 @@ class Denoiser(nn.Module):
             )
         expected = {"in_scalars": self.features, "out_scalars": len(self.species)}
         expected |= {"out_vectors": 1}
+        expected |= {"edge_dim": self.edge_features} if getattr(network, "edge_dim", 0) else {}
         for argument, value in expected.items():
             actual = getattr(network, argument, value)
             if actual != value:
@@ -233,6 +239,13 @@ class Denoiser(nn.Module):
             )
         module = getattr(self.network, "module", None)
         return module if isinstance(module, nn.Module) else self.network
+
+
+def _pair_features(x: Tensor, noise: Tensor, edge_index: Tensor) -> Tensor:
+    """[E, 2 species + 1] of edges, the same in both directions, so that these share a kernel."""
+    source, target = (x.index_select(0, end) for end in edge_index)
+    level = noise.index_select(0, edge_index[0])
+    return torch.cat([level, source + target, source * target], 1)
 
 
 def frame_inputs(network: nn.Module) -> tuple[str, ...] | None:

@@ -102,7 +102,8 @@ class PONITA(nn.Module):
         self._check(channels, layers, level, readouts)
         self.space: Space = space
         self.level, self.readouts = level, readouts
-        self.in_scalars, self.in_vectors, self.channels = in_scalars, in_vectors, channels
+        self.in_scalars, self.in_vectors, self.edge_dim = in_scalars, in_vectors, edge_dim
+        self.channels = channels
         self.out_scalars, self.out_vectors = out_scalars, out_vectors
         basis = min(channels, 64) if basis is None else basis
         self.kernel = KernelBasis(

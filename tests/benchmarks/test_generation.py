@@ -154,6 +154,8 @@ def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     assert not tasks["not rotated"].rotate
     assert tasks["elements not scaled"].denoiser.type_scale == 1
+    of_pairs = tasks.pop("kernels of pairs").denoiser
+    assert of_pairs.network.edge_dim == of_pairs.edge_features
     plain_kernels = tasks.pop("published kernels").denoiser.network.kernel
     assert plain.denoiser.network.kernel.harmonics and not plain_kernels.harmonics
     counts = [sum(p.numel() for p in task.parameters()) for task in (plain, *tasks.values())]
@@ -161,7 +163,7 @@ def test_each_ablation_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "orientations=20" in repr(tasks["20 orientations"].model)
     monkeypatch.setattr(sys, "argv", ["generation.py", "--ablation"])
     plan = planned(generation._arguments())
-    assert len(plan) == len({(label, sigma) for label, _, sigma, _ in plan}) == len(NETWORKS) + 6
+    assert len(plan) == len({(label, sigma) for label, _, sigma, _ in plan}) == len(NETWORKS) + 7
     assert {run for _, run, _, _ in plan} == {*NETWORKS, *ABLATIONS}
     assert [sigma for *_, sigma, _ in plan].count(1.0) == 1
     assert [averaged for *_, averaged in plan].count(False) == 1

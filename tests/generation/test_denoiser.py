@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,6 +62,15 @@ class TestContract(Contract):
             extra=fixed,
             backend="eager",
         ),
+        Case(
+            "Denoiser with features of pairs",
+            partial(denoiser, edge_dim=5),
+            noisy,
+            ("vector", "scalar"),
+            groups=("T(3)", MIRRORED),
+            extra=fixed,
+            backend="eager",
+        ),
     )
 
 
@@ -81,9 +91,16 @@ def test_coefficients_are_those_of_the_paper(sigma: float) -> None:
     assert weight == pytest.approx(min(1 / expected[1] ** 2, 1000), rel=1e-12)
 
 
-def test_denoised_by_hand() -> None:
+def pairs(x: Tensor, level: Tensor, edges: Tensor) -> Tensor:
+    """[E, 5] of each edge in a loop."""
+    rows = [torch.cat([level[i], x[j] + x[i], x[j] * x[i]]) for j, i in edges.T.tolist()]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("edge_dim", [0, 5])
+def test_denoised_by_hand(edge_dim: int) -> None:
     """D(y; sigma) = skip y + out (into y - network), each in its own loop, in float64."""
-    module, pos = denoiser().double(), torch.randn(5, 3, dtype=torch.float64)
+    module, pos = denoiser(edge_dim=edge_dim).double(), torch.randn(5, 3, dtype=torch.float64)
     x, sigma = torch.randn(5, 2, dtype=torch.float64), torch.tensor([0.3, 2.0], dtype=torch.float64)
     sizes = [(0, 3), (3, 5)]
     near = complete_graphs(torch.tensor([0, 3, 5]))
@@ -94,7 +111,9 @@ def test_denoised_by_hand() -> None:
         into = 1 / math.sqrt(s * s + 1)
         level = torch.full((b - a, 1), math.log(s) / 4, dtype=torch.float64)
         features = torch.cat([into * x[a:b], level], 1)
-        scalars, vectors = module.network(into * p, all_edges(b - a), features, into * p[:, None])
+        edges = all_edges(b - a)
+        of_pairs = pairs(into * x[a:b], level, edges) if edge_dim else None
+        scalars, vectors = module.network(into * p, edges, features, into * p[:, None], of_pairs)
         moved = vectors[:, 0] - vectors[:, 0].mean(0)
         skip, out = 1 / (s * s + 1), s / math.sqrt(s * s + 1)
         torch.testing.assert_close(result.pos[a:b], skip * p + out * (into * p - moved))
@@ -139,7 +158,7 @@ def rotation_error(module: Denoiser) -> float:
 
 def test_all_rotations() -> None:
     """Without orientations exactly; with 12 of them, as near as the grid is dense."""
-    exact = rotation_error(denoiser(space="R3").double())
+    exact = rotation_error(denoiser(space="R3", edge_dim=5).double())
     grid = rotation_error(denoiser(orientations=12).double())
     fine = rotation_error(denoiser(orientations=120).double())
     assert exact < 1e-12
@@ -177,6 +196,8 @@ def test_networks_that_cannot_denoise_are_refused() -> None:
         Denoiser(PONITA(3, 1, 2, 0, **SMALL), ["H", "C"])
     with pytest.raises(ValueError, match="in_scalars=2, and a denoiser of H, C takes 3"):
         Denoiser(PONITA(2, 1, 2, 1, **SMALL), ["H", "C"])
+    with pytest.raises(ValueError, match=r"edge_dim=3, .* build it with edge_dim=5\."):
+        Denoiser(PONITA(3, 1, 2, 1, **SMALL, edge_dim=3), ["H", "C"])
     with pytest.raises(ValueError, match='build it with level="node"'):
         Denoiser(PONITA(3, 1, 2, 1, **SMALL, level="graph"), ["H", "C"])
     module = Denoiser(ScalarsAlone(), ["H", "C"])

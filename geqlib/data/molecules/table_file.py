@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -99,7 +100,8 @@ def molecule_names(path: Path, smiles: str, index: np.ndarray) -> list[str]:
 
 
 def sdf_structures(path: Path) -> Iterator[Atoms]:
-    """The three-dimensional molecules of an SDF file; properties that are numbers are in `info`.
+    """The three-dimensional molecules of an SDF file; properties that are numbers, or several, are
+    in `info`.
 
     Raises:
         ValueError: a molecule that rdkit cannot read or that is not three-dimensional, or no rdkit.
@@ -119,5 +121,21 @@ def sdf_structures(path: Path) -> Iterator[Atoms]:
         atoms = Atoms(symbols, molecule.GetConformer().GetPositions())
         for name in molecule.GetPropNames():
             with suppress(ValueError):
-                atoms.info[name.strip()] = float(molecule.GetProp(name))
+                atoms.info[name.strip()] = _value(molecule.GetProp(name))
         yield atoms
+
+
+def _value(text: str) -> float | np.ndarray:
+    """A number, or an array of several, which spaces, commas or lines separate.
+
+    Raises:
+        ValueError: other text.
+
+    Example:
+        >>> _value("-1.5"), _value("[0.5, 1, 0]"), _value("1 2\\n3 4")
+        (-1.5, array([0.5, 1. , 0. ]), array([1., 2., 3., 4.]))
+    """
+    values = np.array([float(word) for word in re.sub(r"[\[\](),;]", " ", text).split()])
+    if not len(values):
+        raise ValueError("no number")
+    return float(values[0]) if len(values) == 1 else values

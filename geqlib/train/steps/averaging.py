@@ -11,8 +11,14 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from geqlib.graph.many import copy_all, mix_all
 
 
+BEGIN = 10  # steps of which the average has the last; later, a tenth of all steps at most
+
+
 class AveragedWeights(EMAWeightAveraging):
     """An exponential moving average of the weights, on the device on which they are trained.
+
+    Step k moves it by the share max(1 - decay, min(1, 10 / k)) of the way to the weights, so that
+    in a short run, and early in a long one, it does not remember the weights of the beginning.
 
     Args:
         decay: of the average, per step.
@@ -20,12 +26,18 @@ class AveragedWeights(EMAWeightAveraging):
     Example:
         >>> AveragedWeights(0.99).decay
         0.99
+        >>> [AveragedWeights(0.75).share(k) for k in (1, 10, 20, 40, 80)]
+        [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
     def __init__(self, decay: float) -> None:
         super().__init__(decay=decay, use_buffers=False)
         self.decay = decay
-        self._begun: bool | None = None
+        self._steps = 0
+
+    def share(self, step: int) -> float:
+        """Of the way to the weights of a step, counted from 1."""
+        return max(1 - self.decay, min(1.0, BEGIN / step))
 
     @property
     def state_key(self) -> str:
@@ -39,7 +51,7 @@ class AveragedWeights(EMAWeightAveraging):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         average: Any = self._average_model
-        self._begun = bool(average.n_averaged > 0)
+        self._steps = int(average.n_averaged)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -50,10 +62,8 @@ class AveragedWeights(EMAWeightAveraging):
         if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
             return
         weights, averages = pl_module.parameters(), average.module.parameters()
-        if self._begun:
-            mix_all(averages, weights, 1 - self.decay)
-        else:
-            copy_all(averages, weights)
+        self._steps += 1
+        mix_all(averages, weights, self.share(self._steps))
         copy_all(average.module.buffers(), pl_module.buffers())
         average.n_averaged += 1
-        self._begun, self._latest_update_step = True, step
+        self._latest_update_step = step
