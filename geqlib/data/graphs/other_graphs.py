@@ -46,4 +46,4 @@ class OtherGraphs(SplitLoaders):
         if y is not None:
             per = "graph" if like.predict == "graphs" else "node"
             arrays, fields = arrays | {"y": y}, fields | {"y": per}
-        self.splits = {"test": PackedGraphs(arrays, fields)}
+        self.splits = {"test": like.packed(arrays, fields)}

@@ -20,15 +20,17 @@ from torch_geometric.utils import is_undirected
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
+from geqlib.data.graphs.motif_counts import with_motifs
 from geqlib.data.graphs.other_graphs import OtherGraphs
 from geqlib.data.graphs.own_arrays import KEPT, Columns, columns_of, graph_arrays
 from geqlib.data.imported import is_import_path
-from geqlib.data.packed import Field, PackedGraphs
+from geqlib.data.packed import Arrays, Field, Fields, PackedGraphs
 from geqlib.data.partition import Partition, checked_batch_size
 from geqlib.data.targets import UNLABELLED, Kind, checked_units, encoded, widest
 from geqlib.data.trained import NamedLoaders
 from geqlib.data.unused import warn_of_unused
 from geqlib.files.plain import plain
+from geqlib.motifs.features import motif_features
 
 Predicted = Literal["graphs", "nodes", "links"]
 MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
@@ -73,6 +75,9 @@ class OwnGraphData(NamedLoaders):
         labels: a text file of the targets, one a line, for graphs that have no attributes.
         nodes, edges: attributes of networkx graphs that are `x` and `edge_attr`, side by side:
             numbers, arrays of one length, or text, which becomes one-hot.
+        features: counts of motifs beside these, of undirected graphs without self-loops: `nodes`
+            (appended to `x`), `edges`, `pairs` and `graph`, as of
+            `geqlib.motifs.features.MotifFeatures`, such as {nodes: [C3, C4], graph: cliques}.
         arguments: of the function or class.
         fold, num_folds: test one of several folds; `geqlib cv` runs through them.
         batch_size: graphs in a batch.
@@ -83,7 +88,8 @@ class OwnGraphData(NamedLoaders):
 
     Raises:
         ValueError: one sentence: a file that is missing or cannot be read, attributes that are
-            missing, not finite or of several kinds, parts that would be empty.
+            missing, not finite or of several kinds, parts that would be empty, motifs of graphs
+            whose links are held back.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -111,6 +117,7 @@ class OwnGraphData(NamedLoaders):
         labels: str | Path | None = None,
         nodes: list[str] | None = None,
         edges: list[str] | None = None,
+        features: dict[str, Any] | None = None,
         arguments: dict[str, Any] | None = None,
         fold: int | None = None,
         num_folds: int = 10,
@@ -131,6 +138,10 @@ class OwnGraphData(NamedLoaders):
             )
         if predict == "links" and fold is not None:
             raise ValueError("Links have no folds: leave out `fold`, and try several data_seed.")
+        if predict == "links" and features is not None:
+            raise ValueError(
+                "Counts of motifs would show links that are held back: leave out `features`."
+            )
         self.predict: Predicted = predict
         self.kind: Kind = kind
         self.targets = [target] if isinstance(target, str) else list(target)
@@ -150,6 +161,7 @@ class OwnGraphData(NamedLoaders):
         self.partition = Partition(**shares, fold=fold, num_folds=num_folds, seed=data_seed)
         self.labels = None if labels is None else str(labels)
         self.nodes, self.edges = list(nodes or []), list(edges or [])
+        self.features = None if features is None else motif_features(features)
         self.arguments = dict(arguments or {})
         self.batch_size, self.shuffle_seed = checked_batch_size(batch_size), shuffle_seed
         self.own_graphs: list[Any] | None = None
@@ -228,7 +240,7 @@ class OwnGraphData(NamedLoaders):
             if name != "train"
         }
         per = "graph" if self.predict == "graphs" else "node"
-        whole = PackedGraphs(arrays | {"y": y}, fields | {"y": per})
+        whole = self.packed(arrays | {"y": y}, fields | {"y": per})
         if self.predict == "nodes" and len(graphs) > 1:
             _warn_of_masks(graphs)
         if self.predict == "nodes" and len(graphs) == 1:
@@ -236,6 +248,11 @@ class OwnGraphData(NamedLoaders):
             return
         by_class = self.predict == "graphs" and self.kind == "classes"
         self.divide(whole, listed=listed, classes=y if by_class else None)
+
+    def packed(self, arrays: Arrays, fields: Fields) -> PackedGraphs:
+        """Graphs, with counts of motifs if these are asked for."""
+        graphs = PackedGraphs(arrays, fields)
+        return graphs if self.features is None else with_motifs(graphs, self.features)
 
     def train_dataloader(self) -> DataLoader:
         named = self.columns is None or self.columns.degrees is None

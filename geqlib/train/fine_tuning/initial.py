@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from geqlib.elements import chemical_symbols
 from geqlib.files.atomic import replace_file
 from geqlib.files.checkpoint import imported
-from geqlib.train.fine_tuning.old_errors import old_errors
+from geqlib.train.fine_tuning.old_errors import changed_since, old_errors
 from geqlib.train.fine_tuning.origin import (
     POTENTIAL,
     Origin,
@@ -208,6 +209,7 @@ class BeginFrom(L.Callback):
 
     def __init__(self, path: str | Path, folder: Path, *, resumed: bool) -> None:
         self.path, self.folder, self.resumed = path, folder, resumed
+        self.adapted: dict[str, Tensor] = {}  # what the model had before it met the new data
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         # after the data is read and before averaged weights are copied; a resumed run has its own
@@ -228,7 +230,9 @@ class BeginFrom(L.Callback):
         same = all(old[key] == new[key] for key in shared)
         task.keeps_normalisation = same and taken.statistics
         if taken.statistics:
+            first = {name: value.clone() for name, value in task.state_dict().items()}
             task.adapt(origin.trained_elements)
+            self.adapted = changed_since(first, task)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.resumed:
@@ -238,7 +242,7 @@ class BeginFrom(L.Callback):
         if self.resumed:
             return
         task: Any = pl_module
-        old = old_errors(task)
+        old = old_errors(task, self.adapted)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             record = task.begun_from | ({"old": old} if old else {})
             text = json.dumps(record, indent=1) + "\n"

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from geqlib.graph.many import copy_all, mix_all
 
-
 BEGIN = 10  # steps of which the average has the last; later, a tenth of all steps at most
 
 

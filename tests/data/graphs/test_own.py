@@ -199,6 +199,34 @@ def test_nodes_of_several_graphs() -> None:
     assert torch.equal(batch.y[:, 0], degrees / 2)
 
 
+def test_counts_of_motifs(tmp_path: Path) -> None:
+    """Beside the features of nodes, in every split, for nodes of one graph, and in a file."""
+    graphs = [nx.gnp_random_graph(9, 0.5, seed=k) for k in range(8)]
+    for k, graph in enumerate(graphs):
+        nx.set_node_attributes(graph, dict(graph.degree), "degree")
+        nx.set_node_attributes(graph, {v: "ab"[v % 2] for v in graph}, "letter")
+        graph.graph["y"] = k % 2
+    counted: dict[str, Any] = {"nodes": ["degree"], "features": {"nodes": ["C3"], "graph": ["K4"]}}
+    data = OwnGraphData.from_graphs(graphs, **counted)
+    data.setup()
+    (tmp_path / "more.json").write_text(json.dumps([nx.node_link_data(g) for g in graphs[:3]]))
+    other = data.of_file(tmp_path / "more.json")
+    other.setup()
+    for part in (*data.splits.values(), other.splits["test"]):
+        for one in (part[k] for k in range(len(part))):
+            graph = to_networkx(one, to_undirected=True)
+            triangles = [float(t) for t in nx.triangles(graph).values()]
+            assert one.x[:, 1].tolist() == pytest.approx(np.log1p(triangles), rel=1e-6)
+            assert one.x[:, 0].tolist() == [d for _, d in graph.degree]
+    one = OwnGraphData.from_graphs(graphs[:1], predict="nodes", target="letter", **counted)
+    one.setup()
+    assert torch.equal(one.splits["test"].x[:, 1], one.splits["train"].x[:, 1])
+    directed = nx.DiGraph([(0, 1), (1, 2)])
+    directed.graph["y"] = 0
+    with pytest.raises(ValueError, match="directed"):
+        OwnGraphData.from_graphs([directed] * 4, features={"graph": "cliques"}).setup()
+
+
 def test_links_are_not_seen_before() -> None:
     graphs = [nx.karate_club_graph(), nx.path_graph(40)]
     data = OwnGraphData.from_graphs(graphs, predict="links", val=0.1, test=0.2, data_seed=2)
@@ -342,6 +370,7 @@ def test_values_that_people_write(values: Any, kind: Any, expected: Any) -> None
         ({"predict": "edges"}, '"graphs", "nodes" or "links", got .edges'),
         ({"kind": "text"}, '"classes" or "numbers", got .text'),
         ({"predict": "links", "fold": 1}, "Links have no folds"),
+        ({"predict": "links", "features": {"graph": "cliques"}}, "would show links that are held"),
         ({"predict": "links", "val": {"largest": 5}}, "Links are divided within each graph"),
         ({"target": "shape", "labels": "lines.txt"}, "has 2 lines, but there are 20 graphs"),
     ],

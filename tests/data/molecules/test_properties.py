@@ -195,12 +195,14 @@ def test_sdf_files(tmp_path: Path) -> None:
     parts = path.read_text().split("$$$$\n")[:-1]
     # as rdkit marks what is three-dimensional
     parts = [part.replace("  geqlib", "     geqlib          3D") for part in parts]
-    parts = [f"{part}> <gap>\n{k}.5\n\n$$$$\n" for k, part in enumerate(parts)]
+    dipole = "> <dipole>\n0.5 -1 2e-1\n\n"
+    parts = [f"{part}> <gap>\n{k}.5\n\n{dipole}$$$$\n" for k, part in enumerate(parts)]
     path.write_text("".join(parts))
-    data = data_of(path, properties={"gap": "graph:scalar"})
+    data = data_of(path, properties={"gap": "graph:scalar", "dipole": "graph:vector"})
     for one in (part[k] for part in data.splits.values() for k in range(len(part))):
         atoms = structures[int(one.index)]
         assert one.z.tolist() == atoms.numbers.tolist() and float(one.gap) == int(one.index) + 0.5
+        assert one.dipole.flatten().tolist() == pytest.approx([0.5, -1.0, 0.2])
         np.testing.assert_allclose(one.pos, atoms.positions, atol=1e-4)
     # rdkit takes a molecule for three-dimensional if one z is not 0, whatever its file says
     plane = pos * torch.tensor([1, 1, 0])

@@ -398,6 +398,10 @@ def test_old_structures_are_measured_before_training_and_beside_the_new_ones(
     first = load_predictor(top / "first")
     errors = (first(batch)["forces"] - batch.forces).square().mean().sqrt()
     assert record["old"]["forces_rmse"] == pytest.approx(1000 * float(errors), rel=1e-4)
+    # energies as the first model has them, before those of atoms were fitted to the new data
+    per_atom = (first(batch)["energy"] - batch.energy) / batch.batch.bincount()
+    error = 1000 * float(per_atom.square().mean().sqrt())
+    assert record["old"]["energy_per_atom_rmse"] == pytest.approx(error, rel=1e-4)
     last_metrics = history["val/old/forces_rmse"][-1, 1]
     errors = (load_predictor(last_path(whole))(batch)["forces"] - batch.forces).square()
     assert last_metrics == pytest.approx(1000 * float(errors.mean().sqrt()), rel=1e-4)
