@@ -32,7 +32,8 @@ def equivariance_error(
     """Largest relative violation of f(g x) = g f(x) over random elements g of a group.
 
     Args:
-        fn: called as ``fn(**tensors)`` on copies of the inputs, in the caller's grad mode.
+        fn: called as ``fn(**tensors)`` on copies of the inputs, in the caller's grad mode; numbers
+            that it needs as well come by ``functools.partial(fn, num_graphs=4)``.
         inputs: name -> (tensor, type); the types are listed in `geqlib.symmetry.types`.
         outputs: a type if `fn` returns a tensor, a sequence of types if it returns a tuple, name ->
             type if it returns a mapping. None skips an output, and so does leaving out a name.
