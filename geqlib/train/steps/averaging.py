@@ -33,14 +33,25 @@ class AveragedWeights(EMAWeightAveraging):
         super().__init__(decay=decay, use_buffers=False)
         self.decay = decay
         self._steps = 0
+        self._begin = BEGIN
 
     def share(self, step: int) -> float:
         """Of the way to the weights of a step, counted from 1."""
-        return max(1 - self.decay, min(1.0, BEGIN / step))
+        if step == 1:
+            return 1.0
+        return max(1 - self.decay, min(1.0, self._begin / step))
 
     @property
     def state_key(self) -> str:
         return "EMAWeightAveraging"  # as in checkpoints of Lightning's own callback
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"begin": self._begin}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        # earlier averages had their decay from the second step on, and go on so
+        self._begin = state_dict.get("begin", 0)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)

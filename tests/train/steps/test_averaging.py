@@ -24,6 +24,7 @@ def test_the_average_forgets_the_beginning(decay: float) -> None:
         if step == 31:  # as after a resume
             again = AveragedWeights(decay)
             again._average_model = callback._average_model
+            again.load_state_dict(callback.state_dict())
             callback = again
         trainer: Any = SimpleNamespace(global_step=step)
         if step in (1, 31):
@@ -40,3 +41,13 @@ def test_the_average_forgets_the_beginning(decay: float) -> None:
     if decay == 0.999:  # a tenth of the steps or so counts: the first half hardly does
         late = torch.stack(weights[30:]).mean(0)
         assert (average - late).norm() < (average - torch.stack(weights[:30]).mean(0)).norm()
+
+
+def test_earlier_averages_go_on_as_they_began() -> None:
+    """Whose state does not say how they began: 1 - decay from the second step on."""
+    callback = AveragedWeights(0.75)
+    callback.load_state_dict({"latest_update_step": 1})
+    assert [callback.share(step) for step in (1, 2, 3, 100)] == [1.0, 0.25, 0.25, 0.25]
+    again = AveragedWeights(0.75)
+    again.load_state_dict(callback.state_dict())
+    assert again.share(2) == 0.25
