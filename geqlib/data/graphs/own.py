@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,16 +9,12 @@ from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
-import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
-from torch_geometric.data import Data
-from torch_geometric.transforms import RandomLinkSplit
-from torch_geometric.utils import is_undirected
 
 from geqlib.data.column_scale import column_scale
 from geqlib.data.download import find_file, find_files, find_folder
 from geqlib.data.graphs.graph_files import read_source
+from geqlib.data.graphs.link_splits import link_splits
 from geqlib.data.graphs.motif_counts import with_motifs
 from geqlib.data.graphs.other_graphs import OtherGraphs
 from geqlib.data.graphs.own_arrays import KEPT, Columns, columns_of, graph_arrays
@@ -35,7 +30,6 @@ from geqlib.motifs.features import motif_features
 Predicted = Literal["graphs", "nodes", "links"]
 MASKS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
 SHARE = 0.1  # of validation and test graphs where none is named
-SUPERVISED = 0.3  # share of the training links that are asked for, and not seen
 
 
 class OwnGraphData(NamedLoaders):
@@ -220,9 +214,11 @@ class OwnGraphData(NamedLoaders):
             self.refuse("columns of features", self.columns, Columns(**before))
 
     def prepare_data(self) -> None:
-        """Read or download what the source names, which one process does for all."""
-        if self.own_graphs is None:
-            self._graphs()
+        """Read or download what the source names, and count, which one process does for all."""
+        if self.own_graphs is None or self.features is not None:
+            _, graphs = self._graphs()
+            if self.features is not None:
+                self.packed(*graph_arrays(graphs, self.nodes, self.edges))
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -231,7 +227,7 @@ class OwnGraphData(NamedLoaders):
         arrays, fields = graph_arrays(graphs, self.nodes, self.edges)
         self.columns = columns_of(graphs, self.nodes, self.edges)
         if self.predict == "links":
-            self._divide_links(PackedGraphs(arrays, fields))
+            self.splits = link_splits(PackedGraphs(arrays, fields), self.partition)
             return
         y = self._targets(graphs)
         listed = {
@@ -367,21 +363,6 @@ class OwnGraphData(NamedLoaders):
             own[part] = y[part]
             self.splits[name] = _with(whole, {"y": own}, {})
 
-    def _divide_links(self, whole: PackedGraphs) -> None:
-        share = self.partition
-        parts: dict[str, list[Data]] = {"train": [], "val": [], "test": []}
-        with isolate_rng(include_cuda=False):
-            # each of which torch_geometric draws from
-            random.seed(share.seed)
-            np.random.seed(share.seed)
-            torch.manual_seed(share.seed)
-            for k in range(len(whole)):
-                for name, graph in zip(parts, _link_split(whole[k], share, k), strict=True):
-                    parts[name].append(graph)
-        for name, graphs in parts.items():
-            if sum(graph["edge_label"].numel() for graph in graphs):
-                self.splits[name] = _packed_links(graphs, whole)
-
 
 def _attributes(graph: Any) -> Mapping[str, Any]:
     return graph.graph if isinstance(graph, nx.Graph) else graph.to_dict()
@@ -424,35 +405,3 @@ def _with(
 ) -> PackedGraphs:
     counts = {f"{kind}s": count for kind, count in whole.counts.items() if kind != "graph"}
     return PackedGraphs({**counts, **whole.arrays, **arrays}, {**whole.fields, **fields})
-
-
-def _link_split(graph: Data, share: Partition, number: int) -> Any:
-    undirected = is_undirected(graph.edge_index, num_nodes=graph.num_nodes)  # type: ignore[arg-type]
-    split = RandomLinkSplit(
-        num_val=share.val,
-        num_test=share.test,
-        is_undirected=undirected,
-        disjoint_train_ratio=SUPERVISED,
-    )
-    try:
-        return split(graph)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"The {graph.num_edges} links of graph {number} cannot be divided ({error}): leave "
-            "graphs with few links out, or choose larger shares."
-        ) from error
-
-
-def _packed_links(graphs: Sequence[Data], whole: PackedGraphs) -> PackedGraphs:
-    names = [name for name in whole.fields if name != "edge_index"]
-    arrays = {
-        "nodes": np.array([graph.num_nodes for graph in graphs]),
-        "edges": np.array([graph.num_edges for graph in graphs]),
-        "pairs": np.array([graph["edge_label"].numel() for graph in graphs]),
-        "edge_index": torch.cat([graph["edge_index"] for graph in graphs], 1),
-        "edge_label": torch.cat([graph["edge_label"] for graph in graphs]),
-        "edge_label_index": torch.cat([graph["edge_label_index"] for graph in graphs], 1),
-        **{name: torch.cat([graph[name] for graph in graphs]) for name in names},
-    }
-    pairs = {"edge_label": Field("pair"), "edge_label_index": Field("pair", "node", dim=1)}
-    return PackedGraphs(arrays, whole.fields | pairs)

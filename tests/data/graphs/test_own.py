@@ -18,6 +18,7 @@ from torch_geometric.utils import to_networkx
 
 from geqlib.cli import main
 from geqlib.data import OwnGraphData
+from geqlib.data.graphs import motif_counts
 from geqlib.data.graphs.graph_files import read_graph_file
 from geqlib.data.graphs.own import graph_arrays
 from geqlib.data.targets import checked_units, encoded
@@ -199,7 +200,7 @@ def test_nodes_of_several_graphs() -> None:
     assert torch.equal(batch.y[:, 0], degrees / 2)
 
 
-def test_counts_of_motifs(tmp_path: Path) -> None:
+def test_counts_of_motifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the features of nodes, in every split, for nodes of one graph, and in a file."""
     graphs = [nx.gnp_random_graph(9, 0.5, seed=k) for k in range(8)]
     for k, graph in enumerate(graphs):
@@ -221,6 +222,11 @@ def test_counts_of_motifs(tmp_path: Path) -> None:
     one = OwnGraphData.from_graphs(graphs[:1], predict="nodes", target="letter", **counted)
     one.setup()
     assert torch.equal(one.splits["test"].x[:, 1], one.splits["train"].x[:, 1])
+    again = OwnGraphData.from_graphs(graphs, features={"nodes": ["P4", "C5"]})
+    again.prepare_data()
+    monkeypatch.setattr(motif_counts, "_counted", None)  # one process has counted for all
+    again.setup()
+    monkeypatch.undo()
     directed = nx.DiGraph([(0, 1), (1, 2)])
     directed.graph["y"] = 0
     with pytest.raises(ValueError, match="directed"):
