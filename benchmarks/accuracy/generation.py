@@ -14,8 +14,9 @@ ablation has a row with those. All take the same preconditioning, loss, noise an
 levels from sigma_max to 0.002, churn 10. Scores are those of {samples} samples by the rules of EDM,
 ± the deviation over sampling seeds {sampling_seeds}; molecules that end in NaN count as failures.
 Novel: distinct molecules that are not among the training molecules, by SMILES from positions. Rows
-of the ablation change one thing of the first, at its rate. Published rows were trained a thousand
-times as long and are scores of 10 000 samples.
+of the ablation change one thing of the first, at its rate; kernels of pairs know the noise level
+and the elements of both atoms, and have twice the radial functions. Published rows were trained a
+thousand times as long and are scores of 10 000 samples.
 
 The result file is written after every row; rows that were measured before are kept. Runs that were
 stopped go on, and so do batches of samples, both in runs/. A longer budget goes on with the part of

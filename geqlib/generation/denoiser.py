@@ -217,7 +217,8 @@ class Denoiser(nn.Module):
             )
         expected = {"in_scalars": self.features, "out_scalars": len(self.species)}
         expected |= {"out_vectors": 1}
-        expected |= {"edge_dim": self.edge_features} if getattr(network, "edge_dim", 0) else {}
+        if getattr(network, "edge_dim", 0):  # which a frame average does not pass on
+            expected["edge_dim"] = self.edge_features if self.averaged is None else 0
         for argument, value in expected.items():
             actual = getattr(network, argument, value)
             if actual != value:

@@ -198,6 +198,12 @@ def test_networks_that_cannot_denoise_are_refused() -> None:
         Denoiser(PONITA(2, 1, 2, 1, **SMALL), ["H", "C"])
     with pytest.raises(ValueError, match=r"edge_dim=3, .* build it with edge_dim=5\."):
         Denoiser(PONITA(3, 1, 2, 1, **SMALL, edge_dim=3), ["H", "C"])
+    inputs = {"pos": "point", "x": "scalar"}
+    network = PointNet(2, 1, level="node", in_scalars=3, channels=4)
+    network.edge_dim = 5  # which frames are not averaged over
+    averaged = FrameAveraging(network, "E(3)", inputs=inputs, outputs=("scalar", "vector"))
+    with pytest.raises(ValueError, match=r"PointNet has edge_dim=5, .* build it with edge_dim=0\."):
+        Denoiser(averaged, ["H", "C"])
     with pytest.raises(ValueError, match='build it with level="node"'):
         Denoiser(PONITA(3, 1, 2, 1, **SMALL, level="graph"), ["H", "C"])
     module = Denoiser(ScalarsAlone(), ["H", "C"])
