@@ -243,7 +243,7 @@ def sample_numbers(
 def check_features(
     option: str, count: int, name: str, tensor: Tensor | None, ending: tuple[int, ...]
 ) -> None:
-    """Refuse features of points of which there are not as many as the network was built for.
+    """Refuse another number of features of points than the network was built for.
 
     Raises:
         ValueError: with the option, and what to set it to.

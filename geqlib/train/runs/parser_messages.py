@@ -22,12 +22,14 @@ def innermost(text: str) -> str:
         >>> innermost(report + 'Parser key "model": Expected a dot import path string: PONITTA')
         "model: there is no class 'PONITTA': did you mean PONITA? Write the name of a class of \
 geqlib, or an import path such as geqlib.models.PONITA."
-        >>> innermost('Parser key "config": File does not exist: \\'mine.yaml\\'')
-        'there is no configuration mine.yaml: correct the path, or write one by `geqlib new`.'
+        >>> innermost('Parser key "config": File does not exist: \\'a.yaml\\'')
+        'the configuration a.yaml does not exist: correct the path, or write one by `geqlib new`.'
     """
     if absent := re.search(r"Parser key \"config\": File does not exist: '(.+?)'", text):
-        path = absent[1]
-        return f"there is no configuration {path}: correct the path, or write one by `geqlib new`."
+        return (
+            f"the configuration {absent[1]} does not exist: correct the path, or write one by "
+            "`geqlib new`."
+        )
     text = re.sub(r"- Expected a path but \S+ either not accessible or invalid - (?=Exp)", "", text)
     problem = r"Problem with given class_path ('[\w.]+'): "
     *outer, last = re.split(rf"(?:{KEY})?{problem}", text)

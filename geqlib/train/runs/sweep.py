@@ -19,7 +19,7 @@ from geqlib.train.runs.configuration import Config, as_arguments
 from geqlib.train.runs.recipe import difference, write_recipe
 from geqlib.train.steps.progress import print_line, watched
 
-COLUMNS = 80  # of a terminal
+WIDTH = 80  # of a terminal
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def train(run: SweepRun) -> None:
 
 
 def _line(name: str, metrics: Mapping[str, float]) -> str:
-    """The first metrics of a run, as many as a terminal has room for; its results have all.
+    """The first metrics of a run, up to the width of a terminal; its results have all.
 
     Example:
         >>> _line("fold0", {"test/mae": 0.5, "test/" + "long" * 20: 1.0})
@@ -97,7 +97,7 @@ def _line(name: str, metrics: Mapping[str, float]) -> str:
     """
     line = name
     for part in map(_shown, metrics.items()):
-        if len(line) + len(part) > COLUMNS:
+        if len(line) + len(part) > WIDTH:
             break
         line += part
     return line
